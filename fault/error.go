@@ -1,0 +1,142 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Error is a Code with the place where it happened. Topic is empty, Partition
+// and Offset are -1 where they do not apply: build it with At, or with a literal
+// that says so.
+type Error struct {
+	Code      Code
+	Topic     string
+	Partition int32
+	Offset    int64
+	Detail    string // what exactly, in a few words
+	Hint      string // what the reader can do about it
+	Cause     error  // what lies beneath, or nil
+}
+
+// At returns an Error for a topic's partition. A negative partition or offset
+// is left out of the message.
+func At(code Code, topic string, partition int32, offset int64) *Error {
+	return &Error{Code: code, Topic: topic, Partition: partition, Offset: offset}
+}
+
+// Newf returns an Error without a place, with a detail.
+func Newf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Partition: -1, Offset: -1, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Because returns e with cause beneath it.
+func (e *Error) Because(cause error) *Error { e.Cause = cause; return e }
+
+// Detailf returns e with a detail.
+func (e *Error) Detailf(format string, args ...any) *Error {
+	e.Detail = fmt.Sprintf(format, args...)
+	return e
+}
+
+// Try returns e with a hint about what to do.
+func (e *Error) Try(hint string) *Error { e.Hint = hint; return e }
+
+// Error names the place, then what happened, then the detail, the cause and the
+// hint: "orders-3 at offset 1042: there is no space left on the disk: …".
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Topic != "" {
+		b.WriteString(e.Topic)
+		if e.Partition >= 0 {
+			fmt.Fprintf(&b, "-%d", e.Partition)
+		}
+		if e.Offset >= 0 {
+			fmt.Fprintf(&b, " at offset %d", e.Offset)
+		}
+		b.WriteString(": ")
+	}
+	b.WriteString(e.Code.Error())
+	if e.Detail != "" {
+		b.WriteString(": " + e.Detail)
+	}
+	if e.Cause != nil {
+		b.WriteString(": " + e.Cause.Error())
+	}
+	if e.Hint != "" {
+		b.WriteString(" (" + e.Hint + ")")
+	}
+	return b.String()
+}
+
+// Is reports whether target is e's code, so that errors.Is(err, fault.Closed)
+// works.
+func (e *Error) Is(target error) bool {
+	c, ok := target.(Code)
+	return ok && c == e.Code
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Corruption says that bytes which were acknowledged as durable are no longer
+// what was written. It answers errors.Is(err, CorruptMessage), and is not
+// retriable: reading the same bytes again gives the same answer.
+type Corruption struct {
+	Topic     string
+	Partition int32
+	Offset    int64  // the first offset affected, or -1
+	File      string // the file's path
+	Pos       int64  // where in the file the damage was met, in bytes
+	Expected  string // what should stand there
+	Found     string // what stands there
+	Hint      string // what to do
+}
+
+// Error names partition, offset, file and position, expected and found.
+func (c *Corruption) Error() string {
+	var b strings.Builder
+	if c.Topic != "" {
+		fmt.Fprintf(&b, "%s-%d", c.Topic, c.Partition)
+		if c.Offset >= 0 {
+			fmt.Fprintf(&b, " at offset %d", c.Offset)
+		}
+		b.WriteString(": ")
+	}
+	fmt.Fprintf(&b, "corrupt data in %s at byte %d: expected %s, found %s", c.File, c.Pos, c.Expected, c.Found)
+	if c.Hint != "" {
+		b.WriteString(" (" + c.Hint + ")")
+	}
+	return b.String()
+}
+
+// Is reports whether target is CorruptMessage.
+func (c *Corruption) Is(target error) bool { return target == CorruptMessage }
+
+// CodeOf returns the code of err: that of the first Code, Error or Corruption
+// in its chain, and Unknown when there is none.
+func CodeOf(err error) Code {
+	var e *Error
+	var c Code
+	var k *Corruption
+	switch {
+	case errors.As(err, &e):
+		return e.Code
+	case errors.As(err, &k):
+		return CorruptMessage
+	case errors.As(err, &c):
+		return c
+	}
+	return Unknown
+}
+
+// Retriable reports whether the call that returned err may succeed when it is
+// made again. Corruption on disk is not retriable, though Kafka's
+// CORRUPT_MESSAGE, which may have happened on the way, is.
+func Retriable(err error) bool {
+	var k *Corruption
+	if err == nil || errors.As(err, &k) {
+		return false
+	}
+	return CodeOf(err).Retriable()
+}

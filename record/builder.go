@@ -1,0 +1,82 @@
+package record
+
+import "math"
+
+// Builder encodes records one after the other into a batch. It belongs to one
+// goroutine. After Reset it is used again, and a Builder in steady use allocates
+// nothing.
+type Builder struct {
+	buf      []byte // HeaderLen bytes for the header, then the records so far
+	packed   []byte // the compressed batch, in use until Reset
+	maxBytes int
+	count    int32
+	baseMs   int64
+	maxMs    int64
+}
+
+// NewBuilder returns a Builder of batches of at most maxBytes bytes before
+// compression. A record that is larger than that has a batch to itself.
+func NewBuilder(maxBytes int) *Builder {
+	return &Builder{maxBytes: maxBytes, buf: make([]byte, HeaderLen)}
+}
+
+// Add appends a record with a timestamp in milliseconds. It returns false, and
+// has done nothing, when the batch would pass its limit; seal it then, Reset,
+// and add the record again. The slices are the caller's again when it returns.
+func (b *Builder) Add(ms int64, key, value []byte, headers []Header) bool {
+	if b.count == 0 {
+		b.baseMs, b.maxMs = ms, ms
+	}
+	size := Size(b.count, ms-b.baseMs, key, value, headers)
+	pos := len(b.buf)
+	if b.count > 0 && (pos+size > b.maxBytes || b.count == math.MaxInt32) {
+		return false
+	}
+	b.grow(size)
+	Put(b.buf[pos:], b.count, ms-b.baseMs, key, value, headers)
+	b.count++
+	b.maxMs = max(b.maxMs, ms)
+	return true
+}
+
+// grow makes buf longer by n bytes.
+func (b *Builder) grow(n int) {
+	need := len(b.buf) + n
+	if need > cap(b.buf) {
+		larger := make([]byte, len(b.buf), max(need, min(2*cap(b.buf), b.maxBytes)))
+		copy(larger, b.buf)
+		b.buf = larger
+	}
+	b.buf = b.buf[:need]
+}
+
+// Count returns the number of records added since Reset.
+func (b *Builder) Count() int { return int(b.count) }
+
+// Len returns the length of the batch so far in bytes, before compression.
+func (b *Builder) Len() int { return len(b.buf) }
+
+// Header returns the header that Batch will seal with: base offset 0, no leader
+// epoch, no producer.
+func (b *Builder) Header() BatchHeader {
+	h := BatchHeader{
+		LeaderEpoch: NoLeaderEpoch, LastOffsetDelta: b.count - 1,
+		BaseTimestamp: b.baseMs, MaxTimestamp: b.maxMs,
+		ProducerID: NoProducerID, ProducerEpoch: NoProducerEpoch, BaseSequence: NoSequence,
+		Count: b.count,
+	}
+	return h
+}
+
+// Batch seals what was added, compressed with c at level (0 for c's default).
+// The batch shares the builder's bytes and is valid until Reset; Add must not be
+// called before that. codec may be nil for None. A Builder without records
+// returns fault.InvalidRecord.
+func (b *Builder) Batch(codec *Codec, c Compression, level int) (Batch, error) {
+	return b.seal(codec, c, level)
+}
+
+// Reset empties the builder, which keeps its buffers for the next batch.
+func (b *Builder) Reset() {
+	b.buf, b.count = b.buf[:HeaderLen], 0
+}

@@ -1,0 +1,71 @@
+package record
+
+import "math/bits"
+
+// Varints are Kafka's, which are protocol buffers': seven bits a byte, the low
+// ones first. Signed numbers are zigzag-encoded, so -1, the length of null,
+// takes one byte.
+
+// zigzag maps small numbers of either sign to small unsigned ones.
+func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
+
+// unzigzag is zigzag's inverse.
+func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
+
+// uvarintLen returns how many bytes u takes: (bits+6)/7, at least one, written
+// without a division.
+func uvarintLen(u uint64) int { return (9*bits.Len64(u|1) + 64) >> 6 }
+
+// varintLen returns how many bytes v takes.
+func varintLen(v int64) int { return uvarintLen(zigzag(v)) }
+
+// putUvarint writes u at dst[pos] and returns the position after it.
+func putUvarint(dst []byte, pos int, u uint64) int {
+	for u >= 0x80 {
+		dst[pos] = byte(u) | 0x80
+		u >>= 7
+		pos++
+	}
+	dst[pos] = byte(u)
+	return pos + 1
+}
+
+// putVarint writes v at dst[pos] and returns the position after it.
+func putVarint(dst []byte, pos int, v int64) int { return putUvarint(dst, pos, zigzag(v)) }
+
+// uvarint reads a number at b[pos] and returns the position after it, or -1
+// when the bytes end too soon or the number has more than limit bits.
+// Encodings longer than they need be are accepted, as Kafka accepts them.
+func uvarint(b []byte, pos int, limit uint) (uint64, int) {
+	var u uint64
+	for shift := uint(0); pos < len(b) && shift < limit; shift += 7 {
+		c := uint64(b[pos])
+		pos++
+		if c < 0x80 {
+			if shift+7 > limit && c>>(limit-shift) != 0 {
+				return 0, -1
+			}
+			return u | c<<shift, pos
+		}
+		u |= (c & 0x7f) << shift
+	}
+	return 0, -1
+}
+
+// varlong reads a signed number of 64 bits; see uvarint.
+func varlong(b []byte, pos int) (int64, int) {
+	if uint(pos) < uint(len(b)) && b[pos] < 0x80 {
+		return unzigzag(uint64(b[pos])), pos + 1
+	}
+	u, next := uvarint(b, pos, 64)
+	return unzigzag(u), next
+}
+
+// varint reads a signed number of 32 bits; see uvarint.
+func varint(b []byte, pos int) (int, int) {
+	if uint(pos) < uint(len(b)) && b[pos] < 0x80 {
+		return int(unzigzag(uint64(b[pos]))), pos + 1
+	}
+	u, next := uvarint(b, pos, 32)
+	return int(unzigzag(u)), next
+}

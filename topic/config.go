@@ -1,0 +1,92 @@
+package topic
+
+import "time"
+
+// Config is a topic's configuration. The zero value of each field means its
+// default, so the zero Config works. Names in parentheses are Kafka's, under
+// which a Config is stored, printed and sent (Entries, Set).
+type Config struct {
+	// Durability is what each copy must do before a record counts
+	// (runnel.durability). DefaultDurability is the broker's: Fsync for Open,
+	// Memory for OpenMemory.
+	Durability Durability
+
+	Cleanup           Cleanup       // what happens to old records (cleanup.policy): Delete
+	Retention         time.Duration // how long they stay (retention.ms): 7 days; Forever: no limit
+	RetentionBytes    int64         // how much of a partition stays (retention.bytes): no limit
+	SegmentBytes      int64         // a segment is closed at this size (segment.bytes): 1 GiB
+	SegmentAge        time.Duration // or at this age (segment.ms): 7 days
+	MaxMessageBytes   int           // the largest batch accepted (max.message.bytes): 1 MiB + 12
+	Timestamps        TimestampType // whose clock stamps records (message.timestamp.type): CreateTime
+	MinReplicas       int           // copies that AcksAll awaits (min.insync.replicas): 1
+	MinCompactionLag  time.Duration // (min.compaction.lag.ms): 0
+	MaxCompactionLag  time.Duration // (max.compaction.lag.ms): Forever
+	DeleteRetention   time.Duration // how long tombstones stay (delete.retention.ms): 24 h
+	MinCleanableRatio float64       // (min.cleanable.dirty.ratio): 0.5
+}
+
+// Forever is a duration without an end; Kafka's -1.
+const Forever = time.Duration(-1)
+
+// Durability is what a copy of a partition must do before a record counts.
+type Durability int8
+
+// Each level includes the ones before it.
+const (
+	DefaultDurability Durability = iota
+	Memory                       // the record is in memory
+	OS                           // written to the operating system: survives kill -9, not power loss
+	Fsync                        // on disk; one fsync shared by all appends that wait
+)
+
+// String returns default, memory, os or fsync.
+func (d Durability) String() string {
+	switch d {
+	case Memory:
+		return "memory"
+	case OS:
+		return "os"
+	case Fsync:
+		return "fsync"
+	}
+	return "default"
+}
+
+// Cleanup is what happens to old records.
+type Cleanup int8
+
+// The zero value is DefaultCleanup, which is Delete.
+const (
+	DefaultCleanup Cleanup = iota
+	Delete                 // whole segments go when they are too old or too much
+	Compact                // the last record of each key stays
+	CompactDelete          // both
+)
+
+// String returns Kafka's value, such as compact,delete.
+func (c Cleanup) String() string {
+	switch c {
+	case Compact:
+		return "compact"
+	case CompactDelete:
+		return "compact,delete"
+	}
+	return "delete"
+}
+
+// TimestampType says whose clock a record's timestamp is.
+type TimestampType int8
+
+// The zero value is CreateTime.
+const (
+	CreateTime    TimestampType = iota // the producer's
+	LogAppendTime                      // the broker's, when the batch is appended
+)
+
+// String returns Kafka's value.
+func (t TimestampType) String() string {
+	if t == LogAppendTime {
+		return "LogAppendTime"
+	}
+	return "CreateTime"
+}

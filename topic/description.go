@@ -1,0 +1,57 @@
+package topic
+
+import (
+	"encoding/base64"
+
+	"github.com/runnel-go/runnel/record"
+)
+
+// ID is a topic's identity for life: a topic deleted and created again under
+// the same name has another ID.
+type ID [16]byte
+
+// String returns Kafka's spelling, 22 characters of URL-safe base64.
+func (id ID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// Spec is a topic to be created.
+type Spec struct {
+	Name       string
+	Partitions int // 0: the backend's default
+	Replicas   int // 0: the backend's default
+	Config     Config
+}
+
+// Description is a topic as it is now.
+type Description struct {
+	Name       string
+	ID         ID
+	Internal   bool
+	Config     Config // as set: a zero field has its default
+	Partitions []PartitionDescription
+}
+
+// PartitionDescription is one partition as it is now.
+type PartitionDescription struct {
+	Number      int32
+	Leader      int32 // -1 while there is none
+	LeaderEpoch int32
+	Replicas    []int32
+	ISR         []int32 // the replicas that are in sync
+
+	// 0 <= StartOffset <= HighWatermark <= EndOffset, and DurableOffset <=
+	// EndOffset.
+	StartOffset   int64 // the first readable offset
+	HighWatermark int64 // the offset after the last readable record
+	EndOffset     int64 // the offset after the last record written
+	DurableOffset int64 // every record before it is on disk; -1 where unknown
+	Size          int64 // bytes of the log; -1 where unknown
+}
+
+// TopicPartitions returns all partitions of d.
+func (d Description) TopicPartitions() []record.TopicPartition {
+	tps := make([]record.TopicPartition, len(d.Partitions))
+	for i, p := range d.Partitions {
+		tps[i] = record.TopicPartition{Topic: d.Name, Partition: p.Number}
+	}
+	return tps
+}

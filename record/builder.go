@@ -1,6 +1,10 @@
 package record
 
-import "math"
+import (
+	"math"
+
+	"github.com/runnel-go/runnel/fault"
+)
 
 // Builder encodes records one after the other into a batch. It belongs to one
 // goroutine. After Reset it is used again, and a Builder in steady use allocates
@@ -56,24 +60,34 @@ func (b *Builder) Count() int { return int(b.count) }
 // Len returns the length of the batch so far in bytes, before compression.
 func (b *Builder) Len() int { return len(b.buf) }
 
-// Header returns the header that Batch will seal with: base offset 0, no leader
-// epoch, no producer.
-func (b *Builder) Header() BatchHeader {
-	h := BatchHeader{
-		LeaderEpoch: NoLeaderEpoch, LastOffsetDelta: b.count - 1,
-		BaseTimestamp: b.baseMs, MaxTimestamp: b.maxMs,
-		ProducerID: NoProducerID, ProducerEpoch: NoProducerEpoch, BaseSequence: NoSequence,
-		Count: b.count,
-	}
-	return h
-}
-
 // Batch seals what was added, compressed with c at level (0 for c's default).
 // The batch shares the builder's bytes and is valid until Reset; Add must not be
 // called before that. codec may be nil for None. A Builder without records
 // returns fault.InvalidRecord.
 func (b *Builder) Batch(codec *Codec, c Compression, level int) (Batch, error) {
-	return b.seal(codec, c, level)
+	if b.count == 0 {
+		return Batch{}, fault.Newf(fault.InvalidRecord, "a batch without records")
+	}
+	buf := b.buf
+	if c != None {
+		if codec == nil {
+			return Batch{}, fault.Newf(fault.UnsupportedCompression, "%s, and no codec", c)
+		}
+		if b.packed == nil {
+			b.packed = make([]byte, HeaderLen)
+		}
+		packed, err := codec.Compress(b.packed[:HeaderLen], c, level, b.buf[HeaderLen:])
+		if err != nil {
+			return Batch{}, err
+		}
+		b.packed, buf = packed, packed
+	}
+	return Seal(buf, BatchHeader{
+		LeaderEpoch: NoLeaderEpoch, Attributes: int16(c), LastOffsetDelta: b.count - 1,
+		BaseTimestamp: b.baseMs, MaxTimestamp: b.maxMs,
+		ProducerID: NoProducerID, ProducerEpoch: NoProducerEpoch, BaseSequence: NoSequence,
+		Count: b.count,
+	}), nil
 }
 
 // Reset empties the builder, which keeps its buffers for the next batch.

@@ -1,0 +1,329 @@
+package record
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+// DefaultMaxDecompressed is the limit of a Codec that names none: 64 MiB.
+const DefaultMaxDecompressed = 64 << 20
+
+// Codec compresses and decompresses the records of batches, and keeps what the
+// algorithms need between calls. It belongs to a broker or a session, holds no
+// goroutine, needs no closing, and may be used by many goroutines at once.
+type Codec struct {
+	maxDecompressed int
+
+	gzipReaders sync.Pool     // of *reader
+	lz4Readers  sync.Pool     // of *reader
+	gzipWriters [10]sync.Pool // of *gzip.Writer, by level
+	lz4Writers  sync.Pool     // of *lz4.Writer
+
+	zstdDecoder func() (*zstd.Decoder, error)
+	zstdEncoder [zstd.SpeedBestCompression + 1]func() (*zstd.Encoder, error) // by speed
+}
+
+// NewCodec returns a Codec that decompresses no batch to more than
+// maxDecompressed bytes. 0 stands for DefaultMaxDecompressed.
+func NewCodec(maxDecompressed int) *Codec {
+	if maxDecompressed <= 0 {
+		maxDecompressed = DefaultMaxDecompressed
+	}
+	c := &Codec{maxDecompressed: maxDecompressed}
+	c.zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
+		return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(maxDecompressed)), zstd.WithDecoderConcurrency(0))
+	})
+	for speed := zstd.SpeedFastest; speed <= zstd.SpeedBestCompression; speed++ {
+		c.zstdEncoder[speed] = sync.OnceValues(func() (*zstd.Encoder, error) {
+			return zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderCRC(false),
+				zstd.WithWindowSize(zstdWindow), zstd.WithLowerEncoderMem(true))
+		})
+	}
+	return c
+}
+
+// zstdWindow is how far back zstd looks, and so the memory that an encoder
+// takes: as much as a batch has at most by default.
+const zstdWindow = 1 << 20
+
+// CheckLevel returns fault.InvalidConfig for a level that c does not have.
+// Level 0 is each one's default; Kafka's other levels are 1 to 9 for gzip, 1 to
+// 17 for lz4 (where 9 and more are the same here) and 1 to 22 for zstd (of which
+// there are four here).
+func (c Compression) CheckLevel(level int) error {
+	highest := [...]int{None: 0, Gzip: 9, Snappy: 0, LZ4: 17, Zstd: 22}
+	if c < None || c > Zstd {
+		return fault.Newf(fault.UnsupportedCompression, "%s", c)
+	}
+	if level < 0 || level > highest[c] {
+		return fault.Newf(fault.InvalidConfig, "%s has levels 0 to %d, not %d", c, highest[c], level)
+	}
+	return nil
+}
+
+// Compress appends src, compressed as Kafka's Java client compresses, to dst and
+// returns the extended slice. Level 0 is c's default; see
+// Compression.CheckLevel, whose errors it returns. None appends src as it is.
+func (k *Codec) Compress(dst []byte, c Compression, level int, src []byte) ([]byte, error) {
+	if err := c.CheckLevel(level); err != nil {
+		return dst, err
+	}
+	switch c {
+	case Gzip:
+		return k.gzip(dst, level, src)
+	case Snappy:
+		return appendXerial(dst, src), nil
+	case LZ4:
+		return k.lz4(dst, level, src)
+	case Zstd:
+		speed := zstd.SpeedDefault
+		if level > 0 {
+			speed = zstd.EncoderLevelFromZstd(level)
+		}
+		encoder, err := k.zstdEncoder[speed]()
+		if err != nil {
+			return dst, err
+		}
+		return encoder.EncodeAll(src, dst), nil
+	}
+	return append(dst, src...), nil
+}
+
+// Decompress appends what src was compressed from to dst and returns the
+// extended slice.
+//
+// More than the codec's limit is fault.RecordTooLarge, and no more than about
+// the limit is ever allocated; bytes that c did not write are
+// fault.CorruptMessage. The bytes of dst beyond its length are undefined then.
+func (k *Codec) Decompress(dst []byte, c Compression, src []byte) ([]byte, error) {
+	out, err := dst, error(nil)
+	switch c {
+	case None:
+		if len(src) > k.maxDecompressed {
+			return dst, k.tooLarge(c)
+		}
+		return append(dst, src...), nil
+	case Gzip:
+		out, err = k.readAll(&k.gzipReaders, newGzipReader, dst, src)
+	case Snappy:
+		out, err = k.unsnappy(dst, src)
+	case LZ4:
+		out, err = k.readAll(&k.lz4Readers, newLZ4Reader, dst, src)
+	case Zstd:
+		var decoder *zstd.Decoder
+		if decoder, err = k.zstdDecoder(); err == nil {
+			out, err = decoder.DecodeAll(src, dst)
+		}
+	default:
+		return dst, fault.Newf(fault.UnsupportedCompression, "%s", c)
+	}
+	switch {
+	case err == nil:
+		return out, nil
+	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return dst, k.tooLarge(c)
+	}
+	return dst, fault.Newf(fault.CorruptMessage, "%s", c).Because(err)
+}
+
+// errTooLarge says inside this file that the limit was met.
+var errTooLarge = errors.New("too large")
+
+func (k *Codec) tooLarge(c Compression) error {
+	return fault.Newf(fault.RecordTooLarge, "a batch with %s grows beyond %d bytes", c, k.maxDecompressed).
+		Try("raise the limit on decompressed batches if its writer is trusted")
+}
+
+func (k *Codec) gzip(dst []byte, level int, src []byte) ([]byte, error) {
+	w, ok := k.gzipWriters[level].Get().(*gzip.Writer)
+	if !ok {
+		setting := level
+		if level == 0 {
+			setting = gzip.DefaultCompression
+		}
+		var err error
+		if w, err = gzip.NewWriterLevel(nil, setting); err != nil {
+			return dst, err
+		}
+	}
+	defer k.gzipWriters[level].Put(w)
+	out := appender{dst}
+	w.Reset(&out)
+	return out.finish(dst, w, src)
+}
+
+func (k *Codec) lz4(dst []byte, level int, src []byte) ([]byte, error) {
+	w, ok := k.lz4Writers.Get().(*lz4.Writer)
+	if !ok {
+		w = lz4.NewWriter(nil)
+	}
+	defer k.lz4Writers.Put(w)
+	out := appender{dst}
+	w.Reset(&out)
+	// What Kafka writes: independent blocks of 64 KiB, no checksums beside the
+	// header's.
+	setting := lz4.Fast
+	if level > 0 {
+		setting = 1 << (8 + min(level, 9)) // lz4.Level1 to lz4.Level9
+	}
+	err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false), lz4.CompressionLevelOption(setting))
+	if err != nil {
+		return dst, err
+	}
+	return out.finish(dst, w, src)
+}
+
+// appender is an io.Writer onto the end of a slice.
+type appender struct{ b []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.b = append(a.b, p...)
+	return len(p), nil
+}
+
+// finish writes src through w, which writes into a, and returns what a holds.
+func (a *appender) finish(dst []byte, w io.WriteCloser, src []byte) ([]byte, error) {
+	if _, err := w.Write(src); err != nil {
+		return dst, err
+	}
+	if err := w.Close(); err != nil {
+		return dst, err
+	}
+	return a.b, nil
+}
+
+// reader is a decompressing stream over bytes in memory, used again and again.
+type reader struct {
+	src    bytes.Reader
+	stream interface {
+		io.Reader
+		reset(src io.Reader) error
+	}
+}
+
+type gzipStream struct{ gzip.Reader }
+
+func (g *gzipStream) reset(src io.Reader) error { return g.Reset(src) }
+
+type lz4Stream struct{ *lz4.Reader }
+
+func (l lz4Stream) reset(src io.Reader) error { l.Reset(src); return nil }
+
+func newGzipReader() *reader { return &reader{stream: &gzipStream{}} }
+func newLZ4Reader() *reader  { return &reader{stream: lz4Stream{lz4.NewReader(nil)}} }
+
+// readAll appends what a pooled reader makes of src to dst.
+func (k *Codec) readAll(pool *sync.Pool, fresh func() *reader, dst, src []byte) ([]byte, error) {
+	r, ok := pool.Get().(*reader)
+	if !ok {
+		r = fresh()
+	}
+	defer pool.Put(r)
+	r.src.Reset(src)
+	defer r.src.Reset(nil)
+	if err := r.stream.reset(&r.src); err != nil {
+		return dst, err
+	}
+	out := slices.Grow(dst, min(4*len(src), k.maxDecompressed))
+	for {
+		if len(out) == cap(out) {
+			out = slices.Grow(out, 1)
+		}
+		n, err := r.stream.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		switch {
+		case len(out)-len(dst) > k.maxDecompressed:
+			return dst, errTooLarge
+		case err == io.EOF:
+			return out, nil
+		case err != nil:
+			return dst, err
+		case n == 0:
+			return dst, io.ErrNoProgress
+		}
+	}
+}
+
+// Snappy as snappy-java frames it, which is what Kafka's clients write: a header,
+// then blocks, each behind its length.
+const (
+	xerialMagic  = "\x82SNAPPY\x00"
+	xerialHeader = xerialMagic + "\x00\x00\x00\x01\x00\x00\x00\x01" // version, oldest version that reads it
+	xerialBlock  = 32 << 10                                         // bytes in a block before compression
+)
+
+// snappyMaxRatio is the most that snappy's densest element, a copy of 64 bytes
+// in 3, expands.
+const snappyMaxRatio = 64 / 3
+
+func appendXerial(dst, src []byte) []byte {
+	dst = append(dst, xerialHeader...)
+	for len(src) > 0 {
+		block := src[:min(len(src), xerialBlock)]
+		src = src[len(block):]
+		at := len(dst)
+		dst = slices.Grow(dst, 4+s2.MaxEncodedLen(len(block)))
+		encoded := s2.EncodeSnappy(dst[at+4:cap(dst)], block)
+		binary.BigEndian.PutUint32(dst[at:at+4], uint32(len(encoded)))
+		dst = dst[:at+4+len(encoded)]
+	}
+	return dst
+}
+
+// unsnappy reads both the framing and a bare block, as other clients write it.
+func (k *Codec) unsnappy(dst, src []byte) ([]byte, error) {
+	if !bytes.HasPrefix(src, []byte(xerialMagic)) {
+		return k.unsnappyBlock(dst, src, k.maxDecompressed)
+	}
+	if len(src) < len(xerialHeader) {
+		return dst, io.ErrUnexpectedEOF
+	}
+	out, rest := dst, src[len(xerialHeader):]
+	for len(rest) > 0 {
+		if len(rest) < 4 {
+			return dst, io.ErrUnexpectedEOF
+		}
+		n := binary.BigEndian.Uint32(rest)
+		rest = rest[4:]
+		if uint64(n) > uint64(len(rest)) {
+			return dst, io.ErrUnexpectedEOF
+		}
+		var err error
+		if out, err = k.unsnappyBlock(out, rest[:n], k.maxDecompressed-(len(out)-len(dst))); err != nil {
+			return dst, err
+		}
+		rest = rest[n:]
+	}
+	return out, nil
+}
+
+// unsnappyBlock appends one block of at most limit bytes. A block says how long
+// it will be; one that says more than snappy can make of its bytes is refused
+// before anything is allocated.
+func (k *Codec) unsnappyBlock(dst, block []byte, limit int) ([]byte, error) {
+	n, err := s2.DecodedLen(block)
+	switch {
+	case err != nil:
+		return dst, err
+	case n > snappyMaxRatio*len(block)+64:
+		return dst, s2.ErrCorrupt
+	case n > limit:
+		return dst, errTooLarge
+	}
+	dst = slices.Grow(dst, n)
+	if _, err := s2.Decode(dst[len(dst):len(dst)+n], block); err != nil {
+		return dst, err
+	}
+	return dst[:len(dst)+n], nil
+}

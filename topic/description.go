@@ -2,7 +2,10 @@ package topic
 
 import (
 	"encoding/base64"
+	"errors"
+	"math"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -13,12 +16,36 @@ type ID [16]byte
 // String returns Kafka's spelling, 22 characters of URL-safe base64.
 func (id ID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
+// ParseID reads what String wrote; fault.UnknownTopicID where it is no ID.
+func ParseID(s string) (id ID, err error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != len(id) {
+		return ID{}, fault.Newf(fault.UnknownTopicID, "%q is not 22 characters of URL-safe base64", s)
+	}
+	return ID(b), nil
+}
+
 // Spec is a topic to be created.
 type Spec struct {
 	Name       string
 	Partitions int // 0: the backend's default
 	Replicas   int // 0: the backend's default
 	Config     Config
+}
+
+// Validate reports everything that is wrong with s: fault.InvalidTopic,
+// fault.InvalidPartitions, fault.InvalidReplication and fault.InvalidConfig.
+func (s Spec) Validate() error {
+	errs := []error{ValidateName(s.Name)}
+	if s.Partitions < 0 || s.Partitions > math.MaxInt32 {
+		errs = append(errs, fault.At(fault.InvalidPartitions, s.Name, -1, -1).Detailf("%d", s.Partitions).
+			Try("give 1 or more, or 0 for the default"))
+	}
+	if s.Replicas < 0 || s.Replicas > math.MaxInt16 {
+		errs = append(errs, fault.At(fault.InvalidReplication, s.Name, -1, -1).Detailf("%d", s.Replicas).
+			Try("give 1 or more, or 0 for the default"))
+	}
+	return errors.Join(append(errs, s.Config.Validate())...)
 }
 
 // Description is a topic as it is now.

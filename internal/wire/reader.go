@@ -182,7 +182,8 @@ func (r *Reader) Tags(field func(number uint32, value *Reader)) {
 	last := int64(-1)
 	for n := r.array(int(r.Uvarint()), 2); n > 0; n-- {
 		number, size := r.Uvarint(), r.Uvarint()
-		value := Reader{pos: r.pos, b: r.take(int(size))}
+		value := Reader{pos: r.pos}
+		value.b = r.take(int(size))
 		if int64(number) <= last {
 			r.Fail("tag %d after tag %d", number, last)
 		}

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 	"unsafe"
@@ -66,11 +67,74 @@ func (it *Iterator) Err() error { return it.err }
 // serve several records and are never used twice.
 func (it *Iterator) Next(r *Record) bool {
 	if it.left <= 0 {
-		if it.left == 0 && it.pos != len(it.data) && it.err == nil {
-			it.fail("%d bytes after the last record", len(it.data)-it.pos)
-		}
-		return false
+		return it.end()
 	}
+	// Nearly all records take this way: lengths and deltas of at most three
+	// bytes, and enough bytes behind them to load eight at once. Whatever is
+	// unusual or wrong is left to nextAny, which begins the record anew.
+	data, pos := it.data, it.pos
+	if len(data)-pos < 16 {
+		return it.nextAny(r)
+	}
+	x := binary.LittleEndian.Uint64(data[pos:])
+	size, sizeBits := shortVarint(x)
+	timestamp, timestampBits := shortVarint(x >> (sizeBits + 8&63)) // past the attributes
+	end := pos + int(sizeBits>>3) + int(unzigzag(size))
+	pos += int((sizeBits + 8 + timestampBits) >> 3)
+	x = binary.LittleEndian.Uint64(data[pos:])
+	offset, offsetBits := shortVarint(x)
+	keySize, keyBits := shortVarint(x >> (offsetBits & 63))
+	pos += int((offsetBits + keyBits) >> 3)
+	if sizeBits == 0 || timestampBits == 0 || offsetBits == 0 || keyBits == 0 {
+		return it.nextAny(r)
+	}
+	delta, keyLen := unzigzag(offset), int(unzigzag(keySize))
+	if end > len(data) || delta <= it.lastDelta || delta > it.maxDelta || keyLen < -1 || keyLen > end-pos {
+		return it.nextAny(r)
+	}
+	var key []byte
+	if keyLen >= 0 {
+		key = data[pos : pos+keyLen : pos+keyLen]
+		pos += keyLen
+	}
+	if len(data)-pos < 8 {
+		return it.nextAny(r)
+	}
+	valueSize, valueBits := shortVarint(binary.LittleEndian.Uint64(data[pos:]))
+	pos += int(valueBits >> 3)
+	valueLen := int(unzigzag(valueSize))
+	if valueBits == 0 || valueLen < -1 || valueLen >= end-pos {
+		return it.nextAny(r)
+	}
+	var value []byte
+	if valueLen >= 0 {
+		value = data[pos : pos+valueLen : pos+valueLen]
+		pos += valueLen
+	}
+	if data[pos] != 0 || pos+1 != end {
+		return it.nextAny(r) // headers
+	}
+	it.pos, it.lastDelta = end, delta
+	it.left--
+	r.Key, r.Value, r.Headers = key, value, nil
+	it.place(r, delta, unzigzag(timestamp))
+	return true
+}
+
+// place sets what r takes from its batch.
+func (it *Iterator) place(r *Record, offsetDelta, timestampDelta int64) {
+	r.Offset = it.baseOffset + offsetDelta
+	r.LeaderEpoch = it.epoch
+	ms := it.baseMs + timestampDelta
+	if it.appendTime {
+		ms = it.appendMs
+	}
+	r.Timestamp = time.UnixMilli(ms)
+}
+
+// nextAny is Next for every record there can be, and says what is wrong with
+// those that cannot.
+func (it *Iterator) nextAny(r *Record) bool {
 	size, pos := varint(it.data, it.pos)
 	if pos < 0 || size < 0 || size > len(it.data)-pos {
 		return it.fail("a bad record length at byte %d", it.pos)
@@ -81,34 +145,33 @@ func (it *Iterator) Next(r *Record) bool {
 	// body[0] would be the record's attributes, which have no meaning yet.
 	timestampDelta, pos := varlong(body, 1)
 	if pos < 0 {
-		return it.fail("a bad record's timestamp")
+		return it.fail("a bad record timestamp")
 	}
 	offsetDelta, pos := varint(body, pos)
 	if pos < 0 || int64(offsetDelta) <= it.lastDelta || int64(offsetDelta) > it.maxDelta {
-		return it.fail("a bad record's offset")
+		return it.fail("a bad record offset")
 	}
 	it.lastDelta = int64(offsetDelta)
 	var ok bool
 	if r.Key, pos, ok = nullable(body, pos); !ok {
-		return it.fail("a bad record's key")
+		return it.fail("a bad record key")
 	}
 	if r.Value, pos, ok = nullable(body, pos); !ok {
-		return it.fail("a bad record's value")
+		return it.fail("a bad record value")
 	}
-	r.Headers = nil
-	if pos != len(body)-1 || body[pos] != 0 {
-		if r.Headers, ok = it.readHeaders(body, pos); !ok {
-			return it.fail("a bad record's headers")
-		}
+	if r.Headers, ok = it.readHeaders(body, pos); !ok {
+		return it.fail("bad record headers")
 	}
-	r.Offset = it.baseOffset + int64(offsetDelta)
-	r.LeaderEpoch = it.epoch
-	ms := it.baseMs + timestampDelta
-	if it.appendTime {
-		ms = it.appendMs
-	}
-	r.Timestamp = time.UnixMilli(ms)
+	it.place(r, int64(offsetDelta), timestampDelta)
 	return true
+}
+
+// end is Next after the last record.
+func (it *Iterator) end() bool {
+	if it.left == 0 && it.pos != len(it.data) && it.err == nil {
+		it.fail("%d bytes after its last record", len(it.data)-it.pos)
+	}
+	return false
 }
 
 // fail ends the iteration; it returns false for Next to return.

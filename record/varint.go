@@ -52,20 +52,30 @@ func uvarint(b []byte, pos int, limit uint) (uint64, int) {
 	return 0, -1
 }
 
+// shortVarint reads a number of at most three bytes from the low end of x and
+// returns it with the number of bits it stood in, which is 0 when it is longer.
+// It branches, because a processor that guesses the length need not wait for it
+// to know where the next number begins.
+func shortVarint(x uint64) (uint64, uint) {
+	switch {
+	case x&0x80 == 0:
+		return x & 0x7f, 8
+	case x&0x8000 == 0:
+		return x&0x7f | x>>1&0x3f80, 16
+	case x&0x800000 == 0:
+		return x&0x7f | x>>1&0x3f80 | x>>2&0x1fc000, 24
+	}
+	return 0, 0
+}
+
 // varlong reads a signed number of 64 bits; see uvarint.
 func varlong(b []byte, pos int) (int64, int) {
-	if uint(pos) < uint(len(b)) && b[pos] < 0x80 {
-		return unzigzag(uint64(b[pos])), pos + 1
-	}
 	u, next := uvarint(b, pos, 64)
 	return unzigzag(u), next
 }
 
 // varint reads a signed number of 32 bits; see uvarint.
 func varint(b []byte, pos int) (int, int) {
-	if uint(pos) < uint(len(b)) && b[pos] < 0x80 {
-		return int(unzigzag(uint64(b[pos]))), pos + 1
-	}
 	u, next := uvarint(b, pos, 32)
 	return int(unzigzag(u)), next
 }

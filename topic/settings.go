@@ -19,11 +19,12 @@ type Entry struct {
 func (e Entry) String() string { return e.Name + "=" + e.Value }
 
 // setting ties one of Kafka's names to a field: get returns the field as text,
-// empty where it is zero, set parses text into it.
+// empty where it is zero, set parses text into it, unset makes it zero.
 type setting struct {
-	name string
-	get  func(c *Config) string
-	set  func(c *Config, value string) error
+	name  string
+	get   func(c *Config) string
+	set   func(c *Config, value string) error
+	unset func(c *Config)
 }
 
 // settings returns every setting, sorted by name.
@@ -65,14 +66,34 @@ func (c Config) Entries() []Entry {
 // unknown, or Kafka's but without a meaning here, is fault.InvalidConfig with a
 // word on what to do. Set does not look at other fields; see Validate.
 func (c *Config) Set(name, value string) error {
+	s, err := find(name)
+	if err != nil {
+		return err
+	}
+	return s.set(c, strings.TrimSpace(value))
+}
+
+// Unset gives the field that Kafka calls name its default; errors are those of
+// Set.
+func (c *Config) Unset(name string) error {
+	s, err := find(name)
+	if err != nil {
+		return err
+	}
+	s.unset(c)
+	return nil
+}
+
+// find returns the setting of that name, or an error that teaches.
+func find(name string) (setting, error) {
 	all := settings()
 	for _, s := range all {
 		if s.name == name {
-			return s.set(c, strings.TrimSpace(value))
+			return s, nil
 		}
 	}
 	if hint, ok := foreign(name); ok {
-		return fault.Newf(fault.InvalidConfig, "%s is a setting of Kafka's that does nothing here", name).Try(hint)
+		return setting{}, fault.Newf(fault.InvalidConfig, "%s is a setting of Kafka's that does nothing here", name).Try(hint)
 	}
 	names := make([]string, len(all))
 	for i, s := range all {
@@ -80,9 +101,9 @@ func (c *Config) Set(name, value string) error {
 	}
 	err := fault.Newf(fault.InvalidConfig, "there is no setting %q", name)
 	if near := Nearest(name, names); len(near) > 0 {
-		return err.Try("did you mean " + strings.Join(near, " or ") + "?")
+		return setting{}, err.Try("did you mean " + strings.Join(near, " or ") + "?")
 	}
-	return err.Try("the settings are " + strings.Join(names, ", "))
+	return setting{}, err.Try("the settings are " + strings.Join(names, ", "))
 }
 
 // foreign returns what to do instead of a setting that only Kafka has.
@@ -133,6 +154,7 @@ func millis(name string, at func(*Config) *time.Duration) setting {
 			}
 			return nil
 		},
+		func(c *Config) { *at(c) = 0 },
 	}
 }
 
@@ -152,6 +174,7 @@ func number[N int | int64](name string, at func(*Config) *N) setting {
 			*at(c) = N(n)
 			return nil
 		},
+		func(c *Config) { *at(c) = 0 },
 	}
 }
 
@@ -171,6 +194,7 @@ func ratio(name string, at func(*Config) *float64) setting {
 			*at(c) = f
 			return nil
 		},
+		func(c *Config) { *at(c) = 0 },
 	}
 }
 
@@ -200,6 +224,10 @@ func choice[V comparable](name string, at func(*Config) *V, words ...any) settin
 				known = append(known, words[i].(string))
 			}
 			return badValue(name, value, "one of "+strings.Join(known, "; "))
+		},
+		func(c *Config) {
+			var zero V
+			*at(c) = zero
 		},
 	}
 }

@@ -1,0 +1,192 @@
+package catalogue
+
+import (
+	"errors"
+	"math"
+	"strings"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// MaxPartitions is how many partitions a topic may have. Kafka has no such
+// limit, but a typing error must not make a million directories.
+const MaxPartitions = 100_000
+
+// CreateTopics returns the records that create all specs, whose partitions and
+// replicas are set, each topic with an ID that newID gives and its copies on
+// node. It reports everything that is wrong with all of them: see
+// topic.Admin.CreateTopics.
+func (c *Catalogue) CreateTopics(specs []topic.Spec, node int32, newID func() topic.ID) ([][]byte, error) {
+	var errs []error
+	var values [][]byte
+	named := make(map[string]string, len(specs)) // collision keys of this call
+	for _, s := range specs {
+		if err := c.checkCreate(s, named); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		named[topic.CollisionKey(s.Name)] = s.Name
+		id := newID()
+		values = append(values, topicRecord{name: s.Name, id: id}.encode())
+		values = append(values, configure(s.Name, topic.Config{}, s.Config)...)
+		values = append(values, partitions(id, 0, s.Partitions, node)...)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return values, nil
+}
+
+// checkCreate returns what is wrong with a topic to be created, beside those
+// that exist and those named by the same call.
+func (c *Catalogue) checkCreate(s topic.Spec, named map[string]string) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	if s.Replicas != 1 {
+		return fault.At(fault.InvalidReplication, s.Name, -1, -1).
+			Detailf("%d replicas in one process", s.Replicas).Try("give 1, or 0 for the default")
+	}
+	if err := checkPartitions(s.Name, s.Partitions); err != nil {
+		return err
+	}
+	if c.topics[s.Name] != nil {
+		return fault.At(fault.TopicExists, s.Name, -1, -1)
+	}
+	key := topic.CollisionKey(s.Name)
+	other := named[key]
+	if other == s.Name {
+		return fault.At(fault.TopicExists, s.Name, -1, -1).Detailf("it is named twice")
+	}
+	if other == "" && c.folded[key] > 0 {
+		other = c.collision(key)
+	}
+	if other != "" {
+		return fault.At(fault.InvalidTopic, s.Name, -1, -1).
+			Detailf("it collides with topic %s, because names must differ in more than dots and underscores", other)
+	}
+	return nil
+}
+
+// collision returns the topic with that collision key.
+func (c *Catalogue) collision(key string) string {
+	for name := range c.topics {
+		if topic.CollisionKey(name) == key {
+			return name
+		}
+	}
+	return ""
+}
+
+// DeleteTopics returns the records that delete the named topics;
+// fault.UnknownTopic, naming near ones.
+func (c *Catalogue) DeleteTopics(names []string) ([][]byte, error) {
+	var errs []error
+	var values [][]byte
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		t := c.topics[name]
+		switch {
+		case t == nil:
+			errs = append(errs, c.unknown(name))
+		case topic.IsInternal(name):
+			errs = append(errs, internal(name))
+		case !seen[name]:
+			seen[name] = true
+			values = append(values, removeTopicRecord{id: t.ID}.encode())
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return values, nil
+}
+
+// AddPartitions returns the records that raise a topic's number of partitions
+// to total, on node; fault.UnknownTopic, fault.InvalidPartitions.
+func (c *Catalogue) AddPartitions(name string, total int, node int32) ([][]byte, error) {
+	t := c.topics[name]
+	if t == nil {
+		return nil, c.unknown(name)
+	}
+	if topic.IsInternal(name) {
+		return nil, internal(name)
+	}
+	if err := checkPartitions(name, total); err != nil {
+		return nil, err
+	}
+	if total <= len(t.Partitions) {
+		return nil, fault.At(fault.InvalidPartitions, name, -1, -1).
+			Detailf("it has %d already, and partitions are never taken away", len(t.Partitions))
+	}
+	return partitions(t.ID, len(t.Partitions), total, node), nil
+}
+
+// ConfigureTopic returns the records that replace a topic's configuration, none
+// where it is the same; fault.UnknownTopic, fault.InvalidConfig.
+func (c *Catalogue) ConfigureTopic(name string, cfg topic.Config) ([][]byte, error) {
+	t := c.topics[name]
+	if t == nil {
+		return nil, c.unknown(name)
+	}
+	if topic.IsInternal(name) {
+		return nil, internal(name)
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fault.At(fault.InvalidConfig, name, -1, -1).Because(err)
+	}
+	return configure(name, t.Config, cfg), nil
+}
+
+// unknown returns the error for a topic that does not exist, with what may have
+// been meant.
+func (c *Catalogue) unknown(name string) error {
+	err := fault.At(fault.UnknownTopic, name, -1, -1)
+	if near := topic.Nearest(name, c.Names()); len(near) > 0 {
+		return err.Try("did you mean " + strings.Join(near, " or ") + "?")
+	}
+	return err
+}
+
+func internal(name string) error {
+	return fault.At(fault.InvalidTopic, name, -1, -1).Detailf("the broker keeps its own state in it")
+}
+
+func checkPartitions(name string, n int) error {
+	if n < 1 || n > MaxPartitions {
+		return fault.At(fault.InvalidPartitions, name, -1, -1).Detailf("%d", n).Try("give 1 to 100000")
+	}
+	return nil
+}
+
+// partitions returns the records of the partitions from up to before to.
+func partitions(id topic.ID, from, to int, node int32) [][]byte {
+	values := make([][]byte, 0, to-from)
+	for n := from; n < to && n < math.MaxInt32; n++ {
+		p := Partition{Replicas: []int32{node}, ISR: []int32{node}, Leader: node}
+		values = append(values, partitionRecord{number: int32(n), id: id, Partition: p}.encode())
+	}
+	return values
+}
+
+// configure returns the records that lead from one configuration to another.
+func configure(name string, from, to topic.Config) [][]byte {
+	had := map[string]string{}
+	for _, e := range from.Entries() {
+		had[e.Name] = e.Value
+	}
+	var values [][]byte
+	for _, e := range to.Entries() {
+		if old, ok := had[e.Name]; !ok || old != e.Value {
+			values = append(values, configRecord{resourceTopic, name, e.Name, &e.Value}.encode())
+		}
+		delete(had, e.Name)
+	}
+	for _, e := range from.Entries() {
+		if _, gone := had[e.Name]; gone {
+			values = append(values, configRecord{resourceTopic, name, e.Name, nil}.encode())
+		}
+	}
+	return values
+}

@@ -1,0 +1,42 @@
+// Package catalogue is what a broker knows about its topics: a fold of the
+// records in the internal partition __cluster_metadata-0.
+//
+// A [Catalogue] changes in one way only, by Apply. Its commands (CreateTopics,
+// DeleteTopics, AddPartitions, ConfigureTopic) check a request against the
+// present state and return the records that would carry it out; the caller
+// appends those as one batch, which is wholly there after a crash or not at
+// all, and applies them once they are appended. Opening a broker applies the
+// same records again. So the state that a running broker has always equals what
+// replay would give.
+//
+// Nothing here reads a clock, starts a goroutine or does I/O; topic IDs are
+// given by the caller. A Catalogue belongs to one goroutine at a time.
+//
+// # Bytes
+//
+// The records are KRaft's, so Kafka's dump tool prints them. Each value is a
+// frame and a message in a flexible version (see package wire), with a null
+// key:
+//
+//	uvarint 1              version of the frame
+//	uvarint                the message's API key
+//	uvarint                the message's version
+//	…                      the message
+//
+//	key  version  message
+//	2    0        TopicRecord: compact string name, UUID topic ID, tags
+//	3    0..2     PartitionRecord: int32 partition, UUID topic ID, compact
+//	              int32 arrays replicas, ISR, removing and adding replicas,
+//	              int32 leader, int32 leader epoch, int32 partition epoch,
+//	              from version 1 on a compact UUID array of directories, tags
+//	4    0        ConfigRecord: int8 resource type (2 is a topic), compact
+//	              string resource name, compact string name, compact nullable
+//	              string value (null removes the setting), tags
+//	9    0        RemoveTopicRecord: UUID topic ID, tags
+//	12   0        FeatureLevelRecord: compact string name, int16 level, tags
+//
+// Version 0 of each is written. A catalogue begins with two feature levels:
+// metadata.version, which tells Kafka's tools how to read the rest, and
+// runnel.version, which keeps a program from reading what a newer one wrote:
+// that, and a message or version not listed, is fault.UnsupportedFormat.
+package catalogue

@@ -1,0 +1,194 @@
+package consumer
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Commit marks what was brought as done (in a loop over Records: this record)
+// and stores for the group how far each partition is done. It returns once the
+// offsets are stored, as durably as the topics of the backend. With nothing new
+// to commit it does nothing.
+//
+// Without a group it is fault.InvalidGroup; where the consumer has lost its
+// place meanwhile, fault.UnknownMember, fault.StaleMemberEpoch or
+// fault.FencedInstance, and whoever owns the partitions now goes on from the
+// commit before.
+func (c *Consumer) Commit(ctx context.Context) error {
+	c.settle()
+	return c.commit(ctx)
+}
+
+// CommitAsync marks what was brought as done and commits in the background. fn,
+// which may be nil, is told the outcome on another goroutine. Commits of one
+// consumer happen in order, and later ones may include what earlier ones began.
+// An error for which there is no fn is returned by the next Poll.
+func (c *Consumer) CommitAsync(fn func(error)) {
+	if fn == nil {
+		fn = func(err error) {
+			if err != nil {
+				c.fail(err)
+			}
+		}
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		c.tell(fn, fault.Closed)
+		return
+	}
+	c.settleLocked()
+	c.asyncs = append(c.asyncs, fn)
+	start := !c.draining
+	if start {
+		c.draining = true
+		c.waits.Add(1)
+	}
+	c.mu.Unlock()
+	if start {
+		go c.drain()
+	}
+}
+
+// drain serves CommitAsync until nothing waits, one commit for all that do.
+func (c *Consumer) drain() {
+	defer c.waits.Done()
+	for {
+		c.mu.Lock()
+		fns := c.asyncs
+		c.asyncs = nil
+		if len(fns) == 0 {
+			c.draining = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		err := c.commit(context.Background())
+		for _, fn := range fns {
+			c.tell(fn, err)
+		}
+	}
+}
+
+func (c *Consumer) tell(fn func(error), err error) {
+	defer c.caught("CommitAsync's function")
+	fn(err)
+}
+
+// CommitOffsets stores these offsets for the group, all or none: for each
+// partition the next record to read. It leaves alone what is done and not
+// committed. Errors are those of Commit.
+func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[record.TopicPartition]Offset) error {
+	if err := c.takeToken(ctx); err != nil {
+		return err
+	}
+	defer c.returnToken()
+	return c.session.Commit(ctx, offsets)
+}
+
+// Committed returns the offsets that the group has committed for partitions, by
+// default those assigned; a partition without one is absent. Without a group it
+// is fault.InvalidGroup.
+func (c *Consumer) Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]Offset, error) {
+	if len(partitions) == 0 {
+		partitions = c.session.Assignment()
+	}
+	return c.session.Committed(ctx, partitions...)
+}
+
+func (c *Consumer) takeToken(ctx context.Context) error {
+	select {
+	case c.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Consumer) returnToken() { <-c.writing }
+
+// commit stores what is done at the moment at which it is this commit's turn.
+func (c *Consumer) commit(ctx context.Context) error {
+	if c.cfg.Group == "" {
+		return fault.Newf(fault.InvalidGroup, "a consumer without a group commits nothing").
+			Try("name one with consumer.Group")
+	}
+	if err := c.takeToken(ctx); err != nil {
+		return err
+	}
+	defer c.returnToken()
+	c.mu.Lock()
+	c.note()
+	offsets := maps.Clone(c.done)
+	c.mu.Unlock()
+	if len(offsets) == 0 {
+		return nil
+	}
+	if err := c.session.Commit(ctx, offsets); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for tp, offset := range offsets {
+		if c.done[tp] == offset {
+			delete(c.done, tp)
+		}
+	}
+	return nil
+}
+
+// commitSoon commits what is done before partitions are given up.
+func (c *Consumer) commitSoon() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	return lostPlace(c.commit(ctx))
+}
+
+// lostPlace returns nil for errors that say that the consumer's place in the
+// group has changed: its session finds out by itself, and tells OnLost.
+func lostPlace(err error) error {
+	switch fault.CodeOf(err) {
+	case fault.UnknownMember, fault.StaleMemberEpoch, fault.FencedMemberEpoch, fault.FencedInstance,
+		fault.RebalanceInProgress, fault.IllegalGeneration, fault.NotAssigned, fault.GroupNotFound:
+		return nil
+	}
+	return err
+}
+
+// arm starts the timer that commits, unless it runs or there is nothing that it
+// could ever commit. c.mu is held.
+func (c *Consumer) arm() {
+	if c.armed || c.auto == 0 || c.closed || len(c.done) == 0 && len(c.batch.Records) == 0 {
+		return
+	}
+	c.armed = true
+	if c.timer == nil {
+		c.timer = time.AfterFunc(c.auto, c.tick)
+		return
+	}
+	c.timer.Reset(c.auto)
+}
+
+// tick is what the timer does, on a goroutine of its own.
+func (c *Consumer) tick() {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.waits.Add(1)
+	c.mu.Unlock()
+	defer c.waits.Done()
+	err := lostPlace(c.commit(context.Background()))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.armed = false
+	c.arm()
+	if err != nil && !c.closed {
+		c.failure = err
+	}
+}

@@ -1,0 +1,221 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Consumer reads topics; make one with New. The package's documentation says
+// which methods belong to one goroutine.
+type Consumer struct {
+	session Session
+	cfg     Config
+	auto    time.Duration // how often to commit; 0: only when told
+	use     atomic.Int32  // who is reading: a use… constant
+
+	// writing holds one token, taken by whoever commits: commits of one
+	// consumer reach the session in order.
+	writing chan struct{}
+	waits   sync.WaitGroup // goroutines that commit
+
+	// cursor counts records of batch: the lower half those handed out, the
+	// upper half the done ones. done <= handed <= len(batch.Records), except
+	// in the moments in which the batch is being dropped.
+	cursor atomic.Uint64
+	cuts   atomic.Uint64 // how often batch was changed by anything but fetching
+
+	mu       sync.Mutex // below; held for moments only
+	batch    Fetched    // what the last Fetch brought
+	done     map[record.TopicPartition]Offset
+	paused   map[record.TopicPartition]bool
+	timer    *time.Timer // commits what is done; nil until there is something
+	armed    bool        // timer is running
+	failure  error       // of a callback or of the timer's commit, for the next call
+	asyncs   []func(error)
+	draining bool // a goroutine is at work on asyncs
+	closed   bool
+
+	buf []record.Record // of the reading goroutine: what Fetch decodes into
+}
+
+// What a consumer is being used for.
+const (
+	useNone     int32 = iota
+	useCall           // within Poll, Seek, Assign, or the part of Records that fetches
+	useLoop           // within the body of a loop over Records
+	useCallback       // within OnAssigned, OnRevoked or OnLost
+)
+
+// New opens a session on backend and returns a Consumer, which must be closed.
+// It reads nothing yet and joins its group with the first Poll or Records.
+//
+// Every option that is wrong is reported, in one error: fault.InvalidGroup,
+// fault.InvalidTopic, fault.InvalidRequest, fault.InvalidConfig,
+// fault.InvalidSessionTimeout, fault.UnsupportedAssignor.
+func New(backend Backend, opts ...Option) (*Consumer, error) {
+	o, err := gather(opts)
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer{
+		cfg: o.Config, writing: make(chan struct{}, 1),
+		done: make(map[record.TopicPartition]Offset), paused: make(map[record.TopicPartition]bool),
+	}
+	if !o.manual && o.Group != "" {
+		c.auto = o.commitEvery
+	}
+	cfg := o.Config
+	cfg.OnAssigned, cfg.OnRevoked, cfg.OnLost = c.assigned, c.revoked, c.lost
+	ctx := context.Background()
+	if c.session, err = backend.OpenConsumer(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if len(o.partitions) > 0 {
+		if err := c.Assign(ctx, o.partitions...); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+// Close commits what is done (unless ManualCommit was chosen), calls OnRevoked,
+// leaves the group and gives everything back. What was brought last and not
+// marked done comes again to whoever reads next. A Poll that is waiting returns
+// fault.Closed. Close is idempotent, may be called at any moment and does not
+// hang.
+func (c *Consumer) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	var errs []error
+	if c.auto > 0 {
+		errs = append(errs, c.commitSoon())
+	}
+	errs = append(errs, c.session.Close())
+	c.waits.Wait()
+	return errors.Join(append(errs, c.takeFailure())...)
+}
+
+// closing is how long a commit that the consumer makes by itself, before it
+// gives partitions up, may take.
+const closing = 5 * time.Second
+
+// Fatal reports whether err ends a consumer: the same call would fail again
+// however often it is made. Errors of single partitions, of serdes and of a
+// ctx's end do not.
+func Fatal(err error) bool {
+	switch fault.CodeOf(err) {
+	case fault.Closed, fault.FencedInstance, fault.InvalidGroup, fault.UnreleasedInstance,
+		fault.UnsupportedAssignor, fault.InvalidRequest, fault.InvalidSessionTimeout:
+		return true
+	}
+	return false
+}
+
+// enter takes the consumer for a call that one goroutine at a time may make,
+// from the given uses, and returns the use to leave it with.
+func (c *Consumer) enter(from ...int32) (int32, error) {
+	use := c.use.Load()
+	if slices.Contains(from, use) && c.use.CompareAndSwap(use, useCall) {
+		return use, nil
+	}
+	detail := "the consumer is in use by another goroutine"
+	switch use {
+	case useLoop:
+		detail = "the call is not possible while a loop over Records runs"
+	case useCallback:
+		detail = "the call is not possible in a callback"
+	}
+	return use, fault.Newf(fault.InvalidRequest, "%s", detail)
+}
+
+func (c *Consumer) leave(use int32) { c.use.Store(use) }
+
+// assigned, revoked and lost are what the session calls.
+func (c *Consumer) assigned(partitions []record.TopicPartition) {
+	c.callback("OnAssigned", c.cfg.OnAssigned, partitions)
+}
+
+func (c *Consumer) revoked(partitions []record.TopicPartition) {
+	if c.auto > 0 {
+		if err := c.commitSoon(); err != nil {
+			c.fail(err)
+		}
+	}
+	c.callback("OnRevoked", c.cfg.OnRevoked, partitions)
+	c.forget(partitions)
+}
+
+func (c *Consumer) lost(partitions []record.TopicPartition) {
+	c.forget(partitions)
+	c.callback("OnLost", c.cfg.OnLost, partitions)
+}
+
+// callback calls fn, which is the program's. A panic in it becomes an error of
+// the call in which it happened.
+func (c *Consumer) callback(name string, fn func([]record.TopicPartition), partitions []record.TopicPartition) {
+	if fn == nil || len(partitions) == 0 {
+		return
+	}
+	use := c.use.Swap(useCallback)
+	defer c.use.Store(use)
+	defer c.caught(name)
+	fn(partitions)
+}
+
+// caught is deferred around the program's functions.
+func (c *Consumer) caught(name string) {
+	if p := recover(); p != nil {
+		c.fail(fault.Newf(fault.Unknown, "%s panicked: %s", name, fmt.Sprint(p)))
+	}
+}
+
+// fail keeps err for the next call that can return it.
+func (c *Consumer) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure = errors.Join(c.failure, err)
+}
+
+func (c *Consumer) takeFailure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.failure
+	c.failure = nil
+	return err
+}
+
+// forget drops what belongs to partitions that are no longer owned.
+func (c *Consumer) forget(partitions []record.TopicPartition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, tp := range partitions {
+		delete(c.done, tp)
+		delete(c.paused, tp)
+		c.drop(tp)
+	}
+}
+
+// drop lets go of the batch at hand if it is of tp. c.mu is held.
+func (c *Consumer) drop(tp record.TopicPartition) {
+	if c.batch.TopicPartition == tp {
+		c.batch.Records = nil
+		c.cursor.Store(0)
+		c.cuts.Add(1)
+	}
+}

@@ -1,0 +1,223 @@
+package consumer
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Defaults of the options, as Kafka has them.
+const (
+	DefaultSessionTimeout   = 45 * time.Second
+	DefaultRebalanceTimeout = 5 * time.Minute
+	DefaultCommitInterval   = 5 * time.Second
+	DefaultMaxRecords       = 500
+	DefaultMaxBytes         = 1 << 20
+)
+
+// Option is one choice of New.
+type Option interface{ apply(*options) }
+
+type option func(*options)
+
+func (o option) apply(opts *options) { o(opts) }
+
+// options is what New gathers before it checks everything at once.
+type options struct {
+	Config
+	partitions  []record.TopicPartition // of Assign
+	manual      bool
+	commitEvery time.Duration
+	grouped     bool // Group was given, be it with an empty name
+}
+
+// Group names the consumer group. Its members share the partitions of their
+// topics, and its committed offsets are where a consumer goes on.
+func Group(name string) Option {
+	return option(func(o *options) { o.Group, o.grouped = name, true })
+}
+
+// Topics subscribes to topics, within Group. A topic that does not exist yet is
+// awaited; partitions that are added later are taken up.
+func Topics(names ...string) Option {
+	return option(func(o *options) { o.Topics = append(o.Topics, names...) })
+}
+
+// Assign gives the consumer these partitions, whatever other consumers read. It
+// excludes Topics; with Group, offsets may be committed. Consumer.Assign changes
+// the partitions later.
+func Assign(partitions ...record.TopicPartition) Option {
+	return option(func(o *options) { o.partitions = append(o.partitions, partitions...) })
+}
+
+// FromStart begins at a partition's first record where the group has committed
+// nothing. This is the default.
+func FromStart() Option { return from(topic.Earliest()) }
+
+// FromEnd begins behind a partition's last record where the group has committed
+// nothing.
+func FromEnd() Option { return from(topic.Latest()) }
+
+// FromTime begins at a partition's first record of time t or later where the
+// group has committed nothing.
+func FromTime(t time.Time) Option { return from(topic.AtTime(t)) }
+
+// FromOffset begins every partition at that offset where the group has committed
+// nothing.
+func FromOffset(offset int64) Option { return from(topic.AtOffset(offset)) }
+
+func from(spec topic.OffsetSpec) Option {
+	return option(func(o *options) { o.Start = spec })
+}
+
+// ManualCommit leaves committing to Commit, CommitAsync and CommitOffsets.
+func ManualCommit() Option { return option(func(o *options) { o.manual = true }) }
+
+// CommitEvery is how often what is done is committed; DefaultCommitInterval.
+func CommitEvery(d time.Duration) Option {
+	return option(func(o *options) { o.commitEvery = d })
+}
+
+// OnAssigned is told which partitions were taken up, before their first records
+// come. Position and Seek work in it.
+func OnAssigned(fn func(partitions []record.TopicPartition)) Option {
+	return option(func(o *options) { o.OnAssigned = fn })
+}
+
+// OnRevoked is told which partitions are about to be given up. They are still
+// owned: Commit works in it. Without ManualCommit what is done has been
+// committed before.
+func OnRevoked(fn func(partitions []record.TopicPartition)) Option {
+	return option(func(o *options) { o.OnRevoked = fn })
+}
+
+// OnLost is told which partitions were taken away, because the consumer lost its
+// place in the group or their topic was deleted. Another member may be reading
+// them already; nothing can be committed for them.
+func OnLost(fn func(partitions []record.TopicPartition)) Option {
+	return option(func(o *options) { o.OnLost = fn })
+}
+
+// InstanceID makes the consumer a static member (KIP-345): when it closes, its
+// partitions wait for it until SessionTimeout is over, and a consumer with the
+// same name takes them up where it stopped, without a rebalance.
+func InstanceID(name string) Option { return option(func(o *options) { o.InstanceID = name }) }
+
+// Assignor names how the group's partitions are shared out: uniform (the
+// default), range, roundrobin or sticky. The name that most members chose wins.
+func Assignor(name string) Option { return option(func(o *options) { o.Assignor = name }) }
+
+// MaxRecords is how many records Poll returns at most; DefaultMaxRecords.
+func MaxRecords(n int) Option { return option(func(o *options) { o.MaxRecords = n }) }
+
+// MaxBytes is how many bytes are fetched ahead from one partition, about;
+// DefaultMaxBytes.
+func MaxBytes(n int) Option { return option(func(o *options) { o.MaxBytes = n }) }
+
+// ReuseBuffers makes records valid only until the next call that brings some,
+// which makes reading faster for programs that keep none of their bytes.
+func ReuseBuffers() Option { return option(func(o *options) { o.ReuseBuffers = true }) }
+
+// SessionTimeout is how long a member may be silent before its group takes its
+// partitions away, and how long a static member's partitions wait for it;
+// DefaultSessionTimeout.
+func SessionTimeout(d time.Duration) Option {
+	return option(func(o *options) { o.SessionTimeout = d })
+}
+
+// RebalanceTimeout is how long the consumer may go without asking for records
+// before its group takes its partitions away; DefaultRebalanceTimeout. Kafka
+// calls it max.poll.interval.ms.
+func RebalanceTimeout(d time.Duration) Option {
+	return option(func(o *options) { o.RebalanceTimeout = d })
+}
+
+// ClientID names the program in descriptions of the group; "runnel".
+func ClientID(name string) Option { return option(func(o *options) { o.ClientID = name }) }
+
+// gather applies opts over the defaults and reports everything that is wrong.
+func gather(opts []Option) (options, error) {
+	o := options{
+		Config: Config{
+			ClientID: "runnel", Start: topic.Earliest(),
+			SessionTimeout: DefaultSessionTimeout, RebalanceTimeout: DefaultRebalanceTimeout,
+			MaxRecords: DefaultMaxRecords, MaxBytes: DefaultMaxBytes,
+		},
+		commitEvery: DefaultCommitInterval,
+	}
+	for _, opt := range opts {
+		opt.apply(&o)
+	}
+	slices.Sort(o.Topics)
+	o.Topics = slices.Compact(o.Topics)
+	slices.SortFunc(o.partitions, record.TopicPartition.Compare)
+	o.partitions = slices.Compact(o.partitions)
+	return o, o.check()
+}
+
+func (o *options) check() error {
+	var errs []error
+	bad := func(code fault.Code, format string, args ...any) {
+		errs = append(errs, fault.Newf(code, format, args...))
+	}
+	switch {
+	case o.grouped && o.Group == "":
+		bad(fault.InvalidGroup, "a group's name has at least one character")
+	case len(o.Group) > maxGroupLen:
+		bad(fault.InvalidGroup, "a group's name has at most %d bytes, not %d", maxGroupLen, len(o.Group))
+	case len(o.Topics) > 0 && !o.grouped:
+		errs = append(errs, fault.Newf(fault.InvalidGroup, "topics without a group").
+			Try("name one with consumer.Group, or choose partitions with consumer.Assign"))
+	}
+	if len(o.Topics) > 0 && len(o.partitions) > 0 {
+		bad(fault.InvalidRequest, "a consumer either subscribes to Topics or is given partitions by Assign")
+	}
+	for _, name := range o.Topics {
+		errs = append(errs, topic.ValidateName(name))
+	}
+	for _, tp := range o.partitions {
+		errs = append(errs, checkPartition(tp))
+	}
+	if o.InstanceID != "" && len(o.Topics) == 0 {
+		bad(fault.InvalidRequest, "an instance ID is for members of a group, and there are no topics")
+	}
+	switch o.Assignor {
+	case "", "uniform", "range", "roundrobin", "sticky":
+	default:
+		bad(fault.UnsupportedAssignor, "%q is not one of uniform, range, roundrobin and sticky", o.Assignor)
+	}
+	if o.SessionTimeout <= 0 {
+		bad(fault.InvalidSessionTimeout, "%v", o.SessionTimeout)
+	}
+	if offset, ok := o.Start.Offset(); ok && offset < 0 {
+		bad(fault.OffsetOutOfRange, "FromOffset(%d)", offset)
+	}
+	for name, ok := range map[string]bool{
+		"RebalanceTimeout": o.RebalanceTimeout > 0,
+		"CommitEvery":      o.commitEvery > 0,
+		"MaxRecords":       o.MaxRecords > 0 && o.MaxRecords <= maxRecordsLimit,
+		"MaxBytes":         o.MaxBytes > 0,
+	} {
+		if !ok {
+			bad(fault.InvalidConfig, "%s is out of range", name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Limits beyond which an option is a mistake.
+const (
+	maxGroupLen     = 1 << 12
+	maxRecordsLimit = 1 << 20
+)
+
+func checkPartition(tp record.TopicPartition) error {
+	if tp.Partition < 0 {
+		return fault.At(fault.UnknownTopic, tp.Topic, tp.Partition, -1).Detailf("partition %d", tp.Partition)
+	}
+	return topic.ValidateName(tp.Topic)
+}

@@ -1,0 +1,293 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Poll marks what was brought before as done and waits for records: up to
+// MaxRecords of one partition, in offset order. The slice is valid until the
+// next call that brings records; the records in it as their type says. When ctx
+// ends, it returns ctx's error; a ctx that has already ended brings what is at
+// hand.
+//
+// After a loop over Records was left, Poll brings the rest of its batch.
+func (c *Consumer) Poll(ctx context.Context) ([]record.Record, error) {
+	use, err := c.enter(useNone)
+	if err != nil {
+		return nil, err
+	}
+	defer c.leave(use)
+	return c.poll(ctx, 0)
+}
+
+// poll hands out all that is at hand, or at most limit records if that is not 0.
+func (c *Consumer) poll(ctx context.Context, limit int) ([]record.Record, error) {
+	records, handed, err := c.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	end := len(records)
+	if limit > 0 {
+		end = min(end, handed+limit)
+	}
+	c.cursor.Store(pack(handed, end))
+	return records[handed:end:end], nil
+}
+
+// Records brings records one by one. Asking for the next one marks this one as
+// done; after a break, this one comes again. The loop ends when ctx ends. An
+// error is yielded beside a record that is empty, and asking for the next record
+// goes on; after an error that is Fatal the loop ends.
+func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] {
+	return func(yield func(record.Record, error) bool) {
+		use, err := c.enter(useNone)
+		if err != nil {
+			yield(record.Record{}, err)
+			return
+		}
+		defer c.leave(use)
+		defer c.handBack()
+		place := newPlaceholder(c.cfg)
+		defer place.stop()
+		c.use.Store(useLoop)
+		c.loop(ctx, place, yield)
+	}
+}
+
+func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(record.Record, error) bool) {
+	var records []record.Record
+	cuts, over := c.cuts.Load()-1, ctx.Done()
+	for {
+		select {
+		case <-over:
+			c.settle()
+			return
+		default:
+		}
+		at := c.cursor.Load()
+		handed := int(uint32(at))
+		if now := c.cuts.Load(); now != cuts || handed >= len(records) || place.due.Load() {
+			c.use.Store(useCall)
+			next, err := c.more(ctx, place)
+			c.use.Store(useLoop)
+			records, cuts = next, c.cuts.Load()
+			switch {
+			case err == nil:
+			case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+				return
+			case !yield(record.Record{}, err) || Fatal(err):
+				return
+			}
+			continue
+		}
+		if c.cursor.CompareAndSwap(at, pack(handed, handed+1)) && !yield(records[handed], nil) {
+			return
+		}
+	}
+}
+
+// more is what a loop does when it has no more records that it may hand out: it
+// keeps the consumer's place in the group, and returns the batch at hand or the
+// next one.
+func (c *Consumer) more(ctx context.Context, place *placeholder) ([]record.Record, error) {
+	if place.due.Load() {
+		c.settle()
+		if err := c.keepPlace(); err != nil {
+			return nil, err
+		}
+		place.reset()
+	}
+	records, _, err := c.next(ctx)
+	return records, err
+}
+
+// handBack makes the record that was handed out and is not done come again.
+func (c *Consumer) handBack() {
+	at := c.cursor.Load()
+	done := int(at >> 32)
+	c.cursor.CompareAndSwap(at, pack(done, done))
+}
+
+func pack(done, handed int) uint64 { return uint64(done)<<32 | uint64(handed) }
+
+// settle marks what was handed out as done.
+func (c *Consumer) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settleLocked()
+}
+
+func (c *Consumer) settleLocked() {
+	at := c.cursor.Load()
+	handed := int(uint32(at))
+	if c.cursor.CompareAndSwap(at, pack(handed, handed)) {
+		c.note()
+	}
+}
+
+// note writes down how far the batch at hand is done. c.mu is held.
+func (c *Consumer) note() {
+	n, b := int(c.cursor.Load()>>32), &c.batch
+	if n == 0 || n > len(b.Records) || c.cfg.Group == "" {
+		return
+	}
+	done := Offset{Offset: b.Next, LeaderEpoch: b.LeaderEpoch}
+	if n < len(b.Records) {
+		done = Offset{Offset: b.Records[n].Offset, LeaderEpoch: b.Records[n-1].LeaderEpoch}
+	}
+	c.done[b.TopicPartition] = done
+	c.arm()
+}
+
+// next marks what was handed out as done and returns a batch of which not all
+// was handed out, and how much was: the batch at hand or a new one.
+func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
+	for {
+		c.mu.Lock()
+		c.settleLocked()
+		records, handed := c.batch.Records, int(uint32(c.cursor.Load()))
+		if handed < len(records) {
+			c.mu.Unlock()
+			return records, handed, nil
+		}
+		c.batch.Records = nil
+		c.cursor.Store(0)
+		err := c.failure
+		c.failure = nil
+		c.mu.Unlock()
+		if err != nil {
+			return nil, 0, err
+		}
+		if err := c.fetch(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// fetch brings the next batch, which may be empty.
+func (c *Consumer) fetch(ctx context.Context) error {
+	c.session.Release()
+	fetched, err := c.session.Fetch(ctx, c.buf)
+	if err != nil {
+		return err
+	}
+	c.buf = fetched.Records
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batch = fetched
+	c.cursor.Store(0)
+	if len(fetched.Records) == 0 && c.cfg.Group != "" {
+		// Markers and compacted records were passed over: there is nothing to do
+		// about them, so they are done.
+		c.done[fetched.TopicPartition] = Offset{Offset: fetched.Next, LeaderEpoch: fetched.LeaderEpoch}
+	}
+	c.arm()
+	return nil
+}
+
+// placeholder reminds a loop over Records to keep the consumer's place in its
+// group while it works on the records of one batch.
+type placeholder struct {
+	due   atomic.Bool
+	every time.Duration
+	timer *time.Timer // nil without a group to keep a place in
+}
+
+func newPlaceholder(cfg Config) *placeholder {
+	p := &placeholder{every: cfg.RebalanceTimeout / 3}
+	if cfg.Group != "" && len(cfg.Topics) > 0 {
+		p.timer = time.AfterFunc(p.every, func() { p.due.Store(true) })
+	}
+	return p
+}
+
+func (p *placeholder) reset() {
+	p.due.Store(false)
+	p.timer.Reset(p.every)
+}
+
+func (p *placeholder) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// keepPlace lets the session take part in its group without bringing records:
+// every partition is paused for that one Fetch.
+func (c *Consumer) keepPlace() error {
+	before := c.session.Assignment()
+	if err := c.session.Pause(before...); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := c.session.Fetch(ctx, nil)
+	c.mu.Lock()
+	resume := before[:0]
+	for _, tp := range before {
+		if !c.paused[tp] {
+			resume = append(resume, tp)
+		}
+	}
+	c.mu.Unlock()
+	if rerr := c.session.Resume(resume...); rerr != nil {
+		return rerr
+	}
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// Pause makes the consumer pass over partitions until Resume, or until they are
+// given up. Records of them that are at hand and were not handed out come again
+// after Resume. It may be called in a loop over Records and in callbacks;
+// fault.NotAssigned.
+func (c *Consumer) Pause(partitions ...record.TopicPartition) error {
+	use, err := c.enter(useNone, useLoop, useCallback)
+	if err != nil {
+		return err
+	}
+	defer c.leave(use)
+	if err := c.session.Pause(partitions...); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	var back record.Position
+	handed := int(uint32(c.cursor.Load()))
+	for _, tp := range partitions {
+		c.paused[tp] = true
+		if b := &c.batch; tp == b.TopicPartition && handed < len(b.Records) {
+			back = b.Records[handed].Position()
+			b.Next, b.Records = back.Offset, b.Records[:handed]
+			c.cuts.Add(1)
+		}
+	}
+	c.mu.Unlock()
+	if back.Topic == "" {
+		return nil
+	}
+	return c.session.Seek(context.Background(), back.TopicPartition(), topic.AtOffset(back.Offset))
+}
+
+// Resume ends Pause.
+func (c *Consumer) Resume(partitions ...record.TopicPartition) error {
+	use, err := c.enter(useNone, useLoop, useCallback)
+	if err != nil {
+		return err
+	}
+	defer c.leave(use)
+	c.mu.Lock()
+	for _, tp := range partitions {
+		delete(c.paused, tp)
+	}
+	c.mu.Unlock()
+	return c.session.Resume(partitions...)
+}

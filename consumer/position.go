@@ -1,0 +1,119 @@
+package consumer
+
+import (
+	"context"
+	"slices"
+
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Assignment returns the partitions that the consumer owns now, sorted.
+func (c *Consumer) Assignment() []record.TopicPartition { return c.session.Assignment() }
+
+// Assign gives a consumer without Topics these partitions in place of those it
+// has. Partitions that stay keep their position, others start where the group
+// has committed or where Config.Start says.
+func (c *Consumer) Assign(ctx context.Context, partitions ...record.TopicPartition) error {
+	use, err := c.enter(useNone, useLoop)
+	if err != nil {
+		return err
+	}
+	defer c.leave(use)
+	for _, tp := range partitions {
+		if err := checkPartition(tp); err != nil {
+			return err
+		}
+	}
+	partitions = slices.Clone(partitions)
+	slices.SortFunc(partitions, record.TopicPartition.Compare)
+	if err := c.session.Assign(ctx, slices.Compact(partitions)); err != nil {
+		return err
+	}
+	return c.takeFailure()
+}
+
+// Seek goes on in a partition at that offset, which is then what is done: the
+// next commit stores it. What was brought of the partition is dropped. It may be
+// called in a loop over Records and in callbacks; fault.NotAssigned. An offset
+// that the partition does not hold is found out by the next Poll.
+func (c *Consumer) Seek(ctx context.Context, tp record.TopicPartition, offset int64) error {
+	return c.SeekTo(ctx, topic.AtOffset(offset), tp)
+}
+
+// SeekTo is Seek to what spec names in each of the partitions, by default in
+// all that are assigned.
+func (c *Consumer) SeekTo(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) error {
+	use, err := c.enter(useNone, useLoop, useCallback)
+	if err != nil {
+		return err
+	}
+	defer c.leave(use)
+	if len(partitions) == 0 {
+		partitions = c.session.Assignment()
+	}
+	for _, tp := range partitions {
+		if err := c.seek(ctx, tp, spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Consumer) seek(ctx context.Context, tp record.TopicPartition, spec topic.OffsetSpec) error {
+	if err := c.session.Seek(ctx, tp, spec); err != nil {
+		return err
+	}
+	offset, err := c.session.Position(ctx, tp)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(tp)
+	if c.cfg.Group != "" {
+		c.done[tp] = Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch}
+		c.arm()
+	}
+	return nil
+}
+
+// Position returns the offset of the next record that comes from a partition:
+// after Poll the one behind its batch, in a loop over Records the one behind
+// this record, after the loop was left this one again. fault.NotAssigned.
+func (c *Consumer) Position(ctx context.Context, tp record.TopicPartition) (int64, error) {
+	c.mu.Lock()
+	handed, b := int(uint32(c.cursor.Load())), &c.batch
+	if b.TopicPartition == tp && handed < len(b.Records) {
+		defer c.mu.Unlock()
+		return b.Records[handed].Offset, nil
+	}
+	c.mu.Unlock()
+	return c.session.Position(ctx, tp)
+}
+
+// Offsets returns what spec names in each of the partitions, assigned or not; by
+// default in those assigned.
+func (c *Consumer) Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error) {
+	if len(partitions) == 0 {
+		partitions = c.session.Assignment()
+	}
+	return c.session.Offsets(ctx, spec, partitions...)
+}
+
+// Lag returns, for each assigned partition, how many offsets lie between the
+// consumer's position and the partition's high watermark.
+func (c *Consumer) Lag(ctx context.Context) (map[record.TopicPartition]int64, error) {
+	lag, err := c.Offsets(ctx, topic.Latest())
+	if err != nil {
+		return nil, err
+	}
+	for tp, end := range lag {
+		at, err := c.Position(ctx, tp)
+		if err != nil {
+			return nil, err
+		}
+		lag[tp] = max(end-at, 0)
+	}
+	return lag, nil
+}

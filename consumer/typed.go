@@ -1,0 +1,137 @@
+package consumer
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+)
+
+// Record is a record with its key and value decoded. Key and Value have their
+// type's zero where HasKey and HasValue say that they were null; HasValue is
+// false for a tombstone.
+type Record[K, V any] struct {
+	Key              K
+	Value            V
+	HasKey, HasValue bool
+
+	Topic       string
+	Partition   int32
+	LeaderEpoch int32
+	Offset      int64
+	Timestamp   time.Time
+	Headers     []record.Header // their bytes are the fetched buffer's: read-only
+}
+
+// Position returns where the record stands.
+func (r Record[K, V]) Position() record.Position {
+	return record.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+}
+
+// Typed is a view of a Consumer that decodes the records of one topic. It has no
+// state but the slice that its Poll returns.
+type Typed[K, V any] struct {
+	consumer *Consumer
+	topic    serde.Topic[K, V]
+	buf      []Record[K, V]
+}
+
+// Of returns a view of c, whose only topic is t's. The consumer stays its
+// owner's, who closes it.
+func Of[K, V any](c *Consumer, t serde.Topic[K, V]) *Typed[K, V] {
+	return &Typed[K, V]{consumer: c, topic: t}
+}
+
+// Records is Consumer.Records with decoded records.
+//
+// A record that its serde cannot decode is yielded with fault.Serialization,
+// which names topic, partition and offset, beside a Record that has its place
+// and its headers. Asking for the next record skips it; a break leaves it to
+// come again. A record of another topic is fault.InvalidRequest, and ends the
+// loop.
+func (t *Typed[K, V]) Records(ctx context.Context) iter.Seq2[Record[K, V], error] {
+	return func(yield func(Record[K, V], error) bool) {
+		for r, err := range t.consumer.Records(ctx) {
+			if err != nil {
+				if !yield(Record[K, V]{}, err) {
+					return
+				}
+				continue
+			}
+			typed, err := t.decode(&r)
+			if !yield(typed, err) || Fatal(err) {
+				return
+			}
+		}
+	}
+}
+
+// Poll is Consumer.Poll with decoded records. Where a record cannot be decoded,
+// the ones before it come first; the next call returns fault.Serialization,
+// which names topic, partition and offset, and the call after that goes on
+// behind it.
+func (t *Typed[K, V]) Poll(ctx context.Context) ([]Record[K, V], error) {
+	use, err := t.consumer.enter(useNone)
+	if err != nil {
+		return nil, err
+	}
+	defer t.consumer.leave(use)
+	records, err := t.consumer.poll(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	clear(t.buf)
+	t.buf = t.buf[:0]
+	for i := range records {
+		typed, err := t.decode(&records[i])
+		if err == nil {
+			t.buf = append(t.buf, typed)
+			continue
+		}
+		t.consumer.keepBack(len(records) - max(i, 1))
+		if i == 0 {
+			return nil, err
+		}
+		break
+	}
+	return t.buf, nil
+}
+
+// keepBack makes the last n records that were handed out come again.
+func (c *Consumer) keepBack(n int) {
+	at := c.cursor.Load()
+	done, handed := int(at>>32), int(uint32(at))
+	c.cursor.CompareAndSwap(at, pack(done, max(handed-n, done)))
+}
+
+func (t *Typed[K, V]) decode(r *record.Record) (Record[K, V], error) {
+	typed := Record[K, V]{
+		HasKey: r.Key != nil, HasValue: r.Value != nil,
+		Topic: r.Topic, Partition: r.Partition, LeaderEpoch: r.LeaderEpoch, Offset: r.Offset,
+		Timestamp: r.Timestamp, Headers: r.Headers,
+	}
+	if r.Topic != t.topic.Name {
+		return typed, fault.At(fault.InvalidRequest, r.Topic, r.Partition, r.Offset).
+			Detailf("a record of another topic than %s", t.topic.Name)
+	}
+	var err error
+	if typed.HasKey {
+		if typed.Key, err = t.topic.Key.Decode(r.Key); err != nil {
+			return typed, undecodable(r, "key", err)
+		}
+	}
+	if typed.HasValue {
+		if typed.Value, err = t.topic.Value.Decode(r.Value); err != nil {
+			return typed, undecodable(r, "value", err)
+		}
+	}
+	return typed, nil
+}
+
+func undecodable(r *record.Record, part string, cause error) error {
+	return fault.At(fault.Serialization, r.Topic, r.Partition, r.Offset).Detailf("%s", part).Because(cause).
+		Try("ask for the next record to skip this one")
+}

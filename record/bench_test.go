@@ -24,8 +24,9 @@ func BenchmarkPut(b *testing.B) {
 		size := record.Size(delta, int64(delta&15), benchKey, benchValue, nil)
 		if pos+size > len(buf) {
 			pos, delta = 0, 0
+			continue
 		}
-		pos += record.Put(buf[pos:], delta, int64(delta&15), benchKey, benchValue, nil)
+		pos += record.Put(buf[pos:pos+size], delta, int64(delta&15), benchKey, benchValue, nil)
 		delta++
 	}
 }

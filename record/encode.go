@@ -1,5 +1,7 @@
 package record
 
+import "encoding/binary"
+
 // Size returns how many bytes Put will write for a record, the record's length
 // included.
 func Size(offsetDelta int32, timestampDelta int64, key, value []byte, headers []Header) int {
@@ -31,17 +33,65 @@ func bytesSize(b []byte) int {
 	return varintLen(int64(len(b))) + len(b)
 }
 
-// Put encodes a record into dst, which must have room for Size bytes, and
-// returns how many it wrote. Deltas count from the batch's base offset and base
-// timestamp. It keeps none of the slices and allocates nothing, so goroutines
-// may put records into disjoint parts of one buffer at once.
+// Put encodes a record into dst, which must be exactly Size bytes long, and
+// returns that length; on another it panics. Deltas count from the batch's base
+// offset and base timestamp. It keeps none of the slices and allocates nothing,
+// so goroutines may put records into disjoint parts of one buffer at once.
 func Put(dst []byte, offsetDelta int32, timestampDelta int64, key, value []byte, headers []Header) int {
-	pos := putVarint(dst, 0, int64(bodySize(offsetDelta, timestampDelta, key, value, headers)))
-	dst[pos] = 0 // the record's attributes, of which there are none yet
-	pos = putVarint(dst, pos+1, timestampDelta)
-	pos = putVarint(dst, pos, int64(offsetDelta))
-	pos = putBytes(dst, pos, key)
+	size, timestamp := zigzag(int64(bodyLen(len(dst)))), zigzag(timestampDelta)
+	offset, keyLen := zigzag(int64(offsetDelta)), zigzag(nullableLen(key))
+	pos := 0
+	if len(dst) >= 16 && size|timestamp|offset|keyLen < 1<<21 {
+		// Nearly always the fields before the key fit into two words. What the
+		// words have above them is overwritten by what follows.
+		x, n := appendVarint(0, 0, size)
+		x, n = appendVarint(x, n+8, timestamp) // past the attributes, of which there are none yet
+		binary.LittleEndian.PutUint64(dst, x)
+		pos = int(n >> 3)
+		x, n = appendVarint(0, 0, offset)
+		x, n = appendVarint(x, n, keyLen)
+		binary.LittleEndian.PutUint64(dst[pos:], x)
+		pos += int(n >> 3)
+	} else {
+		pos = putUvarint(dst, 0, size)
+		dst[pos] = 0
+		pos = putUvarint(dst, pos+1, timestamp)
+		pos = putUvarint(dst, pos, offset)
+		pos = putUvarint(dst, pos, keyLen)
+	}
+	pos += copy(dst[pos:], key)
 	pos = putBytes(dst, pos, value)
+	if len(headers) == 0 {
+		dst[pos] = 0
+		pos++
+	} else {
+		pos = putHeaders(dst, pos, headers)
+	}
+	if pos != len(dst) {
+		panic("record: Put into a buffer that is not Size bytes long")
+	}
+	return pos
+}
+
+// bodyLen returns the length that a record of total bytes gives itself, which is
+// total without the length's own bytes.
+func bodyLen(total int) int {
+	n := total - 1
+	for n > 0 && varintLen(int64(n)) > total-n {
+		n--
+	}
+	return n
+}
+
+// nullableLen returns the length that is written before b; null is -1.
+func nullableLen(b []byte) int64 {
+	if b == nil {
+		return -1
+	}
+	return int64(len(b))
+}
+
+func putHeaders(dst []byte, pos int, headers []Header) int {
 	pos = putVarint(dst, pos, int64(len(headers)))
 	for i := range headers {
 		pos = putVarint(dst, pos, int64(len(headers[i].Key)))

@@ -12,9 +12,19 @@ func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
 // unzigzag is zigzag's inverse.
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
-// uvarintLen returns how many bytes u takes: (bits+6)/7, at least one, written
-// without a division.
-func uvarintLen(u uint64) int { return (9*bits.Len64(u|1) + 64) >> 6 }
+// uvarintLen returns how many bytes u takes. Guessed branches are cheaper here
+// than counting bits, which whatever is written next would wait for.
+func uvarintLen(u uint64) int {
+	switch {
+	case u < 1<<7:
+		return 1
+	case u < 1<<14:
+		return 2
+	case u < 1<<21:
+		return 3
+	}
+	return (bits.Len64(u) + 6) / 7
+}
 
 // varintLen returns how many bytes v takes.
 func varintLen(v int64) int { return uvarintLen(zigzag(v)) }
@@ -32,6 +42,18 @@ func putUvarint(dst []byte, pos int, u uint64) int {
 
 // putVarint writes v at dst[pos] and returns the position after it.
 func putVarint(dst []byte, pos int, v int64) int { return putUvarint(dst, pos, zigzag(v)) }
+
+// appendVarint adds u, which has at most three bytes, to the word x, of which n
+// bits are taken.
+func appendVarint(x uint64, n uint, u uint64) (uint64, uint) {
+	switch {
+	case u < 1<<7:
+		return x | u<<(n&63), n + 8
+	case u < 1<<14:
+		return x | (u&0x7f|0x80|u<<1&0x7f00)<<(n&63), n + 16
+	}
+	return x | (u&0x7f|u<<1&0x7f00|0x8080|u<<2&0x7f0000)<<(n&63), n + 24
+}
 
 // uvarint reads a number at b[pos] and returns the position after it, or -1
 // when the bytes end too soon or the number has more than limit bits.

@@ -1,0 +1,69 @@
+# The workshop's commands. Every target works over all modules; `make help`
+# lists them. Only Go is needed: the tools are built from tools/go.mod, whose
+# versions are pinned, into bin/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 20s
+BENCH    ?= .
+BIN      := $(CURDIR)/bin
+
+# Every module that holds packages; the root comes first. tools/ only pins.
+MODULES := . $(sort $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path './tools/*' -not -path '*/testdata/*')))
+
+# The race detector needs a C compiler on Linux. Without one the same tests run
+# without it, and say so.
+RACE := $(if $(shell command -v gcc || command -v clang || command -v cc),-race,)
+
+# $(call each,title,command) runs a command in every module.
+each = for m in $(MODULES); do printf -- '-- $(1): %s\n' "$$m"; (cd "$$m" && $(2)); done
+
+# The module as its users build it: alone, without the workspace.
+alone = $$([ "$$m" = . ] && echo off)
+
+.PHONY: help check test race lint format fuzz bench size modules
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+check: lint modules race size ## Everything that CI holds a change to
+
+test: ## Run the tests of every module
+	@$(call each,test,GOWORK=$(alone) go test ./...)
+
+race: ## Run the tests of every module under the race detector
+	@$(if $(RACE),,echo 'NO C COMPILER: the tests run without the race detector')
+	@$(call each,race,GOWORK=$(alone) go test $(RACE) ./...)
+
+lint: $(BIN)/staticcheck ## Check formatting, go vet and staticcheck (the house's own rules are tests: internal/lint)
+	@echo '-- format'
+	@out=$$(find . -name '*.go' -print0 | xargs -0 $(BIN)/gofumpt -l); \
+		if [ -n "$$out" ]; then printf 'not formatted, run make format:\n%s\n' "$$out"; exit 1; fi
+	@$(call each,vet,GOWORK=$(alone) go vet ./...)
+	@$(call each,staticcheck,GOWORK=$(alone) $(BIN)/staticcheck ./...)
+
+format: $(BIN)/staticcheck ## Format every Go file
+	@find . -name '*.go' -print0 | xargs -0 $(BIN)/gofumpt -w
+
+fuzz: ## Run every fuzz target for FUZZTIME (20s) each
+	@$(call each,fuzz,for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; done)
+
+bench: ## Run the benchmarks that match BENCH (all) in every module; the comparison is `go run ./bench`
+	@$(call each,bench,go test -run '^$$' -bench '$(BENCH)' -benchmem ./...)
+
+size: ## Show what runnel.Open adds to a program, in bytes and modules; fails beyond the limits
+	@tools/size
+
+modules: ## Check that every go.mod is tidy and every download is what go.sum says
+	@$(call each,tidy,GOWORK=off go mod tidy -diff)
+	@$(call each,verify,GOWORK=off go mod verify)
+
+$(BIN)/staticcheck: tools/go.mod tools/go.sum
+	@echo '-- building the tools (once)'
+	@cd tools && GOWORK=off GOBIN=$(BIN) go install tool
+	@touch $@

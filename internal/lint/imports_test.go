@@ -1,0 +1,190 @@
+package lint_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// clientTower is what programs call. It runs on any backend, so it knows none.
+var clientTower = []string{"fault", "record", "serde", "topic", "producer", "consumer", "streams", "streams/..."}
+
+// allowed is the table of ARCHITECTURE.md: what each package of the root module
+// may import, of this module and of others. "dir/..." stands for all packages
+// below dir. A package without a row does not belong here yet.
+var allowed = map[string][]string{
+	"fault":  {},
+	"serde":  {},
+	"record": {"fault", "github.com/klauspost/compress/...", "github.com/pierrec/lz4/v4"},
+	"topic":  {"record", "fault"},
+
+	"log":       {"record", "fault", "internal/vfs"},
+	"partition": {"log", "record", "fault", "internal/vfs"},
+
+	"producer": {"record", "fault", "serde", "topic"},
+	"consumer": {"record", "fault", "serde", "topic"},
+
+	"streams":     slices.Concat(clientTower, []string{"github.com/google/btree"}),
+	"streams/...": slices.Concat(clientTower, []string{"github.com/google/btree"}),
+
+	".": {
+		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
+		"internal/vfs", "internal/wire", "internal/catalogue", "internal/coordinator/...",
+		"github.com/gofrs/flock", "golang.org/x/sync/...",
+	},
+	"runneltest":  {".", "fault", "record", "topic", "internal/vfs"},
+	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),
+
+	"internal/vfs":             {"github.com/gofrs/flock"},
+	"internal/wire":            {"fault"},
+	"internal/catalogue":       {"fault", "record", "topic", "internal/wire"},
+	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire"},
+	"internal/lint":            {},
+
+	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),
+}
+
+// row finds the most exact row for a package: its own name, or the longest
+// "dir/..." above it.
+func row(table map[string][]string, name string) (imports []string, found bool) {
+	if imports, found = table[name]; found {
+		return imports, true
+	}
+	longest := ""
+	for pattern := range table {
+		if matches(pattern, name) && len(pattern) > len(longest) {
+			longest = pattern
+		}
+	}
+	imports, found = table[longest]
+	return imports, found
+}
+
+// matches reports whether pattern is the path or, ending in "/...", lies above it.
+func matches(pattern, path string) bool {
+	above, wild := strings.CutSuffix(pattern, "/...")
+	return pattern == path || wild && (above == path || strings.HasPrefix(path, above+"/"))
+}
+
+// standard reports whether an import path belongs to the standard library.
+func standard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
+
+// below is an import path of this module without the module's own.
+func below(path string) string {
+	if path == module {
+		return "."
+	}
+	return strings.TrimPrefix(path, module+"/")
+}
+
+func TestEveryPackageImportsOnlyWhatTheTableSays(t *testing.T) {
+	for _, p := range packages(t) {
+		imports, found := row(allowed, p.name())
+		if !found {
+			t.Errorf("%s has no row in the table of imports", p.ImportPath)
+		}
+		for _, path := range p.Imports {
+			if standard(path) {
+				continue
+			}
+			if !slices.ContainsFunc(imports, func(pattern string) bool { return matches(pattern, below(path)) }) {
+				t.Errorf("%s imports %s", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+func TestEveryRowOfTheTableHasAPackage(t *testing.T) {
+	for pattern := range allowed {
+		if !slices.ContainsFunc(packages(t), func(p listed) bool { return matches(pattern, p.name()) }) {
+			t.Errorf("the table of imports has a row for %s, which is not there", pattern)
+		}
+	}
+}
+
+func TestClientTowerReachesNoStorage(t *testing.T) {
+	forbidden := []string{".", "log/...", "partition/...", "replica/...", "internal/vfs/...", "internal/catalogue/...", "internal/coordinator/..."}
+	reachesNone(t, clientTower, forbidden)
+}
+
+func TestRootReachesNoReplicaAndNoStreams(t *testing.T) {
+	reachesNone(t, []string{"."}, []string{"replica/...", "streams/...", "connect/..."})
+}
+
+func reachesNone(t *testing.T, from, forbidden []string) {
+	t.Helper()
+	for _, p := range packages(t) {
+		if !slices.ContainsFunc(from, func(pattern string) bool { return matches(pattern, p.name()) }) {
+			continue
+		}
+		for _, dep := range p.Deps {
+			for _, pattern := range forbidden {
+				ours := dep == module || strings.HasPrefix(dep, module+"/")
+				if ours && matches(pattern, below(dep)) {
+					t.Errorf("%s reaches %s", p.ImportPath, dep)
+				}
+			}
+		}
+	}
+}
+
+// TestEngineLinksNoHeavyPackages keeps the engine small, and free of
+// reflection: none of its packages imports these itself. (serde does, for JSON.)
+func TestEngineLinksNoHeavyPackages(t *testing.T) {
+	heavy := []string{"encoding/json", "encoding/gob", "net/http", "net/rpc", "reflect", "regexp", "text/template", "html/template", "go/ast", "testing", "expvar", "flag"}
+	engine := []string{".", "fault", "record", "topic", "log", "partition", "producer", "consumer", "streams", "streams/state", "internal/..."}
+	for _, p := range packages(t) {
+		if !slices.ContainsFunc(engine, func(pattern string) bool { return matches(pattern, p.name()) }) {
+			continue
+		}
+		for _, path := range p.Imports {
+			if slices.Contains(heavy, path) {
+				t.Errorf("%s imports %s", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+// TestDirectDependenciesAreFew holds go.mod to a list, so that a new dependency
+// is a decision and not an accident.
+func TestDirectDependenciesAreFew(t *testing.T) {
+	known := []string{
+		"github.com/gofrs/flock",
+		"github.com/google/btree",
+		"github.com/klauspost/compress",
+		"github.com/pierrec/lz4/v4",
+		"golang.org/x/sync",
+
+		// In tests alone.
+		"github.com/anishathalye/porcupine",
+		"github.com/stretchr/testify",
+		"go.uber.org/goleak",
+		"pgregory.net/rapid",
+	}
+	cmd := exec.Command("go", "mod", "edit", "-json")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+		Replace []struct{ Old struct{ Path string } }
+	}
+	require.NoError(t, json.Unmarshal(out, &mod))
+	require.NotEmpty(t, mod.Require)
+	for _, r := range mod.Require {
+		if !r.Indirect && !slices.Contains(known, r.Path) {
+			t.Errorf("go.mod requires %s", r.Path)
+		}
+	}
+	require.Empty(t, mod.Replace, "a replaced module is not what our users would get")
+}

@@ -1,0 +1,132 @@
+package lint_test
+
+import (
+	"go/ast"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestNoTestSleepsOrSkips: a test that sleeps is slow or flaky, one that skips
+// is green without having looked. Inside a synctest bubble sleeping is how
+// virtual time moves, and is allowed.
+func TestNoTestSleepsOrSkips(t *testing.T) {
+	for _, s := range sources(t) {
+		if !s.isTest() {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if isCall(call, "synctest", "Test") {
+				return false
+			}
+			if isCall(call, "time", "Sleep") {
+				t.Errorf("%s: sleeps", s.at(call.Pos()))
+			}
+			for _, on := range []string{"t", "b", "f", "tb"} {
+				if isCall(call, on, "Skip", "Skipf", "SkipNow") {
+					t.Errorf("%s: skips", s.at(call.Pos()))
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestWhoStartsGoroutinesLooksForLeaks: a package that starts goroutines
+// verifies in its TestMain that none is left. (Not a conformance suite, which
+// runs within its callers' tests.)
+func TestWhoStartsGoroutinesLooksForLeaks(t *testing.T) {
+	starts, verifies := map[string]string{}, map[string]bool{}
+	for _, s := range sources(t) {
+		suite := !s.isTest() && slices.ContainsFunc(s.ast.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"testing"` })
+		if s.ast.Name.Name == "main" || suite {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				if !s.isTest() {
+					starts[s.dir()] = s.at(n.Pos())
+				}
+			case *ast.CallExpr:
+				if s.isTest() && isCall(n, "goleak", "VerifyTestMain") {
+					verifies[s.dir()] = true
+				}
+			}
+			return true
+		})
+	}
+	for dir, at := range starts {
+		if !verifies[dir] {
+			t.Errorf("%s starts a goroutine, and no TestMain of its package calls goleak.VerifyTestMain", at)
+		}
+	}
+}
+
+// TestConstructorsHaveExamples: every exported function of a public package
+// that gives its caller something new to use (New…, Open…, Connect…, For, To,
+// Of) is called in a testable example of its own package, one with output.
+func TestConstructorsHaveExamples(t *testing.T) {
+	constructors := map[string][]string{} // by directory
+	shown := map[string]map[string]bool{}
+	for _, s := range sources(t) {
+		if !s.public() {
+			continue
+		}
+		for _, decl := range s.ast.Decls {
+			d, ok := decl.(*ast.FuncDecl)
+			if !ok || d.Recv != nil {
+				continue
+			}
+			switch {
+			case !s.isTest() && isConstructor(d.Name.Name):
+				constructors[s.dir()] = append(constructors[s.dir()], d.Name.Name)
+			case s.isTest() && strings.HasPrefix(d.Name.Name, "Example") && hasOutput(s, d):
+				if shown[s.dir()] == nil {
+					shown[s.dir()] = map[string]bool{}
+				}
+				ast.Inspect(d.Body, func(n ast.Node) bool {
+					if id, ok := n.(*ast.Ident); ok {
+						shown[s.dir()][id.Name] = true
+					}
+					return true
+				})
+			}
+		}
+	}
+	for dir, names := range constructors {
+		for _, name := range names {
+			if !shown[dir][name] {
+				t.Errorf("%s: no example with output calls %s", dir, name)
+			}
+		}
+	}
+}
+
+func isConstructor(name string) bool {
+	if slices.Contains([]string{"For", "To", "Of"}, name) {
+		return true
+	}
+	return slices.ContainsFunc([]string{"New", "Open", "Connect"}, func(verb string) bool {
+		noun, found := strings.CutPrefix(name, verb)
+		return found && (noun == "" || ast.IsExported(noun)) // New, NewReader, not Newf
+	})
+}
+
+// hasOutput reports whether the example's last comment is its expected output,
+// without which go test only compiles it.
+func hasOutput(s source, example *ast.FuncDecl) bool {
+	for _, group := range s.ast.Comments {
+		if group.Pos() > example.Body.Pos() && group.End() < example.Body.End() {
+			text := strings.ToLower(strings.TrimSpace(group.Text()))
+			if strings.HasPrefix(text, "output:") || strings.HasPrefix(text, "unordered output:") {
+				return true
+			}
+		}
+	}
+	return false
+}

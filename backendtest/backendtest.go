@@ -1,0 +1,66 @@
+package backendtest
+
+import (
+	"testing"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Backend is everything that a backend is: *runnel.Broker, *kafka.Cluster.
+type Backend interface {
+	producer.Backend
+	consumer.Backend
+	topic.Admin
+	consumer.Admin
+}
+
+// Features says in what a backend differs from the others. The zero value
+// claims nothing.
+type Features struct {
+	// AtomicTopics: CreateTopics creates all topics or none.
+	AtomicTopics bool
+
+	// Durability: a topic's Durability is kept, and DescribeTopics knows the
+	// durable offset and the size of each partition.
+	Durability bool
+
+	// StaticMembers: a static member that comes back within its session
+	// timeout finds its partitions, and the others of its group notice nothing.
+	StaticMembers bool
+}
+
+// Run runs the whole suite, each test on a backend of its own that open
+// returns. open closes it with t.Cleanup; it may also return the same one every
+// time.
+func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
+	for _, group := range []struct {
+		name  string
+		tests []test
+	}{
+		{"topics", topicTests},
+		{"offsets", offsetTests},
+		{"records", recordTests},
+		{"producing", producingTests},
+		{"consuming", consumingTests},
+		{"committing", committingTests},
+		{"groups", groupTests},
+		{"group admin", groupAdminTests},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			for _, test := range group.tests {
+				t.Run(test.name, func(t *testing.T) {
+					t.Parallel()
+					test.run(newSuite(t, open(t), features))
+				})
+			}
+		})
+	}
+}
+
+// test is one demand on a backend.
+type test struct {
+	name string
+	run  func(s *suite)
+}

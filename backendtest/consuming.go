@@ -1,0 +1,353 @@
+package backendtest
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// fetched is what a Fetch on another goroutine returned.
+type fetched struct {
+	consumer.Fetched
+	err error
+}
+
+// fetchAsync fetches on another goroutine.
+func (s *suite) fetchAsync(ctx context.Context, c consumer.Session) <-chan fetched {
+	done := make(chan fetched, 1)
+	go func() {
+		got, err := c.Fetch(ctx, nil)
+		done <- fetched{got, err}
+	}()
+	return done
+}
+
+// wait waits for a Fetch on another goroutine.
+func (s *suite) wait(done <-chan fetched) (consumer.Fetched, error) {
+	s.Helper()
+	select {
+	case f := <-done:
+		return f.Fetched, f.err
+	case <-s.ctx.Done():
+		s.Fatal("Fetch did not return")
+		return consumer.Fetched{}, nil
+	}
+}
+
+var consumingTests = []test{
+	{"starts where it is told", func(s *suite) {
+		name := s.topic(1, topic.Config{Retention: topic.Forever})
+		_, w := s.writer(name)
+		for i := range 4 {
+			r := record.Record{Topic: name, Value: []byte(fmt.Sprint(i)), Timestamp: time.UnixMilli(int64(1000 * i))}
+			_, err := w.Send(s.ctx, r)
+			require.NoError(s, err)
+		}
+		for _, c := range []struct {
+			start topic.OffsetSpec
+			want  []string
+		}{
+			{topic.Earliest(), []string{"0", "1", "2", "3", "last"}},
+			{topic.Latest(), []string{"last"}},
+			{topic.AtTime(time.UnixMilli(1500)), []string{"2", "3", "last"}},
+			{topic.AtTime(time.UnixMilli(3001)), []string{"last"}},
+			{topic.AtOffset(3), []string{"3", "last"}},
+		} {
+			own := s.consumer(func(cfg *consumer.Config) { cfg.Start = c.start })
+			require.NoError(s, own.Assign(s.ctx, tps(name, 0)))
+			position, err := own.Position(s.ctx, tp(name, 0))
+			require.NoError(s, err)
+			require.EqualValues(s, 5-len(c.want), position)
+			defer func() {
+				require.Equal(s, c.want, values(s.fetch(own, len(c.want))))
+			}()
+		}
+		_, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("last"), Timestamp: time.UnixMilli(2000)})
+		require.NoError(s, err)
+	}},
+	{"brings records of one partition at a time, with what is known", func(s *suite) {
+		name := s.topic(2, topic.Config{})
+		s.sendMany(name, 2, 100)
+		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 7 })
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
+		next := map[record.TopicPartition]int64{}
+		dst := make([]record.Record, 3, 10)
+		for next[tp(name, 0)]+next[tp(name, 1)] < 200 {
+			got, err := c.Fetch(s.ctx, dst)
+			require.NoError(s, err)
+			require.LessOrEqual(s, len(got.Records), 7)
+			for _, r := range got.Records {
+				require.Equal(s, got.TopicPartition, tp(r.Topic, r.Partition))
+				require.Equal(s, next[got.TopicPartition], r.Offset)
+				require.Equal(s, fmt.Sprint(r.Offset), string(r.Value))
+				next[got.TopicPartition]++
+			}
+			require.Equal(s, next[got.TopicPartition], got.Next)
+			require.LessOrEqual(s, got.Next, got.HighWatermark)
+			require.LessOrEqual(s, got.HighWatermark, int64(100))
+			position, err := c.Position(s.ctx, got.TopicPartition)
+			require.NoError(s, err)
+			require.Equal(s, got.Next, position)
+		}
+	}},
+	{"lets partitions take turns", func(s *suite) {
+		name := s.topic(2, topic.Config{})
+		s.sendMany(name, 2, 2000)
+		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 10 })
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
+		counts := map[int32]int{}
+		for counts[0] < 2000 && counts[1] < 2000 {
+			got, err := c.Fetch(s.ctx, nil)
+			require.NoError(s, err)
+			counts[got.Partition] += len(got.Records)
+		}
+		require.NotZero(s, counts[0])
+		require.NotZero(s, counts[1])
+	}},
+	{"waits for a record, and wakes", func(s *suite) {
+		name := s.topic(3, topic.Config{})
+		c := s.assigned(name, 0, 1, 2)
+		for i := range int32(3) {
+			done := s.fetchAsync(s.ctx, c)
+			s.send(name, i, "now")
+			got, err := s.wait(done)
+			require.NoError(s, err)
+			require.Equal(s, tp(name, i), got.TopicPartition)
+			require.Equal(s, []string{"now"}, values(got.Records))
+		}
+	}},
+	{"ends waiting when ctx does", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		c := s.assigned(name, 0)
+		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
+		defer cancel()
+		_, err := c.Fetch(ctx, nil)
+		require.ErrorIs(s, err, context.DeadlineExceeded)
+		s.send(name, 0, "later")
+		require.Equal(s, []string{"later"}, values(s.fetch(c, 1)))
+	}},
+	{"returns what is at hand when ctx has ended", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		s.send(name, 0, "a")
+		c := s.assigned(name, 0)
+		ctx, cancel := context.WithCancel(s.ctx)
+		cancel()
+		for {
+			got, err := c.Fetch(ctx, nil)
+			if err == nil {
+				require.Equal(s, []string{"a"}, values(got.Records))
+				break
+			}
+			require.ErrorIs(s, err, context.Canceled)
+			require.NoError(s, s.ctx.Err())
+			runtime.Gosched()
+		}
+	}},
+	{"seeks", func(s *suite) {
+		name := s.topic(2, topic.Config{Retention: topic.Forever})
+		s.sendMany(name, 2, 10)
+		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 3 })
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
+		s.fetch(c, 3)
+		for _, to := range []struct {
+			spec topic.OffsetSpec
+			want string
+		}{
+			{topic.AtOffset(7), "7"}, {topic.AtOffset(1), "1"}, {topic.Earliest(), "0"},
+			{topic.AtTime(time.UnixMilli(0)), "0"}, {topic.AtOffset(9), "9"}, {topic.AtOffset(8), "8"},
+		} {
+			require.NoError(s, c.Seek(s.ctx, tp(name, 0), to.spec))
+			got, err := c.Fetch(s.ctx, nil)
+			require.NoError(s, err)
+			require.Equal(s, to.want, string(got.Records[0].Value))
+		}
+		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.Latest()))
+		position, err := c.Position(s.ctx, tp(name, 0))
+		require.NoError(s, err)
+		require.EqualValues(s, 10, position)
+		s.send(name, 0, "next")
+		require.Equal(s, []string{"next"}, values(s.fetch(c, 1)))
+
+		require.ErrorIs(s, c.Seek(s.ctx, tp(name, 1), topic.Earliest()), fault.NotAssigned)
+		_, err = c.Position(s.ctx, tp(name, 1))
+		require.ErrorIs(s, err, fault.NotAssigned)
+	}},
+	{"passes over paused partitions", func(s *suite) {
+		name := s.topic(2, topic.Config{})
+		s.sendMany(name, 2, 100)
+		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 10 })
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
+		s.fetch(c, 10)
+		require.NoError(s, c.Pause(tp(name, 0)))
+		before, err := c.Position(s.ctx, tp(name, 0))
+		require.NoError(s, err)
+		other, err := c.Position(s.ctx, tp(name, 1))
+		require.NoError(s, err)
+		for _, r := range s.fetch(c, int(100-other)) {
+			require.EqualValues(s, 1, r.Partition)
+		}
+		after, err := c.Position(s.ctx, tp(name, 0))
+		require.NoError(s, err)
+		require.Equal(s, before, after)
+
+		// All that has records is paused now: Fetch waits.
+		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
+		defer cancel()
+		_, err = c.Fetch(ctx, nil)
+		require.ErrorIs(s, err, context.DeadlineExceeded)
+		done := s.fetchAsync(s.ctx, c)
+		require.NoError(s, c.Resume(tp(name, 0)))
+		got, err := s.wait(done)
+		require.NoError(s, err)
+		require.Equal(s, fmt.Sprint(before), string(got.Records[0].Value))
+		s.fetch(c, int(100-before)-len(got.Records))
+	}},
+	{"goes on at its start when the offset is out of range", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		s.sendMany(name, 1, 10)
+		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 6})
+		require.NoError(s, err)
+		for _, offset := range []int64{2, 1000} {
+			c := s.assigned(name, 0)
+			require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(offset)))
+			require.Equal(s, []string{"6", "7", "8", "9"}, values(s.fetch(c, 4)), "from %d", offset)
+		}
+		c := s.consumer(func(cfg *consumer.Config) { cfg.Start = topic.Latest() })
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
+		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(1000)))
+		ctx, cancel := context.WithTimeout(s.ctx, 200*time.Millisecond)
+		defer cancel()
+		_, err = c.Fetch(ctx, nil)
+		require.ErrorIs(s, err, context.DeadlineExceeded)
+		s.send(name, 0, "next")
+		require.Equal(s, []string{"next"}, values(s.fetch(c, 1)))
+	}},
+	{"keeps the position of partitions that stay assigned", func(s *suite) {
+		name := s.topic(3, topic.Config{})
+		s.sendMany(name, 3, 10)
+		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 4 })
+		require.Empty(s, c.Assignment())
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
+		s.fetch(c, 4)
+		require.NoError(s, c.Assign(s.ctx, tps(name, 2, 0)))
+		require.Equal(s, tps(name, 0, 2), c.Assignment())
+		position, err := c.Position(s.ctx, tp(name, 0))
+		require.NoError(s, err)
+		require.EqualValues(s, 4, position)
+		counts := map[int32]int{}
+		for range 16 / 4 {
+			got, err := c.Fetch(s.ctx, nil)
+			require.NoError(s, err)
+			counts[got.Partition] += len(got.Records)
+		}
+		require.NotContains(s, counts, int32(1))
+		require.NoError(s, c.Assign(s.ctx, tps(name, 1)))
+		require.Equal(s, []string{"0", "1", "2", "3"}, values(s.fetch(c, 4)))
+		_, err = c.Position(s.ctx, tp(name, 0))
+		require.ErrorIs(s, err, fault.NotAssigned)
+
+		// What was taken away and comes back begins anew.
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
+		require.Equal(s, []string{"0", "1", "2", "3"}, values(s.fetch(c, 4)))
+	}},
+	{"knows offsets of partitions, assigned or not", func(s *suite) {
+		name := s.topic(2, topic.Config{})
+		s.sendMany(name, 2, 10)
+		c := s.assigned(name, 0)
+		for _, want := range []struct {
+			spec   topic.OffsetSpec
+			offset int64
+		}{{topic.Earliest(), 0}, {topic.Latest(), 10}, {topic.AtTime(time.UnixMilli(0)), 0}} {
+			offsets, err := c.Offsets(s.ctx, want.spec, tps(name, 0, 1)...)
+			require.NoError(s, err)
+			require.Equal(s, map[record.TopicPartition]int64{tp(name, 0): want.offset, tp(name, 1): want.offset}, offsets)
+		}
+	}},
+	{"gets either topics or partitions", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		c := s.consumer(inGroup(s.name(), name))
+		require.ErrorIs(s, c.Assign(s.ctx, tps(name, 0)), fault.InvalidRequest)
+	}},
+	{"is used by many goroutines", func(s *suite) {
+		name := s.topic(2, topic.Config{})
+		s.sendMany(name, 2, 2000)
+		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords, cfg.Group = 10, s.name() })
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
+		ctx, cancel := context.WithCancel(s.ctx)
+		var wg sync.WaitGroup
+		for _, do := range []func() error{
+			func() error { return c.Pause(tp(name, 0)) },
+			func() error { return c.Resume(tp(name, 0)) },
+			func() error { _, err := c.Position(ctx, tp(name, 1)); return err },
+			func() error { c.Assignment(); return nil },
+			func() error { _, err := c.Offsets(ctx, topic.Latest(), tp(name, 1)); return err },
+			func() error {
+				return c.Commit(ctx, map[record.TopicPartition]consumer.Offset{tp(name, 1): {Offset: 1, LeaderEpoch: -1}})
+			},
+			func() error { _, err := c.Committed(ctx, tp(name, 1)); return err },
+		} {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					if err := do(); err != nil && ctx.Err() == nil {
+						s.Error(err)
+						return
+					}
+				}
+			})
+		}
+		s.fetch(c, 4000)
+		cancel()
+		wg.Wait()
+	}},
+	{"may be closed at any moment", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		s.sendMany(name, 1, 100)
+		for range 10 {
+			c := s.assigned(name, 0)
+			done := make(chan error, 1)
+			go func() {
+				for {
+					if _, err := c.Fetch(s.ctx, nil); err != nil {
+						done <- err
+						return
+					}
+				}
+			}()
+			require.NoError(s, c.Close())
+			select {
+			case err := <-done:
+				require.ErrorIs(s, err, fault.Closed)
+			case <-s.ctx.Done():
+				s.Fatal("Fetch did not return")
+			}
+			require.NoError(s, c.Close())
+			require.ErrorIs(s, c.Assign(s.ctx, tps(name, 0)), fault.Closed)
+		}
+	}},
+	{"leaves other partitions alone when a topic is deleted", func(s *suite) {
+		doomed, name := s.topic(1, topic.Config{}), s.topic(1, topic.Config{})
+		c := s.consumer()
+		require.NoError(s, c.Assign(s.ctx, append(tps(doomed, 0), tps(name, 0)...)))
+		s.send(doomed, 0, "a")
+		s.fetch(c, 1)
+		require.NoError(s, s.DeleteTopics(s.ctx, doomed))
+		s.send(name, 0, "b")
+		for {
+			got, err := c.Fetch(s.ctx, nil)
+			if err == nil {
+				require.Equal(s, []string{"b"}, values(got.Records))
+				break
+			}
+			require.ErrorIs(s, err, fault.UnknownTopic)
+		}
+	}},
+}

@@ -1,0 +1,199 @@
+package backendtest
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// patience is how long a test waits for what must come. It is long because a
+// cluster may take seconds to notice a change, and no test that passes waits
+// for it.
+const patience = 60 * time.Second
+
+// suite is what one test works with: a backend, and names that no other test
+// uses.
+type suite struct {
+	*testing.T
+	Backend
+	features Features
+	ctx      context.Context // ends after patience
+	prefix   string
+	names    int
+}
+
+func newSuite(t *testing.T, b Backend, features Features) *suite {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	hash := fnv.New64a()
+	fmt.Fprintf(hash, "%s %d", t.Name(), time.Now().UnixNano())
+	return &suite{T: t, Backend: b, features: features, ctx: ctx, prefix: fmt.Sprintf("bt-%016x", hash.Sum64())}
+}
+
+// name returns a new name for a topic or a group.
+func (s *suite) name() string {
+	s.names++
+	return fmt.Sprintf("%s-%d", s.prefix, s.names)
+}
+
+// topic creates a topic and returns its name.
+func (s *suite) topic(partitions int, cfg topic.Config) string {
+	s.Helper()
+	name := s.name()
+	require.NoError(s, s.CreateTopics(s.ctx, topic.Spec{Name: name, Partitions: partitions, Config: cfg}))
+	return name
+}
+
+// producer opens a session, with the defaults of package producer as far as
+// they matter here, and closes it at the end of the test.
+func (s *suite) producer(change ...func(*producer.Config)) producer.Session {
+	s.Helper()
+	cfg := producer.Config{ClientID: "backendtest", BatchBytes: 1 << 20, BufferBytes: 32 << 20}
+	for _, f := range change {
+		f(&cfg)
+	}
+	p, err := s.OpenProducer(s.ctx, cfg)
+	require.NoError(s, err)
+	s.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// writer opens a topic for writing with a session of its own.
+func (s *suite) writer(name string, change ...func(*producer.Config)) (producer.Session, producer.Writer) {
+	s.Helper()
+	p := s.producer(change...)
+	w, err := p.Topic(s.ctx, name)
+	require.NoError(s, err)
+	return p, w
+}
+
+// send sends values to a partition, waiting for each.
+func (s *suite) send(name string, partition int32, values ...string) []record.Position {
+	s.Helper()
+	p, w := s.writer(name)
+	positions := make([]record.Position, len(values))
+	for i, v := range values {
+		at, err := w.Send(s.ctx, record.Record{Topic: name, Partition: partition, Value: []byte(v)})
+		require.NoError(s, err)
+		positions[i] = at
+	}
+	require.NoError(s, p.Close())
+	return positions
+}
+
+// sendMany sends n records to each of a topic's partitions without waiting for
+// each; their values are 0, 1, 2 and so on in each partition.
+func (s *suite) sendMany(name string, partitions, n int) {
+	s.Helper()
+	p, w := s.writer(name)
+	for i := range n {
+		for partition := range partitions {
+			r := record.Record{Topic: name, Partition: int32(partition), Value: []byte(fmt.Sprint(i))}
+			w.SendAsync(s.ctx, r, nil)
+		}
+	}
+	require.NoError(s, p.Flush(s.ctx))
+	require.NoError(s, p.Close())
+}
+
+// consumer opens a session and closes it at the end of the test.
+func (s *suite) consumer(change ...func(*consumer.Config)) consumer.Session {
+	s.Helper()
+	cfg := consumer.Config{
+		ClientID: "backendtest", Start: topic.Earliest(),
+		SessionTimeout: 10 * time.Second, RebalanceTimeout: 20 * time.Second,
+		MaxRecords: 500, MaxBytes: 1 << 20,
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	c, err := s.OpenConsumer(s.ctx, cfg)
+	require.NoError(s, err)
+	s.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// assigned opens a session without a group on some partitions of a topic.
+func (s *suite) assigned(name string, partitions ...int32) consumer.Session {
+	s.Helper()
+	c := s.consumer()
+	require.NoError(s, c.Assign(s.ctx, tps(name, partitions...)))
+	return c
+}
+
+// inGroup makes a session a member of a group.
+func inGroup(group string, topics ...string) func(*consumer.Config) {
+	return func(cfg *consumer.Config) { cfg.Group, cfg.Topics = group, topics }
+}
+
+// fetch fetches until there are n records, and demands exactly n.
+func (s *suite) fetch(c consumer.Session, n int) []record.Record {
+	s.Helper()
+	var all []record.Record
+	for len(all) < n {
+		got, err := c.Fetch(s.ctx, nil)
+		require.NoError(s, err, "after %d of %d records", len(all), n)
+		all = append(all, got.Records...)
+	}
+	require.Len(s, all, n)
+	return all
+}
+
+// values returns the records' values.
+func values(records []record.Record) []string {
+	vs := make([]string, len(records))
+	for i, r := range records {
+		vs[i] = string(r.Value)
+	}
+	return vs
+}
+
+// tps names partitions of one topic.
+func tps(name string, partitions ...int32) []record.TopicPartition {
+	list := make([]record.TopicPartition, len(partitions))
+	for i, p := range partitions {
+		list[i] = record.TopicPartition{Topic: name, Partition: p}
+	}
+	return list
+}
+
+// tp names one partition.
+func tp(name string, partition int32) record.TopicPartition {
+	return record.TopicPartition{Topic: name, Partition: partition}
+}
+
+// outcome is what a callback was told.
+type outcome struct {
+	at  record.Position
+	err error
+}
+
+// outcomes collects what callbacks are told, in their order.
+type outcomes struct {
+	mu  sync.Mutex
+	all []outcome
+}
+
+// callback is a producer.Callback.
+func (o *outcomes) callback(at record.Position, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all = append(o.all, outcome{at, err})
+}
+
+// take returns what was collected so far.
+func (o *outcomes) take() []outcome {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return append([]outcome(nil), o.all...)
+}

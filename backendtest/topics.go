@@ -1,0 +1,186 @@
+package backendtest
+
+import (
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+var topicTests = []test{
+	{"are created, described, listed and deleted", func(s *suite) {
+		name := s.topic(3, topic.Config{})
+		described, err := s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		require.Len(s, described, 1)
+		d := described[0]
+		require.Equal(s, name, d.Name)
+		require.NotZero(s, d.ID)
+		require.False(s, d.Internal)
+		require.Equal(s, tps(name, 0, 1, 2), d.TopicPartitions())
+		for _, p := range d.Partitions {
+			require.GreaterOrEqual(s, p.Leader, int32(0))
+			require.NotEmpty(s, p.Replicas)
+			require.Equal(s, p.Replicas, p.ISR)
+			require.Zero(s, p.StartOffset)
+			require.Zero(s, p.HighWatermark)
+			require.Zero(s, p.EndOffset)
+		}
+		names, err := s.Topics(s.ctx)
+		require.NoError(s, err)
+		require.Contains(s, names, name)
+		require.IsIncreasing(s, append(names, "\xff"))
+
+		require.NoError(s, s.DeleteTopics(s.ctx, name))
+		names, err = s.Topics(s.ctx)
+		require.NoError(s, err)
+		require.NotContains(s, names, name)
+		_, err = s.DescribeTopics(s.ctx, name)
+		require.ErrorIs(s, err, fault.UnknownTopic)
+	}},
+	{"are described in the order asked for, or all", func(s *suite) {
+		a, b := s.topic(1, topic.Config{}), s.topic(2, topic.Config{})
+		described, err := s.DescribeTopics(s.ctx, b, a)
+		require.NoError(s, err)
+		require.Len(s, described, 2)
+		require.Equal(s, []string{b, a}, []string{described[0].Name, described[1].Name})
+		described, err = s.DescribeTopics(s.ctx)
+		require.NoError(s, err)
+		var names []string
+		for _, d := range described {
+			require.False(s, d.Internal)
+			names = append(names, d.Name)
+		}
+		require.Contains(s, names, a)
+		require.Contains(s, names, b)
+	}},
+	{"have one partition by default", func(s *suite) {
+		name := s.topic(0, topic.Config{})
+		described, err := s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		require.Len(s, described[0].Partitions, 1)
+	}},
+	{"exist once", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		require.ErrorIs(s, s.CreateTopics(s.ctx, topic.Spec{Name: name}), fault.TopicExists)
+	}},
+	{"are created all or none", func(s *suite) {
+		if !s.features.AtomicTopics {
+			return
+		}
+		name, other := s.topic(1, topic.Config{}), s.name()
+		err := s.CreateTopics(s.ctx, topic.Spec{Name: other}, topic.Spec{Name: name})
+		require.ErrorIs(s, err, fault.TopicExists)
+		_, err = s.DescribeTopics(s.ctx, other)
+		require.ErrorIs(s, err, fault.UnknownTopic)
+	}},
+	{"have valid names", func(s *suite) {
+		for _, name := range []string{"", ".", "..", "a/b", "a b", "../a", "ä", "a\x00b", strings.Repeat("x", 250)} {
+			require.ErrorIs(s, s.CreateTopics(s.ctx, topic.Spec{Name: name, Partitions: 1}), fault.InvalidTopic, "%q", name)
+		}
+	}},
+	{"have a valid number of partitions", func(s *suite) {
+		name := s.name()
+		require.ErrorIs(s, s.CreateTopics(s.ctx, topic.Spec{Name: name, Partitions: -3}), fault.InvalidPartitions)
+		_, err := s.DescribeTopics(s.ctx, name)
+		require.ErrorIs(s, err, fault.UnknownTopic)
+	}},
+	{"that are unknown are errors", func(s *suite) {
+		name := s.name()
+		require.ErrorIs(s, s.DeleteTopics(s.ctx, name), fault.UnknownTopic)
+		require.ErrorIs(s, s.AddPartitions(s.ctx, name, 2), fault.UnknownTopic)
+		require.ErrorIs(s, s.ConfigureTopic(s.ctx, name, topic.Config{}), fault.UnknownTopic)
+		_, err := s.ListOffsets(s.ctx, topic.Latest(), tp(name, 0))
+		require.ErrorIs(s, err, fault.UnknownTopic)
+		_, err = s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 0})
+		require.ErrorIs(s, err, fault.UnknownTopic)
+	}},
+	{"keep their configuration", func(s *suite) {
+		cfg := topic.Config{
+			Cleanup: topic.CompactDelete, Retention: time.Hour, RetentionBytes: 1 << 30,
+			SegmentBytes: 64 << 20, SegmentAge: 30 * time.Minute, MaxMessageBytes: 2 << 20,
+			Timestamps: topic.LogAppendTime, MinReplicas: 1,
+		}
+		name := s.topic(1, cfg)
+		described, err := s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		require.Equal(s, cfg, described[0].Config)
+
+		cfg = topic.Config{Retention: topic.Forever, MaxMessageBytes: 1 << 20}
+		require.NoError(s, s.ConfigureTopic(s.ctx, name, cfg))
+		described, err = s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		require.Equal(s, cfg, described[0].Config)
+
+		require.NoError(s, s.ConfigureTopic(s.ctx, name, topic.Config{}))
+		described, err = s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		require.Zero(s, described[0].Config)
+	}},
+	{"grow by partitions", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		_, before := s.writer(name)
+		require.EqualValues(s, 1, before.Partitions())
+		require.ErrorIs(s, s.AddPartitions(s.ctx, name, 1), fault.InvalidPartitions)
+		require.NoError(s, s.AddPartitions(s.ctx, name, 3))
+
+		p, w := s.writer(name)
+		require.EqualValues(s, 3, w.Partitions())
+		at, err := w.Send(s.ctx, record.Record{Topic: name, Partition: 2, Value: []byte("new")})
+		require.NoError(s, err)
+		require.Equal(s, record.Position{Topic: name, Partition: 2}, at)
+		require.NoError(s, p.Close())
+
+		// A session that was open before writes to the new partitions, too.
+		at, err = before.Send(s.ctx, record.Record{Topic: name, Partition: 2, Value: []byte("newer")})
+		require.NoError(s, err)
+		require.Equal(s, record.Position{Topic: name, Partition: 2, Offset: 1}, at)
+		require.EqualValues(s, 3, before.Partitions())
+		require.Equal(s, []string{"new", "newer"}, values(s.fetch(s.assigned(name, 2), 2)))
+	}},
+	{"begin anew when they are deleted and created again", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		p, w := s.writer(name)
+		_, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("old")})
+		require.NoError(s, err)
+		old, err := s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+
+		require.NoError(s, s.DeleteTopics(s.ctx, name))
+		_, err = w.Send(s.ctx, record.Record{Topic: name, Value: []byte("lost")})
+		require.ErrorIs(s, err, fault.UnknownTopic)
+
+		require.NoError(s, s.CreateTopics(s.ctx, topic.Spec{Name: name, Partitions: 2}))
+		described, err := s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		require.NotEqual(s, old[0].ID, described[0].ID)
+		require.Len(s, described[0].Partitions, 2)
+
+		w, err = p.Topic(s.ctx, name)
+		require.NoError(s, err)
+		require.EqualValues(s, 2, w.Partitions())
+		at, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("new")})
+		require.NoError(s, err)
+		require.Zero(s, at.Offset)
+		require.Equal(s, []string{"new"}, values(s.fetch(s.assigned(name, 0, 1), 1)))
+	}},
+	{"know how durable they are", func(s *suite) {
+		if !s.features.Durability {
+			return
+		}
+		name := s.topic(1, topic.Config{Durability: topic.Memory})
+		s.send(name, 0, "a", "b")
+		described, err := s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		require.Equal(s, topic.Memory, described[0].Config.Durability)
+		p := described[0].Partitions[0]
+		require.EqualValues(s, 2, p.HighWatermark)
+		require.EqualValues(s, 2, p.EndOffset)
+		require.LessOrEqual(s, p.DurableOffset, p.EndOffset)
+		require.Positive(s, p.Size)
+	}},
+}

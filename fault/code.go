@@ -103,7 +103,7 @@ var table = map[Code]entry{
 	InvalidGroup:            {"INVALID_GROUP_ID", false, "the group's name is not valid"},
 	UnknownMember:           {"UNKNOWN_MEMBER_ID", false, "the group does not know this member"},
 	InvalidSessionTimeout:   {"INVALID_SESSION_TIMEOUT", false, "the session timeout is outside the allowed range"},
-	RebalanceInProgress:     {"REBALANCE_IN_PROGRESS", true, "the group is changing its assignment"},
+	RebalanceInProgress:     {"REBALANCE_IN_PROGRESS", false, "the group is changing its assignment"},
 	InvalidTimestamp:        {"INVALID_TIMESTAMP", false, "the record's timestamp is out of the allowed range"},
 	TopicExists:             {"TOPIC_ALREADY_EXISTS", false, "a topic of this name exists already"},
 	InvalidPartitions:       {"INVALID_PARTITIONS", false, "the number of partitions is not valid"},
@@ -129,7 +129,7 @@ var table = map[Code]entry{
 	FencedMemberEpoch:       {"FENCED_MEMBER_EPOCH", false, "the group moved on without this member, which must join again"},
 	UnreleasedInstance:      {"UNRELEASED_INSTANCE_ID", false, "the static member's place is still taken"},
 	UnsupportedAssignor:     {"UNSUPPORTED_ASSIGNOR", false, "the group does not know this assignor"},
-	StaleMemberEpoch:        {"STALE_MEMBER_EPOCH", true, "the member has not yet heard of its newest assignment"},
+	StaleMemberEpoch:        {"STALE_MEMBER_EPOCH", false, "the member has not yet heard of its newest assignment"},
 
 	Closed:            {"CLOSED", false, "it is closed"},
 	Locked:            {"LOCKED", false, "another process holds the data directory"},
@@ -158,7 +158,10 @@ func (c Code) Name() string {
 	return "CODE_" + strconv.Itoa(int(c))
 }
 
-// Retriable reports whether the same call may succeed when it is made again.
+// Retriable reports whether the same call may succeed when it is made again, of
+// Kafka's errors as Kafka's client has it. A member that has fallen behind its
+// group (RebalanceInProgress, StaleMemberEpoch) has to fetch first, so for it the
+// answer is no.
 func (c Code) Retriable() bool { return table[c].retriable }
 
 // Known reports whether the table has the code.

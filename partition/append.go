@@ -1,0 +1,279 @@
+package partition
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+)
+
+const (
+	// inlineRounds is how often a caller takes what others have queued before a
+	// goroutine goes on.
+	inlineRounds = 4
+
+	// gatherYields is how often the writer lets others run before it takes what
+	// an fsync is to serve.
+	gatherYields = 4
+
+	// joinBytes is up to where batches that wait together are copied into one
+	// write; beyond it the copy costs more than another write.
+	joinBytes = 64 << 10
+)
+
+// A Completion is told the outcome of one append: the offset of the batch's
+// first record, or why there is none.
+//
+// Appended is called once, in the order of the appends, by the partition's
+// writer. It must not block; it may append.
+type Completion interface{ Appended(base int64, err error) }
+
+// pending is an append that waits for the writer, or a task.
+type pending struct {
+	batch   []byte
+	recycle log.Recycler
+	done    Completion
+	base    int64
+	err     error
+
+	// task runs as the writer, in its turn; refused says why it must not.
+	task func(refused error)
+}
+
+// Append appends a whole batch, whose ownership passes to the partition, and
+// tells done once it counts. It does not wait for others; where a record counts
+// without being on disk, and nobody else writes, it writes the batch itself and
+// done has been told when it returns.
+//
+// The batch gets its offsets, the leader epoch, and a time where the topic says
+// so; its checksum is taken on trust. recycle, unless nil, gets the batch back
+// once nobody reads it any more, or when it is refused: fault.Closed,
+// fault.RecordTooLarge, fault.InvalidRecord, fault.InvalidTimestamp,
+// fault.DiskFull, fault.Storage.
+func (p *Partition) Append(batch []byte, recycle log.Recycler, done Completion) {
+	p.enqueue(pending{batch: batch, recycle: recycle, done: done})
+}
+
+func (p *Partition) enqueue(a pending) {
+	p.mu.Lock()
+	p.queue = append(p.queue, a)
+	if p.writing {
+		p.mu.Unlock()
+		return
+	}
+	p.writing = true
+	closed := p.closed != nil
+	p.mu.Unlock()
+	if p.settings.Load().Fsync && !closed {
+		go p.write()
+		return
+	}
+	for range inlineRounds {
+		if !p.take() {
+			return
+		}
+		p.serve()
+	}
+	go p.write()
+}
+
+// write is the writer as a goroutine.
+func (p *Partition) write() {
+	for {
+		if p.settings.Load().Fsync {
+			for range gatherYields {
+				runtime.Gosched()
+			}
+		}
+		if !p.take() {
+			return
+		}
+		p.serve()
+	}
+}
+
+// take makes what is queued the next round. With nothing queued it gives the
+// writer's role up and returns false.
+func (p *Partition) take() bool {
+	clear(p.round)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 {
+		p.round = p.round[:0]
+		p.writing = false
+		if p.idle != nil {
+			close(p.idle)
+			p.idle = nil
+		}
+		return false
+	}
+	p.round, p.queue = p.queue, p.round[:0]
+	if p.closed != nil {
+		p.failed = p.closed
+	}
+	return true
+}
+
+// serve writes the round, makes it count, and tells everybody.
+func (p *Partition) serve() {
+	written := false
+	for i := 0; i < len(p.round); {
+		if a := &p.round[i]; a.task != nil {
+			a.task(p.failed)
+			i++
+			continue
+		}
+		n, ok := p.appendRun(p.round[i:])
+		written = written || ok
+		i += n
+	}
+	if written {
+		p.settle()
+	}
+	for i := range p.round {
+		if a := &p.round[i]; a.done != nil {
+			a.done.Appended(a.base, a.err)
+		}
+	}
+}
+
+// settle makes what was written count: it syncs where that is asked for, moves
+// the high watermark and wakes readers. After a failed sync nobody knows what is
+// on disk, nothing of the round counts, and the partition accepts no more.
+func (p *Partition) settle() {
+	if p.settings.Load().Fsync {
+		if err := p.log.Sync(); err != nil {
+			p.failed = p.storage(err)
+			for i := range p.round {
+				if a := &p.round[i]; a.err == nil {
+					a.base, a.err = -1, p.failed
+				}
+			}
+			return
+		}
+	}
+	p.advance(p.log.EndOffset())
+}
+
+// appendRun appends the first of these batches, together with those behind it
+// that fit into one write. It returns how many it dealt with, and whether
+// anything was written.
+func (p *Partition) appendRun(queued []pending) (n int, written bool) {
+	first, bytes, fit := 0, 0, 0
+	next := p.log.EndOffset()
+	for n < len(queued) && queued[n].task == nil {
+		a := &queued[n]
+		if fit > 0 && bytes+len(a.batch) > joinBytes {
+			break
+		}
+		n++
+		if a.base, a.err = next, p.check(a.batch); a.err != nil {
+			a.refuse(a.err)
+			continue
+		}
+		next = p.stamp(a.batch, next)
+		if fit == 0 {
+			first = n - 1
+		}
+		fit++
+		bytes += len(a.batch)
+	}
+	if fit == 0 {
+		return n, false
+	}
+	var err error
+	if fit == 1 {
+		err = p.log.Append(queued[first].batch, queued[first].recycle)
+	} else {
+		err = p.log.Append(join(queued[:n], bytes), nil)
+	}
+	if err != nil {
+		err = p.storage(err)
+	}
+	for i := range queued[:n] {
+		switch a := &queued[i]; {
+		case a.err != nil:
+		case err != nil:
+			a.refuse(err)
+		case fit > 1:
+			a.giveBack() // it was copied
+		}
+	}
+	return n, err == nil
+}
+
+// join copies the batches that were not refused into one slice.
+func join(queued []pending, bytes int) []byte {
+	joined := make([]byte, 0, bytes)
+	for i := range queued {
+		if queued[i].err == nil {
+			joined = append(joined, queued[i].batch...)
+		}
+	}
+	return joined
+}
+
+// refuse notes that the batch was not appended.
+func (a *pending) refuse(err error) {
+	a.base, a.err = -1, err
+	a.giveBack()
+}
+
+// giveBack returns the batch to its owner.
+func (a *pending) giveBack() {
+	if a.recycle != nil {
+		a.recycle.Recycle(a.batch)
+	}
+	a.batch = nil
+}
+
+// check says whether a batch may be appended.
+func (p *Partition) check(batch []byte) error {
+	if p.failed != nil {
+		return p.failed
+	}
+	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && len(batch) > limit {
+		return p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", len(batch), limit)
+	}
+	h, err := record.ParseHeader(batch)
+	switch {
+	case err != nil:
+		return p.fault(fault.InvalidRecord, -1).Because(err)
+	case h.Size() != len(batch):
+		return p.fault(fault.InvalidRecord, -1).Detailf("the batch says that it has %d bytes, here are %d", h.Size(), len(batch))
+	case h.Count == 0 || h.Count != h.LastOffsetDelta+1:
+		return p.fault(fault.InvalidRecord, -1).Detailf("a new batch has one record per offset, this one has %d for %d", h.Count, h.LastOffsetDelta+1)
+	case h.MaxTimestamp < record.NoTimestamp:
+		return p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
+	case p.log.EndOffset() > maxOffset-int64(h.Count):
+		return p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
+	}
+	return nil
+}
+
+// maxOffset leaves room for the offsets of everything that one round can hold.
+const maxOffset = 1<<63 - 1 - 1<<40
+
+// stamp writes what the leader decides into a batch that begins at offset base,
+// and returns the offset after it. The time lies under the checksum, offset and
+// epoch outside of it.
+func (p *Partition) stamp(batch []byte, base int64) (next int64) {
+	if p.settings.Load().AppendTime {
+		record.StampAppendTime(batch, time.Now().UnixMilli())
+	}
+	record.Stamp(batch, base, p.epoch)
+	h, _ := record.ParseHeader(batch)
+	return h.NextOffset()
+}
+
+// storage names the partition in an error of the log, unless the log has.
+func (p *Partition) storage(err error) error {
+	var named *fault.Error
+	if errors.As(err, &named) && named.Topic != "" {
+		return err
+	}
+	return p.fault(fault.Storage, -1).Because(err)
+}

@@ -1,0 +1,198 @@
+package partition
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
+)
+
+// Config says which log a partition stands on, and its settings to begin with.
+type Config struct {
+	Log log.Config
+	Settings
+}
+
+// Settings are what the topic's configuration says about appending. The zero
+// value accepts batches of any size, keeps their times, and lets a record count
+// once it is written.
+type Settings struct {
+	Fsync           bool // a record counts once it is on disk
+	MaxMessageBytes int  // the largest batch that is accepted; 0: any
+	AppendTime      bool // records get the time at which their batch is appended
+}
+
+// Partition is one copy of a partition. See the package's documentation.
+type Partition struct {
+	topic    string
+	number   int32
+	epoch    int32 // the leader epoch of what is appended
+	log      *log.Log
+	settings atomic.Pointer[Settings]
+
+	// start <= high <= log.EndOffset(); the writer moves it, and only up.
+	high atomic.Int64
+
+	// Owned by the writer.
+	round  []pending // what it is writing
+	failed error     // a sync failed: nothing is accepted any more
+	woken  []Waker
+
+	mu      sync.Mutex
+	queue   []pending     // appends that the writer has not taken yet
+	writing bool          // somebody is the writer; false only with an empty queue
+	closed  error         // why nothing is accepted any more, or nil
+	idle    chan struct{} // closed when the writer's role is given up, if somebody waits for that
+	waiting []waiter
+}
+
+// Open opens the partition's log and reports what it found there. A leader epoch
+// begins at 0, and rises whenever the log was not closed cleanly, so that a
+// record which was lost then and the one that now has its offset never look
+// alike (KIP-320).
+func Open(cfg Config) (*Partition, log.Recovery, error) {
+	l, found, err := log.Open(cfg.Log)
+	if err != nil {
+		return nil, found, err
+	}
+	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l}
+	p.settings.Store(&cfg.Settings)
+	if epochs := l.Epochs(); len(epochs) > 0 {
+		p.epoch = epochs[len(epochs)-1].Epoch
+		if !found.Clean {
+			p.epoch++
+		}
+	}
+	if cfg.Fsync && l.SyncedOffset() < l.EndOffset() {
+		if err := l.Sync(); err != nil {
+			l.Close()
+			return nil, found, err
+		}
+	}
+	p.high.Store(l.EndOffset())
+	return p, found, nil
+}
+
+// Configure changes the settings; appends that wait already may get the old ones.
+func (p *Partition) Configure(s Settings) { p.settings.Store(&s) }
+
+// Settings returns the current settings.
+func (p *Partition) Settings() Settings { return *p.settings.Load() }
+
+// StartOffset returns the first offset that may be read.
+func (p *Partition) StartOffset() int64 { return p.log.StartOffset() }
+
+// HighWatermark returns the offset after the last readable record.
+func (p *Partition) HighWatermark() int64 { return p.high.Load() }
+
+// EndOffset returns the offset after the last record written.
+func (p *Partition) EndOffset() int64 { return p.log.EndOffset() }
+
+// DurableOffset returns the offset below which every record is on disk.
+func (p *Partition) DurableOffset() int64 { return p.log.SyncedOffset() }
+
+// Size returns the length of the log in bytes.
+func (p *Partition) Size() int64 { return p.log.Size() }
+
+// LeaderEpoch returns the epoch that appended batches get.
+func (p *Partition) LeaderEpoch() int32 { return p.epoch }
+
+// EpochAt returns the leader epoch under which the record at offset was written,
+// the current one at the log's end, and -1 for an offset before all epochs.
+func (p *Partition) EpochAt(offset int64) int32 {
+	if offset >= p.log.EndOffset() {
+		return p.epoch
+	}
+	epoch := int32(-1)
+	for _, e := range p.log.Epochs() {
+		if e.Start > offset {
+			break
+		}
+		epoch = e.Epoch
+	}
+	return epoch
+}
+
+// OffsetForTime returns the offset and the timestamp in milliseconds of the
+// first readable record whose timestamp is ms or later, and whether there is one.
+func (p *Partition) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error) {
+	offset, timestamp, ok, err = p.log.OffsetForTime(ms)
+	if ok && offset >= p.high.Load() {
+		return 0, 0, false, nil
+	}
+	return offset, timestamp, ok, err
+}
+
+// DeleteRecords makes the records before an offset unreadable and returns the
+// new start offset, which is never lower than before; -1 means the high
+// watermark. fault.OffsetOutOfRange beyond that.
+func (p *Partition) DeleteRecords(before int64) (start int64, err error) {
+	done := make(chan struct{})
+	p.enqueue(pending{task: func(refused error) {
+		defer close(done)
+		if err = refused; err != nil {
+			return
+		}
+		high := p.high.Load()
+		if before == -1 {
+			before = high
+		}
+		if before < 0 || before > high {
+			err = p.fault(fault.OffsetOutOfRange, before).Detailf("the high watermark is %d", high)
+			return
+		}
+		if before > p.log.StartOffset() {
+			err = p.log.SetStart(before)
+		}
+		start = p.log.StartOffset()
+	}})
+	<-done
+	return start, err
+}
+
+// Close refuses further appends, tells those that wait fault.Closed, wakes
+// readers, and closes the log once the write at hand is done. It is idempotent.
+func (p *Partition) Close() error {
+	if !p.refuse(fault.Closed) {
+		return nil
+	}
+	return p.log.Close()
+}
+
+// Delete does what Close does, with fault.UnknownTopic, and removes the log.
+func (p *Partition) Delete() error {
+	p.refuse(fault.UnknownTopic)
+	return p.log.Remove()
+}
+
+// refuse ends appending with an error of this code, once the writer has given
+// its role up. It reports whether the partition was open.
+func (p *Partition) refuse(code fault.Code) bool {
+	p.mu.Lock()
+	open := p.closed == nil
+	if open {
+		p.closed = p.fault(code, -1)
+	}
+	if p.writing {
+		if p.idle == nil {
+			p.idle = make(chan struct{})
+		}
+		idle := p.idle
+		p.mu.Unlock()
+		<-idle
+		p.mu.Lock()
+	}
+	waiting := p.waiting
+	p.waiting = nil
+	p.mu.Unlock()
+	for _, w := range waiting {
+		w.waker.Wake()
+	}
+	return open
+}
+
+// fault returns an error that names the partition.
+func (p *Partition) fault(code fault.Code, offset int64) *fault.Error {
+	return fault.At(code, p.topic, p.number, offset)
+}

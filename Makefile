@@ -23,7 +23,7 @@ each = for m in $(MODULES); do printf -- '-- $(1): %s\n' "$$m"; (cd "$$m" && $(2
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race lint format fuzz bench size modules
+.PHONY: help check test race lint golangci format fuzz bench size modules
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(BIN)/staticcheck ## Check formatting, go vet and staticcheck (the house'
 		if [ -n "$$out" ]; then printf 'not formatted, run make format:\n%s\n' "$$out"; exit 1; fi
 	@$(call each,vet,GOWORK=$(alone) go vet ./...)
 	@$(call each,staticcheck,GOWORK=$(alone) $(BIN)/staticcheck ./...)
+
+golangci: ## Run golangci-lint, pinned, by .golangci.yml (builds it from source: minutes the first time)
+	@$(call each,golangci,go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...)
 
 format: $(BIN)/staticcheck ## Format every Go file
 	@find . -name '*.go' -print0 | xargs -0 $(BIN)/gofumpt -w

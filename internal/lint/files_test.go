@@ -2,7 +2,6 @@ package lint_test
 
 import (
 	"go/ast"
-	"go/doc"
 	"path"
 	"slices"
 	"strings"
@@ -103,7 +102,7 @@ func says(comment *ast.CommentGroup, name string) bool {
 	if comment == nil {
 		return false
 	}
-	text := doc.Synopsis(comment.Text())
+	text := comment.Text()
 	for _, article := range []string{"A ", "An ", "The "} {
 		text = strings.TrimPrefix(text, article)
 	}

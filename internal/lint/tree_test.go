@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,13 +148,5 @@ func isCall(e *ast.CallExpr, on string, names ...string) bool {
 		return false
 	}
 	x, ok := sel.X.(*ast.Ident)
-	if !ok || x.Name != on {
-		return false
-	}
-	for _, name := range names {
-		if sel.Sel.Name == name {
-			return true
-		}
-	}
-	return false
+	return ok && x.Name == on && slices.Contains(names, sel.Sel.Name)
 }

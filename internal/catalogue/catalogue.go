@@ -74,14 +74,13 @@ func (c *Catalogue) Removed(id topic.ID) (name string, ok bool) {
 	return name, ok
 }
 
-// WasRemoved reports whether any topic of that name was ever deleted.
-func (c *Catalogue) WasRemoved(name string) bool {
-	for _, n := range c.removed {
-		if n == name {
-			return true
-		}
+// RemovedNames returns the names of all topics that were ever deleted.
+func (c *Catalogue) RemovedNames() map[string]bool {
+	names := make(map[string]bool, len(c.removed))
+	for _, name := range c.removed {
+		names[name] = true
 	}
-	return false
+	return names
 }
 
 // Apply folds one record's value into c. On an error c is as before:

@@ -1,0 +1,185 @@
+package runnel
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// nodeID is the broker's number in catalogue records and descriptions.
+const nodeID = 1
+
+// Broker keeps topics in a directory or in memory. It is a topic.Admin, a
+// consumer.Admin, and the backend of producers, consumers and streams. All
+// methods are safe for concurrent use.
+type Broker struct {
+	config
+	fsys  vfs.FS
+	dir   string
+	disk  bool     // what is written outlives the process
+	folds bool     // the file system takes names for one that differ in case
+	lock  *dirLock // nil in memory
+	codec *record.Codec
+
+	// topics holds a *localTopic for every name, internal ones too. The
+	// writer changes it.
+	topics  sync.Map
+	changed atomic.Pointer[chan struct{}] // closed and replaced at every change
+
+	// writer is the token of whoever changes topics: who has put something
+	// into it. The two fields below are the writer's.
+	writer    chan struct{}
+	catalogue *catalogue.Catalogue
+	metadata  *partition.Partition // the catalogue's log
+
+	closing chan struct{} // closed when Close begins
+	closed  chan struct{} // closed when Close has ended
+	failure error         // of closing; to be read once closed
+
+	// mu guards what follows; it is held for a few instructions only.
+	mu       sync.Mutex
+	sessions map[io.Closer]struct{} // nil once Close has begun
+	recovery Recovery
+}
+
+// Open opens the broker in a directory, which is made if it is missing. Records
+// are on disk when they are acknowledged, unless DefaultDurability or a topic's
+// Config says otherwise.
+//
+// A directory that another process holds, or this one, is fault.Locked; one
+// that a newer version wrote is fault.UnsupportedFormat; a catalogue whose bytes
+// are damaged is fault.CorruptMessage. What else opening found is reported by
+// Recovery.
+func Open(dir string, opts ...Option) (*Broker, error) {
+	c, err := configure(config{partitions: 1, durability: topic.Fsync}, opts)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := open(c, vfs.OS(), dir, true)
+	if err != nil {
+		lock.release()
+		return nil, err
+	}
+	b.lock = lock
+	return b, nil
+}
+
+// OpenMemory opens an empty broker in memory. Its topics and records are gone
+// when it is closed.
+func OpenMemory(opts ...Option) (*Broker, error) {
+	c, err := configure(config{partitions: 1, durability: topic.Memory}, opts)
+	if err != nil {
+		return nil, err
+	}
+	return open(c, vfs.NewMemory(), "memory", false)
+}
+
+// open opens the broker in a directory of fsys.
+func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
+	began := time.Now()
+	b := &Broker{
+		config: c, fsys: fsys, dir: dir, disk: disk,
+		codec:     record.NewCodec(0),
+		catalogue: catalogue.New(),
+		writer:    make(chan struct{}, 1),
+		closing:   make(chan struct{}),
+		closed:    make(chan struct{}),
+		sessions:  map[io.Closer]struct{}{},
+	}
+	changed := make(chan struct{})
+	b.changed.Store(&changed)
+	if err := b.load(); err != nil {
+		return nil, errors.Join(err, b.closePartitions())
+	}
+	b.recovery.Duration = time.Since(began)
+	return b, nil
+}
+
+// addSession notes that s is to be closed by Close; fault.Closed after that.
+func (b *Broker) addSession(s io.Closer) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sessions == nil {
+		return fault.Closed
+	}
+	b.sessions[s] = struct{}{}
+	return nil
+}
+
+// removeSession notes that s has been closed.
+func (b *Broker) removeSession(s io.Closer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.sessions, s)
+}
+
+// Close closes the sessions of producers, consumers and streams that are still
+// open, lets the command at hand finish and closes all partitions. Whatever is
+// called afterwards fails with fault.Closed. Close is idempotent, may be called
+// at any moment, and when it returns no goroutine of the broker is left.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	sessions := b.sessions
+	first := sessions != nil
+	b.sessions = nil
+	b.mu.Unlock()
+	if !first {
+		<-b.closed
+		return b.failure
+	}
+	close(b.closing)
+	var errs []error
+	for s := range sessions {
+		errs = append(errs, s.Close())
+	}
+	b.writer <- struct{}{} // never given back
+	errs = append(errs, b.closePartitions())
+	if b.failure = errors.Join(errs...); b.failure == nil {
+		b.failure = b.markClean()
+	}
+	if b.lock != nil {
+		b.lock.release()
+	}
+	close(b.closed)
+	return b.failure
+}
+
+// isClosed reports whether Close has begun.
+func (b *Broker) isClosed() bool {
+	select {
+	case <-b.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// closePartitions closes every partition that is open, the catalogue's last.
+func (b *Broker) closePartitions() error {
+	var errs []error
+	b.topics.Range(func(_, v any) bool {
+		t := v.(*localTopic)
+		t.opening <- struct{}{} // never given back: nothing opens any more
+		for _, p := range t.open() {
+			errs = append(errs, p.Close())
+		}
+		return true
+	})
+	if b.metadata != nil {
+		errs = append(errs, b.metadata.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,272 @@
+package runnel
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Recovery is what opening a broker found, and what it did about it. After a
+// clean close partitions are opened, and appear here, when they are first used.
+type Recovery struct {
+	Clean    bool          // the directory is new, or was closed by the last broker that had it
+	Duration time.Duration // of opening
+
+	Partitions []PartitionRecovery     // those opened so far that were there before, sorted
+	Missing    []record.TopicPartition // those whose directory was gone, which began anew, empty
+	Removed    []string                // directories of deleted topics, whose removal was finished
+	Orphans    []string                // directories of partitions that no topic has, left as they are
+}
+
+// PartitionRecovery is what opening one partition found.
+type PartitionRecovery struct {
+	record.TopicPartition
+	log.Recovery
+	Err error // why the partition did not open, or nil; using it tries again
+}
+
+// Recovery returns what opening found so far.
+func (b *Broker) Recovery() Recovery {
+	b.mu.Lock()
+	r := b.recovery
+	r.Partitions = slices.Clone(r.Partitions)
+	b.mu.Unlock()
+	r.Missing, r.Removed, r.Orphans = slices.Clone(r.Missing), slices.Clone(r.Removed), slices.Clone(r.Orphans)
+	slices.SortStableFunc(r.Partitions, func(x, y PartitionRecovery) int { return x.Compare(y.TopicPartition) })
+	return r
+}
+
+// recovered notes what opening a partition found.
+func (b *Broker) recovered(tp record.TopicPartition, found log.Recovery) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recovery.Partitions = append(b.recovery.Partitions, PartitionRecovery{TopicPartition: tp, Recovery: found})
+}
+
+// unopened notes that a topic's partitions did not open.
+func (b *Broker) unopened(tp record.TopicPartition, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recovery.Partitions = append(b.recovery.Partitions, PartitionRecovery{TopicPartition: tp, Err: err})
+}
+
+// cleanFile is Kafka's name for the file that a clean close leaves behind.
+const cleanFile = ".kafka_cleanshutdown"
+
+// load opens the catalogue, replays it, and compares it with the directory.
+// After a clean close that is all; otherwise it opens every partition too.
+func (b *Broker) load() error {
+	if err := b.fsys.MkdirAll(b.dir); err != nil {
+		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+	}
+	entries, err := b.fsys.ReadDir(b.dir)
+	if err != nil {
+		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+	}
+	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(lockFile))); err == nil {
+		b.folds = true
+	}
+	if err := b.unmarkClean(entries); err != nil {
+		return err
+	}
+	if err := b.loadCatalogue(); err != nil {
+		return err
+	}
+	if err := b.survey(entries); err != nil {
+		return err
+	}
+	b.publish(b.catalogue.Names()...)
+	if !b.recovery.Clean {
+		b.openAll()
+	}
+	return nil
+}
+
+// unmarkClean finds out whether the directory was closed, and makes sure that
+// it does not look so any more.
+func (b *Broker) unmarkClean(entries []vfs.Entry) error {
+	has := func(name string) bool {
+		return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
+	}
+	b.recovery.Clean = has(cleanFile) || !has(metadataPartition.String())
+	if !has(cleanFile) {
+		return nil
+	}
+	err := b.fsys.Remove(filepath.Join(b.dir, cleanFile))
+	if err == nil {
+		err = b.fsys.SyncDir(b.dir)
+	}
+	if err != nil {
+		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+	}
+	return nil
+}
+
+// markClean notes that everything in the directory was closed.
+func (b *Broker) markClean() error {
+	if !b.disk {
+		return nil
+	}
+	f, err := b.fsys.OpenFile(filepath.Join(b.dir, cleanFile), os.O_RDWR|os.O_CREATE)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close(), b.fsys.SyncDir(b.dir))
+	}
+	if err != nil {
+		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+	}
+	return nil
+}
+
+// metadataPartition is the catalogue's.
+var metadataPartition = record.TopicPartition{Topic: topic.ClusterMetadata, Partition: 0}
+
+// loadCatalogue opens the catalogue's log and folds it.
+func (b *Broker) loadCatalogue() error {
+	p, found, err := partition.Open(partition.Config{
+		Log:      b.logConfig(metadataPartition, topic.Config{}),
+		Settings: partition.Settings{Fsync: b.disk},
+	})
+	if err != nil {
+		return err
+	}
+	b.metadata = p
+	b.recovered(metadataPartition, found)
+	for offset := p.StartOffset(); offset < p.HighWatermark(); {
+		s, err := p.Read(offset, 1<<20, nil)
+		if err != nil {
+			return err
+		}
+		if offset, err = b.replay(s.Bytes); err != nil {
+			return err
+		}
+	}
+	if values := b.catalogue.Bootstrap(); values != nil {
+		return b.commit(values)
+	}
+	return nil
+}
+
+// replay folds a run of the catalogue's batches and returns the offset after
+// them.
+func (b *Broker) replay(batches []byte) (next int64, err error) {
+	for len(batches) > 0 {
+		batch, err := record.Parse(batches)
+		if err != nil {
+			return 0, catalogueFault(next, err)
+		}
+		batches, next = batches[batch.Size():], batch.NextOffset()
+		if batch.Control() {
+			continue
+		}
+		it, err := batch.Records(b.codec)
+		if err != nil {
+			return 0, catalogueFault(batch.BaseOffset, err)
+		}
+		var r record.Record
+		for it.Next(&r) {
+			if err := b.catalogue.Apply(r.Value); err != nil {
+				return 0, catalogueFault(r.Offset, err)
+			}
+		}
+		if err := it.Err(); err != nil {
+			return 0, catalogueFault(batch.BaseOffset, err)
+		}
+	}
+	return next, nil
+}
+
+// catalogueFault names the place in the catalogue where err happened.
+func catalogueFault(offset int64, err error) error {
+	return fault.At(fault.CodeOf(err), topic.ClusterMetadata, 0, offset).Because(err)
+}
+
+// survey compares the directory with the catalogue. It finishes deletions that
+// a crash interrupted and leaves alone everything that it cannot explain.
+func (b *Broker) survey(entries []vfs.Entry) error {
+	removed := b.catalogue.RemovedNames()
+	present := make(map[record.TopicPartition]bool, len(entries))
+	var doomed []string
+	for _, e := range entries {
+		if !e.Dir {
+			continue
+		}
+		tp, suffix, ok := parseDir(e.Name)
+		if !ok || tp == metadataPartition && suffix == "" {
+			continue
+		}
+		t := b.catalogue.Topic(tp.Topic)
+		known := t != nil && int(tp.Partition) < len(t.Partitions)
+		switch {
+		case suffix == suffixDelete || suffix == "" && removed[tp.Topic] && b.ofRemoved(tp):
+			doomed = append(doomed, e.Name)
+		case suffix == "" && known:
+			present[tp] = true
+		default:
+			b.recovery.Orphans = append(b.recovery.Orphans, filepath.Join(b.dir, e.Name))
+		}
+	}
+	for _, name := range b.catalogue.Names() {
+		for n := range b.catalogue.Topic(name).Partitions {
+			if tp := (record.TopicPartition{Topic: name, Partition: int32(n)}); !present[tp] {
+				b.recovery.Missing = append(b.recovery.Missing, tp)
+			}
+		}
+	}
+	return b.finishRemoval(doomed)
+}
+
+// finishRemoval removes the directories of deleted partitions. One that still
+// has its partition's name is renamed first: what a crash leaves of it must not
+// be taken for a partition.
+func (b *Broker) finishRemoval(names []string) error {
+	for _, name := range names {
+		path := filepath.Join(b.dir, name)
+		var err error
+		if !strings.HasSuffix(name, suffixDelete) {
+			path, err = b.setAside(path, suffixDelete)
+		}
+		if err == nil {
+			err = b.fsys.RemoveAll(path)
+		}
+		if err != nil {
+			return fault.Newf(fault.Storage, "remove %s", path).Because(err)
+		}
+		b.recovery.Removed = append(b.recovery.Removed, filepath.Join(b.dir, name))
+	}
+	return nil
+}
+
+// openAll opens the partitions of all topics, several at a time. What does not
+// open is noted, and does not keep the rest from opening.
+func (b *Broker) openAll() {
+	const workers = 8
+	topics := make(chan *localTopic)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for t := range topics {
+				if err := b.openTopic(t); err != nil {
+					b.unopened(record.TopicPartition{Topic: t.name, Partition: -1}, err)
+				}
+			}
+		})
+	}
+	b.topics.Range(func(_, v any) bool {
+		topics <- v.(*localTopic)
+		return true
+	})
+	close(topics)
+	wg.Wait()
+}

@@ -1,0 +1,234 @@
+package lint_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// block is one fenced block of a document.
+type block struct {
+	language string
+	text     string
+	line     int // of its first line of text
+}
+
+// program reports whether the block is a whole program and not a part of one.
+func (b block) program() bool {
+	return b.language == "go" && strings.HasPrefix(b.text, "package main\n")
+}
+
+var fenced = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
+
+func blocks(document string) []block {
+	var all []block
+	for _, at := range fenced.FindAllStringSubmatchIndex(document, -1) {
+		all = append(all, block{
+			language: document[at[2]:at[3]],
+			text:     document[at[4]:at[5]],
+			line:     strings.Count(document[:at[4]], "\n") + 1,
+		})
+	}
+	return all
+}
+
+// documents returns what users read, by path from the tree's top.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(root + "/*.md")
+	require.NoError(t, err)
+	below, err := filepath.Glob(root + "/docs/*.md")
+	require.NoError(t, err)
+	all := map[string]string{}
+	for _, path := range append(paths, below...) {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		all[strings.TrimPrefix(path, root+"/")] = string(text)
+	}
+	return all
+}
+
+// TestCodeInDocumentsCompiles checks the types of every Go block. A block is a
+// whole program, declarations (which the other blocks of its document see), or
+// statements inside a function. In place of what a reader imagines, "…" is
+// nothing, and blocks may use ctx, t, broker, p and c.
+func TestCodeInDocumentsCompiles(t *testing.T) {
+	exports := exportData(t)
+	for path, text := range documents(t) {
+		var sources []string
+		for _, b := range blocks(text) {
+			if b.language != "go" {
+				continue
+			}
+			code := strings.ReplaceAll(b.text, "…", "")
+			position := fmt.Sprintf("//line %s:%d\n", path, b.line)
+			if b.program() {
+				check(t, exports, []string{position + code})
+				continue
+			}
+			file := "package p\n" + imports(exports, code) + position + code
+			if _, err := parser.ParseFile(token.NewFileSet(), "", file, 0); err != nil {
+				file = "package p\n" + imports(exports, code) + "func _() {\n" + position + code + "\n}\n"
+			}
+			sources = append(sources, file)
+		}
+		if len(sources) == 0 {
+			continue
+		}
+		check(t, exports, append(sources, "package p\n"+imports(exports, imagined)+imagined))
+	}
+}
+
+const imagined = `
+var (
+	ctx    context.Context
+	t      *testing.T
+	broker *runnel.Broker
+	p      *producer.Producer
+	c      *consumer.Consumer
+)
+`
+
+var qualified = regexp.MustCompile(`\b([a-z]+[a-z0-9]*)\.[A-Z]`)
+
+// imports writes the import declarations that code needs: each name before a
+// dot, where it is a package of ours or, if not, of the standard library.
+func imports(exports map[string]string, code string) string {
+	var b strings.Builder
+	seen := map[string]bool{}
+	for _, m := range qualified.FindAllStringSubmatch(code, -1) {
+		name := m[1]
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		var ours, std string
+		for path := range exports {
+			switch {
+			case path != name && !strings.HasSuffix(path, "/"+name) || strings.Contains(path, "internal/"):
+			case strings.HasPrefix(path, module):
+				ours = path
+			case standard(path) && (std == "" || len(path) < len(std)):
+				std = path
+			}
+		}
+		if ours != "" {
+			fmt.Fprintf(&b, "import %q\n", ours)
+		} else if std != "" {
+			fmt.Fprintf(&b, "import %q\n", std)
+		}
+	}
+	return b.String()
+}
+
+// check reports the errors in a package, passing over what is declared or
+// imported and not used.
+func check(t *testing.T, exports map[string]string, sources []string) {
+	t.Helper()
+	fset := token.NewFileSet()
+	var parsed []*ast.File
+	for _, source := range sources {
+		file, err := parser.ParseFile(fset, "", source, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		parsed = append(parsed, file)
+	}
+	lookup := func(path string) (io.ReadCloser, error) {
+		file, found := exports[path]
+		if !found {
+			return nil, fmt.Errorf("no package %s", path)
+		}
+		return os.Open(file)
+	}
+	config := types.Config{
+		Importer: importer.ForCompiler(fset, "gc", lookup),
+		Error: func(err error) {
+			var typed types.Error
+			if errors.As(err, &typed) && !typed.Soft {
+				t.Error(err)
+			}
+		},
+	}
+	_, _ = config.Check("p", fset, parsed, nil) // its errors went to config.Error
+}
+
+// exportData says where the compiled declarations lie of every package that a
+// document may show, and of what those import.
+func exportData(t *testing.T) map[string]string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Export", "./...", module+"/kafka",
+		"context", "errors", "fmt", "log", "os", "os/signal", "strings", "sync", "testing", "testing/synctest", "time")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOWORK=") // kafka is a module of its own
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	exports := map[string]string{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct{ ImportPath, Export string }
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return exports
+		} else {
+			require.NoError(t, err)
+		}
+		if p.Export != "" {
+			exports[p.ImportPath] = p.Export
+		}
+	}
+}
+
+// TestOutputInDocumentsIsReal runs every whole program whose block a text block
+// follows, and compares.
+func TestOutputInDocumentsIsReal(t *testing.T) {
+	for path, text := range documents(t) {
+		all := blocks(text)
+		for i, b := range all {
+			if !b.program() || i+1 == len(all) || all[i+1].language != "text" {
+				continue
+			}
+			dir := t.TempDir()
+			main := filepath.Join(dir, "main.go")
+			require.NoError(t, os.WriteFile(main, []byte(b.text), 0o600))
+			build := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), main)
+			build.Dir = root
+			out, err := build.CombinedOutput()
+			require.NoError(t, err, "%s:%d: %s", path, b.line, out)
+			run := exec.Command(filepath.Join(dir, "program"))
+			run.Dir = dir
+			out, err = run.CombinedOutput()
+			require.NoError(t, err, "%s:%d: %s", path, b.line, out)
+			require.Equal(t, all[i+1].text, string(out), "%s:%d", path, b.line)
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+// TestLinksInDocumentsLead: a relative link names something that is there.
+func TestLinksInDocumentsLead(t *testing.T) {
+	for path, text := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(path), m[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+}

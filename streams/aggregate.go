@@ -1,0 +1,234 @@
+package streams
+
+import (
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/streams/state"
+)
+
+// Count counts the records of each key in a store of that name, and returns the
+// table of the counts. The timestamp of a count is the largest of its records'.
+func Count[K, V any](g Grouped[K, V], store string) *KTable[K, int64] {
+	grouped := g.grouping()
+	return aggregate(grouped, "KSTREAM-AGGREGATE-", store, serde.Int64, true, func(f folding[K, int64], w gatherer[K, V]) receiver[K, V] {
+		return &counter[K, V]{folding: f, gatherer: w}
+	})
+}
+
+// Reduce combines the values of each key in a store of that name: the first
+// value as it is, then what f makes of the result so far and the next value. A
+// null result deletes the key.
+func Reduce[K, V any](g Grouped[K, V], store string, f func(result, value V) V) *KTable[K, V] {
+	grouped := g.grouping()
+	return aggregate(grouped, "KSTREAM-REDUCE-", store, grouped.value, f != nil, func(work folding[K, V], w gatherer[K, V]) receiver[K, V] {
+		return &reducer[K, V]{folding: work, gatherer: w, f: f}
+	})
+}
+
+// Aggregate combines the values of each key in a store of that name, beginning
+// with what initial returns, into something of another type. A null aggregate
+// deletes the key.
+func Aggregate[K, V, A any](g Grouped[K, V], store string, initial func() A, add func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
+	grouped := g.grouping()
+	given := initial != nil && add != nil
+	return aggregate(grouped, "KSTREAM-AGGREGATE-", store, valueSerde(options), given, func(f folding[K, A], w gatherer[K, V]) receiver[K, V] {
+		return &aggregator[K, V, A]{folding: f, gatherer: w, initial: initial, add: add}
+	})
+}
+
+// aggregate declares a node with a store of A over a grouping; work makes the
+// node at work.
+func aggregate[K, V, A any](
+	g *grouping[K, V], prefix, store string, value serde.Serde[A], given bool,
+	work func(folding[K, A], gatherer[K, V]) receiver[K, V],
+) *KTable[K, A] {
+	t := g.topology
+	name := t.generate(prefix)
+	from, asRead := g.gathered(store)
+	n := t.add(processorNode, name, from.node)
+	t.need(n, given)
+	t.addStore(n, store)
+	key := serdeFor(t, n, "keys", g.key)
+	in := newCodec(g.value)
+	value = serdeFor(t, n, "results", value)
+	table := &KTable[K, A]{topology: t, out: &outlet[K, change[A]]{node: n}, key: key, value: value}
+	from.to(func(w *wiring) receiver[K, V] {
+		kept := state.NewKeyValue(store, key, value)
+		f := folding[K, A]{
+			step: w.step(n), store: kept, log: w.changelog(n.store, kept), value: newCodec(value),
+			next: table.out.wire(w), cached: w.cached,
+		}
+		at := work(f, gatherer[K, V]{key: newCodec(key), value: in, asRead: asRead})
+		w.flushes(n, at.(flusher))
+		return at
+	})
+	return table
+}
+
+// folding is what all nodes that aggregate share: the store, and what becomes
+// of its changes.
+type folding[K, A any] struct {
+	step
+	store  *state.KeyValue[K, A]
+	log    state.Changelog
+	value  codec[A]
+	next   receiver[K, change[A]]
+	cached bool // changes wait for the next flush
+}
+
+// changed ends a change that the current record made to e.
+func (f *folding[K, A]) changed(e *state.Entry[K, A]) error {
+	ms := f.task.ms
+	if e.Present {
+		ms = max(ms, e.Ms)
+	}
+	e.Ms = ms
+	f.store.Changed(e, f.value.present(e.Value, true))
+	if f.cached {
+		return nil
+	}
+	return f.flush()
+}
+
+// flush writes changes to the changelog and sends them on.
+func (f *folding[K, A]) flush() error { return f.store.Flush(f.log, f.emit) }
+
+func (f *folding[K, A]) emit(e *state.Entry[K, A]) error {
+	key, err := f.store.Key(e)
+	if err != nil {
+		return f.failed(err)
+	}
+	ms := f.task.ms
+	f.task.ms = e.Ms
+	err = f.next.receive(message[K, change[A]]{key: key, hasKey: true, hasValue: true, value: change[A]{
+		old: e.Old, hasOld: e.OldPresent, new: e.Value, hasNew: e.Present,
+	}})
+	f.task.ms = ms
+	return err
+}
+
+// gatherer reads what an aggregation gathers.
+type gatherer[K, V any] struct {
+	key     codec[K]
+	value   codec[V]
+	asRead  bool // the source's bytes are the store's
+	scratch []byte
+}
+
+// gathersBytes makes every node with a gatherer a bytesReceiver where it can be
+// one.
+func (g *gatherer[K, V]) gathersBytes() bool { return g.asRead }
+
+// bytes returns m's key as the store has it, and false when the record is to be
+// skipped. The bytes are valid until the next call.
+func (g *gatherer[K, V]) bytes(m *message[K, V]) ([]byte, bool, error) {
+	if !g.key.present(m.key, m.hasKey) || !g.value.present(m.value, m.hasValue) {
+		return nil, false, nil
+	}
+	var err error
+	g.scratch, err = g.key.Append(g.scratch[:0], m.key)
+	return g.scratch, true, err
+}
+
+type counter[K, V any] struct {
+	folding[K, int64]
+	gatherer[K, V]
+}
+
+func (c *counter[K, V]) receive(m message[K, V]) error {
+	key, ok, err := c.bytes(&m)
+	if !ok || err != nil {
+		return c.failed(err)
+	}
+	return c.count(key)
+}
+
+func (c *counter[K, V]) receiveBytes(key, value []byte) error {
+	if key == nil || value == nil {
+		return nil
+	}
+	return c.count(key)
+}
+
+func (c *counter[K, V]) count(key []byte) error {
+	e := c.store.Entry(key)
+	if !e.Present {
+		e.Value = 0
+	}
+	e.Value++
+	return c.changed(e)
+}
+
+type reducer[K, V any] struct {
+	folding[K, V]
+	gatherer[K, V]
+	f func(result, value V) V
+}
+
+func (r *reducer[K, V]) receive(m message[K, V]) error {
+	key, ok, err := r.bytes(&m)
+	if !ok || err != nil {
+		return r.failed(err)
+	}
+	return r.reduce(key, m.value)
+}
+
+func (r *reducer[K, V]) receiveBytes(key, value []byte) error {
+	if key == nil || value == nil {
+		return nil
+	}
+	v, err := r.gatherer.value.Decode(value)
+	if err != nil {
+		return r.failed(err)
+	}
+	return r.reduce(key, v)
+}
+
+func (r *reducer[K, V]) reduce(key []byte, value V) error {
+	e := r.store.Entry(key)
+	if e.Present {
+		r.enter()
+		value = r.f(e.Value, value)
+	}
+	e.Value = value
+	return r.changed(e)
+}
+
+type aggregator[K, V, A any] struct {
+	folding[K, A]
+	gatherer[K, V]
+	initial func() A
+	add     func(K, V, A) A
+}
+
+func (a *aggregator[K, V, A]) receive(m message[K, V]) error {
+	key, ok, err := a.bytes(&m)
+	if !ok || err != nil {
+		return a.failed(err)
+	}
+	return a.aggregate(a.store.Entry(key), m.key, m.value)
+}
+
+func (a *aggregator[K, V, A]) receiveBytes(key, value []byte) error {
+	if key == nil || value == nil {
+		return nil
+	}
+	v, err := a.gatherer.value.Decode(value)
+	if err != nil {
+		return a.failed(err)
+	}
+	e := a.store.Entry(key)
+	k, err := a.store.Key(e)
+	if err != nil {
+		return a.failed(err)
+	}
+	return a.aggregate(e, k, v)
+}
+
+func (a *aggregator[K, V, A]) aggregate(e *state.Entry[K, A], key K, value V) error {
+	a.enter()
+	if !e.Present {
+		e.Value = a.initial()
+	}
+	e.Value = a.add(key, value, e.Value)
+	return a.changed(e)
+}

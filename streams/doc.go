@@ -1,0 +1,44 @@
+// Package streams processes topics with a topology of operators, in the manner of
+// Kafka Streams.
+//
+// A function declares the topology: [Stream] opens a topic as a [KStream];
+// operators that keep its types are methods (Filter, Peek, Merge, Split,
+// GroupByKey), those that change one are functions ([Map], [FlatMapValues],
+// [GroupBy]). [Count], [Reduce] and [Aggregate] turn a grouped stream into a
+// [KTable], whose ToStream and To lead to a topic again.
+//
+// [New] checks the topology for a [Backend] and an application's name; [App.Run]
+// runs it until its context ends. [NewSimulation], and package streamstest above
+// it, run the same tasks without a backend.
+//
+// # How it runs
+//
+// The topology is cut where the key changed before records are gathered by key:
+// there lies a repartition topic, <application>-<name>-repartition, and on each
+// side a sub-topology. A sub-topology has a task for each partition of the topics
+// that it reads; tasks are spread over threads, and over processes, by the
+// consumer group that bears the application's name. Within a task operators hand
+// typed values to each other by calls.
+//
+// Every store is backed by a compacted topic, <application>-<store>-changelog,
+// and is restored from it when its task starts.
+//
+// # What is guaranteed
+//
+// Processing is at least once. A commit writes the stores' changes to their
+// changelogs and sends them on, waits until everything written is acknowledged,
+// and then commits the offsets of what was processed. An application that is
+// stopped by its context commits before Run returns: nothing is lost and nothing
+// is doubled. After a crash, what was processed since the last commit is
+// processed again.
+//
+// Event time is the records' own. A record that an operator makes has the
+// timestamp and the headers of the one it came from; a result of an aggregation
+// has the largest timestamp of its records.
+//
+// # What is not safe
+//
+// A Topology belongs to the goroutine that declares it. Functions given to
+// operators run in several tasks at once. An App's methods may be called from
+// any goroutine.
+package streams

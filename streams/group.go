@@ -1,0 +1,96 @@
+package streams
+
+import "github.com/runnel-go/runnel/serde"
+
+// Grouped is a stream grouped by key, which Count, Reduce and Aggregate turn into
+// a table.
+type Grouped[K, V any] interface {
+	grouping() *grouping[K, V]
+}
+
+// grouping is what an aggregation needs to know of a grouped stream. It may not
+// reach KStream or KTable: with windowed keys that would be an instantiation
+// cycle.
+type grouping[K, V any] struct {
+	topology *Topology
+	out      *outlet[K, V]
+	key      serde.Serde[K]
+	value    serde.Serde[V]
+	name     string // of the repartition topic; empty: the store's
+	rekeyed  bool
+	asRead   bool
+
+	repartitioned *outlet[K, V] // what a named grouping shares between its aggregations
+}
+
+// KGroupedStream is a stream grouped by its keys. Records with a null key or a
+// null value are skipped by what aggregates it.
+type KGroupedStream[K, V any] struct{ group grouping[K, V] }
+
+func (g *KGroupedStream[K, V]) grouping() *grouping[K, V] { return &g.group }
+
+// Named gives the grouping's repartition topic, where one is needed, its name:
+// <application>-name-repartition. Otherwise each aggregation has its own, named
+// after the aggregation's store.
+func (g *KGroupedStream[K, V]) Named(name string) *KGroupedStream[K, V] {
+	g.group.name = name
+	return g
+}
+
+// GroupBy groups the records by the keys that f gives them. It is SelectKey and
+// GroupByKey in one.
+func GroupBy[K, V, K2 any](s *KStream[K, V], f func(key K, value V) K2, options ...KeyOption[K2]) *KGroupedStream[K2, V] {
+	return SelectKey(s, f, options...).GroupByKey()
+}
+
+// GroupByKey groups the records by the keys that they have.
+func (s *KStream[K, V]) GroupByKey() *KGroupedStream[K, V] {
+	return &KGroupedStream[K, V]{grouping[K, V]{
+		topology: s.topology, out: s.out, key: s.key, value: s.value, rekeyed: s.rekeyed, asRead: s.asRead,
+	}}
+}
+
+// gathered returns where records with equal keys meet: the grouping's own node,
+// or the source of a repartition topic. asRead is as in KStream.
+func (g *grouping[K, V]) gathered(store string) (out *outlet[K, V], asRead bool) {
+	switch {
+	case !g.rekeyed:
+		return g.out, g.asRead
+	case g.name == "":
+		return repartitionTopic(g.topology, g.out, store, 0, g.key, g.value), true
+	case g.repartitioned == nil:
+		g.repartitioned = repartitionTopic(g.topology, g.out, g.name, 0, g.key, g.value)
+	}
+	return g.repartitioned, true
+}
+
+// repartition is KStream.Repartition.
+func repartition[K, V any](s *KStream[K, V], name string, partitions int) *KStream[K, V] {
+	other := *s
+	other.out = repartitionTopic(s.topology, s.out, name, partitions, s.key, s.value)
+	other.rekeyed, other.asRead = false, true
+	return &other
+}
+
+// repartitionTopic declares an internal topic with the nodes on both of its
+// sides, and returns the outlet of the one that reads it. Kafka describes three
+// nodes; at work the filter that drops null keys and the sink are one.
+func repartitionTopic[K, V any](t *Topology, from *outlet[K, V], name string, partitions int, key serde.Serde[K], value serde.Serde[V]) *outlet[K, V] {
+	for _, prefix := range []string{"KSTREAM-SINK-", "KSTREAM-FILTER-", "KSTREAM-SOURCE-"} {
+		t.generate(prefix) // Kafka counts the names that would have been generated
+	}
+	topic := name + repartitionSuffix
+	decl := &repartitionDecl{partitions: partitions}
+	nulls := t.add(processorNode, topic+"-filter", from.node)
+	into := t.add(sinkNode, topic+"-sink", nulls)
+	into.topic, into.internal = topic, decl
+	back := t.add(sourceNode, topic+"-source")
+	back.topic, back.internal = topic, decl
+
+	key = serdeFor(t, into, "keys", key)
+	value = serdeFor(t, into, "values", value)
+	out := &outlet[K, V]{node: back}
+	from.to(func(w *wiring) receiver[K, V] { return newSink(w, into, key, value) })
+	back.open = func(w *wiring) source { return newReader(w, back, key, value, out) }
+	return out
+}

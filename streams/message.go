@@ -1,0 +1,73 @@
+package streams
+
+import "github.com/runnel-go/runnel/serde"
+
+// message is what nodes hand to each other. Where hasKey or hasValue is false
+// the record has null there, and key or value is the zero value. Timestamp and
+// headers travel in the task, since most nodes leave them alone.
+type message[K, V any] struct {
+	key      K
+	value    V
+	hasKey   bool
+	hasValue bool
+}
+
+// change is what happened to a row of a table: what it was when downstream last
+// heard of it, and what it is.
+type change[V any] struct {
+	old, new       V
+	hasOld, hasNew bool
+}
+
+// receiver is a node at work in a task, as its parent sees it.
+type receiver[K, V any] interface {
+	receive(m message[K, V]) error
+}
+
+// bytesReceiver is a receiver that can do without decoded keys: a source whose
+// only child is one hands it the bytes instead.
+type bytesReceiver interface {
+	receiveBytes(key, value []byte) error
+}
+
+// discard receives what nobody wants.
+type discard[K, V any] struct{}
+
+func (discard[K, V]) receive(message[K, V]) error { return nil }
+
+// fanOut hands a message to every child in the order of their declaration.
+type fanOut[K, V any] []receiver[K, V]
+
+func (f fanOut[K, V]) receive(m message[K, V]) error {
+	for _, child := range f {
+		if err := child.receive(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// codec is a serde that knows about null.
+type codec[T any] struct {
+	serde.Serde[T]
+	null serde.NullableSerde[T] // nil: no T stands for null
+}
+
+func newCodec[T any](s serde.Serde[T]) codec[T] {
+	null, _ := s.(serde.NullableSerde[T])
+	return codec[T]{Serde: s, null: null}
+}
+
+// present reports whether v, which is there if has is true, is not null.
+func (c codec[T]) present(v T, has bool) bool {
+	return has && (c.null == nil || !c.null.IsNull(v))
+}
+
+// decode returns what b encodes, and whether that is more than null.
+func (c codec[T]) decode(b []byte) (v T, has bool, err error) {
+	if b == nil {
+		return v, false, nil
+	}
+	v, err = c.Decode(b)
+	return v, err == nil, err
+}

@@ -1,0 +1,165 @@
+package streams
+
+import (
+	"slices"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// plan is a topology cut at its repartition topics, with the names that it has
+// in an application. It does not change.
+type plan struct {
+	app      string
+	topology *Topology
+	subs     []*subTopology
+	byTopic  map[string]*subTopology // by the topics that they read
+}
+
+// subTopology is a connected part of a topology: its nodes hand records to each
+// other by calls.
+type subTopology struct {
+	id      int
+	nodes   []*node // in the order of declaration
+	sources []*node
+}
+
+// newPlan cuts t for an application.
+func newPlan(app string, t *Topology) *plan {
+	p := &plan{app: app, topology: t, byTopic: make(map[string]*subTopology)}
+	of := make(map[*node]*subTopology)
+	for _, n := range t.nodes {
+		if of[n] != nil {
+			continue
+		}
+		sub := &subTopology{id: len(p.subs)}
+		p.subs = append(p.subs, sub)
+		gather(n, sub, of)
+		slices.SortFunc(sub.nodes, func(a, b *node) int { return a.id - b.id })
+		for _, n := range sub.nodes {
+			if n.kind == sourceNode {
+				sub.sources = append(sub.sources, n)
+				p.byTopic[p.topicOf(n)] = sub
+			}
+		}
+	}
+	return p
+}
+
+// gather gives sub everything that is connected with n.
+func gather(n *node, sub *subTopology, of map[*node]*subTopology) {
+	if of[n] != nil {
+		return
+	}
+	of[n] = sub
+	sub.nodes = append(sub.nodes, n)
+	for _, o := range n.parents {
+		gather(o, sub, of)
+	}
+	for _, o := range n.children {
+		gather(o, sub, of)
+	}
+}
+
+// topicOf returns the name of the topic that a source reads or a sink writes.
+func (p *plan) topicOf(n *node) string {
+	if n.internal != nil {
+		return p.app + "-" + n.topic
+	}
+	return n.topic
+}
+
+// changelogOf returns the name of a store's changelog topic.
+func (p *plan) changelogOf(s *storeDecl) string { return p.app + "-" + s.name + changelogSuffix }
+
+// topics returns the topics that a topology's nodes of one kind read or write,
+// in the order of declaration, internal ones or others.
+func (p *plan) topics(kind nodeKind, internal bool) []string {
+	var names []string
+	for _, n := range p.topology.nodes {
+		if name := p.topicOf(n); n.kind == kind && (n.internal != nil) == internal && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// upstream returns the sources that n's records come from, within its
+// sub-topology.
+func upstream(n *node) []*node {
+	if n.kind == sourceNode {
+		return []*node{n}
+	}
+	var sources []*node
+	for _, p := range n.parents {
+		for _, s := range upstream(p) {
+			if !slices.Contains(sources, s) {
+				sources = append(sources, s)
+			}
+		}
+	}
+	return sources
+}
+
+// partitions adds to counts, which has the partitions of the sources' own
+// topics, those of the repartition topics: as many as asked for, else as the
+// largest topic upstream. Where a store is fed from several topics, all of them
+// need the same number, or equal keys would meet in several tasks:
+// fault.InvalidPartitions.
+func (p *plan) partitions(counts map[string]int) error {
+	for grown := true; grown; {
+		grown = false
+		grow := func(n *node, to int) {
+			if name := p.topicOf(n); n.internal.partitions == 0 && counts[name] < to {
+				counts[name], grown = to, true
+			}
+		}
+		for _, n := range p.topology.nodes {
+			switch {
+			case n.internal != nil && n.internal.partitions > 0:
+				counts[p.topicOf(n)] = n.internal.partitions
+			case n.internal != nil && n.kind == sinkNode:
+				grow(n, p.largest(upstream(n), counts))
+			case n.store != nil:
+				together := upstream(n)
+				for _, s := range together {
+					if s.internal != nil {
+						grow(s, p.largest(together, counts))
+					}
+				}
+			}
+		}
+	}
+	for _, n := range p.topology.nodes {
+		if n.store == nil {
+			continue
+		}
+		together := upstream(n)
+		for _, s := range together {
+			if a, b := p.topicOf(together[0]), p.topicOf(s); counts[a] != counts[b] {
+				return fault.Newf(fault.InvalidPartitions, "%s gathers records by key from %s with %d partitions and %s with %d",
+					n.name, a, counts[a], b, counts[b]).Try("bring one of them to the other's number with Repartition")
+			}
+		}
+	}
+	return nil
+}
+
+// largest returns the largest number of partitions of the sources' topics.
+func (p *plan) largest(sources []*node, counts map[string]int) int {
+	most := 0
+	for _, s := range sources {
+		most = max(most, counts[p.topicOf(s)])
+	}
+	return most
+}
+
+// tasks returns the number of a sub-topology's tasks.
+func (p *plan) tasks(sub *subTopology, counts map[string]int) int {
+	return p.largest(sub.sources, counts)
+}
+
+// taskOf returns the task that reads a partition.
+func (p *plan) taskOf(tp record.TopicPartition) TaskID {
+	return TaskID{SubTopology: p.byTopic[tp.Topic].id, Partition: tp.Partition}
+}

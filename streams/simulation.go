@@ -1,0 +1,136 @@
+package streams
+
+import (
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/streams/state"
+)
+
+// Simulation runs a topology without a backend: in the caller's goroutine, one
+// record at a time, every topic with one partition, by the same tasks as in an
+// application. Package streamstest makes typed tests of it.
+//
+// Every update of a store is emitted, and each record is committed when what it
+// caused has gone through the repartition topics. A Simulation is not safe for
+// concurrent use.
+type Simulation struct {
+	plan    *plan
+	tasks   []*task // by sub-topology
+	now     time.Time
+	topics  map[string][]record.Record
+	pending []record.Record // written to topics that the topology reads
+	failed  error
+}
+
+// NewSimulation returns a Simulation of the application of that name. Its clock
+// stands at Unix time 0.
+func NewSimulation(name string, define func(*Topology), options ...Option) (*Simulation, error) {
+	p, _, err := compile(name, define, options)
+	if err != nil {
+		return nil, err
+	}
+	s := &Simulation{plan: p, now: time.UnixMilli(0), topics: make(map[string][]record.Record)}
+	if err := p.partitions(make(map[string]int)); err != nil {
+		return nil, err
+	}
+	for _, sub := range p.subs {
+		t, err := newTask(p, TaskID{SubTopology: sub.id}, s, false)
+		if err != nil {
+			return nil, err
+		}
+		s.tasks = append(s.tasks, t)
+	}
+	return s, nil
+}
+
+// Send writes a record to a topic that the topology reads, and processes it with
+// all that it causes. A zero timestamp means Now; partition and offset are
+// ignored. It fails with fault.UnknownTopic where the topology does not read the
+// topic, and with a ProcessingError, after which the Simulation is of no more
+// use.
+func (s *Simulation) Send(r record.Record) error {
+	if s.failed != nil {
+		return s.failed
+	}
+	if s.plan.byTopic[r.Topic] == nil {
+		return fault.At(fault.UnknownTopic, r.Topic, -1, -1).Detailf("the topology does not read it")
+	}
+	if r.Timestamp.IsZero() {
+		r.Timestamp = s.now
+	}
+	s.append(r.Clone())
+	s.failed = s.settle()
+	return s.failed
+}
+
+// settle processes until no record is pending and nothing is held back.
+func (s *Simulation) settle() error {
+	for len(s.pending) > 0 {
+		for len(s.pending) > 0 {
+			r := s.pending[0]
+			s.pending = s.pending[1:]
+			if err := s.tasks[s.plan.byTopic[r.Topic].id].process(r.Topic, []record.Record{r}); err != nil {
+				return err
+			}
+		}
+		for _, t := range s.tasks {
+			if err := t.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// append writes r, which shares its bytes with nobody, to its topic.
+func (s *Simulation) append(r record.Record) {
+	r.Partition, r.Offset = 0, int64(len(s.topics[r.Topic]))
+	s.topics[r.Topic] = append(s.topics[r.Topic], r)
+	if s.plan.byTopic[r.Topic] != nil {
+		s.pending = append(s.pending, r)
+	}
+}
+
+// Records returns what was written to a topic so far, internal topics included.
+// The records are not to be changed.
+func (s *Simulation) Records(topic string) []record.Record { return s.topics[topic] }
+
+// Now returns the time of the Simulation's clock.
+func (s *Simulation) Now() time.Time { return s.now }
+
+// Advance moves the clock by d, which must not be negative.
+func (s *Simulation) Advance(d time.Duration) { s.now = s.now.Add(max(d, 0)) }
+
+// Store returns the store of that name, and whether there is one.
+func (s *Simulation) Store(name string) (state.Store, bool) {
+	for _, t := range s.tasks {
+		for _, store := range t.stores {
+			if store.Name() == name {
+				return store.Store, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// simulated is one topic as what tasks write to.
+type simulated struct {
+	to    *Simulation
+	topic string
+}
+
+func (s *Simulation) output(topic string) (output, error) { return simulated{s, topic}, nil }
+
+func (s *Simulation) changelog(topic string, _ int32) (state.Changelog, error) {
+	return simulated{s, topic}, nil
+}
+
+func (o simulated) write(ms int64, key, value []byte, headers []record.Header) error {
+	r := record.Record{Topic: o.topic, Timestamp: time.UnixMilli(ms), Key: key, Value: value, Headers: headers}
+	o.to.append(r.Clone())
+	return nil
+}
+
+func (o simulated) Append(key, value []byte, ms int64) error { return o.write(ms, key, value, nil) }

@@ -1,0 +1,71 @@
+package streams
+
+import (
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/streams/state"
+)
+
+// outbox takes what tasks write: in an application the batches of its producer,
+// in a Simulation the records of its topics.
+type outbox interface {
+	// output opens a topic for records that go to the partition of their key.
+	output(topic string) (output, error)
+
+	// changelog opens one partition of a store's changelog.
+	changelog(topic string, partition int32) (state.Changelog, error)
+}
+
+// output is one topic of an outbox. The slices are the caller's again when write
+// returns.
+type output interface {
+	write(ms int64, key, value []byte, headers []record.Header) error
+}
+
+// sink is a writer to a topic at work in a task.
+type sink[K, V any] struct {
+	step
+	key     codec[K]
+	value   codec[V]
+	out     output
+	keyed   bool // records with a null key are dropped
+	scratch []byte
+}
+
+func newSink[K, V any](w *wiring, n *node, key serde.Serde[K], value serde.Serde[V]) receiver[K, V] {
+	return &sink[K, V]{
+		step: w.step(n), key: newCodec(key), value: newCodec(value), out: w.output(n),
+		keyed: n.internal != nil, scratch: make([]byte, 0, 128),
+	}
+}
+
+func (s *sink[K, V]) receive(m message[K, V]) (err error) {
+	buf := s.scratch[:0]
+	hasKey, hasValue := s.key.present(m.key, m.hasKey), s.value.present(m.value, m.hasValue)
+	if hasKey {
+		if buf, err = s.key.Append(buf, m.key); err != nil {
+			return s.failed(fault.Newf(fault.Serialization, "the key").Because(err))
+		}
+	} else if s.keyed {
+		return nil
+	}
+	end := len(buf)
+	if hasValue {
+		if buf, err = s.value.Append(buf, m.value); err != nil {
+			return s.failed(fault.Newf(fault.Serialization, "the value").Because(err))
+		}
+	}
+	s.scratch = buf
+	var key, value []byte
+	if hasKey {
+		key = buf[:end:end]
+	}
+	if hasValue {
+		value = buf[end:]
+	}
+	if err := s.out.write(s.task.ms, key, value, s.task.headers); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}

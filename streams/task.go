@@ -1,0 +1,178 @@
+package streams
+
+import (
+	"cmp"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/streams/state"
+)
+
+// task is a sub-topology at work on one partition of each of its topics. It
+// owns that partition's part of every store. A task belongs to one goroutine at
+// a time.
+type task struct {
+	id       TaskID
+	plan     *plan
+	sources  map[string]source // by topic
+	stores   []taskStore
+	flushers []flushing // parents before children
+
+	// What is being processed.
+	at      int             // the node that last called a function of the program or failed
+	ms      int64           // the current record's timestamp
+	headers []record.Header // the current record's; not to be changed
+}
+
+// taskStore is a store of a task with the topic that it is restored from.
+type taskStore struct {
+	state.Store
+	changelog string
+}
+
+// flusher is a node that holds changes back until the next commit.
+type flusher interface{ flush() error }
+
+type flushing struct {
+	node int
+	flusher
+}
+
+// TaskID names a task: a sub-topology and a partition.
+type TaskID struct {
+	SubTopology int
+	Partition   int32
+}
+
+// String returns Kafka's spelling, such as 0_3.
+func (id TaskID) String() string { return fmt.Sprintf("%d_%d", id.SubTopology, id.Partition) }
+
+// step is a node's place in a task.
+type step struct {
+	task *task
+	node int
+}
+
+// enter says that the node calls a function of the program now.
+func (s *step) enter() { s.task.at = s.node }
+
+// failed says that an error is this node's.
+func (s *step) failed(err error) error {
+	if err != nil {
+		s.enter()
+	}
+	return err
+}
+
+// wiring is a task being made: nodes at work are made from declared ones, each
+// after its children.
+type wiring struct {
+	task   *task
+	out    outbox
+	cached bool
+	made   map[*node]any // nodes with several parents
+	err    error
+}
+
+// newTask makes the nodes of a task at work. Its stores are empty.
+func newTask(p *plan, id TaskID, out outbox, cached bool) (*task, error) {
+	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1}
+	w := &wiring{task: t, out: out, cached: cached, made: make(map[*node]any)}
+	for _, n := range p.subs[id.SubTopology].sources {
+		t.sources[p.topicOf(n)] = n.open(w)
+	}
+	slices.SortFunc(t.flushers, func(a, b flushing) int { return cmp.Compare(a.node, b.node) })
+	return t, w.err
+}
+
+func (w *wiring) step(n *node) step { return step{task: w.task, node: n.id} }
+
+// once returns the node at work for n, made by the first of its parents.
+func once[K, V any](w *wiring, n *node, make func() receiver[K, V]) receiver[K, V] {
+	if made, ok := w.made[n]; ok {
+		return made.(receiver[K, V])
+	}
+	made := make()
+	w.made[n] = made
+	return made
+}
+
+// output opens the topic that n writes.
+func (w *wiring) output(n *node) output {
+	out, err := w.out.output(w.task.plan.topicOf(n))
+	w.note(n, err)
+	return out
+}
+
+// changelog opens a store's changelog and gives the store to the task.
+func (w *wiring) changelog(decl *storeDecl, s state.Store) state.Changelog {
+	topic := w.task.plan.changelogOf(decl)
+	w.task.stores = append(w.task.stores, taskStore{s, topic})
+	log, err := w.out.changelog(topic, w.task.id.Partition)
+	w.note(decl.node, err)
+	return log
+}
+
+// flushes has f flushed at each commit.
+func (w *wiring) flushes(n *node, f flusher) {
+	w.task.flushers = append(w.task.flushers, flushing{n.id, f})
+}
+
+func (w *wiring) note(n *node, err error) {
+	if err != nil && w.err == nil {
+		w.err = fmt.Errorf("%s: %w", n.name, err)
+	}
+}
+
+// process sends records of one partition through the task, in order. It stops
+// at the first that fails, with a ProcessingError.
+func (t *task) process(topic string, records []record.Record) (err error) {
+	src, i := t.sources[topic], 0
+	defer func() {
+		if p := recover(); p != nil {
+			err = t.panicked(p)
+		}
+		if err != nil {
+			err = t.failure(err, records[i].Position())
+		}
+	}()
+	for i = range records {
+		if err := src.process(&records[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush has everything that was held back written and sent on.
+func (t *task) flush() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = t.panicked(p)
+		}
+		if err != nil {
+			err = t.failure(err, record.Position{Offset: -1})
+		}
+	}()
+	t.headers = nil
+	for _, f := range t.flushers {
+		if err := f.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// panicked returns the error of a recovered panic.
+func (t *task) panicked(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
+
+// failure says where err happened.
+func (t *task) failure(err error, at record.Position) error {
+	e := &ProcessingError{Task: t.id, At: at, Err: err}
+	if t.at >= 0 {
+		e.Node = t.plan.topology.nodes[t.at].name
+	}
+	return e
+}

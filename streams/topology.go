@@ -1,0 +1,172 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Topology is what a stream processor does: sources, operators, stores and
+// sinks, and how records flow between them. A function that New is given
+// declares it, by opening streams with Stream and calling operators on them.
+// Nothing runs while it is declared, and what is wrong with it is told by New.
+//
+// A Topology belongs to the goroutine that declares it and may not be changed
+// afterwards.
+type Topology struct {
+	nodes   []*node
+	stores  []*storeDecl
+	sources map[string]*node // by topic
+	counter int              // of generated names
+	errs    []error
+}
+
+// nodeKind is what a node is in Kafka's description of a topology.
+type nodeKind uint8
+
+const (
+	sourceNode nodeKind = iota
+	processorNode
+	sinkNode
+)
+
+// node is one step of a topology, as it was declared. The nodes at work are
+// made from it, one for each task.
+type node struct {
+	id       int // its place in Topology.nodes: parents come before their children
+	kind     nodeKind
+	name     string
+	topic    string // what a source reads or a sink writes; internal ones without the application's prefix
+	internal *repartitionDecl
+	store    *storeDecl // nil: none
+
+	parents, children []*node
+
+	open func(w *wiring) source // of sources
+}
+
+// storeDecl is a store as it was declared.
+type storeDecl struct {
+	name string
+	node *node
+}
+
+// repartitionDecl is an internal topic between two sub-topologies.
+type repartitionDecl struct {
+	partitions int // 0: as many as the largest topic upstream
+}
+
+// repartitionSuffix and changelogSuffix end the names of internal topics.
+const (
+	repartitionSuffix = "-repartition"
+	changelogSuffix   = "-changelog"
+)
+
+// declare runs define and returns the topology with everything that is wrong
+// with its declaration.
+func declare(define func(*Topology)) (*Topology, error) {
+	t := &Topology{sources: make(map[string]*node)}
+	if define == nil {
+		return nil, fault.Newf(fault.InvalidRequest, "no function that declares the topology")
+	}
+	define(t)
+	if len(t.sources) == 0 {
+		t.errs = append(t.errs, fault.Newf(fault.InvalidRequest, "the topology reads no topic"))
+	}
+	t.checkNames()
+	return t, errors.Join(t.errs...)
+}
+
+// generate returns a new name as Kafka generates it, with a counter for the
+// whole topology.
+func (t *Topology) generate(prefix string) string {
+	name := fmt.Sprintf("%s%010d", prefix, t.counter)
+	t.counter++
+	return name
+}
+
+// add declares a node. Its name may still be changed by Named.
+func (t *Topology) add(kind nodeKind, name string, parents ...*node) *node {
+	n := &node{id: len(t.nodes), kind: kind, name: name, parents: parents}
+	for _, p := range parents {
+		p.children = append(p.children, n)
+	}
+	t.nodes = append(t.nodes, n)
+	return n
+}
+
+// process declares an operator with a generated name.
+func (t *Topology) process(prefix string, parents ...*node) *node {
+	return t.add(processorNode, t.generate(prefix), parents...)
+}
+
+// fail notes what is wrong with a node.
+func (t *Topology) fail(n *node, format string, args ...any) {
+	t.errs = append(t.errs, &declarationError{n, fmt.Sprintf(format, args...)})
+}
+
+// declarationError is a mistake in a topology. The node's name is looked up when
+// the error is read, as it may be given after the mistake was made.
+type declarationError struct {
+	node *node
+	text string
+}
+
+func (e *declarationError) Error() string { return e.node.name + ": " + e.text }
+
+func (e *declarationError) Is(target error) bool { return target == fault.InvalidRequest }
+
+// checkNames refuses names that cannot be parts of topics' names and names that
+// are taken.
+func (t *Topology) checkNames() {
+	taken := make(map[string]bool)
+	for _, n := range t.nodes {
+		if err := topic.ValidateName(n.name); err != nil {
+			t.fail(n, "not a name for a node: %v", err)
+		}
+		if taken[n.name] {
+			t.fail(n, "another node has this name")
+		}
+		taken[n.name] = true
+	}
+}
+
+// addStore declares a store for n.
+func (t *Topology) addStore(n *node, name string) {
+	if err := topic.ValidateName(name); err != nil {
+		t.fail(n, "store %q: %v", name, err)
+	}
+	for _, other := range t.stores {
+		if other.name == name {
+			t.fail(n, "the store %q belongs to %s already", name, other.node.name)
+		}
+	}
+	n.store = &storeDecl{name: name, node: n}
+	t.stores = append(t.stores, n.store)
+}
+
+// outlet is where records leave a node: what makes each of its children.
+type outlet[K, V any] struct {
+	node *node
+	next []func(w *wiring) receiver[K, V]
+}
+
+// to adds a child.
+func (o *outlet[K, V]) to(child func(w *wiring) receiver[K, V]) { o.next = append(o.next, child) }
+
+// wire makes the children for a task and returns what hands records to them.
+func (o *outlet[K, V]) wire(w *wiring) receiver[K, V] {
+	switch len(o.next) {
+	case 0:
+		return discard[K, V]{}
+	case 1:
+		return o.next[0](w)
+	}
+	all := make(fanOut[K, V], len(o.next))
+	for i, child := range o.next {
+		all[i] = child(w)
+	}
+	return all
+}

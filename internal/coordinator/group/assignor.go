@@ -1,0 +1,279 @@
+package group
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// assignor computes a target assignment: every partition of every topic that
+// somebody subscribes to goes to one of its subscribers. subscribers are sorted;
+// their targets of before are what a sticky assignor keeps.
+type assignor func(subscribers []*subscriber)
+
+// assignors by the names under which members choose them.
+var assignors = map[string]assignor{
+	"uniform":    assignUniform,
+	"range":      assignRange,
+	"roundrobin": assignRoundRobin,
+	"sticky":     assignSticky,
+}
+
+// DefaultAssignor is the assignor of a group whose members don't choose.
+const DefaultAssignor = "uniform"
+
+// subscriber is a member as an assignor sees it.
+type subscriber struct {
+	order  string  // what subscribers are sorted by
+	id     string  // the member's ID
+	topics []Topic // that exist, sorted by ID
+	before partitions
+	target []Partition // the result
+}
+
+func (s *subscriber) wants(p Partition) bool {
+	_, ok := slices.BinarySearchFunc(s.topics, p, func(t Topic, p Partition) int {
+		return Partition{ID: t.ID, Number: p.Number}.Compare(p)
+	})
+	return ok
+}
+
+func (s *subscriber) give(p Partition) { s.target = append(s.target, p) }
+
+// subscribers returns a group's members for an assignor. Static members are
+// sorted by their instance, so that coming back under another ID changes
+// nothing.
+func (g *group) subscribers(topics *Topics) []*subscriber {
+	all := make([]*subscriber, 0, len(g.members))
+	for id, m := range g.members {
+		s := &subscriber{id: id, order: "1" + id, before: g.targets[id]}
+		if m.instanceID != "" {
+			s.order = "0" + m.instanceID
+		}
+		for _, name := range m.topics {
+			if t, ok := topics.byName[name]; ok {
+				s.topics = append(s.topics, t)
+			}
+		}
+		slices.SortFunc(s.topics, byID)
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *subscriber) int { return cmp.Compare(a.order, b.order) })
+	return all
+}
+
+func byID(a, b Topic) int { return Partition{ID: a.ID}.Compare(Partition{ID: b.ID}) }
+
+// topicsOf returns all topics that somebody subscribes to, sorted by ID.
+func topicsOf(subscribers []*subscriber) []Topic {
+	var all []Topic
+	for _, s := range subscribers {
+		all = append(all, s.topics...)
+	}
+	slices.SortFunc(all, byID)
+	return slices.Compact(all)
+}
+
+func (t Topic) partitions() []Partition {
+	all := make([]Partition, t.Partitions)
+	for i := range all {
+		all[i] = Partition{ID: t.ID, Number: int32(i)}
+	}
+	return all
+}
+
+// assignUniform is KIP-848's uniform assignor: every member gets as many
+// partitions as any other, or one less, and as many as possible stay where they
+// are. Members with different subscriptions are served by assignSticky.
+func assignUniform(subscribers []*subscriber) {
+	for _, s := range subscribers {
+		if !slices.Equal(s.topics, subscribers[0].topics) {
+			assignSticky(subscribers)
+			return
+		}
+	}
+	total := 0
+	for _, t := range subscribers[0].topics {
+		total += int(t.Partitions)
+	}
+	taken := keep(subscribers, total/len(subscribers), total%len(subscribers))
+	fill(subscribers, total/len(subscribers), total%len(subscribers), missing(subscribers[0].topics, taken))
+}
+
+// keep gives every subscriber of what it had as much as its share allows: least
+// partitions, and one more for extra of them.
+func keep(subscribers []*subscriber, least, extra int) map[Partition]bool {
+	taken := make(map[Partition]bool)
+	for _, s := range subscribers {
+		share := least
+		if kept := s.before.filter(func(p Partition) bool { return valid(s, p) && !taken[p] }); len(kept) > least && extra > 0 {
+			share, extra = least+1, extra-1
+		}
+		for _, p := range s.before {
+			if len(s.target) < share && valid(s, p) && !taken[p] {
+				s.give(p)
+				taken[p] = true
+			}
+		}
+	}
+	return taken
+}
+
+// valid reports whether s subscribes to p and p exists.
+func valid(s *subscriber, p Partition) bool {
+	i, ok := slices.BinarySearchFunc(s.topics, p, func(t Topic, p Partition) int {
+		return byID(t, Topic{ID: p.ID})
+	})
+	return ok && p.Number >= 0 && p.Number < s.topics[i].Partitions
+}
+
+// fill gives free partitions to subscribers that have less than their share.
+func fill(subscribers []*subscriber, least, extra int, free []Partition) {
+	for _, s := range subscribers {
+		if len(s.target) > least {
+			extra--
+		}
+	}
+	for _, s := range subscribers {
+		share := least
+		if len(s.target) <= least && extra > 0 {
+			share, extra = least+1, extra-1
+		}
+		for len(s.target) < share && len(free) > 0 {
+			s.give(free[0])
+			free = free[1:]
+		}
+	}
+}
+
+// missing returns the partitions of topics that are not taken.
+func missing(topics []Topic, taken map[Partition]bool) []Partition {
+	var free []Partition
+	for _, t := range topics {
+		for _, p := range t.partitions() {
+			if !taken[p] {
+				free = append(free, p)
+			}
+		}
+	}
+	return free
+}
+
+// assignSticky keeps what it can and evens out the rest, also where members
+// subscribe to different topics: a partition moves only when its owner has at
+// least two more than the one that gets it.
+func assignSticky(subscribers []*subscriber) {
+	topics := topicsOf(subscribers)
+	taken := make(map[Partition]bool)
+	for _, s := range subscribers {
+		for _, p := range s.before {
+			if valid(s, p) && !taken[p] {
+				s.give(p)
+				taken[p] = true
+			}
+		}
+	}
+	wanting := make(map[Partition][]*subscriber)
+	for _, t := range topics {
+		var who []*subscriber
+		for _, s := range subscribers {
+			if s.wants(Partition{ID: t.ID}) {
+				who = append(who, s)
+			}
+		}
+		wanting[Partition{ID: t.ID}] = who
+	}
+	free := missing(topics, taken)
+	// Those whom few can take come first, while all choices are open.
+	slices.SortStableFunc(free, func(a, b Partition) int {
+		return cmp.Compare(len(wanting[Partition{ID: a.ID}]), len(wanting[Partition{ID: b.ID}]))
+	})
+	for _, p := range free {
+		least(wanting[Partition{ID: p.ID}]).give(p)
+	}
+	for moved := true; moved; {
+		moved = false
+		for _, s := range subscribers {
+			for i := 0; i < len(s.target); i++ {
+				to := least(wanting[Partition{ID: s.target[i].ID}])
+				if len(to.target)+1 < len(s.target) {
+					to.give(s.target[i])
+					s.target = slices.Delete(s.target, i, i+1)
+					moved = true
+					i--
+				}
+			}
+		}
+	}
+}
+
+// least returns the first of those with the fewest partitions.
+func least(subscribers []*subscriber) *subscriber {
+	return slices.MinFunc(subscribers, func(a, b *subscriber) int {
+		return cmp.Compare(len(a.target), len(b.target))
+	})
+}
+
+// assignRoundRobin deals the partitions of all topics out in turn, as Kafka's
+// RoundRobinAssignor does.
+func assignRoundRobin(subscribers []*subscriber) {
+	topics := topicsOf(subscribers)
+	slices.SortFunc(topics, func(a, b Topic) int { return cmp.Compare(a.Name, b.Name) })
+	next := 0
+	for _, t := range topics {
+		for _, p := range t.partitions() {
+			for !subscribers[next%len(subscribers)].wants(p) {
+				next++
+			}
+			subscribers[next%len(subscribers)].give(p)
+			next++
+		}
+	}
+}
+
+// assignRange is KIP-848's range assignor: each topic is cut into ranges, and
+// topics with the same number of partitions and the same subscribers alike, so
+// that what belongs together can be joined. Partitions stay where they are as
+// far as that allows.
+func assignRange(subscribers []*subscriber) {
+	type shape struct {
+		partitions int32
+		who        string
+	}
+	who := make(map[shape][]*subscriber)
+	alike := make(map[shape][]Topic)
+	for _, t := range topicsOf(subscribers) {
+		s := shape{partitions: t.Partitions}
+		var wanting []*subscriber
+		for _, one := range subscribers {
+			if one.wants(Partition{ID: t.ID}) {
+				wanting = append(wanting, one)
+				s.who += one.order + "\x00"
+			}
+		}
+		who[s], alike[s] = wanting, append(alike[s], t)
+	}
+	for s, topics := range maps.All(alike) {
+		cutAlike(who[s], topics)
+	}
+}
+
+// cutAlike cuts topics with the same number of partitions, all of them alike.
+// Where the first topic's partitions were decides what stays.
+func cutAlike(subscribers []*subscriber, topics []Topic) {
+	cut := make([]*subscriber, len(subscribers))
+	for i, s := range subscribers {
+		lead := topics[0]
+		cut[i] = &subscriber{topics: topics[:1], before: s.before.filter(func(p Partition) bool { return p.ID == lead.ID })}
+	}
+	n := int(topics[0].Partitions)
+	taken := keep(cut, n/len(cut), n%len(cut))
+	fill(cut, n/len(cut), n%len(cut), missing(topics[:1], taken))
+	for i, s := range subscribers {
+		for _, t := range topics {
+			for _, p := range cut[i].target {
+				s.give(Partition{ID: t.ID, Number: p.Number})
+			}
+		}
+	}
+}

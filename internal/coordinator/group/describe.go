@@ -1,0 +1,105 @@
+package group
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Groups lists all groups, sorted by name.
+func (c *Coordinator) Groups() []consumer.GroupListing {
+	all := make([]consumer.GroupListing, 0, len(c.groups))
+	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
+		g := c.groups[name]
+		all = append(all, consumer.GroupListing{Name: name, State: g.state(), Members: len(g.members)})
+	}
+	return all
+}
+
+// Describe describes a group; fault.GroupNotFound.
+func (c *Coordinator) Describe(groupName string) (consumer.GroupDescription, error) {
+	g := c.groups[groupName]
+	if g == nil {
+		return consumer.GroupDescription{}, fault.Newf(fault.GroupNotFound, "%q", groupName)
+	}
+	d := consumer.GroupDescription{Name: g.name, State: g.state(), Epoch: g.epoch, Assignor: g.assignor()}
+	for _, m := range g.sorted() {
+		d.Members = append(d.Members, consumer.Member{
+			ID: m.id, InstanceID: m.instanceID, ClientID: m.clientID, Epoch: m.epoch,
+			Topics:   slices.Clone(m.topics),
+			Assigned: c.named(m.assigned.plus(m.revoking)),
+			Target:   c.named(g.targets[m.id]),
+		})
+	}
+	return d, nil
+}
+
+// named returns partitions under their topics' names, sorted. Those of topics
+// that are no more are left out.
+func (c *Coordinator) named(p partitions) []record.TopicPartition {
+	var named []record.TopicPartition
+	for _, one := range p {
+		if name, ok := c.topics.Name(one.ID); ok {
+			named = append(named, record.TopicPartition{Topic: name, Partition: one.Number})
+		}
+	}
+	slices.SortFunc(named, record.TopicPartition.Compare)
+	return named
+}
+
+func (g *group) state() consumer.GroupState {
+	switch {
+	case len(g.members) == 0:
+		return consumer.GroupEmpty
+	case g.targetEpoch < g.epoch:
+		return consumer.GroupAssigning
+	}
+	for _, m := range g.members {
+		if m.epoch != epochAway && !g.settled(m) {
+			return consumer.GroupReconciling
+		}
+	}
+	return consumer.GroupStable
+}
+
+// Offsets returns what a group has committed, for all partitions or for those
+// that are named; of a group that is not known, nothing.
+func (c *Coordinator) Offsets(groupName string, only ...record.TopicPartition) map[record.TopicPartition]consumer.Offset {
+	all := make(map[record.TopicPartition]consumer.Offset)
+	g := c.groups[groupName]
+	if g == nil {
+		return all
+	}
+	add := func(tp record.TopicPartition, o offset) {
+		if c.current(tp, o) {
+			all[tp] = consumer.Offset{Offset: o.offset, LeaderEpoch: o.leaderEpoch, Metadata: o.metadata}
+		}
+	}
+	if len(only) == 0 {
+		for tp, o := range g.offsets {
+			add(tp, o)
+		}
+	}
+	for _, tp := range only {
+		if o, ok := g.offsets[tp]; ok {
+			add(tp, o)
+		}
+	}
+	return all
+}
+
+// Has reports whether there is a group of that name.
+func (c *Coordinator) Has(groupName string) bool { return c.groups[groupName] != nil }
+
+// Members returns how many members all groups have, those that are away
+// included.
+func (c *Coordinator) Members() int {
+	n := 0
+	for _, g := range c.groups {
+		n += len(g.members)
+	}
+	return n
+}

@@ -1,0 +1,51 @@
+package group
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Topic is what a coordinator has to know of a topic.
+type Topic struct {
+	Name       string
+	ID         topic.ID
+	Partitions int32
+}
+
+// Topics are the topics that exist. They are never changed.
+type Topics struct {
+	byName map[string]Topic
+	byID   map[topic.ID]Topic
+}
+
+// NewTopics returns Topics that consist of all.
+func NewTopics(all []Topic) *Topics {
+	t := &Topics{byName: make(map[string]Topic, len(all)), byID: make(map[topic.ID]Topic, len(all))}
+	for _, one := range all {
+		t.byName[one.Name] = one
+		t.byID[one.ID] = one
+	}
+	return t
+}
+
+// Name returns the name of the topic with that ID, and whether there is one.
+func (t *Topics) Name(id topic.ID) (string, bool) {
+	one, ok := t.byID[id]
+	return one.Name, ok
+}
+
+// hash returns a number that changes when one of the topics named appears,
+// goes, is made anew or gets partitions. names are sorted.
+func (t *Topics) hash(names []string) int64 {
+	h := fnv.New64a()
+	for _, name := range names {
+		if one, ok := t.byName[name]; ok {
+			_, _ = h.Write([]byte(name))
+			_, _ = h.Write(one.ID[:])
+			_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(one.Partitions)))
+		}
+	}
+	return int64(h.Sum64())
+}

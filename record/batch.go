@@ -229,8 +229,9 @@ func (b Batch) VerifyCRC() error {
 }
 
 // Payload returns the batch's records, uncompressed and still encoded: the
-// batch's own bytes when it is not compressed, else dst with what was
-// decompressed appended. codec may be nil for a batch that is not compressed.
+// batch's own bytes when it is not compressed, else what Codec.Decompress makes
+// of them, in dst's array where it is large enough. codec may be nil for a batch
+// that is not compressed.
 func (b Batch) Payload(codec *Codec, dst []byte) ([]byte, error) {
 	c, payload := b.Compression(), b.Bytes[HeaderLen:]
 	if c == None {

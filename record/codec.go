@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
@@ -42,7 +43,8 @@ func NewCodec(maxDecompressed int) *Codec {
 	}
 	c := &Codec{maxDecompressed: maxDecompressed}
 	c.zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
-		return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(maxDecompressed)), zstd.WithDecoderConcurrency(0))
+		return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true),
+			zstd.WithDecoderMaxMemory(uint64(max(maxDecompressed, zstdMaxWindow))))
 	})
 	for speed := zstd.SpeedFastest; speed <= zstd.SpeedBestCompression; speed++ {
 		c.zstdEncoder[speed] = sync.OnceValues(func() (*zstd.Encoder, error) {
@@ -53,9 +55,15 @@ func NewCodec(maxDecompressed int) *Codec {
 	return c
 }
 
-// zstdWindow is how far back zstd looks, and so the memory that an encoder
-// takes: as much as a batch has at most by default.
-const zstdWindow = 1 << 20
+const (
+	// zstdWindow is how far back an encoder looks, and so the memory that it
+	// takes: as much as a batch has at most by default.
+	zstdWindow = 1 << 20
+
+	// zstdMaxWindow is the window of zstd's highest level. Frames announce
+	// windows that are larger than what they hold, and none is ever allocated.
+	zstdMaxWindow = 128 << 20
+)
 
 // CheckLevel returns fault.InvalidConfig for a level that c does not have.
 // Level 0 is each one's default; Kafka's other levels are 1 to 9 for gzip, 1 to
@@ -100,50 +108,40 @@ func (k *Codec) Compress(dst []byte, c Compression, level int, src []byte) ([]by
 	return append(dst, src...), nil
 }
 
-// Decompress appends what src was compressed from to dst and returns the
-// extended slice.
+// Decompress returns what src was compressed from, in dst's array where that is
+// large enough, whatever it held, and else in a new one; dst may be nil.
 //
-// More than the codec's limit is fault.RecordTooLarge, and no more than about
-// the limit is ever allocated; bytes that c did not write are
-// fault.CorruptMessage. The bytes of dst beyond its length are undefined then.
+// More than the codec's limit is fault.RecordTooLarge, and little more than the
+// limit is allocated; bytes that c did not write are
+// fault.CorruptMessage.
 func (k *Codec) Decompress(dst []byte, c Compression, src []byte) ([]byte, error) {
-	out, err := dst, error(nil)
+	var out []byte
+	var err error
 	switch c {
 	case None:
-		if len(src) > k.maxDecompressed {
-			return dst, k.tooLarge(c)
-		}
-		return append(dst, src...), nil
+		out = append(dst[:0], src...)
 	case Gzip:
-		out, err = k.readAll(&k.gzipReaders, newGzipReader, dst, src)
+		out, err = k.readAll(&k.gzipReaders, newGzipReader, dst[:0], src)
 	case Snappy:
-		out, err = k.unsnappy(dst, src)
+		out, err = k.unsnappy(dst[:0], src)
 	case LZ4:
-		out, err = k.readAll(&k.lz4Readers, newLZ4Reader, dst, src)
+		out, err = k.readAll(&k.lz4Readers, newLZ4Reader, dst[:0], src)
 	case Zstd:
-		var decoder *zstd.Decoder
-		if decoder, err = k.zstdDecoder(); err == nil {
-			out, err = decoder.DecodeAll(src, dst)
-		}
+		out, err = k.unzstd(dst[:0], src)
 	default:
-		return dst, fault.Newf(fault.UnsupportedCompression, "%s", c)
+		return nil, fault.Newf(fault.UnsupportedCompression, "%s", c)
 	}
 	switch {
-	case err == nil:
-		return out, nil
-	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return dst, k.tooLarge(c)
+	case len(out) > k.maxDecompressed, errors.Is(err, errTooLarge):
+		return nil, fault.Newf(fault.RecordTooLarge, "a batch with %s grows beyond %d bytes", c, k.maxDecompressed)
+	case err != nil:
+		return nil, fault.Newf(fault.CorruptMessage, "%s", c).Because(err)
 	}
-	return dst, fault.Newf(fault.CorruptMessage, "%s", c).Because(err)
+	return out, nil
 }
 
 // errTooLarge says inside this file that the limit was met.
 var errTooLarge = errors.New("too large")
-
-func (k *Codec) tooLarge(c Compression) error {
-	return fault.Newf(fault.RecordTooLarge, "a batch with %s grows beyond %d bytes", c, k.maxDecompressed).
-		Try("raise the limit on decompressed batches if its writer is trusted")
-}
 
 func (k *Codec) gzip(dst []byte, level int, src []byte) ([]byte, error) {
 	w, ok := k.gzipWriters[level].Get().(*gzip.Writer)
@@ -160,6 +158,7 @@ func (k *Codec) gzip(dst []byte, level int, src []byte) ([]byte, error) {
 	defer k.gzipWriters[level].Put(w)
 	out := appender{dst}
 	w.Reset(&out)
+	w.ModTime = time.Unix(0, 0) // which stands for no time
 	return out.finish(dst, w, src)
 }
 
@@ -223,7 +222,7 @@ func (l lz4Stream) reset(src io.Reader) error { l.Reset(src); return nil }
 func newGzipReader() *reader { return &reader{stream: &gzipStream{}} }
 func newLZ4Reader() *reader  { return &reader{stream: lz4Stream{lz4.NewReader(nil)}} }
 
-// readAll appends what a pooled reader makes of src to dst.
+// readAll appends what a pooled reader makes of src to dst, which is empty.
 func (k *Codec) readAll(pool *sync.Pool, fresh func() *reader, dst, src []byte) ([]byte, error) {
 	r, ok := pool.Get().(*reader)
 	if !ok {
@@ -233,7 +232,7 @@ func (k *Codec) readAll(pool *sync.Pool, fresh func() *reader, dst, src []byte) 
 	r.src.Reset(src)
 	defer r.src.Reset(nil)
 	if err := r.stream.reset(&r.src); err != nil {
-		return dst, err
+		return nil, err
 	}
 	out := slices.Grow(dst, min(4*len(src), k.maxDecompressed))
 	for {
@@ -243,15 +242,42 @@ func (k *Codec) readAll(pool *sync.Pool, fresh func() *reader, dst, src []byte) 
 		n, err := r.stream.Read(out[len(out):cap(out)])
 		out = out[:len(out)+n]
 		switch {
-		case len(out)-len(dst) > k.maxDecompressed:
-			return dst, errTooLarge
+		case len(out) > k.maxDecompressed:
+			return nil, errTooLarge
 		case err == io.EOF:
 			return out, nil
 		case err != nil:
-			return dst, err
+			return nil, err
 		case n == 0:
-			return dst, io.ErrNoProgress
+			return nil, io.ErrNoProgress
 		}
+	}
+}
+
+// unzstd decodes into dst, which is empty, and into larger arrays until one is
+// large enough. The decoder itself would enlarge dst too, but again for every
+// frame, and there may be many small ones.
+func (k *Codec) unzstd(dst, src []byte) ([]byte, error) {
+	decoder, err := k.zstdDecoder()
+	if err != nil {
+		return nil, err
+	}
+	size := max(8*len(src), 4<<10)
+	var header zstd.Header
+	if header.Decode(src) == nil && header.HasFCS {
+		size = int(min(header.FrameContentSize, uint64(k.maxDecompressed)+1))
+	}
+	for {
+		size = min(size, k.maxDecompressed+1)
+		dst = slices.Grow(dst[:0], size)
+		out, err := decoder.DecodeAll(src, dst)
+		switch {
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+			return out, err
+		case cap(dst) > k.maxDecompressed:
+			return nil, errTooLarge
+		}
+		size = 4 * cap(dst)
 	}
 }
 
@@ -281,49 +307,49 @@ func appendXerial(dst, src []byte) []byte {
 	return dst
 }
 
-// unsnappy reads both the framing and a bare block, as other clients write it.
+// unsnappy appends to dst, which is empty, and reads both the framing and a bare
+// block, as other clients write it.
 func (k *Codec) unsnappy(dst, src []byte) ([]byte, error) {
 	if !bytes.HasPrefix(src, []byte(xerialMagic)) {
-		return k.unsnappyBlock(dst, src, k.maxDecompressed)
+		return k.unsnappyBlock(dst, src)
 	}
 	if len(src) < len(xerialHeader) {
-		return dst, io.ErrUnexpectedEOF
+		return nil, io.ErrUnexpectedEOF
 	}
-	out, rest := dst, src[len(xerialHeader):]
-	for len(rest) > 0 {
+	for rest := src[len(xerialHeader):]; len(rest) > 0; {
 		if len(rest) < 4 {
-			return dst, io.ErrUnexpectedEOF
+			return nil, io.ErrUnexpectedEOF
 		}
 		n := binary.BigEndian.Uint32(rest)
 		rest = rest[4:]
 		if uint64(n) > uint64(len(rest)) {
-			return dst, io.ErrUnexpectedEOF
+			return nil, io.ErrUnexpectedEOF
 		}
 		var err error
-		if out, err = k.unsnappyBlock(out, rest[:n], k.maxDecompressed-(len(out)-len(dst))); err != nil {
-			return dst, err
+		if dst, err = k.unsnappyBlock(dst, rest[:n]); err != nil {
+			return nil, err
 		}
 		rest = rest[n:]
 	}
-	return out, nil
+	return dst, nil
 }
 
-// unsnappyBlock appends one block of at most limit bytes. A block says how long
-// it will be; one that says more than snappy can make of its bytes is refused
-// before anything is allocated.
-func (k *Codec) unsnappyBlock(dst, block []byte, limit int) ([]byte, error) {
+// unsnappyBlock appends one block. A block says how long it will be; one that
+// says more than snappy can make of its bytes is refused before anything is
+// allocated.
+func (k *Codec) unsnappyBlock(dst, block []byte) ([]byte, error) {
 	n, err := s2.DecodedLen(block)
 	switch {
 	case err != nil:
-		return dst, err
+		return nil, err
 	case n > snappyMaxRatio*len(block)+64:
-		return dst, s2.ErrCorrupt
-	case n > limit:
-		return dst, errTooLarge
+		return nil, s2.ErrCorrupt
+	case n > k.maxDecompressed-len(dst):
+		return nil, errTooLarge
 	}
 	dst = slices.Grow(dst, n)
 	if _, err := s2.Decode(dst[len(dst):len(dst)+n], block); err != nil {
-		return dst, err
+		return nil, err
 	}
 	return dst[:len(dst)+n], nil
 }

@@ -1,0 +1,263 @@
+package log
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
+)
+
+// checkpointBytes is how much is synced before the next checkpoint: what Open
+// has to verify after a crash, beside what was never synced.
+const checkpointBytes = 64 << 20
+
+// run describes contiguous batches that are about to be appended.
+type run struct {
+	next         int64 // the offset after the last one
+	maxTimestamp int64
+	epoch        int32 // of the last one
+}
+
+// Append writes batches with a single write: one or several whole batches, stamped
+// with offsets that follow on from EndOffset and each other, and with leader
+// epochs that never fall. Beyond that the bytes are believed.
+//
+// The log keeps the slice in its tail, so from a call that succeeds on nobody
+// may change it; it should have no more capacity than it needs. When it leaves
+// the tail and no reader has it, r gets it back, unless r is nil. After an error
+// it is the caller's, and nothing was appended.
+//
+// Batches that don't follow on are fault.InvalidRecord. fault.DiskFull may be
+// tried again; after fault.Storage every Append and Sync returns the same,
+// unless it was a file that could not be opened.
+func (l *Log) Append(batches []byte, r Recycler) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	base := l.end.Load()
+	run, err := l.examine(batches, base)
+	if err != nil {
+		return err
+	}
+	if err := l.prepare(int64(len(batches)), run); err != nil {
+		return err
+	}
+	pos := l.active.size.Load()
+	if n, err := l.file.WriteAt(batches, pos); err != nil {
+		return l.unwrite(pos, n, err)
+	}
+	l.indexRun(batches, pos)
+	if entries := l.Epochs(); run.epoch > latestEpoch(entries) {
+		l.noteEpochs(batches)
+	}
+	l.tail.add(base, run.next, batches, r)
+	l.active.size.Store(pos + int64(len(batches)))
+	l.end.Store(run.next)
+	return nil
+}
+
+// examine checks what Append promises about its batches.
+func (l *Log) examine(batches []byte, base int64) (run, error) {
+	r := run{next: base, maxTimestamp: record.NoTimestamp, epoch: latestEpoch(l.Epochs())}
+	if len(batches) == 0 {
+		return r, l.at(fault.InvalidRecord, base).Detailf("an append of no batches")
+	}
+	for rest := batches; len(rest) > 0; {
+		h, err := record.ParseHeader(rest)
+		if err != nil {
+			return r, l.at(fault.CodeOf(err), r.next).Because(err)
+		}
+		switch {
+		case h.Size() > len(rest):
+			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch of %d bytes of which %d are there", h.Size(), len(rest))
+		case h.BaseOffset != r.next:
+			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch that begins at offset %d", h.BaseOffset)
+		case h.LeaderEpoch < r.epoch:
+			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, r.epoch)
+		}
+		r.next, r.epoch = h.NextOffset(), h.LeaderEpoch
+		r.maxTimestamp = max(r.maxTimestamp, h.MaxTimestamp)
+		rest = rest[h.Size():]
+	}
+	if int64(len(batches)) > math.MaxInt32 || r.next-base > math.MaxInt32 {
+		return r, l.at(fault.RecordListTooLarge, base).Detailf("%d bytes and %d records at once", len(batches), r.next-base)
+	}
+	return r, nil
+}
+
+// prepare makes the log ready for n bytes more: it takes back the word that the
+// log is closed, and begins a segment when there is none or the active one is
+// full.
+func (l *Log) prepare(n int64, r run) error {
+	if l.active == nil {
+		return l.roll()
+	}
+	if size := l.active.size.Load(); size > 0 && l.full(size+n, r) {
+		return l.roll()
+	}
+	if l.file == nil {
+		h, err := l.active.open()
+		if err != nil {
+			return l.refuse(err)
+		}
+		l.file = h
+	}
+	if l.checkpoint.clean || l.checkpoint.sequence == 0 {
+		if err := l.writeCheckpoint(false); err != nil {
+			return l.refuse(err)
+		}
+	}
+	return nil
+}
+
+// full reports whether the active segment must not take the batches: by
+// segment.bytes, by segment.ms, or because the index could not name an offset so
+// far from the base.
+func (l *Log) full(size int64, r run) bool {
+	return size > l.cfg.SegmentBytes ||
+		r.next-1-l.active.base > math.MaxInt32 ||
+		l.index.firstTimestamp != record.NoTimestamp && r.maxTimestamp-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
+}
+
+// unwrite cuts off what a write that failed may have left: it must not come back
+// as records behind a shorter append and a crash.
+func (l *Log) unwrite(pos int64, n int, cause error) error {
+	if err := l.file.Truncate(pos); err != nil {
+		return l.fail(fmt.Errorf("%w; then cutting off the %d bytes that were written: %w", cause, n, err))
+	}
+	err := l.refuse(cause)
+	if fault.CodeOf(err) != fault.DiskFull {
+		return l.fail(cause)
+	}
+	return err
+}
+
+// indexRun enters the batches that stand at pos into the active segment's index.
+func (l *Log) indexRun(batches []byte, pos int64) {
+	for len(batches) > 0 {
+		h, _ := record.ParseHeader(batches) // examine has looked at it
+		l.index.add(l.active.base, pos, &h, int64(l.cfg.IndexInterval))
+		pos += int64(h.Size())
+		batches = batches[h.Size():]
+	}
+}
+
+// noteEpochs enters the leader epochs that begin in batches.
+func (l *Log) noteEpochs(batches []byte) {
+	entries := l.Epochs()
+	for len(batches) > 0 {
+		h, _ := record.ParseHeader(batches) // examine has looked at it
+		entries = withEpoch(entries, h.LeaderEpoch, h.BaseOffset)
+		batches = batches[h.Size():]
+	}
+	l.epochs.Store(&entries)
+	l.epochsDirty = true
+}
+
+// Sync makes what was appended durable, with one fdatasync. A failed Sync is
+// final: which bytes the disk has is unknown from then on, and trying again
+// would prove nothing, so every later Append and Sync returns the same error.
+func (l *Log) Sync() error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if l.active == nil {
+		return nil
+	}
+	pos := l.active.size.Load()
+	if pos == l.syncedPos {
+		return nil
+	}
+	if err := l.file.Sync(); err != nil {
+		return l.fail(err)
+	}
+	l.syncedPos = pos
+	l.synced.Store(l.end.Load())
+	if l.checkpoint.segment != l.active.base || pos-l.checkpoint.pos >= checkpointBytes {
+		// The checkpoint is a lower bound. One that is not written costs the
+		// next Open time, and is written with the next Sync.
+		_ = l.writeCheckpoint(false)
+	}
+	return nil
+}
+
+// roll seals the active segment, if there is one, and begins the next one at the
+// log's end. The order is what recovery relies on: the old file is durable and
+// its indexes are complete before the new file exists.
+func (l *Log) roll() error {
+	sealed, sum := l.sealed, l.digest
+	if l.active != nil {
+		if err := l.Sync(); err != nil {
+			return err
+		}
+		if err := l.index.file(l.active, true); err != nil {
+			return l.refuse(err)
+		}
+		sealed, sum = sealed+1, sum+digest(l.active.base, l.active.size.Load())
+	}
+	next := newSegment(l.cfg.FS, l.cfg.Dir, l.end.Load(), 0)
+	next.writable = true
+	index := newLiveIndex()
+	next.live.Store(index)
+	f, err := l.cfg.FS.OpenFile(next.logPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return l.refuse(err)
+	}
+	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+		_ = f.Close()
+		return l.fail(err)
+	}
+	h := &handle{File: f}
+	h.refs.Store(2) // the segment's and the writer's
+	next.handle.Store(h)
+
+	old := l.active
+	if l.file != nil {
+		l.file.release()
+	}
+	l.active, l.file, l.index, l.syncedPos = next, h, index, 0
+	l.sealed, l.digest = sealed, sum
+	segments := l.list()
+	segments = append(segments[:len(segments):len(segments)], next)
+	l.segments.Store(&segments)
+	if old != nil {
+		old.live.Store(nil) // its files are complete
+	}
+	if err := l.writeCheckpoint(false); err != nil {
+		return l.refuse(err)
+	}
+	return nil
+}
+
+// writeCheckpoint records the log's state, all of which must be synced.
+func (l *Log) writeCheckpoint(clean bool) error {
+	if err := l.index.file(l.active, false); err != nil {
+		return err
+	}
+	if l.epochsDirty {
+		if err := l.writeEpochs(); err != nil {
+			return err
+		}
+		l.epochsDirty = false
+	}
+	c := checkpoint{
+		sequence: l.checkpoint.sequence + 1, clean: clean,
+		start: l.start.Load(), segment: l.active.base, pos: l.active.size.Load(), offset: l.end.Load(),
+		firstTimestamp: l.index.firstTimestamp, maxTimestamp: l.index.maxTimestamp.Load(),
+		maxOffset: l.active.base + l.index.maxRel, sinceEntry: l.index.sinceEntry, filed: l.index.filed,
+		sealed: l.sealed, digest: l.digest,
+	}
+	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {
+		return err
+	}
+	l.checkpoint = c
+	return nil
+}
+
+func (l *Log) writeEpochs() error {
+	return vfs.WriteFile(l.cfg.FS, filepath.Join(l.cfg.Dir, epochName), encodeEpochs(l.Epochs()))
+}

@@ -1,0 +1,162 @@
+package log
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+)
+
+const checkpointName = "runnel.checkpoint"
+
+// Layout of the checkpoint file: two slots, each in a block of its own, so that
+// no torn write damages both. docs/format.md draws a slot.
+const (
+	checkpointMagic   = "RNLCHKPT"
+	checkpointVersion = 1
+	slotLen           = 128
+	slotStride        = 4096
+
+	flagClean = 1
+)
+
+// checkpoint is what a log knows to be durable: everything before position pos
+// of segment segment, where the record of offset offset follows.
+type checkpoint struct {
+	sequence uint64 // one more with each write; even ones stand in the first slot
+	clean    bool   // the log was closed at this point
+
+	start   int64 // log start offset
+	segment int64 // base of the segment that was the last one
+	pos     int64
+	offset  int64 // start <= offset; segment <= offset
+
+	// The segment's index at pos.
+	firstTimestamp int64
+	maxTimestamp   int64
+	maxOffset      int64 // last offset of the batch with maxTimestamp
+	sinceEntry     int64
+	filed          indexFiled
+
+	// The segments before it.
+	sealed int    // how many
+	digest uint64 // the sum of their digests
+}
+
+// digest mixes what a sealed segment never changes into a number: the sum over
+// all of them tells whether one is missing, added, cut short or renamed.
+func digest(base, size int64) uint64 {
+	x := uint64(base)*0x9e3779b97f4a7c15 + uint64(size)
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+func (c *checkpoint) encode() []byte {
+	b := make([]byte, 0, slotLen)
+	b = append(b, checkpointMagic...)
+	b = binary.BigEndian.AppendUint16(b, checkpointVersion)
+	var flags uint16
+	if c.clean {
+		flags |= flagClean
+	}
+	b = binary.BigEndian.AppendUint16(b, flags)
+	b = binary.BigEndian.AppendUint32(b, uint32(c.sealed))
+	for _, v := range []uint64{
+		c.sequence, uint64(c.start), uint64(c.segment), uint64(c.pos), uint64(c.offset),
+		uint64(c.firstTimestamp), uint64(c.maxTimestamp), uint64(c.maxOffset), uint64(c.sinceEntry), c.digest,
+	} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	for _, v := range []uint32{
+		uint32(c.filed.offsets), uint32(c.filed.times), c.filed.offsetsCRC, c.filed.timesCRC,
+	} {
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	b = b[:slotLen-4] // zeros
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// decodeCheckpoint reads a slot. ok is false when its bytes are not what was
+// written.
+func decodeCheckpoint(b []byte) (c checkpoint, ok bool, err error) {
+	if len(b) < slotLen || string(b[:8]) != checkpointMagic ||
+		crc32.Checksum(b[:slotLen-4], castagnoli) != binary.BigEndian.Uint32(b[slotLen-4:]) {
+		return checkpoint{}, false, nil
+	}
+	if v := binary.BigEndian.Uint16(b[8:]); v != checkpointVersion {
+		return checkpoint{}, false, fault.Newf(fault.UnsupportedFormat, "a log's checkpoint of version %d, only %d is read", v, checkpointVersion)
+	}
+	c.clean = binary.BigEndian.Uint16(b[10:])&flagClean != 0
+	c.sealed = int(binary.BigEndian.Uint32(b[12:]))
+	u64 := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[16+8*i:])) }
+	c.sequence, c.start, c.segment, c.pos, c.offset = uint64(u64(0)), u64(1), u64(2), u64(3), u64(4)
+	c.firstTimestamp, c.maxTimestamp, c.maxOffset, c.sinceEntry, c.digest = u64(5), u64(6), u64(7), u64(8), uint64(u64(9))
+	u32 := func(i int) uint32 { return binary.BigEndian.Uint32(b[96+4*i:]) }
+	c.filed = indexFiled{int(u32(0)), int(u32(1)), u32(2), u32(3)}
+	sane := c.start >= 0 && c.segment >= 0 && c.pos >= 0 && c.offset >= max(c.start, c.segment)
+	return c, sane, nil
+}
+
+// readCheckpoint returns the newest checkpoint in a log's directory, or nil when
+// there is none that can be believed.
+func readCheckpoint(fsys vfs.FS, dir string) (*checkpoint, error) {
+	f, err := fsys.OpenFile(filepath.Join(dir, checkpointName), os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var newest *checkpoint
+	b := make([]byte, slotLen)
+	for slot := range int64(2) {
+		n, err := f.ReadAt(b, slot*slotStride)
+		if n < len(b) {
+			if errors.Is(err, io.EOF) {
+				continue
+			}
+			return nil, err
+		}
+		c, ok, err := decodeCheckpoint(b)
+		if err != nil {
+			return nil, err
+		}
+		if ok && (newest == nil || c.sequence > newest.sequence) {
+			newest = &c
+		}
+	}
+	return newest, nil
+}
+
+// write puts c into the slot that does not hold the checkpoint before it, and
+// makes it durable.
+func (c *checkpoint) write(fsys vfs.FS, dir string) error {
+	path := filepath.Join(dir, checkpointName)
+	f, err := fsys.OpenFile(path, os.O_RDWR)
+	created := errors.Is(err, fs.ErrNotExist)
+	if created {
+		f, err = fsys.OpenFile(path, os.O_RDWR|os.O_CREATE)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(c.encode(), int64(c.sequence%2)*slotStride); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if created {
+		return fsys.SyncDir(dir)
+	}
+	return nil
+}

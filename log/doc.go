@@ -1,0 +1,2 @@
+// Package log keeps one partition's records in files.
+package log

@@ -1,0 +1,334 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// gatherBelow is the length under which an append is so short that copying it
+// and its successors together costs less than handing each out alone.
+const gatherBelow = 4 << 10
+
+// Slice is a run of whole batches.
+type Slice struct {
+	Bytes  []byte // read-only; nil when there is nothing to read yet
+	Memory bool   // Bytes are the tail's, not the buffer that Read was given or made
+
+	entry *entry // the tail's, which is held
+}
+
+// Release says that the bytes are used no more, so that a buffer of the tail may
+// be recycled. It is never required: what isn't released is left to the garbage
+// collector. Bytes in the buffer that Read was given are the caller's anyway.
+func (s *Slice) Release() {
+	if s.entry != nil {
+		s.entry.release()
+	}
+	*s = Slice{}
+}
+
+// Read returns whole batches: the one that holds offset and those that follow,
+// no more than maxBytes of them but at least one, and only such as end at or
+// before limit, which is usually the high watermark.
+//
+// The newest are the tail's memory, handed out without a copy. Others are read
+// from the file with one pread, into buf if it is large enough and into a new
+// buffer otherwise, and their checksums compared. A run never spans two
+// segments. buf may be nil.
+//
+// From limit to EndOffset there is nothing to read: an empty Slice. Outside
+// StartOffset to EndOffset it is fault.OffsetOutOfRange. Damage is a
+// *fault.Corruption; what is sound before it is returned first.
+func (l *Log) Read(offset, limit int64, maxBytes int, buf []byte) (Slice, error) {
+	end := l.end.Load()
+	if offset < l.start.Load() || offset > end {
+		return Slice{}, l.outOfRange(offset)
+	}
+	if l.closed.Load() {
+		return Slice{}, l.at(fault.Closed, -1)
+	}
+	limit = min(limit, end)
+	if offset >= limit {
+		return Slice{}, nil
+	}
+	if s, ok := l.tail.read(offset, limit, maxBytes, buf); ok {
+		return s, nil
+	}
+	for {
+		generation := l.generation.Load()
+		b, err := l.readFile(offset, limit, maxBytes, buf)
+		if err == nil {
+			return Slice{Bytes: b}, nil
+		}
+		switch {
+		case l.closed.Load():
+			return Slice{}, l.at(fault.Closed, -1)
+		case offset < l.start.Load() || offset > l.end.Load():
+			return Slice{}, l.outOfRange(offset)
+		case l.generation.Load() == generation && !errors.Is(err, errGone):
+			return Slice{}, err
+		}
+		// The log was truncated meanwhile.
+		if limit = min(limit, l.end.Load()); offset >= limit {
+			return Slice{}, nil
+		}
+	}
+}
+
+func (l *Log) outOfRange(offset int64) error {
+	return l.at(fault.OffsetOutOfRange, offset).Detailf("it has the offsets %d to %d", l.start.Load(), l.end.Load())
+}
+
+// read reads from memory. ok is false when offset is no longer there.
+func (t *tail) read(offset, limit int64, maxBytes int, buf []byte) (s Slice, ok bool) {
+	ring, i, e := t.find(offset)
+	if e == nil {
+		return Slice{}, false
+	}
+	if len(e.buf) < gatherBelow && e.next < limit && cap(buf) > 0 {
+		return Slice{Bytes: ring.gather(i, e, offset, limit, maxBytes, buf[:0])}, true
+	}
+	if e.base.Load() == offset && e.next <= limit && len(e.buf) <= maxBytes {
+		return Slice{Bytes: e.buf, Memory: true, entry: e}, true
+	}
+	b, _ := cut(e.buf, offset, limit, maxBytes)
+	if len(b) == 0 {
+		e.release()
+		return Slice{}, true
+	}
+	return Slice{Bytes: b, Memory: true, entry: e}, true
+}
+
+// gather copies the batches of the entry e, which is number i and acquired, and
+// of those after it to dst, as far as maxBytes and dst's capacity go. It
+// releases e.
+func (r *ring) gather(i uint64, e *entry, offset, limit int64, maxBytes int, dst []byte) []byte {
+	room := min(maxBytes, cap(dst))
+	for {
+		b, next := cut(e.buf, offset, limit, room-len(dst))
+		fits := len(dst) == 0 || len(b) <= room-len(dst)
+		if fits {
+			dst = append(dst, b...)
+		}
+		whole := fits && next == e.next
+		e.release()
+		if i++; !whole || next >= limit || i >= r.next.Load() {
+			return dst
+		}
+		offset = next
+		if e = r.take(i, offset); e == nil {
+			return dst
+		}
+	}
+}
+
+// cut returns the whole batches of b from the one that holds offset on, which
+// end at or before limit and take no more than maxBytes, but at least one; and
+// the offset after them. b holds whole batches that were examined.
+func cut(b []byte, offset, limit int64, maxBytes int) (run []byte, next int64) {
+	begin, end := 0, 0
+	for end < len(b) {
+		h, _ := record.ParseHeader(b[end:])
+		size := h.Size()
+		if h.NextOffset() > limit || end > begin && end+size-begin > maxBytes {
+			break
+		}
+		end += size
+		next = h.NextOffset()
+		if next <= offset {
+			begin = end
+		}
+	}
+	return b[begin:end:end], next
+}
+
+// readFile reads from the segment that holds offset.
+func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, error) {
+	segments := l.list()
+	i := segmentOf(segments, offset)
+	if i < 0 && offset < l.start.Load() {
+		return nil, errGone // deleted since
+	}
+	if i < 0 {
+		return nil, l.lost(offset)
+	}
+	s := segments[i]
+	h, err := s.open()
+	if err != nil {
+		return nil, l.unreadable(s, offset, err)
+	}
+	defer h.release()
+	size := s.size.Load()
+	pos, hinted := s.hint(offset)
+	if !hinted {
+		if pos, err = l.locate(s, h, offset, size); err != nil {
+			return nil, err
+		}
+	}
+	if pos >= size {
+		return nil, l.corrupt(s, offset, pos, fmt.Sprintf("the batch of offset %d", offset), "the end of the file")
+	}
+	until := size
+	if want := int64(max(maxBytes, record.HeaderLen)); want < size-pos {
+		until = s.boundary(pos, pos+want)
+	}
+	r := reader{log: l, segment: s, file: h, pos: pos, size: size, offset: offset, limit: limit, maxBytes: maxBytes, epochs: l.Epochs()}
+	return r.read(until-pos, buf)
+}
+
+// reader is one read from a segment's file.
+type reader struct {
+	log       *Log
+	segment   *segment
+	file      *handle
+	pos, size int64 // where the batch that holds offset begins; how much of the file there is
+	offset    int64
+	limit     int64
+	maxBytes  int
+	epochs    []EpochEntry
+}
+
+// read reads n bytes at pos, or more if the first batch is longer, into buf or a
+// new buffer, and returns the batches that may be returned.
+func (r *reader) read(n int64, buf []byte) ([]byte, error) {
+	b, err := r.pread(n, buf)
+	if err != nil {
+		return nil, err
+	}
+	h, err := record.ParseHeader(b)
+	if err != nil {
+		return nil, r.damaged(err)
+	}
+	first := int64(h.Size())
+	if first > r.size-r.pos {
+		return nil, r.damaged(fmt.Errorf("a batch of %d bytes of which %d are there", first, r.size-r.pos))
+	}
+	if first > n {
+		if b, err = r.pread(first, buf); err != nil {
+			return nil, err
+		}
+	}
+	return r.verify(b)
+}
+
+// pread returns n bytes at pos. They are there: a file that ends before is
+// damaged.
+func (r *reader) pread(n int64, buf []byte) ([]byte, error) {
+	if int64(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	got, err := r.file.ReadAt(buf, r.pos)
+	switch {
+	case got == len(buf):
+		return buf, nil
+	case errors.Is(err, io.EOF):
+		return nil, r.damaged(fmt.Errorf("the end of the file, %d bytes early", n-int64(got)))
+	}
+	return nil, r.log.unreadable(r.segment, r.offset, err)
+}
+
+// verify returns the batches at the beginning of b that are whole, sound, where
+// they belong, and within limit and maxBytes, and leaves a hint where the next
+// one begins. Damage behind sound batches is left for the read that begins with
+// it.
+func (r *reader) verify(b []byte) ([]byte, error) {
+	end, next := 0, r.offset
+	for len(b)-end >= record.HeaderLen {
+		h, err := record.ParseHeader(b[end:])
+		if err == nil {
+			size := h.Size()
+			if size > len(b)-end || end > 0 && end+size > r.maxBytes || h.NextOffset() > r.limit {
+				break
+			}
+			if err = r.misplaced(&h, next, end == 0); err == nil {
+				err = record.Batch{BatchHeader: h, Bytes: b[end : end+size]}.VerifyCRC()
+			}
+		}
+		if err != nil && end == 0 {
+			return nil, r.damaged(err)
+		}
+		if err != nil {
+			break
+		}
+		end += h.Size()
+		next = h.NextOffset()
+	}
+	r.segment.setHint(next, r.pos+int64(end))
+	return b[:end:end], nil
+}
+
+// misplaced holds those of the header's fields that the checksum doesn't cover
+// against what the log knows: the batch continues at offset (the first one may
+// begin before), and its leader epoch is the one that wrote its offset.
+func (r *reader) misplaced(h *record.BatchHeader, offset int64, first bool) error {
+	if h.BaseOffset > offset || h.LastOffset() < offset || h.BaseOffset < offset && !first {
+		return fmt.Errorf("one of the offsets %d to %d", h.BaseOffset, h.LastOffset())
+	}
+	if epoch := epochAt(r.epochs, h.BaseOffset); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
+		return fmt.Errorf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
+	}
+	return nil
+}
+
+func (r *reader) damaged(found error) error {
+	return r.log.corrupt(r.segment, r.offset, r.pos, fmt.Sprintf("the batch of offset %d", r.offset), found.Error())
+}
+
+// unreadable is the error for a file that can't be opened or read; errGone stays
+// what it is.
+func (l *Log) unreadable(s *segment, offset int64, err error) error {
+	if errors.Is(err, errGone) {
+		return err
+	}
+	return l.at(fault.Storage, offset).Detailf("reading %s", s.logPath()).Because(err)
+}
+
+// locate returns where the batch that holds offset begins in the segment, or
+// size if the segment ends before it. An index that the log contradicts is built
+// anew, once.
+func (l *Log) locate(s *segment, h *handle, offset, size int64) (int64, error) {
+	for range 2 {
+		e, ok, err := s.floor(offset)
+		if err == nil && !ok {
+			break
+		}
+		if err == nil {
+			pos, confirmed, err := l.walk(s, h, e, offset, size)
+			if confirmed {
+				return pos, err
+			}
+		}
+		if !s.rebuild(h, size, int64(l.cfg.IndexInterval)) {
+			break
+		}
+	}
+	pos, _, err := l.walk(s, h, 0, offset, size)
+	return pos, err
+}
+
+// walk reads headers from an index entry's position on, or from 0, until the
+// batch that holds offset, or to size. confirmed says that the entry is true.
+func (l *Log) walk(s *segment, h *handle, e offsetEntry, offset, size int64) (pos int64, confirmed bool, err error) {
+	sc := newScanner(h, e.pos(), size, false)
+	for sc.next() {
+		if !confirmed && e != 0 && sc.batch.LastOffset() != s.base+e.rel() {
+			return 0, false, nil
+		}
+		confirmed = true
+		if sc.batch.LastOffset() >= offset {
+			return sc.pos, true, nil
+		}
+	}
+	switch {
+	case sc.err != nil:
+		return 0, true, l.unreadable(s, offset, sc.err)
+	case sc.bad != "":
+		return 0, confirmed, l.corrupt(s, offset, sc.pos, "a batch", sc.bad)
+	}
+	return size, confirmed, nil
+}

@@ -1,0 +1,440 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Recovery says what opening a log found, and did.
+type Recovery struct {
+	Clean    bool          // the log was closed in order (or is new), so nothing had to be verified
+	Segments int           // how many it has
+	Batches  int64         // how many were verified
+	Bytes    int64         // how many bytes of them
+	Cut      int64         // bytes of a torn tail that were cut off
+	Reason   string        // what stood there, where Cut > 0
+	Indexes  int           // segments whose index files were missing or wrong, and are built anew
+	Damage   []error       // each a *fault.Corruption: the file is left as it is, and readers of these offsets meet it
+	Duration time.Duration // what opening took
+}
+
+// Open opens the log in cfg.Dir, or begins one. After a Close nothing is read
+// but the checkpoint and the active segment's index; otherwise everything behind
+// the checkpoint is verified, and a torn tail is cut off. Damage that cannot be a
+// torn tail is reported in Recovery.Damage; where it makes the end of the log
+// uncertain, Open returns it as an error and changes nothing.
+//
+// Two Logs must not be open on one directory.
+func Open(cfg Config) (*Log, Recovery, error) {
+	begin := time.Now()
+	o := opening{l: &Log{cfg: cfg.withDefaults()}}
+	o.l.tail.budget = o.l.cfg.TailBytes
+	o.l.segments.Store(new([]*segment))
+	o.l.epochs.Store(new([]EpochEntry))
+	if err := o.run(); err != nil {
+		o.l.discard()
+		return nil, o.Recovery, o.explain(err)
+	}
+	o.Segments = len(o.l.list())
+	o.Duration = time.Since(begin)
+	return o.l, o.Recovery, nil
+}
+
+// opening is the work of Open.
+type opening struct {
+	Recovery
+	l        *Log
+	segments []*segment
+	indexes  map[string]int64 // the sizes of index files by name
+	last     *checkpoint      // the newest one; nil when there is none to believe
+	epochs   []EpochEntry
+}
+
+// explain wraps what the file system said; what is a fault already stays.
+func (o *opening) explain(err error) error {
+	if fault.CodeOf(err) != fault.Unknown {
+		return err
+	}
+	return o.l.at(fault.Storage, -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
+}
+
+func (o *opening) run() error {
+	cfg := &o.l.cfg
+	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
+		return err
+	}
+	var err error
+	if o.last, err = readCheckpoint(cfg.FS, cfg.Dir); err != nil {
+		return err
+	}
+	if err := o.list(); err != nil {
+		return err
+	}
+	if len(o.segments) == 0 {
+		return o.begin()
+	}
+	if err := o.checkLast(); err != nil {
+		return err
+	}
+	if err := o.loadEpochs(); err != nil {
+		return err
+	}
+	if err := o.checkSealed(); err != nil {
+		return err
+	}
+	return o.openActive()
+}
+
+// makeDir makes the partition's directory durable if it is new.
+func makeDir(fsys vfs.FS, dir string) error {
+	if _, err := fsys.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := fsys.MkdirAll(dir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(dir))
+}
+
+// list finds the segments. Whatever has another name than a log's files is left
+// alone; files of segments that lie wholly before the log's start were to be
+// deleted when the process ended.
+func (o *opening) list() error {
+	cfg := &o.l.cfg
+	entries, err := cfg.FS.ReadDir(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	o.indexes = make(map[string]int64)
+	for _, e := range entries {
+		if e.Dir {
+			continue
+		}
+		if base, ok := parseName(e.Name, logSuffix); ok {
+			o.segments = append(o.segments, newSegment(cfg.FS, cfg.Dir, base, e.Size))
+			continue
+		}
+		o.indexes[e.Name] = e.Size
+	}
+	for o.last != nil && len(o.segments) > 1 && o.segments[1].base <= o.last.start {
+		if err := o.segments[0].remove(); err != nil {
+			return err
+		}
+		o.segments = o.segments[1:]
+	}
+	if n := len(o.segments); n > 0 {
+		o.segments[n-1].writable = true
+	}
+	return o.removeOrphans()
+}
+
+// removeOrphans removes index files from before the first segment: their log was
+// deleted when the process ended.
+func (o *opening) removeOrphans() error {
+	cfg := &o.l.cfg
+	for name := range o.indexes {
+		for _, suffix := range []string{indexSuffix, timeIndexSuffix} {
+			base, ok := parseName(name, suffix)
+			if !ok || len(o.segments) == 0 || base >= o.segments[0].base {
+				continue
+			}
+			if err := cfg.FS.Remove(filepath.Join(cfg.Dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// begin opens a log without segments: a new one, unless its checkpoint says that
+// there was more.
+func (o *opening) begin() error {
+	if c := o.last; c != nil {
+		return o.missing(c)
+	}
+	o.Clean = true
+	return nil
+}
+
+func (o *opening) missing(c *checkpoint) error {
+	s := newSegment(o.l.cfg.FS, o.l.cfg.Dir, c.segment, 0)
+	return o.l.corrupt(s, c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none")
+}
+
+// checkLast holds the checkpoint against the segment that was the last one: it
+// must be there and have all its synced bytes. Without that, nobody knows which
+// offsets were given away.
+func (o *opening) checkLast() error {
+	c := o.last
+	if c == nil {
+		return nil
+	}
+	for _, s := range o.segments {
+		if s.base != c.segment {
+			continue
+		}
+		if size := s.size.Load(); size < c.pos {
+			return o.l.corrupt(s, -1, size, fmt.Sprintf("%d bytes that were durable", c.pos), fmt.Sprintf("%d", size))
+		}
+		return nil
+	}
+	return o.missing(c)
+}
+
+// loadEpochs reads the leader epochs. When the file is missing or wrong they are
+// collected from every batch.
+func (o *opening) loadEpochs() error {
+	cfg := &o.l.cfg
+	b, err := vfs.ReadFile(cfg.FS, filepath.Join(cfg.Dir, epochName), maxEpochFile)
+	if err == nil {
+		if entries, ok := decodeEpochs(b); ok {
+			o.epochs = entries
+			if o.last != nil {
+				o.epochs = epochsBelow(entries, o.last.offset)
+			}
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	o.l.epochsDirty = true
+	for _, s := range o.segments {
+		if err := o.scanHeaders(s, func(h *record.BatchHeader, _ int64) {
+			o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanHeaders calls fn for each batch of a segment, as far as there are any.
+func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int64)) error {
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer f.release()
+	sc := newScanner(f, 0, s.size.Load(), false)
+	for sc.next() {
+		fn(&sc.batch.BatchHeader, sc.pos)
+	}
+	return sc.err
+}
+
+// checkSealed looks at every segment but the last. Rolling made each of them
+// durable before its successor existed, so whatever is wrong is damage, never a
+// torn tail. What lies before the checkpoint is only read when sizes and names
+// are not those that the checkpoint sums up.
+func (o *opening) checkSealed() error {
+	sealed := o.segments[:len(o.segments)-1]
+	var n int
+	var sum uint64
+	for _, s := range sealed {
+		if o.last != nil && s.base < o.last.segment {
+			n, sum = n+1, sum+digest(s.base, s.size.Load())
+		}
+	}
+	same := o.last != nil && n == o.last.sealed && sum == o.last.digest
+	for i, s := range sealed {
+		from, offset := int64(0), s.base
+		if o.last != nil {
+			if s.base < o.last.segment && same {
+				from = s.size.Load()
+			}
+			if s.base == o.last.segment {
+				from, offset = o.last.pos, o.last.offset
+			}
+		}
+		if err := o.checkSegment(s, from, offset, o.segments[i+1].base); err != nil {
+			return err
+		}
+	}
+	if o.last != nil && !same {
+		o.reportStart()
+	}
+	if len(o.Damage) > 0 && o.last != nil {
+		// Keep summing up what there should be, so that the next Open looks again.
+		o.l.sealed += o.last.sealed - n
+		o.l.digest += o.last.digest - sum
+	}
+	return nil
+}
+
+// checkSegment verifies a sealed segment from a position on, and builds its
+// index files anew if they cannot be right.
+func (o *opening) checkSegment(s *segment, from, offset, next int64) error {
+	size := s.size.Load()
+	o.l.digest += digest(s.base, size)
+	o.l.sealed++
+	if from == size && o.indexFiles(s) {
+		return nil
+	}
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer f.release()
+	if from < size {
+		sc := newScanner(f, from, size, true)
+		offset, reason := o.verify(sc, s, offset, nil)
+		if sc.err != nil {
+			return sc.err
+		}
+		if reason == "" && offset != next {
+			reason = fmt.Sprintf("the end of the file, and the next file begins with offset %d", next)
+		}
+		if reason != "" {
+			o.Damage = append(o.Damage, o.l.corrupt(s, offset, sc.pos, fmt.Sprintf("the batch of offset %d", offset), reason))
+		}
+	}
+	if !o.indexFiles(s) && s.rebuild(f, size, int64(o.l.cfg.IndexInterval)) {
+		o.Indexes++
+	}
+	return nil
+}
+
+// indexFiles reports whether a segment's index files are there and could be
+// whole. What they say is compared with the log when it is used.
+func (o *opening) indexFiles(s *segment) bool {
+	offsets, ok := o.indexes[filepath.Base(s.indexPath())]
+	times, ok2 := o.indexes[filepath.Base(s.timeIndexPath())]
+	return ok && ok2 && offsets%offsetEntryLen == 0 && times%timeEntryLen == 0
+}
+
+// reportStart reports segments that the checkpoint counts and that are not
+// there: all that are there follow on each other, so they are the first ones.
+func (o *opening) reportStart() {
+	first := o.segments[0]
+	if len(o.Damage) == 0 && first.base > o.last.start {
+		s := newSegment(o.l.cfg.FS, o.l.cfg.Dir, o.last.start, 0)
+		o.Damage = append(o.Damage, o.l.corrupt(s, o.last.start, 0, fmt.Sprintf("the offsets %d to %d", o.last.start, first.base-1), "no file"))
+	}
+}
+
+// verify reads on from where sc stands, expecting a batch at offset, and enters
+// what it finds into the epochs and, unless nil, the index. It stops at the
+// first batch that is not sound or does not belong there, and returns the offset
+// that was expected and what was wrong.
+func (o *opening) verify(sc *scanner, s *segment, offset int64, index *liveIndex) (next int64, reason string) {
+	for sc.next() {
+		h := &sc.batch.BatchHeader
+		if h.BaseOffset != offset {
+			return offset, fmt.Sprintf("a batch of offset %d instead of %d", h.BaseOffset, offset)
+		}
+		if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && h.LeaderEpoch != epochAt(o.epochs, offset) {
+			return offset, fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
+		}
+		o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
+		if index != nil {
+			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval))
+		}
+		o.Batches++
+		o.Bytes += int64(h.Size())
+		offset = h.NextOffset()
+	}
+	return offset, sc.bad
+}
+
+// openActive opens the last segment for appending.
+func (o *opening) openActive() error {
+	l := o.l
+	s := o.segments[len(o.segments)-1]
+	size := s.size.Load()
+	known := o.last
+	if known == nil || known.segment != s.base {
+		known = &checkpoint{segment: s.base, offset: s.base, firstTimestamp: record.NoTimestamp, maxTimestamp: record.NoTimestamp}
+	}
+	o.Clean = known == o.last && known.clean && known.pos == size && len(o.Damage) == 0
+	index, err := o.loadIndex(s, known)
+	if err != nil {
+		return err
+	}
+	end := known.offset
+	if known.pos < size {
+		if end, err = o.recover(s, known, index); err != nil {
+			return err
+		}
+	}
+	l.start.Store(o.segments[0].base)
+	if o.last != nil {
+		l.start.Store(o.last.start)
+		l.checkpoint = *o.last
+	}
+	l.end.Store(end)
+	l.synced.Store(end)
+	o.epochs = epochsFrom(epochsBelow(o.epochs, end), l.start.Load())
+	l.epochs.Store(&o.epochs)
+	s.live.Store(index)
+	l.active, l.index, l.syncedPos = s, index, s.size.Load()
+	l.segments.Store(&o.segments)
+	if o.Clean {
+		return nil
+	}
+	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+		return err
+	}
+	l.epochsDirty = true
+	return l.writeCheckpoint(false)
+}
+
+// loadIndex returns the active segment's index up to the checkpoint, from its
+// files or, if they are wrong, from the log.
+func (o *opening) loadIndex(s *segment, known *checkpoint) (*liveIndex, error) {
+	if known.pos == 0 {
+		return newLiveIndex(), nil
+	}
+	index, err := loadLiveIndex(s, known)
+	if index != nil || err != nil {
+		return index, err
+	}
+	o.Indexes++
+	index = newLiveIndex()
+	err = o.scanHeaders(s, func(h *record.BatchHeader, pos int64) {
+		if pos < known.pos {
+			index.add(s.base, pos, h, int64(o.l.cfg.IndexInterval))
+		}
+	})
+	return index, err
+}
+
+// recover verifies the last segment behind the checkpoint, cuts off what is no
+// whole batch, and makes the rest durable. It returns the offset of the log's
+// end.
+func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int64, error) {
+	f, err := s.open()
+	if err != nil {
+		return 0, err
+	}
+	defer f.release()
+	size := s.size.Load()
+	sc := newScanner(f, known.pos, size, true)
+	end, reason := o.verify(sc, s, known.offset, index)
+	if sc.err != nil {
+		return 0, sc.err
+	}
+	if sc.pos < size {
+		if o.last == nil {
+			// Of unknown extent: a tail is only torn if no batch follows.
+			if pos, h, err := findBatch(f, sc.pos+1, size, end); err != nil {
+				return 0, err
+			} else if h != nil {
+				return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end),
+					fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", reason, pos, h.BaseOffset))
+			}
+		}
+		o.Cut, o.Reason = size-sc.pos, reason
+		if err := f.Truncate(sc.pos); err != nil {
+			return 0, err
+		}
+		s.size.Store(sc.pos)
+	}
+	return end, f.Sync()
+}

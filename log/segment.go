@@ -1,0 +1,236 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/internal/vfs"
+)
+
+// Ends of the names of a segment's files, which begin with its base offset in
+// twenty digits.
+const (
+	logSuffix       = ".log"
+	indexSuffix     = ".index"
+	timeIndexSuffix = ".timeindex"
+)
+
+// errGone says inside this package that a segment was deleted or closed while
+// somebody wanted to read it.
+var errGone = errors.New("the segment is gone")
+
+// segment is a file of the log with its indexes: the active one, which is
+// appended to and has its indexes in memory, or a sealed one, which never
+// changes again and has them in files.
+type segment struct {
+	fs       vfs.FS
+	base     int64  // the offset of its first record, and its name
+	path     string // of its files, without suffix
+	writable bool   // its file is opened for writing: it is or was the active one
+
+	// size is how many bytes of the file are whole batches that readers may
+	// read. It only grows.
+	size atomic.Int64
+
+	live atomic.Pointer[liveIndex] // nil once it is sealed
+	page atomic.Pointer[indexPage] // of a sealed one: the part of its index that was needed last
+
+	// hints say where batches begin, as entries of first offset and position:
+	// a reader that goes on where it stopped finds its place here.
+	hints [8]atomic.Uint64
+
+	maxTimestamp atomic.Int64 // of a sealed one, once somebody asked; unknownTimestamp before
+	rebuilt      atomic.Bool  // its index files were built anew, or that was tried
+
+	handle atomic.Pointer[handle] // nil until somebody reads or writes
+	gone   atomic.Bool            // it was deleted or closed
+}
+
+// unknownTimestamp stands in segment.maxTimestamp until it was looked up.
+const unknownTimestamp = math.MinInt64
+
+func newSegment(fsys vfs.FS, dir string, base, size int64) *segment {
+	s := &segment{fs: fsys, base: base, path: filepath.Join(dir, fmt.Sprintf("%020d", base))}
+	s.size.Store(size)
+	s.maxTimestamp.Store(unknownTimestamp)
+	return s
+}
+
+func (s *segment) logPath() string       { return s.path + logSuffix }
+func (s *segment) indexPath() string     { return s.path + indexSuffix }
+func (s *segment) timeIndexPath() string { return s.path + timeIndexSuffix }
+
+// parseName returns the base offset in a file's name that ends with suffix.
+func parseName(name, suffix string) (base int64, ok bool) {
+	digits, ok := strings.CutSuffix(name, suffix)
+	if !ok || len(digits) != 20 || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	base, err := strconv.ParseInt(digits, 10, 64)
+	return base, err == nil
+}
+
+// handle is an open file that is closed when its last user lets go.
+type handle struct {
+	vfs.File
+	refs atomic.Int64 // the segment's own, and one for each user; 0 is for ever
+}
+
+func (h *handle) acquire() bool {
+	for {
+		n := h.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if h.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release lets go. What was written has been synced or is not promised, so that
+// an error in closing says nothing.
+func (h *handle) release() {
+	if h.refs.Add(-1) == 0 {
+		_ = h.Close()
+	}
+}
+
+// open returns the segment's file, which the caller releases, or errGone.
+func (s *segment) open() (*handle, error) {
+	for {
+		if h := s.handle.Load(); h != nil && h.acquire() {
+			return h, nil
+		}
+		if s.gone.Load() {
+			return nil, errGone
+		}
+		flag := os.O_RDONLY
+		if s.writable {
+			flag = os.O_RDWR
+		}
+		f, err := s.fs.OpenFile(s.logPath(), flag)
+		if s.gone.Load() {
+			if err == nil {
+				_ = f.Close()
+			}
+			return nil, errGone
+		}
+		if err != nil {
+			return nil, err
+		}
+		h := &handle{File: f}
+		h.refs.Store(2)
+		if !s.handle.CompareAndSwap(nil, h) {
+			_ = f.Close()
+			continue
+		}
+		if s.gone.Load() && s.handle.CompareAndSwap(h, nil) {
+			h.release()
+		}
+		return h, nil
+	}
+}
+
+// retire closes the segment for new readers. Those at work finish.
+func (s *segment) retire() {
+	s.gone.Store(true)
+	if h := s.handle.Swap(nil); h != nil {
+		h.release()
+	}
+}
+
+// remove deletes the segment's files, the log first: indexes without their log
+// say nothing.
+func (s *segment) remove() error {
+	s.retire()
+	for _, path := range []string{s.logPath(), s.indexPath(), s.timeIndexPath()} {
+		if err := s.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hint returns where the batch that begins with an offset lies, if a reader
+// stopped there.
+func (s *segment) hint(offset int64) (pos int64, ok bool) {
+	rel := offset - s.base
+	if rel == 0 {
+		return 0, true
+	}
+	e := offsetEntry(s.hints[uint64(rel)%uint64(len(s.hints))].Load())
+	return e.pos(), e.rel() == rel
+}
+
+func (s *segment) setHint(offset, pos int64) {
+	rel := offset - s.base
+	if rel > 0 && rel <= math.MaxUint32 {
+		s.hints[uint64(rel)%uint64(len(s.hints))].Store(uint64(newOffsetEntry(rel, pos)))
+	}
+}
+
+// floor returns the index's last entry whose offset is at most offset. ok is
+// false when there is none: the first batch is where to begin then.
+func (s *segment) floor(offset int64) (e offsetEntry, ok bool, err error) {
+	rel := offset - s.base
+	if x := s.live.Load(); x != nil {
+		e, ok = floorOffset(x.offsets.view(), rel)
+		return e, ok, nil
+	}
+	p := s.page.Load()
+	if p == nil || !p.holds(rel) {
+		if p, err = loadPage(s.fs, s.indexPath(), rel); err != nil {
+			return 0, false, err
+		}
+		s.page.Store(p)
+	}
+	e, ok = floorOffset(p.entries, rel)
+	return e, ok, nil
+}
+
+// rebuild makes a sealed segment's index files anew from its log, and reports
+// whether they are. It does so once for a segment: readers go without meanwhile,
+// and where the log itself is damaged.
+func (s *segment) rebuild(f vfs.File, size, interval int64) bool {
+	if s.live.Load() != nil || !s.rebuilt.CompareAndSwap(false, true) {
+		return false
+	}
+	x := newLiveIndex()
+	sc := newScanner(f, 0, size, false)
+	for sc.next() {
+		x.add(s.base, sc.pos, &sc.batch.BatchHeader, interval)
+	}
+	if sc.pos != size {
+		return false
+	}
+	x.addTime()
+	if vfs.WriteFile(s.fs, s.indexPath(), encodeOffsets(x.offsets.view())) != nil ||
+		vfs.WriteFile(s.fs, s.timeIndexPath(), encodeTimes(x.times.view())) != nil {
+		return false
+	}
+	s.page.Store(nil)
+	s.maxTimestamp.Store(unknownTimestamp)
+	return true
+}
+
+// boundary returns the last known beginning of a batch in (from, to], or to: a
+// read that ends there reads no batch in part.
+func (s *segment) boundary(from, to int64) int64 {
+	var at int64
+	if x := s.live.Load(); x != nil {
+		at = floorPos(x.offsets.view(), to)
+	} else if p := s.page.Load(); p != nil {
+		at = floorPos(p.entries, to)
+	}
+	if at > from {
+		return at
+	}
+	return to
+}

@@ -1,0 +1,147 @@
+package log
+
+import (
+	"errors"
+	"math"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// OffsetForTime returns the first record whose timestamp is ms milliseconds or
+// later, by offset, and its timestamp; ok is false when there is none. That is
+// what Kafka's ListOffsets answers for a time: timestamps need not rise with
+// offsets.
+//
+// It looks at everything up to EndOffset: a caller who shows less compares the
+// offset with its high watermark. Errors are those of Read.
+func (l *Log) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error) {
+	end := l.end.Load()
+	for _, s := range l.list() {
+		if s.base >= end {
+			break
+		}
+		offset, timestamp, ok, err = l.searchTime(s, ms, end)
+		if ok || err != nil {
+			return offset, timestamp, ok, err
+		}
+	}
+	return 0, 0, false, nil
+}
+
+// searchTime looks in one segment. A segment that is deleted meanwhile has
+// nothing.
+func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok bool, err error) {
+	h, err := s.open()
+	if errors.Is(err, errGone) {
+		return 0, 0, false, nil
+	}
+	if err != nil {
+		return 0, 0, false, l.unreadable(s, s.base, err)
+	}
+	defer h.release()
+	size := s.size.Load()
+	if l.latestTime(s, h, size) < ms {
+		return 0, 0, false, nil
+	}
+	var pos int64
+	if from := max(l.start.Load(), l.timeFloor(s, h, ms, size)); from > s.base {
+		if pos, err = l.locate(s, h, from, size); err != nil {
+			return 0, 0, false, err
+		}
+	}
+	sc := newScanner(h, pos, size, false)
+	for sc.next() {
+		if sc.batch.BaseOffset >= end {
+			break
+		}
+		if sc.batch.MaxTimestamp < ms || sc.batch.LastOffset() < l.start.Load() {
+			continue
+		}
+		offset, timestamp, ok, err = l.searchBatch(s, h, sc.pos, &sc.batch.BatchHeader, ms)
+		if ok || err != nil {
+			return offset, timestamp, ok, err
+		}
+	}
+	if sc.err != nil {
+		return 0, 0, false, l.unreadable(s, s.base, sc.err)
+	}
+	if sc.bad != "" {
+		return 0, 0, false, l.corrupt(s, -1, sc.pos, "a batch", sc.bad)
+	}
+	return 0, 0, false, nil
+}
+
+// searchBatch returns the first record of the batch at pos whose timestamp is ms
+// or later and which the log still has.
+func (l *Log) searchBatch(s *segment, h *handle, pos int64, header *record.BatchHeader, ms int64) (offset, timestamp int64, ok bool, err error) {
+	r := reader{log: l, segment: s, file: h, pos: pos, size: pos + int64(header.Size()), offset: header.BaseOffset, limit: math.MaxInt64, epochs: l.Epochs()}
+	b, err := r.read(int64(header.Size()), nil)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	it, err := record.Batch{BatchHeader: *header, Bytes: b}.Records(l.cfg.Codec)
+	if err != nil {
+		return 0, 0, false, l.at(fault.CodeOf(err), header.BaseOffset).Because(err)
+	}
+	var rec record.Record
+	for it.Next(&rec) {
+		if t := rec.Timestamp.UnixMilli(); t >= ms && rec.Offset >= l.start.Load() {
+			return rec.Offset, t, true, nil
+		}
+	}
+	return 0, 0, false, it.Err()
+}
+
+// latestTime returns the latest timestamp of a segment, or math.MaxInt64 when
+// its index doesn't tell.
+func (l *Log) latestTime(s *segment, h *handle, size int64) int64 {
+	if x := s.live.Load(); x != nil {
+		return x.maxTimestamp.Load()
+	}
+	if t := s.maxTimestamp.Load(); t != unknownTimestamp {
+		return t
+	}
+	e, ok := l.timeEntry(s, h, math.MaxInt64, size)
+	if !ok {
+		return math.MaxInt64
+	}
+	s.maxTimestamp.Store(e.timestamp)
+	return e.timestamp
+}
+
+// timeFloor returns an offset before which no record of the segment has a
+// timestamp of ms or later: the one its time index names, or its base.
+func (l *Log) timeFloor(s *segment, h *handle, ms, size int64) int64 {
+	if e, ok := l.timeEntry(s, h, ms, size); ok {
+		return s.base + e.rel
+	}
+	return s.base
+}
+
+// timeEntry returns the last entry of the segment's time index that is at most
+// ms, if the log confirms it. An index that is contradicted is built anew, once.
+func (l *Log) timeEntry(s *segment, h *handle, ms, size int64) (timeEntry, bool) {
+	if x := s.live.Load(); x != nil {
+		return floorTime(x.times.view(), ms)
+	}
+	for range 2 {
+		e, ok, err := lastTime(s.fs, s.timeIndexPath(), ms)
+		if err == nil && !ok {
+			return timeEntry{}, false
+		}
+		if err == nil {
+			pos, err := l.locate(s, h, s.base+e.rel, size)
+			if err == nil && pos < size {
+				sc := newScanner(h, pos, size, false)
+				if sc.next() && sc.batch.MaxTimestamp == e.timestamp && sc.batch.LastOffset() == s.base+e.rel {
+					return e, true
+				}
+			}
+		}
+		if !s.rebuild(h, size, int64(l.cfg.IndexInterval)) {
+			break
+		}
+	}
+	return timeEntry{}, false
+}

@@ -1,0 +1,185 @@
+package log
+
+import (
+	"path/filepath"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+// Truncate drops the records at and after an offset. A batch that holds the
+// offset goes as a whole, so EndOffset may be less than asked for afterwards. It
+// is durable when it returns; a crash meanwhile leaves more of the log, never
+// less. An offset before StartOffset is fault.OffsetOutOfRange.
+func (l *Log) Truncate(to int64) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if to >= l.end.Load() {
+		return nil
+	}
+	if to < l.start.Load() {
+		return l.outOfRange(to)
+	}
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	segments := l.list()
+	i := segmentOf(segments, to)
+	if i < 0 {
+		return l.lost(to)
+	}
+	left, index, end, err := l.shorten(segments[i], to)
+	if err != nil {
+		return err
+	}
+	return l.cutTo(segments, i, left, index, end)
+}
+
+// shorten returns what is left of a segment without the batch that holds to and
+// what follows it: a new active segment on the same file, its index, and the
+// offset at which it ends. The file is as before.
+func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, end int64, err error) {
+	h, err := s.open()
+	if err != nil {
+		return nil, nil, 0, l.refuse(err)
+	}
+	defer h.release()
+	pos, err := l.locate(s, h, to, s.size.Load())
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	index = newLiveIndex()
+	end = s.base
+	sc := newScanner(h, 0, pos, false)
+	for sc.next() {
+		index.add(s.base, sc.pos, &sc.batch.BatchHeader, int64(l.cfg.IndexInterval))
+		end = sc.batch.NextOffset()
+	}
+	switch {
+	case sc.err != nil:
+		return nil, nil, 0, l.unreadable(s, end, sc.err)
+	case sc.bad != "":
+		return nil, nil, 0, l.corrupt(s, end, sc.pos, "a batch", sc.bad)
+	}
+	left = newSegment(l.cfg.FS, l.cfg.Dir, s.base, pos)
+	left.writable = true
+	left.live.Store(index)
+	return left, index, end, nil
+}
+
+// cutTo makes left, which replaces the i-th segment, the log's last segment.
+// Readers see that first, then the checkpoint moves back, then bytes go: at no
+// moment does the checkpoint promise what the files lack.
+func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex, end int64) error {
+	kept := append(segments[:i:i], left)
+	epochs := epochsBelow(l.Epochs(), end)
+	l.end.Store(end)
+	l.synced.Store(end)
+	l.epochs.Store(&epochs)
+	l.segments.Store(&kept)
+	l.generation.Add(1)
+	l.tail.evict(0)
+
+	if l.file != nil {
+		l.file.release()
+		l.file = nil
+	}
+	l.active, l.index, l.syncedPos, l.epochsDirty = left, index, left.size.Load(), true
+	l.sealed, l.digest = i, 0
+	for _, s := range segments[:i] {
+		l.digest += digest(s.base, s.size.Load())
+	}
+	for range 2 { // both slots: none may promise more than there will be
+		if err := l.writeCheckpoint(false); err != nil {
+			return l.fail(err)
+		}
+	}
+	for j := len(segments) - 1; j > i; j-- {
+		if err := segments[j].remove(); err != nil {
+			return l.fail(err)
+		}
+	}
+	segments[i].retire()
+	h, err := left.open()
+	if err != nil {
+		return l.fail(err)
+	}
+	l.file = h
+	if err := h.Truncate(left.size.Load()); err != nil {
+		return l.fail(err)
+	}
+	if err := h.Sync(); err != nil {
+		return l.fail(err)
+	}
+	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+// SetStart drops the records before an offset: nobody reads them any more, and
+// segments of which nothing is left are deleted; readers at work in them finish.
+// It is durable when it returns. A start before the present one changes nothing;
+// one beyond EndOffset is fault.OffsetOutOfRange.
+func (l *Log) SetStart(offset int64) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	end := l.end.Load()
+	if offset <= l.start.Load() {
+		return nil
+	}
+	if offset > end {
+		return l.outOfRange(offset)
+	}
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	if offset == end && l.active.size.Load() > 0 {
+		if err := l.roll(); err != nil { // so that what was the active segment can go
+			return err
+		}
+	}
+	segments := l.list()
+	k := max(0, segmentOf(segments, offset))
+	epochs := epochsFrom(l.Epochs(), offset)
+	l.epochs.Store(&epochs)
+	l.epochsDirty = true
+	l.sealed -= k
+	for _, s := range segments[:k] {
+		l.digest -= digest(s.base, s.size.Load())
+	}
+	kept := segments[k:]
+	l.start.Store(offset)
+	l.segments.Store(&kept)
+	// The checkpoint comes before the files go: should they survive a crash,
+	// Open knows that they are to be deleted.
+	if err := l.writeCheckpoint(false); err != nil {
+		return l.fail(err)
+	}
+	for _, s := range segments[:k] {
+		if err := s.remove(); err != nil {
+			return l.refuse(err)
+		}
+	}
+	return nil
+}
+
+// Remove closes the log and deletes its directory with all that is in it.
+// Readers at work finish.
+func (l *Log) Remove() error {
+	l.discard()
+	if err := l.cfg.FS.RemoveAll(l.cfg.Dir); err != nil {
+		return l.at(fault.Storage, -1).Detailf("removing %s", l.cfg.Dir).Because(err)
+	}
+	if err := l.cfg.FS.SyncDir(filepath.Dir(l.cfg.Dir)); err != nil {
+		return l.at(fault.Storage, -1).Detailf("removing %s", l.cfg.Dir).Because(err)
+	}
+	return nil
+}
+
+// lost is the error for an offset before the first file of the log.
+func (l *Log) lost(offset int64) error {
+	s := newSegment(l.cfg.FS, l.cfg.Dir, offset, 0)
+	return l.corrupt(s, offset, 0, "the batches from there on", "no file")
+}

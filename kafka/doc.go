@@ -1,0 +1,33 @@
+// Package kafka is the backend on a Kafka or Redpanda cluster, over franz-go:
+// producers, consumers, groups, topics and streams run on a [Cluster] as they
+// run on a broker in the process.
+//
+//	cluster, err := kafka.Connect("broker-1:9092,broker-2:9092")
+//	if err != nil { … }
+//	defer cluster.Close()
+//	p, err := producer.New(cluster)
+//
+// [Connect] returns a [Cluster], which is a producer.Backend, a
+// consumer.Backend, a topic.Admin and a consumer.Admin. Every session has
+// connections of its own; closing the Cluster closes the sessions.
+//
+// It passes the suite in package backendtest, so a program may rely on what the
+// interfaces promise. What a cluster does in its own way:
+//
+//   - Topics are created one by one, not all or none.
+//   - topic.Config.Durability is not sent: a cluster's durability is its own.
+//     The durable offset of a partition is unknown, -1.
+//   - Groups are assigned by the server (KIP-848) where the cluster can, and in
+//     the classic way, by a member, where it cannot or where [ClassicGroups] says
+//     so. "roundrobin" and "sticky" are always classic.
+//   - A change of a topic made elsewhere is noticed within [MetadataMaxAge].
+//   - A batch that is appended whole is sent again record by record.
+//
+// Errors that a cluster answers with have Kafka's numbers, as package fault's
+// have, so errors.Is(err, fault.UnknownTopic) works here too; a number that
+// package fault does not name is kept, with Kafka's words.
+//
+// All methods of Cluster are safe for concurrent use. OnAssigned, OnRevoked and
+// OnLost are called on the goroutine that fetches, as everywhere; they must not
+// close their own session.
+package kafka

@@ -1,0 +1,63 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// failure returns err as package fault says it, without a place.
+func failure(err error) error { return failureAt(err, "", -1) }
+
+// failureOf is failureAt for a partition.
+func failureOf(err error, tp record.TopicPartition) error {
+	return failureAt(err, tp.Topic, tp.Partition)
+}
+
+// failureAt returns err, which franz-go returned, as package fault says it. The
+// codes of package fault are Kafka's, so there is nothing to look up. Errors of
+// a ctx and those that are package fault's already stay as they are.
+func failureAt(err error, topic string, partition int32) error {
+	var own *fault.Error
+	if err == nil || errors.As(err, &own) {
+		return err
+	}
+	var code fault.Code
+	if errors.As(err, &code) {
+		return fault.At(code, topic, partition, -1)
+	}
+	if e, ok := errors.AsType[*kerr.Error](err); ok {
+		f := fault.At(fault.Code(e.Code), topic, partition, -1)
+		if !f.Code.Known() {
+			f.Detail = e.Message + ": " + e.Description
+		}
+		return f
+	}
+	switch {
+	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, kgo.ErrAborting):
+		return fault.At(fault.Closed, topic, partition, -1)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, kgo.ErrRecordRetries):
+		return fault.At(fault.TimedOut, topic, partition, -1).Because(err)
+	}
+	return fault.At(fault.Unknown, topic, partition, -1).Because(err)
+}
+
+// answer returns the failure that the cluster's answer to a request is, from its
+// error code and message.
+func answer(code int16, message *string, topic string, partition int32) error {
+	if code == 0 {
+		return nil
+	}
+	err := failureAt(kerr.ErrorForCode(code), topic, partition)
+	if f, ok := errors.AsType[*fault.Error](err); ok && message != nil && *message != "" {
+		f.Detail = *message
+	}
+	return err
+}

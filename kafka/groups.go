@@ -1,0 +1,206 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Groups implements consumer.Admin. Only consumer groups are listed.
+func (c *Cluster) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
+	listed, err := c.admin.ListGroups(ctx)
+	if err != nil {
+		return nil, failure(err)
+	}
+	var groups []consumer.GroupListing
+	for _, g := range listed.Sorted() {
+		if g.ProtocolType != "consumer" && g.ProtocolType != "" {
+			continue
+		}
+		d, err := c.describeGroup(ctx, g.Group)
+		if errors.Is(err, fault.GroupNotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, consumer.GroupListing{Name: d.Name, State: d.State, Members: len(d.Members)})
+	}
+	return groups, nil
+}
+
+// DescribeGroups implements consumer.Admin.
+func (c *Cluster) DescribeGroups(ctx context.Context, names ...string) ([]consumer.GroupDescription, error) {
+	described := make([]consumer.GroupDescription, len(names))
+	for i, name := range names {
+		var err error
+		if described[i], err = c.describeGroup(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return described, nil
+}
+
+// describeGroup describes a group of either protocol. A cluster without KIP-848
+// does not know the first request.
+func (c *Cluster) describeGroup(ctx context.Context, name string) (consumer.GroupDescription, error) {
+	next, err := c.admin.DescribeConsumerGroups(ctx, name)
+	if g, ok := next[name]; err == nil && ok && g.Err == nil {
+		return nextGroup(g), nil
+	}
+	classic, err := c.admin.DescribeGroups(ctx, name)
+	if err != nil {
+		return consumer.GroupDescription{}, groupFailure(err, name)
+	}
+	g := classic[name]
+	if g.Err != nil {
+		return consumer.GroupDescription{}, groupFailure(g.Err, name)
+	}
+	if g.State == "Dead" && len(g.Members) == 0 {
+		return consumer.GroupDescription{}, groupFailure(kerr.GroupIDNotFound, name)
+	}
+	return classicGroup(g), nil
+}
+
+// groupFailure is failure with the group's name.
+func groupFailure(err error, group string) error {
+	err = failure(err)
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Detail == "" {
+		f.Detail = group
+	}
+	return err
+}
+
+func nextGroup(g kadm.DescribedConsumerGroup) consumer.GroupDescription {
+	d := consumer.GroupDescription{Name: g.Group, State: consumer.GroupState(g.State), Epoch: g.Epoch, Assignor: g.AssignorName}
+	for _, m := range g.Members {
+		topics := slices.Clone(m.SubscribedTopics)
+		slices.Sort(topics)
+		d.Members = append(d.Members, consumer.Member{
+			ID: m.MemberID, InstanceID: deref(m.InstanceID), ClientID: m.ClientID, Epoch: m.MemberEpoch,
+			Topics: topics, Assigned: fromSet(m.Assignment), Target: fromSet(m.TargetAssignment),
+		})
+	}
+	return sortMembers(d)
+}
+
+func classicGroup(g kadm.DescribedGroup) consumer.GroupDescription {
+	d := consumer.GroupDescription{Name: g.Group, State: consumer.GroupState(g.State), Assignor: g.Protocol, Epoch: -1}
+	switch g.State {
+	case "PreparingRebalance":
+		d.State = consumer.GroupReconciling
+	case "CompletingRebalance":
+		d.State = consumer.GroupAssigning
+	}
+	for _, m := range g.Members {
+		member := consumer.Member{ID: m.MemberID, InstanceID: deref(m.InstanceID), ClientID: m.ClientID, Epoch: -1}
+		if join, ok := m.Join.AsConsumer(); ok {
+			member.Topics = slices.Clone(join.Topics)
+			slices.Sort(member.Topics)
+		}
+		if assigned, ok := m.Assigned.AsConsumer(); ok {
+			for _, t := range assigned.Topics {
+				for _, p := range t.Partitions {
+					member.Assigned = append(member.Assigned, record.TopicPartition{Topic: t.Topic, Partition: p})
+				}
+			}
+			slices.SortFunc(member.Assigned, record.TopicPartition.Compare)
+			member.Target = member.Assigned
+		}
+		d.Members = append(d.Members, member)
+	}
+	return sortMembers(d)
+}
+
+func sortMembers(d consumer.GroupDescription) consumer.GroupDescription {
+	slices.SortFunc(d.Members, func(a, b consumer.Member) int { return strings.Compare(a.ID, b.ID) })
+	return d
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func fromSet(set kadm.TopicsSet) []record.TopicPartition {
+	m := make(map[string][]int32, len(set))
+	for name, numbers := range set {
+		for n := range numbers {
+			m[name] = append(m[name], n)
+		}
+	}
+	return sorted(m)
+}
+
+// DeleteGroups implements consumer.Admin.
+func (c *Cluster) DeleteGroups(ctx context.Context, names ...string) error {
+	deleted, err := c.admin.DeleteGroups(ctx, names...)
+	if err != nil {
+		return failure(err)
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, groupFailure(deleted[name].Err, name))
+	}
+	return errors.Join(errs...)
+}
+
+// GroupOffsets implements consumer.Admin.
+func (c *Cluster) GroupOffsets(ctx context.Context, group string) (map[record.TopicPartition]consumer.Offset, error) {
+	fetched, err := c.admin.FetchOffsets(ctx, group)
+	if err != nil {
+		return nil, groupFailure(err, group)
+	}
+	offsets := make(map[record.TopicPartition]consumer.Offset)
+	for name, partitions := range fetched {
+		for n, o := range partitions {
+			tp := record.TopicPartition{Topic: name, Partition: n}
+			if o.Err != nil {
+				return nil, failureOf(o.Err, tp)
+			}
+			if o.At >= 0 {
+				offsets[tp] = consumer.Offset{Offset: o.At, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata}
+			}
+		}
+	}
+	return offsets, nil
+}
+
+// SetGroupOffsets implements consumer.Admin.
+func (c *Cluster) SetGroupOffsets(ctx context.Context, group string, offsets map[record.TopicPartition]consumer.Offset) error {
+	err := c.commit(ctx, group, offsets)
+	switch fault.CodeOf(err) {
+	case fault.UnknownMember, fault.IllegalGeneration, fault.StaleMemberEpoch, fault.RebalanceInProgress:
+		// The cluster's answer to a commit by nobody in a group with members.
+		return fault.Newf(fault.NonEmptyGroup, "%s", group).Because(err)
+	}
+	return err
+}
+
+// commit stores offsets for a group as nobody in particular.
+func (c *Cluster) commit(ctx context.Context, group string, offsets map[record.TopicPartition]consumer.Offset) error {
+	all := kadm.Offsets{}
+	for tp, o := range offsets {
+		all.Add(kadm.Offset{Topic: tp.Topic, Partition: tp.Partition, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata})
+	}
+	committed, err := c.admin.CommitOffsets(ctx, group, all)
+	if err != nil {
+		return groupFailure(err, group)
+	}
+	for tp := range offsets {
+		if r, _ := committed.Lookup(tp.Topic, tp.Partition); r.Err != nil {
+			return failureOf(r.Err, tp)
+		}
+	}
+	return nil
+}

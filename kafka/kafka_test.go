@@ -1,0 +1,50 @@
+package kafka_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
+
+	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/kafka"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake starts a Kafka cluster of one broker in the process, and returns its
+// address.
+func fake(t testing.TB) string {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(1), kfake.BrokerConfigs(map[string]string{
+		"group.consumer.heartbeat.interval.ms": "100",
+		"group.min.session.timeout.ms":         "100",
+	}))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	return cluster.ListenAddrs()[0]
+}
+
+// connect connects to a cluster until the test ends.
+func connect(t testing.TB, seeds string, opts ...kafka.Option) *kafka.Cluster {
+	t.Helper()
+	cluster, err := kafka.Connect(seeds, append([]kafka.Option{kafka.MetadataMaxAge(500 * time.Millisecond)}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, cluster.Close()) })
+	return cluster
+}
+
+func TestBackend(t *testing.T) {
+	for name, opts := range map[string][]kafka.Option{
+		"server-side groups": nil,
+		"classic groups":     {kafka.ClassicGroups()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := connect(t, fake(t), opts...)
+			open := func(*testing.T) backendtest.Backend { return cluster }
+			backendtest.Run(t, open, backendtest.Features{StaticMembers: true})
+		})
+	}
+}

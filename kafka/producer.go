@@ -1,0 +1,456 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+// deliveryTimeout is Kafka's delivery.timeout.ms: how long a record may wait for
+// its acknowledgement.
+const deliveryTimeout = 2 * time.Minute
+
+// OpenProducer implements producer.Backend.
+func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer.Session, error) {
+	s := &producing{
+		cluster: c, cfg: cfg,
+		room:    semaphore.NewWeighted(int64(cfg.BufferBytes)),
+		codec:   record.NewCodec(0),
+		writers: map[string]*writer{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	opts := []kgo.Opt{
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(s.partitioner)),
+		kgo.ProducerLinger(cfg.Linger),
+		kgo.ProducerBatchCompression(compression(cfg.Compression, cfg.Level)),
+		kgo.ProducerBatchMaxBytesFn(s.batchBytes),
+		kgo.MaxBufferedRecords(math.MaxInt32), // s.room bounds them
+		kgo.RecordDeliveryTimeout(deliveryTimeout),
+		kgo.UnknownTopicRetries(2),
+	}
+	switch cfg.Acks {
+	case producer.AcksLeader:
+		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	case producer.AcksNone:
+		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
+	}
+	client, err := c.newClient(cfg.ClientID, opts...)
+	if err != nil {
+		return nil, err
+	}
+	s.client = client
+	if err := c.add(s); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func compression(c record.Compression, level int) kgo.CompressionCodec {
+	var codec kgo.CompressionCodec
+	switch c {
+	case record.Gzip:
+		codec = kgo.GzipCompression()
+	case record.Snappy:
+		codec = kgo.SnappyCompression()
+	case record.LZ4:
+		codec = kgo.Lz4Compression()
+	case record.Zstd:
+		codec = kgo.ZstdCompression()
+	default:
+		return kgo.NoCompression()
+	}
+	if level != 0 {
+		codec = codec.WithLevel(level)
+	}
+	return codec
+}
+
+// producing is a producer's session: a franz-go client that batches, and around
+// it what a session promises beyond that.
+type producing struct {
+	cluster *Cluster
+	client  *kgo.Client
+	cfg     producer.Config
+	room    *semaphore.Weighted // bytes that may still be taken into the buffer
+	codec   *record.Codec       // unpacks batches that are appended whole
+
+	ctx    context.Context // ends when the session closes
+	cancel context.CancelFunc
+
+	// sending is held for reading while a record is handed to the client, and
+	// for writing while the session forgets a topic or closes: so no record
+	// slips in between.
+	sending sync.RWMutex
+	closed  bool // guarded by sending
+	flushes sync.WaitGroup
+	pushing atomic.Bool // somebody flushes because the buffer is full
+
+	// calling is held while a callback runs: callbacks come from the client's
+	// goroutine, and from the caller's where a record was not accepted.
+	calling sync.Mutex
+
+	mu      sync.Mutex
+	writers map[string]*writer
+	failed  error // the first failure without a callback since the last Flush
+}
+
+// partitioner is asked by the client for each topic once. It is how the session
+// learns of a topic's number of partitions.
+func (s *producing) partitioner(name string) func(*kgo.Record, int) int {
+	w := s.writer(name)
+	return func(r *kgo.Record, n int) int {
+		w.loaded.Store(int32(n))
+		return int(r.Partition)
+	}
+}
+
+// writer returns the one writer of a topic.
+func (s *producing) writer(name string) *writer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.writers[name]
+	if w == nil {
+		w = &writer{session: s, topic: name}
+		s.writers[name] = w
+	}
+	return w
+}
+
+// batchBytes lets a topic take larger records than BatchBytes: they have a batch
+// to themselves, up to what the cluster accepts.
+func (s *producing) batchBytes(string) int32 { return int32(min(s.cfg.BatchBytes, math.MaxInt32)) }
+
+// Topic implements producer.Session.
+func (s *producing) Topic(ctx context.Context, name string) (producer.Writer, error) {
+	if s.ctx.Err() != nil {
+		return nil, fault.Closed
+	}
+	w := s.writer(name)
+	if err := w.refresh(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Flush implements producer.Session.
+func (s *producing) Flush(ctx context.Context) error {
+	if s.ctx.Err() != nil {
+		return fault.Closed
+	}
+	if err := s.client.Flush(ctx); err != nil {
+		return failure(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.failed
+	s.failed = nil
+	return err
+}
+
+// push sends what lingers because somebody waits for room.
+func (s *producing) push() {
+	if s.cfg.Linger == 0 || !s.pushing.CompareAndSwap(false, true) {
+		return
+	}
+	s.flushes.Go(func() {
+		defer s.pushing.Store(false)
+		_ = s.client.Flush(s.ctx)
+	})
+}
+
+// Close implements producer.Session.
+func (s *producing) Close() error {
+	s.cancel()
+	s.sending.Lock()
+	first := !s.closed
+	s.closed = true
+	s.sending.Unlock()
+	if first {
+		s.client.Close()
+		s.cluster.remove(s)
+	}
+	s.flushes.Wait()
+	// The client has failed what it held; whoever holds all of the room has
+	// waited for the last callback.
+	if err := s.room.Acquire(context.Background(), int64(s.cfg.BufferBytes)); err == nil {
+		s.room.Release(int64(s.cfg.BufferBytes))
+	}
+	return nil
+}
+
+// tell calls fn, or keeps a failure for Flush where there is none.
+func (s *producing) tell(fn producer.Callback, at record.Position, err error) {
+	if fn != nil {
+		s.calling.Lock()
+		defer s.calling.Unlock()
+		fn(at, err)
+		return
+	}
+	s.note(err)
+}
+
+// note keeps a failure that no callback is told for Flush.
+func (s *producing) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = err
+	}
+}
+
+// writer is a session's way into one topic.
+type writer struct {
+	session *producing
+	topic   string
+
+	known  atomic.Int32 // partitions, as the cluster says
+	loaded atomic.Int32 // partitions, as the client saw them last; 0 before that
+
+	mu sync.Mutex
+	id [16]byte // of the topic that known belongs to
+}
+
+// refresh asks the cluster about the topic. Where the client knows another
+// number of partitions, or the topic of before was deleted, it forgets what it
+// knows, after sending what it holds.
+func (w *writer) refresh(ctx context.Context) error {
+	t, err := w.session.cluster.metadata(ctx, w.topic)
+	if err != nil {
+		return err
+	}
+	n := int32(len(t.Partitions))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	loaded := w.loaded.Load()
+	stale := loaded != 0 && loaded != n || w.id != [16]byte{} && w.id != t.ID
+	w.id = t.ID
+	w.known.Store(n)
+	if !stale {
+		return nil
+	}
+	s := w.session
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if s.closed {
+		return fault.Closed
+	}
+	if err := s.client.Flush(ctx); err != nil {
+		return failureAt(err, w.topic, -1)
+	}
+	s.client.PurgeTopicsFromProducing(w.topic)
+	w.loaded.Store(0)
+	return nil
+}
+
+// Partitions implements producer.Writer.
+func (w *writer) Partitions() int32 { return max(1, w.known.Load(), w.loaded.Load()) }
+
+// Send implements producer.Writer.
+func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, error) {
+	type outcome struct {
+		at  record.Position
+		err error
+	}
+	done := make(chan outcome, 1)
+	w.SendAsync(ctx, r, func(at record.Position, err error) { done <- outcome{at, err} })
+	select {
+	case o := <-done:
+		return o.at, o.err
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-done:
+		return o.at, o.err
+	default:
+		return record.Position{}, fault.At(fault.UnknownOutcome, w.topic, r.Partition, -1).Because(ctx.Err())
+	}
+}
+
+// SendAsync implements producer.Writer.
+func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
+	if err := w.accept(ctx, r, fn); err != nil {
+		w.session.tell(fn, record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}, err)
+	}
+}
+
+// accept takes a copy of r into the buffer. Its error says that it was not
+// accepted; fn has not been called then.
+func (w *writer) accept(ctx context.Context, r record.Record, fn producer.Callback) error {
+	s := w.session
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if r.Partition < 0 || r.Partition >= w.Partitions() {
+		if err := w.find(ctx, r.Partition); err != nil {
+			return err
+		}
+	}
+	own := &sent{writer: w, fn: fn}
+	own.copy(r)
+	own.size = min(own.size, int64(s.cfg.BufferBytes))
+	if !s.room.TryAcquire(own.size) {
+		s.push()
+		if err := s.room.Acquire(ctx, own.size); err != nil {
+			return err
+		}
+	}
+	s.sending.RLock()
+	defer s.sending.RUnlock()
+	if s.closed {
+		s.room.Release(own.size)
+		return fault.At(fault.Closed, w.topic, r.Partition, -1)
+	}
+	// ctx ends the waiting for room alone, so it stays here.
+	s.client.Produce(context.Background(), &own.Record, own.done)
+	return nil
+}
+
+// find asks the cluster for a partition that the writer has not heard of.
+func (w *writer) find(ctx context.Context, partition int32) error {
+	if w.session.ctx.Err() != nil {
+		return fault.At(fault.Closed, w.topic, partition, -1)
+	}
+	if partition >= 0 {
+		if err := w.refresh(ctx); err != nil {
+			return err
+		}
+	}
+	if partition < 0 || partition >= w.Partitions() {
+		return fault.At(fault.UnknownTopic, w.topic, partition, -1).Detailf("the topic has %d partitions", w.Partitions())
+	}
+	return nil
+}
+
+// Append implements producer.Writer: it sends the batch's records one by one.
+func (w *writer) Append(ctx context.Context, partition int32, b *record.Batch, fn producer.Callback) {
+	at := record.Position{Topic: w.topic, Partition: partition, Offset: -1}
+	records, err := w.session.unpack(b)
+	if err != nil {
+		w.session.tell(fn, at, err)
+		return
+	}
+	all := &whole{session: w.session, fn: fn, left: len(records), at: at}
+	for _, r := range records {
+		r.Partition = partition
+		w.SendAsync(ctx, r, all.done)
+	}
+}
+
+// unpack returns the records of a batch.
+func (s *producing) unpack(b *record.Batch) ([]record.Record, error) {
+	if err := b.VerifyCRC(); err != nil {
+		return nil, err
+	}
+	it, err := b.Records(s.codec)
+	if err != nil {
+		return nil, err
+	}
+	var records []record.Record
+	for r := (record.Record{}); it.Next(&r); {
+		records = append(records, r)
+	}
+	if err := it.Err(); err != nil {
+		return nil, err
+	}
+	if len(records) == 0 {
+		return nil, fault.Newf(fault.InvalidRecord, "a batch without records")
+	}
+	return records, nil
+}
+
+// whole gathers the outcomes of a batch's records, which come one at a time.
+type whole struct {
+	session *producing
+	fn      producer.Callback
+	left    int
+	at      record.Position // of the first record
+	err     error           // the first failure
+}
+
+func (b *whole) done(at record.Position, err error) {
+	if b.at.Offset < 0 && err == nil {
+		b.at = at
+	}
+	if b.err == nil {
+		b.err = err
+	}
+	if b.left--; b.left > 0 {
+		return
+	}
+	if b.err != nil {
+		b.at.Offset = -1
+	}
+	if b.fn != nil {
+		b.fn(b.at, b.err)
+		return
+	}
+	b.session.note(b.err)
+}
+
+// sent is a record on its way, with bytes of its own.
+type sent struct {
+	kgo.Record
+	writer *writer
+	fn     producer.Callback
+	size   int64 // what it takes of the session's room
+}
+
+// copy fills s from r. Null stays null and empty stays empty.
+func (s *sent) copy(r record.Record) {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	s.size = int64(n + record.MaxRecordOverhead + len(r.Headers)*record.MaxHeaderOverhead)
+	buf := make([]byte, 0, n)
+	keep := func(b []byte) []byte {
+		if b == nil {
+			return nil
+		}
+		from := len(buf)
+		buf = append(buf, b...)
+		return buf[from:len(buf):len(buf)]
+	}
+	s.Topic, s.Partition, s.Timestamp = s.writer.topic, r.Partition, r.Timestamp
+	s.Key, s.Value = keep(r.Key), keep(r.Value)
+	if len(r.Headers) > 0 {
+		s.Headers = make([]kgo.RecordHeader, len(r.Headers))
+		for i, h := range r.Headers {
+			s.Headers[i] = kgo.RecordHeader{Key: strings.Clone(h.Key), Value: keep(h.Value)}
+		}
+	}
+}
+
+// done is called by the client, once, in the order of offsets.
+func (s *sent) done(r *kgo.Record, err error) {
+	session := s.writer.session
+	at := record.Position{Topic: s.writer.topic, Partition: s.Partition, Offset: r.Offset}
+	if err != nil {
+		at.Offset = -1
+		err = s.failure(err)
+	} else if session.cfg.Acks == producer.AcksNone {
+		at.Offset = -1
+	}
+	session.tell(s.fn, at, err)
+	session.room.Release(s.size)
+}
+
+// failure returns what the client's error means for the record.
+func (s *sent) failure(err error) error {
+	if s.writer.session.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed)) {
+		return fault.At(fault.Closed, s.Topic, s.Partition, -1)
+	}
+	return failureAt(err, s.Topic, s.Partition)
+}

@@ -1,0 +1,205 @@
+package kafka
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/runnel-go/runnel/record"
+)
+
+// The client tells of changes to its assignment on goroutines of its own. A
+// session promises its caller that they happen within Fetch or Close, so each
+// becomes a change in a queue; the client's goroutine waits until the caller's
+// has carried it out. Close carries them out until the client has left its
+// group, so none waits for ever.
+
+// change is something that happens to the assignment.
+type change struct {
+	kind       changeKind
+	partitions []record.TopicPartition
+	done       chan struct{}
+}
+
+type changeKind int8
+
+const (
+	assigned changeKind = iota
+	revoked
+	lost
+)
+
+// membership returns what makes the client a member of its group.
+func (s *consuming) membership() []kgo.Opt {
+	on := func(kind changeKind) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.pass(kind, sorted(m)) }
+	}
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(s.cfg.Group),
+		kgo.ConsumeTopics(s.cfg.Topics...),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(s.cfg.SessionTimeout),
+		kgo.RebalanceTimeout(s.cfg.RebalanceTimeout),
+		kgo.HeartbeatInterval(min(3*time.Second, s.cfg.SessionTimeout/10)),
+		kgo.OnPartitionsAssigned(on(assigned)),
+		kgo.OnPartitionsRevoked(on(revoked)),
+		kgo.OnPartitionsLost(on(lost)),
+		kgo.AdjustFetchOffsetsFn(s.begin),
+	}
+	if s.cfg.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID))
+	}
+	server := true
+	switch s.cfg.Assignor {
+	case "range":
+		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
+	case "roundrobin":
+		opts, server = append(opts, kgo.Balancers(kgo.RoundRobinBalancer())), false
+	case "sticky":
+		opts, server = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer())), false
+	default:
+		if s.cluster.classic {
+			opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()))
+		} else {
+			opts = append(opts, kgo.Balancers(kgo.StickyBalancer())) // which the server calls uniform
+		}
+	}
+	if server && !s.cluster.classic {
+		opts = append(opts, kgo.ServerSideBalancer())
+	}
+	return opts
+}
+
+// pass hands a change to the caller's goroutine and waits until it is carried
+// out.
+func (s *consuming) pass(kind changeKind, partitions []record.TopicPartition) {
+	if len(partitions) == 0 {
+		return
+	}
+	c := &change{kind: kind, partitions: partitions, done: make(chan struct{})}
+	s.mu.Lock()
+	s.changes = append(s.changes, c)
+	s.mu.Unlock()
+	s.rouse()
+	<-c.done
+}
+
+// carryOut carries out the changes that wait, one after the other. Fetch and
+// Close may be at it at the same time, so it takes turns.
+func (s *consuming) carryOut() {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	for {
+		s.mu.Lock()
+		if len(s.changes) == 0 {
+			s.mu.Unlock()
+			return
+		}
+		c := s.changes[0]
+		s.changes = s.changes[1:]
+		s.mu.Unlock()
+		s.apply(c)
+	}
+}
+
+func (s *consuming) apply(c *change) {
+	defer close(c.done)
+	switch c.kind {
+	case assigned:
+		s.mu.Lock()
+		for _, tp := range c.partitions {
+			s.owned[tp] = &owned{position: unknown}
+		}
+		s.mu.Unlock()
+		tell(s.cfg.OnAssigned, c.partitions)
+	case revoked:
+		tell(s.cfg.OnRevoked, c.partitions)
+		s.disown(c.partitions)
+	case lost:
+		s.disown(c.partitions)
+		tell(s.cfg.OnLost, c.partitions)
+	}
+}
+
+func tell(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
+	if fn != nil {
+		fn(partitions)
+	}
+}
+
+// begin is asked by the client, on one of its goroutines, where to begin with
+// partitions that were assigned: it knows the committed offsets, the session
+// where the others start and what was sought meanwhile.
+func (s *consuming) begin(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	var fresh []record.TopicPartition
+	var all []record.TopicPartition
+	s.mu.Lock()
+	for name, partitions := range offsets {
+		for n, offset := range partitions {
+			tp := record.TopicPartition{Topic: name, Partition: n}
+			all = append(all, tp)
+			o := s.owned[tp]
+			if o == nil || o.position != unknown {
+				continue
+			}
+			if at := offset.EpochOffset().Offset; at >= 0 {
+				o.position = at
+			} else {
+				fresh = append(fresh, tp)
+			}
+		}
+	}
+	s.mu.Unlock()
+	starts, err := s.Offsets(ctx, s.cfg.Start, fresh...)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	for tp, at := range starts {
+		if o := s.owned[tp]; o != nil && o.position == unknown {
+			o.position = at
+		}
+	}
+	s.mu.Unlock()
+	for name, partitions := range s.golive(all) {
+		for n, at := range partitions {
+			// The epoch beside the committed offset lets the cluster notice
+			// that the log was cut (KIP-320).
+			if was := offsets[name][n].EpochOffset(); was.Offset == at.EpochOffset().Offset {
+				at = at.WithEpoch(was.Epoch)
+			}
+			offsets[name][n] = at
+		}
+	}
+	return offsets, nil
+}
+
+// isGone reports whether the session has left its group.
+func (s *consuming) isGone() bool { return s.isClosed() && len(s.Assignment()) == 0 }
+
+// Close implements consumer.Session.
+func (s *consuming) Close() error {
+	s.once.Do(func() {
+		close(s.closed)
+		s.rouse()
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			s.client.CloseAllowingRebalance()
+		}()
+		for waiting := true; waiting; {
+			select {
+			case <-s.kick:
+				s.carryOut()
+			case <-left:
+				waiting = false
+			}
+		}
+		if owned := s.Assignment(); len(owned) > 0 {
+			s.disown(owned)
+		}
+		s.cluster.remove(s)
+	})
+	return nil
+}

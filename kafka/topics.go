@@ -1,0 +1,401 @@
+package kafka
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// CreateTopics implements topic.Admin. The cluster creates topics one by one:
+// when one fails, the others may be there.
+func (c *Cluster) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	for _, spec := range specs {
+		if err := check(spec); err != nil {
+			return err
+		}
+		t := kmsg.NewCreateTopicsRequestTopic()
+		t.Topic = spec.Name
+		t.NumPartitions = int32(cmp.Or(spec.Partitions, -1))
+		t.ReplicationFactor = int16(cmp.Or(spec.Replicas, -1))
+		for _, e := range entries(spec.Config) {
+			config := kmsg.NewCreateTopicsRequestTopicConfig()
+			config.Name, config.Value = e.Name, &e.Value
+			t.Configs = append(t.Configs, config)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return failure(err)
+	}
+	var errs []error
+	for _, t := range resp.Topics {
+		errs = append(errs, answer(t.ErrorCode, t.ErrorMessage, t.Topic, -1))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, t := range resp.Topics {
+		if err := c.await(ctx, func() (bool, error) { return c.ready(ctx, t.Topic, 1) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check refuses what no cluster would take, or would take for something else.
+func check(spec topic.Spec) error {
+	switch {
+	case spec.Partitions < 0:
+		return fault.At(fault.InvalidPartitions, spec.Name, -1, -1).Detailf("%d", spec.Partitions)
+	case spec.Replicas < 0:
+		return fault.At(fault.InvalidReplication, spec.Name, -1, -1).Detailf("%d", spec.Replicas)
+	}
+	if err := topic.ValidateName(spec.Name); err != nil {
+		return err
+	}
+	return spec.Config.Validate()
+}
+
+// entries returns what of cfg a cluster knows.
+func entries(cfg topic.Config) []topic.Entry {
+	cfg.Durability = topic.DefaultDurability
+	return cfg.Entries()
+}
+
+// DeleteTopics implements topic.Admin.
+func (c *Cluster) DeleteTopics(ctx context.Context, names ...string) error {
+	resp, err := c.admin.DeleteTopics(ctx, names...)
+	if err != nil {
+		return failure(err)
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, failureAt(resp[name].Err, name, -1))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, name := range names {
+		gone := func() (bool, error) {
+			_, err := c.metadata(ctx, name)
+			return errors.Is(err, fault.UnknownTopic), nil
+		}
+		if err := c.await(ctx, gone); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await asks a question again until the answer is yes: brokers hear of a change
+// to topics some time after it was acknowledged.
+func (c *Cluster) await(ctx context.Context, question func() (bool, error)) error {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		if yes, err := question(); yes || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ready reports whether a topic has that many partitions, each with a leader.
+func (c *Cluster) ready(ctx context.Context, name string, partitions int) (bool, error) {
+	t, err := c.metadata(ctx, name)
+	if err != nil || len(t.Partitions) < partitions {
+		return false, ctx.Err()
+	}
+	for _, p := range t.Partitions {
+		if p.Err != nil || p.Leader < 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// metadata returns what the cluster says about one topic; fault.UnknownTopic.
+func (c *Cluster) metadata(ctx context.Context, name string) (kadm.TopicDetail, error) {
+	if err := topic.ValidateName(name); err != nil {
+		return kadm.TopicDetail{}, err
+	}
+	m, err := c.admin.Metadata(ctx, name)
+	if err != nil {
+		return kadm.TopicDetail{}, failureAt(err, name, -1)
+	}
+	t, ok := m.Topics[name]
+	if !ok {
+		return kadm.TopicDetail{}, fault.At(fault.UnknownTopic, name, -1, -1)
+	}
+	return t, failureAt(t.Err, name, -1)
+}
+
+// Topics implements topic.Admin.
+func (c *Cluster) Topics(ctx context.Context) ([]string, error) {
+	topics, err := c.admin.ListTopics(ctx)
+	if err != nil {
+		return nil, failure(err)
+	}
+	return topics.Names(), nil
+}
+
+// DescribeTopics implements topic.Admin. The end offset is the high watermark,
+// and durable offset and size are unknown, -1.
+func (c *Cluster) DescribeTopics(ctx context.Context, names ...string) ([]topic.Description, error) {
+	if len(names) == 0 {
+		var err error
+		if names, err = c.Topics(ctx); err != nil || len(names) == 0 {
+			return nil, err
+		}
+	}
+	described := make([]topic.Description, len(names))
+	var partitions []record.TopicPartition
+	for i, name := range names {
+		t, err := c.metadata(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		d := topic.Description{Name: name, ID: topic.ID(t.ID), Internal: t.IsInternal}
+		for _, p := range t.Partitions.Sorted() {
+			d.Partitions = append(d.Partitions, topic.PartitionDescription{
+				Number: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch,
+				Replicas: p.Replicas, ISR: p.ISR, DurableOffset: -1, Size: -1,
+			})
+		}
+		described[i] = d
+		partitions = append(partitions, d.TopicPartitions()...)
+	}
+	configs, err := c.admin.DescribeTopicConfigs(ctx, names...)
+	if err != nil {
+		return nil, failure(err)
+	}
+	starts, err := c.ListOffsets(ctx, topic.Earliest(), partitions...)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := c.ListOffsets(ctx, topic.Latest(), partitions...)
+	if err != nil {
+		return nil, err
+	}
+	for i := range described {
+		d := &described[i]
+		config, err := configs.On(d.Name, nil)
+		if err = errors.Join(err, config.Err); err != nil {
+			return nil, failureAt(err, d.Name, -1)
+		}
+		d.Config = configOf(config)
+		for j := range d.Partitions {
+			p := &d.Partitions[j]
+			tp := record.TopicPartition{Topic: d.Name, Partition: p.Number}
+			p.StartOffset, p.HighWatermark = starts[tp].Offset, ends[tp].Offset
+			p.EndOffset = p.HighWatermark
+		}
+	}
+	return described, nil
+}
+
+// configOf returns what was set on the topic itself. Settings that this module
+// has no name for are left out.
+func configOf(r kadm.ResourceConfig) topic.Config {
+	var cfg topic.Config
+	for _, e := range r.Configs {
+		if e.Source == kmsg.ConfigSourceDynamicTopicConfig && e.Value != nil {
+			_ = cfg.Set(e.Key, *e.Value)
+		}
+	}
+	return cfg
+}
+
+// AddPartitions implements topic.Admin.
+func (c *Cluster) AddPartitions(ctx context.Context, name string, total int) error {
+	if _, err := c.metadata(ctx, name); err != nil {
+		return err
+	}
+	resp, err := c.admin.UpdatePartitions(ctx, total, name)
+	if err != nil {
+		return failureAt(err, name, -1)
+	}
+	if err := failureAt(resp[name].Err, name, -1); err != nil {
+		return err
+	}
+	return c.await(ctx, func() (bool, error) { return c.ready(ctx, name, total) })
+}
+
+// ConfigureTopic implements topic.Admin. It replaces the topic's settings that
+// topic.Config has fields for, and leaves Kafka's other ones alone.
+func (c *Cluster) ConfigureTopic(ctx context.Context, name string, cfg topic.Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if _, err := c.metadata(ctx, name); err != nil {
+		return err
+	}
+	described, err := c.admin.DescribeTopicConfigs(ctx, name)
+	if err != nil {
+		return failureAt(err, name, -1)
+	}
+	now, err := described.On(name, nil)
+	if err = errors.Join(err, now.Err); err != nil {
+		return failureAt(err, name, -1)
+	}
+	want := entries(cfg)
+	var changes []kadm.AlterConfig
+	for _, e := range entries(configOf(now)) {
+		if !slices.ContainsFunc(want, func(w topic.Entry) bool { return w.Name == e.Name }) {
+			changes = append(changes, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: e.Name})
+		}
+	}
+	for _, e := range want {
+		changes = append(changes, kadm.AlterConfig{Op: kadm.SetConfig, Name: e.Name, Value: &e.Value})
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	altered, err := c.admin.AlterTopicConfigs(ctx, changes, name)
+	if err != nil {
+		return failureAt(err, name, -1)
+	}
+	for _, a := range altered {
+		if a.Err != nil {
+			return failureAt(a.Err, name, -1)
+		}
+	}
+	return nil
+}
+
+// DeleteRecords implements topic.Admin.
+func (c *Cluster) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (map[record.TopicPartition]int64, error) {
+	offsets := kadm.Offsets{}
+	for tp, offset := range before {
+		offsets.AddOffset(tp.Topic, tp.Partition, offset, -1)
+	}
+	resp, err := c.admin.DeleteRecords(ctx, offsets)
+	if err != nil {
+		return nil, failure(err)
+	}
+	starts := make(map[record.TopicPartition]int64, len(before))
+	for tp := range before {
+		r, ok := resp.Lookup(tp.Topic, tp.Partition)
+		if !ok {
+			return nil, failureOf(kerr.UnknownTopicOrPartition, tp)
+		}
+		if r.Err != nil {
+			return nil, failureOf(r.Err, tp)
+		}
+		starts[tp] = r.LowWatermark
+	}
+	return starts, nil
+}
+
+// ListOffsets implements topic.Admin.
+func (c *Cluster) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
+	listed := make(map[record.TopicPartition]topic.ListedOffset, len(partitions))
+	if offset, ok := spec.Offset(); ok {
+		for _, tp := range partitions {
+			listed[tp] = topic.ListedOffset{Offset: offset, LeaderEpoch: -1}
+		}
+		return listed, nil
+	}
+	when, byTime := spec.Time()
+	ask := when.UnixMilli()
+	switch {
+	case spec.IsEarliest():
+		ask = earliest
+	case spec.IsLatest():
+		ask = latest
+	}
+	if err := c.listOffsets(ctx, ask, partitions, listed); err != nil || !byTime {
+		return listed, err
+	}
+	// Where no record is that late, the answer is the end.
+	var rest []record.TopicPartition
+	for tp, l := range listed {
+		if l.Offset < 0 {
+			rest = append(rest, tp)
+		}
+	}
+	return listed, c.listOffsets(ctx, latest, rest, listed)
+}
+
+// Timestamps of ListOffsets requests that are none.
+const (
+	latest   = -1
+	earliest = -2
+)
+
+// listOffsets puts into listed what the cluster answers for a timestamp.
+func (c *Cluster) listOffsets(ctx context.Context, ask int64, partitions []record.TopicPartition, listed map[record.TopicPartition]topic.ListedOffset) error {
+	if len(partitions) == 0 {
+		return nil
+	}
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	for name, numbers := range byTopic(partitions) {
+		t := kmsg.NewListOffsetsRequestTopic()
+		t.Topic = name
+		for _, n := range numbers {
+			p := kmsg.NewListOffsetsRequestTopicPartition()
+			p.Partition, p.Timestamp = n, ask
+			t.Partitions = append(t.Partitions, p)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return failure(err)
+	}
+	answered := 0
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			tp := record.TopicPartition{Topic: t.Topic, Partition: p.Partition}
+			if err := answer(p.ErrorCode, nil, tp.Topic, tp.Partition); err != nil {
+				return err
+			}
+			l := topic.ListedOffset{Offset: p.Offset, LeaderEpoch: p.LeaderEpoch}
+			if ask >= 0 && p.Timestamp >= 0 {
+				l.Timestamp = time.UnixMilli(p.Timestamp)
+			}
+			listed[tp] = l
+			answered++
+		}
+	}
+	if answered < len(partitions) {
+		return fault.Newf(fault.UnknownTopic, "offsets of %d partitions, %d are known", len(partitions), answered)
+	}
+	return nil
+}
+
+// byTopic returns the partitions' numbers by their topics.
+func byTopic(partitions []record.TopicPartition) map[string][]int32 {
+	m := make(map[string][]int32)
+	for _, tp := range partitions {
+		m[tp.Topic] = append(m[tp.Topic], tp.Partition)
+	}
+	return m
+}
+
+// sorted returns a copy of franz-go's assignment in order.
+func sorted(m map[string][]int32) []record.TopicPartition {
+	var partitions []record.TopicPartition
+	for name, numbers := range m {
+		for _, n := range numbers {
+			partitions = append(partitions, record.TopicPartition{Topic: name, Partition: n})
+		}
+	}
+	slices.SortFunc(partitions, record.TopicPartition.Compare)
+	return partitions
+}

@@ -66,7 +66,7 @@ func documents(t *testing.T) map[string]string {
 // TestCodeInDocumentsCompiles checks the types of every Go block. A block is a
 // whole program, declarations (which the other blocks of its document see), or
 // statements inside a function. In place of what a reader imagines, "…" is
-// nothing, and blocks may use ctx, t, broker, p and c.
+// nothing, and blocks may use what is imagined below.
 func TestCodeInDocumentsCompiles(t *testing.T) {
 	exports := exportData(t)
 	for path, text := range documents(t) {
@@ -83,7 +83,7 @@ func TestCodeInDocumentsCompiles(t *testing.T) {
 			}
 			file := "package p\n" + imports(exports, code) + position + code
 			if _, err := parser.ParseFile(token.NewFileSet(), "", file, 0); err != nil {
-				file = "package p\n" + imports(exports, code) + "func _() {\n" + position + code + "\n}\n"
+				file = "package p\n" + imports(exports, code) + "func _() error {\n" + position + code + "\nreturn nil\n}\n"
 			}
 			sources = append(sources, file)
 		}
@@ -101,6 +101,7 @@ var (
 	broker *runnel.Broker
 	p      *producer.Producer
 	c      *consumer.Consumer
+	err    error
 )
 `
 

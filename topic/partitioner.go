@@ -59,7 +59,7 @@ func CustomPartitioner(choose func(r record.Record, partitions int32) int32) Par
 // without the sign, modulo the number of partitions. Topics with equally many
 // partitions are co-partitioned by it, on any backend.
 func PartitionForKey(key []byte, partitions int32) int32 {
-	return Murmur2(key) & 0x7fffffff % partitions
+	return int32(uint32(Murmur2(key)) & 0x7fffffff % uint32(partitions))
 }
 
 // Murmur2 is the hash that Kafka's clients take of a key: 32-bit MurmurHash2
@@ -71,8 +71,9 @@ func Murmur2(b []byte) int32 {
 		r    = 24
 	)
 	h := uint32(seed) ^ uint32(len(b))
-	for ; len(b) >= 4; b = b[4:] {
+	for len(b) >= 4 {
 		k := binary.LittleEndian.Uint32(b) * m
+		b = b[4:]
 		k = (k ^ k>>r) * m
 		h = h*m ^ k
 	}

@@ -165,3 +165,10 @@ func BenchmarkPartitioner(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkMurmur2(b *testing.B) {
+	key := []byte("0123456789abcdef")
+	for b.Loop() {
+		PartitionForKey(key, 12)
+	}
+}

@@ -14,6 +14,7 @@ type plan struct {
 	topology *Topology
 	subs     []*subTopology
 	byTopic  map[string]*subTopology // by the topics that they read
+	internal map[string]bool         // the repartition topics
 }
 
 // subTopology is a connected part of a topology: its nodes hand records to each
@@ -26,7 +27,7 @@ type subTopology struct {
 
 // newPlan cuts t for an application.
 func newPlan(app string, t *Topology) *plan {
-	p := &plan{app: app, topology: t, byTopic: make(map[string]*subTopology)}
+	p := &plan{app: app, topology: t, byTopic: make(map[string]*subTopology), internal: make(map[string]bool)}
 	of := make(map[*node]*subTopology)
 	for _, n := range t.nodes {
 		if of[n] != nil {
@@ -40,6 +41,7 @@ func newPlan(app string, t *Topology) *plan {
 			if n.kind == sourceNode {
 				sub.sources = append(sub.sources, n)
 				p.byTopic[p.topicOf(n)] = sub
+				p.internal[p.topicOf(n)] = n.internal != nil
 			}
 		}
 	}

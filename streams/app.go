@@ -1,0 +1,144 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+// App is a topology that runs on a backend under an application's name. Its
+// methods may be called from any goroutine.
+type App struct {
+	backend  Backend
+	plan     *plan
+	config   config
+	progress progress
+}
+
+// State is what an App is doing.
+type State int
+
+// The states of an App, which are those of Kafka Streams.
+const (
+	Created         State = iota // Run has not been called
+	Rebalancing                  // tasks are being assigned and their stores restored
+	Running                      // records are processed
+	PendingShutdown              // the context of Run has ended, the last commit is under way
+	NotRunning                   // Run has returned
+	Failed                       // Run has returned an error
+)
+
+// String returns Kafka's name of the state, such as PENDING_SHUTDOWN.
+func (s State) String() string {
+	switch s {
+	case Created:
+		return "CREATED"
+	case Rebalancing:
+		return "REBALANCING"
+	case Running:
+		return "RUNNING"
+	case PendingShutdown:
+		return "PENDING_SHUTDOWN"
+	case NotRunning:
+		return "NOT_RUNNING"
+	case Failed:
+		return "ERROR"
+	}
+	return fmt.Sprintf("State(%d)", int(s))
+}
+
+// New declares an application's topology and checks it. It starts nothing and
+// does not use the backend. The name is that of the application's consumer
+// group, and begins the names of its internal topics: an application that is
+// started again under its name goes on where it stopped.
+//
+// What is wrong with the topology is fault.InvalidRequest, each mistake under
+// the name of its node.
+func New(backend Backend, name string, define func(*Topology), options ...Option) (*App, error) {
+	if backend == nil {
+		return nil, fault.Newf(fault.InvalidRequest, "no backend")
+	}
+	p, c, err := compile(name, define, options)
+	if err != nil {
+		return nil, err
+	}
+	return &App{backend: backend, plan: p, config: c, progress: newProgress()}, nil
+}
+
+// Describe returns the topology in the words of Kafka's TopologyDescription.
+func (a *App) Describe() string { return a.plan.describe() }
+
+// Mermaid returns the topology as a Mermaid flowchart.
+func (a *App) Mermaid() string { return a.plan.mermaid() }
+
+// State returns what the App is doing now.
+func (a *App) State() State { return a.progress.current() }
+
+// Run runs the application until ctx ends; then it commits and returns nil. The
+// topics that the topology names must exist (fault.UnknownTopic); internal ones
+// are created. It returns a *ProcessingError when a record cannot be processed,
+// having committed only what was processed before the last commit of that
+// record's thread. An App runs once at a time: fault.InvalidRequest. It may run
+// again after Run has returned.
+func (a *App) Run(ctx context.Context) error {
+	if !a.progress.begin() {
+		return fault.Newf(fault.InvalidRequest, "the application is running")
+	}
+	err := a.run(ctx)
+	a.progress.end(err)
+	return err
+}
+
+func (a *App) run(ctx context.Context) error {
+	counts, err := a.prepare(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	// Tasks write under a context that outlives ctx, for the last commit.
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	stop, fail := context.WithCancel(ctx)
+	defer fail()
+
+	threads, err := a.openThreads(work, counts)
+	if err == nil {
+		errs := make([]error, len(threads))
+		var running sync.WaitGroup
+		for i, t := range threads {
+			running.Go(func() {
+				if errs[i] = t.run(stop); errs[i] != nil {
+					fail()
+				}
+			})
+		}
+		running.Wait()
+		err = errors.Join(errs...)
+	}
+	for _, t := range threads {
+		err = errors.Join(err, t.close())
+	}
+	return err
+}
+
+// openThreads opens as many threads as there is work for.
+func (a *App) openThreads(work context.Context, counts map[string]int) ([]*thread, error) {
+	most := 0
+	for _, sub := range a.plan.subs {
+		most = max(most, a.plan.tasks(sub, counts))
+	}
+	var threads []*thread
+	for range min(a.config.threads, most) {
+		t, err := openThread(work, a, len(threads))
+		if err != nil {
+			return threads, err
+		}
+		threads = append(threads, t)
+	}
+	return threads, nil
+}

@@ -1,0 +1,95 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// restore brings the stores of new tasks to where their changelogs end.
+func (a *App) restore(ctx context.Context, tasks []*task) error {
+	stores := make(map[record.TopicPartition]*restoring)
+	var tps []record.TopicPartition
+	for _, t := range tasks {
+		for _, s := range t.stores {
+			tp := record.TopicPartition{Topic: s.changelog, Partition: t.id.Partition}
+			stores[tp] = &restoring{taskStore: s, task: t}
+			tps = append(tps, tp)
+		}
+	}
+	if len(tps) == 0 {
+		return nil
+	}
+	cfg := a.consumerConfig("restore")
+	cfg.Group = ""
+	in, err := a.backend.OpenConsumer(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	starts, err := in.Offsets(ctx, topic.Earliest(), tps...)
+	if err != nil {
+		return err
+	}
+	ends, err := in.Offsets(ctx, topic.Latest(), tps...)
+	if err != nil {
+		return err
+	}
+	filled := tps[:0]
+	for _, tp := range tps {
+		if starts[tp] < ends[tp] {
+			filled = append(filled, tp)
+		}
+	}
+	if len(filled) == 0 {
+		return nil
+	}
+	if err := in.Assign(ctx, filled); err != nil {
+		return err
+	}
+	buf := make([]record.Record, 0, cfg.MaxRecords)
+	for left := len(filled); left > 0; {
+		f, err := in.Fetch(ctx, buf)
+		if err != nil {
+			return err
+		}
+		s := stores[f.TopicPartition]
+		if err := s.apply(f.Records); err != nil {
+			return err
+		}
+		in.Release()
+		if f.Next >= ends[f.TopicPartition] && !s.done {
+			s.done = true
+			left--
+		}
+	}
+	return nil
+}
+
+// restoring is a store on its way to the end of its changelog.
+type restoring struct {
+	taskStore
+	task *task
+	done bool
+}
+
+func (s *restoring) apply(records []record.Record) (err error) {
+	i := 0
+	defer func() {
+		if p := recover(); p != nil { // of a serde
+			err = s.task.panicked(p)
+		}
+		if err != nil {
+			err = fmt.Errorf("restore the store %s of task %s from %s: %w", s.Name(), s.task.id, records[i].Position(), err)
+		}
+	}()
+	for i = range records {
+		r := &records[i]
+		if err := s.Restore(r.Key, r.Value, r.Timestamp.UnixMilli()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

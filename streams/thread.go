@@ -1,0 +1,288 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+const (
+	fetchRecords = 1024
+	fetchBytes   = 1 << 20
+
+	// stopTimeout bounds the last commit of an application that is being stopped.
+	stopTimeout = 30 * time.Second
+
+	// purgeRecords is how many committed records of a repartition topic may be
+	// left before they are deleted.
+	purgeRecords = 1 << 18
+)
+
+// thread is a goroutine that fetches records and sends them through the tasks
+// that its consumer is assigned. Everything but run's return belongs to it.
+type thread struct {
+	app  *App
+	work context.Context // lives until the application has stopped
+	in   consumer.Session
+	out  *batches
+
+	tasks   map[TaskID]*assigned
+	gained  []record.TopicPartition // assigned, not yet part of a task
+	failure error                   // of what was called back by the session
+	over    bool                    // run has returned
+	now     context.Context         // has ended: Fetch with it does not wait
+
+	// What the next commit is about.
+	offsets  map[record.TopicPartition]consumer.Offset
+	commitAt time.Time // zero: nothing to commit
+
+	purged  map[record.TopicPartition]int64 // repartition records before it are deleted
+	records []record.Record
+}
+
+// assigned is a task with those of its partitions that this thread reads.
+type assigned struct {
+	*task
+	partitions []record.TopicPartition
+}
+
+// consumerConfig returns what all consumers of the application have in common.
+func (a *App) consumerConfig(role string) consumer.Config {
+	return consumer.Config{
+		ClientID: a.plan.app + "-" + role, Group: a.plan.app, Start: topic.Earliest(),
+		SessionTimeout: 45 * time.Second, RebalanceTimeout: 5 * time.Minute,
+		MaxRecords: fetchRecords, MaxBytes: fetchBytes, ReuseBuffers: true,
+	}
+}
+
+func openThread(work context.Context, a *App, number int) (*thread, error) {
+	ended, end := context.WithCancel(context.Background())
+	end()
+	t := &thread{
+		app: a, work: work, now: ended, tasks: make(map[TaskID]*assigned),
+		offsets: make(map[record.TopicPartition]consumer.Offset), purged: make(map[record.TopicPartition]int64),
+		records: make([]record.Record, 0, fetchRecords),
+	}
+	cfg := a.consumerConfig(fmt.Sprintf("thread-%d", number))
+	cfg.Topics = append(a.plan.topics(sourceNode, false), a.plan.topics(sourceNode, true)...)
+	cfg.Assignor = "range" // partition i of all topics of a sub-topology comes together
+	cfg.OnAssigned = func(tps []record.TopicPartition) { t.gained = append(t.gained, tps...) }
+	cfg.OnRevoked = t.revoked
+	cfg.OnLost = t.lost
+	var err error
+	if t.out, err = openBatches(work, a.backend, cfg.ClientID); err != nil {
+		return nil, err
+	}
+	if t.in, err = a.backend.OpenConsumer(work, cfg); err != nil {
+		return nil, errors.Join(err, t.out.session.Close())
+	}
+	return t, nil
+}
+
+// close leaves the group. What is not committed is left to the next owner.
+func (t *thread) close() error {
+	err := t.in.Close()
+	return errors.Join(err, t.out.session.Close())
+}
+
+// run processes until ctx ends, then commits. After an error nothing more is
+// committed.
+func (t *thread) run(ctx context.Context) error {
+	defer func() { t.over = true }()
+	if err := t.loop(ctx); err != nil {
+		return err
+	}
+	t.app.progress.stopping()
+	return t.stop()
+}
+
+func (t *thread) loop(ctx context.Context) error {
+	for ctx.Err() == nil {
+		f, err := t.fetch(ctx)
+		if err := t.settle(); err != nil {
+			return err
+		}
+		if err != nil && !ended(err) {
+			return err
+		}
+		if err == nil {
+			if err := t.process(f); err != nil {
+				return err
+			}
+		}
+		if !t.commitAt.IsZero() && !time.Now().Before(t.commitAt) {
+			if err := t.commit(t.work); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ended reports whether err says that a context has ended, and no more.
+func ended(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// fetch returns the next records. If there are none at hand it sends on what was
+// written so far, and waits for them until the next commit is due.
+func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
+	f, err := t.in.Fetch(t.now, t.records)
+	if err == nil || !ended(err) || len(t.gained) > 0 || t.failure != nil {
+		return f, err
+	}
+	if t.commitAt.IsZero() {
+		return t.in.Fetch(ctx, t.records)
+	}
+	if err := t.out.send(0); err != nil {
+		return f, err
+	}
+	ctx, cancel := context.WithDeadline(ctx, t.commitAt)
+	defer cancel()
+	return t.in.Fetch(ctx, t.records)
+}
+
+// process sends fetched records through their task.
+func (t *thread) process(f consumer.Fetched) error {
+	defer t.in.Release()
+	at, ok := t.tasks[t.app.plan.taskOf(f.TopicPartition)]
+	if !ok {
+		return nil // taken away within this very Fetch
+	}
+	if err := at.process(f.Topic, f.Records); err != nil {
+		return err
+	}
+	t.offsets[f.TopicPartition] = consumer.Offset{Offset: f.Next, LeaderEpoch: f.LeaderEpoch}
+	if t.commitAt.IsZero() {
+		t.commitAt = time.Now().Add(t.app.config.commitInterval)
+	}
+	return t.out.send(readyBytes)
+}
+
+// commit makes everything processed so far final: what stores held back is
+// written and sent on, all that was written is acknowledged, and then the
+// offsets are committed.
+func (t *thread) commit(ctx context.Context) error {
+	if t.commitAt.IsZero() {
+		return nil
+	}
+	for _, at := range t.tasks {
+		if err := at.flush(); err != nil {
+			return err
+		}
+	}
+	if err := t.out.flush(); err != nil {
+		return err
+	}
+	err := t.in.Commit(ctx, t.offsets)
+	switch {
+	case err == nil:
+		t.app.progress.note(t.offsets)
+		err = t.purge(ctx)
+		clear(t.offsets)
+		t.commitAt = time.Time{}
+	case fault.Retriable(err):
+		t.commitAt = time.Now().Add(t.app.config.commitInterval)
+		return nil
+	}
+	return err
+}
+
+// stop commits for the last time.
+func (t *thread) stop() error {
+	ctx, cancel := context.WithTimeout(t.work, stopTimeout)
+	defer cancel()
+	for {
+		if err := t.commit(ctx); err != nil || t.commitAt.IsZero() {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fault.Newf(fault.TimedOut, "the last commit")
+		}
+		// The group is changing: take part in it, and try again.
+		wait, cancel := context.WithDeadline(ctx, t.commitAt)
+		for _, err := t.in.Fetch(wait, t.records); err == nil; _, err = t.in.Fetch(wait, t.records) {
+			t.in.Release() // not processed, so not committed either
+		}
+		cancel()
+		if t.failure != nil {
+			return t.failure
+		}
+	}
+}
+
+// revoked is called within Fetch or Close, while the partitions are still this
+// thread's.
+func (t *thread) revoked(tps []record.TopicPartition) {
+	if t.failure == nil && !t.over {
+		t.failure = t.commit(t.work)
+	}
+	t.release(tps)
+}
+
+// lost is called when the partitions may be another member's already.
+func (t *thread) lost(tps []record.TopicPartition) { t.release(tps) }
+
+// release takes partitions out of their tasks. A task goes with its last one.
+func (t *thread) release(tps []record.TopicPartition) {
+	for _, tp := range tps {
+		delete(t.offsets, tp)
+		delete(t.purged, tp)
+		t.gained = slices.DeleteFunc(t.gained, func(g record.TopicPartition) bool { return g == tp })
+		id := t.app.plan.taskOf(tp)
+		if at, ok := t.tasks[id]; ok {
+			at.partitions = slices.DeleteFunc(at.partitions, func(p record.TopicPartition) bool { return p == tp })
+			if len(at.partitions) == 0 {
+				delete(t.tasks, id)
+			}
+		}
+	}
+}
+
+// settle makes tasks of the partitions that were gained, and restores their
+// stores.
+func (t *thread) settle() error {
+	if len(t.gained) == 0 || t.failure != nil {
+		return t.failure
+	}
+	t.app.progress.restoring()
+	defer t.app.progress.restored()
+	var fresh []*task
+	for _, tp := range t.gained {
+		id := t.app.plan.taskOf(tp)
+		at, ok := t.tasks[id]
+		if !ok {
+			made, err := newTask(t.app.plan, id, t.out, !t.app.config.uncached)
+			if err != nil {
+				return err
+			}
+			at = &assigned{task: made}
+			t.tasks[id] = at
+			fresh = append(fresh, made)
+		}
+		at.partitions = append(at.partitions, tp)
+	}
+	t.gained = t.gained[:0]
+	return t.app.restore(t.work, fresh)
+}
+
+// purge deletes records of repartition topics that are committed.
+func (t *thread) purge(ctx context.Context) error {
+	for tp, o := range t.offsets {
+		if !t.app.plan.internal[tp.Topic] || o.Offset-t.purged[tp] < purgeRecords {
+			continue
+		}
+		if _, err := t.app.backend.DeleteRecords(ctx, map[record.TopicPartition]int64{tp: o.Offset}); err != nil {
+			return err
+		}
+		t.purged[tp] = o.Offset
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// repartitionSegment is the size of a repartition topic's segments: what was
+// committed is deleted by whole segments.
+const repartitionSegment = 16 << 20
+
+// prepare checks that the topics which the topology names exist, and creates the
+// internal ones. It returns the number of partitions of every topic that is read.
+func (a *App) prepare(ctx context.Context) (map[string]int, error) {
+	sources, sinks := a.plan.topics(sourceNode, false), a.plan.topics(sinkNode, false)
+	described, err := a.backend.DescribeTopics(ctx, append(slices.Clone(sources), sinks...)...)
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[string]int)
+	for _, d := range described[:len(sources)] {
+		counts[d.Name] = len(d.Partitions)
+	}
+	if err := a.plan.partitions(counts); err != nil {
+		return nil, err
+	}
+	for _, spec := range a.internalTopics(counts) {
+		if err := a.ensure(ctx, spec); err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
+}
+
+// internalTopics returns the topics that belong to the application, for that
+// many partitions of the topics that are read.
+func (a *App) internalTopics(counts map[string]int) []topic.Spec {
+	var specs []topic.Spec
+	for _, sub := range a.plan.subs {
+		for _, n := range sub.nodes {
+			switch {
+			case n.kind == sourceNode && n.internal != nil:
+				name := a.plan.topicOf(n)
+				specs = append(specs, topic.Spec{Name: name, Partitions: counts[name], Config: topic.Config{
+					Retention: topic.Forever, SegmentBytes: repartitionSegment,
+				}})
+			case n.store != nil:
+				specs = append(specs, topic.Spec{Name: a.plan.changelogOf(n.store), Partitions: a.plan.tasks(sub, counts), Config: topic.Config{
+					Cleanup: topic.Compact,
+				}})
+			}
+		}
+	}
+	return specs
+}
+
+// ensure creates an internal topic, or checks the one that is there.
+func (a *App) ensure(ctx context.Context, spec topic.Spec) error {
+	found, err := a.backend.DescribeTopics(ctx, spec.Name)
+	if errors.Is(err, fault.UnknownTopic) {
+		err = a.backend.CreateTopics(ctx, spec)
+		if !errors.Is(err, fault.TopicExists) {
+			return err
+		}
+		found, err = a.backend.DescribeTopics(ctx, spec.Name) // another process was faster
+	}
+	if err != nil {
+		return err
+	}
+	if n := len(found[0].Partitions); n != spec.Partitions {
+		return fault.At(fault.InvalidPartitions, spec.Name, -1, -1).
+			Detailf("the internal topic has %d partitions, the topology needs %d", n, spec.Partitions).
+			Try("keys would be looked for in the wrong partition; begin anew with Reset")
+	}
+	return nil
+}
+
+// partitionsOf returns all partitions of topics.
+func (a *App) partitionsOf(ctx context.Context, topics []string) ([]record.TopicPartition, error) {
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	described, err := a.backend.DescribeTopics(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	var tps []record.TopicPartition
+	for _, d := range described {
+		tps = append(tps, d.TopicPartitions()...)
+	}
+	return tps, nil
+}
+
+// Reset makes the application begin anew when it runs next: its internal topics
+// are deleted with what its stores remember, and its offsets go back to the
+// start of the topics that it reads. What it wrote to other topics stays. The
+// application must not be running, in this process or another:
+// fault.InvalidRequest, or what the backend says of a group that is in use.
+func (a *App) Reset(ctx context.Context) error {
+	if s := a.State(); s != Created && s < NotRunning {
+		return fault.Newf(fault.InvalidRequest, "the application is running")
+	}
+	if err := a.rewind(ctx); err != nil {
+		return err
+	}
+	a.progress.forget()
+	internal := make(map[string]bool)
+	for _, spec := range a.internalTopics(nil) {
+		internal[spec.Name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(internal)) {
+		if err := a.backend.DeleteTopics(ctx, name); err != nil && !errors.Is(err, fault.UnknownTopic) {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewind commits the start of every partition that the application reads and has
+// an offset for.
+func (a *App) rewind(ctx context.Context) error {
+	tps, err := a.partitionsOf(ctx, a.plan.topics(sourceNode, false))
+	if err != nil {
+		return err
+	}
+	s, err := a.openOffsets(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for _, name := range a.plan.topics(sourceNode, true) {
+		more, err := a.partitionsOf(ctx, []string{name})
+		if err != nil && !errors.Is(err, fault.UnknownTopic) {
+			return err
+		}
+		tps = append(tps, more...)
+	}
+	committed, err := s.Committed(ctx, tps...)
+	if err != nil || len(committed) == 0 {
+		return err
+	}
+	start := make(map[record.TopicPartition]consumer.Offset)
+	for tp := range committed {
+		start[tp] = consumer.Offset{LeaderEpoch: -1}
+	}
+	return s.Commit(ctx, start)
+}

@@ -277,7 +277,7 @@ func (k *Codec) unzstd(dst, src []byte) ([]byte, error) {
 		case cap(dst) > k.maxDecompressed:
 			return nil, errTooLarge
 		}
-		size = 4 * cap(dst)
+		size = max(4*cap(dst), 4<<10)
 	}
 }
 

@@ -184,6 +184,7 @@ func TestLyingLengths(t *testing.T) {
 		{"a framed snappy block of 4 GiB", record.Snappy, append([]byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"), 0xff, 0xff, 0xff, 0xff, 0, 0)},
 		{"a framed snappy block of half a MiB in 5 bytes", record.Snappy, append([]byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"), 0, 0, 0, 5, 0x80, 0x80, 0x20, 0, 0)},
 		{"a zstd frame of 2^62 bytes", record.Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x40, 1, 0, 0}},
+		{"a zstd frame of no bytes that has some", record.Zstd, []byte("\x28\xb5\x2f\xfd0\x00=\x01\x00\xf4\x01some text that \x10epeats itself, \x01T\x15\x05\x1a\x8b")},
 		{"a zstd window of 2^41 bytes", record.Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 1, 0, 0}},
 		{"an lz4 frame of blocks of 4 MiB", record.LZ4, []byte{0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73, 0xff, 0xff, 0x3f, 0}},
 	} {

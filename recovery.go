@@ -2,7 +2,6 @@ package runnel
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"

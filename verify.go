@@ -1,0 +1,83 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+)
+
+// verifyBytes is how much Verify reads at a time.
+const verifyBytes = 1 << 20
+
+// Verify reads every readable batch of every topic and compares it with its
+// checksum. It returns a fault.CorruptMessage for each partition in which one
+// differs, naming the first: the disk has lost it, or the program has written
+// into the bytes of a record that it received, which are read-only. ctx ends it
+// early. Producers and consumers may go on meanwhile.
+func (b *Broker) Verify(ctx context.Context) error {
+	if b.isClosed() {
+		return fault.Closed
+	}
+	var names []string
+	b.topics.Range(func(name, _ any) bool {
+		names = append(names, name.(string))
+		return true
+	})
+	errs := []error{b.verify(ctx, metadataPartition, b.metadata)}
+	for _, name := range names {
+		t, err := b.topic(name)
+		if errors.Is(err, fault.UnknownTopic) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		for n, p := range t.open() {
+			errs = append(errs, b.verify(ctx, record.TopicPartition{Topic: name, Partition: int32(n)}, p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// verify reads one partition.
+func (b *Broker) verify(ctx context.Context, tp record.TopicPartition, p *partition.Partition) error {
+	buf := make([]byte, 0, verifyBytes)
+	end := p.HighWatermark()
+	for offset := p.StartOffset(); offset < end; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s, err := p.Read(offset, verifyBytes, buf)
+		switch {
+		case errors.Is(err, fault.UnknownTopic):
+			return nil // deleted meanwhile
+		case errors.Is(err, fault.OffsetOutOfRange) && p.StartOffset() > offset:
+			offset = p.StartOffset() // records were deleted meanwhile
+			continue
+		case err != nil:
+			return err
+		}
+		offset, err = verifyBatches(offset, s.Bytes)
+		s.Release()
+		if err != nil {
+			return fault.At(fault.CorruptMessage, tp.Topic, tp.Partition, offset).Because(err)
+		}
+	}
+	return nil
+}
+
+// verifyBatches parses a run of batches from an offset on and returns the offset
+// after them, or where the first damaged one begins.
+func verifyBatches(next int64, batches []byte) (int64, error) {
+	for len(batches) > 0 {
+		batch, err := record.Parse(batches)
+		if err != nil {
+			return next, err
+		}
+		batches, next = batches[batch.Size():], batch.NextOffset()
+	}
+	return next, nil
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -52,9 +53,10 @@ func (c *Cluster) DescribeGroups(ctx context.Context, names ...string) ([]consum
 // describeGroup describes a group of either protocol. A cluster without KIP-848
 // does not know the first request.
 func (c *Cluster) describeGroup(ctx context.Context, name string) (consumer.GroupDescription, error) {
-	next, err := c.admin.DescribeConsumerGroups(ctx, name)
-	if g, ok := next[name]; err == nil && ok && g.Err == nil {
-		return nextGroup(g), nil
+	req := kmsg.NewPtrConsumerGroupDescribeRequest()
+	req.Groups = []string{name}
+	if resp, err := req.RequestWith(ctx, c.client); err == nil && len(resp.Groups) == 1 && resp.Groups[0].ErrorCode == 0 {
+		return c.nextGroup(ctx, resp.Groups[0])
 	}
 	classic, err := c.admin.DescribeGroups(ctx, name)
 	if err != nil {
@@ -79,17 +81,46 @@ func groupFailure(err error, group string) error {
 	return err
 }
 
-func nextGroup(g kadm.DescribedConsumerGroup) consumer.GroupDescription {
+func (c *Cluster) nextGroup(ctx context.Context, g kmsg.ConsumerGroupDescribeResponseGroup) (consumer.GroupDescription, error) {
 	d := consumer.GroupDescription{Name: g.Group, State: consumer.GroupState(g.State), Epoch: g.Epoch, Assignor: g.AssignorName}
 	for _, m := range g.Members {
 		topics := slices.Clone(m.SubscribedTopics)
 		slices.Sort(topics)
+		assigned, err := c.named(ctx, m.Assignment)
+		if err != nil {
+			return d, err
+		}
+		target, err := c.named(ctx, m.TargetAssignment)
+		if err != nil {
+			return d, err
+		}
 		d.Members = append(d.Members, consumer.Member{
 			ID: m.MemberID, InstanceID: deref(m.InstanceID), ClientID: m.ClientID, Epoch: m.MemberEpoch,
-			Topics: topics, Assigned: fromSet(m.Assignment), Target: fromSet(m.TargetAssignment),
+			Topics: topics, Assigned: assigned, Target: target,
 		})
 	}
-	return sortMembers(d)
+	return sortMembers(d), nil
+}
+
+// named returns an assignment with topics by name, which not every cluster says
+// beside their IDs.
+func (c *Cluster) named(ctx context.Context, a kmsg.Assignment) ([]record.TopicPartition, error) {
+	m := make(map[string][]int32)
+	for _, t := range a.TopicPartitions {
+		if t.Topic == "" {
+			topics, err := c.admin.ListTopicsWithInternal(ctx)
+			if err != nil {
+				return nil, failure(err)
+			}
+			for _, known := range topics {
+				if known.ID == t.TopicID {
+					t.Topic = known.Topic
+				}
+			}
+		}
+		m[t.Topic] = append(m[t.Topic], t.Partitions...)
+	}
+	return sorted(m), nil
 }
 
 func classicGroup(g kadm.DescribedGroup) consumer.GroupDescription {
@@ -130,16 +161,6 @@ func deref(s *string) string {
 		return ""
 	}
 	return *s
-}
-
-func fromSet(set kadm.TopicsSet) []record.TopicPartition {
-	m := make(map[string][]int32, len(set))
-	for name, numbers := range set {
-		for n := range numbers {
-			m[name] = append(m[name], n)
-		}
-	}
-	return sorted(m)
 }
 
 // DeleteGroups implements consumer.Admin.

@@ -17,9 +17,14 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// deliveryTimeout is Kafka's delivery.timeout.ms: how long a record may wait for
-// its acknowledgement.
-const deliveryTimeout = 2 * time.Minute
+// maxLinger is the longest that the client lingers.
+const maxLinger = time.Minute
+
+// retries is how often a record is sent again when a broker does not answer or
+// asks for patience: about two minutes long, which is Kafka's
+// delivery.timeout.ms. (The client's own timeout counts from a record's
+// timestamp, which may be any.)
+const retries = 60
 
 // OpenProducer implements producer.Backend.
 func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer.Session, error) {
@@ -32,11 +37,11 @@ func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	opts := []kgo.Opt{
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(s.partitioner)),
-		kgo.ProducerLinger(cfg.Linger),
+		kgo.ProducerLinger(min(cfg.Linger, maxLinger)),
 		kgo.ProducerBatchCompression(compression(cfg.Compression, cfg.Level)),
 		kgo.ProducerBatchMaxBytesFn(s.batchBytes),
 		kgo.MaxBufferedRecords(math.MaxInt32), // s.room bounds them
-		kgo.RecordDeliveryTimeout(deliveryTimeout),
+		kgo.RecordRetries(retries),
 		kgo.UnknownTopicRetries(2),
 	}
 	switch cfg.Acks {

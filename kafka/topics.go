@@ -156,12 +156,23 @@ func (c *Cluster) Topics(ctx context.Context) ([]string, error) {
 // DescribeTopics implements topic.Admin. The end offset is the high watermark,
 // and durable offset and size are unknown, -1.
 func (c *Cluster) DescribeTopics(ctx context.Context, names ...string) ([]topic.Description, error) {
-	if len(names) == 0 {
-		var err error
-		if names, err = c.Topics(ctx); err != nil || len(names) == 0 {
+	if len(names) > 0 {
+		return c.describe(ctx, names)
+	}
+	for {
+		names, err := c.Topics(ctx)
+		if err != nil || len(names) == 0 {
 			return nil, err
 		}
+		described, err := c.describe(ctx, names)
+		if errors.Is(err, fault.UnknownTopic) {
+			continue // one was deleted between the two questions
+		}
+		return described, err
 	}
+}
+
+func (c *Cluster) describe(ctx context.Context, names []string) ([]topic.Description, error) {
 	described := make([]topic.Description, len(names))
 	var partitions []record.TopicPartition
 	for i, name := range names {
@@ -222,8 +233,12 @@ func configOf(r kadm.ResourceConfig) topic.Config {
 
 // AddPartitions implements topic.Admin.
 func (c *Cluster) AddPartitions(ctx context.Context, name string, total int) error {
-	if _, err := c.metadata(ctx, name); err != nil {
+	t, err := c.metadata(ctx, name)
+	if err != nil {
 		return err
+	}
+	if now := len(t.Partitions); total <= now {
+		return fault.At(fault.InvalidPartitions, name, -1, -1).Detailf("%d, and there are %d", total, now)
 	}
 	resp, err := c.admin.UpdatePartitions(ctx, total, name)
 	if err != nil {

@@ -222,13 +222,35 @@ func (l *Log) roll() error {
 	l.active, l.file, l.index, l.syncedPos = next, h, index, 0
 	l.sealed, l.digest = sealed, sum
 	segments := l.list()
-	segments = append(segments[:len(segments):len(segments)], next)
-	l.segments.Store(&segments)
+	dropped := l.publish(append(segments[:len(segments):len(segments)], next))
 	if old != nil {
 		old.live.Store(nil) // its files are complete
 	}
 	if err := l.writeCheckpoint(false); err != nil {
 		return l.refuse(err)
+	}
+	return l.removeAll(dropped)
+}
+
+// publish shows readers these segments but for those that lie wholly before the
+// log's start, and returns the latter. Their files may go once a checkpoint
+// says so: should they survive a crash, Open knows that they were to be deleted.
+func (l *Log) publish(segments []*segment) (dropped []*segment) {
+	k := max(0, segmentOf(segments, l.start.Load()))
+	dropped, segments = segments[:k], segments[k:]
+	l.sealed -= k
+	for _, s := range dropped {
+		l.digest -= digest(s.base, s.size.Load())
+	}
+	l.segments.Store(&segments)
+	return dropped
+}
+
+func (l *Log) removeAll(segments []*segment) error {
+	for _, s := range segments {
+		if err := s.remove(); err != nil {
+			return l.refuse(err)
+		}
 	}
 	return nil
 }

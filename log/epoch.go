@@ -83,12 +83,13 @@ func latestEpoch(entries []EpochEntry) int32 {
 }
 
 // withEpoch returns entries with one for a batch that begins at start, or the
-// same entries when the batch is of the latest epoch.
+// same entries when the batch is of the latest epoch. An epoch of which no
+// record is left gives way.
 func withEpoch(entries []EpochEntry, epoch int32, start int64) []EpochEntry {
 	if epoch <= latestEpoch(entries) {
 		return entries
 	}
-	return append(entries[:len(entries):len(entries)], EpochEntry{epoch, start})
+	return append(epochsBelow(entries, start), EpochEntry{epoch, start})
 }
 
 // epochsBelow returns the entries of a log that ends at end.

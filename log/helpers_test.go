@@ -26,6 +26,12 @@ func eachFS(t *testing.T, test func(t *testing.T, cfg Config)) {
 	})
 }
 
+// tb is what helpers need of a test, which may be one of rapid's.
+type tb interface {
+	require.TestingT
+	Helper()
+}
+
 func memoryConfig() Config {
 	return Config{FS: vfs.NewMemory(), Dir: "orders-3", Topic: "orders", Partition: 3}
 }
@@ -64,7 +70,7 @@ func open(t testing.TB, cfg Config) (*Log, Recovery) {
 
 // appendN appends batches of count records each, and returns where each begins
 // in the run of their bytes.
-func appendN(t testing.TB, l *Log, batches, count, size int) {
+func appendN(t tb, l *Log, batches, count, size int) {
 	t.Helper()
 	for range batches {
 		require.NoError(t, l.Append(batchOf(l.EndOffset(), 0, count, size), nil))
@@ -72,7 +78,7 @@ func appendN(t testing.TB, l *Log, batches, count, size int) {
 }
 
 // offsets returns the offsets of the records in whole batches.
-func offsetsOf(t testing.TB, b []byte) []int64 {
+func offsetsOf(t tb, b []byte) []int64 {
 	t.Helper()
 	var all []int64
 	for len(b) > 0 {
@@ -93,7 +99,7 @@ func offsetsOf(t testing.TB, b []byte) []int64 {
 
 // readAll reads from an offset to the end and checks that every record is
 // there once and in order.
-func readAll(t testing.TB, l *Log, from int64) {
+func readAll(t tb, l *Log, from int64) {
 	t.Helper()
 	buf := make([]byte, 8<<10)
 	for from < l.EndOffset() {
@@ -115,7 +121,7 @@ func readAll(t testing.TB, l *Log, from int64) {
 
 // copyDir copies a log's directory as it is, as a crash of the process would
 // leave it.
-func copyDir(t testing.TB, from Config, to string) Config {
+func copyDir(t tb, from Config, to string) Config {
 	t.Helper()
 	entries, err := from.FS.ReadDir(from.Dir)
 	require.NoError(t, err)
@@ -127,18 +133,26 @@ func copyDir(t testing.TB, from Config, to string) Config {
 	return from
 }
 
-func readFile(t testing.TB, fsys vfs.FS, path string) []byte {
+func readFile(t tb, fsys vfs.FS, path string) []byte {
 	t.Helper()
 	b, err := vfs.ReadFile(fsys, path, 1<<40)
 	require.NoError(t, err)
 	return b
 }
 
-func writeFile(t testing.TB, fsys vfs.FS, path string, b []byte) {
+func writeFile(t tb, fsys vfs.FS, path string, b []byte) {
 	t.Helper()
 	f, err := fsys.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	require.NoError(t, err)
 	_, err = f.WriteAt(b, 0)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
+}
+
+func headerOf(b []byte) record.BatchHeader {
+	h, err := record.ParseHeader(b)
+	if err != nil {
+		panic(err)
+	}
+	return h
 }

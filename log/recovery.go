@@ -145,7 +145,7 @@ func (o *opening) removeOrphans() error {
 			if !ok || len(o.segments) == 0 || base >= o.segments[0].base {
 				continue
 			}
-			if err := cfg.FS.Remove(filepath.Join(cfg.Dir, name)); err != nil {
+			if err := cfg.FS.Remove(filepath.Join(cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

@@ -73,6 +73,7 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex, end int64) error {
 	kept := append(segments[:i:i], left)
 	epochs := epochsBelow(l.Epochs(), end)
+	l.start.Store(min(l.start.Load(), end)) // it may lie within the batch that goes as a whole
 	l.end.Store(end)
 	l.synced.Store(end)
 	l.epochs.Store(&epochs)
@@ -135,34 +136,18 @@ func (l *Log) SetStart(offset int64) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
-	if offset == end && l.active.size.Load() > 0 {
-		if err := l.roll(); err != nil { // so that what was the active segment can go
-			return err
-		}
-	}
-	segments := l.list()
-	k := max(0, segmentOf(segments, offset))
 	epochs := epochsFrom(l.Epochs(), offset)
 	l.epochs.Store(&epochs)
 	l.epochsDirty = true
-	l.sealed -= k
-	for _, s := range segments[:k] {
-		l.digest -= digest(s.base, s.size.Load())
-	}
-	kept := segments[k:]
 	l.start.Store(offset)
-	l.segments.Store(&kept)
-	// The checkpoint comes before the files go: should they survive a crash,
-	// Open knows that they are to be deleted.
+	if offset == end && l.active.size.Load() > 0 {
+		return l.roll() // so that what was the active segment goes, too
+	}
+	dropped := l.publish(l.list())
 	if err := l.writeCheckpoint(false); err != nil {
 		return l.fail(err)
 	}
-	for _, s := range segments[:k] {
-		if err := s.remove(); err != nil {
-			return l.refuse(err)
-		}
-	}
-	return nil
+	return l.removeAll(dropped)
 }
 
 // Remove closes the log and deletes its directory with all that is in it.

@@ -49,8 +49,8 @@ type Result struct {
 	Records []Record // to be appended, in this order, all or none
 
 	// Wake are the members, by their IDs, for whom there is news, but for the
-	// one whose command it was.
-	Wake []string
+	// one whose command it was. Gone are those that Expire took out.
+	Wake, Gone []string
 }
 
 // Member says who joins a group.
@@ -67,8 +67,8 @@ type Member struct {
 
 // Assignment is what a member may own.
 type Assignment struct {
-	Epoch      int32       // to be sent with commits
-	Partitions []Partition // sorted by topic's ID and number
+	Epoch      int32       // the member's
+	Partitions []Partition // sorted by topic's ID and number; read-only
 }
 
 // Join takes a member into its group. A static member that comes back gets the
@@ -221,6 +221,7 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Time) (Result, time.Time, error) {
 	c.begin()
 	var next time.Time
+	var gone []string
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
 		g := c.groups[name]
 		for _, m := range g.sorted() {
@@ -231,6 +232,7 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 				deadline = heard(m.id).Add(m.rebalanceTimeout)
 			}
 			if !now.Before(deadline) {
+				gone = append(gone, m.id)
 				c.evict(g, m)
 			} else if next.IsZero() || deadline.Before(next) {
 				next = deadline
@@ -238,6 +240,7 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 		}
 	}
 	result, err := c.end("")
+	result.Gone = gone
 	return result, next, err
 }
 
@@ -264,15 +267,16 @@ func (c *Coordinator) current(tp record.TopicPartition, o offset) bool {
 	return ok && (o.id == t.ID || o.id == Partition{}.ID)
 }
 
-// Commit stores offsets for a group, all or none. memberID and epoch are those
-// of the member that commits; without a member the group must have none.
+// Commit stores offsets for a group, all or none. A member may commit for the
+// partitions that it owns or has not given up yet, which is what Kafka's member
+// epoch stands for; without a member the group must have none.
 //
-// fault.UnknownMember, fault.StaleMemberEpoch, and fault.NonEmptyGroup without a
-// member; fault.UnknownTopic, fault.OffsetMetadataTooLarge,
-// fault.OffsetOutOfRange for an offset below zero.
-func (c *Coordinator) Commit(groupName, memberID string, epoch int32, offsets map[record.TopicPartition]consumer.Offset, now time.Time) (Result, error) {
+// fault.UnknownMember, fault.StaleMemberEpoch for a partition that the member
+// does not own, fault.NonEmptyGroup without a member; fault.UnknownTopic,
+// fault.OffsetMetadataTooLarge, fault.OffsetOutOfRange for an offset below zero.
+func (c *Coordinator) Commit(groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset, now time.Time) (Result, error) {
 	c.begin()
-	if err := c.mayCommit(groupName, memberID, epoch, offsets); err != nil {
+	if err := c.mayCommit(groupName, memberID, offsets); err != nil {
 		return Result{}, err
 	}
 	for _, tp := range slices.SortedFunc(maps.Keys(offsets), record.TopicPartition.Compare) {
@@ -286,21 +290,14 @@ func (c *Coordinator) Commit(groupName, memberID string, epoch int32, offsets ma
 	return c.end(memberID)
 }
 
-func (c *Coordinator) mayCommit(groupName, memberID string, epoch int32, offsets map[record.TopicPartition]consumer.Offset) error {
-	var owners *group
-	if memberID == "" {
-		if g := c.groups[groupName]; g != nil && len(g.members) > 0 {
-			return fault.Newf(fault.NonEmptyGroup, "group %q has %d members", groupName, len(g.members))
-		}
-	} else {
-		g, m, err := c.find(groupName, memberID)
-		if err != nil {
+func (c *Coordinator) mayCommit(groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error {
+	g := c.groups[groupName]
+	if memberID != "" {
+		if _, _, err := c.find(groupName, memberID); err != nil {
 			return err
 		}
-		if epoch != m.epoch {
-			return fault.Newf(fault.StaleMemberEpoch, "%d, and the member's is %d", epoch, m.epoch)
-		}
-		owners = g
+	} else if g != nil && len(g.members) > 0 {
+		return fault.Newf(fault.NonEmptyGroup, "group %q has %d members", groupName, len(g.members))
 	}
 	for tp, o := range offsets {
 		t, ok := c.topics.byName[tp.Topic]
@@ -312,12 +309,9 @@ func (c *Coordinator) mayCommit(groupName, memberID string, epoch int32, offsets
 		case len(o.Metadata) > c.limits.Metadata:
 			return fault.At(fault.OffsetMetadataTooLarge, tp.Topic, tp.Partition, o.Offset).
 				Detailf("%d bytes, at most %d fit", len(o.Metadata), c.limits.Metadata)
-		}
-		if owners == nil {
-			continue
-		}
-		if owner := owners.owner(Partition{ID: t.ID, Number: tp.Partition}); owner != noneOwns && owner != memberID {
-			return fault.At(fault.StaleMemberEpoch, tp.Topic, tp.Partition, o.Offset).Detailf("another member owns the partition")
+		case memberID != "" && g.owner(Partition{ID: t.ID, Number: tp.Partition}) != memberID:
+			return fault.At(fault.StaleMemberEpoch, tp.Topic, tp.Partition, o.Offset).
+				Detailf("the member does not own the partition")
 		}
 	}
 	return nil

@@ -278,12 +278,13 @@ func TestMemberThatDoesNotPollLosesItsPlace(t *testing.T) {
 	result, next, err = w.c.Expire(w.now, heard)
 	w.took(result, err)
 	require.Equal(t, w.now.Add(time.Minute), next)
+	require.Equal(t, []string{lazy.ID}, result.Gone)
 	delete(w.clients, lazy.ID)
 	w.settle()
 	require.Len(t, busy.owned, 2)
 	_, _, err = w.c.Heartbeat("g", lazy.ID, lazy.owned)
 	require.ErrorIs(t, err, fault.UnknownMember)
-	_, err = w.c.Commit("g", lazy.ID, lazy.epoch, nil, w.now)
+	_, err = w.c.Commit("g", lazy.ID, nil, w.now)
 	require.ErrorIs(t, err, fault.UnknownMember)
 	w.check()
 }
@@ -303,7 +304,7 @@ func TestTopicsComeGrowAndGo(t *testing.T) {
 	w.check()
 
 	tp := record.TopicPartition{Topic: "a"}
-	result, err := w.c.Commit("g", one.ID, one.epoch, map[record.TopicPartition]consumer.Offset{tp: {Offset: 7}}, w.now)
+	result, err := w.c.Commit("g", one.ID, map[record.TopicPartition]consumer.Offset{tp: {Offset: 7}}, w.now)
 	w.took(result, err)
 	require.Equal(t, int64(7), w.c.Offsets("g")[tp].Offset)
 	anew := w.topicNamed("a", 1)
@@ -354,7 +355,7 @@ func TestCommit(t *testing.T) {
 		return map[record.TopicPartition]consumer.Offset{{Topic: "a", Partition: n}: o}
 	}
 	good := consumer.Offset{Offset: 1, LeaderEpoch: 3, Metadata: "mine"}
-	result, err := w.c.Commit("alone", "", 0, at(1, good), w.now)
+	result, err := w.c.Commit("alone", "", at(1, good), w.now)
 	w.took(result, err)
 	require.Equal(t, at(1, good), w.c.Offsets("alone"))
 	require.Equal(t, at(1, good), w.c.Offsets("alone", record.TopicPartition{Topic: "a", Partition: 1}, record.TopicPartition{Topic: "a"}))
@@ -365,21 +366,19 @@ func TestCommit(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		member  string
-		epoch   int32
 		offsets map[record.TopicPartition]consumer.Offset
 		want    error
 	}{
-		{"its own", one.ID, one.epoch, at(one.owned[0].Number, good), nil},
-		{"another's", one.ID, one.epoch, at(two.owned[0].Number, good), fault.StaleMemberEpoch},
-		{"an old epoch", one.ID, one.epoch - 1, at(0, good), fault.StaleMemberEpoch},
-		{"a stranger", "x", 1, at(0, good), fault.UnknownMember},
-		{"from outside", "", 0, at(0, good), fault.NonEmptyGroup},
-		{"no such partition", one.ID, one.epoch, at(2, good), fault.UnknownTopic},
-		{"a negative offset", one.ID, one.epoch, at(one.owned[0].Number, consumer.Offset{Offset: -1}), fault.OffsetOutOfRange},
-		{"long words", one.ID, one.epoch, at(one.owned[0].Number, consumer.Offset{Metadata: string(make([]byte, 4097))}), fault.OffsetMetadataTooLarge},
+		{"its own", one.ID, at(one.owned[0].Number, good), nil},
+		{"another's", one.ID, at(two.owned[0].Number, good), fault.StaleMemberEpoch},
+		{"a stranger", "x", at(0, good), fault.UnknownMember},
+		{"from outside", "", at(0, good), fault.NonEmptyGroup},
+		{"no such partition", one.ID, at(2, good), fault.UnknownTopic},
+		{"a negative offset", one.ID, at(one.owned[0].Number, consumer.Offset{Offset: -1}), fault.OffsetOutOfRange},
+		{"long words", one.ID, at(one.owned[0].Number, consumer.Offset{Metadata: string(make([]byte, 4097))}), fault.OffsetMetadataTooLarge},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			result, err := w.c.Commit("g", test.member, test.epoch, test.offsets, w.now)
+			result, err := w.c.Commit("g", test.member, test.offsets, w.now)
 			require.ErrorIs(t, err, test.want)
 			w.log = append(w.log, result.Records...)
 		})
@@ -460,7 +459,7 @@ func TestAnySequence(t *testing.T) {
 				}
 				tp := record.TopicPartition{Topic: name, Partition: p.Number}
 				o := consumer.Offset{Offset: rapid.Int64Min(0).Draw(rt, "offset"), LeaderEpoch: 1, Metadata: "x"}
-				result, err := w.c.Commit(cl.Group, cl.ID, cl.epoch, map[record.TopicPartition]consumer.Offset{tp: o}, w.now)
+				result, err := w.c.Commit(cl.Group, cl.ID, map[record.TopicPartition]consumer.Offset{tp: o}, w.now)
 				w.took(result, err)
 				require.Equal(rt, o, w.c.Offsets(cl.Group)[tp])
 			},

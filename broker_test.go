@@ -152,7 +152,7 @@ func TestCloseDuringCalls(t *testing.T) {
 		started := make(chan struct{}, len(calls))
 		for _, call := range calls {
 			wg.Go(func() {
-				for i := 0; ; i++ {
+				for i := range 40 {
 					if err := call(i); err != nil {
 						require.ErrorIs(t, err, fault.Closed)
 						return

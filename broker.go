@@ -41,6 +41,8 @@ type Broker struct {
 	catalogue *catalogue.Catalogue
 	metadata  *partition.Partition // the catalogue's log
 
+	groups *groupService
+
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
 	failure error         // of closing; to be read once closed
@@ -99,6 +101,7 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		closed:    make(chan struct{}),
 		sessions:  map[io.Closer]struct{}{},
 	}
+	b.groups = newGroupService(b)
 	changed := make(chan struct{})
 	b.changed.Store(&changed)
 	if err := b.load(); err != nil {
@@ -145,6 +148,7 @@ func (b *Broker) Close() error {
 	for s := range sessions {
 		errs = append(errs, s.Close())
 	}
+	b.groups.close()
 	b.writer <- struct{}{} // never given back
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {

@@ -94,12 +94,12 @@ func (c *Coordinator) Offsets(groupName string, only ...record.TopicPartition) m
 // Has reports whether there is a group of that name.
 func (c *Coordinator) Has(groupName string) bool { return c.groups[groupName] != nil }
 
-// Members returns how many members all groups have, those that are away
-// included.
-func (c *Coordinator) Members() int {
-	n := 0
+// Knows reports whether there is a member with that ID in any group.
+func (c *Coordinator) Knows(memberID string) bool {
 	for _, g := range c.groups {
-		n += len(g.members)
+		if g.members[memberID] != nil {
+			return true
+		}
 	}
-	return n
+	return false
 }

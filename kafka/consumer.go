@@ -30,6 +30,7 @@ func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer
 	opts := []kgo.Opt{
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session resolves starts itself
 		kgo.ConsumeResetOffset(resetOffset(cfg.Start)),
+		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxPartitionBytes(int32(min(cfg.MaxBytes, 1<<30))),
 		kgo.FetchMaxBytes(int32(max(50<<20, min(cfg.MaxBytes, 1<<30)))),
 	}
@@ -47,6 +48,10 @@ func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer
 	}
 	return s, nil
 }
+
+// fetchWait is how long a broker waits for records before it answers a fetch:
+// Kafka's fetch.max.wait.ms. What was assigned meanwhile waits for that answer.
+const fetchWait = 500 * time.Millisecond
 
 // resetOffset is where a partition begins again whose offset is out of range.
 func resetOffset(spec topic.OffsetSpec) kgo.Offset {

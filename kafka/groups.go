@@ -108,13 +108,13 @@ func (c *Cluster) named(ctx context.Context, a kmsg.Assignment) ([]record.TopicP
 	m := make(map[string][]int32)
 	for _, t := range a.TopicPartitions {
 		if t.Topic == "" {
-			topics, err := c.admin.ListTopicsWithInternal(ctx)
+			topics, err := c.allTopics(ctx)
 			if err != nil {
-				return nil, failure(err)
+				return nil, err
 			}
 			for _, known := range topics {
-				if known.ID == t.TopicID {
-					t.Topic = known.Topic
+				if known.TopicID == t.TopicID && known.Topic != nil {
+					t.Topic = *known.Topic
 				}
 			}
 		}

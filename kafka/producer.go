@@ -239,8 +239,8 @@ func (w *writer) refresh(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	loaded := w.loaded.Load()
-	stale := loaded != 0 && loaded != n || w.id != [16]byte{} && w.id != t.ID
-	w.id = t.ID
+	stale := loaded != 0 && loaded != n || w.id != [16]byte{} && w.id != t.TopicID
+	w.id = t.TopicID
 	w.known.Store(n)
 	if !stale {
 		return nil

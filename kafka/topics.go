@@ -121,36 +121,63 @@ func (c *Cluster) ready(ctx context.Context, name string, partitions int) (bool,
 		return false, ctx.Err()
 	}
 	for _, p := range t.Partitions {
-		if p.Err != nil || p.Leader < 0 {
+		if p.ErrorCode != 0 || p.Leader < 0 {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// metadata returns what the cluster says about one topic; fault.UnknownTopic.
-func (c *Cluster) metadata(ctx context.Context, name string) (kadm.TopicDetail, error) {
+// metadata returns what the cluster says now about one topic;
+// fault.UnknownTopic.
+func (c *Cluster) metadata(ctx context.Context, name string) (kmsg.MetadataResponseTopic, error) {
 	if err := topic.ValidateName(name); err != nil {
-		return kadm.TopicDetail{}, err
+		return kmsg.MetadataResponseTopic{}, err
 	}
-	m, err := c.admin.Metadata(ctx, name)
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = &name
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, c.client)
 	if err != nil {
-		return kadm.TopicDetail{}, failureAt(err, name, -1)
+		return kmsg.MetadataResponseTopic{}, failureAt(err, name, -1)
 	}
-	t, ok := m.Topics[name]
-	if !ok {
-		return kadm.TopicDetail{}, fault.At(fault.UnknownTopic, name, -1, -1)
+	if len(resp.Topics) != 1 {
+		return kmsg.MetadataResponseTopic{}, fault.At(fault.UnknownTopic, name, -1, -1)
 	}
-	return t, failureAt(t.Err, name, -1)
+	m := resp.Topics[0]
+	slices.SortFunc(m.Partitions, func(a, b kmsg.MetadataResponseTopicPartition) int {
+		return cmp.Compare(a.Partition, b.Partition)
+	})
+	return m, answer(m.ErrorCode, nil, name, -1)
+}
+
+// allTopics returns what the cluster says now about all topics, internal ones
+// too.
+func (c *Cluster) allTopics(ctx context.Context) ([]kmsg.MetadataResponseTopic, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = nil // all
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return nil, failure(err)
+	}
+	return resp.Topics, nil
 }
 
 // Topics implements topic.Admin.
 func (c *Cluster) Topics(ctx context.Context) ([]string, error) {
-	topics, err := c.admin.ListTopics(ctx)
+	topics, err := c.allTopics(ctx)
 	if err != nil {
-		return nil, failure(err)
+		return nil, err
 	}
-	return topics.Names(), nil
+	var names []string
+	for _, t := range topics {
+		if t.Topic != nil && !t.IsInternal && t.ErrorCode == 0 {
+			names = append(names, *t.Topic)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // DescribeTopics implements topic.Admin. The end offset is the high watermark,
@@ -180,8 +207,8 @@ func (c *Cluster) describe(ctx context.Context, names []string) ([]topic.Descrip
 		if err != nil {
 			return nil, err
 		}
-		d := topic.Description{Name: name, ID: topic.ID(t.ID), Internal: t.IsInternal}
-		for _, p := range t.Partitions.Sorted() {
+		d := topic.Description{Name: name, ID: topic.ID(t.TopicID), Internal: t.IsInternal}
+		for _, p := range t.Partitions {
 			d.Partitions = append(d.Partitions, topic.PartitionDescription{
 				Number: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch,
 				Replicas: p.Replicas, ISR: p.ISR, DurableOffset: -1, Size: -1,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -74,10 +75,17 @@ func (b *Broker) establish(names []string, from int) error {
 		}
 	}
 	b.publish(names...)
-	for _, name := range names {
+	topics := make([]*localTopic, len(names))
+	for i, name := range names {
 		v, _ := b.topics.Load(name)
-		errs = append(errs, b.openTopic(v.(*localTopic)))
+		topics[i] = v.(*localTopic)
 	}
+	var mu sync.Mutex
+	b.openTopics(topics, func(_ *localTopic, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+	})
 	b.announce()
 	return errors.Join(errs...)
 }

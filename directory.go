@@ -74,8 +74,9 @@ const (
 )
 
 // claim makes sure that a partition's directory is there and belongs to the
-// topic with this ID, and reports whether it had to be made. A directory that
-// belongs to another topic is fault.Storage, and stays as it is.
+// topic with this ID, and reports whether it had to be made; its name is not
+// durable yet then. A directory that belongs to another topic is fault.Storage,
+// and stays as it is.
 func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err error) {
 	dir := b.path(tp)
 	if _, err := b.fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -95,9 +96,6 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 	err = b.fsys.MkdirAll(dir)
 	if err == nil {
 		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), []byte("version: 0\ntopic_id: "+id.String()+"\n"))
-	}
-	if err == nil {
-		err = b.fsys.SyncDir(b.dir)
 	}
 	if err != nil {
 		return false, fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -247,25 +246,15 @@ func (b *Broker) finishRemoval(names []string) error {
 	return nil
 }
 
-// openAll opens the partitions of all topics, several at a time. What does not
-// open is noted, and does not keep the rest from opening.
+// openAll opens the partitions of all topics. What does not open is noted, and
+// does not keep the rest from opening.
 func (b *Broker) openAll() {
-	const workers = 8
-	topics := make(chan *localTopic)
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for t := range topics {
-				if err := b.openTopic(t); err != nil {
-					b.unopened(record.TopicPartition{Topic: t.name, Partition: -1}, err)
-				}
-			}
-		})
-	}
+	var topics []*localTopic
 	b.topics.Range(func(_, v any) bool {
-		topics <- v.(*localTopic)
+		topics = append(topics, v.(*localTopic))
 		return true
 	})
-	close(topics)
-	wg.Wait()
+	b.openTopics(topics, func(t *localTopic, err error) {
+		b.unopened(record.TopicPartition{Topic: t.name, Partition: -1}, err)
+	})
 }

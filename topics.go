@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/runnel-go/runnel/fault"
@@ -179,38 +180,87 @@ func (b *Broker) openTopic(t *localTopic) error {
 	case len(ps) == placed:
 		return nil
 	}
-	all := slices.Grow(slices.Clone(ps), placed-len(ps))
-	for n := len(ps); n < placed; n++ {
-		p, err := b.openPartition(t, int32(n))
-		if err != nil {
-			for _, opened := range all[len(ps):] {
-				_ = opened.Close()
-			}
-			return err
-		}
-		all = append(all, p)
+	added, err := b.openPartitions(t, len(ps), placed)
+	if err != nil {
+		return err
 	}
+	all := slices.Concat(ps, added)
 	t.partitions.Store(&all)
 	return nil
 }
 
-// openPartition opens partition n of t, whose directory is made if it is
-// missing.
-func (b *Broker) openPartition(t *localTopic, n int32) (*partition.Partition, error) {
+// openPartitions opens the partitions of t from one number to before another,
+// all or none. When it returns, the names of directories that it made are
+// durable.
+func (b *Broker) openPartitions(t *localTopic, from, to int) (opened []*partition.Partition, err error) {
+	defer func() {
+		if err != nil {
+			for _, p := range opened {
+				_ = p.Close()
+			}
+			opened = nil
+		}
+	}()
+	anyMade := false
+	for n := from; n < to; n++ {
+		p, made, err := b.openPartition(t, int32(n))
+		if err != nil {
+			return opened, err
+		}
+		opened = append(opened, p)
+		anyMade = anyMade || made
+	}
+	if anyMade {
+		if err := b.fsys.SyncDir(b.dir); err != nil {
+			return opened, fault.At(fault.Storage, t.name, -1, -1).Because(err)
+		}
+	}
+	return opened, nil
+}
+
+// openPartition opens partition n of t and reports whether its directory had to
+// be made.
+func (b *Broker) openPartition(t *localTopic, n int32) (p *partition.Partition, made bool, err error) {
 	tp := record.TopicPartition{Topic: t.name, Partition: n}
-	made, err := b.claim(tp, t.id)
-	if err != nil {
-		return nil, err
+	if made, err = b.claim(tp, t.id); err != nil {
+		return nil, false, err
 	}
 	cfg := *t.config.Load()
 	p, found, err := partition.Open(partition.Config{Log: b.logConfig(tp, cfg), Settings: b.settings(cfg)})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if !made {
 		b.recovered(tp, found)
 	}
-	return p, nil
+	return p, made, nil
+}
+
+// openWorkers is how many topics are opened at once when there are many: what
+// they sync, the file system syncs together.
+const openWorkers = 16
+
+// openTopics opens topics, several at a time, and tells failed about those that
+// do not open, from any goroutine.
+func (b *Broker) openTopics(topics []*localTopic, failed func(t *localTopic, err error)) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(topics) {
+				return
+			}
+			if err := b.openTopic(topics[i]); err != nil {
+				failed(topics[i], err)
+			}
+		}
+	}
+	for range min(openWorkers, len(topics)) - 1 {
+		workers.Go(work)
+	}
+	work()
+	workers.Wait()
 }
 
 // logConfig returns what a partition's log is told.

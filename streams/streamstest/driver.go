@@ -87,17 +87,21 @@ func (in *TestInput[K, V]) must(r Record[K, V]) {
 // *streams.ProcessingError. A zero At means the driver's time.
 func (in *TestInput[K, V]) Try(r Record[K, V]) (err error) {
 	raw := record.Record{Topic: in.to.Name, Timestamp: r.At, Headers: r.Headers}
-	if r.HasKey {
-		if raw.Key, err = in.to.Key.Append([]byte{}, r.Key); err != nil {
-			return err
-		}
+	if raw.Key, err = encode(in.to.Key, r.Key, r.HasKey); err != nil {
+		return err
 	}
-	if r.HasValue {
-		if raw.Value, err = in.to.Value.Append([]byte{}, r.Value); err != nil {
-			return err
-		}
+	if raw.Value, err = encode(in.to.Value, r.Value, r.HasValue); err != nil {
+		return err
 	}
 	return in.d.Simulation.Send(raw)
+}
+
+// encode returns the bytes of v, and nil for null.
+func encode[T any](s serde.Serde[T], v T, has bool) ([]byte, error) {
+	if null, ok := s.(serde.NullableSerde[T]); !has || ok && null.IsNull(v) {
+		return nil, nil
+	}
+	return s.Append([]byte{}, v)
 }
 
 // TestOutput reads a topic that the topology writes, each record once.

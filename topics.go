@@ -40,7 +40,8 @@ type localTopic struct {
 	// opening is the token of whoever opens or deletes partitions.
 	opening chan struct{}
 
-	gone chan struct{} // closed when the topic is deleted
+	gone    chan struct{} // closed when the topic is deleted
+	deleted atomic.Bool   // the same, for those who ask per record
 }
 
 // open returns the partitions that are open.
@@ -52,14 +53,7 @@ func (t *localTopic) open() []*partition.Partition {
 }
 
 // isGone reports whether the topic was deleted.
-func (t *localTopic) isGone() bool {
-	select {
-	case <-t.gone:
-		return true
-	default:
-		return false
-	}
-}
+func (t *localTopic) isGone() bool { return t.deleted.Load() }
 
 // topic returns the topic of that name with its partitions open. An open topic
 // is found without a lock. fault.UnknownTopic, fault.Closed, and whatever kept a
@@ -303,6 +297,7 @@ func (b *Broker) path(tp record.TopicPartition) string { return filepath.Join(b.
 // partitions. A crash on the way is made good by the next opening.
 func (b *Broker) deleteTopic(t *localTopic) error {
 	b.topics.Delete(t.name)
+	t.deleted.Store(true)
 	close(t.gone)
 	t.opening <- struct{}{}
 	defer func() { <-t.opening }()

@@ -51,7 +51,8 @@ func (a Acks) String() string {
 }
 
 // Callback is told the outcome of one record. Callbacks of a partition run in
-// offset order, one at a time. A callback must not block and must not send.
+// offset order, one at a time. A callback must not block and must not send; to
+// wait for a lock that is held while sending is to block.
 type Callback = func(at record.Position, err error)
 
 // Session is one producer's connection to a backend. It gathers records into
@@ -76,8 +77,9 @@ type Session interface {
 
 // Writer appends to one topic's partitions.
 type Writer interface {
-	// Partitions returns the topic's current number of partitions, at least 1.
-	// It costs no more than an atomic load.
+	// Partitions returns the topic's current number of partitions, and 0 once
+	// the backend knows that the topic was deleted. It costs no more than an
+	// atomic load.
 	Partitions() int32
 
 	// Send appends r to partition r.Partition and waits for the

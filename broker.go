@@ -129,6 +129,14 @@ func (b *Broker) removeSession(s io.Closer) {
 	delete(b.sessions, s)
 }
 
+// Sessions returns how many producers and consumers are open, those of streams
+// among them.
+func (b *Broker) Sessions() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.sessions)
+}
+
 // Close closes the sessions of producers, consumers and streams that are still
 // open, lets the command at hand finish and closes all partitions. Whatever is
 // called afterwards fails with fault.Closed. Close is idempotent, may be called

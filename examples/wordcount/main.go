@@ -1,0 +1,92 @@
+// Command wordcount counts the words of a file, or of its standard input:
+//
+//	go run ./examples/wordcount [--at DIR] [FILE]
+//
+// The counts go to standard output, sorted by word; how far it is goes to
+// standard error. With --at, topics and state are kept in a directory. Stopped
+// with Ctrl-C and started again with the same text and directory, it goes on
+// where it was, and counts nothing twice.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/examples/wordcount/wordcount"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "wordcount:", err)
+		stop()
+		if ctx.Err() != nil {
+			os.Exit(130) // what a shell says of a program that was interrupted
+		}
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("wordcount", flag.ContinueOnError)
+	at := flags.String("at", "", "keep topics and state in this `directory`")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	text, err := open(ctx, flags.Args())
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+
+	broker, err := runnel.OpenMemory()
+	if *at != "" {
+		broker, err = runnel.Open(*at)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, broker.Close()) }()
+	err = wordcount.Run(ctx, broker, wordcount.Job{
+		Text: text, Counts: os.Stdout, Progress: os.Stderr, Live: isTerminal(os.Stderr),
+	})
+	if ctx.Err() != nil && *at != "" {
+		err = fmt.Errorf("stopped; run it again with --at %s and the same text to go on", *at)
+	}
+	return err
+}
+
+// open opens the file that is named, or standard input.
+func open(ctx context.Context, args []string) (io.ReadCloser, error) {
+	switch len(args) {
+	case 0:
+		return interruptible(ctx, os.Stdin), nil
+	case 1:
+		return os.Open(args[0])
+	}
+	return nil, errors.New("one file, or none for standard input")
+}
+
+// interruptible returns from in a way that ends with ctx. A read from a terminal
+// does not: its goroutine is left to the end of the program.
+func interruptible(ctx context.Context, from io.Reader) io.ReadCloser {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(w, from)
+		w.CloseWithError(err)
+	}()
+	return r
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

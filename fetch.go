@@ -1,0 +1,408 @@
+package runnel
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+var _ consumer.Backend = (*Broker)(nil)
+
+// OpenConsumer opens a session for a consumer. See consumer.Backend.
+func (b *Broker) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s := &fetchSession{
+		broker: b, cfg: cfg, opened: time.Now(),
+		signal:  make(chan struct{}, 1),
+		buffers: buffers{reuse: cfg.ReuseBuffers},
+		sources: map[record.TopicPartition]*source{},
+	}
+	if cfg.Group != "" && len(cfg.Topics) > 0 {
+		s.news.Store(true) // that it has not joined yet
+		s.leave()
+	}
+	if err := b.addSession(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// fetchSession is a consumer's session on a broker in this process.
+//
+// Each partition that it owns is a source. Those that may have records stand in
+// the line ready and take turns; the others have left a Waker with their
+// partition and cost nothing. Fetch serves the line, and waits for signal when
+// it is empty.
+type fetchSession struct {
+	broker *Broker
+	cfg    consumer.Config
+	member membership
+	signal chan struct{} // something has happened: records, news, the end
+	news   atomic.Bool   // the group or the topics have changed
+	opened time.Time
+	left   atomic.Int64 // when Fetch was left, in nanoseconds since opened; 0 within
+	reads  sync.WaitGroup
+
+	// The fetching goroutine's.
+	seen    <-chan struct{} // the state of the topics that it knows
+	buffers buffers
+
+	mu       sync.Mutex // below; held for a few instructions
+	sources  map[record.TopicPartition]*source
+	ready    line
+	fetching int // calls within Fetch, Assign and Seek, which may be nested
+	closed   bool
+}
+
+// wake makes a waiting Fetch look again.
+func (s *fetchSession) wake() {
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
+// changed tells the session that its group has news.
+func (s *fetchSession) changed() {
+	s.news.Store(true)
+	s.wake()
+}
+
+// begin takes the session for a call of the goroutine that fetches.
+func (s *fetchSession) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fault.Closed
+	}
+	s.fetching++
+	return nil
+}
+
+func (s *fetchSession) end() {
+	s.mu.Lock()
+	s.fetching--
+	last := s.closed && s.fetching == 0
+	s.mu.Unlock()
+	if last {
+		s.dismantle()
+	}
+}
+
+// Fetch brings records of one partition. See consumer.Session.
+func (s *fetchSession) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
+	if err := s.begin(); err != nil {
+		return consumer.Fetched{Records: dst[:0]}, err
+	}
+	defer s.end()
+	if s.member.wanted(s) {
+		s.left.Store(0)
+		defer s.leave()
+	}
+	for {
+		if err := s.update(); err != nil {
+			return consumer.Fetched{Records: dst[:0]}, err
+		}
+		fetched, ok, err := s.serve(dst)
+		if ok || err != nil {
+			return fetched, err
+		}
+		if err := s.wait(ctx); err != nil {
+			return consumer.Fetched{Records: dst[:0]}, err
+		}
+	}
+}
+
+// leave notes that the program is busy with something else than fetching.
+func (s *fetchSession) leave() { s.left.Store(max(1, int64(time.Since(s.opened)))) }
+
+// wait waits until something happens.
+func (s *fetchSession) wait(ctx context.Context) error {
+	if s.isClosed() {
+		return fault.Closed
+	}
+	select {
+	case <-s.signal:
+	case <-s.seen:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (s *fetchSession) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// serve lets the sources that are ready take their turn until one brings
+// something.
+func (s *fetchSession) serve(dst []record.Record) (consumer.Fetched, bool, error) {
+	for {
+		src := s.next()
+		if src == nil {
+			return consumer.Fetched{Records: dst[:0]}, false, nil
+		}
+		records, moved, err := src.fetch(dst)
+		switch {
+		case err != nil:
+			s.back(src)
+			return consumer.Fetched{TopicPartition: src.tp, Records: dst[:0]}, false, err
+		case moved:
+			s.back(src)
+			return consumer.Fetched{
+				TopicPartition: src.tp, Records: records,
+				Next: src.offset.Load(), LeaderEpoch: src.epoch, HighWatermark: src.high,
+			}, true, nil
+		}
+		dst = records
+		src.park()
+	}
+}
+
+// next takes the source whose turn it is off the line.
+func (s *fetchSession) next() *source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		src := s.ready.pop()
+		if src == nil {
+			return nil
+		}
+		src.queued = false
+		if src.state == sourceReady {
+			src.state = sourceServed
+			return src
+		}
+	}
+}
+
+// back puts a source that was served at the end of the line, unless it is to
+// stand still.
+func (s *fetchSession) back(src *source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if src.state == sourceServed {
+		src.state = sourceIdle
+		s.enqueue(src)
+	}
+}
+
+// enqueue puts an idle source at the end of the line. s.mu is held.
+func (s *fetchSession) enqueue(src *source) {
+	if src.state != sourceIdle || src.paused || src.halted {
+		return
+	}
+	src.state = sourceReady
+	if !src.queued {
+		src.queued = true
+		s.ready.push(src)
+	}
+}
+
+// Release says that the records of the last Fetch are no longer in use.
+func (s *fetchSession) Release() { s.buffers.release() }
+
+// Assignment returns the partitions that the session owns, sorted.
+func (s *fetchSession) Assignment() []record.TopicPartition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]record.TopicPartition, 0, len(s.sources))
+	for tp := range s.sources {
+		all = append(all, tp)
+	}
+	slices.SortFunc(all, record.TopicPartition.Compare)
+	return all
+}
+
+// source returns an assigned partition; fault.NotAssigned.
+func (s *fetchSession) source(tp record.TopicPartition) (*source, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if src := s.sources[tp]; src != nil {
+		return src, nil
+	}
+	return nil, fault.At(fault.NotAssigned, tp.Topic, tp.Partition, -1)
+}
+
+// Assign gives the session these partitions. See consumer.Session.
+func (s *fetchSession) Assign(ctx context.Context, partitions []record.TopicPartition) error {
+	if len(s.cfg.Topics) > 0 {
+		return fault.Newf(fault.InvalidRequest, "the consumer subscribes to topics, and its group assigns the partitions")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.end()
+	owned := s.Assignment()
+	s.giveUp(without(owned, partitions))
+	return s.takeUp(without(partitions, owned), nil)
+}
+
+// without returns what is in all and not in less.
+func without(all, less []record.TopicPartition) []record.TopicPartition {
+	var rest []record.TopicPartition
+	for _, tp := range all {
+		if !slices.Contains(less, tp) {
+			rest = append(rest, tp)
+		}
+	}
+	return rest
+}
+
+// Seek makes the next Fetch of a partition start where spec says. See
+// consumer.Session.
+func (s *fetchSession) Seek(_ context.Context, tp record.TopicPartition, to topic.OffsetSpec) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.end()
+	src, err := s.source(tp)
+	if err != nil {
+		return err
+	}
+	return src.seek(to)
+}
+
+// Position returns the offset at which the next Fetch of a partition starts. See
+// consumer.Session.
+func (s *fetchSession) Position(_ context.Context, tp record.TopicPartition) (int64, error) {
+	src, err := s.source(tp)
+	if err != nil {
+		return 0, err
+	}
+	return src.at()
+}
+
+// Pause makes Fetch pass over partitions. See consumer.Session.
+func (s *fetchSession) Pause(partitions ...record.TopicPartition) error {
+	return s.setPaused(partitions, true)
+}
+
+// Resume ends Pause. See consumer.Session.
+func (s *fetchSession) Resume(partitions ...record.TopicPartition) error {
+	return s.setPaused(partitions, false)
+}
+
+func (s *fetchSession) setPaused(partitions []record.TopicPartition, paused bool) error {
+	for _, tp := range partitions {
+		if _, err := s.source(tp); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, tp := range partitions {
+		src := s.sources[tp]
+		if src == nil {
+			continue
+		}
+		src.paused = paused
+		if paused && src.state == sourceReady {
+			src.state = sourceIdle // the line passes over it
+		} else if !paused {
+			s.enqueue(src)
+		}
+	}
+	s.wake()
+	return nil
+}
+
+// Offsets returns what spec names in each partition. See consumer.Session.
+func (s *fetchSession) Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error) {
+	listed, err := s.broker.ListOffsets(ctx, spec, partitions...)
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[record.TopicPartition]int64, len(listed))
+	for tp, l := range listed {
+		offsets[tp] = l.Offset
+	}
+	return offsets, nil
+}
+
+// Close leaves the group and gives everything back. See consumer.Session.
+func (s *fetchSession) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	idle := s.fetching == 0
+	s.mu.Unlock()
+	s.broker.removeSession(s)
+	if owned := s.Assignment(); len(owned) > 0 && s.cfg.OnRevoked != nil {
+		s.cfg.OnRevoked(owned)
+	}
+	err := s.member.leave(s)
+	s.wake()
+	if idle {
+		s.dismantle()
+	}
+	s.reads.Wait()
+	return err
+}
+
+// dismantle lets go of all sources, once nobody fetches any more.
+func (s *fetchSession) dismantle() {
+	for _, tp := range s.Assignment() {
+		s.drop(tp)
+	}
+}
+
+// drop ends one source.
+func (s *fetchSession) drop(tp record.TopicPartition) {
+	s.mu.Lock()
+	src := s.sources[tp]
+	delete(s.sources, tp)
+	if src != nil {
+		src.state = sourceDropped
+	}
+	s.mu.Unlock()
+	if src != nil {
+		src.detach()
+	}
+}
+
+// line is a queue of sources, each in it once at most.
+type line struct {
+	sources []*source // a circle
+	head, n int
+}
+
+func (l *line) push(src *source) {
+	if l.n == len(l.sources) {
+		larger := make([]*source, max(4, 2*l.n))
+		for i := range l.n {
+			larger[i] = l.sources[(l.head+i)%len(l.sources)]
+		}
+		l.sources, l.head = larger, 0
+	}
+	l.sources[(l.head+l.n)%len(l.sources)] = src
+	l.n++
+}
+
+func (l *line) pop() *source {
+	if l.n == 0 {
+		return nil
+	}
+	src := l.sources[l.head]
+	l.sources[l.head] = nil
+	l.head = (l.head + 1) % len(l.sources)
+	l.n--
+	return src
+}

@@ -1,0 +1,86 @@
+package runnel
+
+import (
+	"github.com/runnel-go/runnel/partition"
+)
+
+// Bounds of what a session fetches ahead. Many partitions share one budget.
+const (
+	fetchBudget   = 32 << 20 // bytes of all sources together, about
+	minChunkBytes = 64 << 10
+)
+
+// chunkBytes is how much is read from one partition at once.
+func (s *fetchSession) chunkBytes() int {
+	s.mu.Lock()
+	n := len(s.sources)
+	s.mu.Unlock()
+	return min(s.cfg.MaxBytes, max(minChunkBytes, fetchBudget/max(1, 2*n)))
+}
+
+// buffers are those of a session with ReuseBuffers; otherwise every read makes
+// its own, which the garbage collector owns together with the records in it.
+// They belong to the goroutine that fetches.
+type buffers struct {
+	reuse   bool
+	free    [][]byte
+	retired []partition.Slice // read through, but their records are still in use
+	packed  [][]byte          // decompressed batches, decoded through and in use as well
+}
+
+// maxFree is how many buffers are kept for later.
+const maxFree = 8
+
+// take returns a buffer of at least n bytes, or nil for Read to make its own.
+func (b *buffers) take(n int) []byte {
+	if !b.reuse {
+		return nil
+	}
+	for i := len(b.free) - 1; i >= 0; i-- {
+		if buf := b.free[i]; cap(buf) >= n {
+			b.free[i] = b.free[len(b.free)-1]
+			b.free = b.free[:len(b.free)-1]
+			return buf[:0]
+		}
+	}
+	return make([]byte, 0, n)
+}
+
+// retire notes that a chunk was read through.
+func (b *buffers) retire(c chunk) {
+	if b.reuse && len(c.Bytes) > 0 {
+		b.retired = append(b.retired, c.Slice)
+	}
+}
+
+// unpack notes that a decompressed batch was decoded through.
+func (b *buffers) unpack(buf *[]byte) {
+	if b.reuse && *buf != nil {
+		b.packed = append(b.packed, *buf)
+	}
+	*buf = nil
+}
+
+// release says that no record is in use that was brought so far.
+func (b *buffers) release() {
+	for i := range b.retired {
+		if s := &b.retired[i]; s.Memory {
+			s.Release()
+		} else {
+			b.give(s.Bytes)
+		}
+	}
+	clear(b.retired)
+	b.retired = b.retired[:0]
+	for i, buf := range b.packed {
+		b.give(buf)
+		b.packed[i] = nil
+	}
+	b.packed = b.packed[:0]
+}
+
+func (b *buffers) give(buf []byte) {
+	if len(b.free) < maxFree {
+		b.free = append(b.free, buf[:0])
+	}
+}

@@ -1,0 +1,286 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// membership is a session's place in its group. Guarded by session.mu.
+type membership struct {
+	id    string // empty: not joined
+	shard *groupShard
+}
+
+// wanted reports whether the session is to be a member of a group.
+func (m *membership) wanted(s *fetchSession) bool { return s.cfg.Group != "" && len(s.cfg.Topics) > 0 }
+
+// current returns the member's ID, empty if it has not joined.
+func (s *fetchSession) current() membership {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.member
+}
+
+// update takes note of what has happened to topics and group. It is called
+// before records are looked for.
+func (s *fetchSession) update() error {
+	changed := s.broker.metadataChanged()
+	if changed != s.seen {
+		s.seen = changed
+		s.expectTopics()
+		s.news.Store(true)
+	}
+	if !s.member.wanted(s) || !s.news.Swap(false) {
+		return nil
+	}
+	err := s.rebalance()
+	if err != nil {
+		s.news.Store(true)
+	}
+	return err
+}
+
+// expectTopics lets sources whose partition is awaited look for it.
+func (s *fetchSession) expectTopics() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, src := range s.sources {
+		if src.part == nil {
+			s.enqueue(src)
+		}
+	}
+}
+
+// rebalance asks the group what the session may own and makes it so: what must
+// go is given up, which the next call tells the group, and only then comes what
+// is new.
+func (s *fetchSession) rebalance() error {
+	for {
+		a, err := s.heartbeat()
+		switch {
+		case errors.Is(err, fault.UnknownMember):
+			s.lose(s.Assignment())
+			continue
+		case err != nil:
+			return err
+		}
+		lost, revoked, added := s.compare(a)
+		s.lose(lost)
+		s.giveUp(revoked)
+		if len(lost)+len(revoked) > 0 {
+			continue
+		}
+		return s.takeUp(added, a.partitions)
+	}
+}
+
+// heartbeat joins the group or tells it what the session owns.
+func (s *fetchSession) heartbeat() (assignment, error) {
+	ctx := context.Background()
+	if m := s.current(); m.id != "" {
+		a, err := m.shard.heartbeat(ctx, s.cfg.Group, m.id, s.owned())
+		if errors.Is(err, fault.UnknownMember) {
+			s.mu.Lock()
+			s.member.id = ""
+			s.mu.Unlock()
+		}
+		return a, err
+	}
+	shard, err := s.broker.groups.shard(ctx, s.cfg.Group, true)
+	if err != nil {
+		return assignment{}, err
+	}
+	id := newID().String()
+	a, err := shard.join(ctx, group.Member{
+		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
+		Topics: s.cfg.Topics, Assignor: s.cfg.Assignor,
+		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
+	}, &memberSession{news: s.changed, heard: s.heard})
+	if err != nil {
+		return assignment{}, err
+	}
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.member = membership{id: id, shard: shard}
+	}
+	s.mu.Unlock()
+	if closed {
+		return assignment{}, errors.Join(fault.Closed, shard.leave(ctx, s.cfg.Group, id))
+	}
+	return a, nil
+}
+
+// heard returns when the session was last within Fetch.
+func (s *fetchSession) heard() time.Time {
+	if left := s.left.Load(); left != 0 {
+		return s.opened.Add(time.Duration(left))
+	}
+	return time.Now()
+}
+
+// owned returns what the session has not given up.
+func (s *fetchSession) owned() []group.Partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]group.Partition, 0, len(s.sources))
+	for tp, src := range s.sources {
+		all = append(all, group.Partition{ID: src.id, Number: tp.Partition})
+	}
+	return all
+}
+
+// compare returns what changes with an assignment: what is lost because its
+// topic is no more, what is to be given up, and what is new. Each is sorted.
+func (s *fetchSession) compare(a assignment) (lost, revoked, added []record.TopicPartition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for tp, src := range s.sources {
+		if id, ok := a.partitions[tp]; ok && id == src.id {
+			continue
+		}
+		if v, ok := s.broker.topics.Load(tp.Topic); ok && v.(*localTopic).id == src.id {
+			revoked = append(revoked, tp)
+		} else {
+			lost = append(lost, tp)
+		}
+	}
+	for tp := range a.partitions {
+		if s.sources[tp] == nil {
+			added = append(added, tp)
+		}
+	}
+	for _, set := range [][]record.TopicPartition{lost, revoked, added} {
+		slices.SortFunc(set, record.TopicPartition.Compare)
+	}
+	return lost, revoked, added
+}
+
+// takeUp makes sources of partitions, which are sorted. ids are their topics',
+// where a group has named them.
+func (s *fetchSession) takeUp(partitions []record.TopicPartition, ids map[record.TopicPartition]topic.ID) error {
+	if len(partitions) == 0 {
+		return nil
+	}
+	committed, err := s.committed(partitions)
+	if err != nil {
+		committed = nil // each one asks again, and says so
+	}
+	for _, tp := range partitions {
+		src := &source{session: s, tp: tp, id: ids[tp]}
+		src.offset.Store(unknownOffset)
+		if err := src.find(committed); err != nil && ids == nil {
+			return err
+		}
+		s.mu.Lock()
+		s.sources[tp] = src
+		s.enqueue(src)
+		s.mu.Unlock()
+	}
+	s.call(s.cfg.OnAssigned, partitions)
+	return nil
+}
+
+// giveUp ends sources that others may have, after OnRevoked.
+func (s *fetchSession) giveUp(partitions []record.TopicPartition) {
+	if len(partitions) == 0 {
+		return
+	}
+	s.call(s.cfg.OnRevoked, partitions)
+	for _, tp := range partitions {
+		s.drop(tp)
+	}
+}
+
+// lose ends sources that others may have already.
+func (s *fetchSession) lose(partitions []record.TopicPartition) {
+	if len(partitions) == 0 {
+		return
+	}
+	for _, tp := range partitions {
+		s.drop(tp)
+	}
+	s.call(s.cfg.OnLost, partitions)
+}
+
+// call calls the program's fn. Meanwhile the session does not count as waiting
+// for records.
+func (s *fetchSession) call(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
+	if fn == nil {
+		return
+	}
+	if s.member.wanted(s) {
+		s.leave()
+		defer s.left.Store(0)
+	}
+	fn(slices.Clone(partitions))
+}
+
+// leave takes the member out of its group.
+func (m *membership) leave(s *fetchSession) error {
+	left := s.current()
+	if left.id == "" {
+		return nil
+	}
+	return left.shard.leave(context.Background(), s.cfg.Group, left.id)
+}
+
+// Commit stores offsets for the group. See consumer.Session.
+func (s *fetchSession) Commit(ctx context.Context, offsets map[record.TopicPartition]consumer.Offset) error {
+	if s.cfg.Group == "" {
+		return fault.Newf(fault.InvalidGroup, "the consumer has no group")
+	}
+	m := s.current()
+	if s.member.wanted(s) && m.id == "" {
+		return fault.Newf(fault.UnknownMember, "the consumer has not joined group %q yet", s.cfg.Group)
+	}
+	if m.shard == nil {
+		var err error
+		if m.shard, err = s.broker.groups.shard(ctx, s.cfg.Group, true); err != nil {
+			return err
+		}
+	}
+	return m.shard.commit(ctx, s.cfg.Group, m.id, offsets)
+}
+
+// Committed returns the group's offsets. See consumer.Session.
+func (s *fetchSession) Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+	if s.cfg.Group == "" {
+		return nil, fault.Newf(fault.InvalidGroup, "the consumer has no group")
+	}
+	shard, err := s.broker.groups.shard(ctx, s.cfg.Group, false)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[record.TopicPartition]consumer.Offset)
+	if shard == nil || len(partitions) == 0 {
+		return found, nil
+	}
+	var all map[record.TopicPartition]consumer.Offset
+	err = shard.look(ctx, func(c *group.Coordinator) error {
+		all = c.Offsets(s.cfg.Group, partitions...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(found, all)
+	return found, nil
+}
+
+// committed is Committed where there may be no group.
+func (s *fetchSession) committed(partitions []record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+	if s.cfg.Group == "" {
+		return map[record.TopicPartition]consumer.Offset{}, nil
+	}
+	return s.Committed(context.Background(), partitions...)
+}

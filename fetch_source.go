@@ -1,0 +1,465 @@
+package runnel
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// What a source is doing. It goes from idle to ready when there may be records,
+// to served by the goroutine that fetches, and back.
+type sourceState int8
+
+const (
+	sourceIdle    sourceState = iota // waits: for records, its topic, Resume, Seek
+	sourceReady                      // stands in the line
+	sourceServed                     // its turn
+	sourceDropped                    // no longer assigned
+)
+
+// source is one assigned partition. But for what is marked it belongs to the
+// goroutine that fetches.
+type source struct {
+	session *fetchSession
+	tp      record.TopicPartition
+	offset  atomic.Int64 // of the next record to be brought; unknownOffset until it is known
+
+	id     topic.ID             // of the topic that is read, once one was found or the group has named it
+	part   *partition.Partition // nil while there is no such partition
+	sought *topic.OffsetSpec    // where Seek said to begin, before there was a partition
+
+	high  int64 // the high watermark when the last chunk was read
+	epoch int32 // of the last batch
+
+	chunk     chunk           // what was read last
+	rest      []byte          // its batches that come next
+	batch     record.Batch    // the one being decoded, if decoding
+	records   record.Iterator // its records
+	unpacked  []byte          // what they were decompressed into, or nil
+	decoding  bool
+	readAhead chan chunk // the chunk after this one, on its way; or nil
+
+	// Guarded by session.mu.
+	state   sourceState
+	queued  bool // it is in the line; then state may be anything
+	paused  bool
+	halted  bool // after an error that would come again: until Seek
+	waiting bool // a Wake will come
+}
+
+// unknownOffset stands for an offset that is still to be found out.
+const unknownOffset = -1
+
+// chunk is what one read brought.
+type chunk struct {
+	partition.Slice
+	next int64 // the offset after it; 0 if nobody looked
+	err  error
+}
+
+// readAheadFrom is the length from which on a chunk of a file is worth reading
+// the next one meanwhile.
+const readAheadFrom = 32 << 10
+
+// Wake is what the partition calls when there are records.
+func (src *source) Wake() {
+	s := src.session
+	s.mu.Lock()
+	src.waiting = false
+	s.enqueue(src)
+	s.mu.Unlock()
+	s.wake()
+}
+
+// park lets a source that has nothing wait for records.
+func (src *source) park() {
+	s := src.session
+	s.mu.Lock()
+	if src.state == sourceServed {
+		src.state = sourceIdle
+	}
+	wait := src.part != nil && !src.waiting && src.state != sourceDropped
+	src.waiting = src.waiting || wait
+	s.mu.Unlock()
+	if wait && !src.part.Wait(src.offset.Load(), src) {
+		s.mu.Lock()
+		src.waiting = false
+		s.enqueue(src)
+		s.mu.Unlock()
+	}
+}
+
+// fetch decodes the next records, at most MaxRecords, into dst, and reports
+// whether the offset moved: without records it did where all that was passed
+// over had none. After an error it has brought none.
+func (src *source) fetch(dst []record.Record) (records []record.Record, moved bool, err error) {
+	dst = dst[:0]
+	if err := src.find(nil); err != nil || src.part == nil {
+		return dst, false, err
+	}
+	from, limit := src.offset.Load(), src.session.cfg.MaxRecords
+	for len(dst) < limit {
+		if !src.decoding {
+			more, err := src.nextBatch(len(dst) > 0)
+			if err != nil && len(dst) == 0 {
+				return dst, false, src.fail(err)
+			}
+			if !more || err != nil {
+				break // an error comes again when it is alone
+			}
+		}
+		dst = src.decode(grow(dst, limit), limit)
+		if err := src.records.Err(); err != nil {
+			src.discard()
+			if len(dst) == 0 {
+				return dst, false, src.fail(src.undecodable(err))
+			}
+			break
+		}
+	}
+	return dst, src.offset.Load() != from, nil
+}
+
+// grow makes room for some more records.
+func grow(dst []record.Record, limit int) []record.Record {
+	if len(dst) < cap(dst) {
+		return dst
+	}
+	larger := make([]record.Record, len(dst), min(limit, max(16, 4*cap(dst))))
+	copy(larger, dst)
+	return larger
+}
+
+// decode appends records of the batch at hand as far as dst has room.
+func (src *source) decode(dst []record.Record, limit int) []record.Record {
+	n, from := len(dst), src.offset.Load()
+	all := dst[:min(cap(dst), limit)]
+	topicName, number := src.tp.Topic, src.tp.Partition
+	for n < len(all) {
+		r := &all[n]
+		if !src.records.Next(r) {
+			if src.records.Err() == nil {
+				src.offset.Store(src.batch.NextOffset())
+			} else if n > len(dst) {
+				src.offset.Store(all[n-1].Offset + 1)
+			}
+			src.decoding = false
+			src.session.buffers.unpack(&src.unpacked)
+			return all[:n]
+		}
+		if r.Offset < from {
+			continue
+		}
+		r.Topic, r.Partition = topicName, number
+		n++
+	}
+	if n > len(dst) {
+		src.offset.Store(all[n-1].Offset + 1)
+	}
+	return all[:n]
+}
+
+// nextBatch begins to decode the next batch that has records for programs. With
+// some, there are records at hand already, and it reads on only where that
+// costs little.
+func (src *source) nextBatch(some bool) (bool, error) {
+	for {
+		if len(src.rest) == 0 {
+			if some && !src.chunk.Memory {
+				return false, nil
+			}
+			if more, err := src.read(); !more || err != nil {
+				return false, err
+			}
+		}
+		h, err := record.ParseHeader(src.rest)
+		if err != nil {
+			src.discard()
+			return false, src.undecodable(err)
+		}
+		size := h.Size()
+		if size > len(src.rest) {
+			src.discard()
+			return false, src.undecodable(fault.Newf(fault.CorruptMessage, "a batch that is cut short"))
+		}
+		src.batch = record.Batch{BatchHeader: h, Bytes: src.rest[:size:size]}
+		src.rest = src.rest[size:]
+		src.epoch = h.LeaderEpoch
+		if h.NextOffset() <= src.offset.Load() {
+			continue
+		}
+		if h.Control() || h.Count == 0 {
+			src.offset.Store(h.NextOffset())
+			continue
+		}
+		payload, err := src.payload()
+		if err != nil {
+			src.discard()
+			return false, src.undecodable(err)
+		}
+		src.records, src.decoding = h.Iterate(payload), true
+		return true, nil
+	}
+}
+
+// payload returns the records of the batch at hand, decompressed if need be.
+func (src *source) payload() ([]byte, error) {
+	s := src.session
+	if src.batch.Compression() == record.None {
+		return src.batch.Payload(nil, nil)
+	}
+	payload, err := src.batch.Payload(s.broker.codec, s.buffers.take(0))
+	if err == nil {
+		src.unpacked = payload
+	}
+	return payload, err
+}
+
+// read brings the next chunk, from the memory of the log, the read ahead, or the
+// file, and has the one after it read meanwhile if that is worth it.
+func (src *source) read() (bool, error) {
+	s := src.session
+	s.buffers.retire(src.chunk)
+	src.chunk = chunk{}
+	offset := src.offset.Load()
+	c := src.ahead(offset)
+	if c.err == nil && len(c.Bytes) == 0 {
+		c.Slice, c.err = src.part.Read(offset, s.chunkBytes(), s.buffers.take(s.chunkBytes()))
+	}
+	src.high = c.HighWatermark
+	if c.err != nil {
+		return false, c.err
+	}
+	src.chunk, src.rest = c, c.Bytes
+	if !c.Memory && len(c.Bytes) >= readAheadFrom {
+		if c.next == 0 {
+			c.next = nextOffset(c.Bytes)
+		}
+		if c.next < c.HighWatermark {
+			src.startReading(c.next)
+		}
+	}
+	return len(c.Bytes) > 0, nil
+}
+
+// ahead returns the chunk that was read ahead, once it is there, if it is the
+// one that is wanted.
+func (src *source) ahead(offset int64) chunk {
+	if src.readAhead == nil {
+		return chunk{}
+	}
+	c := <-src.readAhead
+	src.readAhead = nil
+	if c.err != nil || len(c.Bytes) == 0 {
+		return chunk{} // read again: the error may have passed
+	}
+	if h, err := record.ParseHeader(c.Bytes); err != nil || h.BaseOffset > offset || c.next <= offset {
+		src.session.buffers.retire(c)
+		return chunk{}
+	}
+	return c
+}
+
+// startReading reads the chunk at an offset on another goroutine.
+func (src *source) startReading(offset int64) {
+	s := src.session
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.reads.Add(1)
+	s.mu.Unlock()
+	src.readAhead = make(chan chunk, 1)
+	go readChunk(s, src.part, offset, s.chunkBytes(), s.buffers.take(s.chunkBytes()), src.readAhead)
+}
+
+func readChunk(s *fetchSession, p *partition.Partition, offset int64, size int, buf []byte, to chan<- chunk) {
+	defer s.reads.Done()
+	var c chunk
+	if c.Slice, c.err = p.Read(offset, size, buf); c.err == nil {
+		c.next = nextOffset(c.Bytes)
+	}
+	to <- c
+}
+
+// nextOffset returns the offset after a run of whole batches.
+func nextOffset(batches []byte) (next int64) {
+	for len(batches) > 0 {
+		h, err := record.ParseHeader(batches)
+		if err != nil || h.Size() > len(batches) {
+			break
+		}
+		next, batches = h.NextOffset(), batches[h.Size():]
+	}
+	return next
+}
+
+// discard lets go of what was read.
+func (src *source) discard() {
+	src.rest, src.decoding = nil, false
+	src.session.buffers.unpack(&src.unpacked)
+	src.session.buffers.retire(src.chunk)
+	src.chunk, src.readAhead = chunk{}, nil
+}
+
+// undecodable names the partition in an error of the codec.
+func (src *source) undecodable(err error) error {
+	return fault.At(fault.CodeOf(err), src.tp.Topic, src.tp.Partition, src.offset.Load()).Because(err)
+}
+
+// fail decides how a source goes on after an error, and returns what to say.
+func (src *source) fail(err error) error {
+	s := src.session
+	switch fault.CodeOf(err) {
+	case fault.OffsetOutOfRange:
+		src.discard()
+		return src.reset(err)
+	case fault.UnknownTopic, fault.Closed:
+		if !s.broker.isClosed() {
+			// The topic was deleted: its successor is awaited.
+			src.discard()
+			src.part = nil
+			return nil
+		}
+	case fault.CorruptMessage, fault.UnsupportedCompression, fault.UnsupportedFormat, fault.RecordTooLarge:
+		s.mu.Lock()
+		src.halted = true
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// reset goes on where the configuration says, after an offset that the partition
+// does not hold.
+func (src *source) reset(cause error) error {
+	offset, err := src.locate(src.session.cfg.Start)
+	if err != nil {
+		return err
+	}
+	was := src.offset.Swap(offset)
+	return fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, was).
+		Detailf("going on at %d", offset).Because(cause)
+}
+
+// locate returns the offset that spec names, within what the partition holds.
+func (src *source) locate(spec topic.OffsetSpec) (int64, error) {
+	listed, err := listOffset(src.part, spec)
+	return max(min(listed.Offset, src.part.HighWatermark()), src.part.StartOffset()), err
+}
+
+// find finds the partition and where to begin in it, unless both are known.
+// committed are the group's offsets, or nil if they are to be asked for.
+func (src *source) find(committed map[record.TopicPartition]consumer.Offset) error {
+	if src.part != nil && src.offset.Load() != unknownOffset {
+		return nil
+	}
+	s := src.session
+	if src.part == nil {
+		t, err := s.broker.topic(src.tp.Topic)
+		if errors.Is(err, fault.UnknownTopic) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		ps := t.open()
+		if int(src.tp.Partition) >= len(ps) || s.member.wanted(s) && t.id != src.id {
+			return nil
+		}
+		if src.id != t.id && src.id != (topic.ID{}) {
+			src.offset.Store(unknownOffset) // another topic under the same name
+		}
+		src.id, src.part = t.id, ps[src.tp.Partition]
+	}
+	if src.offset.Load() != unknownOffset {
+		return nil
+	}
+	offset, err := src.first(committed)
+	if err == nil {
+		src.offset.Store(offset)
+	}
+	return err
+}
+
+// first returns where a source begins.
+func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (int64, error) {
+	s := src.session
+	if src.sought != nil {
+		spec := *src.sought
+		src.sought = nil
+		return src.locate(spec)
+	}
+	if committed == nil && s.cfg.Group != "" {
+		var err error
+		if committed, err = s.committed([]record.TopicPartition{src.tp}); err != nil {
+			return 0, err
+		}
+	}
+	if o, ok := committed[src.tp]; ok {
+		return o.Offset, nil
+	}
+	if offset, ok := s.cfg.Start.Offset(); ok {
+		return offset, nil // out of range is for the first read to say
+	}
+	return src.locate(s.cfg.Start)
+}
+
+// seek begins anew where spec says.
+func (src *source) seek(spec topic.OffsetSpec) error {
+	if err := src.find(nil); err != nil {
+		return err
+	}
+	offset, given := spec.Offset()
+	switch {
+	case src.part == nil:
+		src.sought = &spec
+	case !given:
+		var err error
+		if offset, err = src.locate(spec); err != nil {
+			return err
+		}
+		fallthrough
+	default:
+		src.offset.Store(offset)
+	}
+	src.discard()
+	src.stopWaiting()
+	s := src.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src.halted = false
+	s.enqueue(src)
+	return nil
+}
+
+// at returns the offset of the next record to be brought.
+func (src *source) at() (int64, error) {
+	if offset := src.offset.Load(); offset != unknownOffset {
+		return offset, nil
+	}
+	return 0, fault.At(fault.UnknownTopic, src.tp.Topic, src.tp.Partition, -1).Detailf("the partition is awaited")
+}
+
+// stopWaiting takes back a Wait.
+func (src *source) stopWaiting() {
+	s := src.session
+	s.mu.Lock()
+	waiting := src.waiting
+	src.waiting = false
+	s.mu.Unlock()
+	if waiting {
+		src.part.CancelWait(src)
+	}
+}
+
+// detach lets go of the partition.
+func (src *source) detach() {
+	src.stopWaiting()
+	src.discard()
+}

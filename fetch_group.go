@@ -239,6 +239,9 @@ func (s *fetchSession) Commit(ctx context.Context, offsets map[record.TopicParti
 	if s.cfg.Group == "" {
 		return fault.Newf(fault.InvalidGroup, "the consumer has no group")
 	}
+	if s.isClosed() && len(s.Assignment()) == 0 { // while OnRevoked runs there is something left
+		return fault.Closed
+	}
 	m := s.current()
 	if s.member.wanted(s) && m.id == "" {
 		return fault.Newf(fault.UnknownMember, "the consumer has not joined group %q yet", s.cfg.Group)

@@ -211,25 +211,39 @@ var consumingTests = []test{
 		require.Equal(s, fmt.Sprint(before), string(got.Records[0].Value))
 		s.fetch(c, int(100-before)-len(got.Records))
 	}},
-	{"goes on at its start when the offset is out of range", func(s *suite) {
-		name := s.topic(1, topic.Config{})
+	{"says that an offset is out of range, and goes on at its start", func(s *suite) {
+		name := s.topic(2, topic.Config{})
 		s.sendMany(name, 1, 10)
 		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 6})
 		require.NoError(s, err)
 		for _, offset := range []int64{2, 1000} {
 			c := s.assigned(name, 0)
 			require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(offset)))
+			_, err = c.Fetch(s.ctx, nil)
+			require.ErrorIs(s, err, fault.OffsetOutOfRange)
 			require.Equal(s, []string{"6", "7", "8", "9"}, values(s.fetch(c, 4)), "from %d", offset)
 		}
 		c := s.consumer(func(cfg *consumer.Config) { cfg.Start = topic.Latest() })
-		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
-		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(1000)))
-		ctx, cancel := context.WithTimeout(s.ctx, 200*time.Millisecond)
-		defer cancel()
-		_, err = c.Fetch(ctx, nil)
-		require.ErrorIs(s, err, context.DeadlineExceeded)
+		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
+		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(2)))
+		_, err = c.Fetch(s.ctx, nil)
+		require.ErrorIs(s, err, fault.OffsetOutOfRange)
+		s.send(name, 1, "other")
+		require.Equal(s, []string{"other"}, values(s.fetch(c, 1)))
 		s.send(name, 0, "next")
 		require.Equal(s, []string{"next"}, values(s.fetch(c, 1)))
+	}},
+	{"begins anew where the group's committed offset is out of range", func(s *suite) {
+		name, group := s.topic(1, topic.Config{}), s.name()
+		s.sendMany(name, 1, 10)
+		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 3, LeaderEpoch: -1}}
+		require.NoError(s, s.SetGroupOffsets(s.ctx, group, offsets))
+		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 6})
+		require.NoError(s, err)
+		c := s.consumer(inGroup(group, name))
+		_, err = c.Fetch(s.ctx, nil)
+		require.ErrorIs(s, err, fault.OffsetOutOfRange)
+		require.Equal(s, []string{"6", "7", "8", "9"}, values(s.fetch(c, 4)))
 	}},
 	{"keeps the position of partitions that stay assigned", func(s *suite) {
 		name := s.topic(3, topic.Config{})

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -29,7 +30,7 @@ func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer
 	}
 	opts := []kgo.Opt{
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session resolves starts itself
-		kgo.ConsumeResetOffset(resetOffset(cfg.Start)),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),       // and begins anew itself
 		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxPartitionBytes(int32(min(cfg.MaxBytes, 1<<30))),
 		kgo.FetchMaxBytes(int32(max(50<<20, min(cfg.MaxBytes, 1<<30)))),
@@ -53,20 +54,6 @@ func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer
 // Kafka's fetch.max.wait.ms. What was assigned meanwhile waits for that answer.
 const fetchWait = 500 * time.Millisecond
 
-// resetOffset is where a partition begins again whose offset is out of range.
-func resetOffset(spec topic.OffsetSpec) kgo.Offset {
-	if t, ok := spec.Time(); ok {
-		return kgo.NewOffset().AfterMilli(t.UnixMilli())
-	}
-	if offset, ok := spec.Offset(); ok {
-		return kgo.NewOffset().At(offset)
-	}
-	if spec.IsLatest() {
-		return kgo.NewOffset().AtEnd()
-	}
-	return kgo.NewOffset().AtStart()
-}
-
 // consuming is a consumer's session: a franz-go client that fetches and, for a
 // member of a group, keeps its place there. The client's callbacks are passed
 // on to whoever is in Fetch or Close; see rebalance.go.
@@ -85,6 +72,7 @@ type consuming struct {
 	owned   map[record.TopicPartition]*owned
 	order   []record.TopicPartition // owned partitions with records at hand, in the order of their turns
 	errs    []error                 // of partitions, to be returned by the next Fetches
+	astray  []record.TopicPartition // partitions whose offset is out of range
 	changes []*change               // of the assignment, to be carried out
 	wake    context.CancelFunc      // ends the client's poll at hand, or nil
 }
@@ -110,6 +98,9 @@ func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (consumer.Fe
 			return consumer.Fetched{}, fault.Closed
 		}
 		s.carryOut()
+		if err := s.restart(ctx); err != nil {
+			return consumer.Fetched{}, err
+		}
 		if got, ok, err := s.next(dst); ok || err != nil {
 			return got, err
 		}
@@ -226,7 +217,14 @@ func (s *consuming) keep(fetches kgo.Fetches) bool {
 	some := false
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		tp := record.TopicPartition{Topic: p.Topic, Partition: p.Partition}
-		if p.Err != nil && !harmless(p.Err) {
+		switch o := s.owned[tp]; {
+		case p.Err == nil:
+		case errors.Is(p.Err, kerr.OffsetOutOfRange):
+			if o != nil && !slices.Contains(s.astray, tp) {
+				s.astray = append(s.astray, tp)
+				some = true
+			}
+		case !harmless(p.Err):
 			s.errs = append(s.errs, failureOf(p.Err, tp))
 			some = true
 		}
@@ -244,21 +242,46 @@ func (s *consuming) keep(fetches kgo.Fetches) bool {
 	return some
 }
 
-// harmless reports whether an error that came with a fetch concerns nobody: the
-// end of a poll, what the client tries again by itself, and the notices that it
-// begins a partition anew, as Config.Start says, or joins its group anew, which
-// OnLost has told.
-func harmless(err error) bool {
-	if _, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
-		return true
+// restart begins one partition anew where Config.Start says, because the log no
+// longer has its offset, or does not have it yet. That is worth an error, once.
+func (s *consuming) restart(ctx context.Context) error {
+	s.mu.Lock()
+	if len(s.astray) == 0 {
+		s.mu.Unlock()
+		return nil
 	}
+	tp := s.astray[0]
+	s.astray = s.astray[1:]
+	was := s.owned[tp]
+	s.mu.Unlock()
+	if was == nil {
+		return nil
+	}
+	at := was.position
+	if err := s.Seek(ctx, tp, s.cfg.Start); err != nil {
+		s.mu.Lock()
+		s.astray = append(s.astray, tp)
+		s.mu.Unlock()
+		return err
+	}
+	position, err := s.Position(ctx, tp)
+	if err != nil {
+		return err
+	}
+	return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Detailf("going on at %d", position)
+}
+
+// harmless reports whether an error that came with a fetch concerns nobody: the
+// end of a poll, what the client tries again by itself, and the notice that it
+// joins its group anew, which OnLost has told.
+func harmless(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed) {
 		return true
 	}
 	switch code := fault.CodeOf(failure(err)); code {
 	case fault.CorruptMessage:
 		return false
-	case fault.OffsetOutOfRange, fault.UnknownMember, fault.IllegalGeneration, fault.FencedMemberEpoch:
+	case fault.UnknownMember, fault.IllegalGeneration, fault.FencedMemberEpoch:
 		return true
 	default:
 		return code.Retriable()

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -107,6 +108,9 @@ func (s *consuming) apply(c *change) {
 	defer close(c.done)
 	switch c.kind {
 	case assigned:
+		if s.isClosed() { // nobody is to hear of what goes at once
+			return
+		}
 		s.mu.Lock()
 		for _, tp := range c.partitions {
 			s.owned[tp] = &owned{position: unknown}
@@ -114,16 +118,25 @@ func (s *consuming) apply(c *change) {
 		s.mu.Unlock()
 		tell(s.cfg.OnAssigned, c.partitions)
 	case revoked:
-		tell(s.cfg.OnRevoked, c.partitions)
-		s.disown(c.partitions)
+		partitions := s.ownedOf(c.partitions)
+		tell(s.cfg.OnRevoked, partitions)
+		s.disown(partitions)
 	case lost:
-		s.disown(c.partitions)
-		tell(s.cfg.OnLost, c.partitions)
+		partitions := s.ownedOf(c.partitions)
+		s.disown(partitions)
+		tell(s.cfg.OnLost, partitions)
 	}
 }
 
+// ownedOf returns those of the partitions that the session owns.
+func (s *consuming) ownedOf(partitions []record.TopicPartition) []record.TopicPartition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(partitions, func(tp record.TopicPartition) bool { return s.owned[tp] == nil })
+}
+
 func tell(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
-	if fn != nil {
+	if fn != nil && len(partitions) > 0 {
 		fn(partitions)
 	}
 }
@@ -183,6 +196,9 @@ func (s *consuming) Close() error {
 	s.once.Do(func() {
 		close(s.closed)
 		s.rouse()
+		if !s.member {
+			tell(s.cfg.OnRevoked, s.Assignment())
+		}
 		left := make(chan struct{})
 		go func() {
 			defer close(left)
@@ -196,9 +212,7 @@ func (s *consuming) Close() error {
 				waiting = false
 			}
 		}
-		if owned := s.Assignment(); len(owned) > 0 {
-			s.disown(owned)
-		}
+		s.disown(s.Assignment())
 		s.cluster.remove(s)
 	})
 	return nil

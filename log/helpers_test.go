@@ -1,7 +1,10 @@
 package log
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"io/fs"
 
 	"os"
 	"path/filepath"
@@ -155,4 +158,11 @@ func headerOf(b []byte) record.BatchHeader {
 		panic(err)
 	}
 	return h
+}
+
+var errNotExist = fs.ErrNotExist
+
+// resum makes the checksum of a checkpoint's slot right.
+func resum(b []byte) {
+	binary.BigEndian.PutUint32(b[slotLen-4:], crc32.Checksum(b[:slotLen-4], castagnoli))
 }

@@ -164,8 +164,9 @@ func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, e
 	defer h.release()
 	size := s.size.Load()
 	pos, hinted := s.hint(offset)
+	base := offset
 	if !hinted {
-		if pos, err = l.locate(s, h, offset, size); err != nil {
+		if pos, base, err = l.locate(s, h, offset, size); err != nil {
 			return nil, err
 		}
 	}
@@ -176,7 +177,7 @@ func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, e
 	if want := int64(max(maxBytes, record.HeaderLen)); want < size-pos {
 		until = s.boundary(pos, pos+want)
 	}
-	r := reader{log: l, segment: s, file: h, pos: pos, size: size, offset: offset, limit: limit, maxBytes: maxBytes, epochs: l.Epochs()}
+	r := reader{log: l, segment: s, file: h, pos: pos, size: size, base: base, offset: offset, limit: limit, maxBytes: maxBytes, epochs: l.Epochs()}
 	return r.read(until-pos, buf)
 }
 
@@ -185,8 +186,9 @@ type reader struct {
 	log       *Log
 	segment   *segment
 	file      *handle
-	pos, size int64 // where the batch that holds offset begins; how much of the file there is
-	offset    int64
+	pos, size int64 // where the first batch begins; how much of the file there is
+	base      int64 // the first batch's offset
+	offset    int64 // that was asked for, which the first batch holds
 	limit     int64
 	maxBytes  int
 	epochs    []EpochEntry
@@ -237,16 +239,21 @@ func (r *reader) pread(n int64, buf []byte) ([]byte, error) {
 // one begins. Damage behind sound batches is left for the read that begins with
 // it.
 func (r *reader) verify(b []byte) ([]byte, error) {
-	end, next := 0, r.offset
+	end, next := 0, r.base
 	for len(b)-end >= record.HeaderLen {
 		h, err := record.ParseHeader(b[end:])
 		if err == nil {
+			err = r.misplaced(&h, next)
+		}
+		if err == nil {
 			size := h.Size()
-			if size > len(b)-end || end > 0 && end+size > r.maxBytes || h.NextOffset() > r.limit {
+			if end > 0 && (size > len(b)-end || end+size > r.maxBytes) {
 				break
 			}
-			if err = r.misplaced(&h, next, end == 0); err == nil {
-				err = record.Batch{BatchHeader: h, Bytes: b[end : end+size]}.VerifyCRC()
+			// First the checksum: it covers what the last offset is made of.
+			err = record.Batch{BatchHeader: h, Bytes: b[end : end+size]}.VerifyCRC()
+			if err == nil && h.NextOffset() > r.limit {
+				break
 			}
 		}
 		if err != nil && end == 0 {
@@ -263,20 +270,20 @@ func (r *reader) verify(b []byte) ([]byte, error) {
 }
 
 // misplaced holds those of the header's fields that the checksum doesn't cover
-// against what the log knows: the batch continues at offset (the first one may
-// begin before), and its leader epoch is the one that wrote its offset.
-func (r *reader) misplaced(h *record.BatchHeader, offset int64, first bool) error {
-	if h.BaseOffset > offset || h.LastOffset() < offset || h.BaseOffset < offset && !first {
+// against what the log knows: the batch begins where the one before it ended, and
+// its leader epoch is the one that wrote its offset.
+func (r *reader) misplaced(h *record.BatchHeader, base int64) error {
+	if h.BaseOffset != base {
 		return fmt.Errorf("one of the offsets %d to %d", h.BaseOffset, h.LastOffset())
 	}
-	if epoch := epochAt(r.epochs, h.BaseOffset); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
+	if epoch := epochAt(r.epochs, base); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
 		return fmt.Errorf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
 	}
 	return nil
 }
 
 func (r *reader) damaged(found error) error {
-	return r.log.corrupt(r.segment, r.offset, r.pos, fmt.Sprintf("the batch of offset %d", r.offset), found.Error())
+	return r.log.corrupt(r.segment, r.base, r.pos, fmt.Sprintf("the batch of offset %d", r.base), found.Error())
 }
 
 // unreadable is the error for a file that can't be opened or read; errGone stays
@@ -288,47 +295,66 @@ func (l *Log) unreadable(s *segment, offset int64, err error) error {
 	return l.at(fault.Storage, offset).Detailf("reading %s", s.logPath()).Because(err)
 }
 
-// locate returns where the batch that holds offset begins in the segment, or
-// size if the segment ends before it. An index that the log contradicts is built
-// anew, once.
-func (l *Log) locate(s *segment, h *handle, offset, size int64) (int64, error) {
+// locate returns where the batch that holds offset begins in the segment, and
+// its base offset; or size if the segment ends before it. An index that the log
+// contradicts is built anew, once.
+func (l *Log) locate(s *segment, h *handle, offset, size int64) (pos, base int64, err error) {
 	for range 2 {
 		e, ok, err := s.floor(offset)
 		if err == nil && !ok {
 			break
 		}
 		if err == nil {
-			pos, confirmed, err := l.walk(s, h, e, offset, size)
+			pos, base, confirmed, err := l.walk(s, h, e, offset, size)
 			if confirmed {
-				return pos, err
+				return pos, base, err
 			}
 		}
 		if !s.rebuild(h, size, int64(l.cfg.IndexInterval)) {
 			break
 		}
 	}
-	pos, _, err := l.walk(s, h, 0, offset, size)
-	return pos, err
+	pos, base, _, err = l.walk(s, h, 0, offset, size)
+	return pos, base, err
 }
 
 // walk reads headers from an index entry's position on, or from 0, until the
 // batch that holds offset, or to size. confirmed says that the entry is true.
-func (l *Log) walk(s *segment, h *handle, e offsetEntry, offset, size int64) (pos int64, confirmed bool, err error) {
-	sc := newScanner(h, e.pos(), size, false)
+func (l *Log) walk(s *segment, h *handle, e offsetEntry, offset, size int64) (pos, base int64, confirmed bool, err error) {
+	sc := newScanner(h, e.pos(), size, s.base, false)
+	if e != 0 {
+		sc.offset = -1
+	}
 	for sc.next() {
 		if !confirmed && e != 0 && sc.batch.LastOffset() != s.base+e.rel() {
-			return 0, false, nil
+			return 0, 0, false, nil
 		}
 		confirmed = true
 		if sc.batch.LastOffset() >= offset {
-			return sc.pos, true, nil
+			return sc.pos, sc.batch.BaseOffset, true, nil
 		}
 	}
 	switch {
 	case sc.err != nil:
-		return 0, true, l.unreadable(s, offset, sc.err)
+		return 0, 0, true, l.unreadable(s, offset, sc.err)
 	case sc.bad != "":
-		return 0, confirmed, l.corrupt(s, offset, sc.pos, "a batch", sc.bad)
+		return 0, 0, confirmed, l.blame(s, h, e, size, sc)
 	}
-	return size, confirmed, nil
+	return size, sc.offset, confirmed, nil
+}
+
+// blame returns the error for what a walk met. A damaged length makes headers
+// appear where none ever were, so it looks for the first batch whose checksum is
+// wrong.
+func (l *Log) blame(s *segment, h *handle, e offsetEntry, size int64, met *scanner) error {
+	sc := newScanner(h, e.pos(), size, s.base, true)
+	if e != 0 {
+		sc.offset = -1
+	}
+	for sc.next() {
+	}
+	if sc.err != nil || sc.bad == "" || sc.offset < 0 {
+		sc = met
+	}
+	return l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
 }

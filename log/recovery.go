@@ -222,7 +222,7 @@ func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int
 		return err
 	}
 	defer f.release()
-	sc := newScanner(f, 0, s.size.Load(), false)
+	sc := newScanner(f, 0, s.size.Load(), s.base, false)
 	for sc.next() {
 		fn(&sc.batch.BatchHeader, sc.pos)
 	}
@@ -244,16 +244,17 @@ func (o *opening) checkSealed() error {
 	}
 	same := o.last != nil && n == o.last.sealed && sum == o.last.digest
 	for i, s := range sealed {
-		from, offset := int64(0), s.base
-		if o.last != nil {
-			if s.base < o.last.segment && same {
-				from = s.size.Load()
-			}
-			if s.base == o.last.segment {
-				from, offset = o.last.pos, o.last.offset
-			}
+		next := o.segments[i+1].base
+		var err error
+		switch {
+		case o.last != nil && s.base == o.last.segment:
+			err = o.checkSegment(s, o.last.pos, o.last.offset, next)
+		case same && s.base < o.last.segment:
+			err = o.checkSegment(s, s.size.Load(), next, next)
+		default:
+			err = o.checkSegment(s, 0, s.base, next)
 		}
-		if err := o.checkSegment(s, from, offset, o.segments[i+1].base); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -268,13 +269,14 @@ func (o *opening) checkSealed() error {
 	return nil
 }
 
-// checkSegment verifies a sealed segment from a position on, and builds its
-// index files anew if they cannot be right.
+// checkSegment verifies a sealed segment from a position on, where a batch of
+// offset begins, to its end, where the next segment begins with the offset
+// next. It builds index files anew that cannot be right.
 func (o *opening) checkSegment(s *segment, from, offset, next int64) error {
 	size := s.size.Load()
 	o.l.digest += digest(s.base, size)
 	o.l.sealed++
-	if from == size && o.indexFiles(s) {
+	if from == size && offset == next && o.indexFiles(s) {
 		return nil
 	}
 	f, err := s.open()
@@ -282,18 +284,16 @@ func (o *opening) checkSegment(s *segment, from, offset, next int64) error {
 		return err
 	}
 	defer f.release()
-	if from < size {
-		sc := newScanner(f, from, size, true)
-		offset, reason := o.verify(sc, s, offset, nil)
-		if sc.err != nil {
-			return sc.err
-		}
-		if reason == "" && offset != next {
-			reason = fmt.Sprintf("the end of the file, and the next file begins with offset %d", next)
-		}
-		if reason != "" {
-			o.Damage = append(o.Damage, o.l.corrupt(s, offset, sc.pos, fmt.Sprintf("the batch of offset %d", offset), reason))
-		}
+	sc := newScanner(f, from, size, offset, true)
+	reason := o.verify(sc, s, nil)
+	if sc.err != nil {
+		return sc.err
+	}
+	if reason == "" && sc.offset != next {
+		reason = fmt.Sprintf("the end of the file, and the next file begins with offset %d", next)
+	}
+	if reason != "" {
+		o.Damage = append(o.Damage, o.l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), reason))
 	}
 	if !o.indexFiles(s) && s.rebuild(f, size, int64(o.l.cfg.IndexInterval)) {
 		o.Indexes++
@@ -319,18 +319,14 @@ func (o *opening) reportStart() {
 	}
 }
 
-// verify reads on from where sc stands, expecting a batch at offset, and enters
-// what it finds into the epochs and, unless nil, the index. It stops at the
-// first batch that is not sound or does not belong there, and returns the offset
-// that was expected and what was wrong.
-func (o *opening) verify(sc *scanner, s *segment, offset int64, index *liveIndex) (next int64, reason string) {
+// verify reads on from where sc stands and enters what it finds into the epochs
+// and, unless nil, the index. It stops at the first batch that is not sound or
+// does not belong there, and returns what was wrong.
+func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason string) {
 	for sc.next() {
 		h := &sc.batch.BatchHeader
-		if h.BaseOffset != offset {
-			return offset, fmt.Sprintf("a batch of offset %d instead of %d", h.BaseOffset, offset)
-		}
-		if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && h.LeaderEpoch != epochAt(o.epochs, offset) {
-			return offset, fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
+		if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && h.LeaderEpoch != epochAt(o.epochs, h.BaseOffset) {
+			return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 		}
 		o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
 		if index != nil {
@@ -338,9 +334,8 @@ func (o *opening) verify(sc *scanner, s *segment, offset int64, index *liveIndex
 		}
 		o.Batches++
 		o.Bytes += int64(h.Size())
-		offset = h.NextOffset()
 	}
-	return offset, sc.bad
+	return sc.bad
 }
 
 // openActive opens the last segment for appending.
@@ -415,8 +410,9 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 	}
 	defer f.release()
 	size := s.size.Load()
-	sc := newScanner(f, known.pos, size, true)
-	end, reason := o.verify(sc, s, known.offset, index)
+	sc := newScanner(f, known.pos, size, known.offset, true)
+	reason := o.verify(sc, s, index)
+	end := sc.offset
 	if sc.err != nil {
 		return 0, sc.err
 	}

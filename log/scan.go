@@ -17,6 +17,7 @@ type scanner struct {
 	file   vfs.File
 	end    int64 // of what is to be read
 	pos    int64 // of the batch that next found, or where it found none
+	offset int64 // at which the next batch must begin; negative if any will do
 	verify bool  // compare checksums; otherwise only headers are looked at
 
 	batch record.Batch // what next found; its bytes are valid until the next call, and nil unless verify
@@ -27,17 +28,18 @@ type scanner struct {
 	err   error
 }
 
-func newScanner(f vfs.File, from, end int64, verify bool) *scanner {
-	return &scanner{file: f, pos: from, end: end, verify: verify, begin: from}
+func newScanner(f vfs.File, from, end, offset int64, verify bool) *scanner {
+	return &scanner{file: f, pos: from, end: end, offset: offset, verify: verify, begin: from}
 }
 
 // next moves to the next batch and reports whether there is one. At the end of
-// the range, at bytes that are no whole batch and at an error it returns false:
-// pos is where the batch would have begun; bad says what stands there instead,
-// unless it is the end.
+// the range, at bytes that are no whole batch or not the one that follows, and
+// at an error it returns false: pos and offset are where the batch would have
+// begun; bad says what stands there instead, unless it is the end.
 func (s *scanner) next() bool {
 	if s.batch.Length > 0 {
 		s.pos += int64(s.batch.Size())
+		s.offset = s.batch.NextOffset()
 	}
 	s.batch = record.Batch{}
 	left := s.end - s.pos
@@ -57,6 +59,9 @@ func (s *scanner) next() bool {
 	}
 	if int64(h.Size()) > left {
 		return s.fail("a batch of %d bytes of which %d are there", h.Size(), left)
+	}
+	if s.offset >= 0 && h.BaseOffset != s.offset {
+		return s.fail("a batch of offset %d instead of %d", h.BaseOffset, s.offset)
 	}
 	if !s.verify {
 		s.batch.BatchHeader = h
@@ -114,7 +119,7 @@ func (s *scanner) readAhead() int {
 // findBatch looks for a sound batch of an offset from which on, at any byte from
 // pos to end. It returns nil when there is none.
 func findBatch(f vfs.File, pos, end, from int64) (int64, *record.BatchHeader, error) {
-	sc := newScanner(f, pos, end, true)
+	sc := newScanner(f, pos, end, -1, true)
 	for ; sc.pos+record.HeaderLen <= end; sc.pos++ {
 		b, ok := sc.window(record.HeaderLen)
 		if !ok {

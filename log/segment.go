@@ -203,7 +203,7 @@ func (s *segment) rebuild(f vfs.File, size, interval int64) bool {
 		return false
 	}
 	x := newLiveIndex()
-	sc := newScanner(f, 0, size, false)
+	sc := newScanner(f, 0, size, s.base, false)
 	for sc.next() {
 		x.add(s.base, sc.pos, &sc.batch.BatchHeader, interval)
 	}

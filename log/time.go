@@ -2,6 +2,7 @@ package log
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/runnel-go/runnel/fault"
@@ -44,13 +45,13 @@ func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok
 	if l.latestTime(s, h, size) < ms {
 		return 0, 0, false, nil
 	}
-	var pos int64
+	pos, base := int64(0), s.base
 	if from := max(l.start.Load(), l.timeFloor(s, h, ms, size)); from > s.base {
-		if pos, err = l.locate(s, h, from, size); err != nil {
+		if pos, base, err = l.locate(s, h, from, size); err != nil {
 			return 0, 0, false, err
 		}
 	}
-	sc := newScanner(h, pos, size, false)
+	sc := newScanner(h, pos, size, base, false)
 	for sc.next() {
 		if sc.batch.BaseOffset >= end {
 			break
@@ -67,7 +68,7 @@ func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok
 		return 0, 0, false, l.unreadable(s, s.base, sc.err)
 	}
 	if sc.bad != "" {
-		return 0, 0, false, l.corrupt(s, -1, sc.pos, "a batch", sc.bad)
+		return 0, 0, false, l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
 	}
 	return 0, 0, false, nil
 }
@@ -75,7 +76,7 @@ func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok
 // searchBatch returns the first record of the batch at pos whose timestamp is ms
 // or later and which the log still has.
 func (l *Log) searchBatch(s *segment, h *handle, pos int64, header *record.BatchHeader, ms int64) (offset, timestamp int64, ok bool, err error) {
-	r := reader{log: l, segment: s, file: h, pos: pos, size: pos + int64(header.Size()), offset: header.BaseOffset, limit: math.MaxInt64, epochs: l.Epochs()}
+	r := reader{log: l, segment: s, file: h, pos: pos, size: pos + int64(header.Size()), base: header.BaseOffset, offset: header.BaseOffset, limit: math.MaxInt64, epochs: l.Epochs()}
 	b, err := r.read(int64(header.Size()), nil)
 	if err != nil {
 		return 0, 0, false, err
@@ -131,9 +132,9 @@ func (l *Log) timeEntry(s *segment, h *handle, ms, size int64) (timeEntry, bool)
 			return timeEntry{}, false
 		}
 		if err == nil {
-			pos, err := l.locate(s, h, s.base+e.rel, size)
+			pos, base, err := l.locate(s, h, s.base+e.rel, size)
 			if err == nil && pos < size {
-				sc := newScanner(h, pos, size, false)
+				sc := newScanner(h, pos, size, base, false)
 				if sc.next() && sc.batch.MaxTimestamp == e.timestamp && sc.batch.LastOffset() == s.base+e.rel {
 					return e, true
 				}

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"github.com/runnel-go/runnel/fault"
@@ -44,22 +45,20 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 		return nil, nil, 0, l.refuse(err)
 	}
 	defer h.release()
-	pos, err := l.locate(s, h, to, s.size.Load())
+	pos, end, err := l.locate(s, h, to, s.size.Load())
 	if err != nil {
 		return nil, nil, 0, err
 	}
 	index = newLiveIndex()
-	end = s.base
-	sc := newScanner(h, 0, pos, false)
+	sc := newScanner(h, 0, pos, s.base, false)
 	for sc.next() {
 		index.add(s.base, sc.pos, &sc.batch.BatchHeader, int64(l.cfg.IndexInterval))
-		end = sc.batch.NextOffset()
 	}
 	switch {
 	case sc.err != nil:
-		return nil, nil, 0, l.unreadable(s, end, sc.err)
+		return nil, nil, 0, l.unreadable(s, sc.offset, sc.err)
 	case sc.bad != "":
-		return nil, nil, 0, l.corrupt(s, end, sc.pos, "a batch", sc.bad)
+		return nil, nil, 0, l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
 	}
 	left = newSegment(l.cfg.FS, l.cfg.Dir, s.base, pos)
 	left.writable = true

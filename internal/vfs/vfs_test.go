@@ -230,7 +230,7 @@ func TestModel(t *testing.T) {
 			f, err := fsys.OpenFile(filepath.Join(dir, "a"), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 			require.NoError(t, err)
 			defer f.Close()
-			size := rapid.OneOf(rapid.Int64Range(0, 2_000), rapid.Int64Range(0, 4<<20), rapid.SampledFrom([]int64{512, 1 << 20, 1<<20 - 1, 2 << 20}))
+			size := rapid.OneOf(rapid.Int64Range(0, 5_000), rapid.SampledFrom([]int64{511, 512, 1<<16 - 1, 1<<20 - 1, 1 << 20, 2<<20 + 7}))
 			grow := func(n int64) {
 				if n > int64(len(want)) {
 					want = append(want, make([]byte, n-int64(len(want)))...)
@@ -239,7 +239,7 @@ func TestModel(t *testing.T) {
 			t.Repeat(map[string]func(*rapid.T){
 				"write": func(t *rapid.T) {
 					at := size.Draw(t, "at")
-					b := bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, rapid.IntRange(0, 100_000).Draw(t, "length"))
+					b := bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, rapid.IntRange(0, 20_000).Draw(t, "length"))
 					_, err := f.WriteAt(b, at)
 					require.NoError(t, err)
 					if len(b) > 0 {

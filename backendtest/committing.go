@@ -110,6 +110,7 @@ var groupAdminTests = []test{
 	}},
 	{"deletes groups without members", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
+		s.sendMany(name, 1, 1)
 		m := s.join(group, []string{name})
 		s.settle(tps(name, 0), m)
 		require.NoError(s, m.Commit(s.ctx, map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 1, LeaderEpoch: -1}}))

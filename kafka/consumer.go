@@ -258,7 +258,11 @@ func (s *consuming) restart(ctx context.Context) error {
 		return nil
 	}
 	at := was.position
-	if err := s.Seek(ctx, tp, s.cfg.Start); err != nil {
+	err := s.Seek(ctx, tp, s.cfg.Start)
+	if errors.Is(err, fault.NotAssigned) {
+		return nil
+	}
+	if err != nil {
 		s.mu.Lock()
 		s.astray = append(s.astray, tp)
 		s.mu.Unlock()

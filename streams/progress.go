@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -14,7 +15,8 @@ import (
 type progress struct {
 	mu        sync.Mutex
 	state     State // Running is Rebalancing with started and busy == 0
-	err       error // of the last Run
+	ended     int   // how often Run has returned
+	err       error // of the Run that returned last
 	busy      int   // threads that are restoring stores
 	started   bool  // a thread has been assigned something
 	committed map[record.TopicPartition]int64
@@ -38,7 +40,7 @@ func (p *progress) update(change func()) {
 func (p *progress) begin() (ok bool) {
 	p.update(func() {
 		if ok = p.state == Created || p.state >= NotRunning; ok {
-			p.state, p.err, p.busy, p.started = Rebalancing, nil, 0, false
+			p.state, p.busy, p.started = Rebalancing, 0, false
 		}
 	})
 	return ok
@@ -55,6 +57,7 @@ func (p *progress) stopping() {
 func (p *progress) end(err error) {
 	p.update(func() {
 		p.state, p.err = NotRunning, err
+		p.ended++
 		if err != nil {
 			p.state = Failed
 		}
@@ -90,23 +93,31 @@ func (p *progress) current() State {
 	return p.state
 }
 
-// await waits until every partition is committed up to the offset given for it.
-func (p *progress) await(ctx context.Context, until map[record.TopicPartition]int64) error {
+// runs returns how often Run has returned.
+func (p *progress) runs() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
+}
+
+// await waits until every partition is committed up to the offset given for it,
+// while Run has returned no more than that often.
+func (p *progress) await(ctx context.Context, ended int, until map[record.TopicPartition]int64) error {
 	for {
 		p.mu.Lock()
 		missing := false
 		for tp, offset := range until {
 			missing = missing || p.committed[tp] < offset
 		}
-		state, err, changed := p.state, p.err, p.changed
+		over, err, changed := p.ended > ended, p.err, p.changed
 		p.mu.Unlock()
 		switch {
 		case !missing:
 			return nil
-		case state == Failed:
+		case over && err != nil:
 			return err
-		case state == NotRunning:
-			return fault.Newf(fault.Closed, "the application is not running")
+		case over:
+			return fault.Newf(fault.Closed, "the application has stopped")
 		}
 		select {
 		case <-changed:
@@ -118,12 +129,13 @@ func (p *progress) await(ctx context.Context, until map[record.TopicPartition]in
 
 // CaughtUp waits until everything that the topology's topics held when it was
 // called has been processed and committed, with all that followed from it in
-// repartition topics. It may be called before Run. When Run returns first, its
-// error is returned, or fault.Closed.
+// repartition topics. It may be called before Run, which it waits for. When Run
+// returns first, its error is returned, or fault.Closed.
 //
 // It knows what this App commits: an application that several processes share
 // is caught up when each of them is.
 func (a *App) CaughtUp(ctx context.Context) error {
+	ended := a.progress.runs()
 	s, err := a.openOffsets(ctx)
 	if err != nil {
 		return err
@@ -140,10 +152,13 @@ func (a *App) CaughtUp(ctx context.Context) error {
 	// What one sub-topology has processed stands in the next one's repartition
 	// topic, so each round reaches one further.
 	for range a.plan.subs {
-		if err := a.progress.await(ctx, until); err != nil {
+		if err := a.progress.await(ctx, ended, until); err != nil {
 			return err
 		}
 		internal, err := a.partitionsOf(ctx, a.plan.topics(sourceNode, true))
+		if errors.Is(err, fault.UnknownTopic) {
+			return nil // nothing has ever been processed
+		}
 		if err != nil {
 			return err
 		}

@@ -166,3 +166,6 @@ var errNotExist = fs.ErrNotExist
 func resum(b []byte) {
 	binary.BigEndian.PutUint32(b[slotLen-4:], crc32.Checksum(b[:slotLen-4], castagnoli))
 }
+
+// stamp gives a batch the offset at which it is to be appended.
+func stamp(raw []byte, base int64) { record.Stamp(raw, base, 0) }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -126,6 +127,8 @@ func TestEverythingFailsWhenClosed(t *testing.T) {
 				return err
 			},
 			"verify":  func() error { return b.Verify(ctx) },
+			"consume": func() error { _, err := consumer.New(b, consumer.Topics("orders"), consumer.Group("g")); return err },
+			"groups":  func() error { _, err := b.Groups(ctx); return err },
 			"produce": func() error { _, err := producer.New(b); return err },
 		} {
 			require.ErrorIs(t, do(), fault.Closed, name)

@@ -322,10 +322,11 @@ func (src *source) fail(err error) error {
 		return src.reset(err)
 	case fault.UnknownTopic, fault.Closed:
 		if !s.broker.isClosed() {
-			// The topic was deleted: its successor is awaited.
+			// The topic was deleted: its successor is awaited, unless it is
+			// there already.
 			src.discard()
 			src.part = nil
-			return nil
+			return src.find(nil)
 		}
 	case fault.CorruptMessage, fault.UnsupportedCompression, fault.UnsupportedFormat, fault.RecordTooLarge:
 		s.mu.Lock()

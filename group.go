@@ -70,6 +70,8 @@ func (g *groupService) all(ctx context.Context, create bool) ([]*groupShard, err
 		defer func() { <-g.loading }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-g.broker.closing:
+		return nil, fault.Closed
 	}
 	if shards := g.shards.Load(); shards != nil {
 		return *shards, nil

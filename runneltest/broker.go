@@ -34,7 +34,7 @@ func New(t testing.TB, opts ...runnel.Option) *Broker {
 func (b *Broker) finish() {
 	b.t.Helper()
 	if n := b.Sessions(); n > 0 {
-		b.t.Errorf("runneltest: %d producers or consumers are still open: close them before the test ends", n)
+		b.t.Errorf("runneltest: producers and consumers still open at the end of the test: %d", n)
 	}
 	// The test's own context has ended by now.
 	if err := b.Verify(context.Background()); err != nil && !errors.Is(err, fault.Closed) {

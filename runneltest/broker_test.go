@@ -84,7 +84,7 @@ func TestOpenSessionsFailTheTest(t *testing.T) {
 	require.NoError(t, err)
 	r.end()
 	require.Len(t, r.errors, 1)
-	require.Contains(t, r.errors[0], "2 producers or consumers")
+	require.Contains(t, r.errors[0], "still open at the end of the test: 2")
 }
 
 func TestWritingIntoARecordFailsTheTest(t *testing.T) {

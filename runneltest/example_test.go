@@ -47,5 +47,5 @@ func ExampleNew() {
 	fmt.Println(t.errors)
 	// Output:
 	// one tea
-	// [runneltest: 1 producers or consumers are still open: close them before the test ends]
+	// [runneltest: producers and consumers still open at the end of the test: 1]
 }

@@ -76,10 +76,15 @@ func (b *Broker) load() error {
 	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(lockFile))); err == nil {
 		b.folds = true
 	}
-	if err := b.unmarkClean(entries); err != nil {
-		return err
+	fresh := !hasEntry(entries, metadataPartition.String())
+	wasClosed := hasEntry(entries, cleanFile)
+	b.recovery.Clean = fresh || wasClosed
+	if wasClosed {
+		if err := b.unmarkClean(); err != nil {
+			return err
+		}
 	}
-	if err := b.loadCatalogue(); err != nil {
+	if err := b.loadCatalogue(fresh); err != nil {
 		return err
 	}
 	if err := b.survey(entries); err != nil {
@@ -92,16 +97,13 @@ func (b *Broker) load() error {
 	return nil
 }
 
-// unmarkClean finds out whether the directory was closed, and makes sure that
-// it does not look so any more.
-func (b *Broker) unmarkClean(entries []vfs.Entry) error {
-	has := func(name string) bool {
-		return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
-	}
-	b.recovery.Clean = has(cleanFile) || !has(metadataPartition.String())
-	if !has(cleanFile) {
-		return nil
-	}
+// hasEntry reports whether a directory's listing has a name.
+func hasEntry(entries []vfs.Entry, name string) bool {
+	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
+}
+
+// unmarkClean makes sure that the directory does not look closed any more.
+func (b *Broker) unmarkClean() error {
 	err := b.fsys.Remove(filepath.Join(b.dir, cleanFile))
 	if err == nil {
 		err = b.fsys.SyncDir(b.dir)
@@ -130,8 +132,9 @@ func (b *Broker) markClean() error {
 // metadataPartition is the catalogue's.
 var metadataPartition = record.TopicPartition{Topic: topic.ClusterMetadata, Partition: 0}
 
-// loadCatalogue opens the catalogue's log and folds it.
-func (b *Broker) loadCatalogue() error {
+// loadCatalogue opens the catalogue's log and folds it. In a fresh directory it
+// begins one.
+func (b *Broker) loadCatalogue(fresh bool) error {
 	p, found, err := partition.Open(partition.Config{
 		Log:      b.logConfig(metadataPartition, topic.Config{}),
 		Settings: partition.Settings{Fsync: b.disk},
@@ -140,7 +143,9 @@ func (b *Broker) loadCatalogue() error {
 		return err
 	}
 	b.metadata = p
-	b.recovered(metadataPartition, found)
+	if !fresh {
+		b.recovered(metadataPartition, found)
+	}
 	for offset := p.StartOffset(); offset < p.HighWatermark(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {

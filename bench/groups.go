@@ -1,0 +1,132 @@
+package main
+
+import (
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// How many times fewer operations than -records a case does that waits for each.
+const (
+	slowSync = 1000 // a disk
+	slowTurn = 20   // another goroutine
+	slowSend = 10   // a write
+	slowCall = 100  // a server
+)
+
+// What a record that counts as done has behind it.
+const (
+	ackMemory = "in memory"
+	ackOS     = "written"
+	ackDisk   = "on disk"
+	ackRead   = "read"
+)
+
+// groups returns everything that there is to compare.
+func groups() []Group {
+	return []Group{
+		{"produce", "produce: records sent without waiting, from one goroutine, then flushed", []Case{
+			{"runnel", ackOS, runnelProduce(topic.OS, 1)},
+			{"runnel, 8 goroutines", ackOS, runnelProduce(topic.OS, 8)},
+			{"runnel, in memory", ackMemory, runnelProduce(topic.Memory, 1)},
+			{"raw write, 1 MiB calls", ackOS, rawWrite},
+			{"raw memmove", ackMemory, rawMemmove},
+			{"raw CRC-32C", "computed", rawCRC},
+			{"kfake with kgo", ackOS, kfakeProduce(1)},
+			{"kfake with kgo, 8 goroutines", ackOS, kfakeProduce(8)},
+			{"JetStream, file", ackOS, jetProduce(jetstream.FileStorage, 1)},
+			{"JetStream, file, 8 goroutines", ackOS, jetProduce(jetstream.FileStorage, 8)},
+			{"JetStream, memory", ackMemory, jetProduce(jetstream.MemoryStorage, 1)},
+			{"tidwall/wal, batches of 1 MiB", ackOS, walProduce},
+			{"bbolt, batches of 1 MiB", ackOS, boltProduce},
+		}},
+		{"replay", "replay: all records read from the start, from files in a warm cache", []Case{
+			{"runnel", ackRead, runnelReplay(topic.OS)},
+			{"runnel, buffers reused", ackRead, runnelReplay(topic.OS, consumer.ReuseBuffers())},
+			{"runnel, in memory", ackRead, runnelReplay(topic.Memory)},
+			{"raw read and CRC, 1 MiB calls", ackRead, rawReplay},
+			{"kfake with kgo", ackRead, kfakeReplay},
+			{"JetStream, file", ackRead, jetReplay(jetstream.FileStorage)},
+			{"JetStream, memory", ackRead, jetReplay(jetstream.MemoryStorage)},
+			{"tidwall/wal", ackRead, walReplay},
+			{"bbolt", ackRead, boltReplay},
+		}},
+		{"append", "append: each record waited for, not on disk", []Case{
+			{"runnel", ackOS, runnelSend(topic.OS, 1, slowSend)},
+			{"runnel, in memory", ackMemory, runnelSend(topic.Memory, 1, slowSend)},
+			{"kfake with kgo", ackOS, kfakeSend(false, slowCall)},
+			{"JetStream, file", ackOS, jetSend(jetstream.FileStorage, false, slowCall)},
+			{"JetStream, memory", ackMemory, jetSend(jetstream.MemoryStorage, false, slowCall)},
+			{"tidwall/wal", ackOS, walSend(false, slowSend)},
+			{"bbolt", ackOS, boltSend(false, slowCall)},
+		}},
+		{"durable", "durable append: each record waited for until it is on disk", []Case{
+			{"runnel", ackDisk, runnelSend(topic.Fsync, 1, slowSync)},
+			{"runnel, 64 goroutines", ackDisk, runnelSend(topic.Fsync, 64, slowCall)},
+			{"raw write and fdatasync", ackDisk, rawFdatasync},
+			{"kfake with kgo", ackDisk, kfakeSend(true, slowSync)},
+			{"JetStream, file", ackDisk, jetSend(jetstream.FileStorage, true, slowSync)},
+			{"tidwall/wal", ackDisk, walSend(true, slowSync)},
+			{"bbolt", ackDisk, boltSend(true, slowSync)},
+		}},
+		{"pingpong", "ping-pong: to a waiting goroutine and back", []Case{
+			{"runnel, in memory", ackMemory, runnelPingPong},
+			{"channel, unbuffered", ackMemory, channelPingPong},
+		}},
+		{"endtoend", "end to end: one goroutine produces while another consumes", []Case{
+			{"runnel", ackOS, runnelEndToEnd(topic.OS)},
+			{"runnel, in memory", ackMemory, runnelEndToEnd(topic.Memory)},
+			{"kfake with kgo", ackOS, kfakeEndToEnd},
+			{"JetStream, file", ackOS, jetEndToEnd(jetstream.FileStorage)},
+			{"JetStream, memory", ackMemory, jetEndToEnd(jetstream.MemoryStorage)},
+		}},
+		{"reopen", "reopen: a directory with all the records is opened and its last record read", []Case{
+			{"runnel, closed", ackRead, runnelReopen(true)},
+			{"runnel, not closed", ackRead, runnelReopen(false)},
+			{"kfake with kgo", ackRead, kfakeReopen},
+			{"JetStream, file", ackRead, jetReopen},
+			{"tidwall/wal", ackRead, walReopen},
+			{"bbolt", ackRead, boltReopen},
+		}},
+		{"wordcount", "word count: one processor", []Case{
+			{"runnel, streams", ackMemory, runnelWordCount},
+			{"plain loop with a map", "", plainWordCount},
+		}},
+	}
+}
+
+// Target is a figure that Runnel is held to.
+type Target struct {
+	Group, Case string
+	Versus      string // another case of the group, or empty for a bare figure
+	Of          measure
+	AtLeast     float64 // of the ratio; or
+	AtMost      float64
+}
+
+// measure is which figure of a case is meant.
+type measure string
+
+const (
+	rate   measure = "records/s"
+	median measure = "median latency"
+	allocs measure = "allocations per record"
+)
+
+func targets() []Target {
+	return []Target{
+		{Group: "produce", Case: "runnel", Versus: "raw write, 1 MiB calls", Of: rate, AtLeast: 0.5},
+		{Group: "produce", Case: "runnel, 8 goroutines", Versus: "raw write, 1 MiB calls", Of: rate, AtLeast: 0.5},
+		{Group: "produce", Case: "runnel", Versus: "kfake with kgo", Of: rate, AtLeast: 2},
+		{Group: "produce", Case: "runnel, 8 goroutines", Versus: "kfake with kgo, 8 goroutines", Of: rate, AtLeast: 2},
+		{Group: "produce", Case: "runnel", Versus: "JetStream, file", Of: rate, AtLeast: 10},
+		{Group: "produce", Case: "runnel, 8 goroutines", Versus: "JetStream, file, 8 goroutines", Of: rate, AtLeast: 10},
+		{Group: "produce", Case: "runnel", Of: allocs, AtMost: 0.05},
+		{Group: "replay", Case: "runnel", Versus: "raw read and CRC, 1 MiB calls", Of: rate, AtLeast: 0.8},
+		{Group: "replay", Case: "runnel, buffers reused", Versus: "raw read and CRC, 1 MiB calls", Of: rate, AtLeast: 1},
+		{Group: "replay", Case: "runnel", Of: allocs, AtMost: 0.05},
+		{Group: "pingpong", Case: "runnel, in memory", Versus: "channel, unbuffered", Of: median, AtMost: 2},
+		{Group: "wordcount", Case: "runnel, streams", Versus: "plain loop with a map", Of: rate, AtLeast: 0.4},
+	}
+}

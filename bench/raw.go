@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/runnel-go/runnel/record"
+)
+
+// rawCall is how many bytes the bare operations take at once.
+const rawCall = 1 << 20
+
+// encoded returns the records of a batch of about a MiB, encoded as a segment
+// holds them, and how many they are.
+func (w *Work) encoded() ([]byte, int, error) {
+	b := record.NewBuilder(rawCall)
+	n := 0
+	for ms := time.Now().UnixMilli(); b.Add(ms, w.key(n), w.value(n), nil); n++ {
+	}
+	batch, err := b.Batch(nil, record.None, 0)
+	return batch.Bytes, n, err
+}
+
+// rawWrite writes w.records encoded records to a fresh file, 1 MiB a call: what
+// no one who stores them can do without.
+func rawWrite(_ context.Context, w *Work) (Sample, error) {
+	batch, per, err := w.encoded()
+	if err != nil {
+		return Sample{}, err
+	}
+	f, err := os.Create(w.path("raw"))
+	if err != nil {
+		return Sample{}, err
+	}
+	defer f.Close()
+	m := start()
+	n := 0
+	for ; n < w.records; n += per {
+		if _, err := f.Write(batch); err != nil {
+			return Sample{}, err
+		}
+	}
+	sample := m.done(int64(n), payloadBytes(n))
+	info, err := f.Stat()
+	if err != nil {
+		return Sample{}, err
+	}
+	return sample, checkCount(info.Size()/int64(len(batch))*int64(per), n)
+}
+
+// rawFdatasync writes a record at a time and makes each durable.
+func rawFdatasync(_ context.Context, w *Work) (Sample, error) {
+	b := record.NewBuilder(rawCall)
+	b.Add(time.Now().UnixMilli(), w.key(0), w.value(0), nil)
+	batch, err := b.Batch(nil, record.None, 0)
+	if err != nil {
+		return Sample{}, err
+	}
+	f, err := os.Create(w.path("raw"))
+	if err != nil {
+		return Sample{}, err
+	}
+	defer f.Close()
+	return timed(w.part(slowSync), func(int) error {
+		if _, err := f.Write(batch.Bytes); err != nil {
+			return err
+		}
+		return unix.Fdatasync(int(f.Fd()))
+	})
+}
+
+// rawMemmove copies the encoded records in memory.
+func rawMemmove(_ context.Context, w *Work) (Sample, error) {
+	batch, per, err := w.encoded()
+	if err != nil {
+		return Sample{}, err
+	}
+	// As much memory as a log's newest batches take, so not all of it is in the
+	// nearest cache.
+	dst := make([]byte, 16*len(batch))
+	m := start()
+	n := 0
+	for ; n < w.records; n += per {
+		copy(dst[n/per%16*len(batch):], batch)
+	}
+	return m.done(int64(n), payloadBytes(n)), nil
+}
+
+// rawCRC computes the checksum of the encoded records.
+func rawCRC(_ context.Context, w *Work) (Sample, error) {
+	batch, per, err := w.encoded()
+	if err != nil {
+		return Sample{}, err
+	}
+	table := crc32.MakeTable(crc32.Castagnoli)
+	want := crc32.Checksum(batch, table)
+	m := start()
+	n := 0
+	for ; n < w.records; n += per {
+		if crc32.Checksum(batch, table) != want {
+			return Sample{}, errors.New("a checksum that changes")
+		}
+	}
+	return m.done(int64(n), payloadBytes(n)), nil
+}
+
+// rawReplay reads a file of encoded records, 1 MiB a call, and computes the
+// checksum of what it reads: one goroutine, warm cache, no read-ahead of its own.
+func rawReplay(ctx context.Context, w *Work) (Sample, error) {
+	written, err := rawWrite(ctx, w)
+	if err != nil {
+		return Sample{}, err
+	}
+	f, err := os.Open(w.path("raw"))
+	if err != nil {
+		return Sample{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Sample{}, err
+	}
+	table := crc32.MakeTable(crc32.Castagnoli)
+	buf := make([]byte, rawCall)
+	m := start()
+	var pos int64
+	sum := uint32(0)
+	for {
+		n, err := f.ReadAt(buf, pos)
+		sum ^= crc32.Checksum(buf[:n], table)
+		pos += int64(n)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return Sample{}, err
+		}
+	}
+	sample := m.done(written.Records, written.Bytes)
+	if pos != info.Size() || sum == 0 {
+		return Sample{}, fmt.Errorf("read %d of %d bytes", pos, info.Size())
+	}
+	return sample, nil
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Group is one job that several cases do.
+type Group struct {
+	Name  string
+	Title string
+	Cases []Case
+}
+
+// Case is one way of doing a group's job.
+type Case struct {
+	Name string
+	Ack  string // what a record that counts as done has behind it
+	Run  func(ctx context.Context, w *Work) (Sample, error)
+}
+
+// ours reports whether the case is Runnel's, and so worth a profile.
+func (c Case) ours() bool { return strings.HasPrefix(c.Name, "runnel") }
+
+// Sample is what one run of a case measured. Cases use a meter to fill it.
+type Sample struct {
+	Records int64
+	Bytes   int64 // of keys and values, or of text
+	Elapsed time.Duration
+	Mallocs uint64
+	Latency Latency // of single operations, where the case measures them
+}
+
+// Latency is a distribution of durations.
+type Latency struct {
+	P50, P99, P999, Max time.Duration
+}
+
+// latencyOf sorts d.
+func latencyOf(d []time.Duration) Latency {
+	if len(d) == 0 {
+		return Latency{}
+	}
+	slices.Sort(d)
+	at := func(q float64) time.Duration { return d[min(len(d)-1, int(q*float64(len(d))))] }
+	return Latency{P50: at(0.5), P99: at(0.99), P999: at(0.999), Max: d[len(d)-1]}
+}
+
+// RecordsPerSecond returns the sample's rate.
+func (s Sample) RecordsPerSecond() float64 { return float64(s.Records) / s.Elapsed.Seconds() }
+
+// MBPerSecond returns the sample's rate in millions of bytes.
+func (s Sample) MBPerSecond() float64 { return float64(s.Bytes) / s.Elapsed.Seconds() / 1e6 }
+
+// AllocsPerRecord returns how many objects the process allocated per record.
+func (s Sample) AllocsPerRecord() float64 { return float64(s.Mallocs) / float64(s.Records) }
+
+// meter measures the part of a case that counts, between start and done.
+type meter struct {
+	began   time.Time
+	mallocs uint64
+}
+
+func start() meter {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return meter{began: time.Now(), mallocs: m.Mallocs}
+}
+
+func (m meter) done(records, bytes int64) Sample {
+	elapsed := time.Since(m.began)
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	return Sample{Records: records, Bytes: bytes, Elapsed: elapsed, Mallocs: after.Mallocs - m.mallocs}
+}
+
+// once is done for a single operation, whose latency is all that was measured.
+func (m meter) once(bytes int64) Sample {
+	s := m.done(1, bytes)
+	s.Latency = latencyOf([]time.Duration{s.Elapsed})
+	return s
+}
+
+// Result is what all runs of a case measured.
+type Result struct {
+	Group, Case, Ack string
+	Samples          []Sample
+}
+
+// Median returns the sample of the median rate.
+func (r Result) Median() Sample {
+	sorted := slices.Clone(r.Samples)
+	slices.SortFunc(sorted, func(a, b Sample) int {
+		return int(math.Copysign(1, a.RecordsPerSecond()-b.RecordsPerSecond()))
+	})
+	return sorted[len(sorted)/2]
+}
+
+// MedianLatency returns the median of the runs' median latencies, and likewise
+// for the other quantiles.
+func (r Result) MedianLatency() Latency {
+	of := func(pick func(Latency) time.Duration) time.Duration {
+		var all []time.Duration
+		for _, s := range r.Samples {
+			all = append(all, pick(s.Latency))
+		}
+		slices.Sort(all)
+		return all[len(all)/2]
+	}
+	return Latency{
+		P50:  of(func(l Latency) time.Duration { return l.P50 }),
+		P99:  of(func(l Latency) time.Duration { return l.P99 }),
+		P999: of(func(l Latency) time.Duration { return l.P999 }),
+		Max:  of(func(l Latency) time.Duration { return l.Max }),
+	}
+}
+
+// runGroups runs every case of every group runs times, the cases of a group in
+// turns.
+func runGroups(ctx context.Context, groups []Group, w *Work, runs int, profiles string, progress func(format string, args ...any)) ([]Result, error) {
+	var results []Result
+	for _, g := range groups {
+		first := len(results)
+		for _, c := range g.Cases {
+			results = append(results, Result{Group: g.Name, Case: c.Name, Ack: c.Ack})
+		}
+		for run := range runs {
+			for i, c := range g.Cases {
+				progress("%s: %s (%d of %d)", g.Name, c.Name, run+1, runs)
+				sample, err := runCase(ctx, g, c, w, profiles)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %s: %w", g.Name, c.Name, err)
+				}
+				results[first+i].Samples = append(results[first+i].Samples, sample)
+			}
+		}
+	}
+	return results, nil
+}
+
+// runCase runs a case once, in a directory of its own.
+func runCase(ctx context.Context, g Group, c Case, w *Work, profiles string) (sample Sample, err error) {
+	own := *w
+	if own.dir, err = os.MkdirTemp(w.dir, "case-"); err != nil {
+		return Sample{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(own.dir)) }()
+	if profiles != "" && c.ours() {
+		stop, err := profile(filepath.Join(profiles, fileName(g.Name+" "+c.Name)+".prof"))
+		if err != nil {
+			return Sample{}, err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	return c.Run(ctx, &own)
+}
+
+func profile(file string) (stop func() error, err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
+}
+
+func fileName(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(s))
+}

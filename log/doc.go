@@ -1,2 +1,54 @@
-// Package log keeps one partition's records in files.
+// Package log keeps one partition's record batches in files that Kafka could
+// read.
+//
+// A [Log] is a directory of segments: files of record batches, one after the
+// other, of which the last is appended to. [Open] finds out where the log ends
+// and says in a [Recovery] how it knows. [Log.Append] writes batches that are
+// already stamped with offsets and leader epochs; [Log.Sync] makes them durable;
+// [Log.Read] returns a [Slice] of whole batches; [Log.OffsetForTime] finds a
+// record by time; [Log.SetStart] and [Log.Truncate] drop records at either end.
+// What an offset means, which of them may be seen and who may append is the
+// business of package partition.
+//
+// # Guarantees
+//
+// An append is one write and takes effect as a whole or not at all. What lies
+// below [Log.SyncedOffset] survives power loss; what lies below [Log.EndOffset]
+// survives the process. A Sync that fails is final. No bytes are served whose
+// checksum, offset and leader epoch are not what they must be; damage is a
+// [fault.Corruption] with file and position, the file stays as it is, and what is
+// around the damage stays readable. Bytes behind the synced position that are no
+// whole batch are cut off when the log is opened, and nothing else ever is.
+//
+// Memory does not grow with the log: a segment costs a few hundred bytes, one
+// that is read 4 KiB more, the active one its index, and the tail what
+// Config.TailBytes says.
+//
+// # Concurrency
+//
+// A Log has one writer. Its methods Append, Sync, Truncate, SetStart, Close and
+// Remove may not overlap; how it is made sure that they don't is up to the
+// caller. Everything else may be called by any goroutine at any time: readers
+// take an immutable list of segments and no lock, wait for nobody, and hold on to
+// the file that they read, so that deleting a segment never disturbs a reader at
+// work. The package starts no goroutine and reads no clock, but to say how long
+// opening took.
+//
+// # Files
+//
+//	00000000000000000000.log        record batches; the name is the first offset
+//	00000000000000000000.index      positions by offset, Kafka's format
+//	00000000000000000000.timeindex  offsets by time, Kafka's format
+//	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
+//	partition.metadata              the topic's ID, Kafka's format
+//	runnel.checkpoint               what is durable, whether the log was closed, where it starts
+//
+// Everything but the .log files and the checkpoint is derived from them, and made
+// anew when it is missing or wrong. docs/format.md states every byte, and why
+// a crash between any two of them does no harm. Other files are left alone.
+//
+// # What is not safe
+//
+// Two Logs on one directory. Changing bytes after Append took them, or bytes that
+// Read returned: they are the tail's, and other readers see them.
 package log

@@ -1,0 +1,144 @@
+package log_test
+
+import (
+	"fmt"
+
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+)
+
+// batch encodes one record, stamped with an offset and leader epoch 0.
+func batch(offset, ms int64, value string) []byte {
+	b := record.NewBuilder(1 << 20)
+	b.Add(ms, nil, []byte(value), nil)
+	sealed, err := b.Batch(nil, record.None, 0)
+	if err != nil {
+		panic(err)
+	}
+	record.Stamp(sealed.Bytes, offset, 0)
+	return sealed.Bytes
+}
+
+func Example() {
+	cfg := log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"}
+	l, _, err := log.Open(cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i, value := range []string{"one", "two", "three"} {
+		if err := l.Append(batch(int64(i), 1000*int64(i), value), nil); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println("synced below", l.SyncedOffset(), "of", l.EndOffset())
+	fmt.Println(l.Sync(), l.SyncedOffset())
+	fmt.Println(l.Close())
+
+	l, found, err := log.Open(cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	fmt.Println("clean:", found.Clean, "verified:", found.Batches, "end:", l.EndOffset())
+	// Output:
+	// synced below 0 of 3
+	// <nil> 3
+	// <nil>
+	// clean: true verified: 0 end: 3
+}
+
+func ExampleLog_Read() {
+	l, _, err := log.Open(log.Config{FS: vfs.NewMemory(), Dir: "orders-0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	for i, value := range []string{"one", "two", "three"} {
+		if err := l.Append(batch(int64(i), 0, value), nil); err != nil {
+			fmt.Println(err)
+		}
+	}
+	highWatermark := int64(2) // "three" is not to be seen yet
+	for offset := int64(0); offset < highWatermark; {
+		s, err := l.Read(offset, highWatermark, 1<<20, nil)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for rest := s.Bytes; len(rest) > 0; {
+			b, err := record.Parse(rest)
+			if err != nil {
+				fmt.Println(err)
+				return
+			}
+			it, _ := b.Records(nil)
+			for r := (record.Record{}); it.Next(&r); {
+				fmt.Printf("%d %s\n", r.Offset, r.Value)
+			}
+			offset, rest = b.NextOffset(), rest[b.Size():]
+		}
+		s.Release()
+	}
+	// Output:
+	// 0 one
+	// 1 two
+}
+
+func ExampleLog_OffsetForTime() {
+	l, _, err := log.Open(log.Config{FS: vfs.NewMemory(), Dir: "orders-0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	for i, ms := range []int64{1000, 3000, 2000, 4000} {
+		if err := l.Append(batch(int64(i), ms, "value"), nil); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(l.OffsetForTime(1500))
+	fmt.Println(l.OffsetForTime(5000))
+	// Output:
+	// 1 3000 true <nil>
+	// 0 0 false <nil>
+}
+
+func ExampleLog_SetStart() {
+	l, _, err := log.Open(log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	for i := range int64(10) {
+		if err := l.Append(batch(i, 0, "value"), nil); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(l.SetStart(4))
+	_, err = l.Read(3, 10, 1<<20, nil)
+	fmt.Println(err)
+	fmt.Println(l.Truncate(6), l.StartOffset(), l.EndOffset())
+	// Output:
+	// <nil>
+	// orders-0 at offset 3: the offset is outside the range that the partition holds: it has the offsets 4 to 10
+	// <nil> 4 6
+}
+
+func ExampleWriteTopicID() {
+	fsys := vfs.NewMemory()
+	fmt.Println(fsys.MkdirAll("orders-0"), log.WriteTopicID(fsys, "orders-0", [16]byte{1, 2, 3}))
+	b, _ := vfs.ReadFile(fsys, "orders-0/partition.metadata", 4096)
+	fmt.Printf("%s", b)
+	id, ok, err := log.ReadTopicID(fsys, "orders-0")
+	fmt.Println(id, ok, err)
+	// Output:
+	// <nil> <nil>
+	// version: 0
+	// topic_id: AQIDAAAAAAAAAAAAAAAAAA
+	// [1 2 3 0 0 0 0 0 0 0 0 0 0 0 0 0] true <nil>
+}

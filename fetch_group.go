@@ -234,12 +234,20 @@ func (m *membership) leave(s *fetchSession) error {
 	return left.shard.leave(context.Background(), s.cfg.Group, left.id)
 }
 
+// gone reports whether the session is closed and owns nothing any more; while
+// Close calls OnRevoked it still does, and may commit.
+func (s *fetchSession) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed && len(s.sources) == 0
+}
+
 // Commit stores offsets for the group. See consumer.Session.
 func (s *fetchSession) Commit(ctx context.Context, offsets map[record.TopicPartition]consumer.Offset) error {
 	if s.cfg.Group == "" {
 		return fault.Newf(fault.InvalidGroup, "the consumer has no group")
 	}
-	if s.isClosed() && len(s.Assignment()) == 0 { // while OnRevoked runs there is something left
+	if s.gone() {
 		return fault.Closed
 	}
 	m := s.current()

@@ -1,0 +1,339 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+// OpenProducer implements producer.Backend. Programs call producer.New.
+func (b *Broker) OpenProducer(_ context.Context, cfg producer.Config) (producer.Session, error) {
+	if cfg.BatchBytes > maxBatchBytes {
+		return nil, fault.Newf(fault.InvalidConfig, "a batch of %d bytes; at most %d", cfg.BatchBytes, maxBatchBytes)
+	}
+	s := &session{broker: b, cfg: cfg, codec: b.codec, writers: map[string]*writer{}, closing: make(chan struct{})}
+	s.allowance.total = cfg.BufferBytes
+	s.buffers.New = func() any {
+		return &buffer{bytes: make([]byte, max(cfg.BatchBytes, record.HeaderLen)), pool: &s.buffers}
+	}
+	s.callbacks.New = func() any {
+		fns := make([]producer.Callback, maxBatchRecords)
+		return &fns
+	}
+	s.acks.New = func() any { return newAck() }
+	if err := b.addSession(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// session is one producer's connection to the broker. Its lanes do the work.
+type session struct {
+	broker *Broker
+	cfg    producer.Config
+	codec  *record.Codec
+
+	allowance allowance
+	buffers   sync.Pool // of *buffer, of cfg.BatchBytes each, and room for a header at least
+	callbacks sync.Pool // of *[]producer.Callback, of maxBatchRecords each
+	acks      sync.Pool // of *ack
+
+	running sync.WaitGroup // the lanes' goroutines
+	closing chan struct{}  // closed when Close begins
+	closed  sync.Once
+
+	mu      sync.Mutex
+	writers map[string]*writer
+	lanes   []*lane // all that there are; nil after Close
+	done    bool
+	failed  error // of the first record without a callback that failed since the last Flush
+}
+
+// Topic implements producer.Session.
+func (s *session) Topic(_ context.Context, name string) (producer.Writer, error) {
+	t, err := s.broker.topic(name)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return nil, fault.Closed
+	}
+	w := s.writers[name]
+	if w == nil || w.topic != t {
+		w = &writer{session: s, topic: t}
+		s.writers[name] = w
+	}
+	return w, nil
+}
+
+// hold takes bytes of the session's allowance for a batch, and waits for them if
+// need be. Batches that linger while others wait are sent.
+func (s *session) hold(ctx context.Context, bytes int) error {
+	return s.allowance.take(ctx, s.closing, bytes, func() {
+		for _, l := range s.allLanes() {
+			l.lingerOver()
+		}
+	})
+}
+
+func (s *session) allLanes() []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lanes[:len(s.lanes):len(s.lanes)]
+}
+
+// newLane returns a lane into a partition.
+func (s *session) newLane(topic string, number int32, p *partition.Partition) (*lane, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return nil, fault.Closed
+	}
+	l := &lane{session: s, partition: p, topic: topic, number: number}
+	s.lanes = append(s.lanes, l)
+	return l, nil
+}
+
+// encode returns the batch's bytes, checksummed and compressed, and the buffer
+// that they are in. The batch's own buffer is used up.
+func (s *session) encode(b *openBatch) ([]byte, *buffer, error) {
+	if b.whole {
+		return b.buf.bytes[:b.size], b.buf, nil
+	}
+	buf, size := b.buf, b.size
+	if c := s.cfg.Compression; c != record.None {
+		packed := s.buffers.Get().(*buffer)
+		out, err := s.codec.Compress(packed.bytes[:record.HeaderLen], c, s.cfg.Level, buf.bytes[record.HeaderLen:size])
+		buf.Recycle(nil)
+		if err != nil {
+			packed.Recycle(nil)
+			return nil, nil, err
+		}
+		if buf, size = packed, len(out); size > len(packed.bytes) {
+			packed.Recycle(nil)
+			buf = &buffer{bytes: out}
+		}
+	}
+	return record.Seal(buf.bytes[:size], record.BatchHeader{
+		LeaderEpoch: record.NoLeaderEpoch, Attributes: int16(s.cfg.Compression),
+		LastOffsetDelta: b.count - 1, Count: b.count,
+		BaseTimestamp: b.base.Load(), MaxTimestamp: b.latest.Load(),
+		ProducerID: record.NoProducerID, ProducerEpoch: record.NoProducerEpoch, BaseSequence: record.NoSequence,
+	}).Bytes, buf, nil
+}
+
+// fail notes the failure of a record that nobody else is told of.
+func (s *session) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = err
+	}
+}
+
+// flush waits for several batches.
+type flush struct {
+	left atomic.Int32 // batches, and one for whoever counts them
+	over chan struct{}
+}
+
+func (f *flush) done() {
+	if f.left.Add(-1) == 0 {
+		close(f.over)
+	}
+}
+
+// Flush implements producer.Session.
+func (s *session) Flush(ctx context.Context) error {
+	f := &flush{over: make(chan struct{})}
+	f.left.Store(1)
+	for _, l := range s.allLanes() {
+		l.flush(f)
+	}
+	f.done()
+	select {
+	case <-f.over:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.failed
+	s.failed = nil
+	if err == nil && s.done {
+		err = fault.Closed
+	}
+	return err
+}
+
+// Close implements producer.Session.
+func (s *session) Close() error {
+	s.closed.Do(func() {
+		s.mu.Lock()
+		s.done = true
+		s.mu.Unlock()
+		close(s.closing)
+		for _, l := range s.allLanes() {
+			l.close(fault.Closed)
+		}
+		s.running.Wait()
+		s.broker.removeSession(s)
+	})
+	return nil
+}
+
+// writer appends to one topic for a session.
+type writer struct {
+	session *session
+	topic   *localTopic
+	lanes   atomic.Pointer[[]*lane] // by partition; nil where nothing was sent yet
+
+	mu sync.Mutex // held while lanes is replaced
+}
+
+// Partitions implements producer.Writer.
+func (w *writer) Partitions() int32 {
+	if w.topic.isGone() {
+		return 0
+	}
+	return int32(len(w.topic.open()))
+}
+
+// lane returns the way into a partition.
+func (w *writer) lane(number int32) (*lane, error) {
+	if lanes := w.lanes.Load(); lanes != nil && uint32(number) < uint32(len(*lanes)) {
+		if l := (*lanes)[number]; l != nil {
+			return l, nil
+		}
+	}
+	return w.addLane(number)
+}
+
+func (w *writer) addLane(number int32) (*lane, error) {
+	partitions := w.topic.open()
+	if number < 0 || int(number) >= len(partitions) {
+		return nil, fault.At(fault.UnknownTopic, w.topic.name, number, -1).
+			Detailf("the topic has %d partitions", len(partitions))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lanes := make([]*lane, len(partitions))
+	if old := w.lanes.Load(); old != nil {
+		copy(lanes, *old)
+	}
+	if lanes[number] == nil {
+		l, err := w.session.newLane(w.topic.name, number, partitions[number])
+		if err != nil {
+			return nil, err
+		}
+		lanes[number] = l
+	}
+	w.lanes.Store(&lanes)
+	return lanes[number], nil
+}
+
+// ack is what one Send waits on.
+type ack struct {
+	state atomic.Int32
+	at    record.Position
+	err   error
+	woken chan struct{}     // one slot, so that telling never blocks
+	told  producer.Callback // bound once, so that Send allocates nothing
+}
+
+const (
+	ackOpen    = iota
+	ackAwaited // somebody waits on woken
+	ackTold
+)
+
+func newAck() *ack {
+	a := &ack{woken: make(chan struct{}, 1)}
+	a.told = func(at record.Position, err error) {
+		a.at, a.err = at, err
+		if a.state.Swap(ackTold) == ackAwaited {
+			a.woken <- struct{}{}
+		}
+	}
+	return a
+}
+
+// Send implements producer.Writer.
+func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, error) {
+	nowhere := record.Position{Topic: w.topic.name, Partition: r.Partition, Offset: -1}
+	if err := ctx.Err(); err != nil {
+		return nowhere, err
+	}
+	l, err := w.lane(r.Partition)
+	if err != nil {
+		return nowhere, err
+	}
+	if w.session.cfg.Acks == producer.AcksNone {
+		return nowhere, l.send(ctx, &r, nil, false)
+	}
+	a := w.session.acks.Get().(*ack)
+	a.state.Store(ackOpen)
+	if err := l.send(ctx, &r, a.told, true); err != nil {
+		w.session.acks.Put(a)
+		return nowhere, err
+	}
+	if a.state.CompareAndSwap(ackOpen, ackAwaited) {
+		select {
+		case <-a.woken:
+		case <-ctx.Done():
+			// Whoever tells the ack may do so right now, so it is not used again.
+			return nowhere, fault.At(fault.UnknownOutcome, l.topic, l.number, -1).Because(ctx.Err())
+		}
+	}
+	at, err := a.at, a.err
+	w.session.acks.Put(a)
+	return at, err
+}
+
+// SendAsync implements producer.Writer.
+func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
+	err := ctx.Err()
+	if err == nil {
+		var l *lane
+		if l, err = w.lane(r.Partition); err == nil {
+			err = l.send(ctx, &r, fn, false)
+		}
+	}
+	if err != nil {
+		w.refuse(r.Partition, fn, err)
+	}
+}
+
+// Append implements producer.Writer.
+func (w *writer) Append(ctx context.Context, number int32, b *record.Batch, fn producer.Callback) {
+	err := ctx.Err()
+	if err == nil && b.Count == 0 {
+		err = errors.New("a batch without records")
+	}
+	if err == nil {
+		var l *lane
+		if l, err = w.lane(number); err == nil {
+			err = l.sendWhole(ctx, b, fn)
+		}
+	}
+	if err != nil {
+		w.refuse(number, fn, err)
+	}
+}
+
+// refuse tells that something was not accepted.
+func (w *writer) refuse(number int32, fn producer.Callback, err error) {
+	if fn == nil {
+		w.session.fail(err)
+		return
+	}
+	fn(record.Position{Topic: w.topic.name, Partition: number, Offset: -1}, err)
+}

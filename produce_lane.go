@@ -1,0 +1,536 @@
+package runnel
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+const (
+	// backlogBatches is how many full batches may wait for the lane's goroutine
+	// before a sender that fills another one sends them itself. It must, or on a
+	// single processor the goroutine never gets to run.
+	backlogBatches = 4
+
+	// inlineBatches is how many batches a sender sends before a goroutine goes
+	// on.
+	inlineBatches = 2 * backlogBatches
+
+	// gatherYields is how often the goroutine lets others run before it seals
+	// what an fsync is to serve.
+	gatherYields = 4
+)
+
+// A lane is one session's way into one partition: a batch that is open for
+// records, and behind it a queue of batches that were sealed, in the order in
+// which they get their offsets.
+//
+// Two roles are passed as tokens. The sender seals the open batch when its time
+// has come and hands ready batches to the partition, in order; the settler takes
+// batches off the queue once their outcome is known, in order, and runs their
+// callbacks. Whoever brings work and finds nobody in the role takes it on, or
+// starts a goroutine that does; with the lane idle there is none.
+//
+// The open batch's time has come when it is full, or when its linger is over and
+// no batch of the lane is on its way: so nobody waits on an idle lane, and on a
+// busy one batches grow while the one before is written.
+type lane struct {
+	session   *session
+	partition *partition.Partition
+	topic     string
+	number    int32
+
+	// open takes records, or is nil. It changes under mu.
+	open atomic.Pointer[openBatch]
+
+	mu          sync.Mutex
+	first, last *openBatch // the queue: sealed, not settled
+	unsent      *openBatch // the first in the queue that the partition hasn't got
+	queued      int        // length of the queue
+	backlog     int        // of these, unsent
+	sending     bool       // somebody is the sender
+	spawned     bool       // a goroutine is on its way to become the sender
+	settling    bool       // somebody is the settler
+	due         bool       // the open batch's linger is over
+	linger      *time.Timer
+	free        *openBatch    // batches to use again
+	closed      error         // why nothing is accepted any more, or nil
+	settled     chan struct{} // closed when a closed lane's queue is empty and nobody settles
+}
+
+// send takes r into the open batch. now says that somebody waits for it.
+func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback, now bool) error {
+	ms := record.NoTimestamp
+	if !r.Timestamp.IsZero() {
+		if ms = r.Timestamp.UnixMilli(); ms < 0 {
+			return fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970", r.Timestamp)
+		}
+	}
+	for {
+		if b := l.open.Load(); b != nil {
+			at, outcome := b.reserve(r, ms)
+			switch {
+			case outcome == gotRoom:
+				if b.fill(at, r, fn) {
+					l.becomesReady(b)
+				}
+				if now || at.number == 0 {
+					l.start(now)
+				}
+				return nil
+			case outcome == isFull:
+				l.sealFull(b)
+			}
+		}
+		limit := l.batchLimit()
+		if record.HeaderLen+largestSize(r) > limit {
+			return l.sendAlone(ctx, r, ms, fn, now)
+		}
+		if err := l.makeRoom(ctx, limit, ms); err != nil {
+			return err
+		}
+	}
+}
+
+// batchLimit returns how large a batch of several records may become.
+func (l *lane) batchLimit() int {
+	limit := l.session.cfg.BatchBytes
+	if most := l.partition.Settings().MaxMessageBytes; most > 0 {
+		limit = min(limit, most)
+	}
+	return limit
+}
+
+// makeRoom makes sure that a batch is open. A record of the time ms is about to
+// be put there.
+func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
+	held := l.session.cfg.BatchBytes
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed != nil || l.open.Load() != nil {
+		return l.closed
+	}
+	if !l.session.allowance.try(held) {
+		l.mu.Unlock()
+		err := l.session.hold(ctx, held)
+		l.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if l.closed != nil || l.open.Load() != nil {
+			l.session.allowance.give(held)
+			return l.closed
+		}
+	}
+	b := l.takeFree()
+	b.held = held
+	now := time.Now().UnixMilli()
+	if ms == record.NoTimestamp {
+		ms = now
+	}
+	b.begin(l.session.buffers.Get().(*buffer), limit, now, ms)
+	l.open.Store(b)
+	l.beginLinger()
+	return nil
+}
+
+// largestSize returns the most bytes that r can take in a batch.
+func largestSize(r *record.Record) int {
+	n := record.MaxRecordOverhead + len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		n += record.MaxHeaderOverhead + len(r.Headers[i].Key) + len(r.Headers[i].Value)
+	}
+	return n
+}
+
+// takeFree returns a batch to open; mu is held.
+func (l *lane) takeFree() *openBatch {
+	b := l.free
+	if b == nil {
+		b = &openBatch{lane: l}
+		b.state.Store(sealedBit)
+		return b
+	}
+	l.free, b.next = b.next, nil
+	return b
+}
+
+// beginLinger starts the open batch's linger; mu is held.
+func (l *lane) beginLinger() {
+	d := l.session.cfg.Linger
+	if l.due = d == 0 || l.session.allowance.isAwaited(); l.due {
+		return
+	}
+	if l.linger == nil {
+		l.linger = time.AfterFunc(d, l.lingerOver)
+		return
+	}
+	l.linger.Reset(d)
+}
+
+// lingerOver says that the open batch has waited long enough.
+func (l *lane) lingerOver() {
+	l.mu.Lock()
+	l.due = true
+	l.mu.Unlock()
+	l.start(false)
+}
+
+// sendAlone sends a record that is larger than a batch may grow as a batch of
+// its own.
+func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn producer.Callback, now bool) error {
+	if ms == record.NoTimestamp {
+		ms = time.Now().UnixMilli()
+	}
+	size := record.HeaderLen + record.Size(0, 0, r.Key, r.Value, r.Headers)
+	if most := l.partition.Settings().MaxMessageBytes; l.session.cfg.Compression == record.None && most > 0 && size > most {
+		return fault.At(fault.RecordTooLarge, l.topic, l.number, -1).Detailf("%d bytes, at most %d are allowed", size, most)
+	}
+	b, err := l.ownBatch(ctx, size)
+	if err != nil {
+		return err
+	}
+	record.Put(b.buf.bytes[record.HeaderLen:], 0, 0, r.Key, r.Value, r.Headers)
+	b.base.Store(ms)
+	b.latest.Store(ms)
+	b.count, b.fn = 1, fn
+	return l.enqueue(b, now)
+}
+
+// sendWhole sends a batch as it is.
+func (l *lane) sendWhole(ctx context.Context, whole *record.Batch, fn producer.Callback) error {
+	b, err := l.ownBatch(ctx, len(whole.Bytes))
+	if err != nil {
+		return err
+	}
+	copy(b.buf.bytes, whole.Bytes)
+	b.count, b.fn, b.whole = whole.Count, fn, true
+	return l.enqueue(b, true)
+}
+
+// ownBatch returns a batch that nobody else fills, with room for size bytes.
+func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
+	cfg := &l.session.cfg
+	if size > cfg.BufferBytes {
+		return nil, fault.At(fault.RecordTooLarge, l.topic, l.number, -1).
+			Detailf("%d bytes, the producer's buffer holds %d", size, cfg.BufferBytes)
+	}
+	b := &openBatch{lane: l, held: max(size, cfg.BatchBytes), size: size, ready: true}
+	b.state.Store(sealedBit)
+	if err := l.session.hold(ctx, b.held); err != nil {
+		return nil, err
+	}
+	if size <= cfg.BatchBytes {
+		b.buf = l.session.buffers.Get().(*buffer)
+	} else {
+		b.buf = &buffer{bytes: make([]byte, size)}
+	}
+	return b, nil
+}
+
+// enqueue puts a ready batch behind everything that was sent before.
+func (l *lane) enqueue(b *openBatch, now bool) error {
+	l.mu.Lock()
+	if err := l.closed; err != nil {
+		l.mu.Unlock()
+		b.buf.Recycle(nil)
+		l.session.allowance.give(b.held)
+		return err
+	}
+	if open := l.open.Load(); open != nil && !open.isEmpty() {
+		l.sealOpen()
+	}
+	l.push(b)
+	l.mu.Unlock()
+	l.start(now)
+	return nil
+}
+
+// sealFull seals b, unless somebody has.
+func (l *lane) sealFull(b *openBatch) {
+	l.mu.Lock()
+	if l.open.Load() != b {
+		l.mu.Unlock()
+		return
+	}
+	l.sealOpen()
+	crowded := l.backlog >= backlogBatches
+	l.mu.Unlock()
+	l.start(crowded)
+}
+
+// sealOpen puts the open batch, which is not empty, into the queue; mu is held.
+func (l *lane) sealOpen() {
+	b := l.open.Load()
+	b.seal()
+	l.open.Store(nil)
+	l.push(b)
+}
+
+// push adds a sealed batch to the queue; mu is held.
+func (l *lane) push(b *openBatch) {
+	if l.last == nil {
+		l.first = b
+	} else {
+		l.last.next = b
+	}
+	l.last = b
+	if l.unsent == nil {
+		l.unsent = b
+	}
+	l.queued++
+	l.backlog++
+}
+
+// becomesReady is told by the last copier of a batch that was sealed before.
+func (l *lane) becomesReady(b *openBatch) {
+	l.mu.Lock()
+	b.ready = true
+	if l.closed != nil && !b.done {
+		b.finish(-1, l.closed)
+		l.settle()
+		return
+	}
+	l.mu.Unlock()
+	l.start(false)
+}
+
+// hasWork reports whether a sender would find something to do; mu is held.
+func (l *lane) hasWork() bool {
+	if l.closed != nil {
+		return false
+	}
+	if l.unsent != nil {
+		return l.unsent.ready
+	}
+	open := l.open.Load()
+	return open != nil && l.due && l.queued == 0 && !open.isEmpty()
+}
+
+// start sees to it that there is a sender if there is something to do. inline
+// asks the caller to be it, which is only right where an append waits for
+// nothing.
+func (l *lane) start(inline bool) {
+	l.mu.Lock()
+	if l.sending || !l.hasWork() {
+		l.mu.Unlock()
+		return
+	}
+	if inline && !l.partition.Settings().Fsync {
+		l.sending = true
+		l.mu.Unlock()
+		l.sendReady(inlineBatches)
+		return
+	}
+	if !l.spawned {
+		l.spawned = true
+		l.session.running.Add(1)
+		go l.sender()
+	}
+	l.mu.Unlock()
+}
+
+// sender is the sender as a goroutine. It finds the role taken if a caller could
+// not wait for it.
+func (l *lane) sender() {
+	defer l.session.running.Done()
+	l.mu.Lock()
+	l.spawned = false
+	if l.sending {
+		l.mu.Unlock()
+		return
+	}
+	l.sending = true
+	l.mu.Unlock()
+	l.sendReady(-1)
+}
+
+// sendReady hands batches to the partition until there are none or limit is
+// reached, and gives the role of the sender up.
+func (l *lane) sendReady(limit int) {
+	for ; ; limit-- {
+		if limit < 0 && l.partition.Settings().Fsync {
+			for range gatherYields {
+				runtime.Gosched()
+			}
+		}
+		l.mu.Lock()
+		if limit == 0 || !l.hasWork() {
+			l.sending = false
+			l.mu.Unlock()
+			if limit == 0 {
+				l.start(false)
+			}
+			return
+		}
+		if l.unsent == nil {
+			l.sealOpen()
+		}
+		b := l.unsent
+		if !b.ready {
+			l.sending = false
+			l.mu.Unlock()
+			return // its last copier goes on
+		}
+		b.sent = true
+		l.unsent = b.next
+		l.backlog--
+		l.mu.Unlock()
+		l.hand(b)
+	}
+}
+
+// hand gives a batch to the partition.
+func (l *lane) hand(b *openBatch) {
+	bytes, buf, err := l.session.encode(b)
+	b.buf = nil
+	if err != nil {
+		b.Appended(-1, err)
+		return
+	}
+	if len(bytes) < len(buf.bytes)/2 {
+		// The log would keep the whole buffer for a few bytes.
+		small := append(make([]byte, 0, len(bytes)), bytes...)
+		buf.Recycle(nil)
+		l.partition.Append(small, nil, b)
+		return
+	}
+	l.partition.Append(bytes, buf, b)
+}
+
+// Appended implements partition.Completion.
+func (b *openBatch) Appended(base int64, err error) {
+	l := b.lane
+	l.mu.Lock()
+	if b.done {
+		l.mu.Unlock()
+		return // the lane was closed meanwhile
+	}
+	b.finish(base, err)
+	l.settle()
+}
+
+// finish notes the batch's outcome; the lane's mu is held.
+func (b *openBatch) finish(offset int64, err error) { b.offset, b.err, b.done = offset, err, true }
+
+// settle takes batches whose outcome is known off the queue and tells everybody,
+// in order, unless somebody is at it. It is called with mu held and unlocks it.
+func (l *lane) settle() {
+	if l.settling {
+		l.mu.Unlock()
+		return
+	}
+	l.settling = true
+	for b := l.first; b != nil && b.done; b = l.first {
+		if l.first = b.next; l.first == nil {
+			l.last = nil
+		}
+		if l.unsent == b {
+			l.unsent = b.next
+		}
+		b.next = nil
+		l.queued--
+		l.mu.Unlock()
+		l.tell(b)
+		l.mu.Lock()
+		if l.closed == nil {
+			b.next, l.free = l.free, b
+		}
+	}
+	l.settling = false
+	if l.settled != nil && l.first == nil {
+		close(l.settled)
+		l.settled = nil
+	}
+	work := l.hasWork() && !l.sending && !l.spawned
+	l.mu.Unlock()
+	if work {
+		l.start(false)
+	}
+}
+
+// tell tells everybody who waits for b its outcome.
+func (l *lane) tell(b *openBatch) {
+	at := record.Position{Topic: l.topic, Partition: l.number, Offset: -1}
+	step := int64(0)
+	if b.err == nil && l.session.cfg.Acks != producer.AcksNone {
+		at.Offset, step = b.offset, 1
+	}
+	fns := b.fns.Load()
+	switch {
+	case fns != nil:
+		for i, fn := range (*fns)[:b.count] {
+			if fn != nil {
+				fn(at, b.err)
+				(*fns)[i] = nil
+			} else if b.err != nil {
+				l.session.fail(b.err)
+			}
+			at.Offset += step
+		}
+		b.fns.Store(nil)
+		l.session.callbacks.Put(fns)
+	case b.fn != nil:
+		b.fn(at, b.err)
+	case b.err != nil && b.count > 0:
+		l.session.fail(b.err)
+	}
+	b.fn = nil
+	l.session.allowance.give(b.held)
+	for i, f := range b.flushes {
+		f.done()
+		b.flushes[i] = nil
+	}
+	b.flushes = b.flushes[:0]
+}
+
+// flush seals the open batch and has f wait for everything in the queue.
+func (l *lane) flush(f *flush) {
+	l.mu.Lock()
+	l.due = true
+	if open := l.open.Load(); open != nil && !open.isEmpty() && l.closed == nil {
+		l.sealOpen()
+	}
+	if l.last != nil {
+		f.left.Add(1)
+		l.last.flushes = append(l.last.flushes, f)
+	}
+	l.mu.Unlock()
+	l.start(true)
+}
+
+// close fails what is unacknowledged with err, and what is sent from now on. It
+// returns when no callback runs any more.
+func (l *lane) close(err error) {
+	l.mu.Lock()
+	if l.closed == nil {
+		l.closed = err
+	}
+	if l.linger != nil {
+		l.linger.Stop()
+	}
+	if l.open.Load() != nil {
+		l.sealOpen()
+	}
+	for b := l.first; b != nil; b = b.next {
+		if b.done || !b.ready {
+			continue // a batch that is being copied to is failed by its last copier
+		}
+		b.finish(-1, l.closed)
+	}
+	settled := make(chan struct{})
+	if l.settled == nil {
+		l.settled = settled
+	} else {
+		settled = l.settled
+	}
+	l.settle()
+	<-settled
+}

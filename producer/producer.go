@@ -1,0 +1,233 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Producer writes records to topics. See the package's documentation.
+type Producer struct {
+	session     Session
+	partitioner topic.Partitioner
+	batchBytes  int
+
+	// byKey says that the partitioner is the default one, whose choice for a key
+	// needs no call through a function value.
+	byKey bool
+
+	// routes holds the topics that were used, first the one that was used first:
+	// most producers need no map. A map that was stored does not change.
+	routes atomic.Pointer[map[string]*route]
+	first  atomic.Pointer[route]
+
+	// mu guards replacing routes, and what follows.
+	mu     sync.Mutex
+	failed error // of the first record without a callback that no session has seen
+}
+
+// route is the way to one topic.
+type route struct {
+	topic  string
+	writer Writer
+	choose func(r record.Record, partitions int32) int32
+}
+
+// New returns a producer on a backend. It fails with fault.InvalidConfig, saying
+// everything that is wrong with the options, and with whatever keeps the backend
+// from opening a session, such as fault.Closed. Close the producer in the end.
+func New(backend Backend, opts ...Option) (*Producer, error) {
+	o, err := configure(opts)
+	if err != nil {
+		return nil, err
+	}
+	session, err := backend.OpenProducer(context.Background(), o.Config)
+	if err != nil {
+		return nil, err
+	}
+	p := &Producer{session: session, partitioner: o.partitioner, byKey: o.partitioner == nil, batchBytes: o.BatchBytes}
+	if p.byKey {
+		p.partitioner = topic.DefaultPartitioner
+	}
+	p.routes.Store(&map[string]*route{})
+	return p, nil
+}
+
+// Send sends r and waits for its acknowledgement. It returns where the record
+// stands; the offset is -1 under AcksNone, where nothing is waited for.
+//
+// An error that is ctx's own, and every other one but fault.UnknownOutcome and
+// fault.Storage, means that the record was not written.
+func (p *Producer) Send(ctx context.Context, r record.Record) (record.Position, error) {
+	w, err := p.route(ctx, &r)
+	if err != nil {
+		return nowhere(&r), err
+	}
+	return w.Send(ctx, r)
+}
+
+// SendAsync takes r and returns; it waits, no longer than ctx, only while the
+// buffer is full. fn is told the outcome, also when r was not taken. A nil fn
+// leaves failures to Flush. See the package's documentation for what fn may do.
+func (p *Producer) SendAsync(ctx context.Context, r record.Record, fn Callback) {
+	w, err := p.route(ctx, &r)
+	if err != nil {
+		p.refuse(&r, fn, err)
+		return
+	}
+	w.SendAsync(ctx, r, fn)
+}
+
+// SendAll sends records and waits for all acknowledgements. Positions are in the
+// order of the records. When a record fails, its position has offset -1, the
+// others are sent nevertheless, and the first error is returned. When ctx ends
+// while waiting, there are no positions and the error is fault.UnknownOutcome.
+func (p *Producer) SendAll(ctx context.Context, records ...record.Record) ([]record.Position, error) {
+	if len(records) == 0 {
+		return nil, nil
+	}
+	var (
+		positions = make([]record.Position, len(records))
+		errs      = make([]error, len(records))
+		left      atomic.Int64
+		done      = make(chan struct{})
+	)
+	left.Store(int64(len(records)))
+	for i, r := range records {
+		p.SendAsync(ctx, r, func(at record.Position, err error) {
+			positions[i], errs[i] = at, err
+			if left.Add(-1) == 0 {
+				close(done)
+			}
+		})
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return nil, fault.At(fault.UnknownOutcome, records[0].Topic, -1, -1).Because(ctx.Err())
+	}
+	for i, err := range errs {
+		if err != nil {
+			return positions, fault.At(fault.CodeOf(err), "", -1, -1).Detailf("record %d of %d", i+1, len(errs)).Because(err)
+		}
+	}
+	return positions, nil
+}
+
+// Flush sends what is buffered without waiting for linger, and returns when all
+// that was sent before the call is acknowledged or has failed, or ctx ends. It
+// returns the first failure, since the last Flush, of a record that was sent
+// without a callback.
+func (p *Producer) Flush(ctx context.Context) error {
+	err := p.session.Flush(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed != nil {
+		err, p.failed = p.failed, nil
+	}
+	return err
+}
+
+// Close fails what is unacknowledged with fault.Closed and gives everything
+// back; call Flush before. It is idempotent and may be called at any moment but
+// from a callback. When it returns, no callback runs any more.
+func (p *Producer) Close() error { return p.session.Close() }
+
+// route returns the way to r's topic and sets r's partition.
+func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) {
+	to := p.first.Load()
+	if to == nil || to.topic != r.Topic {
+		to = (*p.routes.Load())[r.Topic]
+	}
+	var n int32
+	if to != nil {
+		n = to.writer.Partitions()
+	}
+	if n == 0 { // the topic is new here, or was deleted and there may be a new one
+		var err error
+		if to, err = p.open(ctx, r.Topic, to); err != nil {
+			return nil, err
+		}
+		if n = to.writer.Partitions(); n == 0 {
+			return nil, fault.At(fault.UnknownTopic, r.Topic, -1, -1)
+		}
+	}
+	if p.byKey && r.Key != nil {
+		r.Partition = topic.PartitionForKey(r.Key, n)
+		return to.writer, nil
+	}
+	number, err := to.partition(r, n)
+	if err != nil {
+		return nil, err
+	}
+	if number < 0 || number >= n {
+		return nil, fault.At(fault.UnknownTopic, r.Topic, number, -1).Detailf("the topic has %d partitions", n)
+	}
+	r.Partition = number
+	return to.writer, nil
+}
+
+// partition chooses r's partition; what panics there is an error.
+func (to *route) partition(r *record.Record, n int32) (number int32, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fault.At(fault.InvalidRecord, r.Topic, -1, -1).Detailf("the partitioner panicked: %v", v)
+		}
+	}()
+	return to.choose(*r, n), nil
+}
+
+// open returns a route to a topic other than stale, which no longer leads there.
+func (p *Producer) open(ctx context.Context, name string, stale *route) (*route, error) {
+	w, err := p.session.Topic(ctx, name)
+	if err != nil {
+		return nil, named(err, name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	routes := *p.routes.Load()
+	if to := routes[name]; to != nil && to != stale {
+		return to, nil
+	}
+	to := &route{topic: name, writer: w, choose: p.partitioner(name, p.batchBytes)}
+	if first := p.first.Load(); first == nil || first == stale {
+		p.first.Store(to)
+	}
+	routes = maps.Clone(routes)
+	routes[name] = to
+	p.routes.Store(&routes)
+	return to, nil
+}
+
+// refuse tells that r was not taken.
+func (p *Producer) refuse(r *record.Record, fn Callback, err error) {
+	if fn != nil {
+		fn(nowhere(r), err)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed == nil {
+		p.failed = err
+	}
+}
+
+// nowhere is the position of a record that was not written.
+func nowhere(r *record.Record) record.Position {
+	return record.Position{Topic: r.Topic, Partition: r.Partition, Offset: -1}
+}
+
+// named returns err with the topic's name, unless it has one or is ctx's.
+func named(err error, name string) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Topic != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fault.At(fault.CodeOf(err), name, -1, -1).Because(err)
+}

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -36,13 +37,19 @@ func connect(t testing.TB, seeds string, opts ...kafka.Option) *kafka.Cluster {
 	return cluster
 }
 
+// TestBackend runs on a cluster in the process, or on a real one where
+// KAFKA_SEEDS names it.
 func TestBackend(t *testing.T) {
 	for name, opts := range map[string][]kafka.Option{
 		"server-side groups": nil,
 		"classic groups":     {kafka.ClassicGroups()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cluster := connect(t, fake(t), opts...)
+			seeds := os.Getenv("KAFKA_SEEDS")
+			if seeds == "" {
+				seeds = fake(t)
+			}
+			cluster := connect(t, seeds, opts...)
 			open := func(*testing.T) backendtest.Backend { return cluster }
 			backendtest.Run(t, open, backendtest.Features{StaticMembers: true})
 		})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/runnel-go/runnel/record"
 )
@@ -51,22 +52,17 @@ func (s *consuming) membership() []kgo.Opt {
 	if s.cfg.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID))
 	}
-	server := true
-	switch s.cfg.Assignor {
-	case "range":
+	switch {
+	case s.cfg.Assignor == "range":
 		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
-	case "roundrobin":
-		opts, server = append(opts, kgo.Balancers(kgo.RoundRobinBalancer())), false
-	case "sticky":
-		opts, server = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer())), false
+	case s.cfg.Assignor == "roundrobin":
+		opts = append(opts, kgo.Balancers(kgo.RoundRobinBalancer()))
+	case s.serverSide():
+		opts = append(opts, kgo.Balancers(kgo.StickyBalancer())) // which the server calls uniform
 	default:
-		if s.cluster.classic {
-			opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()))
-		} else {
-			opts = append(opts, kgo.Balancers(kgo.StickyBalancer())) // which the server calls uniform
-		}
+		opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()))
 	}
-	if server && !s.cluster.classic {
+	if s.serverSide() {
 		opts = append(opts, kgo.ServerSideBalancer())
 	}
 	return opts
@@ -188,6 +184,31 @@ func (s *consuming) begin(ctx context.Context, offsets map[string]map[int32]kgo.
 	return offsets, nil
 }
 
+// staticLeave is the epoch with which a static member leaves for a while
+// (KIP-848).
+const staticLeave = -2
+
+// leaveAsStatic tells the group that a static member has gone for a while. The
+// client does that too, but without the member's name (franz-go 1.22.2), and the
+// group refuses to listen. A group of the classic protocol needs no word, and
+// gives an error that means nothing.
+func (s *consuming) leaveAsStatic(id string) {
+	if s.cfg.InstanceID == "" || id == "" || !s.serverSide() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.cluster.timeout)
+	defer cancel()
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Group, req.MemberID, req.InstanceID, req.MemberEpoch = s.cfg.Group, id, &s.cfg.InstanceID, staticLeave
+	_, _ = req.RequestWith(ctx, s.cluster.client)
+}
+
+// serverSide reports whether the group is to be assigned by the server, if it
+// can.
+func (s *consuming) serverSide() bool {
+	return !s.cluster.classic && s.cfg.Assignor != "roundrobin" && s.cfg.Assignor != "sticky"
+}
+
 // isGone reports whether the session has left its group.
 func (s *consuming) isGone() bool { return s.isClosed() && len(s.Assignment()) == 0 }
 
@@ -202,7 +223,9 @@ func (s *consuming) Close() error {
 		left := make(chan struct{})
 		go func() {
 			defer close(left)
+			id, _ := s.client.GroupMetadata()
 			s.client.CloseAllowingRebalance()
+			s.leaveAsStatic(id)
 		}()
 		for waiting := true; waiting; {
 			select {

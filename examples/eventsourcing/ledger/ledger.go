@@ -1,0 +1,165 @@
+// Package ledger keeps accounts by event sourcing: what is stored is what has
+// happened, and the balances are what that amounts to.
+//
+// Events are records of one topic with one partition, and so in one order. A
+// command is decided against the present State and leads to one Event; the event
+// is appended, and once it is acknowledged it is applied. Opening a Ledger
+// applies all events again. Nothing else is stored: the State of any moment, and
+// any other view of the accounts, is a fold of the same events.
+//
+// A Ledger has one writer: two Ledgers on one topic would decide without knowing
+// of each other's events.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/topic"
+)
+
+var events = serde.For("ledger-events", serde.String, serde.JSON[Event]())
+
+// Backend is what a ledger runs on: a broker in this process, or a Kafka
+// cluster.
+type Backend interface {
+	producer.Backend
+	consumer.Backend
+	topic.Admin
+}
+
+// Ledger is the accounts with their writer. It is used by one goroutine.
+type Ledger struct {
+	backend  Backend
+	producer *producer.Producer
+	state    State
+	next     int64 // the number of the next event
+}
+
+// Entry is an event with its number, from 0 on, and its time.
+type Entry struct {
+	Number int64
+	Time   time.Time
+	Event
+}
+
+// Open opens the ledger of a backend, begins one where there is none, and
+// applies all events. Close it in the end.
+func Open(ctx context.Context, backend Backend) (*Ledger, error) {
+	err := backend.CreateTopics(ctx, topic.Spec{
+		Name: events.Name, Partitions: 1, Config: topic.Config{Retention: topic.Forever},
+	})
+	if err != nil && !errors.Is(err, fault.TopicExists) {
+		return nil, err
+	}
+	p, err := producer.New(backend)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{backend: backend, producer: p, state: State{}}
+	for e, err := range l.History(ctx) {
+		if err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		l.state.Apply(e.Event)
+		l.next = e.Number + 1
+	}
+	return l, nil
+}
+
+// Close gives the ledger's producer back.
+func (l *Ledger) Close() error { return l.producer.Close() }
+
+// State returns the present state, which is read-only.
+func (l *Ledger) State() State { return l.state }
+
+// Next returns the number that the next event gets.
+func (l *Ledger) Next() int64 { return l.next }
+
+// Refused is the error of a command that the state does not allow. Nothing has
+// happened then.
+type Refused struct{ Reason error }
+
+// Error returns the reason.
+func (r Refused) Error() string { return "refused: " + r.Reason.Error() }
+
+// Do carries out a command and returns the event that it led to. A Refused says
+// that nothing has happened. After another error nobody knows: open the ledger
+// anew, and its events say what has.
+func (l *Ledger) Do(ctx context.Context, c Command) (Entry, error) {
+	e, err := l.state.Decide(c)
+	if err != nil {
+		return Entry{}, Refused{err}
+	}
+	r, err := producer.To(l.producer, events).Record(e.Account, e)
+	if err != nil {
+		return Entry{}, err
+	}
+	r.Timestamp = time.Now()
+	at, err := l.producer.Send(ctx, r)
+	if err != nil {
+		return Entry{}, err
+	}
+	l.state.Apply(e)
+	l.next = at.Offset + 1
+	return Entry{Number: at.Offset, Time: r.Timestamp, Event: e}, nil
+}
+
+// History yields all events that have happened so far, in their order.
+func (l *Ledger) History(ctx context.Context) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		if err := l.read(ctx, yield); err != nil {
+			yield(Entry{}, err)
+		}
+	}
+}
+
+// read hands out the events up to the end that the topic has now.
+func (l *Ledger) read(ctx context.Context, yield func(Entry, error) bool) error {
+	tp := record.TopicPartition{Topic: events.Name, Partition: 0}
+	ends, err := l.backend.ListOffsets(ctx, topic.Latest(), tp)
+	if err != nil {
+		return err
+	}
+	end := ends[tp].Offset
+	if end == 0 {
+		return nil
+	}
+	c, err := consumer.New(l.backend, consumer.Assign(tp))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for r, err := range consumer.Of(c, events).Records(ctx) {
+		if err != nil {
+			return err
+		}
+		if !yield(Entry{Number: r.Offset, Time: r.Timestamp, Event: r.Value}, nil) || r.Offset == end-1 {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+// Before returns the state as it was before the event of that number: the same
+// fold, ended earlier.
+func (l *Ledger) Before(ctx context.Context, number int64) (State, error) {
+	state := State{}
+	for e, err := range l.History(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if e.Number >= number {
+			break
+		}
+		state.Apply(e.Event)
+	}
+	return state, nil
+}

@@ -77,6 +77,9 @@ func (s *fetchSession) changed() {
 	s.wake()
 }
 
+// metadataChanged tells the session that topics or partitions have changed.
+func (s *fetchSession) metadataChanged() { s.wake() }
+
 // begin takes the session for a call of the goroutine that fetches.
 func (s *fetchSession) begin() error {
 	s.mu.Lock()
@@ -127,16 +130,17 @@ func (s *fetchSession) leave() { s.left.Store(max(1, int64(time.Since(s.opened))
 
 // wait waits until something happens.
 func (s *fetchSession) wait(ctx context.Context) error {
-	if s.isClosed() {
-		return fault.Closed
+	over := ctx.Done()
+	if over == nil {
+		<-s.signal
+		return nil
 	}
 	select {
 	case <-s.signal:
-	case <-s.seen:
-	case <-ctx.Done():
+		return nil
+	case <-over:
 		return ctx.Err()
 	}
-	return nil
 }
 
 func (s *fetchSession) isClosed() bool {
@@ -149,9 +153,9 @@ func (s *fetchSession) isClosed() bool {
 // something.
 func (s *fetchSession) serve(dst []record.Record) (consumer.Fetched, bool, error) {
 	for {
-		src := s.next()
+		src, err := s.next()
 		if src == nil {
-			return consumer.Fetched{Records: dst[:0]}, false, nil
+			return consumer.Fetched{Records: dst[:0]}, false, err
 		}
 		records, moved, err := src.fetch(dst)
 		switch {
@@ -171,20 +175,21 @@ func (s *fetchSession) serve(dst []record.Record) (consumer.Fetched, bool, error
 }
 
 // next takes the source whose turn it is off the line.
-func (s *fetchSession) next() *source {
+func (s *fetchSession) next() (*source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
+	for !s.closed {
 		src := s.ready.pop()
 		if src == nil {
-			return nil
+			return nil, nil
 		}
 		src.queued = false
 		if src.state == sourceReady {
 			src.state = sourceServed
-			return src
+			return src, nil
 		}
 	}
+	return nil, fault.Closed
 }
 
 // back puts a source that was served at the end of the line, unless it is to

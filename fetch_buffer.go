@@ -1,9 +1,5 @@
 package runnel
 
-import (
-	"github.com/runnel-go/runnel/partition"
-)
-
 // Bounds of what a session fetches ahead. Many partitions share one budget.
 const (
 	fetchBudget   = 32 << 20 // bytes of all sources together, about
@@ -24,8 +20,8 @@ func (s *fetchSession) chunkBytes() int {
 type buffers struct {
 	reuse   bool
 	free    [][]byte
-	retired []partition.Slice // read through, but their records are still in use
-	packed  [][]byte          // decompressed batches, decoded through and in use as well
+	retired []chunk  // read through, but their records are still in use
+	packed  [][]byte // decompressed batches, decoded through and in use as well
 }
 
 // maxFree is how many buffers are kept for later.
@@ -48,8 +44,8 @@ func (b *buffers) take(n int) []byte {
 
 // retire notes that a chunk was read through.
 func (b *buffers) retire(c chunk) {
-	if b.reuse && len(c.Bytes) > 0 {
-		b.retired = append(b.retired, c.Slice)
+	if b.reuse && (c.buf != nil || c.Memory) {
+		b.retired = append(b.retired, c)
 	}
 }
 
@@ -64,11 +60,14 @@ func (b *buffers) unpack(buf *[]byte) {
 // release says that no record is in use that was brought so far.
 func (b *buffers) release() {
 	for i := range b.retired {
-		if s := &b.retired[i]; s.Memory {
-			s.Release()
-		} else {
-			b.give(s.Bytes)
+		c := &b.retired[i]
+		switch {
+		case c.Memory:
+			c.Release()
+		case cap(c.Bytes) > cap(c.buf):
+			c.buf = c.Bytes // a batch that was larger than the buffer
 		}
+		b.give(c.buf)
 	}
 	clear(b.retired)
 	b.retired = b.retired[:0]
@@ -80,7 +79,7 @@ func (b *buffers) release() {
 }
 
 func (b *buffers) give(buf []byte) {
-	if len(b.free) < maxFree {
+	if len(b.free) < maxFree && cap(buf) > 0 {
 		b.free = append(b.free, buf[:0])
 	}
 }

@@ -43,6 +43,7 @@ type source struct {
 	unpacked  []byte          // what they were decompressed into, or nil
 	decoding  bool
 	readAhead chan chunk // the chunk after this one, on its way; or nil
+	pressed   bool       // the partition would not let it wait
 
 	// Guarded by session.mu.
 	state   sourceState
@@ -58,7 +59,8 @@ const unknownOffset = -1
 // chunk is what one read brought.
 type chunk struct {
 	partition.Slice
-	next int64 // the offset after it; 0 if nobody looked
+	buf  []byte // what Read was given, for another time
+	next int64  // the offset after it; 0 if nobody looked
 	err  error
 }
 
@@ -87,6 +89,7 @@ func (src *source) park() {
 	src.waiting = src.waiting || wait
 	s.mu.Unlock()
 	if wait && !src.part.Wait(src.offset.Load(), src) {
+		src.pressed = true // there are records by now, or the partition is closed
 		s.mu.Lock()
 		src.waiting = false
 		s.enqueue(src)
@@ -227,9 +230,15 @@ func (src *source) read() (bool, error) {
 	s.buffers.retire(src.chunk)
 	src.chunk = chunk{}
 	offset := src.offset.Load()
+	if !src.pressed && src.part.HighWatermark() == offset {
+		return false, nil // nothing yet, or the partition is closed: park finds out
+	}
+	src.pressed = false
 	c := src.ahead(offset)
 	if c.err == nil && len(c.Bytes) == 0 {
-		c.Slice, c.err = src.part.Read(offset, s.chunkBytes(), s.buffers.take(s.chunkBytes()))
+		size := s.chunkBytes()
+		c.buf = s.buffers.take(size)
+		c.Slice, c.err = src.part.Read(offset, size, c.buf)
 	}
 	src.high = c.HighWatermark
 	if c.err != nil {
@@ -276,12 +285,13 @@ func (src *source) startReading(offset int64) {
 	s.reads.Add(1)
 	s.mu.Unlock()
 	src.readAhead = make(chan chunk, 1)
-	go readChunk(s, src.part, offset, s.chunkBytes(), s.buffers.take(s.chunkBytes()), src.readAhead)
+	size := s.chunkBytes()
+	go readChunk(s, src.part, offset, size, s.buffers.take(size), src.readAhead)
 }
 
 func readChunk(s *fetchSession, p *partition.Partition, offset int64, size int, buf []byte, to chan<- chunk) {
 	defer s.reads.Done()
-	var c chunk
+	c := chunk{buf: buf}
 	if c.Slice, c.err = p.Read(offset, size, buf); c.err == nil {
 		c.next = nextOffset(c.Bytes)
 	}

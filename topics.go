@@ -120,7 +120,18 @@ func (b *Broker) metadataChanged() <-chan struct{} { return *b.changed.Load() }
 func (b *Broker) announce() {
 	next := make(chan struct{})
 	close(*b.changed.Swap(&next))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.sessions {
+		if w, ok := s.(metadataWatcher); ok {
+			w.metadataChanged()
+		}
+	}
 }
+
+// metadataWatcher is a session that wants to know when topics or partitions have
+// changed. metadataChanged must not block.
+type metadataWatcher interface{ metadataChanged() }
 
 // internalTopic returns the internal topic that spec names, and creates it
 // where it is missing.

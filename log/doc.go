@@ -40,7 +40,6 @@
 //	00000000000000000000.index      positions by offset, Kafka's format
 //	00000000000000000000.timeindex  offsets by time, Kafka's format
 //	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
-//	partition.metadata              the topic's ID, Kafka's format
 //	runnel.checkpoint               what is durable, whether the log was closed, where it starts
 //
 // Everything but the .log files and the checkpoint is derived from them, and made

@@ -128,17 +128,3 @@ func ExampleLog_SetStart() {
 	// orders-0 at offset 3: the offset is outside the range that the partition holds: it has the offsets 4 to 10
 	// <nil> 4 6
 }
-
-func ExampleWriteTopicID() {
-	fsys := vfs.NewMemory()
-	fmt.Println(fsys.MkdirAll("orders-0"), log.WriteTopicID(fsys, "orders-0", [16]byte{1, 2, 3}))
-	b, _ := vfs.ReadFile(fsys, "orders-0/partition.metadata", 4096)
-	fmt.Printf("%s", b)
-	id, ok, err := log.ReadTopicID(fsys, "orders-0")
-	fmt.Println(id, ok, err)
-	// Output:
-	// <nil> <nil>
-	// version: 0
-	// topic_id: AQIDAAAAAAAAAAAAAAAAAA
-	// [1 2 3 0 0 0 0 0 0 0 0 0 0 0 0 0] true <nil>
-}

@@ -128,7 +128,8 @@ func foreign(name string) (hint string, ok bool) {
 }
 
 func millis(name string, at func(*Config) *time.Duration) setting {
-	return setting{name,
+	return setting{
+		name,
 		func(c *Config) string {
 			switch d := *at(c); d {
 			case 0:
@@ -159,7 +160,8 @@ func millis(name string, at func(*Config) *time.Duration) setting {
 }
 
 func number[N int | int64](name string, at func(*Config) *N) setting {
-	return setting{name,
+	return setting{
+		name,
 		func(c *Config) string {
 			if *at(c) == 0 {
 				return ""
@@ -179,7 +181,8 @@ func number[N int | int64](name string, at func(*Config) *N) setting {
 }
 
 func ratio(name string, at func(*Config) *float64) setting {
-	return setting{name,
+	return setting{
+		name,
 		func(c *Config) string {
 			if *at(c) == 0 {
 				return ""
@@ -201,7 +204,8 @@ func ratio(name string, at func(*Config) *float64) setting {
 // choice ties a setting to words; of two words for one value the first is
 // printed.
 func choice[V comparable](name string, at func(*Config) *V, words ...any) setting {
-	return setting{name,
+	return setting{
+		name,
 		func(c *Config) string {
 			var zero V
 			if *at(c) == zero {

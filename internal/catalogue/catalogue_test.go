@@ -189,8 +189,11 @@ func TestApplyRefuses(t *testing.T) {
 func TestReplayEqualsLiveState(t *testing.T) {
 	names := []string{"a", "b", "a.b", "a_b", "c-0", "bad name"}
 	configs := []topic.Config{
-		{}, {Retention: time.Hour}, {Cleanup: topic.CompactDelete, MinCleanableRatio: 0.25},
-		{Durability: topic.Memory, SegmentBytes: 1 << 16, Retention: topic.Forever}, {MinReplicas: -1},
+		{},
+		{Retention: time.Hour},
+		{Cleanup: topic.CompactDelete, MinCleanableRatio: 0.25},
+		{Durability: topic.Memory, SegmentBytes: 1 << 16, Retention: topic.Forever},
+		{MinReplicas: -1},
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		live, ids := New(), numbered()

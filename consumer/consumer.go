@@ -34,6 +34,7 @@ type Consumer struct {
 
 	mu       sync.Mutex // below; held for moments only
 	batch    Fetched    // what the last Fetch brought
+	noted    int        // how many records of batch are accounted for in done
 	done     map[record.TopicPartition]Offset
 	paused   map[record.TopicPartition]bool
 	timer    *time.Timer // commits what is done; nil until there is something
@@ -214,7 +215,7 @@ func (c *Consumer) forget(partitions []record.TopicPartition) {
 // drop lets go of the batch at hand if it is of tp. c.mu is held.
 func (c *Consumer) drop(tp record.TopicPartition) {
 	if c.batch.TopicPartition == tp {
-		c.batch.Records = nil
+		c.batch.Records, c.noted = nil, 0
 		c.cursor.Store(0)
 		c.cuts.Add(1)
 	}

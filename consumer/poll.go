@@ -135,9 +135,10 @@ func (c *Consumer) settleLocked() {
 // note writes down how far the batch at hand is done. c.mu is held.
 func (c *Consumer) note() {
 	n, b := int(c.cursor.Load()>>32), &c.batch
-	if n == 0 || n > len(b.Records) || c.cfg.Group == "" {
+	if n <= c.noted || n > len(b.Records) || c.cfg.Group == "" {
 		return
 	}
+	c.noted = n
 	done := Offset{Offset: b.Next, LeaderEpoch: b.LeaderEpoch}
 	if n < len(b.Records) {
 		done = Offset{Offset: b.Records[n].Offset, LeaderEpoch: b.Records[n-1].LeaderEpoch}
@@ -157,7 +158,7 @@ func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 			c.mu.Unlock()
 			return records, handed, nil
 		}
-		c.batch.Records = nil
+		c.batch.Records, c.noted = nil, 0
 		c.cursor.Store(0)
 		err := c.failure
 		c.failure = nil

@@ -1,0 +1,267 @@
+package consumer
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is a backend with one session, over partitions of topic a that are plain
+// slices. It owns whatever owned says, from the first Fetch on.
+type fake struct {
+	cfg     Config
+	signal  chan struct{}
+	closing chan struct{}
+
+	mu        sync.Mutex
+	records   map[record.TopicPartition][]record.Record
+	position  map[record.TopicPartition]int64
+	paused    map[record.TopicPartition]bool
+	committed map[record.TopicPartition]Offset
+	commits   int
+	before    []func() // what the next Fetches do first, one each
+	failFetch []error  // what the next Fetches return
+	failOn    error    // what Commit returns
+	closed    bool
+}
+
+var a0, a1 = record.TopicPartition{Topic: "a"}, record.TopicPartition{Topic: "a", Partition: 1}
+
+func newFake() *fake {
+	return &fake{
+		signal: make(chan struct{}, 1), closing: make(chan struct{}),
+		records: map[record.TopicPartition][]record.Record{}, position: map[record.TopicPartition]int64{},
+		paused: map[record.TopicPartition]bool{}, committed: map[record.TopicPartition]Offset{},
+	}
+}
+
+// add appends records with the values from..to-1 to a partition.
+func (f *fake) add(tp record.TopicPartition, values ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.position[tp]; !ok {
+		f.position[tp] = 0
+	}
+	for _, v := range values {
+		f.records[tp] = append(f.records[tp], record.Record{
+			Topic: tp.Topic, Partition: tp.Partition, LeaderEpoch: 7,
+			Offset: int64(len(f.records[tp])), Key: []byte("k" + v), Value: []byte(v),
+		})
+	}
+	select {
+	case f.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fake) OpenConsumer(_ context.Context, cfg Config) (Session, error) {
+	f.cfg = cfg
+	return f, nil
+}
+
+func (f *fake) Fetch(ctx context.Context, dst []record.Record) (Fetched, error) {
+	for {
+		f.mu.Lock()
+		if len(f.before) > 0 {
+			first := f.before[0]
+			f.before = f.before[1:]
+			f.mu.Unlock()
+			first()
+			f.mu.Lock()
+		}
+		if len(f.failFetch) > 0 {
+			err := f.failFetch[0]
+			f.failFetch = f.failFetch[1:]
+			f.mu.Unlock()
+			return Fetched{}, err
+		}
+		for _, tp := range slices.SortedFunc(maps.Keys(f.position), record.TopicPartition.Compare) {
+			at := f.position[tp]
+			if all := f.records[tp]; !f.paused[tp] && at < int64(len(all)) {
+				end := min(at+int64(f.cfg.MaxRecords), int64(len(all)))
+				f.position[tp] = end
+				f.mu.Unlock()
+				return Fetched{
+					TopicPartition: tp, Records: append(dst[:0], all[at:end]...),
+					Next: end, LeaderEpoch: 7, HighWatermark: int64(len(all)),
+				}, nil
+			}
+		}
+		f.mu.Unlock()
+		select {
+		case <-f.signal:
+		case <-ctx.Done():
+			return Fetched{}, ctx.Err()
+		case <-f.closing:
+			return Fetched{}, fault.Closed
+		}
+	}
+}
+
+func (f *fake) Release() {}
+
+func (f *fake) Assign(_ context.Context, partitions []record.TopicPartition) error {
+	f.mu.Lock()
+	for _, tp := range partitions {
+		if _, ok := f.position[tp]; !ok {
+			f.position[tp] = 0
+		}
+	}
+	f.mu.Unlock()
+	f.cfg.OnAssigned(partitions)
+	return nil
+}
+
+func (f *fake) Assignment() []record.TopicPartition {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(f.position), record.TopicPartition.Compare)
+}
+
+// take gives a partition to somebody else.
+func (f *fake) take(tp record.TopicPartition, how func([]record.TopicPartition)) {
+	how([]record.TopicPartition{tp})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.position, tp)
+}
+
+func (f *fake) Seek(_ context.Context, tp record.TopicPartition, to topic.OffsetSpec) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.position[tp]; !ok {
+		return fault.At(fault.NotAssigned, tp.Topic, tp.Partition, -1)
+	}
+	offset, ok := to.Offset()
+	if !ok && to.IsLatest() {
+		offset = int64(len(f.records[tp]))
+	}
+	f.position[tp] = offset
+	return nil
+}
+
+func (f *fake) Position(_ context.Context, tp record.TopicPartition) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.position[tp], nil
+}
+
+func (f *fake) Pause(partitions ...record.TopicPartition) error  { return f.pause(true, partitions) }
+func (f *fake) Resume(partitions ...record.TopicPartition) error { return f.pause(false, partitions) }
+
+func (f *fake) pause(paused bool, partitions []record.TopicPartition) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, tp := range partitions {
+		f.paused[tp] = paused
+	}
+	return nil
+}
+
+func (f *fake) Commit(_ context.Context, offsets map[record.TopicPartition]Offset) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return fault.Closed
+	}
+	f.commits++
+	if f.failOn != nil {
+		return f.failOn
+	}
+	maps.Copy(f.committed, offsets)
+	return nil
+}
+
+func (f *fake) Committed(_ context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]Offset, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := map[record.TopicPartition]Offset{}
+	for _, tp := range partitions {
+		if o, ok := f.committed[tp]; ok {
+			found[tp] = o
+		}
+	}
+	return found, nil
+}
+
+func (f *fake) Offsets(_ context.Context, _ topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ends := map[record.TopicPartition]int64{}
+	for _, tp := range partitions {
+		ends[tp] = int64(len(f.records[tp]))
+	}
+	return ends, nil
+}
+
+func (f *fake) Close() error {
+	f.cfg.OnRevoked(f.Assignment())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.closed = true
+		close(f.closing)
+	}
+	return nil
+}
+
+// failCommits makes Commit fail, or not with nil.
+func (f *fake) failCommits(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failOn = err
+}
+
+// offsets returns what was committed, by partition.
+func (f *fake) offsets() map[int32]int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := map[int32]int64{}
+	for tp, o := range f.committed {
+		all[tp.Partition] = o.Offset
+	}
+	return all
+}
+
+func open(t *testing.T, f *fake, opts ...Option) *Consumer {
+	t.Helper()
+	c, err := New(f, append([]Option{Group("g"), Topics("a")}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+func values(records []record.Record) []string {
+	var all []string
+	for _, r := range records {
+		all = append(all, string(r.Value))
+	}
+	return all
+}
+
+func numbers(from, to int) []string {
+	var all []string
+	for i := from; i < to; i++ {
+		all = append(all, strconv.Itoa(i))
+	}
+	return all
+}
+
+// ended is a ctx that has ended.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

@@ -181,6 +181,7 @@ func (b *Broker) ConfigureTopic(ctx context.Context, name string, cfg topic.Conf
 		defer func() { <-t.opening }()
 		for _, p := range t.open() {
 			p.Configure(b.settings(cfg))
+			p.SetSegments(segments(cfg))
 		}
 		b.announce()
 		return nil

@@ -3,6 +3,7 @@ package runnel_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,25 @@ func TestConfigureTopic(t *testing.T) {
 		_, err = p.Send(ctx, record.Record{Topic: "orders", Value: []byte(strings.Repeat("x", 300))})
 		require.ErrorIs(t, err, fault.RecordTooLarge, "it holds for partitions that are open")
 	})
+}
+
+// Settings of segments hold for partitions that are open, from the next append
+// on.
+func TestConfigureSegments(t *testing.T) {
+	dir := t.TempDir()
+	b := openDir(t, dir)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	tp := record.TopicPartition{Topic: "orders"}
+	logs := func() int {
+		files, err := filepath.Glob(filepath.Join(dir, "orders-0", "*.log"))
+		require.NoError(t, err)
+		return len(files)
+	}
+	write(t, b, tp, "a", "b", "c")
+	require.Equal(t, 1, logs())
+	require.NoError(t, b.ConfigureTopic(t.Context(), "orders", topic.Config{SegmentBytes: 100}))
+	write(t, b, tp, "d", "e", "f")
+	require.Equal(t, 4, logs(), "each batch has a segment to itself")
 }
 
 func TestListOffsetsAndDeleteRecords(t *testing.T) {

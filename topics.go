@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
@@ -270,17 +271,22 @@ func (b *Broker) openTopics(topics []*localTopic, failed func(t *localTopic, err
 
 // logConfig returns what a partition's log is told.
 func (b *Broker) logConfig(tp record.TopicPartition, cfg topic.Config) log.Config {
+	bytes, age := segments(cfg)
+	return log.Config{
+		FS: b.fsys, Dir: b.path(tp),
+		Topic: tp.Topic, Partition: tp.Partition,
+		SegmentBytes: bytes, SegmentAge: age,
+		Codec: b.codec,
+	}
+}
+
+// segments returns how a topic's logs are cut into segments.
+func segments(cfg topic.Config) (bytes int64, age time.Duration) {
 	cfg = cfg.WithDefaults()
 	if cfg.SegmentAge == topic.Forever {
 		cfg.SegmentAge = math.MaxInt64
 	}
-	return log.Config{
-		FS: b.fsys, Dir: b.path(tp),
-		Topic: tp.Topic, Partition: tp.Partition,
-		SegmentBytes: cfg.SegmentBytes,
-		SegmentAge:   cfg.SegmentAge,
-		Codec:        b.codec,
-	}
+	return cfg.SegmentBytes, cfg.SegmentAge
 }
 
 // settings returns what a partition is told about appending.

@@ -70,8 +70,8 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// Log is one partition's log. Append, Sync, Truncate, SetStart, Close and Remove
-// are its writer's: no two of them may run at once. Everything else may be
+// Log is one partition's log. Append, Sync, Truncate, SetStart, SetSegments,
+// Close and Remove are its writer's: no two of them may run at once. Everything else may be
 // called by any goroutine at any time.
 type Log struct {
 	cfg Config
@@ -215,4 +215,11 @@ func (l *Log) discard() {
 		l.file = nil
 	}
 	l.tail.evict(0)
+}
+
+// SetSegments changes SegmentBytes and SegmentAge from the next Append on; zero
+// stands for the default.
+func (l *Log) SetSegments(bytes int64, age time.Duration) {
+	cfg := Config{SegmentBytes: bytes, SegmentAge: age}.withDefaults()
+	l.cfg.SegmentBytes, l.cfg.SegmentAge = cfg.SegmentBytes, cfg.SegmentAge
 }

@@ -3,6 +3,7 @@ package partition
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
@@ -76,6 +77,16 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 
 // Configure changes the settings; appends that wait already may get the old ones.
 func (p *Partition) Configure(s Settings) { p.settings.Store(&s) }
+
+// SetSegments changes how the log is cut into segments, behind the appends that
+// wait already; see log.Config.
+func (p *Partition) SetSegments(bytes int64, age time.Duration) {
+	p.enqueue(pending{task: func(refused error) {
+		if refused == nil {
+			p.log.SetSegments(bytes, age)
+		}
+	}})
+}
 
 // Settings returns the current settings.
 func (p *Partition) Settings() Settings { return *p.settings.Load() }

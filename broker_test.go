@@ -1,9 +1,12 @@
 package runnel_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -96,6 +99,41 @@ func TestDirectoryBelongsToOneBroker(t *testing.T) {
 	// The file of a process that is gone is no lock.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".lock"), []byte("1\n"), 0o644))
 	openDir(t, dir)
+}
+
+// Another process that holds the directory is named, and when it ends, even by
+// kill -9, the directory is free.
+func TestDirectoryBelongsToOneProcess(t *testing.T) {
+	for name, end := range map[string]func(*exec.Cmd, io.Closer) error{
+		"closed": func(c *exec.Cmd, stdin io.Closer) error { return errors.Join(stdin.Close(), c.Wait()) },
+		"killed": func(c *exec.Cmd, _ io.Closer) error {
+			err := c.Process.Kill()
+			_ = c.Wait() // which says that it was killed
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			other := exec.CommandContext(t.Context(), os.Args[0])
+			other.Env = append(os.Environ(), holdVariable+"="+dir)
+			stdin, err := other.StdinPipe()
+			require.NoError(t, err)
+			stdout, err := other.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, other.Start())
+			said, err := bufio.NewReader(stdout).ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, "holding\n", said)
+
+			_, err = runnel.Open(dir)
+			require.ErrorIs(t, err, fault.Locked)
+			require.ErrorContains(t, err, "process "+strconv.Itoa(other.Process.Pid)+" holds "+filepath.Join(dir, ".lock"))
+
+			require.NoError(t, end(other, stdin))
+			b := openDir(t, dir)
+			require.Equal(t, name == "closed", b.Recovery().Clean)
+		})
+	}
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -1,9 +1,39 @@
 package runnel_test
 
 import (
+	"fmt"
+	"io"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/runnel-go/runnel"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// holdVariable names a directory that the test binary, run again by a test, is
+// to hold until its standard input ends.
+const holdVariable = "RUNNEL_TEST_HOLD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(holdVariable); dir != "" {
+		hold(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// hold opens a directory, says so, and waits.
+func hold(dir string) {
+	b, err := runnel.Open(dir)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("holding")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := b.Close(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}

@@ -210,11 +210,29 @@ func (r *reader) read(n int64, buf []byte) ([]byte, error) {
 		return nil, r.damaged(fmt.Errorf("a batch of %d bytes of which %d are there", first, r.size-r.pos))
 	}
 	if first > n {
+		if first > int64(cap(buf)) {
+			if err := r.plausible(); err != nil {
+				return nil, err
+			}
+		}
 		if b, err = r.pread(first, buf); err != nil {
 			return nil, err
 		}
 	}
 	return r.verify(b)
+}
+
+// plausible checks a batch that is longer than any buffer yet, before there is
+// one of its length: a damaged length must not become an allocation.
+func (r *reader) plausible() error {
+	sc := newScanner(r.file, r.pos, r.size, r.base, true)
+	switch {
+	case sc.next():
+		return nil
+	case sc.err != nil:
+		return r.log.unreadable(r.segment, r.offset, sc.err)
+	}
+	return r.damaged(errors.New(sc.bad))
 }
 
 // pread returns n bytes at pos. They are there: a file that ends before is
@@ -326,12 +344,12 @@ func (l *Log) walk(s *segment, h *handle, e offsetEntry, offset, size int64) (po
 		sc.offset = -1
 	}
 	for sc.next() {
-		if !confirmed && e != 0 && sc.batch.LastOffset() != s.base+e.rel() {
+		if !confirmed && e != 0 && sc.header.LastOffset() != s.base+e.rel() {
 			return 0, 0, false, nil
 		}
 		confirmed = true
-		if sc.batch.LastOffset() >= offset {
-			return sc.pos, sc.batch.BaseOffset, true, nil
+		if sc.header.LastOffset() >= offset {
+			return sc.pos, sc.header.BaseOffset, true, nil
 		}
 	}
 	switch {

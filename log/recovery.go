@@ -224,7 +224,7 @@ func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int
 	defer f.release()
 	sc := newScanner(f, 0, s.size.Load(), s.base, false)
 	for sc.next() {
-		fn(&sc.batch.BatchHeader, sc.pos)
+		fn(&sc.header, sc.pos)
 	}
 	return sc.err
 }
@@ -324,7 +324,7 @@ func (o *opening) reportStart() {
 // does not belong there, and returns what was wrong.
 func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason string) {
 	for sc.next() {
-		h := &sc.batch.BatchHeader
+		h := &sc.header
 		if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && h.LeaderEpoch != epochAt(o.epochs, h.BaseOffset) {
 			return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 		}

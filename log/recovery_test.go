@@ -1,9 +1,13 @@
 package log
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -477,4 +481,46 @@ func TestInterruptedDeletion(t *testing.T) {
 		require.True(t, errors.Is(err, errNotExist), "%s: %v", name, err)
 	}
 	readAll(t, l, bases[2]+3)
+}
+
+// TestDamagedLength claims a batch as long as the rest of a large file: neither
+// opening nor reading allocates that much.
+func TestDamagedLength(t *testing.T) {
+	cfg := memoryConfig()
+	l, _ := open(t, cfg)
+	appendN(t, l, 1, 5, 40)
+	size := l.Size()
+	for l.Size() < 32<<20 {
+		appendN(t, l, 1, 10, 400_000)
+	}
+	require.NoError(t, l.Close())
+	f, err := cfg.FS.OpenFile(logFile(cfg, 0), os.O_RDWR)
+	require.NoError(t, err)
+	b := make([]byte, 12)
+	_, err = f.ReadAt(b, 0)
+	require.NoError(t, err)
+	for _, length := range []int64{31 << 20, math.MaxInt32 - 12, math.MaxInt32} {
+		binary.BigEndian.PutUint32(b[8:], uint32(length))
+		_, err = f.WriteAt(b, 0)
+		require.NoError(t, err)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		l, _ := open(t, cfg)
+		_, err = l.Read(0, l.EndOffset(), 1_000, nil)
+		require.ErrorIs(t, err, fault.CorruptMessage)
+		_, err = l.Read(6, l.EndOffset(), 1_000, nil)
+		require.ErrorIs(t, err, fault.CorruptMessage)
+		require.NoError(t, l.Close())
+		require.NoError(t, cfg.FS.Remove(filepath.Join(cfg.Dir, checkpointName)))
+		_, _, err = Open(cfg)
+		require.ErrorIs(t, err, fault.CorruptMessage)
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(12<<20))
+
+		binary.BigEndian.PutUint32(b[8:], uint32(size-12)) // as it was, with a new checkpoint
+		_, err = f.WriteAt(b, 0)
+		require.NoError(t, err)
+		l, _ = open(t, cfg)
+		require.NoError(t, l.Close())
+	}
 }

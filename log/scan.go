@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"github.com/runnel-go/runnel/internal/vfs"
@@ -12,7 +13,11 @@ import (
 // scanBytes is how much of a file is read at once when it is read through.
 const scanBytes = 1 << 20
 
-// scanner reads a segment file through, batch by batch. Use it by one goroutine.
+// crcFrom is where in a batch the bytes begin that its checksum covers.
+const crcFrom = 21
+
+// scanner reads a segment file through, batch by batch, in memory that does not
+// depend on what the file says. Use it by one goroutine.
 type scanner struct {
 	file   vfs.File
 	end    int64 // of what is to be read
@@ -20,7 +25,7 @@ type scanner struct {
 	offset int64 // at which the next batch must begin; negative if any will do
 	verify bool  // compare checksums; otherwise only headers are looked at
 
-	batch record.Batch // what next found; its bytes are valid until the next call, and nil unless verify
+	header record.BatchHeader // of the batch that next found
 
 	buf   []byte
 	begin int64 // where buf begins in the file
@@ -37,44 +42,41 @@ func newScanner(f vfs.File, from, end, offset int64, verify bool) *scanner {
 // at an error it returns false: pos and offset are where the batch would have
 // begun; bad says what stands there instead, unless it is the end.
 func (s *scanner) next() bool {
-	if s.batch.Length > 0 {
-		s.pos += int64(s.batch.Size())
-		s.offset = s.batch.NextOffset()
+	if s.header.Length > 0 {
+		s.pos += int64(s.header.Size())
+		s.offset = s.header.NextOffset()
+		s.header = record.BatchHeader{}
 	}
-	s.batch = record.Batch{}
 	left := s.end - s.pos
-	if left <= 0 || s.err != nil {
+	if left <= 0 || s.bad != "" || s.err != nil {
 		return false
 	}
 	if left < record.HeaderLen {
 		return s.fail("%d bytes, fewer than a batch's header has", left)
 	}
-	b, ok := s.window(record.HeaderLen)
-	if !ok {
+	b := s.window(s.pos, record.HeaderLen)
+	if b == nil {
 		return false
 	}
 	h, err := record.ParseHeader(b)
-	if err != nil {
+	switch {
+	case err != nil:
 		return s.fail("no batch header: %v", err)
-	}
-	if int64(h.Size()) > left {
+	case int64(h.Size()) > left:
 		return s.fail("a batch of %d bytes of which %d are there", h.Size(), left)
-	}
-	if s.offset >= 0 && h.BaseOffset != s.offset {
+	case s.offset >= 0 && h.BaseOffset != s.offset:
 		return s.fail("a batch of offset %d instead of %d", h.BaseOffset, s.offset)
 	}
-	if !s.verify {
-		s.batch.BatchHeader = h
-		return true
+	if s.verify {
+		sum, ok := s.checksum(s.pos, &h)
+		if !ok {
+			return false
+		}
+		if sum != h.CRC {
+			return s.fail("a batch of offset %d whose checksum should be %08x and is %08x", h.BaseOffset, h.CRC, sum)
+		}
 	}
-	if b, ok = s.window(h.Size()); !ok {
-		return false
-	}
-	batch := record.Batch{BatchHeader: h, Bytes: b[:h.Size():h.Size()]}
-	if err := batch.VerifyCRC(); err != nil {
-		return s.fail("%v", err)
-	}
-	s.batch = batch
+	s.header = h
 	return true
 }
 
@@ -83,33 +85,51 @@ func (s *scanner) fail(format string, args ...any) bool {
 	return false
 }
 
-// window returns at least n bytes from pos on, all of them before end.
-func (s *scanner) window(n int) ([]byte, bool) {
-	at := s.pos - s.begin
-	if at >= 0 && at+int64(n) <= int64(len(s.buf)) {
-		return s.buf[at:], true
+// checksum returns the checksum of the batch at pos, which lies before end. It
+// goes through the batch piece by piece: its length may be wrong, and must not
+// become an allocation.
+func (s *scanner) checksum(pos int64, h *record.BatchHeader) (sum uint32, ok bool) {
+	end := pos + int64(h.Size())
+	for pos += crcFrom; pos < end; {
+		b := s.window(pos, 1)
+		if b == nil {
+			return 0, false
+		}
+		b = b[:min(int64(len(b)), end-pos)]
+		sum = crc32.Update(sum, castagnoli, b)
+		pos += int64(len(b))
 	}
-	size := int(min(int64(max(n, s.readAhead())), s.end-s.pos))
+	return sum, true
+}
+
+// window returns at least n bytes from pos on, all of them before end, or nil.
+func (s *scanner) window(pos int64, n int) []byte {
+	at := pos - s.begin
+	if at >= 0 && at+int64(n) <= int64(len(s.buf)) {
+		return s.buf[at:]
+	}
+	size := int(min(s.readAhead(), s.end-pos))
 	if cap(s.buf) < size {
 		s.buf = make([]byte, size)
 	}
 	s.buf = s.buf[:size]
-	s.begin = s.pos
-	got, err := s.file.ReadAt(s.buf, s.pos)
+	s.begin = pos
+	got, err := s.file.ReadAt(s.buf, pos)
 	s.buf = s.buf[:got]
 	if got >= n {
-		return s.buf, true
+		return s.buf
 	}
 	if errors.Is(err, io.EOF) {
-		return nil, s.fail("the end of the file, %d bytes early", s.end-s.pos-int64(got))
+		s.fail("the end of the file, %d bytes early", s.end-pos-int64(got))
+	} else {
+		s.err = err
 	}
-	s.err = err
-	return nil, false
+	return nil
 }
 
-// readAhead is how much is read at once: all that comes where batches are read
-// whole, a page where only headers are.
-func (s *scanner) readAhead() int {
+// readAhead is how much is read at once: all that comes where checksums are
+// compared, a page where only headers are looked at.
+func (s *scanner) readAhead() int64 {
 	if s.verify {
 		return scanBytes
 	}
@@ -120,23 +140,20 @@ func (s *scanner) readAhead() int {
 // pos to end. It returns nil when there is none.
 func findBatch(f vfs.File, pos, end, from int64) (int64, *record.BatchHeader, error) {
 	sc := newScanner(f, pos, end, -1, true)
-	for ; sc.pos+record.HeaderLen <= end; sc.pos++ {
-		b, ok := sc.window(record.HeaderLen)
-		if !ok {
+	for ; pos+record.HeaderLen <= end; pos++ {
+		b := sc.window(pos, record.HeaderLen)
+		if b == nil {
 			return 0, nil, sc.err
 		}
 		if b[16] != 2 {
 			continue // not where a header has its magic, and nothing for ParseHeader to explain
 		}
 		h, err := record.ParseHeader(b)
-		if err != nil || h.BaseOffset < from || int64(h.Size()) > end-sc.pos {
+		if err != nil || h.BaseOffset < from || int64(h.Size()) > end-pos {
 			continue
 		}
-		if b, ok = sc.window(h.Size()); !ok {
-			return 0, nil, sc.err
-		}
-		if (record.Batch{BatchHeader: h, Bytes: b[:h.Size()]}).VerifyCRC() == nil {
-			return sc.pos, &h, nil
+		if sum, ok := sc.checksum(pos, &h); !ok || sum == h.CRC {
+			return pos, &h, sc.err
 		}
 	}
 	return 0, nil, nil

@@ -205,7 +205,7 @@ func (s *segment) rebuild(f vfs.File, size, interval int64) bool {
 	x := newLiveIndex()
 	sc := newScanner(f, 0, size, s.base, false)
 	for sc.next() {
-		x.add(s.base, sc.pos, &sc.batch.BatchHeader, interval)
+		x.add(s.base, sc.pos, &sc.header, interval)
 	}
 	if sc.pos != size {
 		return false

@@ -53,13 +53,13 @@ func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok
 	}
 	sc := newScanner(h, pos, size, base, false)
 	for sc.next() {
-		if sc.batch.BaseOffset >= end {
+		if sc.header.BaseOffset >= end {
 			break
 		}
-		if sc.batch.MaxTimestamp < ms || sc.batch.LastOffset() < l.start.Load() {
+		if sc.header.MaxTimestamp < ms || sc.header.LastOffset() < l.start.Load() {
 			continue
 		}
-		offset, timestamp, ok, err = l.searchBatch(s, h, sc.pos, &sc.batch.BatchHeader, ms)
+		offset, timestamp, ok, err = l.searchBatch(s, h, sc.pos, &sc.header, ms)
 		if ok || err != nil {
 			return offset, timestamp, ok, err
 		}
@@ -135,7 +135,7 @@ func (l *Log) timeEntry(s *segment, h *handle, ms, size int64) (timeEntry, bool)
 			pos, base, err := l.locate(s, h, s.base+e.rel, size)
 			if err == nil && pos < size {
 				sc := newScanner(h, pos, size, base, false)
-				if sc.next() && sc.batch.MaxTimestamp == e.timestamp && sc.batch.LastOffset() == s.base+e.rel {
+				if sc.next() && sc.header.MaxTimestamp == e.timestamp && sc.header.LastOffset() == s.base+e.rel {
 					return e, true
 				}
 			}

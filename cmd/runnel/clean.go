@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/kafka"
+)
+
+// catalogue is what every data directory holds.
+const catalogue = "__cluster_metadata-0"
+
+func newClean(s *shell) *cobra.Command {
+	yes := false
+	cmd := &cobra.Command{
+		Use: "clean", Short: "Delete a data directory with everything in it",
+		Long: `Delete the data directory that --at names, with all topics and groups. It asks
+first, unless told --yes, and deletes nothing that is not a data directory or
+that a process has open.`,
+		Example: `  runnel clean --at ./data
+  runnel clean --at ./data --yes`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			if strings.HasPrefix(s.at, kafka.Scheme) {
+				return usageError{hinted{errors.New("clean deletes a directory, not what a Kafka cluster holds"), "runnel topic delete NAME deletes topics there"}}
+			}
+			if err := checkClean(s.at); err != nil {
+				return err
+			}
+			if !yes {
+				if err := s.ask(fmt.Sprintf("Delete %s with everything in it?", s.at)); err != nil {
+					return err
+				}
+			}
+			if err := os.RemoveAll(s.at); err != nil {
+				return err
+			}
+			if !s.tables() {
+				return s.line(map[string]string{"deleted": s.at})
+			}
+			_, err := fmt.Fprintf(s.out, "Deleted %s.\n", s.at)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// checkClean refuses what is no data directory, and one that is open elsewhere.
+// One that cannot be opened because it is damaged may be deleted.
+func checkClean(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, catalogue)); err != nil {
+		return hinted{fmt.Errorf("%s is not a data directory: there is no %s in it", dir, catalogue), "nothing was deleted"}
+	}
+	b, err := runnel.Open(dir)
+	if errors.Is(err, fault.Locked) {
+		return hinted{err, "nothing was deleted"}
+	}
+	if err == nil {
+		return b.Close()
+	}
+	return nil
+}
+
+// ask asks a question that only yes answers.
+func (s *shell) ask(question string) error {
+	if !isTerminal(s.in) {
+		return usageError{errors.New("there is nobody to ask: say --yes")}
+	}
+	fmt.Fprintf(s.errs, "%s Type yes: ", question)
+	answer, err := bufio.NewReader(s.in).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(answer) != "yes" {
+		return errors.New("nothing was deleted")
+	}
+	return nil
+}

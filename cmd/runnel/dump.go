@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+func newDump(s *shell) *cobra.Command {
+	records := false
+	cmd := &cobra.Command{
+		Use: "dump FILE...", Short: "Show the batches of segment files",
+		Long: `Show the record batches of segment files, with their checksums verified; for a
+partition's directory, those of all its segments. Kafka's own files may be
+given, too, and files of a directory that is in use.`,
+		Example: `  runnel dump data/quickstart-events-0
+  runnel dump data/quickstart-events-0/00000000000000000000.log --records
+  runnel dump data/__consumer_offsets-0 --json`,
+		Args: atLeast(1, "files or directories"),
+		RunE: func(_ *cobra.Command, paths []string) error {
+			files, err := segmentFiles(paths)
+			if err != nil {
+				return err
+			}
+			codec := record.NewCodec(0)
+			var errs []error
+			for _, file := range files {
+				errs = append(errs, s.dump(file, records, codec))
+			}
+			return errors.Join(errs...)
+		},
+	}
+	cmd.Flags().BoolVarP(&records, "records", "r", false, "show the records, too")
+	return cmd
+}
+
+// segmentFiles returns the files, and the segments of the directories, that
+// paths name.
+func segmentFiles(paths []string) ([]string, error) {
+	var files []string
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, path)
+			continue
+		}
+		segments, err := filepath.Glob(filepath.Join(path, "*.log"))
+		if err != nil {
+			return nil, err
+		}
+		if len(segments) == 0 {
+			return nil, hinted{fmt.Errorf("there are no segment files in %s", path), "name a partition's directory, such as data/quickstart-events-0"}
+		}
+		slices.Sort(segments)
+		files = append(files, segments...)
+	}
+	return files, nil
+}
+
+// batchLine is a batch in JSON.
+type batchLine struct {
+	File          string       `json:"file"`
+	Position      int64        `json:"position"`
+	Bytes         int          `json:"bytes"`
+	BaseOffset    int64        `json:"baseOffset"`
+	LastOffset    int64        `json:"lastOffset"`
+	Count         int32        `json:"count"`
+	LeaderEpoch   int32        `json:"leaderEpoch"`
+	Compression   string       `json:"compression"`
+	TimestampType string       `json:"timestampType"`
+	MaxTimestamp  string       `json:"maxTimestamp"`
+	ProducerID    int64        `json:"producerId"`
+	ProducerEpoch int16        `json:"producerEpoch"`
+	BaseSequence  int32        `json:"baseSequence"`
+	Transactional bool         `json:"transactional"`
+	Control       bool         `json:"control"`
+	CRC           string       `json:"crc"`
+	Records       []recordLine `json:"records,omitempty"`
+}
+
+// dump shows one file, up to its end or to the first bytes that are no batch.
+func (s *shell) dump(path string, records bool, codec *record.Codec) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if s.tables() {
+		fmt.Fprintln(s.out, path)
+	}
+	t := newTable("#POSITION", "#OFFSETS", "#RECORDS", "#BYTES", "#EPOCH", "CODEC", "MAX-TIMESTAMP", "CRC", "FLAGS")
+	lines := func() error {
+		if !s.tables() || len(t.rows) == 0 {
+			return nil
+		}
+		err := t.print(s.out)
+		t.rows = nil
+		return err
+	}
+	pos := int64(0)
+	for {
+		batch, err := readBatch(file, path, pos)
+		if err != nil || batch == nil {
+			return errors.Join(lines(), err)
+		}
+		all, err := batchRecords(batch, codec, records || !s.tables())
+		if err != nil {
+			return errors.Join(lines(), fmt.Errorf("%s at byte %d: %w", path, pos, err))
+		}
+		if s.tables() {
+			t.row(pos, fmt.Sprintf("%d..%d", batch.BaseOffset, batch.LastOffset()), batch.Count, batch.Size(), batch.LeaderEpoch,
+				batch.Compression(), stamp(time.UnixMilli(batch.MaxTimestamp)), fmt.Sprintf("%08x", batch.CRC), flags(batch))
+			if records {
+				if err := errors.Join(lines(), s.showRecords(all)); err != nil {
+					return err
+				}
+			}
+		} else if err := s.line(batchJSON(path, pos, batch, all, records)); err != nil {
+			return err
+		}
+		pos += int64(batch.Size())
+	}
+}
+
+// readBatch reads the batch at pos. It returns nil at the end of the file, and
+// where only zeros follow: room that an open log has set aside.
+func readBatch(file *os.File, path string, pos int64) (*record.Batch, error) {
+	at := func(err error) error { return fmt.Errorf("%s at byte %d: %w", path, pos, err) }
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	left := info.Size() - pos
+	if left == 0 {
+		return nil, nil
+	}
+	head := make([]byte, min(record.HeaderLen, left))
+	if _, err := file.ReadAt(head, pos); err != nil {
+		return nil, err
+	}
+	if len(bytes.Trim(head, "\x00")) == 0 {
+		return nil, onlyZeros(file, path, pos, left)
+	}
+	h, err := record.ParseHeader(head)
+	if err != nil {
+		return nil, at(err)
+	}
+	if int64(h.Size()) > left {
+		return nil, at(fault.Newf(fault.CorruptMessage, "a batch of %d bytes is cut off after %d", h.Size(), left))
+	}
+	raw := make([]byte, h.Size())
+	if _, err := file.ReadAt(raw, pos); err != nil {
+		return nil, err
+	}
+	batch, err := record.Parse(raw)
+	if err != nil {
+		return nil, at(err)
+	}
+	return &batch, nil
+}
+
+// onlyZeros returns an error unless the rest of the file is zeros.
+func onlyZeros(file *os.File, path string, pos, left int64) error {
+	r := io.NewSectionReader(file, pos, left)
+	buf := make([]byte, 1<<16)
+	for read := pos; ; {
+		n, err := r.Read(buf)
+		if i := bytes.IndexFunc(buf[:n], func(c rune) bool { return c != 0 }); i >= 0 {
+			return fmt.Errorf("%s at byte %d: zeros, and data behind them at byte %d", path, pos, read+int64(i))
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		read += int64(n)
+	}
+}
+
+// batchRecords decodes a batch's records, if wanted: control records are shown
+// as their bytes.
+func batchRecords(b *record.Batch, codec *record.Codec, wanted bool) ([]record.Record, error) {
+	if !wanted {
+		return nil, nil
+	}
+	it, err := b.Records(codec)
+	if err != nil {
+		return nil, err
+	}
+	var all []record.Record
+	for r := (record.Record{}); it.Next(&r); {
+		all = append(all, r)
+	}
+	return all, it.Err()
+}
+
+func flags(b *record.Batch) string {
+	var all []string
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{b.LogAppendTime(), "append-time"}, {b.Transactional(), "transactional"}, {b.Control(), "control"}, {b.ProducerID >= 0, fmt.Sprintf("producer=%d/%d", b.ProducerID, b.ProducerEpoch)}} {
+		if f.set {
+			all = append(all, f.name)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+func (s *shell) showRecords(records []record.Record) error {
+	for _, r := range records {
+		if _, err := fmt.Fprintf(s.out, "  %d  ", r.Offset); err != nil {
+			return err
+		}
+		if err := s.show(r, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func batchJSON(path string, pos int64, b *record.Batch, all []record.Record, records bool) batchLine {
+	line := batchLine{
+		File: path, Position: pos, Bytes: b.Size(), BaseOffset: b.BaseOffset, LastOffset: b.LastOffset(), Count: b.Count,
+		LeaderEpoch: b.LeaderEpoch, Compression: b.Compression().String(), TimestampType: "CreateTime",
+		MaxTimestamp: stamp(time.UnixMilli(b.MaxTimestamp)), ProducerID: b.ProducerID, ProducerEpoch: b.ProducerEpoch,
+		BaseSequence: b.BaseSequence, Transactional: b.Transactional(), Control: b.Control(), CRC: fmt.Sprintf("%08x", b.CRC),
+	}
+	if b.LogAppendTime() {
+		line.TimestampType = "LogAppendTime"
+	}
+	if records {
+		for _, r := range all {
+			line.Records = append(line.Records, recordJSON(r))
+		}
+	}
+	return line
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// shell is what the commands share: the streams of the process and the flags
+// that every command has.
+type shell struct {
+	in        *os.File
+	out, errs io.Writer
+	people    bool // out is read by people, not by a program
+
+	at          string
+	json, table bool
+}
+
+// tables reports whether output is for people.
+func (s *shell) tables() bool { return s.table || s.people && !s.json }
+
+// usageError is an error in the arguments.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+const (
+	rootHelp = `Topics, records and groups from a shell, in a directory or on a Kafka cluster.
+
+What a command prints is a table for people. Into a pipe it is one JSON object
+per line; --json and --table choose.`
+
+	rootExample = `  runnel topic create quickstart-events --partitions 3
+  echo "hello" | runnel produce quickstart-events
+  runnel consume quickstart-events --at kafka://localhost:9092`
+
+	rootUsage = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}Usage: {{if .Runnable}}{{.UseLine}}{{else}}{{.CommandPath}} COMMAND{{end}}
+{{if .HasExample}}
+Examples:
+{{.Example}}
+{{end}}{{if .HasAvailableSubCommands}}
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
+{{end}}{{if .HasAvailableLocalFlags}}
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
+{{end}}{{if .HasParent}}{{if .HasAvailableInheritedFlags}}
+Flags of every command:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}
+{{end}}{{end}}`
+)
+
+// newRoot returns the whole tree of commands.
+func newRoot(s *shell) *cobra.Command {
+	root := &cobra.Command{
+		Use: "runnel", Long: rootHelp, Example: rootExample, Version: version(),
+		SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if s.json && s.table {
+				return usageError{errors.New("--json and --table exclude each other")}
+			}
+			return nil
+		},
+	}
+	root.SetHelpTemplate(rootUsage)
+	root.SetOut(s.out)
+	root.SetErr(s.errs)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Hidden: true})
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{hinted{err, cmd.CommandPath() + " --help shows what there is"}}
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, or kafka://host:port; default $RUNNEL_AT")
+	flags.BoolVar(&s.json, "json", false, "print JSON lines")
+	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
+	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s), newDump(s), newClean(s))
+	return root
+}
+
+// defaultAt is where commands work unless --at says otherwise.
+func defaultAt() string {
+	if at := os.Getenv("RUNNEL_AT"); at != "" {
+		return at
+	}
+	return "data"
+}
+
+// version is the version that the program was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown)"
+}
+
+// group returns a command that only holds others.
+func group(name, short, long, example string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{Use: name, Short: short, Long: long, Example: example, Args: noSuchCommand}
+	g.AddCommand(commands...)
+	return g
+}
+
+// noSuchCommand refuses arguments where only a command makes sense.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{unknownCommand(cmd, args[0])}
+}
+
+// exactly, atLeast are cobra's, with errors that say what is missing.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return wrongArguments(cmd, what, len(args))
+		}
+		return nil
+	}
+}
+
+func atLeast(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return wrongArguments(cmd, what, len(args))
+		}
+		return nil
+	}
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/topic"
+)
+
+func newTopic(s *shell) *cobra.Command {
+	return group("topic", "Create, describe, list and delete topics",
+		"A topic is a named, partitioned log of records.",
+		`  runnel topic create orders --partitions 6 --config cleanup.policy=compact
+  runnel topic describe orders
+  runnel topic list`,
+		newTopicCreate(s), newTopicDescribe(s), newTopicList(s), newTopicDelete(s))
+}
+
+func newTopicCreate(s *shell) *cobra.Command {
+	var spec topic.Spec
+	var configs []string
+	cmd := &cobra.Command{
+		Use: "create NAME...", Short: "Create topics, all or none",
+		Long: `Create topics. In a directory either all of them are created or none.
+
+The settings are Kafka's; beside them runnel.durability (memory, os or fsync)
+says what a record must survive before it is acknowledged.`,
+		Example: `  runnel topic create quickstart-events
+  runnel topic create orders payments --partitions 6
+  runnel topic create users --config cleanup.policy=compact --config retention.ms=-1`,
+		Args: atLeast(1, "the topics' names"),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			for _, c := range configs {
+				if err := setConfig(&spec.Config, c); err != nil {
+					return err
+				}
+			}
+			specs := make([]topic.Spec, len(names))
+			for i, name := range names {
+				specs[i] = spec
+				specs[i].Name = name
+				if err := specs[i].Validate(); err != nil {
+					return err
+				}
+			}
+			return s.with(cmd.Context(), true, func(ctx context.Context, b backend) error {
+				return s.create(ctx, b, specs)
+			})
+		},
+	}
+	cmd.Flags().IntVarP(&spec.Partitions, "partitions", "p", 0, "`number` of partitions; 0 is the backend's default")
+	cmd.Flags().IntVar(&spec.Replicas, "replicas", 0, "`number` of copies of each; 0 is the backend's default")
+	cmd.Flags().StringArrayVarP(&configs, "config", "c", nil, "a setting, `name=value`; may be repeated")
+	return cmd
+}
+
+// setConfig sets one name=value.
+func setConfig(cfg *topic.Config, entry string) error {
+	name, value, ok := strings.Cut(entry, "=")
+	if !ok {
+		return usageError{hinted{fmt.Errorf("%q is not a setting", entry), "write it as name=value, such as retention.ms=86400000"}}
+	}
+	return cfg.Set(name, value)
+}
+
+func (s *shell) create(ctx context.Context, b backend, specs []topic.Spec) error {
+	err := b.CreateTopics(ctx, specs...)
+	if errors.Is(err, fault.TopicExists) {
+		return hinted{err, "runnel topic describe" + s.atFlag() + " shows what there is"}
+	}
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(specs))
+	for i, spec := range specs {
+		names[i] = spec.Name
+	}
+	described, err := b.DescribeTopics(ctx, names...)
+	if err != nil {
+		return err
+	}
+	for _, d := range described {
+		if !s.tables() {
+			if err := s.line(topicJSON(d)); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(s.out, "Created topic %s with %s.\n", d.Name, count(int64(len(d.Partitions)), "partition"))
+	}
+	return nil
+}
+
+func newTopicDescribe(s *shell) *cobra.Command {
+	var offsets bool
+	cmd := &cobra.Command{
+		Use: "describe [NAME...]", Short: "Show topics as kafka-topics.sh --describe does",
+		Long: `Show topics and their partitions, all topics by default, in the words of
+kafka-topics.sh --describe.`,
+		Example: `  runnel topic describe quickstart-events
+  runnel topic describe quickstart-events --offsets
+  runnel topic describe --json | jq .name`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
+				described, err := s.describe(ctx, b, names)
+				if err != nil {
+					return err
+				}
+				switch {
+				case !s.tables():
+					return s.describeJSON(described)
+				case offsets:
+					return describeOffsets(s.out, described)
+				}
+				return describeTopics(s.out, described)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&offsets, "offsets", false, "show a table of each partition's offsets instead")
+	return cmd
+}
+
+// describe describes topics; what is unknown is an error that teaches.
+func (s *shell) describe(ctx context.Context, b backend, names []string) ([]topic.Description, error) {
+	described, err := b.DescribeTopics(ctx, names...)
+	if !errors.Is(err, fault.UnknownTopic) {
+		return described, err
+	}
+	for _, name := range names {
+		if _, one := b.DescribeTopics(ctx, name); one != nil {
+			return nil, s.unknownTopic(ctx, b, name, one)
+		}
+	}
+	return nil, err
+}
+
+// describeTopics prints what kafka-topics.sh --describe prints.
+func describeTopics(w io.Writer, described []topic.Description) error {
+	for _, d := range described {
+		replicas := 0
+		if len(d.Partitions) > 0 {
+			replicas = len(d.Partitions[0].Replicas)
+		}
+		entries := make([]string, 0, 8)
+		for _, e := range d.Config.Entries() {
+			entries = append(entries, e.String())
+		}
+		_, err := fmt.Fprintf(w, "Topic: %s\tTopicId: %s\tPartitionCount: %d\tReplicationFactor: %d\tConfigs: %s\n",
+			d.Name, d.ID, len(d.Partitions), replicas, strings.Join(entries, ","))
+		if err != nil {
+			return err
+		}
+		for _, p := range d.Partitions {
+			leader := fmt.Sprint(p.Leader)
+			if p.Leader < 0 {
+				leader = "none"
+			}
+			_, err := fmt.Fprintf(w, "\tTopic: %s\tPartition: %d\tLeader: %s\tReplicas: %s\tIsr: %s\n",
+				d.Name, p.Number, leader, numbers(p.Replicas), numbers(p.ISR))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// numbers joins numbers with commas.
+func numbers(list []int32) string {
+	return strings.Join(strings.Fields(strings.Trim(fmt.Sprint(list), "[]")), ",")
+}
+
+func describeOffsets(w io.Writer, described []topic.Description) error {
+	t := newTable("TOPIC", "#PARTITION", "#START", "#HIGH-WATERMARK", "#DURABLE", "#EPOCH", "#BYTES")
+	for _, d := range described {
+		for _, p := range d.Partitions {
+			t.row(d.Name, p.Number, p.StartOffset, p.HighWatermark, known(p.DurableOffset), p.LeaderEpoch, known(p.Size))
+		}
+	}
+	return t.print(w)
+}
+
+// known shows a number that is -1 where nobody knows it.
+func known(n int64) string {
+	if n < 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+func newTopicList(s *shell) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List topics",
+		Long: `List topics, their partitions, and how many offsets they span.`,
+		Example: `  runnel topic list
+  runnel topic list --at kafka://localhost:9092 --json`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
+				described, err := b.DescribeTopics(ctx)
+				if err != nil {
+					return err
+				}
+				if !s.tables() {
+					return s.describeJSON(described)
+				}
+				if len(described) == 0 {
+					fmt.Fprintf(s.errs, "There are no topics in %s yet: runnel topic create NAME%s\n", s.at, s.atFlag())
+					return nil
+				}
+				t := newTable("TOPIC", "#PARTITIONS", "#RECORDS")
+				for _, d := range described {
+					t.row(d.Name, len(d.Partitions), span(d))
+				}
+				return t.print(s.out)
+			})
+		},
+	}
+}
+
+// span is how many offsets a topic holds, which is how many records it has
+// unless some were compacted away.
+func span(d topic.Description) int64 {
+	n := int64(0)
+	for _, p := range d.Partitions {
+		n += p.HighWatermark - p.StartOffset
+	}
+	return n
+}
+
+func newTopicDelete(s *shell) *cobra.Command {
+	return &cobra.Command{
+		Use: "delete NAME...", Short: "Delete topics with their records",
+		Long:    `Delete topics with all their records. Nothing brings them back.`,
+		Example: `  runnel topic delete quickstart-events`,
+		Args:    atLeast(1, "the topics' names"),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
+				// Look first, so that a typing error deletes nothing.
+				if _, err := s.describe(ctx, b, names); err != nil {
+					return err
+				}
+				if err := b.DeleteTopics(ctx, names...); err != nil {
+					return err
+				}
+				for _, name := range names {
+					if !s.tables() {
+						if err := s.line(map[string]string{"deleted": name}); err != nil {
+							return err
+						}
+						continue
+					}
+					fmt.Fprintf(s.out, "Deleted topic %s.\n", name)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+// topicLine is a topic in JSON.
+type topicLine struct {
+	Name       string            `json:"name"`
+	ID         string            `json:"id"`
+	Configs    map[string]string `json:"configs"`
+	Partitions []partitionLine   `json:"partitions"`
+}
+
+type partitionLine struct {
+	Partition     int32   `json:"partition"`
+	Leader        int32   `json:"leader"`
+	LeaderEpoch   int32   `json:"leaderEpoch"`
+	Replicas      []int32 `json:"replicas"`
+	ISR           []int32 `json:"isr"`
+	StartOffset   int64   `json:"startOffset"`
+	HighWatermark int64   `json:"highWatermark"`
+	DurableOffset *int64  `json:"durableOffset,omitempty"`
+	Bytes         *int64  `json:"bytes,omitempty"`
+}
+
+func (s *shell) describeJSON(described []topic.Description) error {
+	for _, d := range described {
+		if err := s.line(topicJSON(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func topicJSON(d topic.Description) topicLine {
+	line := topicLine{Name: d.Name, ID: d.ID.String(), Configs: map[string]string{}}
+	for _, e := range d.Config.Entries() {
+		line.Configs[e.Name] = e.Value
+	}
+	for _, p := range d.Partitions {
+		part := partitionLine{
+			Partition: p.Number, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR,
+			StartOffset: p.StartOffset, HighWatermark: p.HighWatermark,
+		}
+		if p.DurableOffset >= 0 {
+			part.DurableOffset = &p.DurableOffset
+		}
+		if p.Size >= 0 {
+			part.Bytes = &p.Size
+		}
+		line.Partitions = append(line.Partitions, part)
+	}
+	return line
+}

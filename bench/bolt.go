@@ -60,7 +60,7 @@ func boltProduce(_ context.Context, w *Work) (_ Sample, err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	n := w.part(4)
-	m := start()
+	m := w.start()
 	if err := boltFill(db, w, n); err != nil {
 		return Sample{}, err
 	}
@@ -78,7 +78,7 @@ func boltReplay(_ context.Context, w *Work) (_ Sample, err error) {
 		return Sample{}, err
 	}
 	var read tally
-	m := start()
+	m := w.start()
 	err = db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(boltBucket).ForEach(func(_, v []byte) error {
 			read.addJoined(v)
@@ -95,7 +95,7 @@ func boltSend(sync bool, slower int) func(context.Context, *Work) (Sample, error
 			return Sample{}, err
 		}
 		defer func() { err = errors.Join(err, db.Close()) }()
-		return timed(w.part(slower), func(i int) error {
+		return timed(w, w.part(slower), func(i int) error {
 			return db.Update(func(tx *bbolt.Tx) error { return boltPut(tx.Bucket(boltBucket), w, i) })
 		})
 	}
@@ -110,7 +110,7 @@ func boltReopen(_ context.Context, w *Work) (_ Sample, err error) {
 	if err := errors.Join(boltFill(db, w, n), db.Close()); err != nil {
 		return Sample{}, err
 	}
-	m := start()
+	m := w.start()
 	if db, err = openBolt(w, false); err != nil {
 		return Sample{}, err
 	}

@@ -13,7 +13,7 @@ func channelPingPong(_ context.Context, w *Work) (Sample, error) {
 		close(pong)
 	}()
 	defer close(ping)
-	return timed(w.part(slowTurn), func(i int) error {
+	return timed(w, w.part(slowTurn), func(i int) error {
 		ping <- w.value(i)
 		<-pong
 		return nil

@@ -69,12 +69,12 @@ func (s *stopwatch) acknowledgements(goroutines int) marks {
 func (s *stopwatch) latency() Latency { return latencyOf(s.took) }
 
 // timed runs op n times, one after the other, and measures each.
-func timed(n int, op func(i int) error) (Sample, error) { return timedBy(n, 1, op) }
+func timed(w *Work, n int, op func(i int) error) (Sample, error) { return timedBy(w, n, 1, op) }
 
 // timedBy runs op n times in so many goroutines, and measures each.
-func timedBy(n, goroutines int, op func(i int) error) (Sample, error) {
+func timedBy(w *Work, n, goroutines int, op func(i int) error) (Sample, error) {
 	latencies := make([]time.Duration, n)
-	m := start()
+	m := w.start()
 	err := spread(n, goroutines, func(from, to int) error {
 		last := time.Now()
 		for i := from; i < to; i++ {

@@ -100,7 +100,7 @@ func (j *jet) count(ctx context.Context, n int) error {
 }
 
 // slowJet is how many times fewer records JetStream gets to do.
-const slowJet = 8
+const slowJet = 20
 
 func jetProduce(storage jetstream.StorageType, goroutines int) func(context.Context, *Work) (Sample, error) {
 	return func(ctx context.Context, w *Work) (Sample, error) {
@@ -110,7 +110,7 @@ func jetProduce(storage jetstream.StorageType, goroutines int) func(context.Cont
 		}
 		defer j.close()
 		n := w.part(slowJet)
-		m := start()
+		m := w.start()
 		err = j.fill(ctx, w, n, goroutines)
 		return m.done(int64(n), payloadBytes(n)), err
 	}
@@ -149,7 +149,7 @@ func jetReplay(storage jetstream.StorageType) func(context.Context, *Work) (Samp
 			return Sample{}, err
 		}
 		var read tally
-		m := start()
+		m := w.start()
 		err = j.read(ctx, n, read.addJoined)
 		return m.done(read.records, read.bytes), errors.Join(err, read.check(n))
 	}
@@ -163,7 +163,7 @@ func jetSend(storage jetstream.StorageType, sync bool, slower int) func(context.
 		}
 		defer j.close()
 		n := w.part(slower)
-		sample, err := timed(n, func(i int) error {
+		sample, err := timed(w, n, func(i int) error {
 			_, err := j.js.Publish(ctx, jetSubject, w.payload(i))
 			return err
 		})
@@ -183,7 +183,7 @@ func jetEndToEnd(storage jetstream.StorageType) func(context.Context, *Work) (Sa
 		var read tally
 		var consumed error
 		var consumer sync.WaitGroup
-		m := start()
+		m := w.start()
 		consumer.Go(func() {
 			consumed = j.read(ctx, n, func(payload []byte) {
 				clock.arrived(int(read.records))
@@ -212,7 +212,7 @@ func jetReopen(ctx context.Context, w *Work) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	m := start()
+	m := w.start()
 	if j, err = openJet(ctx, w, jetstream.FileStorage, false); err != nil {
 		return Sample{}, err
 	}

@@ -79,7 +79,7 @@ func kfakeProduce(goroutines int) func(context.Context, *Work) (Sample, error) {
 		}
 		defer client.Close()
 		clock := newStopwatch(w.records)
-		m := start()
+		m := w.start()
 		if err := kgoFill(ctx, client, w, w.records, goroutines, clock.acknowledgements(goroutines)); err != nil {
 			return Sample{}, err
 		}
@@ -123,7 +123,7 @@ func kfakeReplay(ctx context.Context, w *Work) (Sample, error) {
 		return Sample{}, err
 	}
 	var read tally
-	m := start()
+	m := w.start()
 	err = kgoRead(ctx, cluster, w.records, func(r *kgo.Record) { read.add(r.Key, r.Value) })
 	return m.done(read.records, read.bytes), errors.Join(err, read.check(w.records))
 }
@@ -141,7 +141,7 @@ func kfakeSend(sync bool, slower int) func(context.Context, *Work) (Sample, erro
 		}
 		defer client.Close()
 		n := w.part(slower)
-		sample, err := timed(n, func(i int) error {
+		sample, err := timed(w, n, func(i int) error {
 			return client.ProduceSync(ctx, &kgo.Record{Key: w.key(i), Value: w.value(i)}).FirstErr()
 		})
 		return sample, errors.Join(err, checkCount(cluster.PartitionInfo(kafkaTopic, 0).HighWatermark, n))
@@ -164,7 +164,7 @@ func kfakeEndToEnd(ctx context.Context, w *Work) (Sample, error) {
 	var read tally
 	var consumed error
 	var consumer sync.WaitGroup
-	m := start()
+	m := w.start()
 	consumer.Go(func() {
 		consumed = kgoRead(ctx, cluster, n, func(r *kgo.Record) {
 			clock.arrived(int(read.records))
@@ -192,7 +192,7 @@ func kfakeReopen(ctx context.Context, w *Work) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	m := start()
+	m := w.start()
 	if cluster, err = openKfake(w, false); err != nil {
 		return Sample{}, err
 	}

@@ -40,7 +40,7 @@ func rawWrite(_ context.Context, w *Work) (Sample, error) {
 		return Sample{}, err
 	}
 	defer f.Close()
-	m := start()
+	m := w.start()
 	n := 0
 	for ; n < w.records; n += per {
 		if _, err := f.Write(batch); err != nil {
@@ -68,7 +68,7 @@ func rawFdatasync(_ context.Context, w *Work) (Sample, error) {
 		return Sample{}, err
 	}
 	defer f.Close()
-	return timed(w.part(slowSync), func(int) error {
+	return timed(w, w.part(slowSync), func(int) error {
 		if _, err := f.Write(batch.Bytes); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func rawMemmove(_ context.Context, w *Work) (Sample, error) {
 	// As much memory as a log's newest batches take, so not all of it is in the
 	// nearest cache.
 	dst := make([]byte, 16*len(batch))
-	m := start()
+	m := w.start()
 	n := 0
 	for ; n < w.records; n += per {
 		copy(dst[n/per%16*len(batch):], batch)
@@ -101,7 +101,7 @@ func rawCRC(_ context.Context, w *Work) (Sample, error) {
 	}
 	table := crc32.MakeTable(crc32.Castagnoli)
 	want := crc32.Checksum(batch, table)
-	m := start()
+	m := w.start()
 	n := 0
 	for ; n < w.records; n += per {
 		if crc32.Checksum(batch, table) != want {
@@ -129,7 +129,7 @@ func rawReplay(ctx context.Context, w *Work) (Sample, error) {
 	}
 	table := crc32.MakeTable(crc32.Castagnoli)
 	buf := make([]byte, rawCall)
-	m := start()
+	m := w.start()
 	var pos int64
 	sum := uint32(0)
 	for {

@@ -98,7 +98,7 @@ func runnelProduce(d topic.Durability, goroutines int) func(context.Context, *Wo
 		}
 		defer func() { err = errors.Join(err, broker.Close()) }()
 		clock := newStopwatch(w.records)
-		m := start()
+		m := w.start()
 		if err := fill(ctx, broker, w, w.records, goroutines, clock.acknowledgements(goroutines)); err != nil {
 			return Sample{}, err
 		}
@@ -139,7 +139,7 @@ func runnelReplay(d topic.Durability, opts ...consumer.Option) func(context.Cont
 			return Sample{}, err
 		}
 		var t tally
-		m := start()
+		m := w.start()
 		err = read(ctx, broker, w.records, func(r *record.Record) { t.add(r.Key, r.Value) }, opts...)
 		return m.done(t.records, t.bytes), errors.Join(err, t.check(w.records))
 	}
@@ -159,7 +159,7 @@ func runnelSend(d topic.Durability, goroutines, slower int) func(context.Context
 		}
 		defer func() { err = errors.Join(err, p.Close()) }()
 		n := w.part(slower)
-		sample, err := timedBy(n, goroutines, func(i int) error {
+		sample, err := timedBy(w, n, goroutines, func(i int) error {
 			_, err := p.Send(ctx, record.Record{Topic: benchPartition.Topic, Key: w.key(i), Value: w.value(i)})
 			return err
 		})
@@ -208,7 +208,7 @@ func runnelPingPong(ctx context.Context, w *Work) (_ Sample, err error) {
 			echoed = errors.Join(echoed, back.Close()) // ends the wait below
 		}
 	})
-	sample, err := timed(n, func(i int) error {
+	sample, err := timed(w, n, func(i int) error {
 		if _, err := p.Send(ctx, record.Record{Topic: "ping", Key: w.key(i), Value: w.value(i)}); err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func runnelEndToEnd(d topic.Durability) func(context.Context, *Work) (Sample, er
 		var t tally
 		var consumed error
 		var consuming sync.WaitGroup
-		m := start()
+		m := w.start()
 		consuming.Go(func() {
 			consumed = read(ctx, broker, w.records, func(r *record.Record) {
 				clock.arrived(int(t.records))
@@ -265,7 +265,7 @@ func runnelReopen(closed bool) func(context.Context, *Work) (Sample, error) {
 		if err := errors.Join(err, broker.Close()); err != nil {
 			return Sample{}, err
 		}
-		m := start()
+		m := w.start()
 		if broker, err = openRunnel(ctx, dir, topic.OS); err != nil {
 			return Sample{}, err
 		}

@@ -42,7 +42,7 @@ func runnelWordCount(ctx context.Context, w *Work) (_ Sample, err error) {
 	}
 
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	m := start()
+	m := w.start()
 	app, err := streams.New(broker, "wordcount", wordCount)
 	if err != nil {
 		return Sample{}, err

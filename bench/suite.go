@@ -64,21 +64,30 @@ func (s Sample) MBPerSecond() float64 { return float64(s.Bytes) / s.Elapsed.Seco
 // AllocsPerRecord returns how many objects the process allocated per record.
 func (s Sample) AllocsPerRecord() float64 { return float64(s.Mallocs) / float64(s.Records) }
 
-// meter measures the part of a case that counts, between start and done.
+// meter measures the part of a case that counts, between start and done, and
+// takes a profile of it where one is asked for.
 type meter struct {
 	began   time.Time
 	mallocs uint64
+	profile bool
 }
 
-func start() meter {
+func (w *Work) start() meter {
 	var m runtime.MemStats
 	runtime.GC()
+	if w.profile != nil {
+		// Fails only while another profile is taken.
+		_ = pprof.StartCPUProfile(w.profile)
+	}
 	runtime.ReadMemStats(&m)
-	return meter{began: time.Now(), mallocs: m.Mallocs}
+	return meter{began: time.Now(), mallocs: m.Mallocs, profile: w.profile != nil}
 }
 
 func (m meter) done(records, bytes int64) Sample {
 	elapsed := time.Since(m.began)
+	if m.profile {
+		pprof.StopCPUProfile()
+	}
 	var after runtime.MemStats
 	runtime.ReadMemStats(&after)
 	return Sample{Records: records, Bytes: bytes, Elapsed: elapsed, Mallocs: after.Mallocs - m.mallocs}
@@ -156,24 +165,14 @@ func runCase(ctx context.Context, g Group, c Case, w *Work, profiles string) (sa
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(own.dir)) }()
 	if profiles != "" && c.ours() {
-		stop, err := profile(filepath.Join(profiles, fileName(g.Name+" "+c.Name)+".prof"))
+		f, err := os.Create(filepath.Join(profiles, fileName(g.Name+" "+c.Name)+".prof"))
 		if err != nil {
 			return Sample{}, err
 		}
-		defer func() { err = errors.Join(err, stop()) }()
+		own.profile = f
+		defer func() { err = errors.Join(err, f.Close()) }()
 	}
 	return c.Run(ctx, &own)
-}
-
-func profile(file string) (stop func() error, err error) {
-	f, err := os.Create(file)
-	if err != nil {
-		return nil, err
-	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
 
 func fileName(s string) string {

@@ -35,7 +35,7 @@ func walProduce(_ context.Context, w *Work) (_ Sample, err error) {
 		return Sample{}, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	m := start()
+	m := w.start()
 	if err := walFill(l, w, w.records); err != nil {
 		return Sample{}, err
 	}
@@ -52,7 +52,7 @@ func walReplay(_ context.Context, w *Work) (_ Sample, err error) {
 		return Sample{}, err
 	}
 	var read tally
-	m := start()
+	m := w.start()
 	for i := range w.records {
 		b, err := l.Read(uint64(i + 1))
 		if err != nil {
@@ -71,7 +71,7 @@ func walSend(sync bool, slower int) func(context.Context, *Work) (Sample, error)
 		}
 		defer func() { err = errors.Join(err, l.Close()) }()
 		n := w.part(slower)
-		sample, err := timed(n, func(i int) error {
+		sample, err := timed(w, n, func(i int) error {
 			return l.Write(uint64(i+1), w.payload(i))
 		})
 		if err != nil {
@@ -90,7 +90,7 @@ func walReopen(_ context.Context, w *Work) (_ Sample, err error) {
 	if err := errors.Join(walFill(l, w, w.records), l.Close()); err != nil {
 		return Sample{}, err
 	}
-	m := start()
+	m := w.start()
 	if l, err = openWAL(w, false); err != nil {
 		return Sample{}, err
 	}

@@ -24,7 +24,7 @@ func countWords(lines []string) (counts map[string]int64, total, bytes int64) {
 
 func plainWordCount(_ context.Context, w *Work) (Sample, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	m := start()
+	m := w.start()
 	counts, total, bytes := countWords(w.text)
 	sample := m.done(total, bytes)
 	var sum int64

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 )
 
@@ -20,6 +21,7 @@ type Work struct {
 	values  []byte // bytes in which values begin anywhere
 	joined  []byte // keys each with its value, one after the other
 	text    []string
+	profile *os.File // where a profile of the case goes, or nil
 }
 
 // tableLen is how many keys and values there are before they repeat: more than

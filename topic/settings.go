@@ -27,26 +27,24 @@ type setting struct {
 	unset func(c *Config)
 }
 
-// settings returns every setting, sorted by name.
-func settings() []setting {
-	return []setting{
-		choice("cleanup.policy", func(c *Config) *Cleanup { return &c.Cleanup },
-			"delete", Delete, "compact", Compact, "compact,delete", CompactDelete, "delete,compact", CompactDelete),
-		millis("delete.retention.ms", func(c *Config) *time.Duration { return &c.DeleteRetention }),
-		millis("max.compaction.lag.ms", func(c *Config) *time.Duration { return &c.MaxCompactionLag }),
-		number("max.message.bytes", func(c *Config) *int { return &c.MaxMessageBytes }),
-		choice("message.timestamp.type", func(c *Config) *TimestampType { return &c.Timestamps },
-			"CreateTime", CreateTime, "LogAppendTime", LogAppendTime),
-		ratio("min.cleanable.dirty.ratio", func(c *Config) *float64 { return &c.MinCleanableRatio }),
-		millis("min.compaction.lag.ms", func(c *Config) *time.Duration { return &c.MinCompactionLag }),
-		number("min.insync.replicas", func(c *Config) *int { return &c.MinReplicas }),
-		number("retention.bytes", func(c *Config) *int64 { return &c.RetentionBytes }),
-		millis("retention.ms", func(c *Config) *time.Duration { return &c.Retention }),
-		choice("runnel.durability", func(c *Config) *Durability { return &c.Durability },
-			"default", DefaultDurability, "memory", Memory, "os", OS, "fsync", Fsync),
-		number("segment.bytes", func(c *Config) *int64 { return &c.SegmentBytes }),
-		millis("segment.ms", func(c *Config) *time.Duration { return &c.SegmentAge }),
-	}
+// settings holds every setting, sorted by name.
+var settings = []setting{
+	choice("cleanup.policy", func(c *Config) *Cleanup { return &c.Cleanup },
+		"delete", Delete, "compact", Compact, "compact,delete", CompactDelete, "delete,compact", CompactDelete),
+	millis("delete.retention.ms", func(c *Config) *time.Duration { return &c.DeleteRetention }),
+	millis("max.compaction.lag.ms", func(c *Config) *time.Duration { return &c.MaxCompactionLag }),
+	number("max.message.bytes", func(c *Config) *int { return &c.MaxMessageBytes }),
+	choice("message.timestamp.type", func(c *Config) *TimestampType { return &c.Timestamps },
+		"CreateTime", CreateTime, "LogAppendTime", LogAppendTime),
+	ratio("min.cleanable.dirty.ratio", func(c *Config) *float64 { return &c.MinCleanableRatio }),
+	millis("min.compaction.lag.ms", func(c *Config) *time.Duration { return &c.MinCompactionLag }),
+	number("min.insync.replicas", func(c *Config) *int { return &c.MinReplicas }),
+	number("retention.bytes", func(c *Config) *int64 { return &c.RetentionBytes }),
+	millis("retention.ms", func(c *Config) *time.Duration { return &c.Retention }),
+	choice("runnel.durability", func(c *Config) *Durability { return &c.Durability },
+		"default", DefaultDurability, "memory", Memory, "os", OS, "fsync", Fsync),
+	number("segment.bytes", func(c *Config) *int64 { return &c.SegmentBytes }),
+	millis("segment.ms", func(c *Config) *time.Duration { return &c.SegmentAge }),
 }
 
 // Entries returns the fields that are set as Kafka's names and values, sorted
@@ -54,7 +52,7 @@ func settings() []setting {
 // gives c again.
 func (c Config) Entries() []Entry {
 	var entries []Entry
-	for _, s := range settings() {
+	for _, s := range settings {
 		if v := s.get(&c); v != "" {
 			entries = append(entries, Entry{s.name, v})
 		}
@@ -86,8 +84,7 @@ func (c *Config) Unset(name string) error {
 
 // find returns the setting of that name, or an error that teaches.
 func find(name string) (setting, error) {
-	all := settings()
-	for _, s := range all {
+	for _, s := range settings {
 		if s.name == name {
 			return s, nil
 		}
@@ -95,8 +92,8 @@ func find(name string) (setting, error) {
 	if hint, ok := foreign(name); ok {
 		return setting{}, fault.Newf(fault.InvalidConfig, "%s is a setting of Kafka's that does nothing here", name).Try(hint)
 	}
-	names := make([]string, len(all))
-	for i, s := range all {
+	names := make([]string, len(settings))
+	for i, s := range settings {
 		names[i] = s.name
 	}
 	err := fault.Newf(fault.InvalidConfig, "there is no setting %q", name)

@@ -111,7 +111,6 @@ func FuzzIndex(f *testing.F) {
 		require.LessOrEqual(t, len(p.entries), pageEntries+1)
 		p.holds(at)
 		floorOffset(p.entries, at)
-		floorPos(p.entries, at)
 		_, _, err = lastTime(fsys, "index", at)
 		require.NoError(t, err)
 	})

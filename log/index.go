@@ -270,15 +270,6 @@ func floorOffset(entries []offsetEntry, rel int64) (offsetEntry, bool) {
 	return entries[i-1], true
 }
 
-// floorPos returns the last of the entries' positions that is at most pos, or 0.
-func floorPos(entries []offsetEntry, pos int64) int64 {
-	i := sort.Search(len(entries), func(i int) bool { return entries[i].pos() > pos })
-	if i == 0 {
-		return 0
-	}
-	return entries[i-1].pos()
-}
-
 // floorTime is floorOffset for timestamps.
 func floorTime(entries []timeEntry, timestamp int64) (timeEntry, bool) {
 	i := sort.Search(len(entries), func(i int) bool { return entries[i].timestamp > timestamp })

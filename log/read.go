@@ -173,10 +173,7 @@ func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, e
 	if pos >= size {
 		return nil, l.corrupt(s, offset, pos, fmt.Sprintf("the batch of offset %d", offset), "the end of the file")
 	}
-	until := size
-	if want := int64(max(maxBytes, record.HeaderLen)); want < size-pos {
-		until = s.boundary(pos, pos+want)
-	}
+	until := s.boundary(offset, pos, int64(max(maxBytes, record.HeaderLen)), size)
 	r := reader{log: l, segment: s, file: h, pos: pos, size: size, base: base, offset: offset, limit: limit, maxBytes: maxBytes, epochs: l.Epochs()}
 	return r.read(until-pos, buf)
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -176,23 +177,66 @@ func (s *segment) setHint(offset, pos int64) {
 	}
 }
 
-// floor returns the index's last entry whose offset is at most offset. ok is
-// false when there is none: the first batch is where to begin then.
-func (s *segment) floor(offset int64) (e offsetEntry, ok bool, err error) {
-	rel := offset - s.base
+// entries returns the part of the offset index in which the floor of an offset
+// stands: all of the active segment's, a page of a sealed one's. whole says that
+// no entry follows.
+func (s *segment) entries(offset int64) (entries []offsetEntry, whole bool, err error) {
 	if x := s.live.Load(); x != nil {
-		e, ok = floorOffset(x.offsets.view(), rel)
-		return e, ok, nil
+		return x.offsets.view(), true, nil
 	}
+	rel := offset - s.base
 	p := s.page.Load()
 	if p == nil || !p.holds(rel) {
 		if p, err = loadPage(s.fs, s.indexPath(), rel); err != nil {
-			return 0, false, err
+			return nil, false, err
 		}
 		s.page.Store(p)
 	}
-	e, ok = floorOffset(p.entries, rel)
+	return p.entries, p.last, nil
+}
+
+// floor returns the index's last entry whose offset is at most offset. ok is
+// false when there is none: the first batch is where to begin then.
+func (s *segment) floor(offset int64) (e offsetEntry, ok bool, err error) {
+	entries, _, err := s.entries(offset)
+	if err != nil {
+		return 0, false, err
+	}
+	e, ok = floorOffset(entries, offset-s.base)
 	return e, ok, nil
+}
+
+// longestJump is how far boundary believes an index: further, and a wrong one
+// would cost too much memory.
+const longestJump = 16 << 20
+
+// boundary returns where to end a read that begins with the batch of offset at
+// from and is to take n bytes, so that it reads no batch in part: the last
+// beginning of a batch in range, or the end of a batch that is longer than n. The
+// index says it as far as it can; size is where the segment ends.
+func (s *segment) boundary(offset, from, n, size int64) int64 {
+	to := from + n
+	if to >= size {
+		return size
+	}
+	entries, whole, err := s.entries(offset)
+	if err != nil {
+		return to // whoever looks for an offset builds the index anew
+	}
+	i := sort.Search(len(entries), func(i int) bool { return entries[i].pos() > to })
+	if i > 0 && entries[i-1].pos() > from {
+		return entries[i-1].pos()
+	}
+	next := size
+	if i < len(entries) {
+		next = entries[i].pos()
+	} else if !whole {
+		return to
+	}
+	if next <= size && next-from <= longestJump {
+		return next
+	}
+	return to
 }
 
 // rebuild makes a sealed segment's index files anew from its log, and reports
@@ -218,19 +262,4 @@ func (s *segment) rebuild(f vfs.File, size, interval int64) bool {
 	s.page.Store(nil)
 	s.maxTimestamp.Store(unknownTimestamp)
 	return true
-}
-
-// boundary returns the last known beginning of a batch in (from, to], or to: a
-// read that ends there reads no batch in part.
-func (s *segment) boundary(from, to int64) int64 {
-	var at int64
-	if x := s.live.Load(); x != nil {
-		at = floorPos(x.offsets.view(), to)
-	} else if p := s.page.Load(); p != nil {
-		at = floorPos(p.entries, to)
-	}
-	if at > from {
-		return at
-	}
-	return to
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,12 +14,14 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
 	"github.com/runnel-go/runnel/topic"
 )
 
 // consumeFlags are the flags of consume.
 type consumeFlags struct {
 	from, group     string
+	value           string
 	partitions      []int32
 	follow, verbose bool
 	count           int64
@@ -38,12 +42,16 @@ printed; --from then counts for partitions in which nothing is committed.
   runnel consume quickstart-events --from end --follow
   runnel consume orders --from 90m --verbose
   runnel consume orders --group billing --count 100
-  runnel consume orders --json | jq .value`,
+  runnel consume orders --json | jq .value
+  runnel consume word-counts --value int64`,
 		Args: atLeast(1, "topics' names"),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			from, err := parseFrom(f.from, time.Now())
 			if err != nil {
 				return err
+			}
+			if _, ok := decoders[f.value]; !ok {
+				return usageError{fmt.Errorf("--value is text, int64 or hex, not %q", f.value)}
 			}
 			if f.group != "" && len(f.partitions) > 0 {
 				return usageError{errors.New("--group shares partitions itself: leave --partition out")}
@@ -60,7 +68,8 @@ printed; --from then counts for partitions in which nothing is committed.
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "start", "`where` to begin: start, end, an offset, a time, how long ago")
 	flags.StringVar(&f.group, "group", "", "read as a member of this `group`")
-	flags.Int32SliceVar(&f.partitions, "partition", nil, "only these partitions")
+	flags.StringVar(&f.value, "value", "text", "show values as this `type`: text, int64 or hex")
+	flags.Int32SliceVar(&f.partitions, "partition", nil, "only these `partitions`, such as 0,2")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with records as they come, until Ctrl-C")
 	flags.Int64VarP(&f.count, "count", "n", 0, "stop after this `number` of records")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print position, time and headers, too")
@@ -122,7 +131,8 @@ func (r *reading) run(ctx context.Context) error {
 			if !r.follow && rec.Offset >= r.ends[tpOf(rec)] || r.count > 0 && r.n == r.count {
 				break // it came after the command began, or is one too many
 			}
-			if err := r.show(rec, r.verbose); err != nil {
+			decode := decoders[r.value]
+			if err := r.show(rec, r.verbose, decode); err != nil {
 				return err
 			}
 			r.n++
@@ -211,8 +221,13 @@ func (r *reading) more(ctx context.Context) (bool, error) {
 
 // recordLine is a record in JSON.
 type recordLine struct {
-	Topic     string       `json:"topic"`
-	Partition int32        `json:"partition"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	bodyLine
+}
+
+// bodyLine is what a record is wherever it stands.
+type bodyLine struct {
 	Offset    int64        `json:"offset"`
 	Timestamp string       `json:"timestamp"`
 	Key       jsonText     `json:"key"`
@@ -225,10 +240,32 @@ type headerLine struct {
 	Value jsonText `json:"value"`
 }
 
+// decoders are the ways of showing a value, by the name that --value gives them.
+var decoders = map[string]func([]byte) []byte{
+	"text": func(b []byte) []byte { return b },
+	"hex":  func(b []byte) []byte { return present(b, hex.AppendEncode(nil, b)) },
+	"int64": func(b []byte) []byte {
+		n, err := serde.Int64.Decode(b)
+		if err != nil {
+			return b // it is none: shown as it is
+		}
+		return strconv.AppendInt(nil, n, 10)
+	},
+}
+
+// present returns shown, or nil where there is nothing to show.
+func present(b, shown []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	return append([]byte{}, shown...)
+}
+
 // show prints one record: its value, after its key and a tab where it has one.
-func (s *shell) show(r record.Record, verbose bool) error {
+func (s *shell) show(r record.Record, verbose bool, decode func([]byte) []byte) error {
+	r.Value = decode(r.Value)
 	if !s.tables() {
-		return s.line(recordJSON(r))
+		return s.line(recordLine{r.Topic, r.Partition, bodyJSON(r)})
 	}
 	var b strings.Builder
 	if verbose {
@@ -244,11 +281,8 @@ func (s *shell) show(r record.Record, verbose bool) error {
 	return err
 }
 
-func recordJSON(r record.Record) recordLine {
-	line := recordLine{
-		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: stamp(r.Timestamp),
-		Key: r.Key, Value: r.Value,
-	}
+func bodyJSON(r record.Record) bodyLine {
+	line := bodyLine{Offset: r.Offset, Timestamp: stamp(r.Timestamp), Key: r.Key, Value: r.Value}
 	for _, h := range r.Headers {
 		line.Headers = append(line.Headers, headerLine{h.Key, h.Value})
 	}

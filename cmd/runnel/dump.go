@@ -63,7 +63,7 @@ func segmentFiles(paths []string) ([]string, error) {
 			return nil, err
 		}
 		if len(segments) == 0 {
-			return nil, hinted{fmt.Errorf("there are no segment files in %s", path), "name a partition's directory, such as data/quickstart-events-0"}
+			return nil, hinted{fmt.Errorf("there are no segment files in %s", path), "a partition that never had a record has none; name a partition's directory, such as data/quickstart-events-0"}
 		}
 		slices.Sort(segments)
 		files = append(files, segments...)
@@ -73,23 +73,23 @@ func segmentFiles(paths []string) ([]string, error) {
 
 // batchLine is a batch in JSON.
 type batchLine struct {
-	File          string       `json:"file"`
-	Position      int64        `json:"position"`
-	Bytes         int          `json:"bytes"`
-	BaseOffset    int64        `json:"baseOffset"`
-	LastOffset    int64        `json:"lastOffset"`
-	Count         int32        `json:"count"`
-	LeaderEpoch   int32        `json:"leaderEpoch"`
-	Compression   string       `json:"compression"`
-	TimestampType string       `json:"timestampType"`
-	MaxTimestamp  string       `json:"maxTimestamp"`
-	ProducerID    int64        `json:"producerId"`
-	ProducerEpoch int16        `json:"producerEpoch"`
-	BaseSequence  int32        `json:"baseSequence"`
-	Transactional bool         `json:"transactional"`
-	Control       bool         `json:"control"`
-	CRC           string       `json:"crc"`
-	Records       []recordLine `json:"records,omitempty"`
+	File          string     `json:"file"`
+	Position      int64      `json:"position"`
+	Bytes         int        `json:"bytes"`
+	BaseOffset    int64      `json:"baseOffset"`
+	LastOffset    int64      `json:"lastOffset"`
+	Count         int32      `json:"count"`
+	LeaderEpoch   int32      `json:"leaderEpoch"`
+	Compression   string     `json:"compression"`
+	TimestampType string     `json:"timestampType"`
+	MaxTimestamp  string     `json:"maxTimestamp"`
+	ProducerID    int64      `json:"producerId"`
+	ProducerEpoch int16      `json:"producerEpoch"`
+	BaseSequence  int32      `json:"baseSequence"`
+	Transactional bool       `json:"transactional"`
+	Control       bool       `json:"control"`
+	CRC           string     `json:"crc"`
+	Records       []bodyLine `json:"records,omitempty"`
 }
 
 // dump shows one file, up to its end or to the first bytes that are no batch.
@@ -227,7 +227,7 @@ func (s *shell) showRecords(records []record.Record) error {
 		if _, err := fmt.Fprintf(s.out, "  %d  ", r.Offset); err != nil {
 			return err
 		}
-		if err := s.show(r, false); err != nil {
+		if err := s.show(r, false, decoders["text"]); err != nil {
 			return err
 		}
 	}
@@ -246,7 +246,7 @@ func batchJSON(path string, pos int64, b *record.Batch, all []record.Record, rec
 	}
 	if records {
 		for _, r := range all {
-			line.Records = append(line.Records, recordJSON(r))
+			line.Records = append(line.Records, bodyJSON(r))
 		}
 	}
 	return line

@@ -30,17 +30,14 @@ func (e usageError) Unwrap() error { return e.error }
 
 const (
 	rootHelp = `Topics, records and groups from a shell, in a directory or on a Kafka cluster.
-
-What a command prints is a table for people. Into a pipe it is one JSON object
-per line; --json and --table choose.`
+Output is a table for people, and one JSON object per line into a pipe.`
 
 	rootExample = `  runnel topic create quickstart-events --partitions 3
-  echo "hello" | runnel produce quickstart-events
   runnel consume quickstart-events --at kafka://localhost:9092`
 
 	rootUsage = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
-{{end}}Usage: {{if .Runnable}}{{.UseLine}}{{else}}{{.CommandPath}} COMMAND{{end}}
+{{end}}Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}
 {{if .HasExample}}
 Examples:
 {{.Example}}
@@ -60,7 +57,7 @@ Flags of every command:
 func newRoot(s *shell) *cobra.Command {
 	root := &cobra.Command{
 		Use: "runnel", Long: rootHelp, Example: rootExample, Version: version(),
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, Args: noSuchCommand, RunE: help,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if s.json && s.table {
 				return usageError{errors.New("--json and --table exclude each other")}
@@ -102,10 +99,12 @@ func version() string {
 
 // group returns a command that only holds others.
 func group(name, short, long, example string, commands ...*cobra.Command) *cobra.Command {
-	g := &cobra.Command{Use: name, Short: short, Long: long, Example: example, Args: noSuchCommand}
+	g := &cobra.Command{Use: name, Short: short, Long: long, Example: example, Args: noSuchCommand, RunE: help}
 	g.AddCommand(commands...)
 	return g
 }
+
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // noSuchCommand refuses arguments where only a command makes sense.
 func noSuchCommand(cmd *cobra.Command, args []string) error {

@@ -40,7 +40,7 @@ Run again, it goes on where it stopped: --app is the name under which it
 remembers.`,
 		Example: `  runnel topic create word-counts
   runnel streams run wordcount --from quickstart-events --to word-counts
-  runnel consume word-counts`,
+  runnel consume word-counts --value int64`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.from == "" || f.to == "" {
@@ -86,7 +86,7 @@ func (s *shell) wordCount(ctx context.Context, b backend, f *wordCountFlags) err
 		if err := errors.Join(<-ended, caught); err != nil {
 			return err
 		}
-		fmt.Fprintf(s.errs, "Counted all of %s into %s: runnel consume %s%s\n", f.from, f.to, f.to, s.atFlag())
+		fmt.Fprintf(s.errs, "Counted all of %s into %s: runnel consume %s --value int64%s\n", f.from, f.to, f.to, s.atFlag())
 		return nil
 	}
 	return <-ended

@@ -169,3 +169,7 @@ func resum(b []byte) {
 
 // stamp gives a batch the offset at which it is to be appended.
 func stamp(raw []byte, base int64) { record.Stamp(raw, base, 0) }
+
+func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+func c32(b []byte) uint32   { return binary.BigEndian.Uint32(b) }
+func c64(b []byte) uint64   { return binary.BigEndian.Uint64(b) }

@@ -42,7 +42,7 @@ func (b *Broker) create(specs []topic.Spec) error {
 	specs = slices.Clone(specs)
 	for i := range specs {
 		if s := &specs[i]; s.Partitions == 0 {
-			s.Partitions = b.partitions
+			s.Partitions = b.defaultPartitions
 		}
 		if s := &specs[i]; s.Replicas == 0 {
 			s.Replicas = 1

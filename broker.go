@@ -62,7 +62,7 @@ type Broker struct {
 // are damaged is fault.CorruptMessage. What else opening found is reported by
 // Recovery.
 func Open(dir string, opts ...Option) (*Broker, error) {
-	c, err := configure(config{partitions: 1, durability: topic.Fsync}, opts)
+	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 // OpenMemory opens an empty broker in memory. Its topics and records are gone
 // when it is closed.
 func OpenMemory(opts ...Option) (*Broker, error) {
-	c, err := configure(config{partitions: 1, durability: topic.Memory}, opts)
+	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Memory}, opts)
 	if err != nil {
 		return nil, err
 	}

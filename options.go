@@ -13,8 +13,8 @@ type Option interface{ apply(*config) }
 
 // config is what the options say.
 type config struct {
-	partitions int
-	durability topic.Durability
+	defaultPartitions int
+	defaultDurability topic.Durability
 }
 
 type option func(*config)
@@ -23,13 +23,13 @@ func (o option) apply(c *config) { o(c) }
 
 // DefaultPartitions is how many partitions a topic gets whose Spec names none.
 // It is 1 unless set.
-func DefaultPartitions(n int) Option { return option(func(c *config) { c.partitions = n }) }
+func DefaultPartitions(n int) Option { return option(func(c *config) { c.defaultPartitions = n }) }
 
 // DefaultDurability is the durability of topics whose Config names none. It is
 // topic.Fsync for Open and topic.Memory for OpenMemory unless set. On a
 // directory, topic.Memory behaves as topic.OS.
 func DefaultDurability(d topic.Durability) Option {
-	return option(func(c *config) { c.durability = d })
+	return option(func(c *config) { c.defaultDurability = d })
 }
 
 // configure applies the options and reports everything that is wrong with them.
@@ -38,11 +38,11 @@ func configure(c config, opts []Option) (config, error) {
 		o.apply(&c)
 	}
 	var errs []error
-	if c.partitions < 1 || c.partitions > catalogue.MaxPartitions {
-		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultPartitions(%d): it must be from 1 to %d", c.partitions, catalogue.MaxPartitions))
+	if c.defaultPartitions < 1 || c.defaultPartitions > catalogue.MaxPartitions {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultPartitions(%d): it must be from 1 to %d", c.defaultPartitions, catalogue.MaxPartitions))
 	}
-	if c.durability < topic.Memory || c.durability > topic.Fsync {
-		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultDurability(%d): it must be topic.Memory, topic.OS or topic.Fsync", c.durability))
+	if c.defaultDurability < topic.Memory || c.defaultDurability > topic.Fsync {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultDurability(%d): it must be topic.Memory, topic.OS or topic.Fsync", c.defaultDurability))
 	}
 	return c, errors.Join(errs...)
 }

@@ -32,7 +32,7 @@ type Recovery struct {
 type PartitionRecovery struct {
 	record.TopicPartition
 	log.Recovery
-	Err error // why the partition did not open, or nil; using it tries again
+	Err error // why a topic, whose Partition is -1 here, did not open, or nil; using it tries again
 }
 
 // Recovery returns what opening found so far.

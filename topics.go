@@ -302,7 +302,7 @@ func (b *Broker) settings(cfg topic.Config) partition.Settings {
 // durabilityOf returns the durability of a topic with this configuration.
 func (b *Broker) durabilityOf(cfg topic.Config) topic.Durability {
 	if cfg.Durability == topic.DefaultDurability {
-		return b.durability
+		return b.defaultDurability
 	}
 	return cfg.Durability
 }

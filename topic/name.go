@@ -62,13 +62,17 @@ func Nearest(name string, names []string) []string {
 		name     string
 		distance int
 	}
+	if len(name) > MaxNameLen {
+		return nil
+	}
 	limit := max(2, len(name)/3)
+	name = strings.ToLower(name)
 	var best []candidate
 	for _, n := range names {
-		if len(n)-len(name) > MaxNameLen || len(name) > MaxNameLen {
-			continue
+		if len(n) < len(name)-limit || len(n) > len(name)+limit {
+			continue // so many letters are missing or left over
 		}
-		d := distance(strings.ToLower(name), strings.ToLower(n))
+		d := distance(name, strings.ToLower(n))
 		if d > limit {
 			continue
 		}

@@ -38,6 +38,23 @@ func (c *Cluster) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 	return groups, nil
 }
 
+// coordinated makes a request to a group's coordinator, and makes it again while
+// there is none: the first group of a cluster finds it making its topic of
+// offsets.
+func (c *Cluster) coordinated(ctx context.Context, request func() error) error {
+	patience, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var err error
+	waited := c.await(patience, func() (bool, error) {
+		err = request()
+		return !errors.Is(err, fault.CoordinatorNotAvailable), nil
+	})
+	if err == nil && waited != nil {
+		return waited
+	}
+	return err
+}
+
 // DescribeGroups implements consumer.Admin.
 func (c *Cluster) DescribeGroups(ctx context.Context, names ...string) ([]consumer.GroupDescription, error) {
 	described := make([]consumer.GroupDescription, len(names))
@@ -178,9 +195,13 @@ func (c *Cluster) DeleteGroups(ctx context.Context, names ...string) error {
 
 // GroupOffsets implements consumer.Admin.
 func (c *Cluster) GroupOffsets(ctx context.Context, group string) (map[record.TopicPartition]consumer.Offset, error) {
-	fetched, err := c.admin.FetchOffsets(ctx, group)
+	var fetched kadm.OffsetResponses
+	err := c.coordinated(ctx, func() (err error) {
+		fetched, err = c.admin.FetchOffsets(ctx, group)
+		return groupFailure(err, group)
+	})
 	if err != nil {
-		return nil, groupFailure(err, group)
+		return nil, err
 	}
 	offsets := make(map[record.TopicPartition]consumer.Offset)
 	for name, partitions := range fetched {
@@ -214,9 +235,13 @@ func (c *Cluster) commit(ctx context.Context, group string, offsets map[record.T
 	for tp, o := range offsets {
 		all.Add(kadm.Offset{Topic: tp.Topic, Partition: tp.Partition, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata})
 	}
-	committed, err := c.admin.CommitOffsets(ctx, group, all)
-	if err != nil {
+	var committed kadm.OffsetResponses
+	err := c.coordinated(ctx, func() (err error) {
+		committed, err = c.admin.CommitOffsets(ctx, group, all)
 		return groupFailure(err, group)
+	})
+	if err != nil {
+		return err
 	}
 	for tp := range offsets {
 		if r, _ := committed.Lookup(tp.Topic, tp.Partition); r.Err != nil {

@@ -191,3 +191,90 @@ func nextOf(b []byte) int64 {
 		}
 	}
 }
+
+// BenchmarkSync appends a batch of one record and syncs it, and for comparison
+// writes and syncs the same bytes.
+func BenchmarkSync(b *testing.B) {
+	batch := batchOf(0, 0, 1, 100)
+	b.Run("log", func(b *testing.B) {
+		l, _, err := Open(Config{FS: vfs.OS(), Dir: filepath.Join(b.TempDir(), "log")})
+		require.NoError(b, err)
+		for range b.N {
+			raw := append([]byte(nil), batch...)
+			record.Stamp(raw, l.EndOffset(), 0)
+			if err := l.Append(raw, nil); err != nil {
+				b.Fatal(err)
+			}
+			if err := l.Sync(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		require.NoError(b, l.Close())
+	})
+	b.Run("raw", func(b *testing.B) {
+		f, err := vfs.OS().OpenFile(filepath.Join(b.TempDir(), "raw"), os.O_RDWR|os.O_CREATE)
+		require.NoError(b, err)
+		for i := range b.N {
+			if _, err := f.WriteAt(batch, int64(i*len(batch))); err != nil {
+				b.Fatal(err)
+			}
+			if err := f.Sync(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		require.NoError(b, f.Close())
+	})
+}
+
+// BenchmarkOpen opens a log of five million 100-byte records, after a clean
+// close and after a crash.
+func BenchmarkOpen(b *testing.B) {
+	cfg := Config{FS: vfs.OS(), Dir: filepath.Join(b.TempDir(), "log")}
+	l, _, err := Open(cfg)
+	require.NoError(b, err)
+	batch := batchOf(0, 0, 2_000, 100)
+	for l.EndOffset() < 5_000_000 {
+		raw := append([]byte(nil), batch...)
+		record.Stamp(raw, l.EndOffset(), 0)
+		require.NoError(b, l.Append(raw, nil))
+	}
+	sum := func(b *testing.B) {
+		size := l.Size()
+		for range b.N {
+			h, err := l.list()[0].open()
+			require.NoError(b, err)
+			buf := make([]byte, 1<<20)
+			var crc uint32
+			for pos := int64(0); pos < size; pos += int64(len(buf)) {
+				n, _ := h.ReadAt(buf, pos)
+				crc = crc32.Update(crc, castagnoli, buf[:n])
+			}
+			h.release()
+		}
+	}
+	b.Run("scan", sum)
+	b.Run("crash", func(b *testing.B) {
+		for range b.N {
+			b.StopTimer()
+			require.NoError(b, os.Remove(filepath.Join(cfg.Dir, checkpointName)))
+			b.StartTimer()
+			again, r, err := Open(cfg)
+			require.NoError(b, err)
+			require.EqualValues(b, 2_500, r.Batches)
+			again.discard() // as a crash would
+		}
+	})
+	require.NoError(b, l.Sync())
+	require.NoError(b, l.Close())
+	l, _, err = Open(cfg)
+	require.NoError(b, err)
+	require.NoError(b, l.Close())
+	b.Run("clean", func(b *testing.B) {
+		for range b.N {
+			again, r, err := Open(cfg)
+			require.NoError(b, err)
+			require.True(b, r.Clean)
+			require.NoError(b, again.Close())
+		}
+	})
+}

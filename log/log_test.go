@@ -2,6 +2,7 @@ package log
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,4 +42,44 @@ func TestAppendReadReopen(t *testing.T) {
 		appendN(t, l, 100, 3, 50)
 		readAll(t, l, 0)
 	})
+}
+
+func TestSegments(t *testing.T) {
+	cfg := memoryConfig()
+	cfg.SegmentAge = 30 * time.Second
+	l, _ := open(t, cfg)
+	appendN(t, l, 10, 10, 10) // a record a second, so a segment has three batches and a bit
+	require.Equal(t, 3, l.Segments())
+	l.SetSegments(1, time.Hour)
+	appendN(t, l, 4, 1, 10)
+	require.Equal(t, 7, l.Segments())
+	l.SetSegments(0, 0)
+	appendN(t, l, 4, 1, 10)
+	require.Equal(t, 7, l.Segments())
+	readAll(t, l, 0)
+}
+
+// TestManySegments drops most and then all of many segments: their files go, and
+// offsets go on where they were.
+func TestManySegments(t *testing.T) {
+	cfg := memoryConfig()
+	cfg.SegmentBytes, cfg.TailBytes = 1, -1
+	l, _ := open(t, cfg)
+	appendN(t, l, 500, 1, 10)
+	require.Equal(t, 500, l.Segments())
+	require.NoError(t, l.SetStart(499))
+	require.Equal(t, 1, l.Segments())
+	entries, err := cfg.FS.ReadDir(cfg.Dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 3) // the log, the epochs, the checkpoint
+	require.NoError(t, l.SetStart(500))
+	require.Equal(t, 1, l.Segments())
+	require.Zero(t, l.Size())
+	require.EqualValues(t, 500, l.EndOffset())
+	require.NoError(t, l.Close())
+	l, r := open(t, cfg)
+	require.True(t, r.Clean)
+	require.EqualValues(t, 500, l.StartOffset())
+	appendN(t, l, 1, 1, 10)
+	readAll(t, l, 500)
 }

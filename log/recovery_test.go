@@ -524,3 +524,18 @@ func TestDamagedLength(t *testing.T) {
 		require.NoError(t, l.Close())
 	}
 }
+
+// TestCleanOpenReadsNoLog opens a log whose segments cannot be opened.
+func TestCleanOpenReadsNoLog(t *testing.T) {
+	cfg, _ := segmented(t)
+	fsys := &failing{FS: cfg.FS, fail: failOn("open", logSuffix, errors.New("no"))}
+	cfg.FS = fsys
+	l, r := open(t, cfg)
+	require.True(t, r.Clean)
+	require.EqualValues(t, 150, l.EndOffset())
+	require.NoError(t, l.Close())
+	fsys.fail = nothingFails
+	l, r = open(t, cfg)
+	require.True(t, r.Clean)
+	readAll(t, l, 0)
+}

@@ -93,7 +93,7 @@ func (a *App) Run(ctx context.Context) error {
 }
 
 func (a *App) run(ctx context.Context) error {
-	counts, err := a.prepare(ctx)
+	found, err := a.prepare(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -106,7 +106,7 @@ func (a *App) run(ctx context.Context) error {
 	stop, fail := context.WithCancel(ctx)
 	defer fail()
 
-	threads, err := a.openThreads(work, counts)
+	threads, err := a.openThreads(work, found)
 	if err == nil {
 		errs := make([]error, len(threads))
 		var running sync.WaitGroup
@@ -127,14 +127,14 @@ func (a *App) run(ctx context.Context) error {
 }
 
 // openThreads opens as many threads as there is work for.
-func (a *App) openThreads(work context.Context, counts map[string]int) ([]*thread, error) {
+func (a *App) openThreads(work context.Context, found layout) ([]*thread, error) {
 	most := 0
 	for _, sub := range a.plan.subs {
-		most = max(most, a.plan.tasks(sub, counts))
+		most = max(most, a.plan.tasks(sub, found.partitions))
 	}
 	var threads []*thread
 	for range min(a.config.threads, most) {
-		t, err := openThread(work, a, len(threads))
+		t, err := openThread(work, a, found, len(threads))
 		if err != nil {
 			return threads, err
 		}

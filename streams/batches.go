@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"slices"
 
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -24,26 +23,29 @@ const (
 type batches struct {
 	ctx     context.Context
 	session producer.Session
+	limits  map[string]int // the largest batch of topics that take less than batchBytes
 	topics  map[string]*topicBatches
 	ordered []*topicBatches
 }
 
 // topicBatches is the open batches of one topic.
 type topicBatches struct {
-	ctx     context.Context
-	writer  producer.Writer
-	keyless func(r record.Record, partitions int32) int32 // chooses for records without a key
-	open    []*record.Builder                             // by partition; nil: never used
+	ctx        context.Context
+	writer     producer.Writer
+	limit      int                                           // of a batch, in bytes
+	partitions int32                                         // the topic's, when a batch was last sent
+	keyless    func(r record.Record, partitions int32) int32 // chooses for records without a key
+	open       []*record.Builder                             // by partition
 }
 
-func openBatches(ctx context.Context, b Backend, clientID string) (*batches, error) {
+func openBatches(ctx context.Context, b Backend, clientID string, limits map[string]int) (*batches, error) {
 	s, err := b.OpenProducer(ctx, producer.Config{
 		ClientID: clientID, Acks: producer.AcksAll, BatchBytes: batchBytes, BufferBytes: 32 << 20,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &batches{ctx: ctx, session: s, topics: make(map[string]*topicBatches)}, nil
+	return &batches{ctx: ctx, session: s, limits: limits, topics: make(map[string]*topicBatches)}, nil
 }
 
 func (b *batches) topic(name string) (*topicBatches, error) {
@@ -54,7 +56,11 @@ func (b *batches) topic(name string) (*topicBatches, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &topicBatches{ctx: b.ctx, writer: w, keyless: topic.DefaultPartitioner(name, batchBytes)}
+	t := &topicBatches{ctx: b.ctx, writer: w, limit: batchBytes, partitions: w.Partitions()}
+	if limit, ok := b.limits[name]; ok {
+		t.limit = limit
+	}
+	t.keyless = topic.DefaultPartitioner(name, t.limit)
 	b.topics[name] = t
 	b.ordered = append(b.ordered, t)
 	return t, nil
@@ -71,7 +77,7 @@ func (b *batches) changelog(topic string, partition int32) (state.Changelog, err
 func (b *batches) send(atLeast int) error {
 	for _, t := range b.ordered {
 		for p, open := range t.open {
-			if open != nil && open.Count() > 0 && open.Len() >= atLeast {
+			if open.Count() > 0 && open.Len() >= atLeast {
 				if err := t.send(int32(p)); err != nil {
 					return err
 				}
@@ -90,35 +96,41 @@ func (b *batches) flush() error {
 }
 
 func (t *topicBatches) write(ms int64, key, value []byte, headers []record.Header) error {
-	n := t.writer.Partitions()
-	if key != nil {
-		return t.add(topic.PartitionForKey(key, n), ms, key, value, headers)
+	var p int32
+	switch {
+	case key == nil:
+		p = t.keyless(record.Record{Value: value, Headers: headers}, t.partitions)
+	case t.partitions > 1:
+		p = topic.PartitionForKey(key, t.partitions)
 	}
-	return t.add(t.keyless(record.Record{Value: value, Headers: headers}, n), ms, key, value, headers)
+	return t.add(p, ms, key, value, headers)
 }
 
 func (t *topicBatches) add(partition int32, ms int64, key, value []byte, headers []record.Header) error {
-	if int(partition) >= len(t.open) {
-		t.open = append(t.open, slices.Repeat([]*record.Builder{nil}, int(partition)+1-len(t.open))...)
-	}
-	open := t.open[partition]
-	if open == nil {
-		open = record.NewBuilder(batchBytes)
-		t.open[partition] = open
-	}
-	if open.Add(ms, key, value, headers) {
+	if int(partition) < len(t.open) && t.open[partition].Add(ms, key, value, headers) {
 		return nil
 	}
-	if err := t.send(partition); err != nil {
-		return err
+	return t.addToNext(partition, ms, key, value, headers)
+}
+
+// addToNext adds a record to a batch that is yet to be opened.
+func (t *topicBatches) addToNext(partition int32, ms int64, key, value []byte, headers []record.Header) error {
+	for int(partition) >= len(t.open) {
+		t.open = append(t.open, record.NewBuilder(t.limit))
 	}
-	open.Add(ms, key, value, headers) // an empty builder takes any record
+	if t.open[partition].Count() > 0 {
+		if err := t.send(partition); err != nil {
+			return err
+		}
+	}
+	t.open[partition].Add(ms, key, value, headers) // an empty builder takes any record
 	return nil
 }
 
 // send hands a partition's open batch to the producer. What becomes of it is
 // told by the producer's Flush.
 func (t *topicBatches) send(partition int32) error {
+	t.partitions = t.writer.Partitions()
 	open := t.open[partition]
 	batch, err := open.Batch(nil, record.None, 0)
 	if err != nil {

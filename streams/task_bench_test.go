@@ -57,29 +57,88 @@ func benchmarkText(lines int) []string {
 	return text
 }
 
-// BenchmarkWordCountTasks is both tasks of a word count without a broker: lines
-// to the batches of the repartition topic, and those to counts.
-func BenchmarkWordCountTasks(b *testing.B) {
+// counting is both tasks of a word count without a broker, and what the first
+// writes for the second.
+type counting struct {
+	split, count *task
+	out          *batches
+	hole         *sinkhole
+	lines        []record.Record
+}
+
+const repartitioned = "app-counts-repartition"
+
+func newCounting(t testing.TB, text []string) *counting {
 	p, _, err := compile("app", func(t *Topology) {
-		words := FlatMapValues(Stream(t, text("lines")), func(line string) []string { return strings.Fields(strings.ToLower(line)) })
+		words := FlatMapValues(Stream(t, serde.For("lines", serde.String, serde.String)), func(line string) []string {
+			return strings.Fields(strings.ToLower(line))
+		})
 		Count(GroupBy(words, func(_, word string) string { return word }), "counts").ToStream().To(serde.For("totals", serde.String, serde.Int64))
 	}, nil)
-	require.NoError(b, err)
-	hole := &sinkhole{keep: "app-counts-repartition"}
-	out := &batches{ctx: context.Background(), session: hole, topics: make(map[string]*topicBatches)}
-	split, err := newTask(p, TaskID{0, 0}, out, true)
-	require.NoError(b, err)
-	count, err := newTask(p, TaskID{1, 0}, out, true)
-	require.NoError(b, err)
-
-	text := benchmarkText(10_000)
-	lines := make([]record.Record, len(text))
+	require.NoError(t, err)
+	c := &counting{hole: &sinkhole{keep: repartitioned}, lines: make([]record.Record, len(text))}
+	c.out = &batches{ctx: context.Background(), session: c.hole, topics: make(map[string]*topicBatches)}
+	c.split, err = newTask(p, TaskID{0, 0}, c.out, true)
+	require.NoError(t, err)
+	c.count, err = newTask(p, TaskID{1, 0}, c.out, true)
+	require.NoError(t, err)
 	for i, line := range text {
-		lines[i] = record.Record{Topic: "lines", Timestamp: time.UnixMilli(int64(i)), Value: []byte(line)}
+		c.lines[i] = record.Record{Topic: "lines", Timestamp: time.UnixMilli(int64(i)), Value: []byte(line)}
 	}
+	return c
+}
+
+// words returns what the first task wrote.
+func (c *counting) words(t testing.TB) (words []record.Record) {
+	for _, batch := range c.hole.kept {
+		it, err := batch.Records(nil)
+		require.NoError(t, err)
+		for r := (record.Record{Topic: repartitioned}); it.Next(&r); {
+			words = append(words, r)
+		}
+	}
+	return words
+}
+
+// A record on its way through operators, a sink or a store allocates nothing
+// but what the program's functions and serdes do.
+func TestTheRecordPathAllocatesNothing(t *testing.T) {
+	c := newCounting(t, benchmarkText(100))
+	require.NoError(t, c.split.process("lines", c.lines))
+	require.NoError(t, c.out.send(0))
+	words := c.words(t)
+	require.Len(t, words, 1000)
+	c.hole.keep = "" // the next ones are not kept
+
+	perLine := testing.AllocsPerRun(20, func() {
+		require.NoError(t, c.split.process("lines", c.lines))
+		require.NoError(t, c.out.send(0))
+	}) / float64(len(c.lines))
+	require.Less(t, perLine, 3.1, "the line, its lower case and its words")
+
+	for range 2 { // the first time makes the entries
+		require.NoError(t, c.count.process(repartitioned, words))
+		require.NoError(t, c.count.flush())
+		require.NoError(t, c.out.send(0))
+	}
+	perRun := testing.AllocsPerRun(20, func() {
+		require.NoError(t, c.count.process(repartitioned, words))
+		require.NoError(t, c.count.flush())
+		require.NoError(t, c.out.send(0))
+	})
+	require.Less(t, perRun, 10.0)
+}
+
+// BenchmarkWordCountTasks is the two tasks of a word count without a broker,
+// beside a plain loop over the same text.
+func BenchmarkWordCountTasks(b *testing.B) {
+	text := benchmarkText(10_000)
+	c := newCounting(b, text)
 	const words = 100_000
+	perWord := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/words, "ns/word")
+	}
 	b.Run("loop", func(b *testing.B) {
-		b.ReportAllocs()
 		for b.Loop() {
 			counts := make(map[string]int64)
 			for _, line := range text {
@@ -88,36 +147,23 @@ func BenchmarkWordCountTasks(b *testing.B) {
 				}
 			}
 		}
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/words, "ns/word")
+		perWord(b)
 	})
 	b.Run("split", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			hole.kept = hole.kept[:0]
-			require.NoError(b, split.process("lines", lines))
-			require.NoError(b, out.send(0))
+			c.hole.kept = c.hole.kept[:0]
+			require.NoError(b, c.split.process("lines", c.lines))
+			require.NoError(b, c.out.send(0))
 		}
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/words, "ns/word")
+		perWord(b)
 	})
 	b.Run("count", func(b *testing.B) {
 		b.ReportAllocs()
-		records := make([]record.Record, fetchRecords)
+		records := c.words(b)
 		for b.Loop() {
-			for _, batch := range hole.kept {
-				it, err := batch.Records(nil)
-				require.NoError(b, err)
-				for more := true; more; {
-					n := 0
-					for n < len(records) {
-						if more = it.Next(&records[n]); !more {
-							break
-						}
-						n++
-					}
-					require.NoError(b, count.process("app-counts-repartition", records[:n]))
-				}
-			}
+			require.NoError(b, c.count.process(repartitioned, records))
 		}
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/words, "ns/word")
+		perWord(b)
 	})
 }

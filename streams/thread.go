@@ -62,7 +62,7 @@ func (a *App) consumerConfig(role string) consumer.Config {
 	}
 }
 
-func openThread(work context.Context, a *App, number int) (*thread, error) {
+func openThread(work context.Context, a *App, found layout, number int) (*thread, error) {
 	ended, end := context.WithCancel(context.Background())
 	end()
 	t := &thread{
@@ -77,7 +77,7 @@ func openThread(work context.Context, a *App, number int) (*thread, error) {
 	cfg.OnRevoked = t.revoked
 	cfg.OnLost = t.lost
 	var err error
-	if t.out, err = openBatches(work, a.backend, cfg.ClientID); err != nil {
+	if t.out, err = openBatches(work, a.backend, cfg.ClientID, found.batchBytes); err != nil {
 		return nil, err
 	}
 	if t.in, err = a.backend.OpenConsumer(work, cfg); err != nil {

@@ -16,27 +16,38 @@ import (
 // committed is deleted by whole segments.
 const repartitionSegment = 16 << 20
 
+// layout is what an application finds out about its topics when it starts.
+type layout struct {
+	partitions map[string]int // of every topic that is read
+	batchBytes map[string]int // the largest batch of a topic that is written, where it is less than usual
+}
+
 // prepare checks that the topics which the topology names exist, and creates the
-// internal ones. It returns the number of partitions of every topic that is read.
-func (a *App) prepare(ctx context.Context) (map[string]int, error) {
+// internal ones.
+func (a *App) prepare(ctx context.Context) (layout, error) {
+	found := layout{make(map[string]int), make(map[string]int)}
 	sources, sinks := a.plan.topics(sourceNode, false), a.plan.topics(sinkNode, false)
 	described, err := a.backend.DescribeTopics(ctx, append(slices.Clone(sources), sinks...)...)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
-	counts := make(map[string]int)
 	for _, d := range described[:len(sources)] {
-		counts[d.Name] = len(d.Partitions)
+		found.partitions[d.Name] = len(d.Partitions)
 	}
-	if err := a.plan.partitions(counts); err != nil {
-		return nil, err
-	}
-	for _, spec := range a.internalTopics(counts) {
-		if err := a.ensure(ctx, spec); err != nil {
-			return nil, err
+	for _, d := range described[len(sources):] {
+		if limit := d.Config.MaxMessageBytes; limit > 0 && limit < batchBytes {
+			found.batchBytes[d.Name] = limit
 		}
 	}
-	return counts, nil
+	if err := a.plan.partitions(found.partitions); err != nil {
+		return found, err
+	}
+	for _, spec := range a.internalTopics(found.partitions) {
+		if err := a.ensure(ctx, spec); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
 }
 
 // internalTopics returns the topics that belong to the application, for that

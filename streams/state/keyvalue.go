@@ -12,18 +12,17 @@ import (
 // Entry is a key's place in a KeyValue. Value and Ms mean something only while
 // Present. Who changes one calls Changed, before or after.
 type Entry[K, V any] struct {
-	Value   V
-	Ms      int64 // the value's timestamp, in milliseconds
-	Present bool
+	// What counting touches comes first, to lie in one cache line.
+	Value      V
+	Ms         int64 // the value's timestamp, in milliseconds
+	Present    bool
+	OldPresent bool // Present at the last Flush
+	dirty      bool // Changed since the last Flush: the entry is in KeyValue.dirty
+	typed      bool // key is decoded
 
-	// What the entry was when it was last flushed.
-	Old        V
-	OldPresent bool
-
+	Old   V      // Value at the last Flush
 	bytes string // the key as the changelog has it
-	key   K      // decoded once, when it is first asked for
-	typed bool
-	dirty bool // Changed since the last Flush: the entry is in KeyValue.dirty
+	key   K      // decoded when it is first asked for
 }
 
 // KeyValue is a store of timestamped values by key, in memory.

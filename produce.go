@@ -117,7 +117,7 @@ func (s *session) encode(b *openBatch) ([]byte, *buffer, error) {
 			packed.Recycle(nil)
 			return nil, nil, err
 		}
-		if buf, size = packed, len(out); size > len(packed.bytes) {
+		if buf, size = packed, len(out); &out[0] != &packed.bytes[0] { // it needed more room on the way
 			packed.Recycle(nil)
 			buf = &buffer{bytes: out}
 		}
@@ -161,8 +161,12 @@ func (s *session) Flush(ctx context.Context) error {
 	f.done()
 	select {
 	case <-f.over:
-	case <-ctx.Done():
-		return ctx.Err()
+	default:
+		select {
+		case <-f.over:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -53,8 +53,8 @@ type lane struct {
 	mu          sync.Mutex
 	first, last *openBatch // the queue: sealed, not settled
 	unsent      *openBatch // the first in the queue that the partition hasn't got
-	queued      int        // length of the queue
-	backlog     int        // of these, unsent
+	queued      int        // how many batches in the queue have no outcome yet, or wait for the settler
+	backlog     int        // how many the partition hasn't got
 	sending     bool       // somebody is the sender
 	spawned     bool       // a goroutine is on its way to become the sender
 	settling    bool       // somebody is the settler
@@ -197,7 +197,7 @@ func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn pro
 	if err != nil {
 		return err
 	}
-	record.Put(b.buf.bytes[record.HeaderLen:], 0, 0, r.Key, r.Value, r.Headers)
+	record.Put(b.buf.bytes[record.HeaderLen:size], 0, 0, r.Key, r.Value, r.Headers)
 	b.base.Store(ms)
 	b.latest.Store(ms)
 	b.count, b.fn = 1, fn
@@ -429,17 +429,23 @@ func (l *lane) settle() {
 	}
 	l.settling = true
 	for b := l.first; b != nil && b.done; b = l.first {
-		if l.first = b.next; l.first == nil {
-			l.last = nil
-		}
 		if l.unsent == b {
 			l.unsent = b.next
 		}
-		b.next = nil
 		l.queued--
 		l.mu.Unlock()
 		l.tell(b)
 		l.mu.Lock()
+		// It stayed in the queue until here for flush to see it.
+		if l.first = b.next; l.first == nil {
+			l.last = nil
+		}
+		b.next = nil
+		for i, f := range b.flushes {
+			f.done()
+			b.flushes[i] = nil
+		}
+		b.flushes = b.flushes[:0]
 		if l.closed == nil {
 			b.next, l.free = l.free, b
 		}
@@ -484,11 +490,6 @@ func (l *lane) tell(b *openBatch) {
 	}
 	b.fn = nil
 	l.session.allowance.give(b.held)
-	for i, f := range b.flushes {
-		f.done()
-		b.flushes[i] = nil
-	}
-	b.flushes = b.flushes[:0]
 }
 
 // flush seals the open batch and has f wait for everything in the queue.

@@ -73,8 +73,9 @@ func (p *Producer) Send(ctx context.Context, r record.Record) (record.Position, 
 }
 
 // SendAsync takes r and returns; it waits, no longer than ctx, only while the
-// buffer is full. fn is told the outcome, also when r was not taken. A nil fn
-// leaves failures to Flush. See the package's documentation for what fn may do.
+// buffer is full. fn is told the outcome; when r was not taken, by SendAsync
+// itself. A nil fn leaves failures to Flush. See the package's documentation for
+// what fn may do.
 func (p *Producer) SendAsync(ctx context.Context, r record.Record, fn Callback) {
 	w, err := p.route(ctx, &r)
 	if err != nil {

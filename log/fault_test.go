@@ -122,8 +122,13 @@ func TestFailedSyncIsFinal(t *testing.T) {
 // room again: what was refused was not done, and what comes next is whole.
 func TestDiskFull(t *testing.T) {
 	for _, where := range []struct{ op, suffix string }{
-		{"write", ".log"}, {"open", ".log"}, {"write", ".index"}, {"write", ".timeindex"},
-		{"open", ".index"}, {"write", checkpointName}, {"write", epochName + ".tmp"},
+		{"write", ".log"},
+		{"open", ".log"},
+		{"write", ".index"},
+		{"write", ".timeindex"},
+		{"open", ".index"},
+		{"write", checkpointName},
+		{"write", epochName + ".tmp"},
 	} {
 		t.Run(where.op+" "+where.suffix, func(t *testing.T) {
 			l, fsys, cfg := failingLog(t)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-
 	"os"
 	"path/filepath"
 	"testing"

@@ -236,48 +236,56 @@ func TestSegmentFiles(t *testing.T) {
 	}{
 		"one is missing": {
 			func(t *testing.T, cfg Config) { require.NoError(t, cfg.FS.Remove(logFile(cfg, second))) },
-			first, [2]int64{second, third},
+			first,
+			[2]int64{second, third},
 		},
 		"the first is missing": {
 			func(t *testing.T, cfg Config) { require.NoError(t, cfg.FS.Remove(logFile(cfg, first))) },
-			first, [2]int64{first, second},
+			first,
+			[2]int64{first, second},
 		},
 		"one is empty": {
 			func(t *testing.T, cfg Config) { writeFile(t, cfg.FS, logFile(cfg, second), nil) },
-			second, [2]int64{second, third},
+			second,
+			[2]int64{second, third},
 		},
 		"one is cut at a batch": {
 			func(t *testing.T, cfg Config) {
 				b := readFile(t, cfg.FS, logFile(cfg, second))
 				writeFile(t, cfg.FS, logFile(cfg, second), b[:2*sizeOf(b)])
 			},
-			second, [2]int64{second + 10, third},
+			second,
+			[2]int64{second + 10, third},
 		},
 		"one is cut within a batch": {
 			func(t *testing.T, cfg Config) {
 				b := readFile(t, cfg.FS, logFile(cfg, second))
 				writeFile(t, cfg.FS, logFile(cfg, second), b[:2*sizeOf(b)+70])
 			},
-			second, [2]int64{second + 10, third},
+			second,
+			[2]int64{second + 10, third},
 		},
 		"one is longer": {
 			func(t *testing.T, cfg Config) {
 				b := readFile(t, cfg.FS, logFile(cfg, second))
 				writeFile(t, cfg.FS, logFile(cfg, second), append(b, b[:100]...))
 			},
-			second, [2]int64{},
+			second,
+			[2]int64{},
 		},
 		"one has another's name": {
 			func(t *testing.T, cfg Config) {
 				require.NoError(t, cfg.FS.Rename(logFile(cfg, second), logFile(cfg, second+1)))
 			},
-			first, [2]int64{second, third},
+			first,
+			[2]int64{second, third},
 		},
 		"one is there twice": {
 			func(t *testing.T, cfg Config) {
 				writeFile(t, cfg.FS, logFile(cfg, second+5), readFile(t, cfg.FS, logFile(cfg, second)))
 			},
-			second, [2]int64{second + 5, third},
+			second,
+			[2]int64{second + 5, third},
 		},
 	}
 	for name, test := range tests {

@@ -141,30 +141,26 @@ func grow(dst []record.Record, limit int) []record.Record {
 // decode appends records of the batch at hand as far as dst has room.
 func (src *source) decode(dst []record.Record, limit int) []record.Record {
 	n, from := len(dst), src.offset.Load()
-	all := dst[:min(cap(dst), limit)]
-	topicName, number := src.tp.Topic, src.tp.Partition
-	for n < len(all) {
-		r := &all[n]
-		if !src.records.Next(r) {
-			if src.records.Err() == nil {
-				src.offset.Store(src.batch.NextOffset())
-			} else if n > len(dst) {
-				src.offset.Store(all[n-1].Offset + 1)
-			}
-			src.decoding = false
-			src.session.buffers.unpack(&src.unpacked)
-			return all[:n]
-		}
-		if r.Offset < from {
-			continue
-		}
-		r.Topic, r.Partition = topicName, number
-		n++
+	room := dst[n:min(cap(dst), limit)]
+	got := room[:src.records.Fill(room, src.tp.Topic, src.tp.Partition)]
+	if len(got) < len(room) {
+		src.decoding = false
+		src.session.buffers.unpack(&src.unpacked)
 	}
-	if n > len(dst) {
-		src.offset.Store(all[n-1].Offset + 1)
+	switch {
+	case len(got) < len(room) && src.records.Err() == nil:
+		src.offset.Store(src.batch.NextOffset())
+	case len(got) > 0 && got[len(got)-1].Offset >= from:
+		src.offset.Store(got[len(got)-1].Offset + 1)
 	}
-	return all[:n]
+	before := 0 // of those that were not asked for
+	for before < len(got) && got[before].Offset < from {
+		before++
+	}
+	if before > 0 {
+		copy(got, got[before:])
+	}
+	return dst[:n+len(got)-before]
 }
 
 // nextBatch begins to decode the next batch that has records for programs. With

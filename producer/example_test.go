@@ -1,0 +1,130 @@
+package producer_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// exampleBroker is a broker in memory with the topics of the examples.
+func exampleBroker() *runnel.Broker {
+	broker, err := runnel.OpenMemory()
+	if err != nil {
+		panic(err)
+	}
+	err = broker.CreateTopics(context.Background(),
+		topic.Spec{Name: "greetings"}, topic.Spec{Name: "totals"})
+	if err != nil {
+		panic(err)
+	}
+	return broker
+}
+
+func Example() {
+	ctx := context.Background()
+	broker := exampleBroker()
+	defer broker.Close()
+
+	p, err := producer.New(broker, producer.Compression(record.Zstd), producer.Linger(5*time.Millisecond))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	at, err := p.Send(ctx, record.Record{Topic: "greetings", Key: []byte("world"), Value: []byte("hello")})
+	fmt.Println(at, err)
+	// Output: greetings-0@0 <nil>
+}
+
+func ExampleProducer_SendAsync() {
+	ctx := context.Background()
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+
+	acknowledged := 0 // callbacks of a partition run one at a time
+	for n := range 1000 {
+		p.SendAsync(ctx, record.Record{Topic: "greetings", Value: fmt.Append(nil, n)}, func(_ record.Position, err error) {
+			if err == nil {
+				acknowledged++
+			}
+		})
+	}
+	err = p.Flush(ctx)
+	fmt.Println(acknowledged, err)
+	// Output: 1000 <nil>
+}
+
+func ExampleProducer_SendAll() {
+	ctx := context.Background()
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+
+	at, err := p.SendAll(ctx,
+		record.Record{Topic: "greetings", Value: []byte("hello")},
+		record.Record{Topic: "greetings", Value: []byte("world")},
+	)
+	fmt.Println(at, err)
+	// Output: [greetings-0@0 greetings-0@1] <nil>
+}
+
+func ExampleTo() {
+	ctx := context.Background()
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+
+	totals := producer.To(p, serde.For("totals", serde.String, serde.Int64))
+	at, err := totals.Send(ctx, "words", 42)
+	fmt.Println(at, err)
+	at, err = totals.Delete(ctx, "words") // a tombstone
+	fmt.Println(at, err)
+	// Output:
+	// totals-0@0 <nil>
+	// totals-0@1 <nil>
+}
+
+func ExampleTyped_Record() {
+	ctx := context.Background()
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+
+	r, err := producer.To(p, serde.For("greetings", serde.String, serde.String)).Record("world", "hello")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	r.Headers = []record.Header{{Key: "trace", Value: []byte("17")}}
+	r.Timestamp = time.UnixMilli(0)
+	at, err := p.Send(ctx, r)
+	fmt.Println(at, err)
+	// Output: greetings-0@0 <nil>
+}

@@ -80,18 +80,21 @@ func BenchmarkReplay(b *testing.B) {
 	raw := fullBatch(b, nil, record.None, nil).Bytes
 	records := make([]record.Record, 512)
 	var it record.Iterator
-	n := 0
+	left := 0
 	b.ReportAllocs()
 	b.SetBytes(int64(len(benchKey) + len(benchValue)))
 	for b.Loop() {
-		if !it.Next(&records[n&511]) {
+		if left > 0 {
+			left--
+			continue
+		}
+		if left = it.Fill(records, "topic", 0); left == 0 {
 			batch, err := record.Parse(raw)
 			if err != nil {
 				b.Fatal(err)
 			}
 			it, _ = batch.Records(nil)
 		}
-		n++
 	}
 }
 

@@ -12,7 +12,14 @@ func (it *Iterator) Fill(dst []Record, topic string, partition int32) int {
 	n := 0
 	for n < len(dst) {
 		n += it.fillUsual(dst[n:], topic, partition)
-		if n == len(dst) || !it.Next(&dst[n]) {
+		if n == len(dst) {
+			break
+		}
+		if it.left <= 0 {
+			it.end()
+			break
+		}
+		if !it.nextAny(&dst[n]) {
 			break
 		}
 		dst[n].Topic, dst[n].Partition = topic, partition
@@ -21,10 +28,10 @@ func (it *Iterator) Fill(dst []Record, topic string, partition int32) int {
 	return n
 }
 
-// fillUsual is Fill for records as Next has most: lengths and deltas of at most
+// fillUsual is Fill for records as nearly all are: lengths and deltas of at most
 // three bytes, no headers, and enough bytes behind them to load eight at once.
-// It stops before the first that is unusual or wrong. Everything that changes is
-// in a variable of the loop, which is why it is not made of Next.
+// It stops before the first that is unusual or wrong, which is left to nextAny.
+// Everything that changes is in a variable of the loop.
 func (it *Iterator) fillUsual(dst []Record, topic string, partition int32) int {
 	data, pos, last, left := it.data, it.pos, it.lastDelta, int(it.left)
 	ms, at := int64(0), time.UnixMilli(0)

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/binary"
 	"fmt"
 	"time"
 	"unsafe"
@@ -69,71 +68,11 @@ func (it *Iterator) Next(r *Record) bool {
 	if it.left <= 0 {
 		return it.end()
 	}
-	// Nearly all records take this way: lengths and deltas of at most three
-	// bytes, and enough bytes behind them to load eight at once. Whatever is
-	// unusual or wrong is left to nextAny, which begins the record anew.
-	data, pos := it.data, it.pos
-	if len(data)-pos < 16 {
-		return it.nextAny(r)
-	}
-	x := binary.LittleEndian.Uint64(data[pos:])
-	size, sizeBits := shortVarint(x)
-	timestamp, timestampBits := shortVarint(x >> (sizeBits + 8&63)) // past the attributes
-	end := pos + int(sizeBits>>3) + int(unzigzag(size))
-	pos += int((sizeBits + 8 + timestampBits) >> 3)
-	x = binary.LittleEndian.Uint64(data[pos:])
-	offset, offsetBits := shortVarint(x)
-	keySize, keyBits := shortVarint(x >> (offsetBits & 63))
-	pos += int((offsetBits + keyBits) >> 3)
-	if sizeBits == 0 || timestampBits == 0 || offsetBits == 0 || keyBits == 0 {
-		return it.nextAny(r)
-	}
-	delta, keyLen := unzigzag(offset), int(unzigzag(keySize))
-	if end > len(data) || delta <= it.lastDelta || delta > it.maxDelta || keyLen < -1 || keyLen > end-pos {
-		return it.nextAny(r)
-	}
-	var key []byte
-	if keyLen >= 0 {
-		key = data[pos : pos+keyLen : pos+keyLen]
-		pos += keyLen
-	}
-	if len(data)-pos < 8 {
-		return it.nextAny(r)
-	}
-	valueSize, valueBits := shortVarint(binary.LittleEndian.Uint64(data[pos:]))
-	pos += int(valueBits >> 3)
-	valueLen := int(unzigzag(valueSize))
-	if valueBits == 0 || valueLen < -1 || valueLen >= end-pos {
-		return it.nextAny(r)
-	}
-	var value []byte
-	if valueLen >= 0 {
-		value = data[pos : pos+valueLen : pos+valueLen]
-		pos += valueLen
-	}
-	if data[pos] != 0 || pos+1 != end {
-		return it.nextAny(r) // headers
-	}
-	it.pos, it.lastDelta = end, delta
-	it.left--
-	r.Key, r.Value, r.Headers = key, value, nil
-	it.place(r, delta, unzigzag(timestamp))
-	return true
-}
-
-// place sets what r takes from its batch.
-func (it *Iterator) place(r *Record, offsetDelta, timestampDelta int64) {
-	r.Offset = it.baseOffset + offsetDelta
-	r.LeaderEpoch = it.epoch
-	ms := it.baseMs + timestampDelta
-	if it.appendTime {
-		ms = it.appendMs
-	}
-	r.Timestamp = time.UnixMilli(ms)
+	return it.fillUsual(unsafe.Slice(r, 1), r.Topic, r.Partition) == 1 || it.nextAny(r)
 }
 
 // nextAny is Next for every record there can be, and says what is wrong with
-// those that cannot.
+// those that cannot. There is a record to come.
 func (it *Iterator) nextAny(r *Record) bool {
 	size, pos := varint(it.data, it.pos)
 	if pos < 0 || size < 0 || size > len(it.data)-pos {
@@ -162,7 +101,12 @@ func (it *Iterator) nextAny(r *Record) bool {
 	if r.Headers, ok = it.readHeaders(body, pos); !ok {
 		return it.fail("bad record headers")
 	}
-	it.place(r, int64(offsetDelta), timestampDelta)
+	r.Offset, r.LeaderEpoch = it.baseOffset+int64(offsetDelta), it.epoch
+	ms := it.baseMs + timestampDelta
+	if it.appendTime {
+		ms = it.appendMs
+	}
+	r.Timestamp = time.UnixMilli(ms)
 	return true
 }
 

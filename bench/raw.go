@@ -9,8 +9,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -72,7 +70,7 @@ func rawFdatasync(_ context.Context, w *Work) (Sample, error) {
 		if _, err := f.Write(batch.Bytes); err != nil {
 			return err
 		}
-		return unix.Fdatasync(int(f.Fd()))
+		return fdatasync(f)
 	})
 }
 

@@ -199,7 +199,7 @@ func (l *Log) roll() error {
 		}
 		sealed, sum = sealed+1, sum+digest(l.active.base, l.active.size.Load())
 	}
-	next := newSegment(l.cfg.FS, l.cfg.Dir, l.end.Load(), 0)
+	next := l.newSegment(l.end.Load(), 0)
 	next.writable = true
 	index := newLiveIndex()
 	next.live.Store(index)
@@ -225,6 +225,7 @@ func (l *Log) roll() error {
 	dropped := l.publish(append(segments[:len(segments):len(segments)], next))
 	if old != nil {
 		old.live.Store(nil) // its files are complete
+		l.files.add(old)
 	}
 	if err := l.writeCheckpoint(false); err != nil {
 		return l.refuse(err)

@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 type failing struct {
 	vfs.FS
 	fail func(op, path string) error
+	open atomic.Int64 // handles that are not closed
 }
 
 func (f *failing) OpenFile(name string, flag int) (vfs.File, error) {
@@ -27,6 +29,7 @@ func (f *failing) OpenFile(name string, flag int) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.open.Add(1)
 	return &failingFile{file, f, name}, nil
 }
 
@@ -41,6 +44,11 @@ type failingFile struct {
 	vfs.File
 	fs   *failing
 	name string
+}
+
+func (f *failingFile) Close() error {
+	f.fs.open.Add(-1)
+	return f.File.Close()
 }
 
 func (f *failingFile) ReadAt(p []byte, off int64) (int, error) {
@@ -244,4 +252,30 @@ func TestMisuse(t *testing.T) {
 	require.ErrorIs(t, l.Truncate(6), fault.OffsetOutOfRange)
 	require.NoError(t, l.Truncate(20))
 	readAll(t, l, 7)
+}
+
+// TestOpenFiles reads many segments, forwards and backwards: few files stay
+// open, and none after Close.
+func TestOpenFiles(t *testing.T) {
+	cfg := memoryConfig()
+	cfg.SegmentBytes, cfg.TailBytes = 1, -1
+	fsys := &failing{FS: cfg.FS, fail: nothingFails}
+	cfg.FS = fsys
+	l, _ := open(t, cfg)
+	appendN(t, l, 100, 1, 10)
+	limit := int64(len(l.files.recent)) + 1
+	require.LessOrEqual(t, fsys.open.Load(), limit)
+	readAll(t, l, 0)
+	for offset := int64(99); offset >= 0; offset-- {
+		s, err := l.Read(offset, 100, 1, nil)
+		require.NoError(t, err)
+		require.Equal(t, []int64{offset}, offsetsOf(t, s.Bytes))
+		require.LessOrEqual(t, fsys.open.Load(), limit)
+	}
+	require.NoError(t, l.SetStart(50))
+	require.NoError(t, l.Truncate(60))
+	readAll(t, l, 50)
+	require.LessOrEqual(t, fsys.open.Load(), limit)
+	require.NoError(t, l.Close())
+	require.Zero(t, fsys.open.Load())
 }

@@ -83,6 +83,7 @@ type Log struct {
 	segments atomic.Pointer[[]*segment]   // in order of their offsets, never changed in place; the last is active
 	epochs   atomic.Pointer[[]EpochEntry] // never changed in place
 	tail     tail
+	files    openFiles
 
 	// generation counts truncations, after which bytes that a reader is looking
 	// at may be replaced: a reader that meets damage looks whether it has moved.

@@ -118,7 +118,7 @@ func (o *opening) list() error {
 			continue
 		}
 		if base, ok := parseName(e.Name, logSuffix); ok {
-			o.segments = append(o.segments, newSegment(cfg.FS, cfg.Dir, base, e.Size))
+			o.segments = append(o.segments, o.l.newSegment(base, e.Size))
 			continue
 		}
 		o.indexes[e.Name] = e.Size
@@ -164,7 +164,7 @@ func (o *opening) begin() error {
 }
 
 func (o *opening) missing(c *checkpoint) error {
-	s := newSegment(o.l.cfg.FS, o.l.cfg.Dir, c.segment, 0)
+	s := o.l.newSegment(c.segment, 0)
 	return o.l.corrupt(s, c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none")
 }
 
@@ -314,7 +314,7 @@ func (o *opening) indexFiles(s *segment) bool {
 func (o *opening) reportStart() {
 	first := o.segments[0]
 	if len(o.Damage) == 0 && first.base > o.last.start {
-		s := newSegment(o.l.cfg.FS, o.l.cfg.Dir, o.last.start, 0)
+		s := o.l.newSegment(o.last.start, 0)
 		o.Damage = append(o.Damage, o.l.corrupt(s, o.last.start, 0, fmt.Sprintf("the offsets %d to %d", o.last.start, first.base-1), "no file"))
 	}
 }

@@ -49,15 +49,33 @@ type segment struct {
 	maxTimestamp atomic.Int64 // of a sealed one, once somebody asked; unknownTimestamp before
 	rebuilt      atomic.Bool  // its index files were built anew, or that was tried
 
-	handle atomic.Pointer[handle] // nil until somebody reads or writes
+	files  *openFiles
+	handle atomic.Pointer[handle] // nil while nobody reads or writes
 	gone   atomic.Bool            // it was deleted or closed
+}
+
+// openFiles bounds how many files of sealed segments stay open beyond the read
+// that opened them: those that were opened last.
+type openFiles struct {
+	next   atomic.Uint64
+	recent [8]atomic.Pointer[segment]
+}
+
+// add notes that a segment's file is open, and lets go of another one's.
+func (o *openFiles) add(s *segment) {
+	i := o.next.Add(1) % uint64(len(o.recent))
+	if old := o.recent[i].Swap(s); old != nil && old != s {
+		old.park()
+	}
 }
 
 // unknownTimestamp stands in segment.maxTimestamp until it was looked up.
 const unknownTimestamp = math.MinInt64
 
-func newSegment(fsys vfs.FS, dir string, base, size int64) *segment {
-	s := &segment{fs: fsys, base: base, path: filepath.Join(dir, fmt.Sprintf("%020d", base))}
+// newSegment returns a sealed segment of the log, of whose file so many bytes
+// count; there need be no file yet.
+func (l *Log) newSegment(base, size int64) *segment {
+	s := &segment{fs: l.cfg.FS, files: &l.files, base: base, path: filepath.Join(l.cfg.Dir, fmt.Sprintf("%020d", base))}
 	s.size.Store(size)
 	s.maxTimestamp.Store(unknownTimestamp)
 	return s
@@ -135,7 +153,18 @@ func (s *segment) open() (*handle, error) {
 		if s.gone.Load() && s.handle.CompareAndSwap(h, nil) {
 			h.release()
 		}
+		s.files.add(s)
 		return h, nil
+	}
+}
+
+// park closes the file of a sealed segment when those at work have finished.
+func (s *segment) park() {
+	if s.live.Load() != nil {
+		return
+	}
+	if h := s.handle.Swap(nil); h != nil {
+		h.release()
 	}
 }
 

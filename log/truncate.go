@@ -60,7 +60,7 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 	case sc.bad != "":
 		return nil, nil, 0, l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
 	}
-	left = newSegment(l.cfg.FS, l.cfg.Dir, s.base, pos)
+	left = l.newSegment(s.base, pos)
 	left.writable = true
 	left.live.Store(index)
 	return left, index, end, nil
@@ -164,6 +164,6 @@ func (l *Log) Remove() error {
 
 // lost is the error for an offset before the first file of the log.
 func (l *Log) lost(offset int64) error {
-	s := newSegment(l.cfg.FS, l.cfg.Dir, offset, 0)
+	s := l.newSegment(offset, 0)
 	return l.corrupt(s, offset, 0, "the batches from there on", "no file")
 }

@@ -274,6 +274,23 @@ func TestRunNamesWhatIsMissing(t *testing.T) {
 	require.NoError(t, app.Run(over))
 }
 
+func TestWhatRetentionDeletedIsPassedOver(t *testing.T) {
+	broker := closed(t, openMemory(t))
+	create(t, broker, 1, "lines", "totals")
+	app, err := streams.New(broker, "wordcount", wordCount, fast)
+	require.NoError(t, err)
+	send(t, broker, "a", "b")
+	drain(t, app)
+	send(t, broker, "c", "c", "c")
+	_, err = broker.DeleteRecords(context.Background(), map[record.TopicPartition]int64{{Topic: "lines"}: 4})
+	require.NoError(t, err)
+	drain(t, app)
+	require.Equal(t, map[string]int64{"a": 1, "b": 1, "c": 1}, table(t, broker, totals))
+	require.NoError(t, app.Reset(context.Background()))
+	drain(t, app)
+	require.Equal(t, int64(1), table(t, broker, totals)["c"])
+}
+
 func TestMorePartitionsAreTakenUpByTheNextRun(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 1, "lines", "upper")

@@ -9,7 +9,8 @@ type KeyValue[K, V any] struct {
 }
 
 // Stream opens a topic as a stream. A topology opens a topic once. A new
-// application starts at the topic's start, one that ran before where it stopped.
+// application starts at the topic's start, one that ran before where it stopped;
+// what retention deletes before it is read is passed over.
 // Types that have no serde in from need to be strings, byte slices, integers or
 // floats.
 func Stream[K, V any](t *Topology, from serde.Topic[K, V]) *KStream[K, V] {

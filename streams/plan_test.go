@@ -24,39 +24,46 @@ func TestPartitionsOfRepartitionTopics(t *testing.T) {
 	}{
 		"as many as the source": {
 			func(t *Topology) { Count(GroupBy(Stream(t, text("a")), byValue), "n") },
-			map[string]int{"a": 3}, map[string]int{"app-n-repartition": 3},
+			map[string]int{"a": 3},
+			map[string]int{"app-n-repartition": 3},
 		},
 		"as many as the largest source": {
 			func(t *Topology) {
 				Count(GroupBy(Stream(t, text("a")).Merge(Stream(t, text("b"))), byValue), "n")
 			},
-			map[string]int{"a": 3, "b": 5}, map[string]int{"app-n-repartition": 5},
+			map[string]int{"a": 3, "b": 5},
+			map[string]int{"app-n-repartition": 5},
 		},
 		"as asked for, and so what follows": {
 			func(t *Topology) {
 				Count(GroupBy(Stream(t, text("a")).Repartition("r", 7), byValue), "n")
 			},
-			map[string]int{"a": 3}, map[string]int{"app-r-repartition": 7, "app-n-repartition": 7},
+			map[string]int{"a": 3},
+			map[string]int{"app-r-repartition": 7, "app-n-repartition": 7},
 		},
 		"raised to what it is gathered with": {
 			func(t *Topology) {
 				Count(Stream(t, text("a")).Repartition("r", 0).Merge(Stream(t, text("b"))).GroupByKey(), "n")
 			},
-			map[string]int{"a": 3, "b": 5}, map[string]int{"app-r-repartition": 5},
+			map[string]int{"a": 3, "b": 5},
+			map[string]int{"app-r-repartition": 5},
 		},
 		"merged without a store": {
 			func(t *Topology) { Stream(t, text("a")).Merge(Stream(t, text("b"))).To(text("c")) },
-			map[string]int{"a": 3, "b": 5}, map[string]int{},
+			map[string]int{"a": 3, "b": 5},
+			map[string]int{},
 		},
 		"gathered from topics that differ": {
 			func(t *Topology) { Count(Stream(t, text("a")).Merge(Stream(t, text("b"))).GroupByKey(), "n") },
-			map[string]int{"a": 3, "b": 5}, nil,
+			map[string]int{"a": 3, "b": 5},
+			nil,
 		},
 		"gathered from what was asked to differ": {
 			func(t *Topology) {
 				Count(Stream(t, text("a")).Repartition("r", 2).Merge(Stream(t, text("b"))).GroupByKey(), "n")
 			},
-			map[string]int{"a": 3, "b": 5}, nil,
+			map[string]int{"a": 3, "b": 5},
+			nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

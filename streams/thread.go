@@ -109,10 +109,12 @@ func (t *thread) loop(ctx context.Context) error {
 		if err := t.settle(); err != nil {
 			return err
 		}
-		if err != nil && !ended(err) {
+		switch {
+		case errors.Is(err, fault.OffsetOutOfRange):
+			continue // retention was faster than this application, which goes on at the start
+		case err != nil && !ended(err):
 			return err
-		}
-		if err == nil {
+		case err == nil:
 			if err := t.process(f); err != nil {
 				return err
 			}
@@ -181,18 +183,27 @@ func (t *thread) commit(ctx context.Context) error {
 	if err := t.out.flush(); err != nil {
 		return err
 	}
-	err := t.in.Commit(ctx, t.offsets)
+	var err error
+	if len(t.offsets) > 0 {
+		err = t.in.Commit(ctx, t.offsets)
+	}
 	switch {
 	case err == nil:
 		t.app.progress.note(t.offsets)
 		err = t.purge(ctx)
 		clear(t.offsets)
 		t.commitAt = time.Time{}
-	case fault.Retriable(err):
+	case fault.Retriable(err) || expelled(err):
 		t.commitAt = time.Now().Add(t.app.config.commitInterval)
 		return nil
 	}
 	return err
+}
+
+// expelled reports whether err says that the group went on without this member.
+// The next Fetch joins it again, after telling what was lost.
+func expelled(err error) bool {
+	return errors.Is(err, fault.UnknownMember) || errors.Is(err, fault.FencedMemberEpoch) || errors.Is(err, fault.IllegalGeneration)
 }
 
 // stop commits for the last time.

@@ -157,9 +157,17 @@ func (a *App) rewind(ctx context.Context) error {
 	if err != nil || len(committed) == 0 {
 		return err
 	}
+	starts, err := s.Offsets(ctx, topic.Earliest(), slices.Collect(maps.Keys(committed))...)
+	if err != nil {
+		return err
+	}
 	start := make(map[record.TopicPartition]consumer.Offset)
 	for tp := range committed {
-		start[tp] = consumer.Offset{LeaderEpoch: -1}
+		o := consumer.Offset{LeaderEpoch: -1}
+		if !a.plan.internal[tp.Topic] { // those will be made anew
+			o.Offset = starts[tp]
+		}
+		start[tp] = o
 	}
 	return s.Commit(ctx, start)
 }

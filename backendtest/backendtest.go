@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"committing", committingTests},
 		{"groups", groupTests},
 		{"group admin", groupAdminTests},
+		{"programs", programTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {

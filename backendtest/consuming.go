@@ -162,8 +162,12 @@ var consumingTests = []test{
 			spec topic.OffsetSpec
 			want string
 		}{
-			{topic.AtOffset(7), "7"}, {topic.AtOffset(1), "1"}, {topic.Earliest(), "0"},
-			{topic.AtTime(time.UnixMilli(0)), "0"}, {topic.AtOffset(9), "9"}, {topic.AtOffset(8), "8"},
+			{topic.AtOffset(7), "7"},
+			{topic.AtOffset(1), "1"},
+			{topic.Earliest(), "0"},
+			{topic.AtTime(time.UnixMilli(0)), "0"},
+			{topic.AtOffset(9), "9"},
+			{topic.AtOffset(8), "8"},
 		} {
 			require.NoError(s, c.Seek(s.ctx, tp(name, 0), to.spec))
 			got, err := c.Fetch(s.ctx, nil)

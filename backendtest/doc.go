@@ -14,7 +14,7 @@
 //
 // The suite works at the level of sessions, below package producer's and
 // consumer's own choices of partition and of when to commit, which are the same
-// on every backend. Every test uses topics and groups of its own, so one backend
+// on every backend; a few programs use those packages on top. Every test uses topics and groups of its own, so one backend
 // may serve the whole suite. Nothing in it sleeps: a test waits for what it
 // demands, within a deadline.
 package backendtest

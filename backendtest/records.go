@@ -28,8 +28,11 @@ func oddRecords() []record.Record {
 		{Key: []byte("tombstone"), Value: nil},
 		{},
 		{Key: []byte("headers"), Value: []byte("v"), Headers: []record.Header{
-			{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")},
-			{Key: "null"}, {Key: "empty", Value: []byte{}}, {Key: "", Value: []byte("no name")},
+			{Key: "a", Value: []byte("1")},
+			{Key: "a", Value: []byte("2")},
+			{Key: "null"},
+			{Key: "empty", Value: []byte{}},
+			{Key: "", Value: []byte("no name")},
 			{Key: "ключ", Value: []byte("значение")},
 		}},
 		{Key: []byte("epoch"), Timestamp: time.UnixMilli(0)},

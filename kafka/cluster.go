@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -30,6 +31,7 @@ type Cluster struct {
 
 	mu       sync.Mutex
 	sessions map[io.Closer]struct{} // nil once Close has begun
+	dead     atomic.Bool             // Close has closed the sessions
 	closed   chan struct{}
 }
 
@@ -112,6 +114,15 @@ func (c *Cluster) remove(s io.Closer) {
 	delete(c.sessions, s)
 }
 
+// live returns fault.Closed once Close has closed the sessions, which may still
+// commit until then.
+func (c *Cluster) live() error {
+	if c.dead.Load() {
+		return fault.Closed
+	}
+	return nil
+}
+
 // Close closes all sessions and connections. It is idempotent.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
@@ -126,6 +137,7 @@ func (c *Cluster) Close() error {
 	for s := range sessions {
 		errs = append(errs, s.Close())
 	}
+	c.dead.Store(true)
 	c.client.Close()
 	close(c.closed)
 	return errors.Join(errs...)

@@ -20,6 +20,9 @@ import (
 
 // OpenConsumer implements consumer.Backend.
 func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer.Session, error) {
+	if err := c.live(); err != nil {
+		return nil, err
+	}
 	s := &consuming{
 		cluster: c, cfg: cfg,
 		member: cfg.Group != "" && len(cfg.Topics) > 0,

@@ -17,6 +17,9 @@ import (
 
 // Groups implements consumer.Admin. Only consumer groups are listed.
 func (c *Cluster) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
+	if err := c.live(); err != nil {
+		return nil, err
+	}
 	listed, err := c.admin.ListGroups(ctx)
 	if err != nil {
 		return nil, failure(err)
@@ -42,6 +45,9 @@ func (c *Cluster) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 // there is none: the first group of a cluster finds it making its topic of
 // offsets.
 func (c *Cluster) coordinated(ctx context.Context, request func() error) error {
+	if err := c.live(); err != nil {
+		return err
+	}
 	patience, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var err error
@@ -70,6 +76,9 @@ func (c *Cluster) DescribeGroups(ctx context.Context, names ...string) ([]consum
 // describeGroup describes a group of either protocol. A cluster without KIP-848
 // does not know the first request.
 func (c *Cluster) describeGroup(ctx context.Context, name string) (consumer.GroupDescription, error) {
+	if err := c.live(); err != nil {
+		return consumer.GroupDescription{}, err
+	}
 	req := kmsg.NewPtrConsumerGroupDescribeRequest()
 	req.Groups = []string{name}
 	if resp, err := req.RequestWith(ctx, c.client); err == nil && len(resp.Groups) == 1 && resp.Groups[0].ErrorCode == 0 {
@@ -182,6 +191,9 @@ func deref(s *string) string {
 
 // DeleteGroups implements consumer.Admin.
 func (c *Cluster) DeleteGroups(ctx context.Context, names ...string) error {
+	if err := c.live(); err != nil {
+		return err
+	}
 	deleted, err := c.admin.DeleteGroups(ctx, names...)
 	if err != nil {
 		return failure(err)

@@ -28,6 +28,9 @@ const retries = 60
 
 // OpenProducer implements producer.Backend.
 func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer.Session, error) {
+	if err := c.live(); err != nil {
+		return nil, err
+	}
 	s := &producing{
 		cluster: c, cfg: cfg,
 		room:    semaphore.NewWeighted(int64(cfg.BufferBytes)),

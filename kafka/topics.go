@@ -19,6 +19,9 @@ import (
 // CreateTopics implements topic.Admin. The cluster creates topics one by one:
 // when one fails, the others may be there.
 func (c *Cluster) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
+	if err := c.live(); err != nil {
+		return err
+	}
 	req := kmsg.NewPtrCreateTopicsRequest()
 	for _, spec := range specs {
 		if err := check(spec); err != nil {
@@ -76,6 +79,9 @@ func entries(cfg topic.Config) []topic.Entry {
 
 // DeleteTopics implements topic.Admin.
 func (c *Cluster) DeleteTopics(ctx context.Context, names ...string) error {
+	if err := c.live(); err != nil {
+		return err
+	}
 	resp, err := c.admin.DeleteTopics(ctx, names...)
 	if err != nil {
 		return failure(err)
@@ -131,6 +137,9 @@ func (c *Cluster) ready(ctx context.Context, name string, partitions int) (bool,
 // metadata returns what the cluster says now about one topic;
 // fault.UnknownTopic.
 func (c *Cluster) metadata(ctx context.Context, name string) (kmsg.MetadataResponseTopic, error) {
+	if err := c.live(); err != nil {
+		return kmsg.MetadataResponseTopic{}, err
+	}
 	if err := topic.ValidateName(name); err != nil {
 		return kmsg.MetadataResponseTopic{}, err
 	}
@@ -155,6 +164,9 @@ func (c *Cluster) metadata(ctx context.Context, name string) (kmsg.MetadataRespo
 // allTopics returns what the cluster says now about all topics, internal ones
 // too.
 func (c *Cluster) allTopics(ctx context.Context) ([]kmsg.MetadataResponseTopic, error) {
+	if err := c.live(); err != nil {
+		return nil, err
+	}
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = nil // all
 	resp, err := req.RequestWith(ctx, c.client)
@@ -321,6 +333,9 @@ func (c *Cluster) ConfigureTopic(ctx context.Context, name string, cfg topic.Con
 
 // DeleteRecords implements topic.Admin.
 func (c *Cluster) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (map[record.TopicPartition]int64, error) {
+	if err := c.live(); err != nil {
+		return nil, err
+	}
 	offsets := kadm.Offsets{}
 	for tp, offset := range before {
 		offsets.AddOffset(tp.Topic, tp.Partition, offset, -1)
@@ -381,6 +396,9 @@ const (
 
 // listOffsets puts into listed what the cluster answers for a timestamp.
 func (c *Cluster) listOffsets(ctx context.Context, ask int64, partitions []record.TopicPartition, listed map[record.TopicPartition]topic.ListedOffset) error {
+	if err := c.live(); err != nil {
+		return err
+	}
 	if len(partitions) == 0 {
 		return nil
 	}

@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"topic":  {"record", "fault"},
 
 	"log":       {"record", "fault", "internal/vfs"},
-	"partition": {"log", "record", "fault", "internal/vfs"},
+	"partition": {"log", "record", "fault"},
 
 	"producer": {"record", "fault", "serde", "topic"},
 	"consumer": {"record", "fault", "serde", "topic"},
@@ -33,15 +33,15 @@ var allowed = map[string][]string{
 
 	".": {
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
-		"internal/vfs", "internal/wire", "internal/catalogue", "internal/coordinator/...",
+		"internal/vfs", "internal/catalogue", "internal/coordinator/...",
 		"github.com/gofrs/flock", "golang.org/x/sync/...",
 	},
-	"runneltest":  {".", "fault", "record", "topic", "internal/vfs"},
+	"runneltest":  {".", "fault", "topic", "internal/vfs"},
 	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),
 
-	"internal/vfs":             {"github.com/gofrs/flock"},
+	"internal/vfs":             {},
 	"internal/wire":            {"fault"},
-	"internal/catalogue":       {"fault", "record", "topic", "internal/wire"},
+	"internal/catalogue":       {"fault", "topic", "internal/wire"},
 	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire"},
 	"internal/lint":            {},
 

@@ -19,7 +19,7 @@ const checkpointBytes = 64 << 20
 type run struct {
 	next         int64 // the offset after the last one
 	maxTimestamp int64
-	epoch        int32 // of the last one
+	last         record.BatchHeader
 }
 
 // Append writes batches with a single write: one or several whole batches, stamped
@@ -43,17 +43,14 @@ func (l *Log) Append(batches []byte, r Recycler) error {
 	if err != nil {
 		return err
 	}
-	if err := l.prepare(int64(len(batches)), run); err != nil {
+	if err := l.prepare(int64(len(batches)), &run); err != nil {
 		return err
 	}
 	pos := l.active.size.Load()
 	if n, err := l.file.WriteAt(batches, pos); err != nil {
 		return l.unwrite(pos, n, err)
 	}
-	l.indexRun(batches, pos)
-	if entries := l.Epochs(); run.epoch > latestEpoch(entries) {
-		l.noteEpochs(batches)
-	}
+	l.note(batches, pos, &run)
 	l.tail.add(base, run.next, batches, r)
 	l.active.size.Store(pos + int64(len(batches)))
 	l.end.Store(run.next)
@@ -62,7 +59,8 @@ func (l *Log) Append(batches []byte, r Recycler) error {
 
 // examine checks what Append promises about its batches.
 func (l *Log) examine(batches []byte, base int64) (run, error) {
-	r := run{next: base, maxTimestamp: record.NoTimestamp, epoch: latestEpoch(l.Epochs())}
+	r := run{next: base, maxTimestamp: record.NoTimestamp}
+	epoch := latestEpoch(l.Epochs())
 	if len(batches) == 0 {
 		return r, l.at(fault.InvalidRecord, base).Detailf("an append of no batches")
 	}
@@ -76,10 +74,10 @@ func (l *Log) examine(batches []byte, base int64) (run, error) {
 			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch of %d bytes of which %d are there", h.Size(), len(rest))
 		case h.BaseOffset != r.next:
 			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch that begins at offset %d", h.BaseOffset)
-		case h.LeaderEpoch < r.epoch:
-			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, r.epoch)
+		case h.LeaderEpoch < epoch:
+			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, epoch)
 		}
-		r.next, r.epoch = h.NextOffset(), h.LeaderEpoch
+		r.next, r.last, epoch = h.NextOffset(), h, h.LeaderEpoch
 		r.maxTimestamp = max(r.maxTimestamp, h.MaxTimestamp)
 		rest = rest[h.Size():]
 	}
@@ -92,7 +90,7 @@ func (l *Log) examine(batches []byte, base int64) (run, error) {
 // prepare makes the log ready for n bytes more: it takes back the word that the
 // log is closed, and begins a segment when there is none or the active one is
 // full.
-func (l *Log) prepare(n int64, r run) error {
+func (l *Log) prepare(n int64, r *run) error {
 	if l.active == nil {
 		return l.roll()
 	}
@@ -117,7 +115,7 @@ func (l *Log) prepare(n int64, r run) error {
 // full reports whether the active segment must not take the batches: by
 // segment.bytes, by segment.ms, or because the index could not name an offset so
 // far from the base.
-func (l *Log) full(size int64, r run) bool {
+func (l *Log) full(size int64, r *run) bool {
 	return size > l.cfg.SegmentBytes ||
 		r.next-1-l.active.base > math.MaxInt32 ||
 		l.index.firstTimestamp != record.NoTimestamp && r.maxTimestamp-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
@@ -136,26 +134,25 @@ func (l *Log) unwrite(pos int64, n int, cause error) error {
 	return err
 }
 
-// indexRun enters the batches that stand at pos into the active segment's index.
-func (l *Log) indexRun(batches []byte, pos int64) {
-	for len(batches) > 0 {
+// note enters the batches that stand at pos into the active segment's index and
+// into the leader epochs.
+func (l *Log) note(batches []byte, pos int64, r *run) {
+	for r.last.Size() < len(batches) {
 		h, _ := record.ParseHeader(batches) // examine has looked at it
-		l.index.add(l.active.base, pos, &h, int64(l.cfg.IndexInterval))
+		l.noteBatch(pos, &h)
 		pos += int64(h.Size())
 		batches = batches[h.Size():]
 	}
+	l.noteBatch(pos, &r.last)
 }
 
-// noteEpochs enters the leader epochs that begin in batches.
-func (l *Log) noteEpochs(batches []byte) {
-	entries := l.Epochs()
-	for len(batches) > 0 {
-		h, _ := record.ParseHeader(batches) // examine has looked at it
-		entries = withEpoch(entries, h.LeaderEpoch, h.BaseOffset)
-		batches = batches[h.Size():]
+func (l *Log) noteBatch(pos int64, h *record.BatchHeader) {
+	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval))
+	if h.LeaderEpoch > latestEpoch(l.Epochs()) {
+		entries := withEpoch(l.Epochs(), h.LeaderEpoch, h.BaseOffset)
+		l.epochs.Store(&entries)
+		l.epochsDirty = true
 	}
-	l.epochs.Store(&entries)
-	l.epochsDirty = true
 }
 
 // Sync makes what was appended durable, with one fdatasync. A failed Sync is

@@ -1,0 +1,232 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/topic"
+)
+
+var greetings = serde.For("greetings", serde.String, serde.String)
+
+// greeted returns a broker with three records in the topic greetings.
+func greeted() *runnel.Broker {
+	ctx := context.Background()
+	broker, err := runnel.OpenMemory()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := broker.CreateTopics(ctx, topic.Spec{Name: greetings.Name}); err != nil {
+		log.Fatal(err)
+	}
+	p, err := producer.New(broker)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	for i, word := range []string{"hello", "你好", "hola"} {
+		_, err := p.Send(ctx, record.Record{
+			Topic: greetings.Name, Key: []byte("world"), Value: []byte(word),
+			Timestamp: time.Date(2026, 1, 1, 12, i, 0, 0, time.UTC),
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+	return broker
+}
+
+// open returns a consumer, or ends the program.
+func open(broker *runnel.Broker, opts ...consumer.Option) *consumer.Consumer {
+	c, err := consumer.New(broker, opts...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return c
+}
+
+func ExampleNew() {
+	broker := greeted()
+	defer broker.Close()
+
+	c, err := consumer.New(broker, consumer.Group("printer"), consumer.Topics("greetings"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	records, err := c.Poll(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range records {
+		fmt.Println(r.Position(), string(r.Value))
+	}
+	// Output:
+	// greetings-0@0 hello
+	// greetings-0@1 你好
+	// greetings-0@2 hola
+}
+
+func ExampleConsumer_Records() {
+	broker := greeted()
+	defer broker.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics("greetings"))
+	defer c.Close()
+
+	for r, err := range c.Records(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s\n", r.Value)
+		if r.Offset == 1 {
+			break // this one is not done
+		}
+	}
+	for r := range c.Records(context.Background()) {
+		fmt.Printf("again: %s\n", r.Value)
+		break
+	}
+	// Output:
+	// hello
+	// 你好
+	// again: 你好
+}
+
+func ExampleConsumer_Poll() {
+	broker := greeted()
+	defer broker.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics("greetings"), consumer.MaxRecords(2))
+	defer c.Close()
+
+	for range 2 {
+		records, err := c.Poll(context.Background()) // what came before is done now
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(len(records), "records from offset", records[0].Offset)
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, err := c.Poll(ctx)
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	// Output:
+	// 2 records from offset 0
+	// 1 records from offset 2
+	// true
+}
+
+func ExampleConsumer_Commit() {
+	ctx := context.Background()
+	broker := greeted()
+	defer broker.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics("greetings"), consumer.ManualCommit())
+
+	for r, err := range c.Records(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if r.Offset == 1 {
+			if err := c.Commit(ctx); err != nil { // including this one
+				log.Fatal(err)
+			}
+			break
+		}
+	}
+	if err := c.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	c = open(broker, consumer.Group("printer"), consumer.Topics("greetings"))
+	defer c.Close()
+	records, err := c.Poll(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", records[0].Value)
+	// Output: hola
+}
+
+func ExampleConsumer_SeekTo() {
+	ctx := context.Background()
+	broker := greeted()
+	defer broker.Close()
+	c := open(broker, consumer.Assign(record.TopicPartition{Topic: "greetings"}))
+	defer c.Close()
+
+	if err := c.SeekTo(ctx, topic.AtTime(time.Date(2026, 1, 1, 12, 1, 0, 0, time.UTC))); err != nil {
+		log.Fatal(err)
+	}
+	lag, err := c.Lag(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	records, err := c.Poll(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(lag, string(records[0].Value))
+	// Output: map[greetings-0:2] 你好
+}
+
+func ExampleOnRevoked() {
+	ctx := context.Background()
+	broker := greeted()
+	defer broker.Close()
+
+	var c *consumer.Consumer
+	c = open(broker, consumer.Group("printer"), consumer.Topics("greetings"), consumer.ManualCommit(),
+		consumer.OnAssigned(func(partitions []record.TopicPartition) {
+			fmt.Println("assigned", partitions)
+		}),
+		consumer.OnRevoked(func(partitions []record.TopicPartition) {
+			fmt.Println("revoked", partitions, c.Commit(ctx)) // the last chance
+		}))
+	if _, err := c.Poll(ctx); err != nil {
+		log.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		log.Fatal(err)
+	}
+	offsets, err := broker.GroupOffsets(ctx, "printer")
+	fmt.Println(offsets[record.TopicPartition{Topic: "greetings"}].Offset, err)
+	// Output:
+	// assigned [greetings-0]
+	// revoked [greetings-0] <nil>
+	// 3 <nil>
+}
+
+func ExampleOf() {
+	broker := greeted()
+	defer broker.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics(greetings.Name))
+	defer c.Close()
+
+	for r, err := range consumer.Of(c, greetings).Records(context.Background()) {
+		if errors.Is(err, fault.Serialization) {
+			log.Print(err)
+			continue // skips the record
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(r.Value, r.Key, r.HasKey)
+		if r.Offset == 2 {
+			break
+		}
+	}
+	// Output:
+	// hello world true
+	// 你好 world true
+	// hola world true
+}

@@ -9,8 +9,24 @@ import (
 
 // TestNoTestSleepsOrSkips: a test that sleeps is slow or flaky, one that skips
 // is green without having looked. Inside a synctest bubble sleeping is how
-// virtual time moves, and is allowed.
+// virtual time moves, and is allowed: in what is given to synctest.Test, or to a
+// function of the package that calls it.
 func TestNoTestSleepsOrSkips(t *testing.T) {
+	bubbles := map[string]bool{} // directory and name of such functions
+	for _, s := range sources(t) {
+		for _, decl := range s.ast.Decls {
+			d, ok := decl.(*ast.FuncDecl)
+			if !ok || !s.isTest() {
+				continue
+			}
+			ast.Inspect(d, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok && isCall(call, "synctest", "Test") {
+					bubbles[s.dir()+" "+d.Name.Name] = true
+				}
+				return true
+			})
+		}
+	}
 	for _, s := range sources(t) {
 		if !s.isTest() {
 			continue
@@ -20,7 +36,7 @@ func TestNoTestSleepsOrSkips(t *testing.T) {
 			if !ok {
 				return true
 			}
-			if isCall(call, "synctest", "Test") {
+			if f, ok := call.Fun.(*ast.Ident); isCall(call, "synctest", "Test") || ok && bubbles[s.dir()+" "+f.Name] {
 				return false
 			}
 			if isCall(call, "time", "Sleep") {

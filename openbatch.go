@@ -85,7 +85,7 @@ func (b *openBatch) begin(buf *buffer, limit int, now, base int64) {
 	b.base.Store(base)
 	b.latest.Store(record.NoTimestamp)
 	b.copied.Store(0)
-	b.sent, b.done = false, false
+	b.sent, b.done, b.whole = false, false, false
 	generation := b.state.Load()>>generationShift + 1
 	b.state.Store(generation<<generationShift | record.HeaderLen)
 }

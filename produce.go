@@ -122,12 +122,18 @@ func (s *session) encode(b *openBatch) ([]byte, *buffer, error) {
 			buf = &buffer{bytes: out}
 		}
 	}
-	return record.Seal(buf.bytes[:size], record.BatchHeader{
-		LeaderEpoch: record.NoLeaderEpoch, Attributes: int16(s.cfg.Compression),
-		LastOffsetDelta: b.count - 1, Count: b.count,
-		BaseTimestamp: b.base.Load(), MaxTimestamp: b.latest.Load(),
+	h := header(s.cfg.Compression, b.count, b.base.Load(), b.latest.Load())
+	return record.Seal(buf.bytes[:size], h).Bytes, buf, nil
+}
+
+// header returns the header of a batch of so many records.
+func header(c record.Compression, count int32, base, latest int64) record.BatchHeader {
+	return record.BatchHeader{
+		LeaderEpoch: record.NoLeaderEpoch, Attributes: int16(c),
+		LastOffsetDelta: count - 1, Count: count,
+		BaseTimestamp: base, MaxTimestamp: latest,
 		ProducerID: record.NoProducerID, ProducerEpoch: record.NoProducerEpoch, BaseSequence: record.NoSequence,
-	}).Bytes, buf, nil
+	}
 }
 
 // fail notes the failure of a record that nobody else is told of.

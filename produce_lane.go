@@ -23,6 +23,10 @@ const (
 	// on.
 	inlineBatches = 2 * backlogBatches
 
+	// idleBytes is up to what size a record is sent without a buffer of the
+	// session.
+	idleBytes = 4 << 10
+
 	// gatherYields is how often the goroutine lets others run before it seals
 	// what an fsync is to serve.
 	gatherYields = 4
@@ -73,6 +77,9 @@ func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback,
 			return fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970", r.Timestamp)
 		}
 	}
+	if now && l.sendIdle(r, ms, fn) {
+		return nil
+	}
 	for {
 		if b := l.open.Load(); b != nil {
 			at, outcome := b.reserve(r, ms)
@@ -97,6 +104,38 @@ func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback,
 			return err
 		}
 	}
+}
+
+// sendIdle sends r at once and by itself, if the lane is idle and its partition
+// waits for nothing: what the open batch is good for would only cost time then.
+func (l *lane) sendIdle(r *record.Record, ms int64, fn producer.Callback) bool {
+	size := record.HeaderLen + record.Size(0, 0, r.Key, r.Value, r.Headers)
+	if size > idleBytes || size > l.batchLimit() || l.session.cfg.Linger > 0 ||
+		l.session.cfg.Compression != record.None || l.partition.Settings().Fsync {
+		return false
+	}
+	l.mu.Lock()
+	if l.closed != nil || l.sending || l.first != nil || l.open.Load() != nil {
+		l.mu.Unlock()
+		return false
+	}
+	b := l.takeFree()
+	b.sent, b.done, b.ready, b.whole = true, false, true, true
+	b.held, b.count, b.fn = 0, 1, fn
+	l.sending = true
+	l.push(b)
+	l.unsent = nil
+	l.backlog--
+	l.mu.Unlock()
+	if ms == record.NoTimestamp {
+		ms = time.Now().UnixMilli()
+	}
+	bytes := make([]byte, size)
+	record.Put(bytes[record.HeaderLen:], 0, 0, r.Key, r.Value, r.Headers)
+	record.Seal(bytes, header(record.None, 1, ms, ms))
+	l.partition.Append(bytes, nil, b)
+	l.sendReady(inlineBatches)
+	return true
 }
 
 // batchLimit returns how large a batch of several records may become.
@@ -489,7 +528,9 @@ func (l *lane) tell(b *openBatch) {
 		l.session.fail(b.err)
 	}
 	b.fn = nil
-	l.session.allowance.give(b.held)
+	if b.held > 0 {
+		l.session.allowance.give(b.held)
+	}
 }
 
 // flush seals the open batch and has f wait for everything in the queue.

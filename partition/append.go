@@ -2,6 +2,7 @@ package partition
 
 import (
 	"errors"
+	"math"
 	"runtime"
 	"time"
 
@@ -58,30 +59,34 @@ func (p *Partition) Append(batch []byte, recycle log.Recycler, done Completion) 
 }
 
 func (p *Partition) enqueue(a pending) {
+	fsync := p.settings.Load().Fsync
 	p.mu.Lock()
-	p.queue = append(p.queue, a)
 	if p.writing {
+		p.queue = append(p.queue, a)
 		p.mu.Unlock()
 		return
 	}
 	p.writing = true
-	closed := p.closed != nil
-	p.mu.Unlock()
-	if p.settings.Load().Fsync && !closed {
+	if fsync && p.closed == nil {
+		p.queue = append(p.queue, a)
+		p.mu.Unlock()
 		go p.write()
 		return
 	}
+	p.begin(append(p.round[:0], a))
+	p.mu.Unlock()
 	for range inlineRounds {
+		p.serve()
 		if !p.take() {
 			return
 		}
-		p.serve()
 	}
 	go p.write()
 }
 
-// write is the writer as a goroutine.
+// write is the writer as a goroutine, which may have a round already.
 func (p *Partition) write() {
+	p.serve()
 	for {
 		if p.settings.Load().Fsync {
 			for range gatherYields {
@@ -99,10 +104,10 @@ func (p *Partition) write() {
 // writer's role up and returns false.
 func (p *Partition) take() bool {
 	clear(p.round)
+	p.round = p.round[:0]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) == 0 {
-		p.round = p.round[:0]
 		p.writing = false
 		if p.idle != nil {
 			close(p.idle)
@@ -110,11 +115,18 @@ func (p *Partition) take() bool {
 		}
 		return false
 	}
-	p.round, p.queue = p.queue, p.round[:0]
+	emptied := p.round
+	p.begin(p.queue)
+	p.queue = emptied
+	return true
+}
+
+// begin makes these appends the round; mu is held.
+func (p *Partition) begin(round []pending) {
+	p.round = round
 	if p.closed != nil {
 		p.failed = p.closed
 	}
-	return true
 }
 
 // serve writes the round, makes it count, and tells everybody.
@@ -170,11 +182,14 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 			break
 		}
 		n++
-		if a.base, a.err = next, p.check(a.batch); a.err != nil {
-			a.refuse(a.err)
+		h, err := p.check(a.batch, next)
+		if err != nil {
+			a.refuse(err)
 			continue
 		}
-		next = p.stamp(a.batch, next)
+		p.stamp(a.batch, next)
+		a.base, a.err = next, nil
+		next += int64(h.Count)
 		if fit == 0 {
 			first = n - 1
 		}
@@ -230,43 +245,38 @@ func (a *pending) giveBack() {
 	a.batch = nil
 }
 
-// check says whether a batch may be appended.
-func (p *Partition) check(batch []byte) error {
+// check says whether a batch may be appended at an offset, and returns its
+// header.
+func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) {
 	if p.failed != nil {
-		return p.failed
+		return record.BatchHeader{}, p.failed
 	}
 	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && len(batch) > limit {
-		return p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", len(batch), limit)
+		return record.BatchHeader{}, p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", len(batch), limit)
 	}
 	h, err := record.ParseHeader(batch)
 	switch {
 	case err != nil:
-		return p.fault(fault.InvalidRecord, -1).Because(err)
+		err = p.fault(fault.InvalidRecord, -1).Because(err)
 	case h.Size() != len(batch):
-		return p.fault(fault.InvalidRecord, -1).Detailf("the batch says that it has %d bytes, here are %d", h.Size(), len(batch))
+		err = p.fault(fault.InvalidRecord, -1).Detailf("the batch says that it has %d bytes, here are %d", h.Size(), len(batch))
 	case h.Count == 0 || h.Count != h.LastOffsetDelta+1:
-		return p.fault(fault.InvalidRecord, -1).Detailf("a new batch has one record per offset, this one has %d for %d", h.Count, h.LastOffsetDelta+1)
+		err = p.fault(fault.InvalidRecord, -1).Detailf("a new batch has one record per offset, this one has %d for %d", h.Count, h.LastOffsetDelta+1)
 	case h.MaxTimestamp < record.NoTimestamp:
-		return p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
-	case p.log.EndOffset() > maxOffset-int64(h.Count):
-		return p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
+		err = p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
+	case base > math.MaxInt64-int64(h.Count):
+		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
 	}
-	return nil
+	return h, err
 }
 
-// maxOffset leaves room for the offsets of everything that one round can hold.
-const maxOffset = 1<<63 - 1 - 1<<40
-
-// stamp writes what the leader decides into a batch that begins at offset base,
-// and returns the offset after it. The time lies under the checksum, offset and
-// epoch outside of it.
-func (p *Partition) stamp(batch []byte, base int64) (next int64) {
+// stamp writes what the leader decides into a batch that begins at offset base.
+// The time lies under the checksum, offset and epoch outside of it.
+func (p *Partition) stamp(batch []byte, base int64) {
 	if p.settings.Load().AppendTime {
 		record.StampAppendTime(batch, time.Now().UnixMilli())
 	}
 	record.Stamp(batch, base, p.epoch)
-	h, _ := record.ParseHeader(batch)
-	return h.NextOffset()
 }
 
 // storage names the partition in an error of the log, unless the log has.

@@ -22,14 +22,10 @@ type fixture struct {
 	stop   func()
 }
 
-// inBubble runs a test in a bubble, where time passes only when everybody waits.
-func inBubble(t *testing.T, test func(f *fixture)) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fixture{T: t, broker: runneltest.New(t)}
-		f.start()
-		test(f)
-		f.stop()
-	})
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{T: t, broker: runneltest.New(t)}
+	f.start()
+	return f
 }
 
 func (f *fixture) start() {
@@ -73,7 +69,9 @@ func (f *fixture) reminders() []string {
 }
 
 func TestRemindsAfterAnHour(t *testing.T) {
-	inBubble(t, func(f *fixture) {
+	synctest.Test(t, func(t *testing.T) { // time passes only when everybody waits
+		f := newFixture(t)
+		defer func() { f.stop() }()
 		f.order("7", reminder.Placed)
 		time.Sleep(59 * time.Minute)
 		require.Empty(f, f.reminders())
@@ -85,7 +83,9 @@ func TestRemindsAfterAnHour(t *testing.T) {
 }
 
 func TestDoesNotRemindOfWhatIsPaid(t *testing.T) {
-	inBubble(t, func(f *fixture) {
+	synctest.Test(t, func(t *testing.T) { // time passes only when everybody waits
+		f := newFixture(t)
+		defer func() { f.stop() }()
 		f.order("7", reminder.Placed)
 		f.order("8", reminder.Placed)
 		time.Sleep(30 * time.Minute)
@@ -96,7 +96,9 @@ func TestDoesNotRemindOfWhatIsPaid(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	inBubble(t, func(f *fixture) {
+	synctest.Test(t, func(t *testing.T) { // time passes only when everybody waits
+		f := newFixture(t)
+		defer func() { f.stop() }()
 		f.order("7", reminder.Placed)
 		time.Sleep(time.Hour)
 		require.Equal(f, []string{"7"}, f.reminders())

@@ -1,0 +1,331 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+func TestEveryGroupReadsEverything(t *testing.T) {
+	b := memoryBroker(t)
+	b.create("a", 1)
+	b.send("a", 0, "1", "2", "3")
+	for _, name := range []string{"one", "two"} {
+		c := b.consumer(consumer.Group(name), consumer.Topics("a"))
+		require.Equal(t, []string{"1", "2", "3"}, b.poll(c, 3))
+	}
+}
+
+func TestMembersShareAndTakeOver(t *testing.T) {
+	b := memoryBroker(t)
+	b.create("a", 4)
+	one := b.consumer(consumer.Group("g"), consumer.Topics("a"))
+	b.poke(one)
+	require.Equal(t, tps("a", 0, 1, 2, 3), one.Assignment())
+	two := b.consumer(consumer.Group("g"), consumer.Topics("a"))
+	b.poke(two)
+	require.Empty(t, two.Assignment())
+	b.poke(one)
+	b.poke(two)
+	require.Len(t, one.Assignment(), 2)
+	require.Len(t, two.Assignment(), 2)
+	require.ElementsMatch(t, tps("a", 0, 1, 2, 3), slices.Concat(one.Assignment(), two.Assignment()))
+
+	for n := range int32(4) {
+		b.send("a", n, fmt.Sprint(n))
+	}
+	got := slices.Concat(b.poll(one, 2), b.poll(two, 2))
+	require.ElementsMatch(t, numbered(0, 4), got)
+
+	require.NoError(t, one.Commit(t.Context()))
+	require.NoError(t, one.Close())
+	b.poke(two)
+	require.Equal(t, tps("a", 0, 1, 2, 3), two.Assignment())
+	require.Empty(t, b.poke(two), "what was committed does not come again")
+}
+
+func TestCommittedOffsetsSurviveARestart(t *testing.T) {
+	dir := t.TempDir()
+	first, err := Open(dir)
+	b := newTestBroker(t, first, err)
+	b.create("a", 1)
+	b.send("a", 0, numbered(0, 10)...)
+	c := b.consumer(consumer.Group("g"), consumer.Topics("a"), consumer.MaxRecords(4), consumer.ManualCommit())
+	require.Equal(t, numbered(0, 4), b.poll(c, 4))
+	at := record.TopicPartition{Topic: "a"}
+	require.NoError(t, c.CommitOffsets(t.Context(), map[record.TopicPartition]consumer.Offset{at: {Offset: 3, Metadata: "half way"}}))
+	require.NoError(t, c.Close())
+	require.NoError(t, b.Close())
+
+	second, err := Open(dir)
+	b = newTestBroker(t, second, err)
+	offsets, err := b.GroupOffsets(t.Context(), "g")
+	require.NoError(t, err)
+	require.Equal(t, map[record.TopicPartition]consumer.Offset{at: {Offset: 3, Metadata: "half way"}}, offsets)
+	c = b.consumer(consumer.Group("g"), consumer.Topics("a"))
+	require.Equal(t, numbered(3, 10), b.poll(c, 7))
+	groups, err := b.DescribeGroups(t.Context(), "g")
+	require.NoError(t, err)
+	require.Len(t, groups[0].Members, 1, "the members of before have left")
+}
+
+func TestStaticMemberKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memoryBroker(t)
+		b.create("a", 2)
+		open := func(instance string) *consumer.Consumer {
+			return b.consumer(consumer.Group("g"), consumer.Topics("a"), consumer.InstanceID(instance), consumer.SessionTimeout(10*time.Second))
+		}
+		one, two := open("one"), open("two")
+		for range 2 {
+			b.poke(one)
+			b.poke(two)
+		}
+		place := one.Assignment()
+		require.Len(t, place, 1)
+		require.NoError(t, one.Close())
+		b.poke(two)
+		require.Len(t, two.Assignment(), 1)
+		one = open("one")
+		b.poke(one)
+		require.Equal(t, place, one.Assignment())
+
+		require.NoError(t, one.Close())
+		time.Sleep(11 * time.Second)
+		b.poke(two)
+		require.Len(t, two.Assignment(), 2)
+	})
+}
+
+func TestMemberThatDoesNotPollIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memoryBroker(t)
+		b.create("a", 1)
+		b.send("a", 0, "1")
+		var told []string
+		lazy := b.consumer(consumer.Group("g"), consumer.Topics("a"), consumer.RebalanceTimeout(time.Minute),
+			consumer.OnLost(func(p []record.TopicPartition) { told = append(told, fmt.Sprint("lost ", p)) }))
+		require.Equal(t, []string{"1"}, b.poll(lazy, 1))
+		busy := b.consumer(consumer.Group("g"), consumer.Topics("a"), consumer.RebalanceTimeout(time.Hour))
+		b.poke(busy)
+		time.Sleep(59 * time.Second)
+		b.poke(busy)
+		require.Empty(t, busy.Assignment())
+		time.Sleep(2 * time.Second)
+		b.poke(busy)
+		require.Equal(t, tps("a", 0), busy.Assignment())
+		b.poke(lazy)
+		require.Equal(t, []string{"lost [a-0]"}, told)
+	})
+}
+
+// A slow loop over Records keeps its place between the records of one batch.
+func TestSlowLoopKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memoryBroker(t)
+		b.create("a", 1)
+		b.send("a", 0, numbered(0, 10)...)
+		c := b.consumer(consumer.Group("g"), consumer.Topics("a"), consumer.RebalanceTimeout(time.Minute),
+			consumer.OnLost(func([]record.TopicPartition) { t.Error("lost its place") }))
+		var got []string
+		for r, err := range c.Records(t.Context()) {
+			require.NoError(t, err)
+			got = append(got, string(r.Value))
+			time.Sleep(30 * time.Second)
+			if len(got) == 10 {
+				break
+			}
+		}
+		require.Equal(t, numbered(0, 10), got)
+	})
+}
+
+// What is done is committed in the background while the consumer waits.
+func TestCommitInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memoryBroker(t)
+		b.create("a", 1)
+		b.send("a", 0, "1", "2")
+		c := b.consumer(consumer.Group("g"), consumer.Topics("a"))
+		require.Equal(t, []string{"1", "2"}, b.poll(c, 2))
+		at := record.TopicPartition{Topic: "a"}
+		committed := func() map[record.TopicPartition]consumer.Offset {
+			offsets, err := c.Committed(t.Context(), at)
+			require.NoError(t, err)
+			return offsets
+		}
+		time.Sleep(6 * time.Second)
+		require.Empty(t, committed(), "the batch at hand is not done")
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		_, err := c.Poll(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, int64(2), committed()[at].Offset)
+	})
+}
+
+func TestCallbacks(t *testing.T) {
+	b := memoryBroker(t)
+	b.create("a", 2)
+	var told []string
+	note := func(what string) func([]record.TopicPartition) {
+		return func(p []record.TopicPartition) { told = append(told, fmt.Sprint(what, " ", p)) } // unguarded: the caller's goroutine
+	}
+	var c *consumer.Consumer
+	open := func() *consumer.Consumer {
+		return b.consumer(consumer.Group("g"), consumer.Topics("a"), consumer.ManualCommit(),
+			consumer.OnAssigned(note("assigned")),
+			consumer.OnRevoked(func(p []record.TopicPartition) {
+				note("revoked")(p)
+				require.NoError(t, c.Commit(t.Context()))
+			}), consumer.OnLost(note("lost")))
+	}
+	c = open()
+	b.poke(c)
+	require.Equal(t, []string{"assigned [a-0 a-1]"}, told)
+	b.send("a", 0, "1")
+	b.send("a", 1, "2")
+	b.poll(c, 2)
+	other := b.consumer(consumer.Group("g"), consumer.Topics("a"))
+	b.poke(other)
+	told = nil
+	b.poke(c)
+	require.Equal(t, []string{"revoked [a-1]"}, told)
+	require.Empty(t, b.poke(other), "what was committed while it was revoked does not come again")
+	require.Equal(t, tps("a", 1), other.Assignment())
+	told = nil
+	require.NoError(t, c.Close())
+	require.Equal(t, []string{"revoked [a-0]"}, told)
+	require.NoError(t, b.DeleteTopics(t.Context(), "a"))
+}
+
+// Members come and go while records are written: with commits in OnRevoked
+// nothing is lost and nothing comes twice.
+func TestNothingLostOrDoubledAcrossRebalances(t *testing.T) {
+	const records, partitions = 4000, 6
+	b := memoryBroker(t)
+	b.create("a", partitions)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var mu sync.Mutex
+	seen := map[string]int{}
+	all := make(chan struct{})
+	run := func(ctx context.Context) error {
+		c, err := consumer.New(b, consumer.Group("g"), consumer.Topics("a"), consumer.MaxRecords(7))
+		if err != nil {
+			return err
+		}
+		for r, err := range c.Records(ctx) {
+			if err != nil {
+				return errors.Join(err, c.Close())
+			}
+			mu.Lock()
+			seen[string(r.Value)]++
+			if len(seen) == records {
+				close(all)
+			}
+			mu.Unlock()
+		}
+		return c.Close()
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range records {
+			b.send("a", int32(i%partitions), strconv.Itoa(i))
+		}
+	})
+	wg.Go(func() { require.NoError(t, run(ctx)) })
+	for range 3 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				member, leave := context.WithTimeout(ctx, 3*time.Millisecond)
+				require.NoError(t, run(member))
+				leave()
+			}
+		})
+	}
+	select {
+	case <-all:
+	case <-time.After(20 * time.Second):
+		t.Error("records are missing")
+	}
+	cancel()
+	wg.Wait()
+	require.Len(t, seen, records)
+	for v, n := range seen {
+		require.Equal(t, 1, n, "record %s", v)
+	}
+}
+
+func TestGroupsFromOutside(t *testing.T) {
+	b := memoryBroker(t)
+	b.create("a", 2)
+	ctx := t.Context()
+	groups, err := b.Groups(ctx)
+	require.NoError(t, err)
+	require.Empty(t, groups)
+	_, err = b.DescribeGroups(ctx, "g")
+	require.ErrorIs(t, err, fault.GroupNotFound)
+	_, err = b.GroupOffsets(ctx, "g")
+	require.ErrorIs(t, err, fault.GroupNotFound)
+	require.ErrorIs(t, b.DeleteGroups(ctx, "g"), fault.GroupNotFound)
+
+	set := map[record.TopicPartition]consumer.Offset{{Topic: "a", Partition: 1}: {Offset: 1, LeaderEpoch: -1}}
+	require.NoError(t, b.SetGroupOffsets(ctx, "g", set))
+	b.send("a", 1, "0", "1")
+	c := b.consumer(consumer.Group("g"), consumer.Topics("a"), consumer.ClientID("me"))
+	require.Equal(t, []string{"1"}, b.poll(c, 1))
+	require.ErrorIs(t, b.SetGroupOffsets(ctx, "g", set), fault.NonEmptyGroup)
+	require.ErrorIs(t, b.DeleteGroups(ctx, "g"), fault.NonEmptyGroup)
+	d, err := b.DescribeGroups(ctx, "g")
+	require.NoError(t, err)
+	require.Equal(t, consumer.GroupStable, d[0].State)
+	require.Equal(t, "uniform", d[0].Assignor)
+	m := d[0].Members[0]
+	require.Equal(t, "me", m.ClientID)
+	require.Equal(t, tps("a", 0, 1), m.Assigned)
+	require.Equal(t, m.Assigned, m.Target)
+	require.NoError(t, c.Close())
+	require.NoError(t, b.DeleteGroups(ctx, "g"))
+	names := b.consumer(consumer.Group("h"), consumer.Topics("a"))
+	b.poke(names)
+	listed, err := b.Topics(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a"}, listed, "the groups' own topic is internal")
+}
+
+func TestGroupHashIsJavas(t *testing.T) {
+	for name, want := range map[string]int32{
+		"": 0, "a": 97, "quickstart": 1_698_122_389, "größe": 98_762_257, "😀": 1_772_899,
+		"my-group": 1_906_497_762, "polygenelubricants": 0, // negative in Java, and the most negative
+	} {
+		require.Equal(t, want, groupHash(name), name)
+	}
+}
+
+func TestCommitsWithoutMembership(t *testing.T) {
+	b := memoryBroker(t)
+	b.create("a", 1)
+	b.send("a", 0, "0", "1", "2")
+	c := b.consumer(consumer.Group("g"), consumer.Assign(tps("a", 0)...), consumer.MaxRecords(1))
+	require.Equal(t, []string{"0"}, b.poll(c, 1))
+	require.NoError(t, c.Commit(t.Context()))
+	c = b.consumer(consumer.Group("g"), consumer.Assign(tps("a", 0)...))
+	require.Equal(t, []string{"1", "2"}, b.poll(c, 2))
+	alone := b.consumer(consumer.Assign(tps("a", 0)...))
+	require.ErrorIs(t, alone.Commit(t.Context()), fault.InvalidGroup)
+	require.NoError(t, alone.Assign(t.Context()))
+	require.Empty(t, alone.Assignment())
+}

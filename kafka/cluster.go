@@ -31,7 +31,7 @@ type Cluster struct {
 
 	mu       sync.Mutex
 	sessions map[io.Closer]struct{} // nil once Close has begun
-	dead     atomic.Bool             // Close has closed the sessions
+	dead     atomic.Bool            // Close has closed the sessions
 	closed   chan struct{}
 }
 

@@ -1,0 +1,217 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Fetch implements consumer.Session.
+func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
+	dst = dst[:0]
+	for {
+		if s.isClosed() {
+			return consumer.Fetched{}, fault.Closed
+		}
+		s.carryOut()
+		if err := s.restart(ctx); err != nil {
+			return consumer.Fetched{}, err
+		}
+		if got, ok, err := s.next(dst); ok || err != nil {
+			return got, err
+		}
+		if s.poll(ctx) {
+			continue
+		}
+		if s.isClosed() {
+			return consumer.Fetched{}, fault.Closed
+		}
+		if err := ctx.Err(); err != nil {
+			return consumer.Fetched{}, err
+		}
+	}
+}
+
+func (s *consuming) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// next takes an error or the records of the partition whose turn it is.
+func (s *consuming) next(dst []record.Record) (consumer.Fetched, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.errs) > 0 {
+		err := s.errs[0]
+		s.errs = s.errs[1:]
+		return consumer.Fetched{}, false, err
+	}
+	i := slices.IndexFunc(s.order, func(tp record.TopicPartition) bool { return !s.owned[tp].paused })
+	if i < 0 {
+		return consumer.Fetched{}, false, nil
+	}
+	tp := s.order[i]
+	s.order = slices.Delete(s.order, i, i+1)
+	o := s.owned[tp]
+	n := min(len(o.records), s.cfg.MaxRecords)
+	for _, r := range o.records[:n] {
+		dst = append(dst, received(r))
+	}
+	last := o.records[n-1]
+	clear(o.records[:n])
+	if o.records = o.records[n:]; len(o.records) > 0 {
+		s.order = append(s.order, tp)
+	}
+	o.position = last.Offset + 1
+	return consumer.Fetched{
+		TopicPartition: tp, Records: dst, Next: o.position,
+		LeaderEpoch: last.LeaderEpoch, HighWatermark: max(o.high, o.position),
+	}, true, nil
+}
+
+// received returns a record as package record has it. The client gave every
+// record bytes that nobody uses again.
+func received(r *kgo.Record) record.Record {
+	own := record.Record{
+		Topic: r.Topic, Partition: r.Partition, LeaderEpoch: r.LeaderEpoch, Offset: r.Offset,
+		Timestamp: r.Timestamp, Key: r.Key, Value: r.Value,
+	}
+	if len(r.Headers) > 0 {
+		own.Headers = make([]record.Header, len(r.Headers))
+		for i, h := range r.Headers {
+			own.Headers[i] = record.Header{Key: h.Key, Value: h.Value}
+		}
+	}
+	return own
+}
+
+// poll waits for the client to have something, until ctx ends or somebody wakes
+// it, and reports whether it had. With a ctx that has ended it takes what is
+// there.
+func (s *consuming) poll(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		var atOnce context.Context // nil is the client's way of saying so
+		return s.keep(s.client.PollRecords(atOnce, -1))
+	}
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	if len(s.changes) > 0 {
+		s.mu.Unlock()
+		return true
+	}
+	s.wake = cancel
+	s.mu.Unlock()
+	fetches := s.client.PollRecords(waiting, -1)
+	s.mu.Lock()
+	s.wake = nil
+	s.mu.Unlock()
+	return s.keep(fetches)
+}
+
+// rouse ends the poll at hand, so that Fetch looks around.
+func (s *consuming) rouse() {
+	s.mu.Lock()
+	if s.wake != nil {
+		s.wake()
+	}
+	s.mu.Unlock()
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// keep takes over what the client fetched, and reports whether there was
+// anything of partitions that the session owns.
+func (s *consuming) keep(fetches kgo.Fetches) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	some := false
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		tp := record.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+		switch o := s.owned[tp]; {
+		case p.Err == nil:
+		case errors.Is(p.Err, kerr.OffsetOutOfRange):
+			if o != nil && !slices.Contains(s.astray, tp) {
+				s.astray = append(s.astray, tp)
+				some = true
+			}
+		case !harmless(p.Err):
+			s.errs = append(s.errs, failureOf(p.Err, tp))
+			some = true
+		}
+		o := s.owned[tp]
+		if o == nil || len(p.Records) == 0 {
+			return
+		}
+		if len(o.records) == 0 {
+			s.order = append(s.order, tp)
+		}
+		o.records = append(o.records, p.Records...)
+		o.high = p.HighWatermark
+		some = true
+	})
+	return some
+}
+
+// restart begins one partition anew where Config.Start says, because the log no
+// longer has its offset, or does not have it yet. That is worth an error, once.
+func (s *consuming) restart(ctx context.Context) error {
+	s.mu.Lock()
+	if len(s.astray) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	tp := s.astray[0]
+	s.astray = s.astray[1:]
+	was := s.owned[tp]
+	s.mu.Unlock()
+	if was == nil {
+		return nil
+	}
+	at := was.position
+	err := s.Seek(ctx, tp, s.cfg.Start)
+	if errors.Is(err, fault.NotAssigned) {
+		return nil
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.astray = append(s.astray, tp)
+		s.mu.Unlock()
+		return err
+	}
+	position, err := s.Position(ctx, tp)
+	if err != nil {
+		return err
+	}
+	return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Detailf("going on at %d", position)
+}
+
+// harmless reports whether an error that came with a fetch concerns nobody: the
+// end of a poll, what the client tries again by itself, and the notice that it
+// joins its group anew, which OnLost has told.
+func harmless(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed) {
+		return true
+	}
+	switch code := fault.CodeOf(failure(err)); code {
+	case fault.CorruptMessage:
+		return false
+	case fault.UnknownMember, fault.IllegalGeneration, fault.FencedMemberEpoch:
+		return true
+	default:
+		return code.Retriable()
+	}
+}

@@ -51,6 +51,17 @@ func (s *stopwatch) arrived(i int) {
 	}
 }
 
+// waits measures how long each call takes that brings records.
+type waits struct {
+	took []time.Duration
+	last time.Time
+}
+
+func (c *waits) asked()   { c.last = time.Now() }
+func (c *waits) brought() { c.took = append(c.took, time.Since(c.last)) }
+
+func (c *waits) latency() Latency { return latencyOf(c.took) }
+
 // marks are told what a producer does, where they are set.
 type marks struct {
 	sent         func(i int)

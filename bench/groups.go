@@ -26,7 +26,7 @@ const (
 // groups returns everything that there is to compare.
 func groups() []Group {
 	return []Group{
-		{"produce", "produce: records sent without waiting, from one goroutine, then flushed", []Case{
+		{"produce", "produce: records sent without waiting and then flushed (latency: from sending to acknowledgement)", []Case{
 			{"runnel", ackOS, runnelProduce(topic.OS, 1)},
 			{"runnel, 8 goroutines", ackOS, runnelProduce(topic.OS, 8)},
 			{"runnel, in memory", ackMemory, runnelProduce(topic.Memory, 1)},
@@ -41,7 +41,7 @@ func groups() []Group {
 			{"tidwall/wal, batches of 1 MiB", ackOS, walProduce},
 			{"bbolt, batches of 1 MiB", ackOS, boltProduce},
 		}},
-		{"replay", "replay: all records read from the start, from files in a warm cache", []Case{
+		{"replay", "replay: all records read from the start, files in a warm cache (latency: of a poll, which brings many)", []Case{
 			{"runnel", ackRead, runnelReplay(topic.OS)},
 			{"runnel, buffers reused", ackRead, runnelReplay(topic.OS, consumer.ReuseBuffers())},
 			{"runnel, in memory", ackRead, runnelReplay(topic.Memory)},
@@ -70,11 +70,11 @@ func groups() []Group {
 			{"tidwall/wal", ackDisk, walSend(true, slowSync)},
 			{"bbolt", ackDisk, boltSend(true, slowSync)},
 		}},
-		{"pingpong", "ping-pong: to a waiting goroutine and back", []Case{
+		{"pingpong", "ping-pong: to a waiting goroutine and back (latency: there and back)", []Case{
 			{"runnel, in memory", ackMemory, runnelPingPong},
 			{"channel, unbuffered", ackMemory, channelPingPong},
 		}},
-		{"endtoend", "end to end: one goroutine produces while another consumes", []Case{
+		{"endtoend", "end to end: one goroutine produces as fast as it can while another consumes (latency: from sending to receiving)", []Case{
 			{"runnel", ackOS, runnelEndToEnd(topic.OS)},
 			{"runnel, in memory", ackMemory, runnelEndToEnd(topic.Memory)},
 			{"kfake with kgo", ackOS, kfakeEndToEnd},

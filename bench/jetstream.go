@@ -116,8 +116,9 @@ func jetProduce(storage jetstream.StorageType, goroutines int) func(context.Cont
 	}
 }
 
-// read consumes n records with an ordered consumer, JetStream's fastest.
-func (j *jet) read(ctx context.Context, n int, each func(payload []byte)) error {
+// read consumes n records with an ordered consumer, JetStream's fastest, and
+// measures the wait for each.
+func (j *jet) read(ctx context.Context, n int, nexts *waits, each func(payload []byte)) error {
 	c, err := j.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return err
@@ -128,10 +129,12 @@ func (j *jet) read(ctx context.Context, n int, each func(payload []byte)) error 
 	}
 	defer messages.Stop()
 	for range n {
+		nexts.asked()
 		msg, err := messages.Next()
 		if err != nil {
 			return err
 		}
+		nexts.brought()
 		each(msg.Data())
 	}
 	return nil
@@ -149,9 +152,12 @@ func jetReplay(storage jetstream.StorageType) func(context.Context, *Work) (Samp
 			return Sample{}, err
 		}
 		var read tally
+		var nexts waits
 		m := w.start()
-		err = j.read(ctx, n, read.addJoined)
-		return m.done(read.records, read.bytes), errors.Join(err, read.check(n))
+		err = j.read(ctx, n, &nexts, read.addJoined)
+		sample := m.done(read.records, read.bytes)
+		sample.Latency = nexts.latency()
+		return sample, errors.Join(err, read.check(n))
 	}
 }
 
@@ -185,7 +191,7 @@ func jetEndToEnd(storage jetstream.StorageType) func(context.Context, *Work) (Sa
 		var consumer sync.WaitGroup
 		m := w.start()
 		consumer.Go(func() {
-			consumed = j.read(ctx, n, func(payload []byte) {
+			consumed = j.read(ctx, n, new(waits), func(payload []byte) {
 				clock.arrived(int(read.records))
 				read.addJoined(payload)
 			})

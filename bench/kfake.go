@@ -89,15 +89,17 @@ func kfakeProduce(goroutines int) func(context.Context, *Work) (Sample, error) {
 	}
 }
 
-// kgoRead consumes n records from the start.
-func kgoRead(ctx context.Context, cluster *kfake.Cluster, n int, each func(r *kgo.Record)) error {
+// kgoRead consumes n records from the start and measures each poll.
+func kgoRead(ctx context.Context, cluster *kfake.Cluster, n int, polls *waits, each func(r *kgo.Record)) error {
 	client, err := openKgo(cluster, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{kafkaTopic: {0: kgo.NewOffset().AtStart()}}))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	for got := 0; got < n; {
+		polls.asked()
 		fetches := client.PollFetches(ctx)
+		polls.brought()
 		if err := errors.Join(fetches.Err(), ctx.Err()); err != nil {
 			return err
 		}
@@ -123,9 +125,12 @@ func kfakeReplay(ctx context.Context, w *Work) (Sample, error) {
 		return Sample{}, err
 	}
 	var read tally
+	var polls waits
 	m := w.start()
-	err = kgoRead(ctx, cluster, w.records, func(r *kgo.Record) { read.add(r.Key, r.Value) })
-	return m.done(read.records, read.bytes), errors.Join(err, read.check(w.records))
+	err = kgoRead(ctx, cluster, w.records, &polls, func(r *kgo.Record) { read.add(r.Key, r.Value) })
+	sample := m.done(read.records, read.bytes)
+	sample.Latency = polls.latency()
+	return sample, errors.Join(err, read.check(w.records))
 }
 
 func kfakeSend(sync bool, slower int) func(context.Context, *Work) (Sample, error) {
@@ -166,7 +171,7 @@ func kfakeEndToEnd(ctx context.Context, w *Work) (Sample, error) {
 	var consumer sync.WaitGroup
 	m := w.start()
 	consumer.Go(func() {
-		consumed = kgoRead(ctx, cluster, n, func(r *kgo.Record) {
+		consumed = kgoRead(ctx, cluster, n, new(waits), func(r *kgo.Record) {
 			clock.arrived(int(read.records))
 			read.add(r.Key, r.Value)
 		})

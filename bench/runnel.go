@@ -108,18 +108,20 @@ func runnelProduce(d topic.Durability, goroutines int) func(context.Context, *Wo
 	}
 }
 
-// read consumes n records.
-func read(ctx context.Context, broker *runnel.Broker, n int, each func(r *record.Record), opts ...consumer.Option) (err error) {
+// read consumes n records and measures each Poll.
+func read(ctx context.Context, broker *runnel.Broker, n int, polls *waits, each func(r *record.Record), opts ...consumer.Option) (err error) {
 	c, err := consumer.New(broker, append(opts, consumer.Assign(benchPartition))...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	for got := 0; got < n; {
+		polls.asked()
 		records, err := c.Poll(ctx)
 		if err != nil {
 			return err
 		}
+		polls.brought()
 		for i := range records {
 			each(&records[i])
 		}
@@ -139,9 +141,12 @@ func runnelReplay(d topic.Durability, opts ...consumer.Option) func(context.Cont
 			return Sample{}, err
 		}
 		var t tally
+		var polls waits
 		m := w.start()
-		err = read(ctx, broker, w.records, func(r *record.Record) { t.add(r.Key, r.Value) }, opts...)
-		return m.done(t.records, t.bytes), errors.Join(err, t.check(w.records))
+		err = read(ctx, broker, w.records, &polls, func(r *record.Record) { t.add(r.Key, r.Value) }, opts...)
+		sample := m.done(t.records, t.bytes)
+		sample.Latency = polls.latency()
+		return sample, errors.Join(err, t.check(w.records))
 	}
 }
 
@@ -235,7 +240,7 @@ func runnelEndToEnd(d topic.Durability) func(context.Context, *Work) (Sample, er
 		var consuming sync.WaitGroup
 		m := w.start()
 		consuming.Go(func() {
-			consumed = read(ctx, broker, w.records, func(r *record.Record) {
+			consumed = read(ctx, broker, w.records, new(waits), func(r *record.Record) {
 				clock.arrived(int(t.records))
 				t.add(r.Key, r.Value)
 			})
@@ -272,7 +277,7 @@ func runnelReopen(closed bool) func(context.Context, *Work) (Sample, error) {
 		defer func() { err = errors.Join(err, broker.Close()) }()
 		var t tally
 		last := consumer.FromOffset(int64(w.records - 1))
-		err = read(ctx, broker, 1, func(r *record.Record) { t.add(r.Key, r.Value) }, last)
+		err = read(ctx, broker, 1, new(waits), func(r *record.Record) { t.add(r.Key, r.Value) }, last)
 		return m.once(t.bytes), errors.Join(err, t.check(1))
 	}
 }

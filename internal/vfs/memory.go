@@ -22,6 +22,7 @@ type Memory struct {
 type memoryNode struct {
 	entries map[string]*memoryNode
 	data    *chunks
+	crash   *crashNode // what a disk has of it; nil in a Memory
 }
 
 func newMemoryDir() *memoryNode { return &memoryNode{entries: make(map[string]*memoryNode)} }

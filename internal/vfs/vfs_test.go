@@ -29,6 +29,21 @@ func conform(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
 		require.NoError(t, m.MkdirAll("here"))
 		test(t, m, "here")
 	})
+	t.Run("crashable, after a crash", func(t *testing.T) {
+		c := NewCrashable()
+		require.NoError(t, c.MkdirAll("/here"))
+		test(t, c.Crash(Loss{Kept: KeepAll}), "/here")
+	})
+	for name, fsys := range map[string]FS{"disk": OS(), "crashable": NewCrashable()} {
+		t.Run("faulty "+name, func(t *testing.T) {
+			f := NewFaulty(fsys)
+			f.SetFree(1 << 40)
+			f.Add(Rule{On: OpAny, Match: func(string) bool { return false }, Err: io.ErrUnexpectedEOF})
+			dir := t.TempDir()
+			require.NoError(t, f.MkdirAll(dir))
+			test(t, f, dir)
+		})
+	}
 }
 
 func create(t testing.TB, fsys FS, name, content string) File {

@@ -272,14 +272,22 @@ func TestModel(t *testing.T) {
 					n, err := f.Size()
 					require.NoError(t, err)
 					require.EqualValues(t, len(want), n)
-					got := make([]byte, len(want))
-					_, err = f.ReadAt(got, 0)
-					require.NoError(t, err)
-					require.True(t, bytes.Equal(want, got))
+					from := min(size.Draw(t, "from"), n)
+					same(t, f, want, from, min(from+30_000, n))
 				},
 			})
+			same(t, f, want, 0, int64(len(want)))
 		})
 	})
+}
+
+// same compares a range of a file with what it should hold.
+func same(t *rapid.T, f File, want []byte, from, to int64) {
+	t.Helper()
+	got := make([]byte, to-from)
+	_, err := f.ReadAt(got, from)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want[from:to], got))
 }
 
 // TestReadersBesideWriter reads what is known to be written while a file grows.

@@ -35,6 +35,8 @@ type thread struct {
 
 	tasks   map[TaskID]*assigned
 	gained  []record.TopicPartition // assigned, not yet part of a task
+	outer   []record.TopicPartition // assigned, of topics that are not the application's own
+	paused  bool                    // outer is
 	failure error                   // of what was called back by the session
 	over    bool                    // run has returned
 	now     context.Context         // has ended: Fetch with it does not wait
@@ -135,8 +137,18 @@ func ended(err error) bool {
 
 // fetch returns the next records. If there are none at hand it sends on what was
 // written so far, and waits for them until the next commit is due.
+//
+// Records of repartition topics come first: while there are some, the topics
+// that they were made from are paused. So they are read while they are in the
+// processor's cache, and do not pile up where one record becomes many.
 func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
 	f, err := t.in.Fetch(t.now, t.records)
+	if t.paused && ended(err) && t.failure == nil {
+		if err := t.resume(); err != nil {
+			return f, err
+		}
+		f, err = t.in.Fetch(t.now, t.records)
+	}
 	if err == nil || !ended(err) || len(t.gained) > 0 || t.failure != nil {
 		return f, err
 	}
@@ -165,7 +177,29 @@ func (t *thread) process(f consumer.Fetched) error {
 	if t.commitAt.IsZero() {
 		t.commitAt = time.Now().Add(t.app.config.commitInterval)
 	}
-	return t.out.send(readyBytes)
+	if err := t.out.send(readyBytes); err != nil {
+		return err
+	}
+	return t.pause()
+}
+
+// pause lets the topics wait that repartition topics are made from, if this
+// thread reads any of those.
+func (t *thread) pause() error {
+	read := 0
+	for _, at := range t.tasks {
+		read += len(at.partitions)
+	}
+	if t.paused || read == len(t.outer) {
+		return nil
+	}
+	t.paused = true
+	return t.in.Pause(t.outer...)
+}
+
+func (t *thread) resume() error {
+	t.paused = false
+	return t.in.Resume(t.outer...)
 }
 
 // commit makes everything processed so far final: what stores held back is
@@ -246,15 +280,19 @@ func (t *thread) release(tps []record.TopicPartition) {
 	for _, tp := range tps {
 		delete(t.offsets, tp)
 		delete(t.purged, tp)
-		t.gained = slices.DeleteFunc(t.gained, func(g record.TopicPartition) bool { return g == tp })
+		t.gained, t.outer = without(t.gained, tp), without(t.outer, tp)
 		id := t.app.plan.taskOf(tp)
 		if at, ok := t.tasks[id]; ok {
-			at.partitions = slices.DeleteFunc(at.partitions, func(p record.TopicPartition) bool { return p == tp })
+			at.partitions = without(at.partitions, tp)
 			if len(at.partitions) == 0 {
 				delete(t.tasks, id)
 			}
 		}
 	}
+}
+
+func without(tps []record.TopicPartition, tp record.TopicPartition) []record.TopicPartition {
+	return slices.DeleteFunc(tps, func(other record.TopicPartition) bool { return other == tp })
 }
 
 // settle makes tasks of the partitions that were gained, and restores their
@@ -279,6 +317,9 @@ func (t *thread) settle() error {
 			fresh = append(fresh, made)
 		}
 		at.partitions = append(at.partitions, tp)
+		if !t.app.plan.internal[tp.Topic] {
+			t.outer = append(t.outer, tp)
+		}
 	}
 	t.gained = t.gained[:0]
 	return t.app.restore(t.work, fresh)

@@ -107,9 +107,7 @@ func (s *shell) dump(path string, records bool, codec *record.Codec) error {
 		if !s.tables() || len(t.rows) == 0 {
 			return nil
 		}
-		err := t.print(s.out)
-		t.rows = nil
-		return err
+		return t.print(s.out)
 	}
 	pos := int64(0)
 	for {

@@ -20,6 +20,7 @@ func (s *shell) line(v any) error {
 type table struct {
 	columns []string
 	rows    [][]string
+	widths  []int // of the columns, as far as printed; nil before the first print
 }
 
 func newTable(columns ...string) *table { return &table{columns: columns} }
@@ -33,7 +34,8 @@ func (t *table) row(values ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// print writes the table with two spaces between columns.
+// print writes the rows with two spaces between columns, after the columns'
+// names when it is called first, and forgets them.
 func (t *table) print(w io.Writer) error {
 	head := make([]string, len(t.columns))
 	right := make([]bool, len(t.columns))
@@ -41,8 +43,13 @@ func (t *table) print(w io.Writer) error {
 		head[i] = strings.TrimPrefix(c, "#")
 		right[i] = head[i] != c
 	}
-	all := append([][]string{head}, t.rows...)
-	widths := make([]int, len(head))
+	all := t.rows
+	t.rows = nil
+	if t.widths == nil {
+		t.widths = make([]int, len(head))
+		all = append([][]string{head}, all...)
+	}
+	widths := t.widths
 	for _, row := range all {
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))

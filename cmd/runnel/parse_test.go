@@ -116,6 +116,10 @@ func TestTable(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, table.print(&out))
 	require.Equal(t, "NAME  COUNT  NOTE\nключ      7\na     12345  yes\n", out.String())
+	out.Reset()
+	table.row("b", 1, "more")
+	require.NoError(t, table.print(&out))
+	require.Equal(t, "b         1  more\n", out.String())
 }
 
 func TestText(t *testing.T) {

@@ -29,7 +29,7 @@ const (
 
 	// gatherYields is how often the goroutine lets others run before it seals
 	// what an fsync is to serve.
-	gatherYields = 4
+	gatherYields = 3
 )
 
 // A lane is one session's way into one partition: a batch that is open for

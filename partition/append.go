@@ -17,8 +17,9 @@ const (
 	inlineRounds = 4
 
 	// gatherYields is how often the writer lets others run before it takes what
-	// an fsync is to serve.
-	gatherYields = 4
+	// an fsync is to serve. Whoever the last one served must have the time to be
+	// woken, to send again, and to gather a batch by yielding.
+	gatherYields = 8
 
 	// joinBytes is up to where batches that wait together are copied into one
 	// write; beyond it the copy costs more than another write.

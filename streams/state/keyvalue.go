@@ -94,9 +94,7 @@ func (s *KeyValue[K, V]) Entry(key []byte) *Entry[K, V] {
 
 // Changed marks e for the next Flush and counts it as present or not.
 func (s *KeyValue[K, V]) Changed(e *Entry[K, V], present bool) {
-	if e.Present != present {
-		s.setPresent(e, present)
-	}
+	s.setPresent(e, present)
 	if !e.dirty {
 		e.dirty = true
 		s.dirty = append(s.dirty, e)

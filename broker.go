@@ -42,6 +42,7 @@ type Broker struct {
 	metadata  *partition.Partition // the catalogue's log
 
 	groups *groupService
+	chunks chunkPool
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended

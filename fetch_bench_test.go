@@ -3,12 +3,12 @@ package runnel
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,7 +51,9 @@ func BenchmarkReplay(b *testing.B) {
 		b.ReportAllocs()
 		buf := make([]byte, 1<<20)
 		table := crc32.MakeTable(crc32.Castagnoli)
+		best := time.Hour
 		for b.Loop() {
+			began := time.Now()
 			segments, err := filepath.Glob(filepath.Join(dir, "a-0", "*.log"))
 			require.NoError(b, err)
 			for _, name := range segments {
@@ -66,34 +68,45 @@ func BenchmarkReplay(b *testing.B) {
 				require.ErrorIs(b, err, io.EOF)
 				require.NoError(b, f.Close())
 			}
+			best = min(best, time.Since(began))
 		}
-		b.ReportMetric(float64(replayRecords)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrec/s")
+		report(b, best)
 	})
-	for _, kb := range []int{64, 128, 256, 512, 1024} {
-		for _, reuse := range []bool{false, true} {
-			b.Run(fmt.Sprintf("poll/kb=%d/reuse=%v", kb, reuse), func(b *testing.B) {
-				broker, err := Open(dir)
+	for _, mode := range []struct {
+		name string
+		opts []consumer.Option
+	}{
+		{"fresh", nil},
+		{"reused", []consumer.Option{consumer.ReuseBuffers()}},
+	} {
+		b.Run(mode.name, func(b *testing.B) {
+			broker, err := Open(dir)
+			require.NoError(b, err)
+			defer broker.Close()
+			best := time.Hour
+			b.ReportAllocs()
+			for b.Loop() {
+				began := time.Now()
+				c, err := consumer.New(broker, append(mode.opts, consumer.Assign(record.TopicPartition{Topic: "a"}))...)
 				require.NoError(b, err)
-				defer broker.Close()
-				opts := []consumer.Option{consumer.Assign(record.TopicPartition{Topic: "a"}), consumer.MaxBytes(kb << 10)}
-				if reuse {
-					opts = append(opts, consumer.ReuseBuffers())
-				}
-				b.ReportAllocs()
-				for b.Loop() {
-					c, err := consumer.New(broker, opts...)
+				for n := 0; n < replayRecords; {
+					records, err := c.Poll(b.Context())
 					require.NoError(b, err)
-					for n := 0; n < replayRecords; {
-						records, err := c.Poll(b.Context())
-						require.NoError(b, err)
-						n += len(records)
-					}
-					require.NoError(b, c.Close())
+					n += len(records)
 				}
-				b.ReportMetric(float64(replayRecords)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrec/s")
-			})
-		}
+				require.NoError(b, c.Close())
+				best = min(best, time.Since(began))
+			}
+			report(b, best)
+		})
 	}
+}
+
+// report adds the rate of the fastest run, which is what another program on the
+// same machine disturbs least.
+func report(b *testing.B, best time.Duration) {
+	b.ReportMetric(replayRecords/best.Seconds()/1e6, "best-Mrec/s")
+	b.ReportMetric(replayRecords*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrec/s")
 }
 
 // BenchmarkPingPong sends a record to a waiting consumer and waits for one that

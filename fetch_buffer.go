@@ -1,5 +1,10 @@
 package runnel
 
+import (
+	"runtime"
+	"sync"
+)
+
 // Bounds of what a session fetches ahead. Many partitions share one budget.
 const (
 	fetchBudget   = 32 << 20 // bytes of all sources together, about
@@ -14,9 +19,9 @@ func (s *fetchSession) chunkBytes() int {
 	return min(s.cfg.MaxBytes, max(minChunkBytes, fetchBudget/max(1, 2*n)))
 }
 
-// buffers are those of a session with ReuseBuffers; otherwise every read makes
-// its own, which the garbage collector owns together with the records in it.
-// They belong to the goroutine that fetches.
+// buffers are those of a session with ReuseBuffers; otherwise every read has its
+// own, which the garbage collector owns together with the records in it. They
+// belong to the goroutine that fetches.
 type buffers struct {
 	reuse   bool
 	free    [][]byte
@@ -83,3 +88,29 @@ func (b *buffers) give(buf []byte) {
 		b.free = append(b.free, buf[:0])
 	}
 }
+
+// chunkPool gives out buffers that the garbage collector gives back: a finalizer
+// takes those to which no record points any more. A replay of small records into
+// fresh memory makes the collector run all the time, and every pointer that is
+// written meanwhile costs several times as much. What nobody wants again is let
+// go after two collections, as with any sync.Pool.
+type chunkPool struct{ free sync.Pool }
+
+type pooledChunk [1 << 20]byte
+
+// take returns a buffer for a chunk of n bytes, or nil where the pool has none
+// of that size.
+func (p *chunkPool) take(n int) []byte {
+	if n != len(pooledChunk{}) {
+		return nil
+	}
+	c, ok := p.free.Get().(*pooledChunk)
+	if !ok {
+		c = new(pooledChunk)
+	}
+	runtime.SetFinalizer(c, p.back)
+	return c[:0]
+}
+
+// back is the finalizer of what take gave out.
+func (p *chunkPool) back(c *pooledChunk) { p.free.Put(c) }

@@ -282,7 +282,11 @@ func (src *source) startReading(offset int64) {
 	s.mu.Unlock()
 	src.readAhead = make(chan chunk, 1)
 	size := s.chunkBytes()
-	go readChunk(s, src.part, offset, size, s.buffers.take(size), src.readAhead)
+	buf := s.buffers.take(size)
+	if buf == nil {
+		buf = s.broker.chunks.take(size)
+	}
+	go readChunk(s, src.part, offset, size, buf, src.readAhead)
 }
 
 func readChunk(s *fetchSession, p *partition.Partition, offset int64, size int, buf []byte, to chan<- chunk) {

@@ -3,6 +3,9 @@ package runnel
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -343,4 +346,106 @@ func TestClosing(t *testing.T) {
 	require.ErrorIs(t, err, fault.Closed)
 	_, err = b.Groups(t.Context())
 	require.ErrorIs(t, err, fault.Closed)
+}
+
+// Damage in one partition is told once, with its place; the others go on, and so
+// does this one behind the damage.
+func TestCorruptRange(t *testing.T) {
+	dir := t.TempDir()
+	broker, err := Open(dir, DefaultDurability(topic.OS))
+	b := newTestBroker(t, broker, err)
+	b.create("a", 2)
+	b.send("a", 0, numbered(0, 9)...) // a batch each
+	b.send("a", 1, "fine")
+	require.NoError(t, b.Close())
+	file := filepath.Join(dir, "a-0", "00000000000000000000.log")
+	bytes, err := os.ReadFile(file)
+	require.NoError(t, err)
+	bytes[len(bytes)/2] ^= 1 // within the batch of offset 4
+	require.NoError(t, os.WriteFile(file, bytes, 0o644))
+
+	broker, err = Open(dir)
+	b = newTestBroker(t, broker, err)
+	zero := tps("a", 0)[0]
+	c := b.consumer(consumer.Assign(zero))
+	require.Equal(t, numbered(0, 4), b.poll(c, 4))
+	require.NoError(t, c.Assign(t.Context(), tps("a", 0, 1)...))
+	var failed error
+	got := []string{}
+	for len(got) == 0 || failed == nil {
+		records, err := c.Poll(t.Context())
+		if err != nil {
+			require.NoError(t, failed, "told twice")
+			failed = err
+		}
+		for _, r := range records {
+			got = append(got, string(r.Value))
+		}
+	}
+	require.Equal(t, []string{"fine"}, got)
+	var corrupt *fault.Corruption
+	require.ErrorAs(t, failed, &corrupt)
+	require.Equal(t, []any{"a", int32(0), int64(4), file}, []any{corrupt.Topic, corrupt.Partition, corrupt.Offset, corrupt.File})
+	require.Empty(t, b.poke(c))
+	require.NoError(t, c.Seek(t.Context(), zero, 5))
+	require.Equal(t, numbered(5, 9), b.poll(c, 4))
+}
+
+// Records that a program holds stay what they are, while the buffers of others
+// are used again.
+func TestHeldRecordsStay(t *testing.T) {
+	dir := t.TempDir()
+	broker, err := Open(dir, DefaultDurability(topic.OS))
+	b := newTestBroker(t, broker, err)
+	b.create("a", 1)
+	const n = 60_000 // several chunks
+	for i := range n {
+		b.p.SendAsync(t.Context(), record.Record{Topic: "a", Value: fmt.Appendf(nil, "%0100d", i)}, nil)
+	}
+	require.NoError(t, b.p.Flush(t.Context()))
+	require.NoError(t, b.Close())
+	broker, err = Open(dir)
+	b = newTestBroker(t, broker, err)
+	var held []record.Record
+	for range 5 {
+		c := b.consumer(consumer.Assign(tps("a", 0)...))
+		for got := 0; got < n; {
+			records, err := c.Poll(t.Context())
+			require.NoError(t, err)
+			for _, r := range records {
+				if r.Offset%7919 == 0 {
+					held = append(held, r)
+				}
+			}
+			got += len(records)
+		}
+		require.NoError(t, c.Close())
+		runtime.GC()
+	}
+	for _, r := range held {
+		require.Equal(t, fmt.Sprintf("%0100d", r.Offset), string(r.Value))
+	}
+}
+
+// What a record costs the garbage collector, from memory and over whole batches.
+func TestPollingAllocatesLittle(t *testing.T) {
+	b := memoryBroker(t)
+	b.create("a", 1)
+	const n = 10_000
+	for range n {
+		b.p.SendAsync(t.Context(), record.Record{Topic: "a", Key: []byte("key"), Value: make([]byte, 100)}, nil)
+	}
+	require.NoError(t, b.p.Flush(t.Context()))
+	for _, opts := range [][]consumer.Option{nil, {consumer.ReuseBuffers()}} {
+		c := b.consumer(append(opts, consumer.Assign(tps("a", 0)...))...)
+		perRecord := testing.AllocsPerRun(5, func() {
+			require.NoError(t, c.SeekTo(t.Context(), topic.Earliest()))
+			for got := 0; got < n; {
+				records, err := c.Poll(t.Context())
+				require.NoError(t, err)
+				got += len(records)
+			}
+		}) / n
+		require.LessOrEqual(t, perRecord, 0.05)
+	}
 }

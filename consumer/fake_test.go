@@ -158,7 +158,8 @@ func (f *fake) Position(_ context.Context, tp record.TopicPartition) (int64, err
 	return f.position[tp], nil
 }
 
-func (f *fake) Pause(partitions ...record.TopicPartition) error  { return f.pause(true, partitions) }
+func (f *fake) Pause(partitions ...record.TopicPartition) error { return f.pause(true, partitions) }
+
 func (f *fake) Resume(partitions ...record.TopicPartition) error { return f.pause(false, partitions) }
 
 func (f *fake) pause(paused bool, partitions []record.TopicPartition) error {

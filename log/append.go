@@ -258,11 +258,8 @@ func (l *Log) writeCheckpoint(clean bool) error {
 	if err := l.index.file(l.active, false); err != nil {
 		return err
 	}
-	if l.epochsDirty {
-		if err := l.writeEpochs(); err != nil {
-			return err
-		}
-		l.epochsDirty = false
+	if err := l.fileEpochs(); err != nil {
+		return err
 	}
 	c := checkpoint{
 		sequence: l.checkpoint.sequence + 1, clean: clean,
@@ -278,6 +275,16 @@ func (l *Log) writeCheckpoint(clean bool) error {
 	return nil
 }
 
-func (l *Log) writeEpochs() error {
-	return vfs.WriteFile(l.cfg.FS, filepath.Join(l.cfg.Dir, epochName), encodeEpochs(l.Epochs()))
+// fileEpochs writes the leader epochs if the file has others. On the way to a
+// checkpoint the file may have more of them than the checkpoint needs, never
+// fewer.
+func (l *Log) fileEpochs() error {
+	if !l.epochsDirty {
+		return nil
+	}
+	if err := vfs.WriteFile(l.cfg.FS, filepath.Join(l.cfg.Dir, epochName), encodeEpochs(l.Epochs())); err != nil {
+		return err
+	}
+	l.epochsDirty = false
+	return nil
 }

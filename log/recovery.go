@@ -92,15 +92,22 @@ func (o *opening) run() error {
 	return o.openActive()
 }
 
-// makeDir makes the partition's directory durable if it is new.
+// makeDir makes the partition's directory, and those above it, durable where they
+// are new.
 func makeDir(fsys vfs.FS, dir string) error {
 	if _, err := fsys.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDir(fsys, parent); err != nil {
+			return err
+		}
+	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return err
 	}
-	return fsys.SyncDir(filepath.Dir(dir))
+	return fsys.SyncDir(parent)
 }
 
 // list finds the segments. Whatever has another name than a log's files is left
@@ -123,7 +130,7 @@ func (o *opening) list() error {
 		}
 		o.indexes[e.Name] = e.Size
 	}
-	for o.last != nil && len(o.segments) > 1 && o.segments[1].base <= o.last.start {
+	for o.last != nil && len(o.segments) > 1 && o.segments[1].base <= min(o.last.start, o.last.segment) {
 		if err := o.segments[0].remove(); err != nil {
 			return err
 		}

@@ -24,6 +24,9 @@ func (l *Log) Truncate(to int64) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
+	if err := l.fileEpochs(); err != nil {
+		return l.refuse(err)
+	}
 	segments := l.list()
 	i := segmentOf(segments, to)
 	if i < 0 {
@@ -84,7 +87,7 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 		l.file.release()
 		l.file = nil
 	}
-	l.active, l.index, l.syncedPos, l.epochsDirty = left, index, left.size.Load(), true
+	l.active, l.index, l.syncedPos = left, index, left.size.Load()
 	l.sealed, l.digest = i, 0
 	for _, s := range segments[:i] {
 		l.digest += digest(s.base, s.size.Load())
@@ -94,8 +97,11 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 			return l.fail(err)
 		}
 	}
-	for j := len(segments) - 1; j > i; j-- {
+	for j := len(segments) - 1; j > i; j-- { // durably one by one: a crash must leave no gap
 		if err := segments[j].remove(); err != nil {
+			return l.fail(err)
+		}
+		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
 			return l.fail(err)
 		}
 	}
@@ -111,9 +117,7 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 	if err := h.Sync(); err != nil {
 		return l.fail(err)
 	}
-	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
-		return l.fail(err)
-	}
+	l.epochsDirty = true // only now: a crash before may have brought the records back
 	return nil
 }
 
@@ -135,9 +139,11 @@ func (l *Log) SetStart(offset int64) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
-	epochs := epochsFrom(l.Epochs(), offset)
+	if err := l.fileEpochs(); err != nil {
+		return l.refuse(err)
+	}
+	epochs := epochsFrom(l.Epochs(), offset) // the file may keep the others: Open does the same
 	l.epochs.Store(&epochs)
-	l.epochsDirty = true
 	l.start.Store(offset)
 	if offset == end && l.active.size.Load() > 0 {
 		return l.roll() // so that what was the active segment goes, too

@@ -24,7 +24,7 @@ func main() {
 	defer stop()
 	var s settings
 	flag.IntVar(&s.records, "records", 2_000_000, "records that a fast case does")
-	flag.IntVar(&s.words, "words", 2_000_000, "words to count")
+	flag.IntVar(&s.words, "words", 4_000_000, "words to count")
 	flag.IntVar(&s.runs, "runs", 3, "runs of each case, of which the median counts")
 	flag.StringVar(&s.only, "only", "", "only these `groups`, with commas between: "+strings.Join(groupNames(groups()), ", "))
 	flag.StringVar(&s.dir, "dir", "", "a `directory` on the disk to measure (default: the system's for temporary files)")

@@ -45,7 +45,7 @@ func TestFormat(t *testing.T) {
 	require.Equal(t, "0000000000001388"+"00000005"+"0000000000001b58"+"00000007", hex.EncodeToString(file("00000000000000000000.timeindex")))
 	require.Equal(t, "00000005"+"00000158", hex.EncodeToString(file("00000000000000000008.index")))
 	require.Equal(t, "00000000000032c8"+"00000005", hex.EncodeToString(file("00000000000000000008.timeindex")))
-	require.Equal(t, "0\n2\n0 1\n1 8\n", string(file("leader-epoch-checkpoint")))
+	require.Equal(t, "0\n2\n0 0\n1 8\n", string(file("leader-epoch-checkpoint")))
 
 	// Checkpoints: the first append (1), the roll (2), SetStart (3), Close (4).
 	slots := file("runnel.checkpoint")

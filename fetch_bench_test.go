@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -120,11 +121,15 @@ func BenchmarkPingPong(b *testing.B) {
 			}
 			close(pong)
 		}()
+		var times []time.Duration
 		for b.Loop() {
+			began := time.Now()
 			ping <- 1
 			<-pong
+			times = append(times, time.Since(began))
 		}
 		close(ping)
+		median(b, times)
 	})
 	b.Run("records", func(b *testing.B) {
 		broker, err := OpenMemory()
@@ -154,18 +159,28 @@ func BenchmarkPingPong(b *testing.B) {
 			}
 		}()
 		value := make([]byte, 100)
+		var times []time.Duration
 		b.ReportAllocs()
 		for b.Loop() {
+			began := time.Now()
 			if _, err := p.Send(ctx, record.Record{Topic: "ping", Value: value}); err != nil {
 				b.Fatal(err)
 			}
 			if _, err := back.Poll(ctx); err != nil {
 				b.Fatal(err)
 			}
+			times = append(times, time.Since(began))
 		}
+		median(b, times)
 		require.NoError(b, there.Close())
 		<-done
 		require.NoError(b, back.Close())
 		require.NoError(b, p.Close())
 	})
+}
+
+// median reports the time of the middle round trip.
+func median(b *testing.B, times []time.Duration) {
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Nanoseconds()), "median-ns")
 }

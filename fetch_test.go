@@ -346,6 +346,10 @@ func TestClosing(t *testing.T) {
 	require.ErrorIs(t, err, fault.Closed)
 	_, err = b.Groups(t.Context())
 	require.ErrorIs(t, err, fault.Closed)
+	b = memoryBroker(t)
+	require.NoError(t, b.Close())
+	_, err = b.Groups(t.Context())
+	require.ErrorIs(t, err, fault.Closed, "also where there never was a group")
 }
 
 // Damage in one partition is told once, with its place; the others go on, and so

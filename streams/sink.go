@@ -56,7 +56,9 @@ func (s *sink[K, V]) receive(m message[K, V]) (err error) {
 			return s.failed(fault.Newf(fault.Serialization, "the value").Because(err))
 		}
 	}
-	s.scratch = buf
+	if cap(buf) != cap(s.scratch) { // storing a pointer costs while garbage is collected
+		s.scratch = buf
+	}
 	var key, value []byte
 	if hasKey {
 		key = buf[:end:end]

@@ -35,7 +35,10 @@ func newReader[K, V any](w *wiring, n *node, key serde.Serde[K], value serde.Ser
 
 func (s *reader[K, V]) process(r *record.Record) (err error) {
 	t := s.task
-	t.ms, t.headers = r.Timestamp.UnixMilli(), r.Headers
+	t.ms = r.Timestamp.UnixMilli()
+	if t.headers != nil || r.Headers != nil { // storing a pointer costs while garbage is collected
+		t.headers = r.Headers
+	}
 	if t.ms < 0 {
 		return s.failed(fault.Newf(fault.InvalidTimestamp, "a timestamp before 1970"))
 	}

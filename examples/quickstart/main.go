@@ -15,8 +15,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
 	"strings"
+	"syscall"
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/examples/quickstart/quickstart"

@@ -26,6 +26,11 @@ type Features struct {
 	// durable offset and the size of each partition.
 	Durability bool
 
+	// AppendTime: records of a topic whose Timestamps are LogAppendTime bear
+	// the time at which they were appended. (kfake keeps the setting, and the
+	// producer's time.)
+	AppendTime bool
+
 	// StaticMembers: a static member that comes back within its session
 	// timeout finds its partitions, and the others of its group notice nothing.
 	StaticMembers bool

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var features = backendtest.Features{AtomicTopics: true, Durability: true, StaticMembers: true}
+var features = backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true}
 
 func TestMemory(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Backend {

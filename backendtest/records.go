@@ -73,6 +73,27 @@ var recordTests = []test{
 			}
 		}
 	}},
+	{"bear the time of their appending, where the topic says so", func(s *suite) {
+		if !s.features.AppendTime {
+			return
+		}
+		for _, c := range []record.Compression{record.None, record.Zstd} {
+			name := s.topic(1, topic.Config{Timestamps: topic.LogAppendTime})
+			p, w := s.writer(name, func(cfg *producer.Config) { cfg.Compression = c })
+			before := time.Now().Add(-time.Second)
+			for i := range 3 {
+				r := record.Record{Topic: name, Value: []byte{byte(i)}, Timestamp: time.UnixMilli(1000)}
+				w.SendAsync(s.ctx, r, nil)
+			}
+			require.NoError(s, p.Flush(s.ctx))
+			for _, r := range s.fetch(s.assigned(name, 0), 3) {
+				require.WithinRange(s, r.Timestamp, before, time.Now().Add(time.Second))
+			}
+			listed, err := s.ListOffsets(s.ctx, topic.AtTime(before), tp(name, 0))
+			require.NoError(s, err)
+			require.Zero(s, listed[tp(name, 0)].Offset)
+		}
+	}},
 	{"belong to the caller again once they are sent", func(s *suite) {
 		name := s.topic(1, topic.Config{})
 		p, w := s.writer(name, func(cfg *producer.Config) { cfg.Linger = time.Hour })

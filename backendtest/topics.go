@@ -168,6 +168,36 @@ var topicTests = []test{
 		require.Zero(s, at.Offset)
 		require.Equal(s, []string{"new"}, values(s.fetch(s.assigned(name, 0, 1), 1)))
 	}},
+	{"may be changed by many at once", func(s *suite) {
+		const n = 8
+		same := s.name()
+		errs := make(chan error, n)
+		for range n {
+			own := s.name()
+			go func() {
+				err := s.CreateTopics(s.ctx, topic.Spec{Name: own, Partitions: 1})
+				if err == nil {
+					_, err = s.DescribeTopics(s.ctx, own)
+				}
+				if err == nil {
+					err = s.DeleteTopics(s.ctx, own)
+				}
+				if err != nil {
+					s.Errorf("%s: %v", own, err)
+				}
+				errs <- s.CreateTopics(s.ctx, topic.Spec{Name: same, Partitions: 1})
+			}()
+		}
+		created := 0
+		for range n {
+			if err := <-errs; err == nil {
+				created++
+			} else {
+				require.ErrorIs(s, err, fault.TopicExists)
+			}
+		}
+		require.Equal(s, 1, created)
+	}},
 	{"know how durable they are", func(s *suite) {
 		if !s.features.Durability {
 			return

@@ -48,10 +48,8 @@ func (c *Cluster) coordinated(ctx context.Context, request func() error) error {
 	if err := c.live(); err != nil {
 		return err
 	}
-	patience, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
 	var err error
-	waited := c.await(patience, func() (bool, error) {
+	waited := c.await(ctx, func() (bool, error) {
 		err = request()
 		return !errors.Is(err, fault.CoordinatorNotAvailable), nil
 	})

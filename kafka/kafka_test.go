@@ -45,13 +45,14 @@ func TestBackend(t *testing.T) {
 		"classic groups":     {kafka.ClassicGroups()},
 	} {
 		t.Run(name, func(t *testing.T) {
+			features := backendtest.Features{StaticMembers: true, AppendTime: true}
 			seeds := os.Getenv("KAFKA_SEEDS")
 			if seeds == "" {
-				seeds = fake(t)
+				seeds, features.AppendTime = fake(t), false
 			}
 			cluster := connect(t, seeds, opts...)
 			open := func(*testing.T) backendtest.Backend { return cluster }
-			backendtest.Run(t, open, backendtest.Features{StaticMembers: true})
+			backendtest.Run(t, open, features)
 		})
 	}
 }

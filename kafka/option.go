@@ -27,7 +27,8 @@ type options struct {
 // has no name of its own; "runnel".
 func ClientID(name string) Option { return option(func(o *options) { o.clientID = name }) }
 
-// Timeout is how long Connect waits for the cluster's first answer; 10 seconds.
+// Timeout is how long Connect waits for the cluster's first answer, and how long
+// a change of a topic waits for all brokers to hear of it; 10 seconds.
 func Timeout(d time.Duration) Option { return option(func(o *options) { o.timeout = d }) }
 
 // MetadataMaxAge is how soon a session notices at the latest what others changed

@@ -106,14 +106,18 @@ func (c *Cluster) DeleteTopics(ctx context.Context, names ...string) error {
 }
 
 // await asks a question again until the answer is yes: brokers hear of a change
-// to topics some time after it was acknowledged.
+// to topics some time after it was acknowledged. It asks no longer than Timeout.
 func (c *Cluster) await(ctx context.Context, question func() (bool, error)) error {
+	patience := time.NewTimer(c.timeout)
+	defer patience.Stop()
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		if yes, err := question(); yes || err != nil {
 			return err
 		}
 		select {
 		case <-time.After(wait):
+		case <-patience.C:
+			return fault.Newf(fault.TimedOut, "the cluster is not ready after %v", c.timeout)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -298,17 +302,13 @@ func (c *Cluster) ConfigureTopic(ctx context.Context, name string, cfg topic.Con
 	if _, err := c.metadata(ctx, name); err != nil {
 		return err
 	}
-	described, err := c.admin.DescribeTopicConfigs(ctx, name)
+	now, err := c.config(ctx, name)
 	if err != nil {
-		return failureAt(err, name, -1)
-	}
-	now, err := described.On(name, nil)
-	if err = errors.Join(err, now.Err); err != nil {
-		return failureAt(err, name, -1)
+		return err
 	}
 	want := entries(cfg)
 	var changes []kadm.AlterConfig
-	for _, e := range entries(configOf(now)) {
+	for _, e := range entries(now) {
 		if !slices.ContainsFunc(want, func(w topic.Entry) bool { return w.Name == e.Name }) {
 			changes = append(changes, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: e.Name})
 		}
@@ -328,7 +328,23 @@ func (c *Cluster) ConfigureTopic(ctx context.Context, name string, cfg topic.Con
 			return failureAt(a.Err, name, -1)
 		}
 	}
-	return nil
+	return c.await(ctx, func() (bool, error) {
+		now, err := c.config(ctx, name)
+		return slices.Equal(entries(now), want), err
+	})
+}
+
+// config returns what is set on a topic now.
+func (c *Cluster) config(ctx context.Context, name string) (topic.Config, error) {
+	described, err := c.admin.DescribeTopicConfigs(ctx, name)
+	if err != nil {
+		return topic.Config{}, failureAt(err, name, -1)
+	}
+	now, err := described.On(name, nil)
+	if err = errors.Join(err, now.Err); err != nil {
+		return topic.Config{}, failureAt(err, name, -1)
+	}
+	return configOf(now), nil
 }
 
 // DeleteRecords implements topic.Admin.

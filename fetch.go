@@ -143,12 +143,6 @@ func (s *fetchSession) wait(ctx context.Context) error {
 	}
 }
 
-func (s *fetchSession) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
-
 // serve lets the sources that are ready take their turn until one brings
 // something.
 func (s *fetchSession) serve(dst []record.Record) (consumer.Fetched, bool, error) {

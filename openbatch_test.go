@@ -8,8 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // Many goroutines fill a batch that is sealed at any moment: exactly one of them,
@@ -145,4 +147,26 @@ func TestAllowanceIsFair(t *testing.T) {
 	wg.Wait()
 	require.ElementsMatch(t, []int{0, 1}, order)
 	require.True(t, a.try(10))
+}
+
+// A producer that outlives many topics of one name keeps nothing of them.
+func TestLanesOfDeletedTopicsGo(t *testing.T) {
+	broker, err := OpenMemory()
+	require.NoError(t, err)
+	defer broker.Close()
+	opened, err := broker.OpenProducer(t.Context(), producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
+	require.NoError(t, err)
+	s := opened.(*session)
+	for range 10 {
+		require.NoError(t, broker.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		w, err := s.Topic(t.Context(), "orders")
+		require.NoError(t, err)
+		_, err = w.Send(t.Context(), record.Record{})
+		require.NoError(t, err)
+		require.NoError(t, broker.DeleteTopics(t.Context(), "orders"))
+		require.Zero(t, w.Partitions())
+		_, err = w.Send(t.Context(), record.Record{})
+		require.ErrorIs(t, err, fault.UnknownTopic)
+	}
+	require.LessOrEqual(t, len(s.allLanes()), 1)
 }

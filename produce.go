@@ -3,6 +3,7 @@ package runnel
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -62,16 +63,35 @@ func (s *session) Topic(_ context.Context, name string) (producer.Writer, error)
 		return nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.done {
+		s.mu.Unlock()
 		return nil, fault.Closed
 	}
 	w := s.writers[name]
-	if w == nil || w.topic != t {
-		w = &writer{session: s, topic: t}
-		s.writers[name] = w
+	if w != nil && w.topic == t {
+		s.mu.Unlock()
+		return w, nil
 	}
-	return w, nil
+	fresh := &writer{session: s, topic: t}
+	s.writers[name] = fresh
+	s.mu.Unlock()
+	if w != nil {
+		s.retireLanes()
+	}
+	return fresh, nil
+}
+
+// retireLanes ends the lanes into topics that were deleted.
+func (s *session) retireLanes() {
+	gone := func(l *lane) bool { return l.writer.topic.isGone() }
+	for _, l := range s.allLanes() {
+		if gone(l) {
+			l.close(fault.At(fault.UnknownTopic, l.topic, l.number, -1))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lanes = slices.DeleteFunc(slices.Clone(s.lanes), func(l *lane) bool { return gone(l) && l.isClosed() })
 }
 
 // hold takes bytes of the session's allowance for a batch, and waits for them if
@@ -90,14 +110,14 @@ func (s *session) allLanes() []*lane {
 	return s.lanes[:len(s.lanes):len(s.lanes)]
 }
 
-// newLane returns a lane into a partition.
-func (s *session) newLane(topic string, number int32, p *partition.Partition) (*lane, error) {
+// newLane returns w's lane into a partition.
+func (s *session) newLane(w *writer, number int32, p *partition.Partition) (*lane, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done {
 		return nil, fault.Closed
 	}
-	l := &lane{session: s, partition: p, topic: topic, number: number}
+	l := &lane{session: s, writer: w, partition: p, topic: w.topic.name, number: number}
 	s.lanes = append(s.lanes, l)
 	return l, nil
 }
@@ -240,7 +260,7 @@ func (w *writer) addLane(number int32) (*lane, error) {
 		copy(lanes, *old)
 	}
 	if lanes[number] == nil {
-		l, err := w.session.newLane(w.topic.name, number, partitions[number])
+		l, err := w.session.newLane(w, number, partitions[number])
 		if err != nil {
 			return nil, err
 		}

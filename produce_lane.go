@@ -47,6 +47,7 @@ const (
 // busy one batches grow while the one before is written.
 type lane struct {
 	session   *session
+	writer    *writer
 	partition *partition.Partition
 	topic     string
 	number    int32
@@ -261,12 +262,16 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 		return nil, fault.At(fault.RecordTooLarge, l.topic, l.number, -1).
 			Detailf("%d bytes, the producer's buffer holds %d", size, cfg.BufferBytes)
 	}
-	b := &openBatch{lane: l, held: max(size, cfg.BatchBytes), size: size, ready: true}
+	pooled := size > cfg.BatchBytes/2 && size <= cfg.BatchBytes
+	b := &openBatch{lane: l, held: size, size: size, ready: true}
+	if pooled {
+		b.held = cfg.BatchBytes
+	}
 	b.state.Store(sealedBit)
 	if err := l.session.hold(ctx, b.held); err != nil {
 		return nil, err
 	}
-	if size <= cfg.BatchBytes {
+	if pooled {
 		b.buf = l.session.buffers.Get().(*buffer)
 	} else {
 		b.buf = &buffer{bytes: make([]byte, size)}
@@ -546,6 +551,13 @@ func (l *lane) flush(f *flush) {
 	}
 	l.mu.Unlock()
 	l.start(true)
+}
+
+// isClosed reports whether close was called.
+func (l *lane) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed != nil
 }
 
 // close fails what is unacknowledged with err, and what is sent from now on. It

@@ -5,7 +5,8 @@
 // The counts go to standard output, sorted by word; how far it is goes to
 // standard error. With --at, topics and state are kept in a directory. Stopped
 // with Ctrl-C and started again with the same text and directory, it goes on
-// where it was, and counts nothing twice.
+// where it was, and counts nothing twice. Killed, it counts twice what it had
+// counted but not yet committed.
 package main
 
 import (

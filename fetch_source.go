@@ -38,8 +38,8 @@ type source struct {
 
 	chunk     chunk           // what was read last
 	rest      []byte          // its batches that come next
-	batch     record.Batch    // the one being decoded, if decoding
-	records   record.Iterator // its records
+	records   record.Iterator // of the batch being decoded, if decoding
+	batchEnd  int64           // the offset after that batch
 	unpacked  []byte          // what they were decompressed into, or nil
 	decoding  bool
 	readAhead chan chunk // the chunk after this one, on its way; or nil
@@ -149,7 +149,7 @@ func (src *source) decode(dst []record.Record, limit int) []record.Record {
 	}
 	switch {
 	case len(got) < len(room) && src.records.Err() == nil:
-		src.offset.Store(src.batch.NextOffset())
+		src.offset.Store(src.batchEnd)
 	case len(got) > 0 && got[len(got)-1].Offset >= from:
 		src.offset.Store(got[len(got)-1].Offset + 1)
 	}
@@ -186,17 +186,17 @@ func (src *source) nextBatch(some bool) (bool, error) {
 			src.discard()
 			return false, src.undecodable(fault.Newf(fault.CorruptMessage, "a batch that is cut short"))
 		}
-		src.batch = record.Batch{BatchHeader: h, Bytes: src.rest[:size:size]}
+		raw := src.rest[:size:size]
 		src.rest = src.rest[size:]
-		src.epoch = h.LeaderEpoch
-		if h.NextOffset() <= src.offset.Load() {
+		src.epoch, src.batchEnd = h.LeaderEpoch, h.NextOffset()
+		if src.batchEnd <= src.offset.Load() {
 			continue
 		}
 		if h.Control() || h.Count == 0 {
-			src.offset.Store(h.NextOffset())
+			src.offset.Store(src.batchEnd)
 			continue
 		}
-		payload, err := src.payload()
+		payload, err := src.payload(record.Batch{BatchHeader: h, Bytes: raw})
 		if err != nil {
 			src.discard()
 			return false, src.undecodable(err)
@@ -206,13 +206,13 @@ func (src *source) nextBatch(some bool) (bool, error) {
 	}
 }
 
-// payload returns the records of the batch at hand, decompressed if need be.
-func (src *source) payload() ([]byte, error) {
+// payload returns the records of a batch, decompressed if need be.
+func (src *source) payload(b record.Batch) ([]byte, error) {
 	s := src.session
-	if src.batch.Compression() == record.None {
-		return src.batch.Payload(nil, nil)
+	if b.Compression() == record.None {
+		return b.Payload(nil, nil)
 	}
-	payload, err := src.batch.Payload(s.broker.codec, s.buffers.take(0))
+	payload, err := b.Payload(s.broker.codec, s.buffers.take(0))
 	if err == nil {
 		src.unpacked = payload
 	}

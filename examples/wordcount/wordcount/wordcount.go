@@ -152,10 +152,12 @@ func feed(ctx context.Context, backend streams.Backend, text io.Reader, have []w
 	from, n := newPieces(text), int64(len(have))
 	for i := int64(0); ; i++ {
 		piece, err := from.next()
-		if errors.Is(err, io.EOF) {
-			return complete(i, have, p.Flush(ctx))
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, io.EOF):
+			return errors.Join(p.Flush(ctx), complete(i, have))
+		case err != nil:
 			return errors.Join(err, p.Flush(ctx))
 		}
 		at := have[i%n]
@@ -166,14 +168,11 @@ func feed(ctx context.Context, backend streams.Backend, text io.Reader, have []w
 			return fmt.Errorf("%w: piece %d of the text is not what was counted", ErrOtherText, i+1)
 		}
 		view.pieces.Store(i + 1)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 	}
 }
 
 // complete checks at the text's end that the topic does not hold more than it.
-func complete(pieces int64, have []written, err error) error {
+func complete(pieces int64, have []written) error {
 	var before int64
 	for _, w := range have {
 		before += w.records
@@ -181,5 +180,5 @@ func complete(pieces int64, have []written, err error) error {
 	if before > pieces {
 		return fmt.Errorf("%w: it had %d lines or more, this one has %d", ErrOtherText, before, pieces)
 	}
-	return err
+	return nil
 }

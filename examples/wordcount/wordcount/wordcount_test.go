@@ -90,7 +90,7 @@ func TestItGoesOnWhereTheTopicEnds(t *testing.T) {
 		fmt.Fprintf(&text, "line %d of a text with word%d\n", i, i%97)
 	}
 	dir := t.TempDir()
-	for _, part := range []int{10, 2, 3} {
+	for _, part := range []int{10, 3, 3, 2} {
 		broker, err := runnel.Open(dir)
 		require.NoError(t, err)
 		ctx, stop := context.WithCancel(context.Background())

@@ -37,7 +37,7 @@ type slowFile struct {
 
 func (f *slowFile) Sync() error {
 	f.fs.syncs.Add(1)
-	time.Sleep(time.Millisecond)
+	<-time.After(time.Millisecond)
 	return f.File.Sync()
 }
 

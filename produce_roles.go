@@ -1,0 +1,200 @@
+package runnel
+
+import (
+	"runtime"
+
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+// hasWork reports whether a sender would find something to do; mu is held.
+func (l *lane) hasWork() bool {
+	if l.closed != nil {
+		return false
+	}
+	if l.unsent != nil {
+		return l.unsent.ready
+	}
+	open := l.open.Load()
+	return open != nil && l.due && l.queued == 0 && !open.isEmpty()
+}
+
+// start sees to it that there is a sender if there is something to do. inline
+// asks the caller to be it, which is only right where an append waits for
+// nothing.
+func (l *lane) start(inline bool) {
+	l.mu.Lock()
+	if l.sending || !l.hasWork() {
+		l.mu.Unlock()
+		return
+	}
+	if inline && !l.partition.Settings().Fsync {
+		l.sending = true
+		l.mu.Unlock()
+		l.sendReady(inlineBatches)
+		return
+	}
+	if !l.spawned {
+		l.spawned = true
+		l.session.running.Add(1)
+		go l.sender()
+	}
+	l.mu.Unlock()
+}
+
+// sender is the sender as a goroutine. It finds the role taken if a caller could
+// not wait for it.
+func (l *lane) sender() {
+	defer l.session.running.Done()
+	l.mu.Lock()
+	l.spawned = false
+	if l.sending {
+		l.mu.Unlock()
+		return
+	}
+	l.sending = true
+	l.mu.Unlock()
+	l.sendReady(-1)
+}
+
+// sendReady hands batches to the partition until there are none or limit is
+// reached, and gives the role of the sender up.
+func (l *lane) sendReady(limit int) {
+	for ; ; limit-- {
+		if limit < 0 && l.partition.Settings().Fsync {
+			for range gatherYields {
+				runtime.Gosched()
+			}
+		}
+		l.mu.Lock()
+		if limit == 0 || !l.hasWork() {
+			l.sending = false
+			l.mu.Unlock()
+			if limit == 0 {
+				l.start(false)
+			}
+			return
+		}
+		if l.unsent == nil {
+			l.sealOpen()
+		}
+		b := l.unsent
+		if !b.ready {
+			l.sending = false
+			l.mu.Unlock()
+			return // its last copier goes on
+		}
+		b.sent = true
+		l.unsent = b.next
+		l.backlog--
+		l.mu.Unlock()
+		l.hand(b)
+	}
+}
+
+// hand gives a batch to the partition.
+func (l *lane) hand(b *openBatch) {
+	bytes, buf, err := l.session.encode(b)
+	b.buf = nil
+	if err != nil {
+		b.Appended(-1, err)
+		return
+	}
+	if len(bytes) < len(buf.bytes)/2 {
+		// The log would keep the whole buffer for a few bytes.
+		small := append(make([]byte, 0, len(bytes)), bytes...)
+		buf.Recycle(nil)
+		l.partition.Append(small, nil, b)
+		return
+	}
+	l.partition.Append(bytes, buf, b)
+}
+
+// Appended implements partition.Completion.
+func (b *openBatch) Appended(base int64, err error) {
+	l := b.lane
+	l.mu.Lock()
+	if b.done {
+		l.mu.Unlock()
+		return // the lane was closed meanwhile
+	}
+	b.finish(base, err)
+	l.settle()
+}
+
+// finish notes the batch's outcome; the lane's mu is held.
+func (b *openBatch) finish(offset int64, err error) { b.offset, b.err, b.done = offset, err, true }
+
+// settle takes batches whose outcome is known off the queue and tells everybody,
+// in order, unless somebody is at it. It is called with mu held and unlocks it.
+func (l *lane) settle() {
+	if l.settling {
+		l.mu.Unlock()
+		return
+	}
+	l.settling = true
+	for b := l.first; b != nil && b.done; b = l.first {
+		if l.unsent == b {
+			l.unsent = b.next
+		}
+		l.queued--
+		l.mu.Unlock()
+		l.tell(b)
+		l.mu.Lock()
+		// It stayed in the queue until here for flush to see it.
+		if l.first = b.next; l.first == nil {
+			l.last = nil
+		}
+		b.next = nil
+		for i, f := range b.flushes {
+			f.done()
+			b.flushes[i] = nil
+		}
+		b.flushes = b.flushes[:0]
+		if l.closed == nil {
+			b.next, l.free = l.free, b
+		}
+	}
+	l.settling = false
+	if l.settled != nil && l.first == nil {
+		close(l.settled)
+		l.settled = nil
+	}
+	work := l.hasWork() && !l.sending && !l.spawned
+	l.mu.Unlock()
+	if work {
+		l.start(false)
+	}
+}
+
+// tell tells everybody who waits for b its outcome.
+func (l *lane) tell(b *openBatch) {
+	at := record.Position{Topic: l.topic, Partition: l.number, Offset: -1}
+	step := int64(0)
+	if b.err == nil && l.session.cfg.Acks != producer.AcksNone {
+		at.Offset, step = b.offset, 1
+	}
+	fns := b.fns.Load()
+	switch {
+	case fns != nil:
+		for i, fn := range (*fns)[:b.count] {
+			if fn != nil {
+				fn(at, b.err)
+				(*fns)[i] = nil
+			} else if b.err != nil {
+				l.session.fail(b.err)
+			}
+			at.Offset += step
+		}
+		b.fns.Store(nil)
+		l.session.callbacks.Put(fns)
+	case b.fn != nil:
+		b.fn(at, b.err)
+	case b.err != nil && b.count > 0:
+		l.session.fail(b.err)
+	}
+	b.fn = nil
+	if b.held > 0 {
+		l.session.allowance.give(b.held)
+	}
+}

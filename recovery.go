@@ -83,6 +83,8 @@ func (b *Broker) load() error {
 		if err := b.unmarkClean(); err != nil {
 			return err
 		}
+	} else if err := b.syncNames(); err != nil {
+		return err
 	}
 	if err := b.loadCatalogue(fresh); err != nil {
 		return err
@@ -95,6 +97,22 @@ func (b *Broker) load() error {
 		b.openAll()
 	}
 	return nil
+}
+
+// syncNames makes the names durable of the data directory, of those above it and
+// of what is in it. Whoever made them may have died before.
+func (b *Broker) syncNames() error {
+	for dir := b.dir; ; {
+		err := b.fsys.SyncDir(dir)
+		if dir == b.dir && err != nil {
+			return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		}
+		above := filepath.Dir(dir)
+		if above == dir || err != nil {
+			return nil // one above that may not be opened was there before
+		}
+		dir = above
+	}
 }
 
 // hasEntry reports whether a directory's listing has a name.

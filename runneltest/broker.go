@@ -3,44 +3,104 @@ package runneltest
 import (
 	"context"
 	"errors"
+	"hash/fnv"
+	"os"
+	"strconv"
 	"testing"
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/fixture"
+	"github.com/runnel-go/runnel/internal/vfs"
 )
+
+// SeedVariable is the environment variable that says from which number the
+// fixtures of a test run draw what a crash takes. Without it, a test's name says
+// it, so that a test does the same whenever it runs.
+const SeedVariable = "RUNNEL_SEED"
+
+// dir is where the broker's files lie.
+const dir = "/data"
 
 // Broker is a broker that belongs to a test. It is a backend like any other:
 // producer.New, consumer.New and streams.New take it.
 type Broker struct {
 	*runnel.Broker
-	t testing.TB
+	t       testing.TB
+	opts    []runnel.Option
+	disk    *vfs.Crashable
+	faults  *vfs.Faulty // on disk
+	seed    uint64
+	crashes uint64
+	crashed bool
 }
 
-// New opens a broker in memory and closes it when the test ends, after its
-// cleanups that were registered later. It fails the test where the broker cannot
-// be opened; see the package's documentation for what fails it at the end.
+// New opens a broker on a file system in memory that can crash, and closes it
+// when the test ends, after its cleanups that were registered later. As with
+// runnel.Open, what is acknowledged is on that disk, unless DefaultDurability or
+// a topic's Config says otherwise. It fails the test where the broker cannot be
+// opened; see the package's documentation for what fails it at the end.
 func New(t testing.TB, opts ...runnel.Option) *Broker {
 	t.Helper()
-	inner, err := runnel.OpenMemory(opts...)
-	if err != nil {
-		t.Fatalf("runneltest: %v", err)
-	}
-	b := &Broker{inner, t}
-	t.Cleanup(b.finish)
+	b := &Broker{t: t, opts: opts, disk: vfs.NewCrashable(), seed: seedOf(t)}
+	b.open()
 	return b
+}
+
+// seedOf returns the seed of a test's fixture.
+func seedOf(t testing.TB) uint64 {
+	t.Helper()
+	text := os.Getenv(SeedVariable)
+	if text == "" {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(t.Name())) // never fails
+		return h.Sum64()
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("runneltest: %s: %v", SeedVariable, err)
+	}
+	return seed
+}
+
+// open opens the broker on its disk.
+func (b *Broker) open() {
+	b.t.Helper()
+	b.faults = vfs.NewFaulty(b.disk)
+	inner, err := fixture.Open(b.faults, dir, b.opts)
+	if err != nil {
+		b.t.Fatalf("runneltest: %v%s", err, b.again())
+	}
+	b.Broker = inner.(*runnel.Broker)
+	b.t.Cleanup(b.finish)
+}
+
+// again says how to see the same once more, where a crash was drawn.
+func (b *Broker) again() string {
+	if b.crashes == 0 {
+		return ""
+	}
+	return "; the same again with " + SeedVariable + "=" + strconv.FormatUint(b.seed, 10)
 }
 
 // finish looks the broker over and closes it.
 func (b *Broker) finish() {
 	b.t.Helper()
+	if b.crashed {
+		return // the one opened after the crash finishes
+	}
 	if n := b.Sessions(); n > 0 {
 		b.t.Errorf("runneltest: producers and consumers still open at the end of the test: %d", n)
 	}
+	b.faults.Clear()
 	// The test's own context has ended by now.
 	if err := b.Verify(context.Background()); err != nil && !errors.Is(err, fault.Closed) {
 		b.t.Errorf("runneltest: the program has written into a record that it received, which is read-only (Record.Clone gives a copy): %v", err)
 	}
 	if err := b.Close(); err != nil {
 		b.t.Errorf("runneltest: close: %v", err)
+	}
+	if again := b.again(); again != "" && b.t.Failed() {
+		b.t.Logf("runneltest: the broker crashed in this test%s", again)
 	}
 }

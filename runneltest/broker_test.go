@@ -26,10 +26,17 @@ type recorder struct {
 	testing.TB
 	cleanups []func()
 	errors   []string
+	logs     []string
 	fatal    bool
 }
 
-func (r *recorder) Helper()          {}
+func (r *recorder) Helper()      {}
+func (r *recorder) Name() string { return "TestRecorded" }
+func (r *recorder) Failed() bool { return len(r.errors) > 0 }
+func (r *recorder) Logf(format string, args ...any) {
+	r.logs = append(r.logs, fmt.Sprintf(format, args...))
+}
+
 func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
 func (r *recorder) Errorf(format string, args ...any) {
 	r.errors = append(r.errors, fmt.Sprintf(format, args...))

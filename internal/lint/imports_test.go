@@ -33,13 +33,14 @@ var allowed = map[string][]string{
 
 	".": {
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
-		"internal/vfs", "internal/catalogue", "internal/coordinator/...",
+		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...",
 		"github.com/gofrs/flock", "golang.org/x/sync/...",
 	},
-	"runneltest":  {".", "fault", "topic", "internal/vfs"},
+	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
 	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),
 
 	"internal/vfs":             {},
+	"internal/fixture":         {"internal/vfs"},
 	"internal/wire":            {"fault"},
 	"internal/catalogue":       {"fault", "topic", "internal/wire"},
 	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire"},

@@ -80,6 +80,13 @@ func (f *Faulty) Add(r Rule) (remove func()) {
 	}
 }
 
+// Clear takes back all rules and the limit of space.
+func (f *Faulty) Clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules, f.limited = nil, false
+}
+
 // SetFree limits by how many bytes files may grow from now on, in sum; those
 // that get shorter or are removed make room. Beyond that a write writes what
 // fits and is ENOSPC. A negative number ends the limit.

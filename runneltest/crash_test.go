@@ -1,0 +1,218 @@
+package runneltest_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/runneltest"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// values returns what a topic's first partition holds.
+func values(t *testing.T, b *runneltest.Broker, name string) []string {
+	t.Helper()
+	d, err := b.DescribeTopics(t.Context(), name)
+	require.NoError(t, err)
+	c, err := consumer.New(b, consumer.Assign(record.TopicPartition{Topic: name}))
+	require.NoError(t, err)
+	defer c.Close()
+	all := []string{}
+	for int64(len(all)) < d[0].Partitions[0].HighWatermark-d[0].Partitions[0].StartOffset {
+		batch, err := c.Poll(t.Context())
+		require.NoError(t, err)
+		for _, r := range batch {
+			all = append(all, string(r.Value))
+		}
+	}
+	return all
+}
+
+func sendAll(t *testing.T, b *runneltest.Broker, name string, values ...string) {
+	t.Helper()
+	p, err := producer.New(b)
+	require.NoError(t, err)
+	defer p.Close()
+	for _, v := range values {
+		_, err = p.Send(t.Context(), record.Record{Topic: name, Value: []byte(v)})
+		require.NoError(t, err)
+	}
+}
+
+func TestAcknowledgedSurvivesEveryLoss(t *testing.T) {
+	for _, loss := range []runneltest.Loss{
+		runneltest.LoseAll, runneltest.LoseTail, runneltest.LoseSome, runneltest.LoseAny, runneltest.LoseNothing,
+	} {
+		b := runneltest.New(t)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		var want []string
+		for i := range 10 {
+			want = append(want, fmt.Sprint(i))
+			sendAll(t, b, "orders", want[i])
+			b = b.Crash(loss)
+			require.False(t, b.Recovery().Clean)
+			require.Equal(t, want, values(t, b, "orders"))
+		}
+	}
+}
+
+func TestCrashTakesWhatIsNotSynced(t *testing.T) {
+	b := runneltest.New(t, runnel.DefaultDurability(topic.OS))
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	sendAll(t, b, "orders", "a", "b")
+	b = b.Crash(runneltest.LoseNothing)
+	require.Equal(t, []string{"a", "b"}, values(t, b, "orders"))
+	sendAll(t, b, "orders", "c")
+	b = b.Crash()
+	require.Equal(t, []string{"a", "b"}, values(t, b, "orders"), "what opening found, it synced")
+}
+
+// What a crash ends is like what a dead process had: of no use, and no trouble.
+func TestCrashEndsSessions(t *testing.T) {
+	b := runneltest.New(t)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	p, err := producer.New(b)
+	require.NoError(t, err)
+	c, err := consumer.New(b, consumer.Group("g"), consumer.Topics("orders"))
+	require.NoError(t, err)
+	after := b.Crash()
+	_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+	require.ErrorIs(t, err, fault.Closed)
+	_, err = c.Poll(t.Context())
+	require.ErrorIs(t, err, fault.Closed)
+	_, err = b.Topics(t.Context())
+	require.ErrorIs(t, err, fault.Closed)
+	require.Empty(t, values(t, after, "orders"))
+}
+
+// TestCrashUnderLoad crashes while many send. Whatever was acknowledged is
+// there, once.
+func TestCrashUnderLoad(t *testing.T) {
+	b := runneltest.New(t)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	acked := map[string]bool{}
+	for round := range 5 {
+		var mu sync.Mutex
+		var senders sync.WaitGroup
+		var sent atomic.Int64
+		begun := make(chan struct{})
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		for s := range 8 {
+			senders.Go(func() {
+				for i := 0; ; i++ {
+					v := fmt.Sprintf("%d/%d/%d", round, s, i)
+					if _, err := p.Send(context.Background(), record.Record{Topic: "orders", Value: []byte(v)}); err != nil {
+						return
+					}
+					mu.Lock()
+					acked[v] = true
+					mu.Unlock()
+					if sent.Add(1) == 100 {
+						close(begun)
+					}
+				}
+			})
+		}
+		<-begun
+		b = b.Crash(runneltest.LoseAny)
+		senders.Wait()
+		got := map[string]int{}
+		for _, v := range values(t, b, "orders") {
+			got[v]++
+			require.Equal(t, 1, got[v], v)
+		}
+		for v := range acked {
+			require.Equal(t, 1, got[v], v)
+		}
+	}
+}
+
+func TestSeedIsPrintedOnFailure(t *testing.T) {
+	t.Setenv(runneltest.SeedVariable, "42")
+	r := &recorder{TB: t}
+	b := runneltest.New(r)
+	b = b.Crash(runneltest.LoseAny)
+	r.Errorf("the test failed")
+	r.end()
+	require.Len(t, r.logs, 1)
+	require.Contains(t, r.logs[0], "RUNNEL_SEED=42")
+	_, err := b.Topics(t.Context())
+	require.ErrorIs(t, err, fault.Closed)
+
+	t.Setenv(runneltest.SeedVariable, "many")
+	r = &recorder{TB: t}
+	require.Panics(t, func() { runneltest.New(r) })
+}
+
+func TestFaults(t *testing.T) {
+	b := runneltest.New(t)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}, topic.Spec{Name: "orders-2"}))
+	end := b.Inject(runneltest.Fault{On: runneltest.Write | runneltest.Sync, Topic: "orders", File: ".log", Err: syscall.ENOSPC})
+	p, err := producer.New(b)
+	require.NoError(t, err)
+	defer p.Close()
+	_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+	require.ErrorIs(t, err, fault.DiskFull)
+	sendAll(t, b, "orders-2", "another topic's files are sound")
+	end()
+	sendAll(t, b, "orders", "y")
+	require.Equal(t, []string{"y"}, values(t, b, "orders"))
+
+	b.LimitSpace(0)
+	_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+	require.ErrorIs(t, err, fault.DiskFull)
+	b.LimitSpace(-1)
+	sendAll(t, b, "orders", "z")
+
+	b.Inject(runneltest.Fault{On: runneltest.Sync, Topic: "orders", Times: 1})
+	for range 2 {
+		_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+		require.ErrorIs(t, err, fault.Storage)
+		require.ErrorIs(t, err, syscall.EIO)
+	}
+	sendAll(t, b, "orders-2", "sound still")
+	require.NoError(t, p.Close())
+	b = b.Crash()
+	sendAll(t, b, "orders", "sound again")
+	require.Equal(t, []string{"y", "z", "sound again"}, values(t, b, "orders"))
+}
+
+func TestFlippedBitIsNoticed(t *testing.T) {
+	b := runneltest.New(t)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	sendAll(t, b, "orders", "read-only")
+	b = b.Crash() // so that records are read from the file
+	b.Inject(runneltest.Fault{On: runneltest.Read, File: ".log", Times: 1, FlipBit: 8 * 65})
+	c, err := consumer.New(b, consumer.Assign(record.TopicPartition{Topic: "orders"}))
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Poll(t.Context())
+	require.ErrorIs(t, err, fault.CorruptMessage)
+	require.Equal(t, []string{"read-only"}, values(t, b, "orders"))
+}
+
+func TestSlowDiskInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := runneltest.New(t)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		b.Inject(runneltest.Fault{On: runneltest.Sync, File: ".log", Delay: 5 * time.Second})
+		began := time.Now()
+		sendAll(t, b, "orders", "a")
+		require.Equal(t, 5*time.Second, time.Since(began))
+		b = b.Crash()
+		require.Equal(t, []string{"a"}, values(t, b, "orders"))
+	})
+}

@@ -26,9 +26,8 @@ func TestConfigurationIsComplete(t *testing.T) {
 	}
 
 	for _, s := range sources(t) {
-		for _, decl := range s.ast.Decls {
-			d, ok := decl.(*ast.FuncDecl)
-			if !ok || s.isTest() || !s.public() || d.Recv != nil || !d.Name.IsExported() || d.Type.Results.NumFields() != 1 {
+		for _, d := range s.funcs() {
+			if s.isTest() || !s.public() || d.Recv != nil || !d.Name.IsExported() || d.Type.Results.NumFields() != 1 {
 				continue
 			}
 			result, ok := d.Type.Results.List[0].Type.(*ast.Ident)

@@ -9,37 +9,45 @@ import (
 
 // TestNoTestSleepsOrSkips: a test that sleeps is slow or flaky, one that skips
 // is green without having looked. Inside a synctest bubble sleeping is how
-// virtual time moves, and is allowed: in what is given to synctest.Test, or to a
-// function of the package that calls it.
+// virtual time moves, and is allowed: in what is given to synctest.Test or to a
+// function of the package that calls it, and anywhere in a file whose tests all
+// do so.
 func TestNoTestSleepsOrSkips(t *testing.T) {
 	bubbles := map[string]bool{} // directory and name of such functions
+	inBubble := func(s source, n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return false
+		}
+		f, ok := call.Fun.(*ast.Ident)
+		return isCall(call, "synctest", "Test") || ok && bubbles[s.dir()+" "+f.Name]
+	}
+	opensBubble := func(s source, d *ast.FuncDecl) (found bool) {
+		ast.Inspect(d, func(n ast.Node) bool {
+			found = found || n != nil && inBubble(s, n)
+			return !found
+		})
+		return found
+	}
 	for _, s := range sources(t) {
-		for _, decl := range s.ast.Decls {
-			d, ok := decl.(*ast.FuncDecl)
-			if !ok || !s.isTest() {
-				continue
+		for _, d := range s.funcs() {
+			if s.isTest() && opensBubble(s, d) {
+				bubbles[s.dir()+" "+d.Name.Name] = true
 			}
-			ast.Inspect(d, func(n ast.Node) bool {
-				if call, ok := n.(*ast.CallExpr); ok && isCall(call, "synctest", "Test") {
-					bubbles[s.dir()+" "+d.Name.Name] = true
-				}
-				return true
-			})
 		}
 	}
 	for _, s := range sources(t) {
 		if !s.isTest() {
 			continue
 		}
+		tests := slices.DeleteFunc(s.funcs(), func(d *ast.FuncDecl) bool { return !strings.HasPrefix(d.Name.Name, "Test") })
+		virtual := len(tests) > 0 && !slices.ContainsFunc(tests, func(d *ast.FuncDecl) bool { return !opensBubble(s, d) })
 		ast.Inspect(s.ast, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
 				return true
 			}
-			if f, ok := call.Fun.(*ast.Ident); isCall(call, "synctest", "Test") || ok && bubbles[s.dir()+" "+f.Name] {
-				return false
-			}
-			if isCall(call, "time", "Sleep") {
+			if isCall(call, "time", "Sleep") && !virtual {
 				t.Errorf("%s: sleeps", s.at(call.Pos()))
 			}
 			for _, on := range []string{"t", "b", "f", "tb"} {
@@ -47,7 +55,7 @@ func TestNoTestSleepsOrSkips(t *testing.T) {
 					t.Errorf("%s: skips", s.at(call.Pos()))
 				}
 			}
-			return true
+			return !inBubble(s, n)
 		})
 	}
 }
@@ -95,9 +103,8 @@ func TestConstructorsHaveExamples(t *testing.T) {
 		if !s.public() {
 			continue
 		}
-		for _, decl := range s.ast.Decls {
-			d, ok := decl.(*ast.FuncDecl)
-			if !ok || d.Recv != nil {
+		for _, d := range s.funcs() {
+			if d.Recv != nil {
 				continue
 			}
 			switch {

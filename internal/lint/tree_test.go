@@ -86,6 +86,17 @@ func (s source) isTest() bool { return strings.HasSuffix(s.path, "_test.go") }
 // dir is the directory, which is also the package's path below its module.
 func (s source) dir() string { return filepath.ToSlash(filepath.Dir(s.path)) }
 
+// funcs returns the functions and methods that the file declares.
+func (s source) funcs() []*ast.FuncDecl {
+	var all []*ast.FuncDecl
+	for _, decl := range s.ast.Decls {
+		if d, ok := decl.(*ast.FuncDecl); ok {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
 // public reports whether users may import the file's package.
 func (s source) public() bool {
 	return s.ast.Name.Name != "main" && !strings.Contains("/"+s.dir()+"/", "/internal/")

@@ -160,7 +160,9 @@ func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) 
 		}
 	}
 	if p.byKey && r.Key != nil {
-		r.Partition = topic.PartitionForKey(r.Key, n)
+		if r.Partition = 0; n > 1 { // with one partition there is nothing to hash for
+			r.Partition = topic.PartitionForKey(r.Key, n)
+		}
 		return to.writer, nil
 	}
 	number, err := to.partition(r, n)

@@ -1,0 +1,329 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// moment is a disk as a power loss leaves it in the middle of something, with
+// what had been acknowledged before.
+type moment struct {
+	name  string
+	disk  *vfs.Crashable
+	acked promises
+}
+
+// promises are what a broker has acknowledged.
+type promises struct {
+	topics  map[string]bool // true: created; false: deleted. One that is missing may be either
+	records map[string]int  // how many records, by topic: "0", "1", … in partition 0
+	commit  int64           // the offset that group g has committed in topic 0
+}
+
+// powerLoss runs a scenario on a disk of which every change is followed by a
+// look at what a power loss there would leave.
+type powerLoss struct {
+	t       *testing.T
+	broker  *Broker
+	mu      sync.Mutex
+	acked   promises
+	moments []moment
+}
+
+// losses is how many ways of losing power are tried at every change, beside
+// losing all and losing nothing.
+const losses = 6
+
+func withPowerLoss(t *testing.T, prepare, scenario func(p *powerLoss)) {
+	disk := vfs.NewCrashable()
+	fsys := vfs.NewFaulty(disk)
+	p := &powerLoss{t: t, acked: promises{topics: map[string]bool{}, records: map[string]int{}}}
+	b, err := openFixture(fsys)
+	require.NoError(t, err)
+	p.broker = b
+	prepare(p)
+	n := 0
+	remove := fsys.Add(vfs.Rule{On: vfs.OpChange, Do: func() {
+		acked := p.promised() // first: what is acknowledged meanwhile may be lost here
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		n++
+		for i := range losses + 2 {
+			loss := vfs.Loss{Kept: vfs.KeepNone}
+			switch {
+			case i == 1:
+				loss.Kept = vfs.KeepAll
+			case i > 1:
+				loss = vfs.RandomLoss(uint64(n*losses + i))
+			}
+			p.moments = append(p.moments, moment{fmt.Sprintf("change %d, %+v", n, loss), disk.After(loss), acked})
+		}
+	}})
+	scenario(p)
+	remove()
+	require.NoError(t, b.Close())
+	require.NotEmpty(t, p.moments)
+	for _, m := range p.moments {
+		m.check(t)
+	}
+	t.Logf("%d changes, %d power losses", n, len(p.moments))
+}
+
+func openFixture(fsys vfs.FS) (*Broker, error) {
+	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return open(c, fsys, "/srv/data", true)
+}
+
+// promised returns a copy of what is acknowledged.
+func (p *powerLoss) promised() promises {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := promises{topics: map[string]bool{}, records: map[string]int{}, commit: p.acked.commit}
+	for name, created := range p.acked.topics {
+		all.topics[name] = created
+	}
+	for name, n := range p.acked.records {
+		all.records[name] = n
+	}
+	return all
+}
+
+func (p *powerLoss) promise(change func(acked *promises)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.acked)
+}
+
+func (p *powerLoss) create(spec topic.Spec) {
+	require.NoError(p.t, p.broker.CreateTopics(p.t.Context(), spec))
+	p.promise(func(acked *promises) { acked.topics[spec.Name] = true })
+}
+
+func (p *powerLoss) delete(name string) {
+	p.promise(func(acked *promises) {
+		delete(acked.topics, name)
+		delete(acked.records, name)
+	})
+	require.NoError(p.t, p.broker.DeleteTopics(p.t.Context(), name))
+	p.promise(func(acked *promises) { acked.topics[name] = false })
+}
+
+// send sends records, each of which must be acknowledged.
+func (p *powerLoss) send(name string, count, size int) {
+	s, err := producer.New(p.broker)
+	require.NoError(p.t, err)
+	defer s.Close()
+	for range count {
+		n := p.promised().records[name]
+		_, err := s.Send(p.t.Context(), record.Record{Topic: name, Key: []byte(fmt.Sprint(n)), Value: make([]byte, size)})
+		require.NoError(p.t, err)
+		p.promise(func(acked *promises) { acked.records[name] = n + 1 })
+	}
+}
+
+// check opens what a power loss left and holds it against what was promised.
+func (m moment) check(t *testing.T) {
+	b, err := openFixture(m.disk)
+	require.NoError(t, err, m.name)
+	defer func() { require.NoError(t, b.Close(), m.name) }()
+	r := b.Recovery()
+	require.False(t, r.Clean, m.name)
+	require.NotEmpty(t, r.Partitions, "%s: it says what it found", m.name)
+	for _, p := range r.Partitions {
+		require.NoError(t, p.Err, m.name)
+		require.Empty(t, p.Damage, m.name)
+		require.Equal(t, p.Cut > 0, p.Reason != "", m.name)
+	}
+	names, err := b.Topics(t.Context())
+	require.NoError(t, err, m.name)
+	for name, created := range m.acked.topics {
+		if created {
+			require.Contains(t, names, name, m.name)
+		} else {
+			require.NotContains(t, names, name, m.name)
+		}
+	}
+	for name, n := range m.acked.records {
+		require.NoError(t, m.readThrough(t, b, name, n), m.name)
+	}
+	require.NoError(t, b.Verify(t.Context()), m.name)
+	if m.acked.commit > 0 {
+		m.checkCommit(t, b)
+	}
+	for _, name := range names { // and it goes on
+		s, err := producer.New(b)
+		require.NoError(t, err, m.name)
+		_, err = s.Send(t.Context(), record.Record{Topic: name, Value: []byte("after")})
+		require.NoError(t, err, m.name)
+		require.NoError(t, s.Close(), m.name)
+	}
+}
+
+// readThrough reads the topic's partition 0, which must hold the acknowledged
+// records, and at most one that was on its way.
+func (m moment) readThrough(t *testing.T, b *Broker, name string, acked int) error {
+	part, err := b.partition(record.TopicPartition{Topic: name})
+	if err != nil {
+		return err
+	}
+	if high := part.HighWatermark(); high < int64(acked) || high > int64(acked)+1 {
+		return fmt.Errorf("%s has %d records, %d were acknowledged", name, high, acked)
+	}
+	if part.HighWatermark() == part.StartOffset() {
+		return nil
+	}
+	c, err := consumer.New(b, consumer.Assign(record.TopicPartition{Topic: name}))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for next := part.StartOffset(); next < part.HighWatermark(); {
+		batch, err := c.Poll(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, r := range batch {
+			if r.Offset != next || string(r.Key) != fmt.Sprint(next) {
+				return fmt.Errorf("%s: record %q at offset %d instead of %d", name, r.Key, r.Offset, next)
+			}
+			next++
+		}
+	}
+	return nil
+}
+
+func (m moment) checkCommit(t *testing.T, b *Broker) {
+	committed, err := b.GroupOffsets(t.Context(), "g")
+	require.NoError(t, err, m.name)
+	require.GreaterOrEqual(t, committed[record.TopicPartition{Topic: "orders"}].Offset, m.acked.commit, m.name)
+}
+
+func TestPowerLossWhileOpening(t *testing.T) {
+	disk := vfs.NewCrashable()
+	fsys := vfs.NewFaulty(disk)
+	var after []*vfs.Crashable
+	fsys.Add(vfs.Rule{On: vfs.OpChange, Do: func() {
+		for i := range uint64(losses) {
+			after = append(after, disk.After(vfs.RandomLoss(uint64(len(after))*losses+i)))
+		}
+	}})
+	b, err := openFixture(fsys)
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	for _, left := range after {
+		b, err := openFixture(left)
+		require.NoError(t, err)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		require.NoError(t, b.Close())
+	}
+}
+
+func TestPowerLossWhileCreatingTopics(t *testing.T) {
+	withPowerLoss(t, func(*powerLoss) {}, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders"})
+		p.send("orders", 2, 10)
+		p.create(topic.Spec{Name: "visits", Partitions: 3})
+		require.NoError(p.t, p.broker.AddPartitions(p.t.Context(), "visits", 4))
+		p.send("orders", 1, 10)
+	})
+}
+
+func TestPowerLossWhileDeletingTopics(t *testing.T) {
+	withPowerLoss(t, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders"})
+		p.create(topic.Spec{Name: "visits"})
+		p.send("orders", 3, 10)
+		p.send("visits", 3, 10)
+	}, func(p *powerLoss) {
+		p.delete("orders")
+		p.send("visits", 1, 10)
+		p.promise(func(acked *promises) { delete(acked.topics, "orders") })
+		p.create(topic.Spec{Name: "orders"})
+		p.send("orders", 1, 10)
+	})
+}
+
+// TestPowerLossWhileRolling begins a new segment every few records.
+func TestPowerLossWhileRolling(t *testing.T) {
+	withPowerLoss(t, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders", Config: topic.Config{SegmentBytes: 1 << 10}})
+		p.send("orders", 1, 10)
+	}, func(p *powerLoss) { p.send("orders", 10, 300) })
+}
+
+// TestPowerLossAtCheckpoints syncs so much that checkpoints are written.
+func TestPowerLossAtCheckpoints(t *testing.T) {
+	withPowerLoss(t, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders"})
+		p.send("orders", 1, 10)
+	}, func(p *powerLoss) { p.send("orders", 6, 40<<10) })
+}
+
+// TestPowerLossWhileClosing: until the last change, and after it.
+func TestPowerLossWhileClosing(t *testing.T) {
+	withPowerLoss(t, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders"})
+		p.send("orders", 5, 100)
+	}, func(p *powerLoss) {
+		for _, part := range mustTopic(t, p.broker, "orders").open() {
+			require.NoError(t, part.Close())
+		}
+	})
+}
+
+func mustTopic(t *testing.T, b *Broker, name string) *localTopic {
+	found, err := b.topic(name)
+	require.NoError(t, err)
+	return found
+}
+
+func TestPowerLossWhileDeletingRecords(t *testing.T) {
+	withPowerLoss(t, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders", Config: topic.Config{SegmentBytes: 1 << 10}})
+		p.send("orders", 10, 300)
+	}, func(p *powerLoss) {
+		for _, before := range []int64{2, 7, 10} {
+			_, err := p.broker.DeleteRecords(p.t.Context(), map[record.TopicPartition]int64{{Topic: "orders"}: before})
+			require.NoError(p.t, err)
+		}
+		p.send("orders", 1, 10)
+	})
+}
+
+func TestPowerLossWhileCommitting(t *testing.T) {
+	withPowerLoss(t, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders"})
+		p.send("orders", 6, 10)
+	}, func(p *powerLoss) {
+		ctx, cancel := context.WithCancel(p.t.Context())
+		defer cancel()
+		c, err := consumer.New(p.broker, consumer.Group("g"), consumer.Topics("orders"))
+		require.NoError(p.t, err)
+		defer c.Close()
+		for r, err := range c.Records(ctx) {
+			if errors.Is(err, context.Canceled) {
+				break
+			}
+			require.NoError(p.t, err)
+			require.NoError(p.t, c.Commit(ctx))
+			p.promise(func(acked *promises) { acked.commit = r.Offset + 1 })
+			if r.Offset == 5 {
+				break
+			}
+		}
+	})
+}

@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 		hold(dir)
 		return
 	}
+	if dir := os.Getenv(killVariable); dir != "" {
+		fmt.Println("error:", sendUntilKilled(dir, os.Getenv(killRound)))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -21,6 +21,7 @@ const (
 	TimedOut                Code = 7
 	RecordTooLarge          Code = 10
 	OffsetMetadataTooLarge  Code = 12
+	NetworkException        Code = 13
 	CoordinatorLoading      Code = 14
 	CoordinatorNotAvailable Code = 15
 	NotCoordinator          Code = 16
@@ -33,6 +34,9 @@ const (
 	UnknownMember           Code = 25
 	InvalidSessionTimeout   Code = 26
 	RebalanceInProgress     Code = 27
+	TopicAuthorization      Code = 29
+	GroupAuthorization      Code = 30
+	ClusterAuthorization    Code = 31
 	InvalidTimestamp        Code = 32
 	TopicExists             Code = 36
 	InvalidPartitions       Code = 37
@@ -44,6 +48,7 @@ const (
 	DuplicateSequence       Code = 46
 	InvalidProducerEpoch    Code = 47
 	Storage                 Code = 56
+	SaslAuthentication      Code = 58
 	UnknownProducer         Code = 59
 	NonEmptyGroup           Code = 68
 	GroupNotFound           Code = 69
@@ -92,6 +97,7 @@ var table = map[Code]entry{
 	TimedOut:                {"REQUEST_TIMED_OUT", true, "the time allowed is over"},
 	RecordTooLarge:          {"MESSAGE_TOO_LARGE", false, "the record is larger than max.message.bytes"},
 	OffsetMetadataTooLarge:  {"OFFSET_METADATA_TOO_LARGE", false, "the metadata beside a committed offset is too long"},
+	NetworkException:        {"NETWORK_EXCEPTION", true, "the connection broke before an answer came"},
 	CoordinatorLoading:      {"COORDINATOR_LOAD_IN_PROGRESS", true, "the coordinator is reading its log"},
 	CoordinatorNotAvailable: {"COORDINATOR_NOT_AVAILABLE", true, "the group has no coordinator at the moment"},
 	NotCoordinator:          {"NOT_COORDINATOR", true, "this is not the group's coordinator"},
@@ -104,6 +110,9 @@ var table = map[Code]entry{
 	UnknownMember:           {"UNKNOWN_MEMBER_ID", false, "the group does not know this member"},
 	InvalidSessionTimeout:   {"INVALID_SESSION_TIMEOUT", false, "the session timeout is outside the allowed range"},
 	RebalanceInProgress:     {"REBALANCE_IN_PROGRESS", false, "the group is changing its assignment"},
+	TopicAuthorization:      {"TOPIC_AUTHORIZATION_FAILED", false, "the cluster does not allow this on the topic"},
+	GroupAuthorization:      {"GROUP_AUTHORIZATION_FAILED", false, "the cluster does not allow this on the group"},
+	ClusterAuthorization:    {"CLUSTER_AUTHORIZATION_FAILED", false, "the cluster does not allow this"},
 	InvalidTimestamp:        {"INVALID_TIMESTAMP", false, "the record's timestamp is out of the allowed range"},
 	TopicExists:             {"TOPIC_ALREADY_EXISTS", false, "a topic of this name exists already"},
 	InvalidPartitions:       {"INVALID_PARTITIONS", false, "the number of partitions is not valid"},
@@ -115,6 +124,7 @@ var table = map[Code]entry{
 	DuplicateSequence:       {"DUPLICATE_SEQUENCE_NUMBER", false, "the producer's sequence was written already"},
 	InvalidProducerEpoch:    {"INVALID_PRODUCER_EPOCH", false, "the producer's epoch is older than the partition's"},
 	Storage:                 {"KAFKA_STORAGE_ERROR", true, "the partition's storage has failed"},
+	SaslAuthentication:      {"SASL_AUTHENTICATION_FAILED", false, "the cluster does not accept the credentials"},
 	UnknownProducer:         {"UNKNOWN_PRODUCER_ID", false, "the partition no longer knows this producer"},
 	NonEmptyGroup:           {"NON_EMPTY_GROUP", false, "the group still has members"},
 	GroupNotFound:           {"GROUP_ID_NOT_FOUND", false, "there is no such group"},

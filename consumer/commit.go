@@ -26,7 +26,8 @@ func (c *Consumer) Commit(ctx context.Context) error {
 // CommitAsync marks what was brought as done and commits in the background. fn,
 // which may be nil, is told the outcome on another goroutine. Commits of one
 // consumer happen in order, and later ones may include what earlier ones began.
-// An error for which there is no fn is returned by the next Poll.
+// An error for which there is no fn is returned by the next Poll. fn must not
+// call Close, which waits for it.
 func (c *Consumer) CommitAsync(fn func(error)) {
 	if fn == nil {
 		fn = func(err error) {

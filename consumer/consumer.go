@@ -90,8 +90,8 @@ func New(backend Backend, opts ...Option) (*Consumer, error) {
 // Close commits what is done (unless ManualCommit was chosen), calls OnRevoked,
 // leaves the group and gives everything back. What was brought last and not
 // marked done comes again to whoever reads next. A Poll that is waiting returns
-// fault.Closed. Close is idempotent, may be called at any moment and does not
-// hang.
+// fault.Closed. Close is idempotent and does not hang, and may be called at any
+// moment but from CommitAsync's function, for which it waits.
 func (c *Consumer) Close() error {
 	c.mu.Lock()
 	if c.closed {

@@ -50,6 +50,11 @@ func TestOnlyWhatWasSyncedSurvives(t *testing.T) {
 	require.NoError(t, c.Remove("/d/e"))
 	require.Equal(t, map[string]string{"/d": "/", "/d/a": "durable", "/d/e": "/"}, tree(t, c.After(Loss{}), "/"))
 	require.Equal(t, map[string]string{"/d": "/", "/d/a": "DURABLE, more", "/d/b": ""}, tree(t, c.After(Loss{Kept: KeepAll}), "/"))
+	killed := c.After(Loss{Kept: KeepAll})
+	require.Equal(t, map[string]string{"/d": "/", "/d/a": "durable", "/d/e": "/"}, tree(t, killed.After(Loss{}), "/"), "and then loses its power")
+	require.NoError(t, killed.SyncDir("/d"))
+	require.Equal(t, map[string]string{"/d": "/", "/d/a": "durable", "/d/b": ""}, tree(t, killed.Crash(Loss{}), "/"))
+
 	require.NoError(t, f.Truncate(3))
 	require.NoError(t, f.Sync())
 	require.NoError(t, c.SyncDir("/d"))

@@ -13,7 +13,8 @@ const (
 	// KeepNone is power loss at its plainest: only what was synced is there.
 	KeepNone Kept = iota
 
-	// KeepAll is what a killed process leaves: everything.
+	// KeepAll is what a killed process leaves: everything, and what was not synced
+	// is so still.
 	KeepAll
 
 	// KeepPrefix keeps the first of the changes of each file, the last of them
@@ -53,7 +54,7 @@ func RandomLoss(seed uint64) Loss {
 
 // Crash switches the power off: every operation on c, and on files opened in
 // it, fails from now on. It returns what is found when it is on again, all of
-// which is durable.
+// which is durable (but for KeepAll).
 func (c *Crashable) Crash(loss Loss) *Crashable {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,6 +78,9 @@ type aftermath struct {
 }
 
 func (c *Crashable) after(loss Loss) *Crashable {
+	if loss.Kept == KeepAll {
+		return c.fork()
+	}
 	if loss.Block <= 0 {
 		loss.Block = 4096
 	}
@@ -90,6 +94,41 @@ func (c *Crashable) after(loss Loss) *Crashable {
 	}
 	next := &Crashable{live: &Memory{}}
 	next.live.top = a.node(c.live.top)
+	return next
+}
+
+// fork returns a copy, with what is not synced yet.
+func (c *Crashable) fork() *Crashable {
+	copies := map[*memoryNode]*memoryNode{}
+	var node func(old *memoryNode) *memoryNode
+	all := func(old map[string]*memoryNode) map[string]*memoryNode {
+		entries := make(map[string]*memoryNode, len(old))
+		for name, n := range old {
+			entries[name] = node(n)
+		}
+		return entries
+	}
+	node = func(old *memoryNode) *memoryNode {
+		if old == nil || copies[old] != nil {
+			return copies[old]
+		}
+		n := &memoryNode{crash: &crashNode{changes: slices.Clone(old.crash.changes)}}
+		copies[old] = n
+		if old.isDir() {
+			n.entries, n.crash.entries = all(old.entries), all(old.crash.entries)
+		} else {
+			n.data, n.crash.data = old.data.clone(), old.crash.data.clone()
+		}
+		return n
+	}
+	next := &Crashable{live: &Memory{top: node(c.live.top)}}
+	for _, change := range c.names {
+		var copied nameChange
+		for _, s := range change {
+			copied = append(copied, nameSet{node(s.dir), s.name, node(s.node)})
+		}
+		next.names = append(next.names, copied)
+	}
 	return next
 }
 
@@ -107,8 +146,6 @@ func (a *aftermath) survivingNames(changes []nameChange) []nameChange {
 	switch a.loss.Kept {
 	case KeepNone:
 		return nil
-	case KeepAll:
-		return changes
 	case KeepPrefix:
 		return changes[:a.rand.IntN(len(changes)+1)]
 	}
@@ -153,15 +190,9 @@ func (a *aftermath) content(disk *crashNode, size int64) *chunks {
 	if len(disk.changes) == 0 || a.loss.Kept == KeepNone {
 		return data
 	}
-	switch a.loss.Kept {
-	case KeepAll:
-		for _, b := range disk.changes {
-			b.apply(data)
-		}
-		return data
-	case KeepPrefix:
+	if a.loss.Kept == KeepPrefix {
 		a.keepPrefix(disk.changes, data)
-	case KeepSome:
+	} else {
 		a.keepSome(disk.changes, data)
 	}
 	if data.size() < size && a.rand.IntN(2) == 0 {

@@ -38,6 +38,7 @@
 // Poll, Records, Seek, Pause, Resume and Assign belong to one goroutine at a
 // time, and to a callback during it; a second goroutine gets
 // fault.InvalidRequest. Every other method may be called from any goroutine, and
-// Close at any moment. Records are read-only, and with ReuseBuffers valid only
-// until the next call that brings records.
+// Close at any moment but from CommitAsync's function, for which it waits.
+// Records are read-only, and with ReuseBuffers valid only until the next call
+// that brings records.
 package consumer

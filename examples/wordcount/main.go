@@ -25,15 +25,22 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "wordcount:", err)
-		stop()
-		if ctx.Err() != nil {
-			os.Exit(130) // what a shell says of a program that was interrupted
-		}
-		os.Exit(1)
+	status := command(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
+}
+
+// command runs the program and returns what it exits with.
+func command(ctx context.Context, args []string) int {
+	err := run(ctx, args)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
 	}
+	fmt.Fprintln(os.Stderr, "wordcount:", err)
+	if ctx.Err() != nil {
+		return 130 // what a shell says of a program that was interrupted
+	}
+	return 1
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -59,7 +66,7 @@ func run(ctx context.Context, args []string) (err error) {
 	err = wordcount.Run(ctx, broker, wordcount.Job{
 		Text: text, Counts: os.Stdout, Progress: os.Stderr, Live: isTerminal(os.Stderr),
 	})
-	if ctx.Err() != nil && *at != "" {
+	if err != nil && ctx.Err() != nil && *at != "" {
 		err = fmt.Errorf("stopped; run it again with --at %s and the same text to go on", *at)
 	}
 	return err

@@ -121,17 +121,21 @@ func (l *Log) full(size int64, r *run) bool {
 		l.index.firstTimestamp != record.NoTimestamp && r.maxTimestamp-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
 }
 
-// unwrite cuts off what a write that failed may have left: it must not come back
-// as records behind a shorter append and a crash.
+// unwrite cuts off what a write that failed may have left, for good: it must not
+// come back as records after a crash, alone or behind a shorter append.
 func (l *Log) unwrite(pos int64, n int, cause error) error {
-	if err := l.file.Truncate(pos); err != nil {
+	err := l.file.Truncate(pos)
+	if err == nil && n > 0 {
+		err = l.file.Sync()
+	}
+	if err != nil {
 		return l.fail(fmt.Errorf("%w; then cutting off the %d bytes that were written: %w", cause, n, err))
 	}
-	err := l.refuse(cause)
-	if fault.CodeOf(err) != fault.DiskFull {
+	refused := l.refuse(cause)
+	if fault.CodeOf(refused) != fault.DiskFull {
 		return l.fail(cause)
 	}
-	return err
+	return refused
 }
 
 // note enters the batches that stand at pos into the active segment's index and
@@ -204,7 +208,7 @@ func (l *Log) roll() error {
 	if err != nil {
 		return l.refuse(err)
 	}
-	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+	if err := l.syncNames(); err != nil {
 		_ = f.Close()
 		return l.fail(err)
 	}
@@ -228,6 +232,17 @@ func (l *Log) roll() error {
 		return l.refuse(err)
 	}
 	return l.removeAll(dropped)
+}
+
+// syncNames makes the names of the log's files durable, and with the first of
+// them the directory's own: whoever made that may have failed, or died, before.
+func (l *Log) syncNames() error {
+	if l.active == nil {
+		if err := l.cfg.FS.SyncDir(filepath.Dir(l.cfg.Dir)); err != nil {
+			return err
+		}
+	}
+	return l.cfg.FS.SyncDir(l.cfg.Dir)
 }
 
 // publish shows readers these segments but for those that lie wholly before the

@@ -141,8 +141,7 @@ func readCheckpoint(fsys vfs.FS, dir string) (*checkpoint, error) {
 func (c *checkpoint) write(fsys vfs.FS, dir string) error {
 	path := filepath.Join(dir, checkpointName)
 	f, err := fsys.OpenFile(path, os.O_RDWR)
-	created := errors.Is(err, fs.ErrNotExist)
-	if created {
+	if errors.Is(err, fs.ErrNotExist) {
 		f, err = fsys.OpenFile(path, os.O_RDWR|os.O_CREATE)
 	}
 	if err != nil {
@@ -155,7 +154,7 @@ func (c *checkpoint) write(fsys vfs.FS, dir string) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if created {
+	if c.sequence == 1 { // whether or not an attempt before has made the file
 		return fsys.SyncDir(dir)
 	}
 	return nil

@@ -332,7 +332,7 @@ func (o *opening) reportStart() {
 func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason string) {
 	for sc.next() {
 		h := &sc.header
-		if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && h.LeaderEpoch != epochAt(o.epochs, h.BaseOffset) {
+		if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
 			return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 		}
 		o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
@@ -343,6 +343,16 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 		o.Bytes += int64(h.Size())
 	}
 	return sc.bad
+}
+
+// ofEpoch reports whether a batch may be of an epoch before the latest: the one
+// that wrote its offset or, before the log's start, any up to the first that is
+// known.
+func (o *opening) ofEpoch(h *record.BatchHeader) bool {
+	if epoch := epochAt(o.epochs, h.BaseOffset); epoch != record.NoLeaderEpoch {
+		return h.LeaderEpoch == epoch
+	}
+	return h.LeaderEpoch <= o.epochs[0].Epoch
 }
 
 // openActive opens the last segment for appending.
@@ -360,7 +370,7 @@ func (o *opening) openActive() error {
 		return err
 	}
 	end := known.offset
-	if known.pos < size {
+	if !o.Clean { // even with nothing to verify: its last truncation may not be durable
 		if end, err = o.recover(s, known, index); err != nil {
 			return err
 		}

@@ -130,12 +130,13 @@ func (l *Log) SetStart(offset int64) error {
 		return err
 	}
 	end := l.end.Load()
-	if offset <= l.start.Load() {
+	if offset <= min(l.start.Load(), l.checkpoint.start) {
 		return nil
 	}
 	if offset > end {
 		return l.outOfRange(offset)
 	}
+	offset = max(offset, l.start.Load()) // where it is not durable yet
 	if err := l.Sync(); err != nil {
 		return err
 	}

@@ -392,6 +392,15 @@ func TestTyped(t *testing.T) {
 	require.Equal(t, 1, n, "a record of another topic ends the loop")
 }
 
+func TestASerdeThatPanicsHasFailed(t *testing.T) {
+	f := newFake()
+	f.add(a0, "1")
+	c := open(t, f, ManualCommit())
+	_, err := Of(c, serde.For[string, int]("a", serde.String, nil)).Poll(t.Context())
+	require.ErrorIs(t, err, fault.Serialization)
+	require.ErrorContains(t, err, "a-0 at offset 0")
+}
+
 // decimal is a serde of numbers in words of ten digits, which fails for others.
 type decimal struct{}
 

@@ -119,16 +119,26 @@ func (t *Typed[K, V]) decode(r *record.Record) (Record[K, V], error) {
 	}
 	var err error
 	if typed.HasKey {
-		if typed.Key, err = t.topic.Key.Decode(r.Key); err != nil {
+		if typed.Key, err = value(t.topic.Key, r.Key); err != nil {
 			return typed, undecodable(r, "key", err)
 		}
 	}
 	if typed.HasValue {
-		if typed.Value, err = t.topic.Value.Decode(r.Value); err != nil {
+		if typed.Value, err = value(t.topic.Value, r.Value); err != nil {
 			return typed, undecodable(r, "value", err)
 		}
 	}
 	return typed, nil
+}
+
+// value decodes src. A serde that panics, or is missing, has failed.
+func value[T any](s serde.Serde[T], src []byte) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.Newf(fault.Serialization, "the serde panicked: %v", p)
+		}
+	}()
+	return s.Decode(src)
 }
 
 func undecodable(r *record.Record, part string, cause error) error {

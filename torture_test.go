@@ -251,6 +251,7 @@ func (m *victim) read() error {
 			r.Err = syscall.EIO
 		} else {
 			bit := m.rand.IntN(4000)
+			m.note("a read inverts bit %d", bit)
 			r.Spoil = func(p []byte) {
 				if bit/8 < len(p) {
 					p[bit/8] ^= 1 << (bit % 8)
@@ -269,8 +270,10 @@ func (m *victim) read() error {
 		return fmt.Errorf("read at %d: %w", from, err)
 	}
 	defer s.Release()
-	_, err = m.compare(from, s.Bytes)
-	return err
+	if _, err = m.compare(from, s.Bytes); err != nil {
+		return fmt.Errorf("read at %d: %w", from, err)
+	}
+	return nil
 }
 
 // compare holds batches that were read, from the one that holds from on, against
@@ -286,7 +289,7 @@ func (m *victim) compare(from int64, b []byte) (next int64, err error) {
 		}
 		k := m.batches[i]
 		if len(b) < len(k.bytes) || string(b[:len(k.bytes)]) != string(k.bytes) {
-			return from, fmt.Errorf("the batch at %d is not what was appended", k.base)
+			return from, fmt.Errorf("the batch at %d is not what was appended: %x instead of %x", k.base, b, k.bytes)
 		}
 		b, from = b[len(k.bytes):], k.next
 	}

@@ -270,6 +270,9 @@ func (r *reader) verify(b []byte) ([]byte, error) {
 			if err == nil && h.NextOffset() > r.limit {
 				break
 			}
+			if err == nil && end == 0 && h.NextOffset() <= r.offset { // it was located by what was no header
+				err = fmt.Errorf("one of the offsets %d to %d, without %d", h.BaseOffset, h.LastOffset(), r.offset)
+			}
 		}
 		if err != nil && end == 0 {
 			return nil, r.damaged(err)

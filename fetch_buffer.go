@@ -16,7 +16,7 @@ func (s *fetchSession) chunkBytes() int {
 	s.mu.Lock()
 	n := len(s.sources)
 	s.mu.Unlock()
-	return min(s.cfg.MaxBytes, max(minChunkBytes, fetchBudget/max(1, 2*n)))
+	return min(s.cfg.MaxBytes, max(minChunkBytes, fetchBudget/max(1, (1+chunksAhead)*n)))
 }
 
 // buffers are those of a session with ReuseBuffers; otherwise every read has its

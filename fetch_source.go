@@ -42,7 +42,7 @@ type source struct {
 	batchEnd  int64           // the offset after that batch
 	unpacked  []byte          // what they were decompressed into, or nil
 	decoding  bool
-	readAhead chan chunk // the chunk after this one, on its way; or nil
+	readAhead *readAhead // of the chunks after this one, or nil
 	pressed   bool       // the partition would not let it wait
 
 	// Guarded by session.mu.
@@ -252,52 +252,6 @@ func (src *source) read() (bool, error) {
 	return len(c.Bytes) > 0, nil
 }
 
-// ahead returns the chunk that was read ahead, once it is there, if it is the
-// one that is wanted.
-func (src *source) ahead(offset int64) chunk {
-	if src.readAhead == nil {
-		return chunk{}
-	}
-	c := <-src.readAhead
-	src.readAhead = nil
-	if c.err != nil || len(c.Bytes) == 0 {
-		return chunk{} // read again: the error may have passed
-	}
-	if h, err := record.ParseHeader(c.Bytes); err != nil || h.BaseOffset > offset || c.next <= offset {
-		src.session.buffers.retire(c)
-		return chunk{}
-	}
-	return c
-}
-
-// startReading reads the chunk at an offset on another goroutine.
-func (src *source) startReading(offset int64) {
-	s := src.session
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	s.reads.Add(1)
-	s.mu.Unlock()
-	src.readAhead = make(chan chunk, 1)
-	size := s.chunkBytes()
-	buf := s.buffers.take(size)
-	if buf == nil {
-		buf = s.broker.chunks.take(size)
-	}
-	go readChunk(s, src.part, offset, size, buf, src.readAhead)
-}
-
-func readChunk(s *fetchSession, p *partition.Partition, offset int64, size int, buf []byte, to chan<- chunk) {
-	defer s.reads.Done()
-	c := chunk{buf: buf}
-	if c.Slice, c.err = p.Read(offset, size, buf); c.err == nil {
-		c.next = nextOffset(c.Bytes)
-	}
-	to <- c
-}
-
 // nextOffset returns the offset after a run of whole batches.
 func nextOffset(batches []byte) (next int64) {
 	for len(batches) > 0 {
@@ -315,7 +269,8 @@ func (src *source) discard() {
 	src.rest, src.decoding = nil, false
 	src.session.buffers.unpack(&src.unpacked)
 	src.session.buffers.retire(src.chunk)
-	src.chunk, src.readAhead = chunk{}, nil
+	src.chunk = chunk{}
+	src.stopReading()
 }
 
 // undecodable names the partition in an error of the codec.

@@ -294,7 +294,8 @@ func (r *reader) misplaced(h *record.BatchHeader, base int64) error {
 	if h.BaseOffset != base {
 		return fmt.Errorf("one of the offsets %d to %d", h.BaseOffset, h.LastOffset())
 	}
-	if epoch := epochAt(r.epochs, base); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
+	// The log may start within the first batch, and the epochs with the log.
+	if epoch := epochAt(r.epochs, max(base, r.offset)); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
 		return fmt.Errorf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
 	}
 	return nil

@@ -18,12 +18,12 @@ MODULES := . $(sort $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.
 RACE := $(if $(shell command -v gcc || command -v clang || command -v cc),-race,)
 
 # $(call each,title,command) runs a command in every module.
-each = for m in $(MODULES); do printf -- '-- $(1): %s\n' "$$m"; (cd "$$m" && $(2)); done
+each = for m in $(MODULES); do printf -- '-- %(%T)T $(1): %s\n' -1 "$$m"; (cd "$$m" && $(2)); done
 
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race lint golangci format fuzz bench size modules
+.PHONY: help check test race torture lint golangci format fuzz bench size modules
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: ## Run the tests of every module
 race: ## Run the tests of every module under the race detector
 	@$(if $(RACE),,echo 'NO C COMPILER: the tests run without the race detector')
 	@$(call each,race,GOWORK=$(alone) go test $(RACE) ./...)
+
+torture: ## Do what it likes with a log on a failing disk, from a random seed, until it loses something or is stopped
+	@go test -run TestTorture -timeout 0 -v . -torture.on
 
 lint: $(BIN)/staticcheck ## Check formatting, go vet and staticcheck (the house's own rules are tests: internal/lint)
 	@echo '-- format'

@@ -231,9 +231,14 @@ func TestNewTellsWhatIsWrongByNode(t *testing.T) {
 			streams.Count(g, "s")
 			streams.Count(g, "s").Named("second")
 		}, []string{`second: the store "s" belongs to KSTREAM-AGGREGATE-0000000001 already`}},
-		"no store's name":   {func(t *streams.Topology) { streams.Count(streams.Stream(t, lines).GroupByKey(), "") }, []string{`KSTREAM-AGGREGATE-0000000001: store ""`}},
-		"no function":       {func(t *streams.Topology) { streams.Stream(t, lines).Filter(nil) }, []string{"KSTREAM-FILTER-0000000001: no function"}},
-		"partitions":        {func(t *streams.Topology) { streams.Stream(t, lines).Repartition("r", -1) }, []string{"-1 partitions"}},
+		"no store's name": {func(t *streams.Topology) { streams.Count(streams.Stream(t, lines).GroupByKey(), "") }, []string{`KSTREAM-AGGREGATE-0000000001: store ""`}},
+		"no function":     {func(t *streams.Topology) { streams.Stream(t, lines).Filter(nil) }, []string{"KSTREAM-FILTER-0000000001: no function"}},
+		"partitions":      {func(t *streams.Topology) { streams.Stream(t, lines).Repartition("r", -1) }, []string{"-1 partitions"}},
+		"merging nothing": {func(t *streams.Topology) { streams.Stream(t, lines).Merge(nil) }, []string{"KSTREAM-MERGE-0000000001: merges a stream that is not of this topology"}},
+		"merging another topology's": {func(t *streams.Topology) {
+			mine := streams.Stream(t, lines)
+			_, _ = streams.NewSimulation("other", func(t *streams.Topology) { mine.Merge(streams.Stream(t, lines)) })
+		}, []string{"KSTREAM-MERGE-0000000001: merges a stream that is not of this topology"}},
 		"several at a time": {func(t *streams.Topology) { s := streams.Stream(t, lines); s.ForEach(nil); s.Peek(nil) }, []string{"KSTREAM-FOREACH-0000000001: ", "KSTREAM-PEEK-0000000002: "}},
 	} {
 		t.Run(name, func(t *testing.T) {

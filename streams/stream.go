@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"slices"
+
 	"github.com/runnel-go/runnel/serde"
 )
 
@@ -106,11 +108,15 @@ func (s *KStream[K, V]) ForEach(do func(key K, value V)) {
 // serdes are those of s.
 func (s *KStream[K, V]) Merge(others ...*KStream[K, V]) *KStream[K, V] {
 	streams := append([]*KStream[K, V]{s}, others...)
+	streams = slices.DeleteFunc(streams, func(o *KStream[K, V]) bool { return o == nil || o.topology != s.topology })
 	parents := make([]*node, len(streams))
 	for i, o := range streams {
 		parents[i] = o.out.node
 	}
 	n := s.topology.process("KSTREAM-MERGE-", parents...)
+	if len(streams) <= len(others) {
+		s.topology.fail(n, "merges a stream that is not of this topology")
+	}
 	merged := derive(s, n, s.value)
 	for _, o := range streams {
 		merged.rekeyed = merged.rekeyed || o.rekeyed

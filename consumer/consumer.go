@@ -62,6 +62,9 @@ const (
 // fault.InvalidTopic, fault.InvalidRequest, fault.InvalidConfig,
 // fault.InvalidSessionTimeout, fault.UnsupportedAssignor.
 func New(backend Backend, opts ...Option) (*Consumer, error) {
+	if backend == nil {
+		return nil, fault.Newf(fault.InvalidRequest, "no backend")
+	}
 	o, err := gather(opts)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
+func TestNoBackend(t *testing.T) {
+	_, err := New(nil, Group("g"), Topics("a"))
+	require.ErrorIs(t, err, fault.InvalidRequest)
+}
+
 func TestOptionsAreCheckedTogether(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -43,6 +43,9 @@ type route struct {
 // everything that is wrong with the options, and with whatever keeps the backend
 // from opening a session, such as fault.Closed. Close the producer in the end.
 func New(backend Backend, opts ...Option) (*Producer, error) {
+	if backend == nil {
+		return nil, fault.Newf(fault.InvalidRequest, "no backend")
+	}
 	o, err := configure(opts)
 	if err != nil {
 		return nil, err

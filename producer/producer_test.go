@@ -90,6 +90,11 @@ func newProducer(t *testing.T, f *fake, opts ...producer.Option) *producer.Produ
 	return p
 }
 
+func TestNoBackend(t *testing.T) {
+	_, err := producer.New(nil)
+	require.ErrorIs(t, err, fault.InvalidRequest)
+}
+
 func TestOptionsReachTheSession(t *testing.T) {
 	f := newFake()
 	newProducer(t, f)

@@ -92,6 +92,7 @@ type victim struct {
 	start, startMax int64 // the log start offset lies in this range
 	end, endMin     int64 // the log ends at end now; after a crash not before endMin
 	failed          bool  // it accepts nothing more until it is opened again
+	marks           bool  // closing it marks it as closed: it is not marked so already
 }
 
 type kept struct {
@@ -197,7 +198,7 @@ func (m *victim) append() error {
 		return errors.New("a log that had failed accepted an append")
 	case err == nil:
 		m.batches = append(m.batches, batches...)
-		m.end = next
+		m.end, m.marks = next, true
 	case m.log.EndOffset() != m.end:
 		return fmt.Errorf("an append was refused, and the log ends at %d", m.log.EndOffset())
 	case !errors.Is(err, fault.DiskFull) && !errors.Is(err, fault.Storage):
@@ -354,7 +355,7 @@ func (m *victim) reopen() error {
 	}
 	m.disk = m.disk.Crash(vfs.Loss{}) // all of it must be durable
 	m.endMin = m.end
-	return m.open(true)
+	return m.open(m.marks)
 }
 
 func (m *victim) crash() error {
@@ -430,7 +431,7 @@ func (m *victim) opened(l *log.Log, r log.Recovery, closed bool) error {
 		return fmt.Errorf("it starts at %d, which should be from %d to %d", start, m.start, m.startMax)
 	}
 	m.start, m.startMax, m.end, m.endMin = l.StartOffset(), l.StartOffset(), end, end
-	m.unsure, m.failed = nil, false
+	m.unsure, m.failed, m.marks = nil, false, !r.Clean
 	if !closed {
 		m.epoch++
 	}

@@ -18,7 +18,7 @@ MODULES := . $(sort $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.
 RACE := $(if $(shell command -v gcc || command -v clang || command -v cc),-race,)
 
 # $(call each,title,command) runs a command in every module.
-each = for m in $(MODULES); do printf -- '-- %(%T)T $(1): %s\n' -1 "$$m"; (cd "$$m" && $(2)); done
+each = for m in $(MODULES); do echo "-- $$(date +%T) $(1): $$m"; (cd "$$m" && $(2)); done
 
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)

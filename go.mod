@@ -1,6 +1,6 @@
 module github.com/runnel-go/runnel
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/gofrs/flock v0.13.1
@@ -13,5 +13,5 @@ require (
 
 require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/sys v0.47.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 )

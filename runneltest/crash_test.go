@@ -216,3 +216,83 @@ func TestSlowDiskInABubble(t *testing.T) {
 		require.Equal(t, []string{"a"}, values(t, b, "orders"))
 	})
 }
+
+// TestFullDisk fills the disk under everything that writes, and makes room
+// again: nothing is opened anew, and all of it goes on.
+func TestFullDisk(t *testing.T) {
+	for free := range int64(12) {
+		b := runneltest.New(t)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{SegmentBytes: 1 << 10}}))
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		c, err := consumer.New(b, consumer.Group("g"), consumer.Topics("orders"))
+		require.NoError(t, err)
+		var want []string
+		send := func() error {
+			v := fmt.Sprintf("%d %0300d", len(want), 0)
+			_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte(v)})
+			if err == nil {
+				want = append(want, v)
+			}
+			return err
+		}
+		require.NoError(t, send())
+		_, err = c.Poll(t.Context())
+		require.NoError(t, err)
+
+		b.LimitSpace(free * 200)
+		for range 10 {
+			if err := send(); err != nil {
+				require.ErrorIs(t, err, fault.DiskFull)
+				require.True(t, fault.Retriable(err))
+			}
+		}
+		if err := b.CreateTopics(t.Context(), topic.Spec{Name: "visits"}); err != nil {
+			require.ErrorIs(t, err, fault.DiskFull)
+		}
+		if err := c.Commit(t.Context()); err != nil {
+			require.ErrorIs(t, err, fault.DiskFull)
+		}
+		require.Equal(t, want, values(t, b, "orders"), "reading goes on")
+
+		b.LimitSpace(-1)
+		require.NoError(t, send())
+		require.NoError(t, c.Commit(t.Context()))
+		if err := b.CreateTopics(t.Context(), topic.Spec{Name: "visits"}); err != nil {
+			require.ErrorIs(t, err, fault.TopicExists)
+		}
+		sendAll(t, b, "visits", "a")
+		require.NoError(t, p.Close())
+		require.NoError(t, c.Close())
+		b = b.Crash(runneltest.LoseAny)
+		require.Equal(t, want, values(t, b, "orders"))
+		require.Equal(t, []string{"a"}, values(t, b, "visits"))
+		offsets, err := b.GroupOffsets(t.Context(), "g")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, offsets[record.TopicPartition{Topic: "orders"}].Offset)
+	}
+}
+
+// TestFailedSync: what waits for it is not acknowledged, nor is anything later,
+// and reading goes on.
+func TestFailedSync(t *testing.T) {
+	b := runneltest.New(t)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 2}))
+	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
+	require.NoError(t, err)
+	defer p.Close()
+	send := func(partition int32, v string) error {
+		_, err := p.Send(t.Context(), record.Record{Topic: "orders", Partition: partition, Value: []byte(v)})
+		return err
+	}
+	require.NoError(t, send(0, "a"))
+	b.Inject(runneltest.Fault{On: runneltest.Sync, Topic: "orders", File: ".log", Times: 1})
+	for range 3 {
+		err := send(0, "b")
+		require.ErrorIs(t, err, fault.Storage)
+		require.ErrorIs(t, err, syscall.EIO)
+		require.ErrorContains(t, err, "accepts no more appends")
+	}
+	require.NoError(t, send(1, "the other partition is sound"))
+	require.Equal(t, []string{"a"}, values(t, b, "orders"))
+}

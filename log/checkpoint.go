@@ -159,3 +159,17 @@ func (c *checkpoint) write(fsys vfs.FS, dir string) error {
 	}
 	return nil
 }
+
+// syncCheckpoint makes durable what readCheckpoint has read: whoever wrote it may
+// have died before.
+func syncCheckpoint(fsys vfs.FS, dir string) error {
+	f, err := fsys.OpenFile(filepath.Join(dir, checkpointName), os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return fsys.SyncDir(dir)
+}

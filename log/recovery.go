@@ -130,16 +130,31 @@ func (o *opening) list() error {
 		}
 		o.indexes[e.Name] = e.Size
 	}
-	for o.last != nil && len(o.segments) > 1 && o.segments[1].base <= min(o.last.start, o.last.segment) {
-		if err := o.segments[0].remove(); err != nil {
-			return err
-		}
-		o.segments = o.segments[1:]
+	if err := o.removeBeforeStart(); err != nil {
+		return err
 	}
 	if n := len(o.segments); n > 0 {
 		o.segments[n-1].writable = true
 	}
 	return o.removeOrphans()
+}
+
+// removeBeforeStart removes the segments that lie wholly before the log's start,
+// once it is durable that it starts there.
+func (o *opening) removeBeforeStart() error {
+	cfg := &o.l.cfg
+	for synced := false; o.last != nil && len(o.segments) > 1 && o.segments[1].base <= min(o.last.start, o.last.segment); synced = true {
+		if !synced {
+			if err := syncCheckpoint(cfg.FS, cfg.Dir); err != nil {
+				return err
+			}
+		}
+		if err := o.segments[0].remove(); err != nil {
+			return err
+		}
+		o.segments = o.segments[1:]
+	}
+	return nil
 }
 
 // removeOrphans removes index files from before the first segment: their log was

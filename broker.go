@@ -43,6 +43,7 @@ type Broker struct {
 
 	groups *groupService
 	chunks chunkPool
+	ids    producerIDs
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended

@@ -1,11 +1,9 @@
 package log
 
 import (
-	"errors"
 	"math"
 	"sort"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -163,11 +161,7 @@ func (l *Log) fail(cause error) error {
 // refuse returns an error for something that was not done and may be tried
 // again.
 func (l *Log) refuse(cause error) error {
-	code := fault.Storage
-	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
-		code = fault.DiskFull
-	}
-	return l.at(code, l.end.Load()).Because(cause)
+	return l.at(fault.OfDisk(cause), l.end.Load()).Because(cause)
 }
 
 // corrupt returns the error for damaged bytes in a segment's file.

@@ -67,7 +67,7 @@ func (o *opening) explain(err error) error {
 	if fault.CodeOf(err) != fault.Unknown {
 		return err
 	}
-	return o.l.at(fault.Storage, -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
+	return o.l.at(fault.OfDisk(err), -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
 }
 
 func (o *opening) run() error {

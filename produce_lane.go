@@ -68,10 +68,12 @@ type lane struct {
 	settling    bool       // somebody is the settler
 	due         bool       // the open batch's linger is over
 	linger      *time.Timer
-	free        *openBatch    // batches to use again
-	closed      error         // why nothing is accepted any more, or nil
-	sequence    int32         // of the next record, if the lane is idempotent
-	handed      int           // batches with a sequence of which the partition has not told the outcome
+	free        *openBatch // batches to use again
+	closed      error      // why nothing is accepted any more, or nil
+	sequence    int32      // of the next record, if the lane is idempotent
+	handed      int        // batches with a sequence of which the partition has not told the outcome
+	failing     error      // why nothing is accepted until lastFailing is settled, or nil
+	lastFailing *openBatch
 	settled     chan struct{} // closed when a closed lane's queue is empty and nobody settles
 }
 
@@ -167,8 +169,8 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	held := l.session.cfg.BatchBytes
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed != nil || l.open.Load() != nil {
-		return l.closed
+	if l.refusal() != nil || l.open.Load() != nil {
+		return l.refusal()
 	}
 	if !l.session.allowance.try(held) {
 		l.mu.Unlock()
@@ -177,9 +179,9 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 		if err != nil {
 			return err
 		}
-		if l.closed != nil || l.open.Load() != nil {
+		if l.refusal() != nil || l.open.Load() != nil {
 			l.session.allowance.give(held)
-			return l.closed
+			return l.refusal()
 		}
 	}
 	b := l.takeFree()
@@ -193,6 +195,9 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	l.beginLinger()
 	return nil
 }
+
+// refusal returns why nothing is accepted, or nil; mu is held.
+func (l *lane) refusal() error { return cmp.Or(l.closed, l.failing) }
 
 // largestSize returns the most bytes that r can take in a batch.
 func largestSize(r *record.Record) int {
@@ -295,7 +300,7 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 // enqueue puts a ready batch behind everything that was sent before.
 func (l *lane) enqueue(b *openBatch, now bool) error {
 	l.mu.Lock()
-	if err := l.closed; err != nil {
+	if err := l.refusal(); err != nil {
 		l.mu.Unlock()
 		b.buf.Recycle(nil)
 		l.session.allowance.give(b.held)

@@ -169,6 +169,9 @@ func (l *lane) settle() {
 			b.flushes[i] = nil
 		}
 		b.flushes = b.flushes[:0]
+		if b == l.lastFailing {
+			l.failing, l.lastFailing = nil, nil
+		}
 		if l.closed == nil {
 			b.next, l.free = l.free, b
 		}

@@ -117,9 +117,10 @@ func (l *lane) seal(b *openBatch, bytes []byte) {
 }
 
 // failBehind is told that a batch with a sequence was refused. Its sequences are
-// free again, and everything that was sent behind it and has no outcome yet fails
-// too, or the partition would have a hole: what the partition has been handed, it
-// refuses by its sequence; the rest is not handed to it. mu is held.
+// free again, and everything that is sent behind it fails too until its sender
+// has been told, or the partition would have a hole: what the partition has been
+// handed, it refuses by its sequence; the rest is not handed to it, and nothing
+// is accepted meanwhile. mu is held.
 func (l *lane) failBehind(b *openBatch) {
 	l.sequence = b.sequence
 	cause := fault.At(fault.CodeOf(b.err), l.topic, l.number, -1).
@@ -141,6 +142,7 @@ func (l *lane) failBehind(b *openBatch) {
 		}
 	}
 	l.unsent = nil
+	l.failing, l.lastFailing = cause, l.last
 }
 
 // hasEnded reports whether the partition may forget the lane's producer: it

@@ -160,12 +160,12 @@ func TestProducerIDsAreNeverGivenTwice(t *testing.T) {
 // record that failed comes only what was sent when that was known.
 func TestNoHoles(t *testing.T) {
 	failed := 0
-	for seed := range uint64(40) {
+	for seed := range uint64(16) {
 		for _, durability := range []topic.Durability{topic.OS, topic.Fsync} {
 			failed += noHoles(t, seed, durability)
 		}
 	}
-	require.Greater(t, failed, 40*100, "the disk should have been full more often")
+	require.Greater(t, failed, 16*100, "the disk should have been full more often")
 }
 
 func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures int) {
@@ -183,9 +183,9 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures i
 	require.NoError(t, err)
 
 	const n = 3000
-	var told atomic.Int64 // callbacks so far: they come in order
+	var clock atomic.Int64 // one more at each callback
 	var outcomes [n]error
-	var known [n]int64 // how many had been told when this one was accepted, or soon after
+	var told, sent [n]int64 // when
 	for i := range n {
 		switch rng.IntN(100) {
 		case 0:
@@ -201,10 +201,7 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures i
 			value = append(value, make([]byte, 1500)...)
 		}
 		done := func(_ record.Position, err error) {
-			outcomes[i] = err
-			if told.Add(1) != int64(i)+1 {
-				t.Errorf("record %d was told out of order", i)
-			}
+			outcomes[i], told[i] = err, clock.Add(1)
 		}
 		if rng.IntN(20) == 0 {
 			builder := record.NewBuilder(1 << 20)
@@ -215,22 +212,25 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures i
 		} else {
 			w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: value}, done)
 		}
-		known[i] = told.Load()
+		sent[i] = clock.Load()
 	}
 	fsys.SetFree(-1)
 	_ = s.Flush(t.Context())
-	require.EqualValues(t, n, told.Load())
+	require.EqualValues(t, n, clock.Load())
 
 	var want []uint32
-	failed := -1
+	failed := 0 // the one that was told last, so far
 	for i, err := range outcomes {
 		switch {
 		case err != nil:
 			require.ErrorIs(t, err, fault.DiskFull)
-			failed = i
-			failures++
+			if failures++; told[i] > told[failed] {
+				failed = i
+			}
 		default:
-			require.Greater(t, known[i], int64(failed), "seed %d: record %d is behind %d, which failed", seed, i, failed)
+			if failures > 0 {
+				require.GreaterOrEqual(t, sent[i], told[failed], "seed %d: record %d is behind %d, which failed", seed, i, failed)
+			}
 			want = append(want, uint32(i))
 		}
 	}

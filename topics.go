@@ -293,9 +293,10 @@ func segments(cfg topic.Config) (bytes int64, age time.Duration) {
 func (b *Broker) settings(cfg topic.Config) partition.Settings {
 	cfg = cfg.WithDefaults()
 	return partition.Settings{
-		Fsync:           b.durabilityOf(cfg) == topic.Fsync,
-		MaxMessageBytes: cfg.MaxMessageBytes,
-		AppendTime:      cfg.Timestamps == topic.LogAppendTime,
+		Fsync:              b.durabilityOf(cfg) == topic.Fsync,
+		MaxMessageBytes:    cfg.MaxMessageBytes,
+		AppendTime:         cfg.Timestamps == topic.LogAppendTime,
+		ProducerExpiration: b.producerExpiration,
 	}
 }
 

@@ -94,6 +94,12 @@ func (l *lane) sendReady(limit int) {
 
 // hand gives a batch to the partition.
 func (l *lane) hand(b *openBatch) {
+	if b.count == 0 { // whoever saw it full had looked at an earlier life of it
+		b.buf.Recycle(nil)
+		b.buf = nil
+		b.Appended(-1, nil)
+		return
+	}
 	bytes, buf, err := l.session.pack(b)
 	if err != nil {
 		b.Appended(-1, err)

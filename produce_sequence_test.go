@@ -284,6 +284,28 @@ func TestOneBadRecordFailsAlone(t *testing.T) {
 	require.Equal(t, append(append(append([]string(nil), one...), one...), one...), outcomes)
 }
 
+// TestEmptyBatchIsNotSent: a sender that was held up may seal a batch that it saw
+// full, and that has been sent and opened again since.
+func TestEmptyBatchIsNotSent(t *testing.T) {
+	b := openOn(t, vfs.NewMemory())
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
+	require.NoError(t, err)
+	defer s.Close()
+	w, err := s.Topic(t.Context(), "orders")
+	require.NoError(t, err)
+	l, err := w.(*writer).lane(0)
+	require.NoError(t, err)
+	for range 3 {
+		require.NoError(t, l.makeRoom(t.Context(), 1000, 0))
+		l.sealFull(l.open.Load())
+		w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: []byte("x")}, nil)
+	}
+	require.NoError(t, s.Flush(t.Context()))
+	require.Len(t, batchesOf(t, b, record.TopicPartition{Topic: "orders"}), 3)
+}
+
 // TestClosedProducersAreForgotten: a partition keeps nothing of those who were
 // closed in order.
 func TestClosedProducersAreForgotten(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
@@ -98,9 +99,17 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), []byte("version: 0\ntopic_id: "+id.String()+"\n"))
 	}
 	if err != nil {
-		return false, fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)
+		return false, fault.At(storageCode(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	return made, nil
+}
+
+// storageCode tells a full disk from one that fails.
+func storageCode(cause error) fault.Code {
+	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
+		return fault.DiskFull
+	}
+	return fault.Storage
 }
 
 // owner returns the ID of the topic that a partition's directory belongs to,

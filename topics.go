@@ -218,7 +218,7 @@ func (b *Broker) openPartitions(t *localTopic, from, to int) (opened []*partitio
 	}
 	if anyMade {
 		if err := b.fsys.SyncDir(b.dir); err != nil {
-			return opened, fault.At(fault.Storage, t.name, -1, -1).Because(err)
+			return opened, fault.At(storageCode(err), t.name, -1, -1).Because(err)
 		}
 	}
 	return opened, nil

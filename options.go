@@ -15,6 +15,7 @@ type Option interface{ apply(*config) }
 type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
+	snapshotEvery     int64 // no option
 }
 
 type option func(*config)
@@ -34,6 +35,9 @@ func DefaultDurability(d topic.Durability) Option {
 
 // configure applies the options and reports everything that is wrong with them.
 func configure(c config, opts []Option) (config, error) {
+	if c.snapshotEvery == 0 {
+		c.snapshotEvery = snapshotEvery
+	}
 	for _, o := range opts {
 		o.apply(&c)
 	}

@@ -87,7 +87,9 @@ func withPowerLoss(t *testing.T, prepare, scenario func(p *powerLoss)) {
 // openFixture opens a broker that writes a snapshot of its catalogue every few
 // records.
 func openFixture(fsys vfs.FS) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync, snapshotEvery: 5}, nil)
+	c := defaults(topic.Fsync)
+	c.snapshotEvery = 5
+	c, err := configure(c, nil)
 	if err != nil {
 		return nil, err
 	}

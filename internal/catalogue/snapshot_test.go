@@ -32,6 +32,8 @@ func eventful(t require.TestingT) *Catalogue {
 	c := with(t, s, spec("gone", 2), spec(topic.ConsumerOffsets, 1))
 	values, err := c.DeleteTopics([]string{"gone"})
 	apply(t, c, values, err)
+	_, values, err = c.ProducerIDs(1000, 1)
+	apply(t, c, values, err)
 	return c
 }
 
@@ -181,6 +183,10 @@ func TestSnapshotEqualsReplay(t *testing.T) {
 			},
 			"configure": func(t *rapid.T) {
 				run(live.ConfigureTopic(name.Draw(t, "name"), topic.Config{Retention: rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "retention")}))
+			},
+			"producer IDs": func(t *rapid.T) {
+				_, values, err := live.ProducerIDs(rapid.Int64Range(1, 1000).Draw(t, "count"), 1)
+				run(values, err)
 			},
 			"snapshot": func(t *rapid.T) {
 				kept := rapid.SampledFrom(names).Draw(t, "kept")

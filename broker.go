@@ -43,6 +43,7 @@ type Broker struct {
 
 	groups *groupService
 	chunks chunkPool
+	ids    producerIDs
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
@@ -63,7 +64,7 @@ type Broker struct {
 // are damaged is fault.CorruptMessage. What else opening found is reported by
 // Recovery.
 func Open(dir string, opts ...Option) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, opts)
+	c, err := configure(defaults(topic.Fsync), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 // OpenMemory opens an empty broker in memory. Its topics and records are gone
 // when it is closed.
 func OpenMemory(opts ...Option) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Memory}, opts)
+	c, err := configure(defaults(topic.Memory), opts)
 	if err != nil {
 		return nil, err
 	}

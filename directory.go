@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
@@ -99,17 +98,9 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), []byte("version: 0\ntopic_id: "+id.String()+"\n"))
 	}
 	if err != nil {
-		return false, fault.At(storageCode(err), tp.Topic, tp.Partition, -1).Because(err)
+		return false, fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	return made, nil
-}
-
-// storageCode tells a full disk from one that fails.
-func storageCode(cause error) fault.Code {
-	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
-		return fault.DiskFull
-	}
-	return fault.Storage
 }
 
 // owner returns the ID of the topic that a partition's directory belongs to,
@@ -121,7 +112,7 @@ func (b *Broker) owner(tp record.TopicPartition) (id topic.ID, known bool, err e
 		return id, false, nil
 	}
 	if err != nil {
-		return id, false, fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)
+		return id, false, fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	for line := range strings.Lines(string(text)) {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "topic_id" {
@@ -156,7 +147,7 @@ func (b *Broker) clear(tp record.TopicPartition) error {
 		return nil
 	}
 	if _, err := b.setAside(path, suffixStray); err != nil {
-		return fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)
+		return fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	return nil
 }

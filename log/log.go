@@ -1,11 +1,9 @@
 package log
 
 import (
-	"errors"
 	"math"
 	"sort"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -101,6 +99,8 @@ type Log struct {
 	sealed      int        // segments before the active one
 	digest      uint64     // the sum of their digests
 	epochsDirty bool       // the epochs in the file are older
+	producers   producers  // a fold of the batches below end
+	snapshots   snapshots  // its files
 	failed      error      // what made the log refuse appends for good
 }
 
@@ -163,15 +163,7 @@ func (l *Log) fail(cause error) error {
 // refuse returns an error for something that was not done and may be tried
 // again.
 func (l *Log) refuse(cause error) error {
-	return l.at(storageCode(cause), l.end.Load()).Because(cause)
-}
-
-// storageCode tells a full disk from one that fails.
-func storageCode(cause error) fault.Code {
-	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
-		return fault.DiskFull
-	}
-	return fault.Storage
+	return l.at(fault.OfDisk(cause), l.end.Load()).Because(cause)
 }
 
 // corrupt returns the error for damaged bytes in a segment's file.
@@ -202,7 +194,7 @@ func (l *Log) closeClean() error {
 		return err
 	}
 	c := l.checkpoint
-	if c.clean && !l.epochsDirty {
+	if c.clean && !l.epochsDirty && !l.snapshots.stale {
 		return nil
 	}
 	if err := l.writeCheckpoint(true); err != nil {

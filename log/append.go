@@ -281,7 +281,7 @@ func (l *Log) writeCheckpoint(clean bool) error {
 		start: l.start.Load(), segment: l.active.base, pos: l.active.size.Load(), offset: l.end.Load(),
 		firstTimestamp: l.index.firstTimestamp, maxTimestamp: l.index.maxTimestamp.Load(),
 		maxOffset: l.active.base + l.index.maxRel, sinceEntry: l.index.sinceEntry, filed: l.index.filed,
-		sealed: l.sealed, digest: l.digest,
+		sealed: l.sealed, digest: l.digest, mark: *l.mark.Load(),
 	}
 	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {
 		return err

@@ -82,6 +82,7 @@ type Log struct {
 
 	segments atomic.Pointer[[]*segment]   // in order of their offsets, never changed in place; the last is active
 	epochs   atomic.Pointer[[]EpochEntry] // never changed in place
+	mark     atomic.Pointer[mark]         // never changed in place
 	tail     tail
 	files    openFiles
 

@@ -100,6 +100,8 @@ type Log struct {
 	sealed      int        // segments before the active one
 	digest      uint64     // the sum of their digests
 	epochsDirty bool       // the epochs in the file are older
+	producers   producers  // a fold of the batches below end
+	snapshots   snapshots  // its files
 	failed      error      // what made the log refuse appends for good
 }
 
@@ -197,7 +199,7 @@ func (l *Log) closeClean() error {
 		return err
 	}
 	c := l.checkpoint
-	if c.clean && !l.epochsDirty {
+	if c.clean && !l.epochsDirty && !l.snapshots.stale {
 		return nil
 	}
 	if err := l.writeCheckpoint(true); err != nil {

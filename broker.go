@@ -41,8 +41,9 @@ type Broker struct {
 	catalogue *catalogue.Catalogue
 	metadata  *partition.Partition // the catalogue's log
 
-	groups *groupService
-	chunks chunkPool
+	groups  *groupService
+	cleaner *cleaner
+	chunks  chunkPool
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
@@ -103,9 +104,11 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		sessions:  map[io.Closer]struct{}{},
 	}
 	b.groups = newGroupService(b)
+	b.cleaner = newCleaner(b)
 	changed := make(chan struct{})
 	b.changed.Store(&changed)
 	if err := b.load(); err != nil {
+		b.cleaner.close()
 		return nil, errors.Join(err, b.closePartitions())
 	}
 	b.recovery.Duration = time.Since(began)
@@ -158,6 +161,7 @@ func (b *Broker) Close() error {
 		errs = append(errs, s.Close())
 	}
 	b.groups.close()
+	b.cleaner.close()
 	b.writer <- struct{}{} // never given back
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {

@@ -54,6 +54,9 @@ func (l *Log) Append(batches []byte, r Recycler) error {
 	l.tail.add(base, run.next, batches, r)
 	l.active.size.Store(pos + int64(len(batches)))
 	l.end.Store(run.next)
+	if pos == 0 && l.cfg.Begun != nil {
+		l.cfg.Begun()
+	}
 	return nil
 }
 

@@ -23,8 +23,8 @@ const maxGroup = 1 << 16
 type Compaction struct {
 	Now             int64         // the time
 	Limit           int64         // records from this offset on stay as they are; usually the high watermark
-	MinLag          time.Duration // so do segments with a record that is younger, and those behind them
-	DeleteRetention time.Duration // how long a tombstone stays once compaction has met it
+	MinLag          time.Duration // so do segments with a record that is younger, and those behind them; negative: all
+	DeleteRetention time.Duration // how long a tombstone stays once compaction has met it; negative: for ever
 	SegmentBytes    int64         // neighbours that are no longer together become one segment. Default 1 GiB
 	KeyBytes        int           // memory for the keys of one pass. Default 16 MiB
 
@@ -50,15 +50,15 @@ type Dirt struct {
 	// or not it may be cleaned yet; math.MaxInt64 when there is none.
 	Earliest int64
 
-	// Horizon is when the first tombstone before From may go; math.MaxInt64 when
-	// none waits.
-	Horizon int64
+	// Horizon is when the first tombstone before From may go, and Held when the
+	// first segment may be cleaned that is too young; math.MaxInt64 for never.
+	Horizon, Held int64
 }
 
 // Dirt returns what there is to compact. It may be called by any goroutine.
 func (l *Log) Dirt(c Compaction) (Dirt, error) {
-	segments, end := l.cleanable(c)
-	d := Dirt{From: l.dirtyFrom(), Horizon: l.mark.Load().horizon}
+	segments, end, held := l.cleanable(c)
+	d := Dirt{From: l.dirtyFrom(), Horizon: l.mark.Load().horizon, Held: held}
 	d.To = max(d.From, end)
 	for i, s := range segments {
 		if nextBase(segments, i, end) <= d.From {
@@ -77,20 +77,26 @@ func (l *Log) dirtyFrom() int64 { return max(l.mark.Load().clean, l.start.Load()
 
 // cleanable returns the segments at the log's beginning that may be cleaned, and
 // the offset at which they end: sealed ones, below the limit, and of those that
-// are dirty, the ones without a young record before them or in them.
-func (l *Log) cleanable(c Compaction) (segments []*segment, end int64) {
+// are dirty, the ones without a young record before them or in them. held is when
+// the next one is old enough.
+func (l *Log) cleanable(c Compaction) (segments []*segment, end, held int64) {
 	all, dirty := l.list(), l.dirtyFrom()
 	n := 0
+	held = math.MaxInt64
 	for ; n < len(all)-1 && all[n+1].base <= c.Limit; n++ {
-		if c.MinLag > 0 && all[n+1].base > dirty {
+		if c.MinLag != 0 && all[n+1].base > dirty {
+			if c.MinLag < 0 {
+				break
+			}
 			latest, ok := l.latest(all[n])
-			if ok && latest > c.Now-c.MinLag.Milliseconds() {
+			if old := latest + c.MinLag.Milliseconds(); ok && old > c.Now {
+				held = old
 				break
 			}
 		}
 		end = all[n+1].base
 	}
-	return all[:n], end
+	return all[:n], end, held
 }
 
 // nextBase returns the offset at which the i-th of segments ends, all of which
@@ -105,12 +111,21 @@ func nextBase(segments []*segment, i int, end int64) int64 {
 // latest returns the latest timestamp of a segment; ok is false when nobody
 // knows, or no record has one.
 func (l *Log) latest(s *segment) (timestamp int64, ok bool) {
-	h, err := s.open()
-	if err != nil {
-		return 0, false
+	t := s.maxTimestamp.Load()
+	if x := s.live.Load(); x != nil {
+		t = x.maxTimestamp.Load()
+	} else if t == unknownTimestamp {
+		wasOpen := s.handle.Load() != nil
+		h, err := s.open()
+		if err != nil {
+			return 0, false
+		}
+		t = l.latestTime(s, h, s.size.Load())
+		h.release()
+		if !wasOpen {
+			s.park() // nobody reads here, and there may be many logs
+		}
 	}
-	defer h.release()
-	t := l.latestTime(s, h, s.size.Load())
 	return t, t != math.MaxInt64 && t != record.NoTimestamp
 }
 
@@ -169,7 +184,7 @@ func (l *Log) firstTimeIn(s *segment, from int64) (int64, error) {
 // *fault.Corruption, and a disk that is full with fault.DiskFull. In each case
 // what was swapped stays so, and nothing else has changed.
 func (l *Log) Compact(ctx context.Context, c Compaction, swap func(*Replacement) error) (done Compacted, err error) {
-	segments, end := l.cleanable(c)
+	segments, end, _ := l.cleanable(c)
 	if end < l.dirtyFrom() || len(segments) == 0 {
 		return done, nil
 	}
@@ -239,8 +254,10 @@ func (w *cleaning) begin(c Compaction, segments []*segment, end int64) error {
 	from := min(w.log.dirtyFrom(), end)
 	w.filter = filter{
 		keys: newKeyMap(c.KeyBytes, end-from), codec: w.log.cfg.Codec, keep: c.Keep,
-		start: w.log.start.Load(), end: end, now: c.Now, horizon: c.Now + c.DeleteRetention.Milliseconds(),
-		next: math.MaxInt64,
+		start: w.log.start.Load(), end: end, now: c.Now, horizon: math.MaxInt64, next: math.MaxInt64,
+	}
+	if c.DeleteRetention >= 0 {
+		w.filter.horizon = c.Now + c.DeleteRetention.Milliseconds()
 	}
 	for i, s := range segments {
 		next := nextBase(segments, i, end)

@@ -25,7 +25,7 @@ type filter struct {
 	start   int64 // records before it are nobody's any more
 	end     int64 // keys has every key from the first dirty record to here; what follows stays
 	now     int64 // milliseconds
-	horizon int64 // what a tombstone's delete horizon becomes that has none yet
+	horizon int64 // what a tombstone's delete horizon becomes that has none yet; math.MaxInt64 for none
 
 	removed int64 // records that went
 	next    int64 // the earliest horizon of tombstones that stay, math.MaxInt64 for none
@@ -56,10 +56,11 @@ func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
 		return same, b, err
 	}
 	horizon, known := h.DeleteHorizon()
+	if tombstones && !known {
+		horizon = f.horizon
+		tombstones = horizon != math.MaxInt64
+	}
 	if tombstones {
-		if !known {
-			horizon = f.horizon
-		}
 		f.next = min(f.next, horizon)
 	}
 	f.removed += int64(h.Count) - int64(n)

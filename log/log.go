@@ -39,9 +39,15 @@ type Config struct {
 	// nothing.
 	TailBytes int
 
-	// Codec decompresses batches in which OffsetForTime looks for a record.
-	// Without one, it returns fault.UnsupportedCompression for them.
+	// Codec decompresses batches in which OffsetForTime looks for a record, and
+	// those that Compact goes over. Without one, they return
+	// fault.UnsupportedCompression for them.
 	Codec *record.Codec
+
+	// Begun, unless nil, is called by the writer when a segment has got its first
+	// batch: the one before it is sealed, and time begins to count. It must not
+	// block.
+	Begun func()
 }
 
 // Defaults of Config.

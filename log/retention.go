@@ -3,6 +3,8 @@ package log
 import (
 	"math"
 	"time"
+
+	"github.com/runnel-go/runnel/record"
 )
 
 // Retention says which segments may go from the log's beginning. Times are in
@@ -67,4 +69,41 @@ func (l *Log) Roll() error {
 		return nil
 	}
 	return l.roll()
+}
+
+// Peek returns the latest timestamp of the first segment of a log that nobody has
+// open, in milliseconds, from what lies beside it: that segment is the first to be
+// Expired. ok is false for a log without segments. It is cheap, and no more than a
+// hint; where nothing is written it is record.NoTimestamp.
+func Peek(cfg Config) (latest int64, ok bool, err error) {
+	l := &Log{cfg: cfg}
+	entries, err := cfg.FS.ReadDir(cfg.Dir)
+	if err != nil {
+		return 0, false, l.refuse(err)
+	}
+	first, n := int64(math.MaxInt64), 0
+	for _, e := range entries {
+		if base, ok := parseName(e.Name, logSuffix); ok && !e.Dir {
+			first, n = min(first, base), n+1
+		}
+	}
+	if n == 0 {
+		return 0, false, nil
+	}
+	if n == 1 {
+		c, err := readCheckpoint(cfg.FS, cfg.Dir)
+		if err != nil {
+			return 0, false, l.refuse(err)
+		}
+		if c != nil && c.segment == first {
+			return c.maxTimestamp, true, nil
+		}
+		return record.NoTimestamp, true, nil
+	}
+	s := l.newSegment(first, 0)
+	e, ok, err := lastTime(cfg.FS, s.timeIndexPath(), math.MaxInt64)
+	if err != nil || !ok {
+		return record.NoTimestamp, true, nil
+	}
+	return e.timestamp, true, nil
 }

@@ -290,8 +290,28 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 		err = p.fault(fault.InvalidRecord, -1).Detailf("producer %d with epoch %d and sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
 	case base > math.MaxInt64-int64(h.Count):
 		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
+	case p.settings.Load().Keyed:
+		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
 	}
 	return h, err
+}
+
+// checkKeys looks for a record without a key: compaction would remove it.
+func (p *Partition) checkKeys(b record.Batch) error {
+	it, err := b.Records(p.codec)
+	if err != nil {
+		return p.fault(fault.CodeOf(err), -1).Because(err)
+	}
+	var r record.Record
+	for n := 0; it.Next(&r); n++ {
+		if r.Key == nil {
+			return p.fault(fault.InvalidRecord, -1).Detailf("record %d of %d has no key, and the topic is compacted by key", n, b.Count)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return p.fault(fault.InvalidRecord, -1).Because(err)
+	}
+	return nil
 }
 
 // stamp writes what the leader decides into a batch that begins at offset base.

@@ -184,6 +184,9 @@ func (l *Log) firstTimeIn(s *segment, from int64) (int64, error) {
 // *fault.Corruption, and a disk that is full with fault.DiskFull. In each case
 // what was swapped stays so, and nothing else has changed.
 func (l *Log) Compact(ctx context.Context, c Compaction, swap func(*Replacement) error) (done Compacted, err error) {
+	if l.broken.Load() { // a swap that was begun may be left for Open, with its files
+		return done, l.at(fault.Storage, -1).Detailf("the log accepts no more appends, and is not compacted")
+	}
 	segments, end, _ := l.cleanable(c)
 	if end < l.dirtyFrom() || len(segments) == 0 {
 		return done, nil

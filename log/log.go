@@ -96,6 +96,7 @@ type Log struct {
 	// at may be replaced: a reader that meets damage looks whether it has moved.
 	generation atomic.Uint64
 	closed     atomic.Bool
+	broken     atomic.Bool // failed is set
 
 	// The writer's own.
 	active      *segment   // the last of segments; nil in a log that never had a record
@@ -164,6 +165,7 @@ func (l *Log) usable() error {
 // known. Readers go on.
 func (l *Log) fail(cause error) error {
 	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).Try("the log accepts no more appends; reopen it once the disk is sound")
+	l.broken.Store(true)
 	return l.failed
 }
 

@@ -302,8 +302,8 @@ func (o *opening) swap(m *manifest, has map[string]int64) error {
 			return err
 		}
 	}
-	o.swapped = m
-	return cfg.FS.SyncDir(cfg.Dir)
+	o.swapped = m // the names are made durable with the checkpoint
+	return nil
 }
 
 // apply makes a checkpoint from before the swap one from after it.

@@ -79,6 +79,8 @@ func TestFailuresInCompaction(t *testing.T) {
 			}
 			if l.failed != nil {
 				require.ErrorIs(t, l.failed, cause, what)
+				_, err := l.Compact(context.Background(), c, l.Swap)
+				require.ErrorIs(t, err, fault.Storage, what)
 			}
 			require.NoError(t, l.Close())
 			l, r := open(t, cfg)

@@ -2,6 +2,7 @@ package log
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"math"
 	"path/filepath"
 	"testing"
@@ -162,29 +163,27 @@ func TestTruncateBringsProducersBack(t *testing.T) {
 	require.Equal(t, known[22], producersOf(l))
 }
 
-// TestSnapshotLayout spells out the bytes, which are Kafka's.
-func TestSnapshotLayout(t *testing.T) {
-	ps := producers{}
-	h := record.BatchHeader{ProducerID: 9, ProducerEpoch: 2, BaseSequence: 5, BaseOffset: 100, LastOffsetDelta: 3, MaxTimestamp: 1234}
-	ps.note(&h)
-	b := ps.encode()
-	require.Equal(t, []byte{
-		0, 1, // version
-		0x45, 0xc1, 0x54, 0x5f, // CRC-32C of what follows
-		0, 0, 0, 1, // producers
-		0, 0, 0, 0, 0, 0, 0, 9, // producer ID
-		0, 2, // epoch
-		0, 0, 0, 8, // last sequence
-		0, 0, 0, 0, 0, 0, 0, 103, // last offset
-		0, 0, 0, 3, // offset delta
-		0, 0, 0, 0, 0, 0, 4, 210, // timestamp
-		255, 255, 255, 255, // coordinator epoch
-		255, 255, 255, 255, 255, 255, 255, 255, // first offset of the transaction
-	}, b)
-	got, ok := decodeProducers(b, 104)
+// TestSnapshotsAreKafkas holds the bytes against those that Kafka 3.9 itself
+// wrote, with its ProducerStateManager.
+func TestSnapshotsAreKafkas(t *testing.T) {
+	golden, err := hex.DecodeString("0001" + // version
+		"1bb5d5f3" + // checksum
+		"00000002" + // producers, each: ID, epoch, last sequence, last offset, offset delta, timestamp, coordinator epoch, offset of its transaction
+		"0000000000000009" + "0002" + "00000008" + "0000000000000067" + "00000003" + "00000000000004d2" + "ffffffff" + "ffffffffffffffff" +
+		"00000000ee6b2800" + "0000" + "00000000" + "0000000000000032" + "00000002" + "0000000000000063" + "ffffffff" + "ffffffffffffffff")
+	require.NoError(t, err)
+	want := producers{}
+	for _, h := range []record.BatchHeader{
+		{ProducerID: 9, ProducerEpoch: 2, BaseSequence: 5, BaseOffset: 100, LastOffsetDelta: 3, MaxTimestamp: 1234},
+		{ProducerID: 4_000_000_000, BaseSequence: math.MaxInt32 - 1, BaseOffset: 48, LastOffsetDelta: 2, MaxTimestamp: 99},
+	} {
+		want.note(&h)
+	}
+	got, ok := decodeProducers(golden, 104)
 	require.True(t, ok)
-	require.Equal(t, ps, got)
-	_, ok = decodeProducers(b, 103)
+	require.Equal(t, want, got)
+	require.Equal(t, golden, got.encode())
+	_, ok = decodeProducers(golden, 103)
 	require.False(t, ok, "a batch that the log does not have")
 }
 

@@ -80,7 +80,7 @@ func (l *Log) finishCompaction(m *mark) error {
 	if *m == *l.mark.Load() {
 		return nil
 	}
-	if err := l.Sync(); err != nil {
+	if err := l.sync(); err != nil {
 		return err
 	}
 	l.mark.Store(&mark{min(m.clean, l.end.Load()), m.horizon})
@@ -111,7 +111,7 @@ func (l *Log) place(old []*segment) (at int, ok bool) {
 // commit writes the manifest. Before it, both slots of the checkpoint get to name
 // the active segment, so that neither speaks of one that is about to change.
 func (l *Log) commit(r *Replacement) error {
-	if err := l.Sync(); err != nil {
+	if err := l.sync(); err != nil {
 		r.Discard()
 		return err
 	}

@@ -273,6 +273,16 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 	if p.failed != nil {
 		return record.BatchHeader{}, p.failed
 	}
+	h, err := p.Check(batch)
+	if err == nil && base > math.MaxInt64-int64(h.Count) {
+		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
+	}
+	return h, err
+}
+
+// Check returns the header of a batch that is about to be appended, or what is
+// wrong with it whatever the partition holds.
+func (p *Partition) Check(batch []byte) (record.BatchHeader, error) {
 	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && len(batch) > limit {
 		return record.BatchHeader{}, p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", len(batch), limit)
 	}
@@ -291,8 +301,6 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 			time.UnixMilli(h.MaxTimestamp).UTC().Format(time.RFC3339), maxAhead)
 	case h.ProducerID != record.NoProducerID && (h.ProducerID < 0 || h.ProducerEpoch < 0 || h.BaseSequence < 0):
 		err = p.fault(fault.InvalidRecord, -1).Detailf("producer %d with epoch %d and sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-	case base > math.MaxInt64-int64(h.Count):
-		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
 	case p.settings.Load().Keyed:
 		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
 	}

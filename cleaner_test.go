@@ -205,6 +205,52 @@ func TestCompactDelete(t *testing.T) {
 	})
 }
 
+// TestTimestampsAhead: a time that is not for long would keep a segment for long.
+func TestTimestampsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := runnel.OpenMemory()
+		require.NoError(t, err)
+		defer b.Close()
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"},
+			topic.Spec{Name: "stamped", Config: topic.Config{Timestamps: topic.LogAppendTime}}))
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		defer p.Close()
+		for range 2 {
+			ahead := time.Now().Add(time.Hour)
+			_, err = p.Send(t.Context(), record.Record{Topic: "orders", Timestamp: ahead})
+			require.NoError(t, err)
+			late := record.Record{Topic: "orders", Timestamp: ahead.Add(time.Millisecond)}
+			_, err = p.Send(t.Context(), late)
+			require.ErrorIs(t, err, fault.InvalidTimestamp)
+			late.Topic = "stamped"
+			_, err = p.Send(t.Context(), late)
+			require.NoError(t, err)
+
+			batch := record.NewBuilder(1 << 20)
+			batch.Add(late.Timestamp.UnixMilli(), nil, nil, nil)
+			whole, err := batch.Batch(nil, record.None, 0)
+			require.NoError(t, err)
+			require.ErrorIs(t, appendWhole(t, b, "orders", whole), fault.InvalidTimestamp)
+			require.NoError(t, appendWhole(t, b, "stamped", whole))
+			time.Sleep(90 * time.Minute)
+		}
+	})
+}
+
+// appendWhole appends an encoded batch to partition 0 of a topic.
+func appendWhole(t *testing.T, b *runnel.Broker, name string, batch record.Batch) error {
+	t.Helper()
+	s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1 << 16, BufferBytes: 1 << 20})
+	require.NoError(t, err)
+	defer s.Close()
+	w, err := s.Topic(t.Context(), name)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	w.Append(t.Context(), 0, &batch, func(_ record.Position, err error) { done <- err })
+	return <-done
+}
+
 // TestCompactedTopicsNeedKeys: a record without a key can't be compacted.
 func TestCompactedTopicsNeedKeys(t *testing.T) {
 	b, err := runnel.OpenMemory()
@@ -219,5 +265,14 @@ func TestCompactedTopicsNeedKeys(t *testing.T) {
 		require.ErrorIs(t, err, fault.InvalidRecord)
 		_, err = p.Send(t.Context(), record.Record{Topic: "orders", Key: []byte{}, Value: []byte("v")})
 		require.NoError(t, err)
+
+		batch := record.NewBuilder(1 << 20)
+		batch.Add(1, []byte("k"), nil, nil)
+		batch.Add(1, nil, []byte("v"), nil)
+		whole, err := batch.Batch(record.NewCodec(0), c, 0)
+		require.NoError(t, err)
+		err = appendWhole(t, b, "orders", whole)
+		require.ErrorIs(t, err, fault.InvalidRecord)
+		require.ErrorContains(t, err, "record 1 of 2 has no key")
 	}
 }

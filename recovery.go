@@ -96,6 +96,12 @@ func (b *Broker) load() error {
 	if !b.recovery.Clean {
 		b.openAll()
 	}
+	b.topics.Range(func(_, v any) bool {
+		if t := v.(*localTopic); t.partitions.Load() == nil {
+			b.cleaner.lookAt(t, nil, time.Now().Add(surveyAfter))
+		}
+		return true
+	})
 	return nil
 }
 

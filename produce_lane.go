@@ -58,8 +58,6 @@ type lane struct {
 	// open takes records, or is nil. It changes under mu.
 	open atomic.Pointer[openBatch]
 
-	clock atomic.Int64 // a time that was, in milliseconds, to hold timestamps against
-
 	mu          sync.Mutex
 	first, last *openBatch // the queue: sealed, not settled
 	unsent      *openBatch // the first in the queue that the partition hasn't got

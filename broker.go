@@ -36,14 +36,16 @@ type Broker struct {
 	changed atomic.Pointer[chan struct{}] // closed and replaced at every change
 
 	// writer is the token of whoever changes topics: who has put something
-	// into it. The two fields below are the writer's.
+	// into it. The three fields below are the writer's.
 	writer    chan struct{}
 	catalogue *catalogue.Catalogue
 	metadata  *partition.Partition // the catalogue's log
+	snapshots snapshots
 
-	groups *groupService
-	chunks chunkPool
-	ids    producerIDs
+	groups  *groupService
+	cleaner *cleaner
+	chunks  chunkPool
+	ids     producerIDs
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
@@ -98,18 +100,23 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		config: c, fsys: fsys, dir: dir, disk: disk,
 		codec:     record.NewCodec(0),
 		catalogue: catalogue.New(),
+		snapshots: snapshots{every: c.snapshotEvery},
 		writer:    make(chan struct{}, 1),
 		closing:   make(chan struct{}),
 		closed:    make(chan struct{}),
 		sessions:  map[io.Closer]struct{}{},
 	}
 	b.groups = newGroupService(b)
+	b.cleaner = newCleaner(b)
 	changed := make(chan struct{})
 	b.changed.Store(&changed)
 	if err := b.load(); err != nil {
+		b.cleaner.close()
 		return nil, errors.Join(err, b.closePartitions())
 	}
 	b.recovery.Duration = time.Since(began)
+	b.writer <- struct{}{}
+	b.release()
 	return b, nil
 }
 
@@ -159,6 +166,7 @@ func (b *Broker) Close() error {
 		errs = append(errs, s.Close())
 	}
 	b.groups.close()
+	b.cleaner.close()
 	b.writer <- struct{}{} // never given back
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {

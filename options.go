@@ -20,6 +20,7 @@ type config struct {
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
 	producerExpiration time.Duration
+	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 }
 
 type option func(*config)
@@ -47,7 +48,10 @@ func ProducerExpiration(d time.Duration) Option {
 
 // defaults returns the config of a broker without options.
 func defaults(d topic.Durability) config {
-	return config{defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour}
+	return config{
+		defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour,
+		snapshotEvery: snapshotEvery,
+	}
 }
 
 // configure applies the options and reports everything that is wrong with them.

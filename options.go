@@ -20,8 +20,7 @@ type config struct {
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
 	producerExpiration time.Duration
-
-	snapshotEvery int64 // no option
+	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 }
 
 type option func(*config)

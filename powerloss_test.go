@@ -87,9 +87,9 @@ func withPowerLoss(t *testing.T, prepare, scenario func(p *powerLoss)) {
 // openFixture opens a broker that writes a snapshot of its catalogue every few
 // records.
 func openFixture(fsys vfs.FS) (*Broker, error) {
-	c := defaults(topic.Fsync)
-	c.snapshotEvery = 5
-	c, err := configure(c, nil)
+	cfg := defaults(topic.Fsync)
+	cfg.snapshotEvery = 5
+	c, err := configure(cfg, nil)
 	if err != nil {
 		return nil, err
 	}

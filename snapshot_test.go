@@ -89,7 +89,9 @@ func TestCatalogueInMemoryIsBounded(t *testing.T) {
 // A directory without snapshots gets its first one when it is opened.
 func TestFirstSnapshotAtOpening(t *testing.T) {
 	fsys := vfs.NewMemory()
-	b, err := open(defaults(topic.Fsync), fsys, "/srv/data", true)
+	c, err := configure(defaults(topic.Fsync), nil)
+	require.NoError(t, err)
+	b, err := open(c, fsys, "/srv/data", true)
 	require.NoError(t, err)
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 30}))
 	require.Empty(t, filesOf(t, b))

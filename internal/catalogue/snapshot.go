@@ -65,8 +65,8 @@ func (c *Catalogue) Records() [][]byte {
 			values = append(values, partitionRecord{number: int32(n), id: t.ID, Partition: p}.encode())
 		}
 	}
-	if c.nextProducerID > 0 {
-		values = append(values, producerIDsRecord{node: -1, epoch: -1, next: c.nextProducerID}.encode())
+	if c.producerIDs != (producerIDsRecord{}) {
+		values = append(values, c.producerIDs.encode())
 	}
 	return values
 }

@@ -15,6 +15,7 @@ type Option interface{ apply(*config) }
 type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
+	noSocket          bool
 }
 
 type option func(*config)
@@ -31,6 +32,10 @@ func DefaultPartitions(n int) Option { return option(func(c *config) { c.default
 func DefaultDurability(d topic.Durability) Option {
 	return option(func(c *config) { c.defaultDurability = d })
 }
+
+// NoSocket keeps Open from listening on a socket in the directory: no other
+// process can look in (see Attach), and an idle broker has no goroutine.
+func NoSocket() Option { return option(func(c *config) { c.noSocket = true }) }
 
 // configure applies the options and reports everything that is wrong with them.
 func configure(c config, opts []Option) (config, error) {

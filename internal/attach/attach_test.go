@@ -1,0 +1,27 @@
+package attach_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/backendtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What a broker can, it can through its socket.
+func TestBackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backendtest.Backend {
+		dir := t.TempDir()
+		b, err := runnel.Open(dir)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, b.Close()) })
+		r, err := runnel.Attach(dir)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, r.Close()) })
+		return r
+	}, backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true})
+}

@@ -1,0 +1,2 @@
+// Package attach.
+package attach

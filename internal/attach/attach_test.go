@@ -1,6 +1,8 @@
 package attach_test
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,7 +12,13 @@ import (
 	"github.com/runnel-go/runnel/backendtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv(doVariable); what != "" {
+		fmt.Println("error:", asChild(what, os.Getenv(dirVariable)))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // What a broker can, it can through its socket.
 func TestBackend(t *testing.T) {

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -30,7 +28,7 @@ func (c *Client) OpenProducer(ctx context.Context, cfg producer.Config) (produce
 	}
 	s := &sending{
 		client: c, conn: link, cfg: cfg,
-		room:    semaphore.NewWeighted(int64(cfg.BufferBytes)),
+		room:    room{free: cfg.BufferBytes},
 		parcels: map[uint32]*parcel{},
 		writers: map[uint32]*writer{},
 	}
@@ -55,9 +53,8 @@ type sending struct {
 	client *Client
 	conn   *conn
 	cfg    producer.Config
-	room   *semaphore.Weighted // bytes that may still be sent and not acknowledged
+	room   room
 
-	waiting atomic.Int32   // senders that wait for room
 	pushing atomic.Bool    // the other side is told to send what lingers
 	pushes  sync.WaitGroup // goroutines that wait for that
 
@@ -130,21 +127,10 @@ func (s *sending) push() {
 	s.pushes.Go(func() {
 		err := s.conn.call(context.Background(), flush, none, none)
 		s.pushing.Store(false)
-		if err == nil && s.waiting.Load() > 0 { // some came meanwhile
+		if err == nil && s.room.isAwaited() { // some came meanwhile
 			s.push()
 		}
 	})
-}
-
-// hold takes bytes of the room, and waits for them if need be.
-func (s *sending) hold(ctx context.Context, bytes int) error {
-	if s.room.TryAcquire(int64(bytes)) {
-		return nil
-	}
-	s.waiting.Add(1)
-	defer s.waiting.Add(-1)
-	s.push()
-	return s.room.Acquire(ctx, int64(bytes))
 }
 
 // fill returns the parcels at hand, for the connection to write. The call means
@@ -239,7 +225,7 @@ func (s *sending) tell(p *parcel, first, count int, base int64, err error) {
 		bytes += p.sizes[i]
 		p.sizes[i] = 0
 	}
-	s.room.Release(int64(bytes))
+	s.room.give(bytes)
 }
 
 // settle calls fn, or keeps a failure for Flush where there is none.
@@ -363,7 +349,7 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 	s.mu.Lock()
 	if s.over != nil {
 		s.mu.Unlock()
-		s.room.Release(int64(size))
+		s.room.give(size)
 		return s.over
 	}
 	p := w.open[r.Partition]
@@ -386,7 +372,7 @@ func (w *writer) hold(ctx context.Context, partition int32, size int) error {
 		return fault.At(fault.RecordTooLarge, w.topic, partition, -1).
 			Detailf("%d bytes, the producer's buffer holds %d and a connection takes %d at once", size, s.cfg.BufferBytes, maxBody/2)
 	}
-	return s.hold(ctx, size)
+	return s.room.take(ctx, size, s.push)
 }
 
 // begin returns a new parcel behind all others; mu is held.
@@ -434,7 +420,7 @@ func (w *writer) append(ctx context.Context, partition int32, b *record.Batch, f
 	s.mu.Lock()
 	if s.over != nil {
 		s.mu.Unlock()
-		s.room.Release(int64(len(b.Bytes)))
+		s.room.give(len(b.Bytes))
 		return s.over
 	}
 	delete(w.open, partition) // what is sent later comes later

@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire"},
 	"internal/lint":            {},
 	"internal/attach": {
-		"fault", "record", "topic", "producer", "consumer", "internal/wire", "golang.org/x/sync/...",
+		"fault", "record", "topic", "producer", "consumer", "internal/wire",
 	},
 
 	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),

@@ -2,7 +2,8 @@ package runnel
 
 import (
 	"errors"
-	"io/fs"
+	"net"
+	"os"
 	"path/filepath"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -40,13 +41,16 @@ var (
 // Where no broker listens, the error is fault.Closed: nobody has the directory
 // open, or with NoSocket, or where a socket cannot be. fault.UnsupportedVersion
 // says that the two programs were built with versions of this module that do not
-// understand each other, and which one to upgrade.
+// understand each other, and which one to upgrade; fault.TimedOut that the
+// process did not answer for ten seconds: it may still be opening the directory.
 func Attach(dir string) (*Remote, error) {
 	client, err := attach.Dial(dir)
 	var f *fault.Error
 	switch {
 	case errors.As(err, &f):
 		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fault.Newf(fault.TimedOut, "the process that holds %s does not answer", dir).Because(err)
 	case err != nil:
 		return nil, fault.Newf(fault.Closed, "no broker listens in %s", dir).Because(err)
 	}
@@ -55,33 +59,35 @@ func Attach(dir string) (*Remote, error) {
 
 // socket is how other processes reach a broker.
 type socket struct {
-	server *attach.Server // nil where nobody listens
-	silent error          // why not, if that was not asked for
+	listener net.Listener   // nil where nobody listens
+	silent   error          // why not, if that was not asked for
+	server   *attach.Server // nil until the broker is open
 }
 
-// listen begins to listen, if it can.
-func (b *Broker) listen() {
-	if b.noSocket {
-		return
+// listen makes the socket in a directory, if it can.
+func listen(dir string, not bool) (s socket) {
+	if !not {
+		s.listener, s.silent = attach.Listen(dir)
 	}
-	l, err := attach.Listen(b.dir)
-	if err != nil {
-		b.silent = err
-		return
-	}
-	b.server = attach.Serve(l, b)
+	return s
 }
 
-// unlisten ends listening, and all that others do through the socket.
-func (b *Broker) unlisten() error {
-	if b.server == nil {
-		return nil
+// serve lets others in.
+func (s *socket) serve(b *Broker) {
+	if s.listener != nil {
+		s.server = attach.Serve(s.listener, b)
 	}
-	err := b.server.Close()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // somebody has removed the directory
+}
+
+// close ends listening, and all that others do through the socket.
+func (s *socket) close() error {
+	switch {
+	case s.server != nil:
+		return s.server.Close()
+	case s.listener != nil:
+		return s.listener.Close()
 	}
-	return err
+	return nil
 }
 
 // Socket returns the path of the socket through which other processes reach the
@@ -89,8 +95,8 @@ func (b *Broker) unlisten() error {
 // why: the path is too long, or the file system has no sockets. Neither is there
 // with NoSocket and in memory.
 func (b *Broker) Socket() (path string, err error) {
-	if b.server == nil {
-		return "", b.silent
+	if b.socket.listener == nil {
+		return "", b.socket.silent
 	}
 	return filepath.Join(b.dir, attach.SocketName), nil
 }

@@ -75,13 +75,16 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Whoever attaches while the directory is being opened waits.
+	socket := listen(dir, c.noSocket)
 	b, err := open(c, vfs.OS(), dir, true)
 	if err != nil {
+		socket.close()
 		lock.release()
 		return nil, err
 	}
-	b.lock = lock
-	b.listen()
+	b.lock, b.socket = lock, socket
+	b.socket.serve(b)
 	return b, nil
 }
 
@@ -158,7 +161,7 @@ func (b *Broker) Close() error {
 		return b.failure
 	}
 	close(b.closing)
-	errs := []error{b.unlisten()}
+	errs := []error{b.socket.close()}
 	for s := range sessions {
 		errs = append(errs, s.Close())
 	}

@@ -185,6 +185,10 @@ func (in *intake) accept(f frame) (number uint32, partition int32, b record.Batc
 	}
 	for {
 		in.mu.Lock()
+		if in.closed {
+			in.mu.Unlock()
+			return 0, 0, b, fault.Closed // who is told so needs no outcomes
+		}
 		if len(in.runs) < maxRuns {
 			in.mu.Unlock()
 			return number, partition, b, nil
@@ -196,7 +200,7 @@ func (in *intake) accept(f frame) (number uint32, partition int32, b record.Batc
 		in.mu.Unlock()
 		select {
 		case <-taken:
-		case <-in.visit.down:
+		case <-in.visit.idle:
 			return 0, 0, b, fault.Closed
 		}
 	}

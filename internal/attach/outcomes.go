@@ -1,5 +1,7 @@
 package attach
 
+import "github.com/runnel-go/runnel/fault"
+
 // outcomes is what has become of records, in the order in which it was found
 // out, and how many partitions their topics have now.
 type outcomes struct {
@@ -40,7 +42,7 @@ func (o *outcomes) fields(c *coder) {
 // extend makes r longer by the record i of a parcel, and reports whether that
 // has the same outcome.
 func (r *run) extend(parcel uint32, i int32, offset int64, err error) bool {
-	if r.parcel != parcel || r.first+r.count != i || r.err != nil || err != nil {
+	if r.parcel != parcel || r.first+r.count != i || !same(r.err, err) {
 		return false
 	}
 	if r.base >= 0 && offset != r.base+int64(r.count) || r.base < 0 && offset >= 0 {
@@ -48,4 +50,11 @@ func (r *run) extend(parcel uint32, i int32, offset int64, err error) bool {
 	}
 	r.count++
 	return true
+}
+
+// same reports whether two errors are known to be one.
+func same(a, b error) bool {
+	x, plain := a.(fault.Code)
+	y, too := b.(fault.Code)
+	return a == nil && b == nil || plain && too && x == y
 }

@@ -200,7 +200,10 @@ func (v *visit) finish(why error) {
 func (v *visit) openSession() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.opened || v.bye {
+	if v.bye {
+		return fault.Closed
+	}
+	if v.opened {
 		return fault.Newf(fault.InvalidRequest, "a connection has one session")
 	}
 	v.opened = true

@@ -44,6 +44,7 @@ type Broker struct {
 
 	groups *groupService
 	chunks chunkPool
+	ids    producerIDs
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
@@ -67,7 +68,7 @@ type Broker struct {
 // Open listens on a socket in the directory, through which other processes of
 // the same user reach the broker: see Attach, Socket and NoSocket.
 func Open(dir string, opts ...Option) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, opts)
+	c, err := configure(defaults(topic.Fsync), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 // OpenMemory opens an empty broker in memory. Its topics and records are gone
 // when it is closed.
 func OpenMemory(opts ...Option) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Memory}, opts)
+	c, err := configure(defaults(topic.Memory), opts)
 	if err != nil {
 		return nil, err
 	}

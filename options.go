@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"errors"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
@@ -16,6 +17,10 @@ type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
 	noSocket          bool
+
+	// producerExpiration is how long producers of earlier processes are
+	// remembered.
+	producerExpiration time.Duration
 }
 
 type option func(*config)
@@ -37,6 +42,19 @@ func DefaultDurability(d topic.Durability) Option {
 // process can look in (see Attach), and an idle broker has no goroutine.
 func NoSocket() Option { return option(func(c *config) { c.noSocket = true }) }
 
+// ProducerExpiration is how long a partition remembers the idempotent producers
+// of an earlier process after their last record: Kafka's
+// producer.id.expiration.ms. It is 24 hours unless set. Those of this process are
+// remembered until they are closed.
+func ProducerExpiration(d time.Duration) Option {
+	return option(func(c *config) { c.producerExpiration = d })
+}
+
+// defaults returns the config of a broker without options.
+func defaults(d topic.Durability) config {
+	return config{defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour}
+}
+
 // configure applies the options and reports everything that is wrong with them.
 func configure(c config, opts []Option) (config, error) {
 	for _, o := range opts {
@@ -48,6 +66,9 @@ func configure(c config, opts []Option) (config, error) {
 	}
 	if c.defaultDurability < topic.Memory || c.defaultDurability > topic.Fsync {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultDurability(%d): it must be topic.Memory, topic.OS or topic.Fsync", c.defaultDurability))
+	}
+	if c.producerExpiration <= 0 {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "ProducerExpiration(%v): it must be positive", c.producerExpiration))
 	}
 	return c, errors.Join(errs...)
 }

@@ -85,7 +85,7 @@ func withPowerLoss(t *testing.T, prepare, scenario func(p *powerLoss)) {
 }
 
 func openFixture(fsys vfs.FS) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, nil)
+	c, err := configure(defaults(topic.Fsync), nil)
 	if err != nil {
 		return nil, err
 	}

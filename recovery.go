@@ -67,11 +67,11 @@ const cleanFile = ".kafka_cleanshutdown"
 // After a clean close that is all; otherwise it opens every partition too.
 func (b *Broker) load() error {
 	if err := b.fsys.MkdirAll(b.dir); err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	entries, err := b.fsys.ReadDir(b.dir)
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(lockFile))); err == nil {
 		b.folds = true
@@ -105,7 +105,7 @@ func (b *Broker) syncNames() error {
 	for dir := b.dir; ; {
 		err := b.fsys.SyncDir(dir)
 		if dir == b.dir && err != nil {
-			return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+			return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 		}
 		above := filepath.Dir(dir)
 		if above == dir || err != nil {
@@ -127,7 +127,7 @@ func (b *Broker) unmarkClean() error {
 		err = b.fsys.SyncDir(b.dir)
 	}
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func (b *Broker) markClean() error {
 		err = errors.Join(f.Sync(), f.Close(), b.fsys.SyncDir(b.dir))
 	}
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (b *Broker) loadCatalogue(fresh bool) error {
 		}
 	}
 	if values := b.catalogue.Bootstrap(); values != nil {
-		return b.commit(values)
+		return b.allotProducerIDs(values) // with what is written anyway, so that the first producer need not wait
 	}
 	return nil
 }
@@ -262,7 +262,7 @@ func (b *Broker) finishRemoval(names []string) error {
 			err = b.fsys.RemoveAll(path)
 		}
 		if err != nil {
-			return fault.Newf(fault.Storage, "remove %s", path).Because(err)
+			return fault.Newf(fault.OfDisk(err), "remove %s", path).Because(err)
 		}
 		b.recovery.Removed = append(b.recovery.Removed, filepath.Join(b.dir, name))
 	}

@@ -152,6 +152,7 @@ func (l *Log) note(batches []byte, pos int64, r *run) {
 
 func (l *Log) noteBatch(pos int64, h *record.BatchHeader) {
 	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval))
+	l.producers.note(h)
 	if h.LeaderEpoch > latestEpoch(l.Epochs()) {
 		entries := withEpoch(l.Epochs(), h.LeaderEpoch, h.BaseOffset)
 		l.epochs.Store(&entries)
@@ -276,17 +277,21 @@ func (l *Log) writeCheckpoint(clean bool) error {
 	if err := l.fileEpochs(); err != nil {
 		return err
 	}
+	if err := l.fileProducers(); err != nil {
+		return err
+	}
 	c := checkpoint{
 		sequence: l.checkpoint.sequence + 1, clean: clean,
 		start: l.start.Load(), segment: l.active.base, pos: l.active.size.Load(), offset: l.end.Load(),
 		firstTimestamp: l.index.firstTimestamp, maxTimestamp: l.index.maxTimestamp.Load(),
 		maxOffset: l.active.base + l.index.maxRel, sinceEntry: l.index.sinceEntry, filed: l.index.filed,
-		sealed: l.sealed, digest: l.digest,
+		sealed: l.sealed, digest: l.digest, producers: l.snapshots.at >= 0,
 	}
 	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {
 		return err
 	}
 	l.checkpoint = c
+	l.removeSnapshots(c.sequence)
 	return nil
 }
 

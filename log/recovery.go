@@ -38,6 +38,7 @@ func Open(cfg Config) (*Log, Recovery, error) {
 	o.l.tail.budget = o.l.cfg.TailBytes
 	o.l.segments.Store(new([]*segment))
 	o.l.epochs.Store(new([]EpochEntry))
+	o.l.producers, o.l.snapshots = producers{}, newSnapshots()
 	if err := o.run(); err != nil {
 		o.l.discard()
 		return nil, o.Recovery, o.explain(err)
@@ -55,6 +56,10 @@ type opening struct {
 	indexes  map[string]int64 // the sizes of index files by name
 	last     *checkpoint      // the newest one; nil when there is none to believe
 	epochs   []EpochEntry
+
+	// producersFrom is the offset from which on batches are not among the
+	// producers yet.
+	producersFrom int64
 }
 
 // explain wraps what the file system said; what is a fault already stays.
@@ -62,7 +67,7 @@ func (o *opening) explain(err error) error {
 	if fault.CodeOf(err) != fault.Unknown {
 		return err
 	}
-	return o.l.at(fault.Storage, -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
+	return o.l.at(fault.OfDisk(err), -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
 }
 
 func (o *opening) run() error {
@@ -84,6 +89,9 @@ func (o *opening) run() error {
 		return err
 	}
 	if err := o.loadEpochs(); err != nil {
+		return err
+	}
+	if err := o.loadProducers(); err != nil {
 		return err
 	}
 	if err := o.checkSealed(); err != nil {
@@ -237,6 +245,45 @@ func (o *opening) loadEpochs() error {
 	return nil
 }
 
+// loadProducers reads the producers at the checkpoint. When their snapshot is
+// missing or wrong they are collected from every batch.
+func (o *opening) loadProducers() error {
+	l := o.l
+	for name := range o.indexes {
+		if offset, ok := parseName(name, snapshotSuffix); ok {
+			l.snapshots.present = append(l.snapshots.present, offset)
+		}
+	}
+	c := o.last
+	if c == nil {
+		return nil // everything is about to be verified
+	}
+	o.producersFrom = c.offset
+	if !c.producers {
+		return nil
+	}
+	l.snapshots.slots[c.sequence%2] = c.offset
+	ps, err := l.readSnapshot(c.offset)
+	if err != nil {
+		return err
+	}
+	if ps != nil {
+		l.producers, l.snapshots.at = ps, c.offset
+		return nil
+	}
+	l.snapshots.stale = true
+	for _, s := range o.segments {
+		if err := o.scanHeaders(s, func(h *record.BatchHeader, _ int64) {
+			if h.BaseOffset < c.offset {
+				l.producers.note(h)
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // scanHeaders calls fn for each batch of a segment, as far as there are any.
 func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int64)) error {
 	f, err := s.open()
@@ -353,6 +400,9 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 		o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
 		if index != nil {
 			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval))
+		}
+		if h.BaseOffset >= o.producersFrom {
+			o.l.producers.note(h)
 		}
 		o.Batches++
 		o.Bytes += int64(h.Size())

@@ -87,6 +87,9 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 		l.file.release()
 		l.file = nil
 	}
+	if err := l.rebuildProducers(end); err != nil {
+		return l.fail(err)
+	}
 	l.active, l.index, l.syncedPos = left, index, left.size.Load()
 	l.sealed, l.digest = i, 0
 	for _, s := range segments[:i] {

@@ -41,7 +41,7 @@ type target struct {
 // open opens the session.
 func (in *intake) open(ctx context.Context, b producer.Backend, cfg producer.Config) error {
 	if cfg.BatchBytes < 1 || cfg.BufferBytes < cfg.BatchBytes || cfg.Linger < 0 ||
-		cfg.Acks < producer.AcksAll || cfg.Acks > producer.AcksNone ||
+		cfg.Acks < producer.AcksAll || cfg.Acks > producer.AcksNone || cfg.Idempotent && cfg.Acks != producer.AcksAll ||
 		cfg.Compression < record.None || cfg.Compression > record.Zstd || cfg.Compression.CheckLevel(cfg.Level) != nil {
 		return fault.Newf(fault.InvalidConfig, "a producer with %+v", cfg)
 	}
@@ -153,8 +153,8 @@ func (in *intake) batch(f frame) error {
 // check makes sure that whoever reads the batch will find in it what its header
 // says: a log keeps what it was given.
 func (in *intake) check(b record.Batch) error {
-	if b.Control() || b.Transactional() || b.ProducerID != record.NoProducerID {
-		return fault.Newf(fault.InvalidRecord, "a batch of a transaction, of markers or of a producer with an identity")
+	if b.Control() || b.Transactional() {
+		return fault.Newf(fault.InvalidRecord, "a batch of a transaction or of markers")
 	}
 	it, err := b.Records(in.codec)
 	if err != nil {

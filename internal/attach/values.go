@@ -96,6 +96,7 @@ func (c *coder) producerConfig(v *producer.Config) {
 	int64s(c, &v.BufferBytes)
 	int8s(c, &v.Compression)
 	int64s(c, &v.Level)
+	c.bool(&v.Idempotent)
 }
 
 // consumerConfig is all but the callbacks, which stay where they are.

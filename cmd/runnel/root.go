@@ -29,7 +29,8 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 const (
-	rootHelp = `Topics, records and groups from a shell, in a directory or on a Kafka cluster.
+	rootHelp = `Topics, records and groups from a shell, in a directory (also while a program
+has it open) or on a Kafka cluster.
 Output is a table for people, and one JSON object per line into a pipe.`
 
 	rootExample = `  runnel topic create quickstart-events --partitions 3

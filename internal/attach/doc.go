@@ -34,8 +34,8 @@
 //	 1 call       client  call     method, arguments
 //	 2 cancel     client  call     -                      its ctx has ended
 //	 3 told       client  call     -                      the event was taken note of
-//	 4 parcel     client  parcel   topic, partition, records as one batch
-//	 5 batch      client  parcel   topic, partition, a batch to be kept whole
+//	 4 parcel     client  parcel   topic, partition, failure, records as one batch
+//	 5 batch      client  parcel   topic, partition, failure, a batch to be kept whole
 //	 6 answer     server  call     an error or none, results
 //	 7 event      server  call     assigned, revoked or lost, partitions
 //	 8 part       server  call     topic, partition, records as one batch
@@ -55,7 +55,11 @@
 // busy, and the server gives them, in order, to a session of the broker's, which
 // makes the batches; outcomes come back as they are known, by parcel and number
 // within it. Who sends waits while BufferBytes are not acknowledged, and the
-// server reads no more parcels while outcomes are not read.
+// server reads no more parcels while outcomes are not read. Failures of an
+// idempotent producer are numbered in each partition, and a parcel bears the
+// number of the last one that its sender was told of: what was sent behind a
+// record that could not be written, and before that was known, is refused when
+// it comes.
 //
 // Consuming is one call for each Fetch, whose records come before the answer, in
 // parts. What the group assigns and revokes meanwhile comes as an event, which
@@ -65,6 +69,8 @@
 // # What is not safe
 //
 // A Client's producer learns of new partitions, and of a topic's deletion, with
-// the outcome of the next record that it sends. Nothing is encrypted: the
-// socket's mode lets only its user in, and root.
+// the outcome of the next record that it sends. A record that the server is
+// giving to the broker at the very moment at which one before it fails may be
+// written behind it. Nothing is encrypted: the socket's mode lets only its user
+// in, and root.
 package attach

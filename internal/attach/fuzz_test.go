@@ -145,6 +145,10 @@ func (stubProducer) Send(context.Context, record.Record) (record.Position, error
 }
 
 func (stubProducer) SendAsync(_ context.Context, r record.Record, fn producer.Callback) {
+	if string(r.Value) == "fail" {
+		fn(record.Position{Offset: -1}, fault.DiskFull)
+		return
+	}
 	fn(record.Position{Offset: int64(len(r.Value))}, nil)
 }
 
@@ -213,11 +217,7 @@ func recorded(f *testing.F, do func(c *Client)) (said, answered []byte) {
 	greetings := up.Len()
 	welcome := down.Len()
 	client := &Client{control: c}
-	s := &sending{
-		client: client, conn: c, cfg: producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20},
-		room: room{free: 1 << 20}, parcels: map[uint32]*parcel{}, writers: map[uint32]*writer{},
-	}
-	c.fill, c.outcomes, c.lost = s.fill, s.outcomes, s.lost
+	s := newSending(client, c, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
 	c.start(r)
 	do(client)
 	require.NoError(f, s.conn.call(f.Context(), openProducer, func(c *coder) { c.producerConfig(&s.cfg) }, none))
@@ -329,13 +329,9 @@ func FuzzClient(f *testing.F) {
 		c, r, err := meet(near)
 		require.NoError(t, err)
 		in := &receiving{conn: c, cfg: consumer.Config{MaxRecords: 10}}
-		out := &sending{
-			conn: c, cfg: producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20},
-			room: room{free: 1 << 20}, parcels: map[uint32]*parcel{}, writers: map[uint32]*writer{},
-		}
-		w := &writer{session: out, topic: "orders", open: map[int32]*parcel{}}
+		out := newSending(nil, c, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
+		w := &writer{session: out, topic: "orders", open: map[int32]*parcel{}, heard: map[int32]uint32{}}
 		out.writers[0] = w
-		c.fill, c.outcomes, c.lost = out.fill, out.outcomes, out.lost
 		told := 0
 		for range 3 {
 			w.SendAsync(t.Context(), record.Record{Value: []byte("v")}, func(record.Position, error) { told++ })

@@ -24,6 +24,7 @@ type intake struct {
 	mu      sync.Mutex
 	session producer.Session
 	closed  bool
+	holes   bool // a record may be written though one before it was not
 	targets map[uint32]*target
 	names   map[string]*target
 	last    uint32 // number of the last target
@@ -36,6 +37,27 @@ type target struct {
 	number uint32
 	writer producer.Writer
 	told   int32 // partitions, as the client knows
+
+	// failures are of the partitions in which a record could not be written. What
+	// the client sent before it heard of that must not be written either: a
+	// partition has no holes.
+	failures map[int32]failure
+}
+
+// failure is the last one of a partition.
+type failure struct {
+	number uint32 // from 1 on
+	cause  error
+}
+
+// alone reports whether an error concerns one record, and none behind it.
+func alone(err error) bool {
+	switch fault.CodeOf(err) {
+	case fault.RecordTooLarge, fault.RecordListTooLarge, fault.InvalidRecord, fault.InvalidTimestamp, fault.UnsupportedCompression,
+		fault.CorruptMessage, fault.UnknownTopic:
+		return true
+	}
+	return false
 }
 
 // open opens the session.
@@ -55,7 +77,7 @@ func (in *intake) open(ctx context.Context, b producer.Backend, cfg producer.Con
 	in.mu.Lock()
 	closed := in.closed
 	if !closed {
-		in.session, in.codec = s, record.NewCodec(0)
+		in.session, in.codec, in.holes = s, record.NewCodec(0), !cfg.Idempotent
 		in.targets, in.names = map[uint32]*target{}, map[string]*target{}
 	}
 	in.mu.Unlock()
@@ -94,7 +116,7 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 			delete(in.targets, t.number)
 		}
 		in.last++
-		t = &target{number: in.last, writer: w}
+		t = &target{number: in.last, writer: w, failures: map[int32]failure{}}
 		in.targets[t.number], in.names[name] = t, t
 	}
 	t.told = w.Partitions()
@@ -103,50 +125,45 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 
 // parcel takes records, in order with all other parcels.
 func (in *intake) parcel(f frame) error {
-	number, partition, batch, err := in.accept(f)
+	p, err := in.accept(f)
 	if err != nil {
 		return err
 	}
-	if batch.Compression() != record.None {
+	if p.batch.Compression() != record.None {
 		return fault.Newf(fault.InvalidRequest, "a parcel that is compressed")
 	}
-	it, err := batch.Records(nil)
+	it, err := p.batch.Records(nil)
 	if err != nil {
 		return err
 	}
-	w := in.writer(number)
-	r := record.Record{Partition: partition}
+	r := record.Record{Partition: p.partition}
 	for i := int32(0); it.Next(&r); i++ {
 		if r.Timestamp.UnixMilli() == record.NoTimestamp {
 			r.Timestamp = time.Time{} // that of the batch's opening
 		}
-		fn := func(at record.Position, err error) { in.outcome(number, f.id, i, at, err) }
-		if w == nil {
-			fn(record.Position{Offset: -1}, fault.UnknownTopic)
-			continue
+		if w := in.way(p, i); w != nil {
+			w.SendAsync(in.visit.ctx, r, func(at record.Position, err error) { in.outcome(p, i, at, err) })
 		}
-		w.SendAsync(in.visit.ctx, r, fn)
 	}
 	return it.Err()
 }
 
 // batch takes a whole batch.
 func (in *intake) batch(f frame) error {
-	number, partition, batch, err := in.accept(f)
+	p, err := in.accept(f)
 	if err != nil {
 		return err
 	}
-	fn := func(at record.Position, err error) { in.outcome(number, f.id, 0, at, err) }
-	w := in.writer(number)
+	w := in.way(p, 0)
 	if w == nil {
-		fn(record.Position{Offset: -1}, fault.UnknownTopic)
 		return nil
 	}
-	if err := in.check(batch); err != nil {
+	fn := func(at record.Position, err error) { in.outcome(p, 0, at, err) }
+	if err := in.check(p.batch); err != nil {
 		fn(record.Position{Offset: -1}, err)
 		return nil
 	}
-	w.Append(in.visit.ctx, partition, &batch, fn)
+	w.Append(in.visit.ctx, p.partition, &p.batch, fn)
 	return nil
 }
 
@@ -165,33 +182,49 @@ func (in *intake) check(b record.Batch) error {
 	return it.Err()
 }
 
-// accept reads what a parcel and a batch have in common, once there is room for
-// their outcomes.
-func (in *intake) accept(f frame) (number uint32, partition int32, b record.Batch, err error) {
+// arrival is a parcel that has come.
+type arrival struct {
+	id        uint32
+	target    uint32
+	partition int32
+	heard     uint32 // the number of the partition's last failure that the client knew of
+	batch     record.Batch
+}
+
+// fields is all but the batch, which comes behind.
+func (p *arrival) fields(c *coder) {
+	int32s(c, &p.target)
+	int32s(c, &p.partition)
+	int32s(c, &p.heard)
+}
+
+// accept reads a parcel, once there is room for its outcomes.
+func (in *intake) accept(f frame) (*arrival, error) {
 	if _, err := in.current(); err != nil {
-		return 0, 0, b, err
+		return nil, err
 	}
+	p := &arrival{id: f.id}
 	c := reading(f.body)
-	int32s(c, &number)
-	int32s(c, &partition)
-	if err := c.r.Err(); err != nil {
-		return 0, 0, b, err
+	p.fields(c)
+	err := c.r.Err()
+	if err == nil {
+		p.batch, err = record.Parse(f.body[len(f.body)-c.r.Len():])
 	}
-	if b, err = record.Parse(f.body[len(f.body)-c.r.Len():]); err != nil {
-		return 0, 0, b, err
+	if err != nil {
+		return nil, err
 	}
-	if b.Size() != c.r.Len() || b.Count == 0 {
-		return 0, 0, b, fault.Newf(fault.InvalidRequest, "a parcel that is not one batch")
+	if p.batch.Size() != c.r.Len() || p.batch.Count == 0 {
+		return nil, fault.Newf(fault.InvalidRequest, "a parcel that is not one batch")
 	}
 	for {
 		in.mu.Lock()
 		if in.closed {
 			in.mu.Unlock()
-			return 0, 0, b, fault.Closed // who is told so needs no outcomes
+			return nil, fault.Closed // who is told so needs no outcomes
 		}
 		if len(in.runs) < maxRuns {
 			in.mu.Unlock()
-			return number, partition, b, nil
+			return p, nil
 		}
 		if in.taken == nil {
 			in.taken = make(chan struct{})
@@ -201,27 +234,46 @@ func (in *intake) accept(f frame) (number uint32, partition int32, b record.Batc
 		select {
 		case <-taken:
 		case <-in.visit.idle:
-			return 0, 0, b, fault.Closed
+			return nil, fault.Closed
 		}
 	}
 }
 
-func (in *intake) writer(number uint32) producer.Writer {
+// way returns where record i of a parcel goes. If it must not be written, that
+// is its outcome, and there is none.
+func (in *intake) way(p *arrival, i int32) producer.Writer {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if t := in.targets[number]; t != nil {
-		return t.writer
+	t := in.targets[p.target]
+	if t == nil { // the topic was deleted, and there is another one
+		in.note(p, i, -1, fault.UnknownTopic, 0)
+		return nil
 	}
-	return nil
+	if last := t.failures[p.partition]; last.number > p.heard {
+		in.note(p, i, -1, last.cause, last.number)
+		return nil
+	}
+	return t.writer
 }
 
-// outcome notes what has become of a record.
-func (in *intake) outcome(number, parcel uint32, i int32, at record.Position, err error) {
+// outcome notes what has become of record i of a parcel.
+func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	in.mu.Lock()
-	if n := len(in.runs); n == 0 || !in.runs[n-1].extend(parcel, i, at.Offset, err) {
-		in.runs = append(in.runs, run{writer: number, parcel: parcel, first: i, count: 1, base: at.Offset, err: err})
+	defer in.mu.Unlock()
+	number := uint32(0)
+	if t := in.targets[p.target]; t != nil && err != nil && !in.holes && !alone(err) {
+		number = t.failures[p.partition].number + 1
+		t.failures[p.partition] = failure{number, err}
 	}
-	in.mu.Unlock()
+	in.note(p, i, at.Offset, err, number)
+}
+
+// note notes an outcome, for the connection to write; mu is held.
+func (in *intake) note(p *arrival, i int32, offset int64, err error, failure uint32) {
+	if n := len(in.runs); n > 0 && in.runs[n-1].extend(p.id, i, offset, err, failure) {
+		return
+	}
+	in.runs = append(in.runs, run{target: p.target, parcel: p.id, first: i, count: 1, base: offset, failure: failure, err: err})
 	in.visit.poke()
 }
 
@@ -235,7 +287,7 @@ func (in *intake) fill() net.Buffers {
 		in.taken = nil
 	}
 	for _, r := range news.runs {
-		if t := in.targets[r.writer]; t != nil {
+		if t := in.targets[r.target]; t != nil {
 			if n := t.writer.Partitions(); n != t.told {
 				t.told = n
 				news.topics = append(news.topics, growth{t.number, n})

@@ -18,10 +18,11 @@ type growth struct {
 // run is the common outcome of some records of one parcel: they stand at base
 // and behind it, or all failed with err.
 type run struct {
-	writer       uint32 // where it is known
+	target       uint32 // where it is known
 	parcel       uint32
 	first, count int32
-	base         int64 // -1 where nobody acknowledges, and after an error
+	base         int64  // -1 where nobody acknowledges, and after an error
+	failure      uint32 // the number of the partition's failure, and 0 if nothing behind fails
 	err          error
 }
 
@@ -30,18 +31,19 @@ func (o *outcomes) fields(c *coder) {
 		int32s(c, &g.writer)
 		int32s(c, &g.partitions)
 	})
-	list(c, 21, &o.runs, func(c *coder, r *run) {
+	list(c, 25, &o.runs, func(c *coder, r *run) {
 		int32s(c, &r.parcel)
 		int32s(c, &r.first)
 		int32s(c, &r.count)
 		int64s(c, &r.base)
+		int32s(c, &r.failure)
 		c.problem(&r.err)
 	})
 }
 
 // extend makes r longer by the record i of a parcel, and reports whether that
 // has the same outcome.
-func (r *run) extend(parcel uint32, i int32, offset int64, err error) bool {
+func (r *run) extend(parcel uint32, i int32, offset int64, err error, failure uint32) bool {
 	if r.parcel != parcel || r.first+r.count != i || !same(r.err, err) {
 		return false
 	}
@@ -49,6 +51,7 @@ func (r *run) extend(parcel uint32, i int32, offset int64, err error) bool {
 		return false
 	}
 	r.count++
+	r.failure = failure
 	return true
 }
 

@@ -26,13 +26,7 @@ func (c *Client) OpenProducer(ctx context.Context, cfg producer.Config) (produce
 	if err != nil {
 		return nil, err
 	}
-	s := &sending{
-		client: c, conn: link, cfg: cfg,
-		room:    room{free: cfg.BufferBytes},
-		parcels: map[uint32]*parcel{},
-		writers: map[uint32]*writer{},
-	}
-	link.fill, link.outcomes, link.lost = s.fill, s.outcomes, s.lost
+	s := newSending(c, link, cfg)
 	link.start(r)
 	err = link.call(ctx, openProducer, func(c *coder) { c.producerConfig(&cfg) }, none)
 	if err == nil {
@@ -69,11 +63,23 @@ type sending struct {
 	failed  error              // of the first record without a callback since the last Flush
 }
 
+func newSending(client *Client, conn *conn, cfg producer.Config) *sending {
+	s := &sending{
+		client: client, conn: conn, cfg: cfg,
+		room:    room{free: cfg.BufferBytes},
+		parcels: map[uint32]*parcel{},
+		writers: map[uint32]*writer{},
+	}
+	conn.fill, conn.outcomes, conn.lost = s.fill, s.outcomes, s.lost
+	return s
+}
+
 // parcel is what is sent at once to one partition: records, or a whole batch.
 type parcel struct {
 	id        uint32
 	writer    *writer
 	partition int32
+	heard     uint32 // see arrival
 	kind      kind
 	builder   *record.Builder // of records
 	batch     []byte          // a whole batch
@@ -98,7 +104,7 @@ func (s *sending) Topic(ctx context.Context, name string) (producer.Writer, erro
 	defer s.mu.Unlock()
 	w := s.writers[number]
 	if w == nil {
-		w = &writer{session: s, number: number, topic: name, open: map[int32]*parcel{}}
+		w = &writer{session: s, number: number, topic: name, open: map[int32]*parcel{}, heard: map[int32]uint32{}}
 		s.writers[number] = w
 	}
 	w.partitions.Store(partitions)
@@ -163,10 +169,10 @@ func (s *sending) fill() net.Buffers {
 			}
 			batch = b.Bytes
 		}
+		const head = 12
 		c := writing()
-		c.w.B = appendHead(make([]byte, 0, frameHead+8), p.kind, p.id, 8+len(batch))
-		int32s(c, &p.writer.number)
-		int32s(c, &p.partition)
+		c.w.B = appendHead(make([]byte, 0, frameHead+head), p.kind, p.id, head+len(batch))
+		(&arrival{target: p.writer.number, partition: p.partition, heard: p.heard}).fields(c)
 		all = append(all, c.w.B, batch)
 	}
 	return all
@@ -209,6 +215,15 @@ func (s *sending) outcome(r run) error {
 	}
 	s.mu.Unlock()
 	s.tell(p, int(r.first), int(r.count), r.base, r.err)
+	if r.failure == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := p.writer; r.failure > w.heard[p.partition] {
+		w.heard[p.partition] = r.failure
+		delete(w.open, p.partition) // what is in it was sent before
+	}
 	return nil
 }
 
@@ -290,7 +305,10 @@ type writer struct {
 	topic      string
 	partitions atomic.Int32
 
-	open map[int32]*parcel // by partition: those that take records. Guarded by session.mu
+	// By partition, and guarded by session.mu: the parcels that take records, and
+	// the numbers of the last failures that were told.
+	open  map[int32]*parcel
+	heard map[int32]uint32
 }
 
 // Partitions implements producer.Writer: the number as it was with the last
@@ -378,7 +396,7 @@ func (w *writer) hold(ctx context.Context, partition int32, size int) error {
 // begin returns a new parcel behind all others; mu is held.
 func (s *sending) begin(w *writer, partition int32, k kind) *parcel {
 	s.last++
-	p := &parcel{id: s.last, writer: w, partition: partition, kind: k}
+	p := &parcel{id: s.last, writer: w, partition: partition, heard: w.heard[partition], kind: k}
 	s.parcels[p.id] = p
 	s.pending = append(s.pending, p)
 	return p

@@ -37,10 +37,11 @@ type Broker struct {
 	changed atomic.Pointer[chan struct{}] // closed and replaced at every change
 
 	// writer is the token of whoever changes topics: who has put something
-	// into it. The two fields below are the writer's.
+	// into it. The three fields below are the writer's.
 	writer    chan struct{}
 	catalogue *catalogue.Catalogue
 	metadata  *partition.Partition // the catalogue's log
+	snapshots snapshots
 
 	groups *groupService
 	chunks chunkPool
@@ -106,6 +107,7 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		config: c, fsys: fsys, dir: dir, disk: disk,
 		codec:     record.NewCodec(0),
 		catalogue: catalogue.New(),
+		snapshots: snapshots{every: c.snapshotEvery},
 		writer:    make(chan struct{}, 1),
 		closing:   make(chan struct{}),
 		closed:    make(chan struct{}),
@@ -118,6 +120,8 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		return nil, errors.Join(err, b.closePartitions())
 	}
 	b.recovery.Duration = time.Since(began)
+	b.writer <- struct{}{}
+	b.release()
 	return b, nil
 }
 

@@ -21,6 +21,7 @@ type config struct {
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
 	producerExpiration time.Duration
+	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 }
 
 type option func(*config)
@@ -57,6 +58,9 @@ func defaults(d topic.Durability) config {
 
 // configure applies the options and reports everything that is wrong with them.
 func configure(c config, opts []Option) (config, error) {
+	if c.snapshotEvery == 0 {
+		c.snapshotEvery = snapshotEvery
+	}
 	for _, o := range opts {
 		o.apply(&c)
 	}

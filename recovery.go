@@ -150,21 +150,26 @@ func (b *Broker) markClean() error {
 // metadataPartition is the catalogue's.
 var metadataPartition = record.TopicPartition{Topic: topic.ClusterMetadata, Partition: 0}
 
-// loadCatalogue opens the catalogue's log and folds it. In a fresh directory it
-// begins one.
+// loadCatalogue opens the catalogue's log and folds it, from the newest snapshot
+// on. In a fresh directory it begins one.
 func (b *Broker) loadCatalogue(fresh bool) error {
 	p, found, err := partition.Open(partition.Config{
-		Log:      b.logConfig(metadataPartition, topic.Config{}),
+		Log:      b.logConfig(metadataPartition, topic.Config{SegmentBytes: metadataSegment}),
 		Settings: partition.Settings{Fsync: b.disk},
 	})
 	if err != nil {
 		return err
 	}
 	b.metadata = p
+	next, damage, err := b.loadSnapshot()
+	if err != nil {
+		return err
+	}
+	found.Damage = append(found.Damage, damage...)
 	if !fresh {
 		b.recovered(metadataPartition, found)
 	}
-	for offset := p.StartOffset(); offset < p.HighWatermark(); {
+	for offset := next; offset < p.HighWatermark(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {
 			return err
@@ -188,6 +193,7 @@ func (b *Broker) replay(batches []byte) (next int64, err error) {
 			return 0, catalogueFault(next, err)
 		}
 		batches, next = batches[batch.Size():], batch.NextOffset()
+		b.snapshots.time = batch.MaxTimestamp
 		if batch.Control() {
 			continue
 		}

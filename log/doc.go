@@ -20,7 +20,9 @@
 // checksum, offset and leader epoch are not what they must be; damage is a
 // [fault.Corruption] with file and position, the file stays as it is, and what is
 // around the damage stays readable. Bytes behind the synced position that are no
-// whole batch are cut off when the log is opened, and nothing else ever is.
+// whole batch are cut off when the log is opened, and nothing else ever is. Zeros
+// behind the last batch, which make the next Sync cheaper, are no bytes of the
+// log; Close and sealing cut them off.
 //
 // Memory does not grow with the log: a segment costs a few hundred bytes, one
 // that is read 4 KiB more, the active one its index, and the tail what

@@ -93,6 +93,8 @@ type Log struct {
 	file        *handle    // its file
 	index       *liveIndex // its index
 	syncedPos   int64      // how much of it is durable
+	filled      int64      // where the zeros behind it end, if beyond its size
+	unfilled    bool       // zeros could not be written: there will be none in this segment
 	checkpoint  checkpoint // the newest one in the file
 	sealed      int        // segments before the active one
 	digest      uint64     // the sum of their digests
@@ -188,7 +190,7 @@ func (l *Log) closeClean() error {
 	if l.failed != nil || l.active == nil {
 		return nil // the failure was reported when it happened; or there is nothing
 	}
-	if err := l.Sync(); err != nil {
+	if err := l.finish(); err != nil {
 		return err
 	}
 	c := l.checkpoint

@@ -226,7 +226,9 @@ func (m *model) powerLoss(rt *rapid.T) {
 	path := filepath.Join(cfg.Dir, filepath.Base(active.logPath()))
 	b := readFile(m.t, cfg.FS, path)
 	garbage := rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(rt, "garbage")
-	writeFile(m.t, cfg.FS, path, append(b[:size:size], garbage...))
+	zeros := rapid.IntRange(0, 5000).Draw(rt, "zeros")
+	b = append(append(b[:size:size], garbage...), make([]byte, zeros)...)
+	writeFile(m.t, cfg.FS, path, b)
 	require.NoError(m.t, m.log.Close())
 
 	whole, end := int64(0), active.base
@@ -241,7 +243,7 @@ func (m *model) powerLoss(rt *rapid.T) {
 	m.cfg, m.log = cfg, l
 	require.GreaterOrEqual(m.t, l.EndOffset(), m.synced)
 	require.Equal(m.t, end, l.EndOffset())
-	require.Equal(m.t, size+int64(len(garbage))-whole, r.Cut)
+	require.Equal(m.t, torn(b[whole:]), r.Cut)
 	m.drop(end)
 	m.synced = m.end
 }

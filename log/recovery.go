@@ -18,7 +18,7 @@ type Recovery struct {
 	Segments int           // how many it has
 	Batches  int64         // how many were verified
 	Bytes    int64         // how many bytes of them
-	Cut      int64         // bytes of a torn tail that were cut off
+	Cut      int64         // bytes of a torn tail that were cut off, without zeros at its end
 	Reason   string        // what stood there, where Cut > 0
 	Indexes  int           // segments whose index files were missing or wrong, and are built anew
 	Damage   []error       // each a *fault.Corruption: the file is left as it is, and readers of these offsets meet it
@@ -450,7 +450,7 @@ func (o *opening) openActive() error {
 	o.epochs = epochsFrom(epochsBelow(o.epochs, end), l.start.Load())
 	l.epochs.Store(&o.epochs)
 	s.live.Store(index)
-	l.active, l.index, l.syncedPos = s, index, s.size.Load()
+	l.active, l.index, l.syncedPos, l.filled = s, index, s.size.Load(), s.size.Load()
 	l.segments.Store(&o.segments)
 	if o.Clean {
 		return nil
@@ -499,16 +499,22 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 		return 0, sc.err
 	}
 	if sc.pos < size {
-		if o.last == nil {
-			// Of unknown extent: a tail is only torn if no batch follows.
-			if pos, h, err := findBatch(f, sc.pos+1, size, end); err != nil {
-				return 0, err
-			} else if h != nil {
-				return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end),
-					fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", reason, pos, h.BaseOffset))
-			}
+		content, err := contentEnd(f, sc.pos, size)
+		if err != nil {
+			return 0, err
 		}
-		o.Cut, o.Reason = size-sc.pos, reason
+		if content > sc.pos { // else there are only zeros, which were written ahead
+			if o.last == nil {
+				// Of unknown extent: a tail is only torn if no batch follows.
+				if pos, h, err := findBatch(f, sc.pos+1, size, end); err != nil {
+					return 0, err
+				} else if h != nil {
+					return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end),
+						fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", reason, pos, h.BaseOffset))
+				}
+			}
+			o.Cut, o.Reason = content-sc.pos, reason
+		}
 		if err := f.Truncate(sc.pos); err != nil {
 			return 0, err
 		}

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,11 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	p.forgetProducers()
 	if epochs := l.Epochs(); len(epochs) > 0 {
 		p.epoch = epochs[len(epochs)-1].Epoch
+		if !found.Clean && p.epoch == math.MaxInt32 {
+			l.Close()
+			return nil, found, p.fault(fault.UnsupportedFormat, l.EndOffset()).
+				Detailf("its last record is of leader epoch %d, and there is none after that", p.epoch)
+		}
 		if !found.Clean {
 			p.epoch++
 		}

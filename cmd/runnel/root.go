@@ -29,8 +29,7 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 const (
-	rootHelp = `Topics, records and groups from a shell, in a directory (also while a program
-has it open) or on a Kafka cluster.
+	rootHelp = `Topics, records and groups from a shell, in a directory or on a Kafka cluster.
 Output is a table for people, and one JSON object per line into a pipe.`
 
 	rootExample = `  runnel topic create quickstart-events --partitions 3
@@ -75,7 +74,7 @@ func newRoot(s *shell) *cobra.Command {
 		return usageError{hinted{err, cmd.CommandPath() + " --help shows what there is"}}
 	})
 	flags := root.PersistentFlags()
-	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, or kafka://host:port; default $RUNNEL_AT")
+	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, also of a running program, or kafka://host:port; default $RUNNEL_AT")
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
 	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s), newDump(s), newClean(s))

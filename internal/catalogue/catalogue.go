@@ -38,7 +38,7 @@ type Catalogue struct {
 	folded  map[string]int      // how many topics share a collision key
 	levels  map[string]int16    // of features
 
-	nextProducerID int64 // the first that nobody has; it only rises
+	producerIDs producerIDsRecord // the last one; next only rises
 }
 
 // New returns an empty Catalogue.
@@ -187,10 +187,10 @@ func (c *Catalogue) applyFeatureLevel(m featureLevelRecord) error {
 }
 
 func (c *Catalogue) applyProducerIDs(m producerIDsRecord) error {
-	if m.next < c.nextProducerID {
-		return unfit("producer IDs from %d on, which were given away up to %d", m.next, c.nextProducerID)
+	if m.next < c.producerIDs.next {
+		return unfit("producer IDs from %d on, which were given away up to %d", m.next, c.producerIDs.next)
 	}
-	c.nextProducerID = m.next
+	c.producerIDs = m
 	return nil
 }
 

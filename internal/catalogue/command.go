@@ -142,7 +142,7 @@ func (c *Catalogue) ConfigureTopic(name string, cfg topic.Config) ([][]byte, err
 // ProducerIDs returns the first of n producer IDs that follow each other and that
 // nobody ever had, and the records that give them to node.
 func (c *Catalogue) ProducerIDs(n int64, node int32) (first int64, values [][]byte, err error) {
-	first = c.nextProducerID
+	first = c.producerIDs.next
 	if first > math.MaxInt64-n {
 		return 0, nil, fault.Newf(fault.InvalidRequest, "there are no more producer IDs")
 	}

@@ -2,7 +2,6 @@ package runnel
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -59,9 +58,9 @@ func Attach(dir string) (*Remote, error) {
 
 // socket is how other processes reach a broker.
 type socket struct {
-	listener net.Listener   // nil where nobody listens
-	silent   error          // why not, if that was not asked for
-	server   *attach.Server // nil until the broker is open
+	listener *attach.Listener // nil where nobody listens
+	silent   error            // why not, if that was not asked for
+	server   *attach.Server   // nil until the broker is open
 }
 
 // listen makes the socket in a directory, if it can.

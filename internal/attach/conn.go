@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -63,7 +62,7 @@ func open(dir string) (*conn, *bufio.Reader, error) {
 }
 
 // meet says hello on a new connection.
-func meet(raw net.Conn) (*conn, *bufio.Reader, error) {
+func meet(raw stream) (*conn, *bufio.Reader, error) {
 	c := &conn{
 		room: make(chan struct{}, maxCalls), over: make(chan struct{}),
 		calls: map[uint32]*call{},

@@ -206,7 +206,7 @@ func (s stubConsumer) Close() error { s.cfg.OnRevoked(nil); return nil }
 func recorded(f *testing.F, do func(c *Client)) (said, answered []byte) {
 	near, far := net.Pipe()
 	var up, down bytes.Buffer
-	v := newVisit(&Server{backend: stub{}}, tee{far, &up, &down})
+	v := newVisit(&Server{backend: stub{}}, &tee{far, &up, &down})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

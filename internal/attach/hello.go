@@ -2,7 +2,6 @@ package attach
 
 import (
 	"io"
-	"net"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -83,7 +82,7 @@ func (h hello) meets(holder hello) error {
 }
 
 // sayHello writes this side's hello.
-func sayHello(conn net.Conn, own hello) error {
+func sayHello(conn stream, own hello) error {
 	f, err := encode(kindHello, 0, own.fields)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package attach
 
 import (
 	"context"
-	"net"
 	"sync"
 	"time"
 
@@ -278,7 +277,7 @@ func (in *intake) note(p *arrival, i int32, offset int64, err error, failure uin
 }
 
 // fill returns the outcomes at hand, for the connection to write.
-func (in *intake) fill() net.Buffers {
+func (in *intake) fill() [][]byte {
 	in.mu.Lock()
 	news := outcomes{runs: in.runs}
 	in.runs = nil
@@ -302,7 +301,7 @@ func (in *intake) fill() net.Buffers {
 	if err != nil {
 		return nil // it has room for everything, so there is none
 	}
-	return net.Buffers{f}
+	return [][]byte{f}
 }
 
 // close closes the session, if there is one.

@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"net"
 	"sync"
 	"time"
 )
@@ -10,28 +9,33 @@ import (
 // more have to wait.
 const maxQueued = 1 << 20
 
+// joinedBytes is how much is written at once of what is queued in pieces.
+const joinedBytes = 128 << 10
+
 // link is the sending half of a connection: frames that are queued, and one
 // goroutine that writes them. Each side has one for every connection.
 type link struct {
-	conn net.Conn
+	conn stream
 
 	// fill returns what there is to send beside the queue, and before what was
 	// queued so far; nil if there is none. The writing goroutine calls it.
-	fill func() net.Buffers
+	fill func() [][]byte
 
 	wake chan struct{} // one token when there is something to write
 	down chan struct{} // closed when the connection is of no use any more
 	idle chan struct{} // closed when the writing goroutine has ended
 
+	joined []byte // the writing goroutine's
+
 	mu     sync.Mutex
-	frames net.Buffers
+	frames [][]byte
 	queued int           // bytes in frames
 	taken  chan struct{} // closed when frames are taken; nil while nobody waits for that
 	ending bool          // the writer ends once everything is written
 	dead   bool          // down is closed
 }
 
-func (l *link) init(conn net.Conn) {
+func (l *link) init(conn stream) {
 	l.conn = conn
 	l.wake, l.down, l.idle = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 }
@@ -104,17 +108,15 @@ func (l *link) write() {
 			return
 		}
 		frames, last := l.take()
-		var all net.Buffers
 		if l.fill != nil {
-			all = l.fill()
+			frames = append(l.fill(), frames...)
 		}
-		all = append(all, frames...)
-		if _, err := all.WriteTo(l.conn); err != nil {
+		if !l.writeAll(frames) {
 			l.cut()
 			return
 		}
 		if last {
-			if half, ok := l.conn.(interface{ CloseWrite() error }); ok {
+			if half, ok := l.conn.(halfCloser); ok {
 				_ = half.CloseWrite()
 			} else {
 				l.cut()
@@ -124,8 +126,28 @@ func (l *link) write() {
 	}
 }
 
+// writeAll writes frames, small ones together, and reports whether it could.
+func (l *link) writeAll(frames [][]byte) bool {
+	for len(frames) > 0 {
+		next := frames[0]
+		frames = frames[1:]
+		if len(next) < joinedBytes {
+			l.joined = append(l.joined[:0], next...)
+			for len(frames) > 0 && len(l.joined)+len(frames[0]) <= joinedBytes {
+				l.joined = append(l.joined, frames[0]...)
+				frames = frames[1:]
+			}
+			next = l.joined
+		}
+		if _, err := l.conn.Write(next); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // take empties the queue, and reports whether nothing will follow.
-func (l *link) take() (frames net.Buffers, last bool) {
+func (l *link) take() (frames [][]byte, last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	frames, last = l.frames, l.ending

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -141,7 +140,7 @@ func (s *sending) push() {
 
 // fill returns the parcels at hand, for the connection to write. The call means
 // that those of the last one are written.
-func (s *sending) fill() net.Buffers {
+func (s *sending) fill() [][]byte {
 	s.mu.Lock()
 	for _, p := range s.written {
 		if p.builder != nil && len(s.free) < maxFree {
@@ -159,7 +158,7 @@ func (s *sending) fill() net.Buffers {
 		}
 	}
 	s.mu.Unlock()
-	all := make(net.Buffers, 0, 2*len(ps))
+	all := make([][]byte, 0, 2*len(ps))
 	for _, p := range ps {
 		batch := p.batch
 		if p.builder != nil {

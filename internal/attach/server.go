@@ -2,8 +2,6 @@ package attach
 
 import (
 	"context"
-	"errors"
-	"net"
 	"sync"
 	"time"
 
@@ -30,7 +28,7 @@ const grace = time.Second
 // Server serves a backend to all who connect to a listener.
 type Server struct {
 	backend  Backend
-	listener net.Listener
+	listener *Listener
 	instance int64
 	running  sync.WaitGroup // the accepting goroutine and those of visits
 	closing  chan struct{}  // closed when Close begins
@@ -40,7 +38,7 @@ type Server struct {
 }
 
 // Serve starts to serve; Close ends it, and closes the listener.
-func Serve(l net.Listener, b Backend) *Server {
+func Serve(l *Listener, b Backend) *Server {
 	s := &Server{backend: b, listener: l, instance: time.Now().UnixNano(), closing: make(chan struct{}), visits: map[*visit]struct{}{}}
 	s.running.Go(s.accept)
 	return s
@@ -49,13 +47,10 @@ func Serve(l net.Listener, b Backend) *Server {
 // accept is the goroutine that waits for clients.
 func (s *Server) accept() {
 	for {
-		conn, err := s.listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
+		conn, err := s.listener.accept()
 		if err != nil {
-			// The process has no descriptors left, or the client has gone
-			// again. There is nobody to tell, and what was there may be again.
+			// The listener is closed, or the process has no descriptors left,
+			// of which there is nobody to tell, and which may be there again.
 			select {
 			case <-time.After(acceptPause):
 				continue
@@ -71,7 +66,7 @@ func (s *Server) accept() {
 const acceptPause = 10 * time.Millisecond
 
 // receive begins a visit.
-func (s *Server) receive(conn net.Conn) {
+func (s *Server) receive(conn stream) {
 	v := newVisit(s, conn)
 	s.mu.Lock()
 	open := s.visits != nil

@@ -223,7 +223,7 @@ func TestAnotherVersion(t *testing.T) {
 
 	for version, hint := range map[byte]string{0: "upgrade the program that holds", 2: "upgrade the program that attaches"} {
 		dir := t.TempDir()
-		l, err := attach.Listen(dir)
+		l, err := net.Listen("unix", filepath.Join(dir, attach.SocketName))
 		require.NoError(t, err)
 		go func() {
 			conn, err := l.Accept()

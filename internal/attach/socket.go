@@ -3,7 +3,6 @@ package attach
 import (
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -40,7 +39,7 @@ func withAddress(dir string, do func(address string) error) error {
 // Listen makes the socket in a directory that the caller holds, open to this
 // user alone. A socket that a killed process left is replaced; anything else
 // under its name stays, and is an error.
-func Listen(dir string) (net.Listener, error) {
+func Listen(dir string) (*Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	info, err := os.Lstat(path)
 	switch {
@@ -54,41 +53,39 @@ func Listen(dir string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	var l *net.UnixListener
+	l := &Listener{path: path}
 	err = withAddress(dir, func(address string) (err error) {
-		l, err = listenPrivately(address)
+		l.endpoint, err = listenAt(address)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false)
-	s := &socket{UnixListener: l, path: path}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, l.Close())
 	}
-	return s, nil
+	return l, nil
 }
 
-// socket is a listener that removes its file when it is closed.
-type socket struct {
-	*net.UnixListener
+// Listener is a socket in a directory, at which clients wait to be let in.
+type Listener struct {
+	*endpoint
 	path string
 }
 
 // Close stops listening and removes the socket.
-func (s *socket) Close() error {
-	err := os.Remove(s.path)
+func (l *Listener) Close() error {
+	err := os.Remove(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, s.UnixListener.Close())
+	return errors.Join(err, l.endpoint.Close())
 }
 
 // dial connects to the socket in a directory.
-func dial(dir string) (conn net.Conn, err error) {
+func dial(dir string) (conn stream, err error) {
 	err = withAddress(dir, func(address string) (err error) {
-		conn, err = net.DialTimeout("unix", address, helloPatience)
+		conn, err = dialTo(address)
 		return err
 	})
 	return conn, err

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -36,7 +35,7 @@ type handling struct {
 	told   chan struct{} // a token when the client has taken note of an event
 }
 
-func newVisit(s *Server, conn net.Conn) *visit {
+func newVisit(s *Server, conn stream) *visit {
 	v := &visit{server: s, ended: make(chan struct{}), calls: map[uint32]*handling{}}
 	v.init(conn)
 	v.ctx, v.cancel = context.WithCancel(context.Background())

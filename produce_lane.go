@@ -58,6 +58,8 @@ type lane struct {
 	// open takes records, or is nil. It changes under mu.
 	open atomic.Pointer[openBatch]
 
+	clock atomic.Int64 // a time that was, in milliseconds, to hold timestamps against
+
 	mu          sync.Mutex
 	first, last *openBatch // the queue: sealed, not settled
 	unsent      *openBatch // the first in the queue that the partition hasn't got
@@ -79,11 +81,9 @@ type lane struct {
 
 // send takes r into the open batch. now says that somebody waits for it.
 func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback, now bool) error {
-	ms := record.NoTimestamp
-	if !r.Timestamp.IsZero() {
-		if ms = r.Timestamp.UnixMilli(); ms < 0 {
-			return fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970", r.Timestamp)
-		}
+	ms, err := l.check(r)
+	if err != nil {
+		return err
 	}
 	if now && l.sendIdle(r, ms, fn) {
 		return nil

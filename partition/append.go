@@ -296,10 +296,42 @@ func (p *Partition) Check(batch []byte) (record.BatchHeader, error) {
 		err = p.fault(fault.InvalidRecord, -1).Detailf("a new batch has one record per offset, this one has %d for %d", h.Count, h.LastOffsetDelta+1)
 	case h.MaxTimestamp < record.NoTimestamp:
 		err = p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
+	case p.isAhead(h.MaxTimestamp):
+		err = p.fault(fault.InvalidTimestamp, -1).Detailf("%s is more than %s from now, and would keep the segment from ever being old",
+			time.UnixMilli(h.MaxTimestamp).UTC().Format(time.RFC3339), MaxAhead)
 	case h.ProducerID != record.NoProducerID && (h.ProducerID < 0 || h.ProducerEpoch < 0 || h.BaseSequence < 0):
 		err = p.fault(fault.InvalidRecord, -1).Detailf("producer %d with epoch %d and sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
+	case p.settings.Load().Keyed:
+		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
 	}
 	return h, err
+}
+
+// MaxAhead is how much later than now a producer's timestamp may be: Kafka's
+// message.timestamp.after.max.ms by default.
+const MaxAhead = time.Hour
+
+// isAhead reports whether a batch with this timestamp comes before its time.
+func (p *Partition) isAhead(ms int64) bool {
+	return !p.settings.Load().AppendTime && ms > time.Now().Add(MaxAhead).UnixMilli()
+}
+
+// checkKeys looks for a record without a key: compaction would remove it.
+func (p *Partition) checkKeys(b record.Batch) error {
+	it, err := b.Records(p.codec)
+	if err != nil {
+		return p.fault(fault.CodeOf(err), -1).Because(err)
+	}
+	var r record.Record
+	for n := 0; it.Next(&r); n++ {
+		if r.Key == nil {
+			return p.fault(fault.InvalidRecord, -1).Detailf("record %d of %d has no key, and the topic is compacted by key", n, b.Count)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return p.fault(fault.InvalidRecord, -1).Because(err)
+	}
+	return nil
 }
 
 // stamp writes what the leader decides into a batch that begins at offset base.

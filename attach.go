@@ -56,6 +56,9 @@ func Attach(dir string) (*Remote, error) {
 	return &Remote{client}, nil
 }
 
+// socketFile is the socket's name in the directory.
+const socketFile = attach.SocketName
+
 // socket is how other processes reach a broker.
 type socket struct {
 	listener *attach.Listener // nil where nobody listens
@@ -97,5 +100,5 @@ func (b *Broker) Socket() (path string, err error) {
 	if b.socket.listener == nil {
 		return "", b.socket.silent
 	}
-	return filepath.Join(b.dir, attach.SocketName), nil
+	return filepath.Join(b.dir, socketFile), nil
 }

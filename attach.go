@@ -82,14 +82,13 @@ func (s *socket) serve(b *Broker) {
 }
 
 // close ends listening, and all that others do through the socket.
-func (s *socket) close() error {
+func (s *socket) close() {
 	switch {
 	case s.server != nil:
-		return s.server.Close()
+		s.server.Close()
 	case s.listener != nil:
-		return s.listener.Close()
+		s.listener.Close()
 	}
-	return nil
 }
 
 // Socket returns the path of the socket through which other processes reach the

@@ -169,7 +169,8 @@ func (b *Broker) Close() error {
 		return b.failure
 	}
 	close(b.closing)
-	errs := []error{b.socket.close()}
+	b.socket.close()
+	var errs []error
 	for s := range sessions {
 		errs = append(errs, s.Close())
 	}

@@ -89,22 +89,21 @@ func (s *Server) receive(conn stream) {
 // Close stops listening, closes the sessions of all clients, which then fail
 // with fault.Closed, and returns when no goroutine is left. A client that does
 // not listen is not waited for.
-func (s *Server) Close() error {
+func (s *Server) Close() {
 	s.mu.Lock()
 	visits := s.visits
 	s.visits = nil
 	s.mu.Unlock()
 	if visits == nil {
 		s.running.Wait()
-		return nil
+		return
 	}
 	close(s.closing)
-	err := s.listener.Close()
+	s.listener.Close()
 	var ending sync.WaitGroup
 	for v := range visits {
 		ending.Go(func() { v.finish(fault.Newf(fault.Closed, "%s has closed the directory", self(s.instance))) })
 	}
 	ending.Wait()
 	s.running.Wait()
-	return err
 }

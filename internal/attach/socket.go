@@ -62,7 +62,8 @@ func Listen(dir string) (*Listener, error) {
 		return nil, err
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
+		l.Close()
+		return nil, err
 	}
 	return l, nil
 }
@@ -73,13 +74,11 @@ type Listener struct {
 	path string
 }
 
-// Close stops listening and removes the socket.
-func (l *Listener) Close() error {
-	err := os.Remove(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, l.endpoint.Close())
+// Close stops listening and removes the socket. One that cannot be removed does
+// no harm: the next Listen replaces it.
+func (l *Listener) Close() {
+	_ = os.Remove(l.path)
+	_ = l.endpoint.Close()
 }
 
 // dial connects to the socket in a directory.

@@ -16,6 +16,7 @@ type Option interface{ apply(*config) }
 type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
+	noSocket          bool
 
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
@@ -38,6 +39,10 @@ func DefaultDurability(d topic.Durability) Option {
 	return option(func(c *config) { c.defaultDurability = d })
 }
 
+// NoSocket keeps Open from listening on a socket in the directory: no other
+// process can look in (see Attach), and an idle broker has no goroutine.
+func NoSocket() Option { return option(func(c *config) { c.noSocket = true }) }
+
 // ProducerExpiration is how long a partition remembers the idempotent producers
 // of an earlier process after their last record: Kafka's
 // producer.id.expiration.ms. It is 24 hours unless set. Those of this process are
@@ -48,14 +53,14 @@ func ProducerExpiration(d time.Duration) Option {
 
 // defaults returns the config of a broker without options.
 func defaults(d topic.Durability) config {
-	return config{defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour}
+	return config{
+		defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour,
+		snapshotEvery: snapshotEvery,
+	}
 }
 
 // configure applies the options and reports everything that is wrong with them.
 func configure(c config, opts []Option) (config, error) {
-	if c.snapshotEvery == 0 {
-		c.snapshotEvery = snapshotEvery
-	}
 	for _, o := range opts {
 		o.apply(&c)
 	}

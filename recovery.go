@@ -278,6 +278,11 @@ func (b *Broker) finishRemoval(names []string) error {
 		}
 		b.recovery.Removed = append(b.recovery.Removed, filepath.Join(b.dir, name))
 	}
+	if len(names) > 0 {
+		if err := b.fsys.SyncDir(b.dir); err != nil {
+			return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		}
+	}
 	return nil
 }
 

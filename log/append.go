@@ -278,9 +278,15 @@ func (l *Log) publish(segments []*segment) (dropped []*segment) {
 	return dropped
 }
 
+// removeAll deletes segments, durably: space that is reported free stays free.
 func (l *Log) removeAll(segments []*segment) error {
 	for _, s := range segments {
 		if err := s.remove(); err != nil {
+			return l.refuse(err)
+		}
+	}
+	if len(segments) > 0 {
+		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
 			return l.refuse(err)
 		}
 	}

@@ -55,6 +55,7 @@ type opening struct {
 	l        *Log
 	segments []*segment
 	indexes  map[string]int64 // the sizes of index files by name
+	removed  bool             // files were, that a crash had left
 	last     *checkpoint      // the newest one; nil when there is none to believe
 	swapped  *manifest        // of the swap that a crash interrupted, which is finished but for the checkpoint; or nil
 	epochs   []EpochEntry
@@ -154,7 +155,10 @@ func (o *opening) list() error {
 	if n := len(o.segments); n > 0 {
 		o.segments[n-1].writable = true
 	}
-	return o.removeOrphans()
+	if err := o.removeOrphans(); err != nil || !o.removed {
+		return err
+	}
+	return cfg.FS.SyncDir(cfg.Dir)
 }
 
 // removeBeforeStart removes the segments that lie wholly before the log's start,
@@ -170,7 +174,7 @@ func (o *opening) removeBeforeStart() error {
 		if err := o.segments[0].remove(); err != nil {
 			return err
 		}
-		o.segments = o.segments[1:]
+		o.segments, o.removed = o.segments[1:], true
 	}
 	return nil
 }
@@ -188,6 +192,7 @@ func (o *opening) removeOrphans() error {
 			if err := cfg.FS.Remove(filepath.Join(cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
+			o.removed = true
 		}
 	}
 	return nil

@@ -205,36 +205,35 @@ func TestCompactDelete(t *testing.T) {
 	})
 }
 
-// TestTimestampsAhead: a time that is not for long would keep a segment for long.
-func TestTimestampsAhead(t *testing.T) {
+// TestRetentionOfTimesAhead: a time that is not yet does not keep its segment, and
+// all behind it, until then.
+func TestRetentionOfTimesAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, err := runnel.OpenMemory()
 		require.NoError(t, err)
 		defer b.Close()
-		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"},
-			topic.Spec{Name: "stamped", Config: topic.Config{Timestamps: topic.LogAppendTime}}))
+		cfg := topic.Config{Retention: time.Hour, SegmentBytes: 100}
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: cfg}))
 		p, err := producer.New(b)
 		require.NoError(t, err)
 		defer p.Close()
-		for range 2 {
-			ahead := time.Now().Add(time.Hour)
-			_, err = p.Send(t.Context(), record.Record{Topic: "orders", Timestamp: ahead})
-			require.NoError(t, err)
-			late := record.Record{Topic: "orders", Timestamp: ahead.Add(time.Millisecond)}
-			_, err = p.Send(t.Context(), late)
-			require.ErrorIs(t, err, fault.InvalidTimestamp)
-			late.Topic = "stamped"
-			_, err = p.Send(t.Context(), late)
-			require.NoError(t, err)
+		ahead := record.Record{Topic: "orders", Key: []byte("k"), Value: []byte("ahead"), Timestamp: time.Now().Add(1000 * time.Hour)}
+		_, err = p.Send(t.Context(), ahead)
+		require.NoError(t, err)
+		time.Sleep(10 * time.Hour)
+		require.Equal(t, []string{"k=ahead@0"}, content(t, b, "orders"), "nothing says how old it is")
+		send(t, b, "orders", "k", "now")
+		time.Sleep(50 * time.Minute)
+		require.Len(t, content(t, b, "orders"), 2)
+		time.Sleep(20 * time.Minute)
+		require.Empty(t, content(t, b, "orders"))
 
-			batch := record.NewBuilder(1 << 20)
-			batch.Add(late.Timestamp.UnixMilli(), nil, nil, nil)
-			whole, err := batch.Batch(nil, record.None, 0)
-			require.NoError(t, err)
-			require.ErrorIs(t, appendWhole(t, b, "orders", whole), fault.InvalidTimestamp)
-			require.NoError(t, appendWhole(t, b, "stamped", whole))
-			time.Sleep(90 * time.Minute)
-		}
+		_, err = p.Send(t.Context(), ahead)
+		require.NoError(t, err)
+		time.Sleep(900 * time.Hour)
+		require.Len(t, content(t, b, "orders"), 1)
+		time.Sleep(100 * time.Hour)
+		require.Empty(t, content(t, b, "orders"), "its time has come, and gone")
 	})
 }
 

@@ -58,8 +58,6 @@ type lane struct {
 	// open takes records, or is nil. It changes under mu.
 	open atomic.Pointer[openBatch]
 
-	clock atomic.Int64 // a time that was, in milliseconds, to hold timestamps against
-
 	mu          sync.Mutex
 	first, last *openBatch // the queue: sealed, not settled
 	unsent      *openBatch // the first in the queue that the partition hasn't got
@@ -264,6 +262,9 @@ func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn pro
 
 // sendWhole sends a batch as it is.
 func (l *lane) sendWhole(ctx context.Context, whole *record.Batch, fn producer.Callback) error {
+	if err := l.partition.Check(whole.Bytes); err != nil {
+		return err
+	}
 	b, err := l.ownBatch(ctx, len(whole.Bytes))
 	if err != nil {
 		return err

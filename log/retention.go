@@ -21,8 +21,8 @@ type Retention struct {
 // the next segment comes of age; math.MaxInt64 when none does.
 //
 // A segment's age is that of its latest record, whatever the others say. One whose
-// records have no times, or of which compaction left no record, goes with the next
-// one that has a time.
+// records have no times or one that is not yet, or of which compaction left no
+// record, goes with the next one whose time has come.
 func (l *Log) Expired(r Retention) (start, next int64) {
 	segments, end := l.list(), l.end.Load()
 	var left int64 // bytes of the segments from the i-th on
@@ -47,11 +47,14 @@ func (l *Log) Expired(r Retention) (start, next int64) {
 		if !ok {
 			continue
 		}
-		if age := r.Age.Milliseconds(); r.Now-latest <= age {
-			next = latest + age + 1
+		if old := latest + r.Age.Milliseconds() + 1; r.Now < old {
+			next = min(next, old)
+			if latest > r.Now {
+				continue
+			}
 			break
 		}
-		n = i + 1
+		n, next = i+1, math.MaxInt64
 	}
 	if n == 0 {
 		return l.start.Load(), next

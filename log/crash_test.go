@@ -119,6 +119,8 @@ func (p *powerLoss) check(disk *vfs.Crashable) {
 	p.t.Helper()
 	cfg := p.cfg
 	cfg.FS = disk
+	before := inspected(p.t, cfg)
+	require.NotEqual(p.t, Damage, before.Worst(), "%v", before.Findings)
 	l, r, err := Open(cfg)
 	require.NoError(p.t, err)
 	require.Empty(p.t, r.Damage)
@@ -133,6 +135,8 @@ func (p *powerLoss) check(disk *vfs.Crashable) {
 	require.NoError(p.t, l.Close())
 
 	cfg.FS = disk.Crash(vfs.Loss{Kept: vfs.KeepNone})
+	closed := inspected(p.t, cfg)
+	require.Equal(p.t, Note, closed.Worst(), "%v", closed.Findings)
 	l, r, err = Open(cfg)
 	require.NoError(p.t, err)
 	require.True(p.t, r.Clean)

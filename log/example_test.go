@@ -1,7 +1,9 @@
 package log_test
 
 import (
+	"context"
 	"fmt"
+	"os"
 
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
@@ -127,4 +129,34 @@ func ExampleLog_SetStart() {
 	// <nil>
 	// orders-0 at offset 3: the offset is outside the range that the partition holds: it has the offsets 4 to 10
 	// <nil> 4 6
+}
+
+func ExampleInspect() {
+	cfg := log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"}
+	l, _, err := log.Open(cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(l.Append(batch(0, 1000, "one"), nil), l.Close())
+
+	// A bit of the record flips.
+	f, err := cfg.FS.OpenFile("orders-0/00000000000000000000.log", os.O_RDWR)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := f.WriteAt([]byte{'x'}, 70); err != nil {
+		fmt.Println(err)
+	}
+
+	found, err := log.Inspect(context.Background(), cfg, log.Inspecting{})
+	fmt.Println(found.Worst(), err)
+	for _, f := range found.Findings {
+		fmt.Println(f.File, "at byte", f.Pos, "offset", f.Offset)
+	}
+	// Output:
+	// <nil> <nil>
+	// damage <nil>
+	// orders-0/00000000000000000000.log at byte 0 offset 0
 }

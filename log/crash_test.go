@@ -134,9 +134,9 @@ func (p *powerLoss) check(disk *vfs.Crashable) {
 	require.NoError(p.t, l.Sync())
 	require.NoError(p.t, l.Close())
 
-	cfg.FS = disk.Crash(vfs.Loss{Kept: vfs.KeepNone})
 	closed := inspected(p.t, cfg)
 	require.Equal(p.t, Note, closed.Worst(), "%v", closed.Findings)
+	cfg.FS = disk.Crash(vfs.Loss{Kept: vfs.KeepNone})
 	l, r, err = Open(cfg)
 	require.NoError(p.t, err)
 	require.True(p.t, r.Clean)

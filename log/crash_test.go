@@ -3,6 +3,7 @@ package log
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -135,7 +136,9 @@ func (p *powerLoss) check(disk *vfs.Crashable) {
 	require.NoError(p.t, l.Close())
 
 	closed := inspected(p.t, cfg)
-	require.Equal(p.t, Note, closed.Worst(), "%v", closed.Findings)
+	for _, f := range closed.Findings {
+		require.False(p.t, f.Grade == Mend && f.Expected != "no segment of this name" && filepath.Ext(f.File) == timeIndexSuffix, "%v", f) // it would hide records from whoever looks for a time
+	}
 	cfg.FS = disk.Crash(vfs.Loss{Kept: vfs.KeepNone})
 	l, r, err = Open(cfg)
 	require.NoError(p.t, err)

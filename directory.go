@@ -73,6 +73,9 @@ const (
 	metadataLimit = 4096 // more bytes than that are something else
 )
 
+// metadataText is what the file holds.
+func metadataText(id topic.ID) []byte { return []byte("version: 0\ntopic_id: " + id.String() + "\n") }
+
 // claim makes sure that a partition's directory is there and belongs to the
 // topic with this ID, and reports whether it had to be made; its name is not
 // durable yet then. A directory that belongs to another topic is fault.Storage,
@@ -95,7 +98,7 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 	}
 	err = b.fsys.MkdirAll(dir)
 	if err == nil {
-		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), []byte("version: 0\ntopic_id: "+id.String()+"\n"))
+		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), metadataText(id))
 	}
 	if err != nil {
 		return false, fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)

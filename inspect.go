@@ -272,7 +272,12 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 		path := filepath.Join(n.dir, e.Name)
 		tp, suffix, ok := parseDir(e.Name)
 		if !e.Dir {
-			if e.Name != lockFile && e.Name != cleanFile {
+			switch e.Name {
+			case lockFile, cleanFile:
+			case restoringFile:
+				n.add(log.Damage, record.TopicPartition{}, path, "a whole data directory", "part of a backup, whose restoring did not end",
+					"delete the directory, and restore the backup again")
+			default:
 				n.add(log.Note, record.TopicPartition{}, path, "partitions", "another file", "it is left alone")
 			}
 			continue

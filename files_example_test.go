@@ -67,3 +67,19 @@ func ExampleRestore() {
 	fmt.Println(err)
 	// Output: the bytes do not match their checksum or their format: the backup: it ends before its list of contents (nothing was restored; take another backup)
 }
+
+// Without damage there is nothing to repair.
+func ExampleRepair() {
+	ctx := context.Background()
+	dir, remove := tempDir()
+	defer remove()
+	broker, err := runnel.Open(dir)
+	must(err)
+	must(broker.CreateTopics(ctx, topic.Spec{Name: "orders"}))
+	must(broker.Close())
+
+	steps, err := runnel.Repair(ctx, dir, runnel.Repairing{DryRun: true})
+	must(err)
+	fmt.Println(len(steps), "steps")
+	// Output: 0 steps
+}

@@ -263,6 +263,8 @@ func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Reco
 	return err
 }
 
+const hintRemoval = "opening finishes its removal"
+
 // survey compares the directory with the catalogue, as opening does, and returns
 // the partitions whose directory opening would remove.
 func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool {
@@ -286,10 +288,10 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 		switch {
 		case ok && tp == metadataPartition && suffix == "":
 		case ok && suffix == suffixDelete:
-			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", "opening finishes its removal")
+			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
 		case ok && suffix == "" && removed[tp.Topic] && n.ofRemoved(tp):
 			doomed[tp] = true
-			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", "opening finishes its removal")
+			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
 		case ok && suffix == "" && t != nil && int(tp.Partition) < len(t.Partitions):
 		case ok:
 			n.add(log.Note, tp, path, "a topic's partition", "a partition that no topic has", "it is left alone")

@@ -160,3 +160,53 @@ func ExampleInspect() {
 	// damage <nil>
 	// orders-0/00000000000000000000.log at byte 0 offset 0
 }
+
+func ExampleRepair() {
+	cfg := log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"}
+	l, _, err := log.Open(cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(l.Append(batch(0, 1000, "one"), nil), l.Append(batch(1, 2000, "two"), nil), l.Close())
+	f, err := cfg.FS.OpenFile("orders-0/00000000000000000000.log", os.O_RDWR)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := f.WriteAt([]byte{'x'}, 70); err != nil { // in the first batch
+		fmt.Println(err)
+	}
+
+	steps, err := log.Repair(context.Background(), cfg, log.Repairing{Stamp: "today"})
+	for _, s := range steps {
+		if s.Lost[1] > 0 {
+			fmt.Println("lost: the offsets from", s.Lost[0], "to before", s.Lost[1])
+		}
+	}
+	found, _ := log.Inspect(context.Background(), cfg, log.Inspecting{})
+	fmt.Println(found.Records, "record is left, below offset", found.End, err)
+	// Output:
+	// <nil> <nil> <nil>
+	// lost: the offsets from 0 to before 1
+	// 1 record is left, below offset 2 <nil>
+}
+
+func ExampleAdopt() {
+	// A segment was copied from somewhere.
+	cfg := log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"}
+	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
+		fmt.Println(err)
+	}
+	f, err := cfg.FS.OpenFile("orders-0/00000000000000000007.log", os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := f.WriteAt(batch(7, 1000, "seven"), 0); err != nil {
+		fmt.Println(err)
+	}
+	end, err := log.Adopt(cfg, 0)
+	fmt.Println("the log ends at offset", end, err)
+	// Output: the log ends at offset 8 <nil>
+}

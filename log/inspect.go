@@ -33,6 +33,7 @@ type Finding struct {
 	*fault.Corruption
 
 	// End is the position after the bytes in question, and Next the offset that
+	// End is the position after the bytes in question, and Next the offset that
 	// follows them, where Grade is Damage in a segment; otherwise both are -1.
 	End, Next int64
 }
@@ -209,6 +210,14 @@ func (n *inspector) list() error {
 // explainName makes a note of a file that is none of a log's.
 func (n *inspector) explainName(name string) {
 	path := filepath.Join(n.l.cfg.Dir, name)
+	switch {
+	case name == journalName:
+		n.add(Damage, path, -1, 0, "no repair under way", "the journal of one that was interrupted", "finish it: runnel repair")
+		return
+	case strings.Contains(name, logSuffix+damagedSuffix):
+		n.add(Note, path, -1, 0, "a log's files", "what was damaged before a repair", "it is left alone")
+		return
+	}
 	for _, suffix := range []string{indexSuffix, timeIndexSuffix} {
 		base, ok := parseName(name, suffix)
 		switch {
@@ -228,7 +237,7 @@ func (n *inspector) explainName(name string) {
 		if digits := strings.TrimSuffix(name, filepath.Ext(name)); len(digits) == 20 && strings.Trim(digits, "0123456789") == "" {
 			return
 		}
-	case ".tmp":
+	case ".tmp", repairedSuffix:
 		n.add(Note, path, -1, 0, "nothing", "what a crash left of replacing a file", "it is replaced or left alone")
 		return
 	}

@@ -90,8 +90,9 @@ func (w *walk) tail(from, to int64) error {
 				continue
 			}
 		}
-		w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", to-sc.pos, found),
+		f := w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", to-sc.pos, found),
 			"opening the log cuts it off: it was never acknowledged as durable, or the disk has lost it since")
+		f.End = to
 		return nil
 	}
 }

@@ -42,6 +42,8 @@ type Config struct {
 	// Codec decompresses batches in which OffsetForTime looks for a record.
 	// Without one, it returns fault.UnsupportedCompression for them.
 	Codec *record.Codec
+
+	repairing bool // Repair opens it
 }
 
 // Defaults of Config.

@@ -36,13 +36,15 @@ type Broker struct {
 	changed atomic.Pointer[chan struct{}] // closed and replaced at every change
 
 	// writer is the token of whoever changes topics: who has put something
-	// into it. The two fields below are the writer's.
+	// into it. The three fields below are the writer's.
 	writer    chan struct{}
 	catalogue *catalogue.Catalogue
 	metadata  *partition.Partition // the catalogue's log
+	snapshots snapshots
 
 	groups *groupService
 	chunks chunkPool
+	ids    producerIDs
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
@@ -63,7 +65,7 @@ type Broker struct {
 // are damaged is fault.CorruptMessage. What else opening found is reported by
 // Recovery.
 func Open(dir string, opts ...Option) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, opts)
+	c, err := configure(defaults(topic.Fsync), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +85,7 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 // OpenMemory opens an empty broker in memory. Its topics and records are gone
 // when it is closed.
 func OpenMemory(opts ...Option) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Memory}, opts)
+	c, err := configure(defaults(topic.Memory), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +99,7 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		config: c, fsys: fsys, dir: dir, disk: disk,
 		codec:     record.NewCodec(0),
 		catalogue: catalogue.New(),
+		snapshots: snapshots{every: c.snapshotEvery},
 		writer:    make(chan struct{}, 1),
 		closing:   make(chan struct{}),
 		closed:    make(chan struct{}),
@@ -109,6 +112,8 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		return nil, errors.Join(err, b.closePartitions())
 	}
 	b.recovery.Duration = time.Since(began)
+	b.writer <- struct{}{}
+	b.release()
 	return b, nil
 }
 

@@ -31,9 +31,10 @@ func TestOptionsAreChecked(t *testing.T) {
 		runnel.OpenMemory,
 		func(opts ...runnel.Option) (*runnel.Broker, error) { return runnel.Open(t.TempDir(), opts...) },
 	} {
-		_, err := open(runnel.DefaultPartitions(0), runnel.DefaultDurability(7))
+		_, err := open(runnel.DefaultPartitions(0), runnel.DefaultDurability(7), runnel.ProducerExpiration(-1))
 		require.ErrorIs(t, err, fault.InvalidConfig)
 		require.ErrorContains(t, err, "DefaultPartitions(0)")
+		require.ErrorContains(t, err, "ProducerExpiration(-1ns)")
 		require.ErrorContains(t, err, "DefaultDurability(7)")
 	}
 }

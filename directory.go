@@ -101,7 +101,7 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), metadataText(id))
 	}
 	if err != nil {
-		return false, fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)
+		return false, fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	return made, nil
 }
@@ -115,7 +115,7 @@ func readOwner(fsys vfs.FS, dir string, tp record.TopicPartition) (id topic.ID, 
 		return id, false, nil
 	}
 	if err != nil {
-		return id, false, fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)
+		return id, false, fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	for line := range strings.Lines(string(text)) {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "topic_id" {
@@ -150,7 +150,7 @@ func (b *Broker) clear(tp record.TopicPartition) error {
 		return nil
 	}
 	if _, err := b.setAside(path, suffixStray); err != nil {
-		return fault.At(fault.Storage, tp.Topic, tp.Partition, -1).Because(err)
+		return fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -42,6 +43,7 @@ type source struct {
 	batchEnd  int64           // the offset after that batch
 	unpacked  []byte          // what they were decompressed into, or nil
 	decoding  bool
+	trailing  error      // what is wrong behind the last record of a batch: the next fetch says so
 	readAhead *readAhead // of the chunks after this one, or nil
 	pressed   bool       // the partition would not let it wait
 
@@ -105,6 +107,10 @@ func (src *source) fetch(dst []record.Record) (records []record.Record, moved bo
 	if err := src.find(nil); err != nil || src.part == nil {
 		return dst, false, err
 	}
+	if err := src.trailing; err != nil {
+		src.trailing = nil
+		return dst, false, src.fail(err)
+	}
 	from, limit := src.offset.Load(), src.session.cfg.MaxRecords
 	for len(dst) < limit {
 		if !src.decoding {
@@ -121,6 +127,9 @@ func (src *source) fetch(dst []record.Record) (records []record.Record, moved bo
 			src.discard()
 			if len(dst) == 0 {
 				return dst, false, src.fail(src.undecodable(err))
+			}
+			if end := src.batchEnd; src.offset.Load() == end { // else it comes again
+				src.trailing = src.undecodableAt(end-1, err)
 			}
 			break
 		}
@@ -266,16 +275,25 @@ func nextOffset(batches []byte) (next int64) {
 
 // discard lets go of what was read.
 func (src *source) discard() {
-	src.rest, src.decoding = nil, false
+	src.rest, src.decoding, src.trailing = nil, false, nil
 	src.session.buffers.unpack(&src.unpacked)
 	src.session.buffers.retire(src.chunk)
 	src.chunk = chunk{}
 	src.stopReading()
 }
 
-// undecodable names the partition in an error of the codec.
+// undecodable names the partition in an error of the codec, and where it goes on
+// behind the batch, as far as that is known.
 func (src *source) undecodable(err error) error {
-	return fault.At(fault.CodeOf(err), src.tp.Topic, src.tp.Partition, src.offset.Load()).Because(err)
+	return src.undecodableAt(src.offset.Load(), err)
+}
+
+func (src *source) undecodableAt(offset int64, err error) error {
+	e := fault.At(fault.CodeOf(err), src.tp.Topic, src.tp.Partition, offset).Because(err)
+	if src.batchEnd > offset {
+		return e.Try(fmt.Sprintf("Seek to offset %d goes on behind the batch", src.batchEnd))
+	}
+	return e
 }
 
 // fail decides how a source goes on after an error, and returns what to say.

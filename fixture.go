@@ -8,7 +8,7 @@ import (
 
 func init() {
 	fixture.Open = func(fsys vfs.FS, dir string, opts any) (any, error) {
-		c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, opts.([]Option))
+		c, err := configure(defaults(topic.Fsync), opts.([]Option))
 		if err != nil {
 			return nil, err
 		}

@@ -199,12 +199,66 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 		}
 		return nil
 	}
-	return n.inspectLog(metadataPartition, func(r *record.Record) error {
+	b := &Broker{fsys: n.fsys, dir: n.dir} // to read what it would read
+	next, damage, err := n.readSnapshots(b)
+	if err != nil {
+		return err
+	}
+	err = n.inspectLog(metadataPartition, func(r *record.Record) error {
+		if r.Offset < next {
+			return nil
+		}
 		if err := n.catalogue.Apply(r.Value); err != nil {
 			return fmt.Errorf("a record at offset %d that does not fit: %w", r.Offset, err)
 		}
 		return nil
 	})
+	if len(n.Partitions) == 0 || err != nil {
+		return err
+	}
+	p := &n.Partitions[0]
+	if damage == nil && p.Start > next {
+		damage = append(damage, &fault.Corruption{
+			Topic: topic.ClusterMetadata, Offset: next, File: n.path(metadataPartition),
+			Expected: fmt.Sprintf("a snapshot of the catalogue up to offset %d or later, where its log begins", p.Start), Found: "none",
+			Hint: "restore the directory from a backup",
+		})
+	}
+	if next > p.End {
+		id := catalogue.SnapshotID{Offset: next}
+		d := b.snapshotDamage(id, 0, fmt.Sprintf("a log that reaches to offset %d", next), fmt.Sprintf("one that ends at %d", p.End))
+		p.Findings = append(p.Findings, log.Finding{Grade: log.Damage, Corruption: d, End: -1, Next: -1})
+	}
+	for _, d := range damage {
+		grade := log.Note // an older one, or the log, serves, and the next one replaces it
+		if p.Start > next {
+			grade = log.Damage
+		}
+		p.Findings = append(p.Findings, log.Finding{Grade: grade, Corruption: d, End: -1, Next: -1})
+	}
+	return nil
+}
+
+// readSnapshots makes the newest whole snapshot the catalogue, as opening does,
+// and returns the offset at which it ends, and which others are damaged.
+func (n *inspecting) readSnapshots(b *Broker) (next int64, damage []*fault.Corruption, err error) {
+	ids, err := b.listSnapshots()
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, id := range ids {
+		s, err := b.readSnapshot(id)
+		broken, ok := errors.AsType[*fault.Corruption](err)
+		switch {
+		case ok:
+			damage = append(damage, broken)
+		case err != nil:
+			return 0, nil, err
+		case next == 0:
+			n.catalogue, next = s.Catalogue, id.Offset
+		}
+	}
+	return next, damage, nil
 }
 
 // partition inspects a topic's partition.

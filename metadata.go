@@ -16,7 +16,7 @@ func (b *Broker) command(ctx context.Context, do func() error) error {
 	}
 	select {
 	case b.writer <- struct{}{}:
-		defer func() { <-b.writer }()
+		defer b.release()
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-b.closing:
@@ -64,6 +64,7 @@ func (b *Broker) commit(values [][]byte) error {
 	if err := <-outcome; err != nil {
 		return err
 	}
+	b.snapshots.time = now
 	for _, v := range values {
 		if err := b.catalogue.Apply(v); err != nil {
 			return err

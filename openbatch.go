@@ -49,12 +49,18 @@ type openBatch struct {
 	whole bool
 
 	// Guarded by lane.mu, from sealing on.
-	next    *openBatch // in the lane's queue
-	count   int32      // records
-	size    int        // bytes, header included
-	ready   bool       // everything has been copied
-	sent    bool       // the partition has it
-	done    bool       // offset and err are known
+	next  *openBatch // in the lane's queue
+	count int32      // records
+	size  int        // bytes, header included
+	ready bool       // everything has been copied
+	sent  bool       // the partition has it
+	done  bool       // offset and err are known
+
+	// sequence is that of the first record once the partition is about to get the
+	// batch, if the lane is idempotent; doomed is why it must not be appended.
+	sequence int32
+	doomed   error
+
 	offset  int64
 	err     error
 	flushes []*flush
@@ -86,6 +92,7 @@ func (b *openBatch) begin(buf *buffer, limit int, now, base int64) {
 	b.latest.Store(record.NoTimestamp)
 	b.copied.Store(0)
 	b.sent, b.done, b.whole = false, false, false
+	b.sequence, b.doomed = record.NoSequence, nil
 	generation := b.state.Load()>>generationShift + 1
 	b.state.Store(generation<<generationShift | record.HeaderLen)
 }

@@ -68,8 +68,9 @@ func TestOpenBatchIsReadyOnceAndWhole(t *testing.T) {
 		if total == 0 {
 			continue
 		}
-		encoded, _, err := s.encode(b)
+		encoded, _, err := s.pack(b)
 		require.NoError(t, err)
+		b.lane.seal(b, encoded)
 		batch, err := record.Parse(encoded)
 		require.NoError(t, err)
 		it, err := batch.Records(nil)

@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"errors"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
@@ -15,6 +16,11 @@ type Option interface{ apply(*config) }
 type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
+
+	// producerExpiration is how long producers of earlier processes are
+	// remembered.
+	producerExpiration time.Duration
+	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 }
 
 type option func(*config)
@@ -32,8 +38,24 @@ func DefaultDurability(d topic.Durability) Option {
 	return option(func(c *config) { c.defaultDurability = d })
 }
 
+// ProducerExpiration is how long a partition remembers the idempotent producers
+// of an earlier process after their last record: Kafka's
+// producer.id.expiration.ms. It is 24 hours unless set. Those of this process are
+// remembered until they are closed.
+func ProducerExpiration(d time.Duration) Option {
+	return option(func(c *config) { c.producerExpiration = d })
+}
+
+// defaults returns the config of a broker without options.
+func defaults(d topic.Durability) config {
+	return config{defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour}
+}
+
 // configure applies the options and reports everything that is wrong with them.
 func configure(c config, opts []Option) (config, error) {
+	if c.snapshotEvery == 0 {
+		c.snapshotEvery = snapshotEvery
+	}
 	for _, o := range opts {
 		o.apply(&c)
 	}
@@ -43,6 +65,9 @@ func configure(c config, opts []Option) (config, error) {
 	}
 	if c.defaultDurability < topic.Memory || c.defaultDurability > topic.Fsync {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultDurability(%d): it must be topic.Memory, topic.OS or topic.Fsync", c.defaultDurability))
+	}
+	if c.producerExpiration <= 0 {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "ProducerExpiration(%v): it must be positive", c.producerExpiration))
 	}
 	return c, errors.Join(errs...)
 }

@@ -85,8 +85,12 @@ func withPowerLoss(t *testing.T, prepare, scenario func(p *powerLoss)) {
 	t.Logf("%d changes, %d power losses", n, len(p.moments))
 }
 
+// openFixture opens a broker that writes a snapshot of its catalogue every few
+// records.
 func openFixture(fsys vfs.FS) (*Broker, error) {
-	c, err := configure(config{defaultPartitions: 1, defaultDurability: topic.Fsync}, nil)
+	cfg := defaults(topic.Fsync)
+	cfg.snapshotEvery = 5
+	c, err := configure(cfg, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +256,19 @@ func TestPowerLossWhileCreatingTopics(t *testing.T) {
 		p.create(topic.Spec{Name: "visits", Partitions: 3})
 		require.NoError(p.t, p.broker.AddPartitions(p.t.Context(), "visits", 4))
 		p.send("orders", 1, 10)
+	})
+}
+
+// TestPowerLossAtSnapshots writes a snapshot of the catalogue every few commands.
+func TestPowerLossAtSnapshots(t *testing.T) {
+	withPowerLoss(t, func(p *powerLoss) { p.create(topic.Spec{Name: "orders"}) }, func(p *powerLoss) {
+		for n := range 4 {
+			p.create(topic.Spec{Name: fmt.Sprint("short-lived-", n), Partitions: 2})
+			p.create(topic.Spec{Name: fmt.Sprint("topic-", n)})
+			p.delete(fmt.Sprint("short-lived-", n))
+			settleSnapshot(p.broker)
+		}
+		require.Positive(p.t, p.broker.metadata.StartOffset(), "the log begins at a snapshot")
 	})
 }
 

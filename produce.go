@@ -19,6 +19,7 @@ func (b *Broker) OpenProducer(_ context.Context, cfg producer.Config) (producer.
 		return nil, fault.Newf(fault.InvalidConfig, "a batch of %d bytes; at most %d", cfg.BatchBytes, maxBatchBytes)
 	}
 	s := &session{broker: b, cfg: cfg, codec: b.codec, writers: map[string]*writer{}, closing: make(chan struct{})}
+	s.producerID.Store(record.NoProducerID)
 	s.allowance.total = cfg.BufferBytes
 	s.buffers.New = func() any {
 		return &buffer{bytes: make([]byte, max(cfg.BatchBytes, record.HeaderLen)), pool: &s.buffers}
@@ -40,6 +41,9 @@ type session struct {
 	cfg    producer.Config
 	codec  *record.Codec
 
+	// producerID is the session's from its first topic on, if it is idempotent.
+	producerID atomic.Int64
+
 	allowance allowance
 	buffers   sync.Pool // of *buffer, of cfg.BatchBytes each, and room for a header at least
 	callbacks sync.Pool // of *[]producer.Callback, of maxBatchRecords each
@@ -57,9 +61,12 @@ type session struct {
 }
 
 // Topic implements producer.Session.
-func (s *session) Topic(_ context.Context, name string) (producer.Writer, error) {
+func (s *session) Topic(ctx context.Context, name string) (producer.Writer, error) {
 	t, err := s.broker.topic(name)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.identify(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -79,6 +86,18 @@ func (s *session) Topic(_ context.Context, name string) (producer.Writer, error)
 		s.retireLanes()
 	}
 	return fresh, nil
+}
+
+// identify gives an idempotent session its producer ID.
+func (s *session) identify(ctx context.Context) error {
+	if !s.cfg.Idempotent || s.producerID.Load() != record.NoProducerID {
+		return nil
+	}
+	id, err := s.broker.newProducerID(ctx)
+	if err == nil {
+		s.producerID.CompareAndSwap(record.NoProducerID, id)
+	}
+	return err
 }
 
 // retireLanes ends the lanes into topics that were deleted.
@@ -117,18 +136,20 @@ func (s *session) newLane(w *writer, number int32, p *partition.Partition) (*lan
 	if s.done {
 		return nil, fault.Closed
 	}
-	l := &lane{session: s, writer: w, partition: p, topic: w.topic.name, number: number}
+	l := &lane{session: s, writer: w, partition: p, topic: w.topic.name, number: number, producerID: s.producerID.Load()}
 	s.lanes = append(s.lanes, l)
 	return l, nil
 }
 
-// encode returns the batch's bytes, checksummed and compressed, and the buffer
-// that they are in. The batch's own buffer is used up.
-func (s *session) encode(b *openBatch) ([]byte, *buffer, error) {
-	if b.whole {
-		return b.buf.bytes[:b.size], b.buf, nil
-	}
+// pack returns the batch's bytes, compressed, and the buffer that they are in. The
+// batch's own buffer is used up. Unless the batch is whole, its header is still
+// to come.
+func (s *session) pack(b *openBatch) ([]byte, *buffer, error) {
 	buf, size := b.buf, b.size
+	b.buf = nil
+	if b.whole {
+		return buf.bytes[:size], buf, nil
+	}
 	if c := s.cfg.Compression; c != record.None {
 		packed := s.buffers.Get().(*buffer)
 		out, err := s.codec.Compress(packed.bytes[:record.HeaderLen], c, s.cfg.Level, buf.bytes[record.HeaderLen:size])
@@ -142,18 +163,7 @@ func (s *session) encode(b *openBatch) ([]byte, *buffer, error) {
 			buf = &buffer{bytes: out}
 		}
 	}
-	h := header(s.cfg.Compression, b.count, b.base.Load(), b.latest.Load())
-	return record.Seal(buf.bytes[:size], h).Bytes, buf, nil
-}
-
-// header returns the header of a batch of so many records.
-func header(c record.Compression, count int32, base, latest int64) record.BatchHeader {
-	return record.BatchHeader{
-		LeaderEpoch: record.NoLeaderEpoch, Attributes: int16(c),
-		LastOffsetDelta: count - 1, Count: count,
-		BaseTimestamp: base, MaxTimestamp: latest,
-		ProducerID: record.NoProducerID, ProducerEpoch: record.NoProducerEpoch, BaseSequence: record.NoSequence,
-	}
+	return buf.bytes[:size], buf, nil
 }
 
 // fail notes the failure of a record that nobody else is told of.

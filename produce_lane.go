@@ -1,12 +1,14 @@
 package runnel
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -51,6 +53,8 @@ type lane struct {
 	topic     string
 	number    int32
 
+	producerID int64 // record.NoProducerID: the lane is not idempotent
+
 	// open takes records, or is nil. It changes under mu.
 	open atomic.Pointer[openBatch]
 
@@ -64,8 +68,12 @@ type lane struct {
 	settling    bool       // somebody is the settler
 	due         bool       // the open batch's linger is over
 	linger      *time.Timer
-	free        *openBatch    // batches to use again
-	closed      error         // why nothing is accepted any more, or nil
+	free        *openBatch // batches to use again
+	closed      error      // why nothing is accepted any more, or nil
+	sequence    int32      // of the next record, if the lane is idempotent
+	handed      int        // batches with a sequence of which the partition has not told the outcome
+	failing     error      // why nothing is accepted until lastFailing is settled, or nil
+	lastFailing *openBatch
 	settled     chan struct{} // closed when a closed lane's queue is empty and nobody settles
 }
 
@@ -120,8 +128,14 @@ func (l *lane) sendIdle(r *record.Record, ms int64, fn producer.Callback) bool {
 		return false
 	}
 	b := l.takeFree()
-	b.sent, b.done, b.ready, b.whole = true, false, true, true
+	b.sent, b.done, b.ready, b.whole = true, false, true, false
 	b.held, b.count, b.fn = 0, 1, fn
+	b.sequence, b.doomed = record.NoSequence, nil
+	if l.isIdempotent() {
+		b.sequence = l.sequence
+		l.sequence = log.NextSequence(l.sequence, 1)
+		l.handed++
+	}
 	l.sending = true
 	l.push(b)
 	l.unsent = nil
@@ -132,7 +146,9 @@ func (l *lane) sendIdle(r *record.Record, ms int64, fn producer.Callback) bool {
 	}
 	bytes := make([]byte, size)
 	record.Put(bytes[record.HeaderLen:], 0, 0, r.Key, r.Value, r.Headers)
-	record.Seal(bytes, header(record.None, 1, ms, ms))
+	b.base.Store(ms)
+	b.latest.Store(ms)
+	l.seal(b, bytes)
 	l.partition.Append(bytes, nil, b)
 	l.sendReady(inlineBatches)
 	return true
@@ -153,8 +169,8 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	held := l.session.cfg.BatchBytes
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed != nil || l.open.Load() != nil {
-		return l.closed
+	if l.refusal() != nil || l.open.Load() != nil {
+		return l.refusal()
 	}
 	if !l.session.allowance.try(held) {
 		l.mu.Unlock()
@@ -163,9 +179,9 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 		if err != nil {
 			return err
 		}
-		if l.closed != nil || l.open.Load() != nil {
+		if l.refusal() != nil || l.open.Load() != nil {
 			l.session.allowance.give(held)
-			return l.closed
+			return l.refusal()
 		}
 	}
 	b := l.takeFree()
@@ -179,6 +195,9 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	l.beginLinger()
 	return nil
 }
+
+// refusal returns why nothing is accepted, or nil; mu is held.
+func (l *lane) refusal() error { return cmp.Or(l.closed, l.failing) }
 
 // largestSize returns the most bytes that r can take in a batch.
 func largestSize(r *record.Record) int {
@@ -262,7 +281,7 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 			Detailf("%d bytes, the producer's buffer holds %d", size, cfg.BufferBytes)
 	}
 	pooled := size > cfg.BatchBytes/2 && size <= cfg.BatchBytes
-	b := &openBatch{lane: l, held: size, size: size, ready: true}
+	b := &openBatch{lane: l, held: size, size: size, ready: true, sequence: record.NoSequence}
 	if pooled {
 		b.held = cfg.BatchBytes
 	}
@@ -281,7 +300,7 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 // enqueue puts a ready batch behind everything that was sent before.
 func (l *lane) enqueue(b *openBatch, now bool) error {
 	l.mu.Lock()
-	if err := l.closed; err != nil {
+	if err := l.refusal(); err != nil {
 		l.mu.Unlock()
 		b.buf.Recycle(nil)
 		l.session.allowance.give(b.held)
@@ -336,8 +355,8 @@ func (l *lane) push(b *openBatch) {
 func (l *lane) becomesReady(b *openBatch) {
 	l.mu.Lock()
 	b.ready = true
-	if l.closed != nil && !b.done {
-		b.finish(-1, l.closed)
+	if refused := cmp.Or(l.closed, b.doomed); refused != nil && !b.done && !b.sent {
+		b.finish(-1, refused)
 		l.settle()
 		return
 	}
@@ -386,6 +405,7 @@ func (l *lane) close(err error) {
 		}
 		b.finish(-1, l.closed)
 	}
+	ended := l.hasEnded()
 	settled := make(chan struct{})
 	if l.settled == nil {
 		l.settled = settled
@@ -393,5 +413,8 @@ func (l *lane) close(err error) {
 		settled = l.settled
 	}
 	l.settle()
+	if ended {
+		l.partition.EndProducer(l.producerID)
+	}
 	<-settled
 }

@@ -94,12 +94,23 @@ func (l *lane) sendReady(limit int) {
 
 // hand gives a batch to the partition.
 func (l *lane) hand(b *openBatch) {
-	bytes, buf, err := l.session.encode(b)
-	b.buf = nil
+	if b.count == 0 { // whoever saw it full had looked at an earlier life of it
+		b.buf.Recycle(nil)
+		b.buf = nil
+		b.Appended(-1, nil)
+		return
+	}
+	bytes, buf, err := l.session.pack(b)
 	if err != nil {
 		b.Appended(-1, err)
 		return
 	}
+	if err := l.takeSequence(b, bytes); err != nil {
+		buf.Recycle(nil)
+		b.Appended(-1, err)
+		return
+	}
+	l.seal(b, bytes)
 	if len(bytes) < len(buf.bytes)/2 {
 		// The log would keep the whole buffer for a few bytes.
 		small := append(make([]byte, 0, len(bytes)), bytes...)
@@ -114,11 +125,24 @@ func (l *lane) hand(b *openBatch) {
 func (b *openBatch) Appended(base int64, err error) {
 	l := b.lane
 	l.mu.Lock()
-	if b.done {
+	if b.sequence != record.NoSequence {
+		l.handed--
+	}
+	if b.done { // the lane was closed meanwhile
+		ended := l.hasEnded()
 		l.mu.Unlock()
-		return // the lane was closed meanwhile
+		if ended {
+			l.partition.EndProducer(l.producerID)
+		}
+		return
+	}
+	if err != nil && b.doomed != nil {
+		err = b.doomed
 	}
 	b.finish(base, err)
+	if err != nil && b.sequence != record.NoSequence && b.doomed == nil {
+		l.failBehind(b)
+	}
 	l.settle()
 }
 
@@ -151,6 +175,9 @@ func (l *lane) settle() {
 			b.flushes[i] = nil
 		}
 		b.flushes = b.flushes[:0]
+		if b == l.lastFailing {
+			l.failing, l.lastFailing = nil, nil
+		}
 		if l.closed == nil {
 			b.next, l.free = l.free, b
 		}

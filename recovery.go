@@ -67,11 +67,11 @@ const cleanFile = ".kafka_cleanshutdown"
 // After a clean close that is all; otherwise it opens every partition too.
 func (b *Broker) load() error {
 	if err := b.fsys.MkdirAll(b.dir); err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	entries, err := b.fsys.ReadDir(b.dir)
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(lockFile))); err == nil {
 		b.folds = true
@@ -109,7 +109,7 @@ func syncNames(fsys vfs.FS, data string) error {
 	for dir := data; ; {
 		err := fsys.SyncDir(dir)
 		if dir == data && err != nil {
-			return fault.Newf(fault.Storage, "data directory %s", data).Because(err)
+			return fault.Newf(fault.OfDisk(err), "data directory %s", data).Because(err)
 		}
 		above := filepath.Dir(dir)
 		if above == dir || err != nil {
@@ -131,7 +131,7 @@ func (b *Broker) unmarkClean() error {
 		err = b.fsys.SyncDir(b.dir)
 	}
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (b *Broker) markClean() error {
 		err = errors.Join(f.Sync(), f.Close(), b.fsys.SyncDir(b.dir))
 	}
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	return nil
 }
@@ -154,21 +154,26 @@ func (b *Broker) markClean() error {
 // metadataPartition is the catalogue's.
 var metadataPartition = record.TopicPartition{Topic: topic.ClusterMetadata, Partition: 0}
 
-// loadCatalogue opens the catalogue's log and folds it. In a fresh directory it
-// begins one.
+// loadCatalogue opens the catalogue's log and folds it, from the newest snapshot
+// on. In a fresh directory it begins one.
 func (b *Broker) loadCatalogue(fresh bool) error {
 	p, found, err := partition.Open(partition.Config{
-		Log:      b.logConfig(metadataPartition, topic.Config{}),
+		Log:      b.logConfig(metadataPartition, topic.Config{SegmentBytes: metadataSegment}),
 		Settings: partition.Settings{Fsync: b.disk},
 	})
 	if err != nil {
 		return err
 	}
 	b.metadata = p
+	next, damage, err := b.loadSnapshot()
+	if err != nil {
+		return err
+	}
+	found.Damage = append(found.Damage, damage...)
 	if !fresh {
 		b.recovered(metadataPartition, found)
 	}
-	for offset := p.StartOffset(); offset < p.HighWatermark(); {
+	for offset := next; offset < p.HighWatermark(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {
 			return err
@@ -178,7 +183,7 @@ func (b *Broker) loadCatalogue(fresh bool) error {
 		}
 	}
 	if values := b.catalogue.Bootstrap(); values != nil {
-		return b.commit(values)
+		return b.allotProducerIDs(values) // with what is written anyway, so that the first producer need not wait
 	}
 	return nil
 }
@@ -192,6 +197,7 @@ func (b *Broker) replay(batches []byte) (next int64, err error) {
 			return 0, catalogueFault(next, err)
 		}
 		batches, next = batches[batch.Size():], batch.NextOffset()
+		b.snapshots.time = batch.MaxTimestamp
 		if batch.Control() {
 			continue
 		}
@@ -266,7 +272,7 @@ func (b *Broker) finishRemoval(names []string) error {
 			err = b.fsys.RemoveAll(path)
 		}
 		if err != nil {
-			return fault.Newf(fault.Storage, "remove %s", path).Because(err)
+			return fault.Newf(fault.OfDisk(err), "remove %s", path).Because(err)
 		}
 		b.recovery.Removed = append(b.recovery.Removed, filepath.Join(b.dir, name))
 	}

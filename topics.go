@@ -218,7 +218,7 @@ func (b *Broker) openPartitions(t *localTopic, from, to int) (opened []*partitio
 	}
 	if anyMade {
 		if err := b.fsys.SyncDir(b.dir); err != nil {
-			return opened, fault.At(fault.Storage, t.name, -1, -1).Because(err)
+			return opened, fault.At(fault.OfDisk(err), t.name, -1, -1).Because(err)
 		}
 	}
 	return opened, nil
@@ -293,9 +293,10 @@ func segments(cfg topic.Config) (bytes int64, age time.Duration) {
 func (b *Broker) settings(cfg topic.Config) partition.Settings {
 	cfg = cfg.WithDefaults()
 	return partition.Settings{
-		Fsync:           b.durabilityOf(cfg) == topic.Fsync,
-		MaxMessageBytes: cfg.MaxMessageBytes,
-		AppendTime:      cfg.Timestamps == topic.LogAppendTime,
+		Fsync:              b.durabilityOf(cfg) == topic.Fsync,
+		MaxMessageBytes:    cfg.MaxMessageBytes,
+		AppendTime:         cfg.Timestamps == topic.LogAppendTime,
+		ProducerExpiration: b.producerExpiration,
 	}
 }
 

@@ -50,16 +50,23 @@ func TestTorture(t *testing.T) {
 }
 
 func torture(t *testing.T, seed uint64) {
-	m := &victim{rand: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewCrashable(), epoch: 1}
+	if story, err := torment(seed, nil); err != nil {
+		t.Errorf("seed %d: %v\n%v", seed, err, story)
+		t.Logf("again: go test -run TestTorture -torture.seed=%d .", seed)
+	}
+}
+
+// torment does what a seed says to a log, on a disk that lies as lie does, or not
+// at all. It returns what it found wrong, and the last things that happened.
+func torment(seed uint64, lie func(vfs.FS) vfs.FS) (story []string, err error) {
+	m := &victim{rand: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewCrashable(), epoch: 1, lie: lie}
 	defer func() {
 		if r := recover(); r != nil {
-			t.Errorf("panic: %v\n%v", r, m.story)
+			err = fmt.Errorf("panic: %v", r)
 		}
-		if t.Failed() {
-			t.Logf("again: go test -run TestTorture -torture.seed=%d .", seed)
-		}
+		story = m.story
 	}()
-	err := m.open(false)
+	err = m.open(false)
 	for step := 0; step < tortureSteps && err == nil; step++ {
 		if err = m.step(); err == nil {
 			err = m.check()
@@ -68,10 +75,10 @@ func torture(t *testing.T, seed uint64) {
 	if err == nil {
 		err = m.crash() // whatever it was, it must be there
 	}
-	if err != nil {
-		t.Errorf("seed %d: %v\n%v", seed, err, m.story)
+	if m.log != nil {
+		_ = m.log.Close()
 	}
-	_ = m.log.Close()
+	return m.story, err
 }
 
 // victim is a log with what must be true of it.
@@ -79,6 +86,7 @@ type victim struct {
 	rand  *rand.Rand
 	disk  *vfs.Crashable
 	fsys  *vfs.Faulty
+	lie   func(vfs.FS) vfs.FS // of the disk, or nil
 	log   *log.Log
 	epoch int32
 	story []string // the last things that happened
@@ -391,8 +399,12 @@ func (m *victim) open(closed bool) error {
 }
 
 func (m *victim) openLog() (*log.Log, log.Recovery, error) {
+	var fsys vfs.FS = m.fsys
+	if m.lie != nil {
+		fsys = m.lie(fsys)
+	}
 	l, r, err := log.Open(log.Config{
-		FS: m.fsys, Dir: "orders-0", Topic: "orders",
+		FS: fsys, Dir: "orders-0", Topic: "orders",
 		SegmentBytes: m.rand.Int64N(6000) + 200, SegmentAge: time.Duration(m.rand.IntN(500)+1) * time.Second,
 		IndexInterval: 1 + m.rand.IntN(1000), TailBytes: []int{-1, 500, 5000}[m.rand.IntN(3)],
 	})

@@ -92,6 +92,18 @@ var producingTests = []test{
 			next[r.Key[0]]++
 		}
 	}},
+	{"without idempotence writes as well", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		plain := func(cfg *producer.Config) { cfg.Idempotent, cfg.BatchBytes = false, 1000 }
+		p, w := s.writer(name, plain)
+		var want []string
+		for i := range 500 {
+			want = append(want, fmt.Sprint(i))
+			w.SendAsync(s.ctx, record.Record{Topic: name, Value: []byte(want[i])}, nil)
+		}
+		require.NoError(s, p.Flush(s.ctx))
+		require.Equal(s, want, values(s.fetch(s.assigned(name, 0), len(want))))
+	}},
 	{"without acknowledgement knows no offsets", func(s *suite) {
 		name := s.topic(1, topic.Config{})
 		p, w := s.writer(name, func(cfg *producer.Config) { cfg.Acks = producer.AcksNone })

@@ -58,10 +58,11 @@ func (s *suite) topic(partitions int, cfg topic.Config) string {
 // they matter here, and closes it at the end of the test.
 func (s *suite) producer(change ...func(*producer.Config)) producer.Session {
 	s.Helper()
-	cfg := producer.Config{ClientID: "backendtest", BatchBytes: 1 << 20, BufferBytes: 32 << 20}
+	cfg := producer.Config{ClientID: "backendtest", BatchBytes: 1 << 20, BufferBytes: 32 << 20, Idempotent: true}
 	for _, f := range change {
 		f(&cfg)
 	}
+	cfg.Idempotent = cfg.Idempotent && cfg.Acks == producer.AcksAll
 	p, err := s.OpenProducer(s.ctx, cfg)
 	require.NoError(s, err)
 	s.Cleanup(func() { _ = p.Close() })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 )
 
 // Error is a Code with the place where it happened. Topic is empty, Partition
@@ -128,6 +129,15 @@ func CodeOf(err error) Code {
 		return c
 	}
 	return Unknown
+}
+
+// OfDisk returns the code for what a file system returned: DiskFull where there
+// is no space or quota left, Storage otherwise.
+func OfDisk(err error) Code {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return DiskFull
+	}
+	return Storage
 }
 
 // Retriable reports whether the call that returned err may succeed when it is

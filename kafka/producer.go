@@ -49,9 +49,12 @@ func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer
 	}
 	switch cfg.Acks {
 	case producer.AcksLeader:
-		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()))
 	case producer.AcksNone:
-		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
+		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()))
+	}
+	if !cfg.Idempotent {
+		opts = append(opts, kgo.DisableIdempotentWrite())
 	}
 	client, err := c.newClient(cfg.ClientID, opts...)
 	if err != nil {

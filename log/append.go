@@ -128,6 +128,7 @@ func (l *Log) unwrite(pos int64, n int, cause error) error {
 	if err == nil && n > 0 {
 		err = l.file.Sync()
 	}
+	l.filled = pos
 	if err != nil {
 		return l.fail(fmt.Errorf("%w; then cutting off the %d bytes that were written: %w", cause, n, err))
 	}
@@ -152,6 +153,7 @@ func (l *Log) note(batches []byte, pos int64, r *run) {
 
 func (l *Log) noteBatch(pos int64, h *record.BatchHeader) {
 	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval))
+	l.producers.note(h)
 	if h.LeaderEpoch > latestEpoch(l.Epochs()) {
 		entries := withEpoch(l.Epochs(), h.LeaderEpoch, h.BaseOffset)
 		l.epochs.Store(&entries)
@@ -162,20 +164,33 @@ func (l *Log) noteBatch(pos int64, h *record.BatchHeader) {
 // Sync makes what was appended durable, with one fdatasync. A failed Sync is
 // final: which bytes the disk has is unknown from then on, and trying again
 // would prove nothing, so every later Append and Sync returns the same error.
+//
+// A log that is synced again and again gets zeros behind its end, which make the
+// next Sync cheaper; see docs/format.md.
 func (l *Log) Sync() error {
+	if l.failed == nil && !l.closed.Load() && l.active != nil && l.active.size.Load() > l.syncedPos {
+		l.fill()
+	}
+	return l.sync()
+}
+
+// sync is Sync without zeros.
+func (l *Log) sync() error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	if l.active == nil {
+	if l.active == nil || l.active.size.Load() == l.syncedPos {
 		return nil
 	}
-	pos := l.active.size.Load()
-	if pos == l.syncedPos {
-		return nil
-	}
+	return l.flush()
+}
+
+// flush makes the active segment's file durable as it is.
+func (l *Log) flush() error {
 	if err := l.file.Sync(); err != nil {
 		return l.fail(err)
 	}
+	pos := l.active.size.Load()
 	l.syncedPos = pos
 	l.synced.Store(l.end.Load())
 	if l.checkpoint.segment != l.active.base || pos-l.checkpoint.pos >= checkpointBytes {
@@ -192,7 +207,7 @@ func (l *Log) Sync() error {
 func (l *Log) roll() error {
 	sealed, sum := l.sealed, l.digest
 	if l.active != nil {
-		if err := l.Sync(); err != nil {
+		if err := l.finish(); err != nil {
 			return err
 		}
 		if err := l.index.file(l.active, true); err != nil {
@@ -220,7 +235,8 @@ func (l *Log) roll() error {
 	if l.file != nil {
 		l.file.release()
 	}
-	l.active, l.file, l.index, l.syncedPos = next, h, index, 0
+	l.active, l.file, l.index = next, h, index
+	l.syncedPos, l.filled, l.unfilled = 0, 0, false
 	l.sealed, l.digest = sealed, sum
 	segments := l.list()
 	dropped := l.publish(append(segments[:len(segments):len(segments)], next))
@@ -281,17 +297,21 @@ func (l *Log) noteCheckpoint(clean bool) error {
 	if err := l.fileEpochs(); err != nil {
 		return err
 	}
+	if err := l.fileProducers(); err != nil {
+		return err
+	}
 	c := checkpoint{
 		sequence: l.checkpoint.sequence + 1, clean: clean,
 		start: l.start.Load(), segment: l.active.base, pos: l.active.size.Load(), offset: l.end.Load(),
 		firstTimestamp: l.index.firstTimestamp, maxTimestamp: l.index.maxTimestamp.Load(),
 		maxOffset: l.active.base + l.index.maxRel, sinceEntry: l.index.sinceEntry, filed: l.index.filed,
-		sealed: l.sealed, digest: l.digest,
+		sealed: l.sealed, digest: l.digest, producers: l.snapshots.at >= 0,
 	}
 	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {
 		return err
 	}
 	l.checkpoint = c
+	l.removeSnapshots(c.sequence)
 	return nil
 }
 

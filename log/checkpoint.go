@@ -23,7 +23,8 @@ const (
 	slotLen           = 128
 	slotStride        = 4096
 
-	flagClean = 1
+	flagClean     = 1
+	flagProducers = 2
 )
 
 // checkpoint is what a log knows to be durable: everything before position pos
@@ -31,6 +32,10 @@ const (
 type checkpoint struct {
 	sequence uint64 // one more with each write; even ones stand in the first slot
 	clean    bool   // the log was closed at this point
+
+	// producers says that the snapshot at offset has the producers that the log
+	// knew here; otherwise it knew none.
+	producers bool
 
 	start   int64 // log start offset
 	segment int64 // base of the segment that was the last one
@@ -66,6 +71,9 @@ func (c *checkpoint) encode() []byte {
 	if c.clean {
 		flags |= flagClean
 	}
+	if c.producers {
+		flags |= flagProducers
+	}
 	b = binary.BigEndian.AppendUint16(b, flags)
 	b = binary.BigEndian.AppendUint32(b, uint32(c.sealed))
 	for _, v := range []uint64{
@@ -93,7 +101,8 @@ func decodeCheckpoint(b []byte) (c checkpoint, ok bool, err error) {
 	if v := binary.BigEndian.Uint16(b[8:]); v != checkpointVersion {
 		return checkpoint{}, false, fault.Newf(fault.UnsupportedFormat, "a log's checkpoint of version %d, only %d is read", v, checkpointVersion)
 	}
-	c.clean = binary.BigEndian.Uint16(b[10:])&flagClean != 0
+	flags := binary.BigEndian.Uint16(b[10:])
+	c.clean, c.producers = flags&flagClean != 0, flags&flagProducers != 0
 	c.sealed = int(binary.BigEndian.Uint32(b[12:]))
 	u64 := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[16+8*i:])) }
 	c.sequence, c.start, c.segment, c.pos, c.offset = uint64(u64(0)), u64(1), u64(2), u64(3), u64(4)

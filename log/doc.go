@@ -8,7 +8,9 @@
 // [Log.Read] returns a [Slice] of whole batches; [Log.OffsetForTime] finds a
 // record by time; [Log.SetStart] and [Log.Truncate] drop records at either end.
 // What an offset means, which of them may be seen and who may append is the
-// business of package partition.
+// business of package partition. What a log knows of idempotent producers
+// ([Log.Producer]) is a fold of its batches, as its leader epochs are; whether
+// their batches may be appended is again not its business.
 //
 // # Guarantees
 //
@@ -18,7 +20,9 @@
 // checksum, offset and leader epoch are not what they must be; damage is a
 // [fault.Corruption] with file and position, the file stays as it is, and what is
 // around the damage stays readable. Bytes behind the synced position that are no
-// whole batch are cut off when the log is opened, and nothing else ever is.
+// whole batch are cut off when the log is opened, and nothing else ever is. Zeros
+// behind the last batch, which make the next Sync cheaper, are no bytes of the
+// log; Close and sealing cut them off.
 //
 // Memory does not grow with the log: a segment costs a few hundred bytes, one
 // that is read 4 KiB more, the active one its index, and the tail what
@@ -26,8 +30,8 @@
 //
 // # Concurrency
 //
-// A Log has one writer. Its methods Append, Sync, Truncate, SetStart, Close and
-// Remove may not overlap; how it is made sure that they don't is up to the
+// A Log has one writer. Its methods Append, Sync, Truncate, SetStart, Producer,
+// Producers, ForgetProducers, Close and Remove may not overlap; how it is made sure that they don't is up to the
 // caller. Everything else may be called by any goroutine at any time: readers
 // take an immutable list of segments and no lock, wait for nobody, and hold on to
 // the file that they read, so that deleting a segment never disturbs a reader at
@@ -39,6 +43,7 @@
 //	00000000000000000000.log        record batches; the name is the first offset
 //	00000000000000000000.index      positions by offset, Kafka's format
 //	00000000000000000000.timeindex  offsets by time, Kafka's format
+//	00000000000000001042.snapshot   the idempotent producers at that offset, Kafka's format
 //	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
 //	runnel.checkpoint               what is durable, whether the log was closed, where it starts
 //

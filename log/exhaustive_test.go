@@ -22,10 +22,25 @@ func overwrite(t testing.TB, fsys vfs.FS, path string, b []byte, same int64) {
 	require.NoError(t, f.Close())
 }
 
+// lengthen makes a file so long, with zeros.
+func lengthen(t testing.TB, fsys vfs.FS, path string, size int64) {
+	t.Helper()
+	f, err := fsys.OpenFile(path, os.O_RDWR)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size))
+	require.NoError(t, f.Close())
+}
+
 // TestEveryPrefix cuts off a segment at each of its last 65,536 bytes, opens it
 // and reads it through. Where synced bytes are missing that is damage at the
-// cut; elsewhere the batches before the cut survive, all of them.
+// cut; elsewhere the batches before the cut survive, all of them. So they do with
+// zeros in the place of what was cut off.
 func TestEveryPrefix(t *testing.T) {
+	t.Run("nothing behind", func(t *testing.T) { testEveryPrefix(t, 0) })
+	t.Run("zeros behind", func(t *testing.T) { testEveryPrefix(t, 5000) })
+}
+
+func testEveryPrefix(t *testing.T, zeros int64) {
 	cfg := memoryConfig()
 	l, _ := open(t, cfg)
 	for l.Size() < 20<<10 {
@@ -47,10 +62,17 @@ func TestEveryPrefix(t *testing.T) {
 	buf := make([]byte, len(file))
 	last := len(ends) - 1
 	for cut := int64(len(file)); cut > int64(len(file))-65536; cut-- {
-		for last > 0 && ends[last] > cut {
+		whole := cut // bytes of batches, if zeros stand for those that are zero anyway
+		for zeros > 0 && whole < int64(len(file)) && file[whole] == 0 {
+			whole++
+		}
+		for last > 0 && ends[last] > whole {
 			last--
 		}
 		overwrite(t, cfg.FS, path, file[:cut], min(ends[last], cut))
+		if cut >= synced {
+			lengthen(t, cfg.FS, path, cut+zeros)
+		}
 		overwrite(t, cfg.FS, checkpoint, saved, 0)
 		l, r, err := Open(cfg)
 		if cut < synced {
@@ -60,7 +82,7 @@ func TestEveryPrefix(t *testing.T) {
 			require.Equal(t, path, damage.File)
 			continue
 		}
-		if err != nil || l.EndOffset() != bases[last] || r.Cut != cut-ends[last] || len(r.Damage) > 0 {
+		if err != nil || l.EndOffset() != bases[last] || r.Cut != torn(file[ends[last]:max(cut, ends[last])]) || len(r.Damage) > 0 {
 			t.Fatalf("cut at %d: ends at %v instead of %d: %+v, %v", cut, l.EndOffset(), bases[last], r, err)
 		}
 		s, err := l.Read(0, l.EndOffset(), len(buf), buf)
@@ -87,7 +109,9 @@ func TestPlausibleFlips(t *testing.T) {
 	original = copyDir(t, original, "crashed")
 	require.NoError(t, l.Close())
 	file := readFile(t, original.FS, logFile(original, 0))
-	size := len(file) / 4
+	batches := int(l.Size()) // zeros stand behind them
+	require.Less(t, batches, len(file))
+	size := batches / 4
 
 	for _, test := range []struct {
 		name    string
@@ -100,7 +124,7 @@ func TestPlausibleFlips(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			unnoticed := map[int]int{}
-			for bit := range 8 * len(file) {
+			for bit := range 8 * (batches + 16) {
 				cfg := copyDir(t, original, "opened")
 				for _, name := range test.remove {
 					require.NoError(t, cfg.FS.Remove(filepath.Join(cfg.Dir, name)))
@@ -110,7 +134,7 @@ func TestPlausibleFlips(t *testing.T) {
 				writeFile(t, cfg.FS, logFile(cfg, 0), flipped)
 				l, r, err := Open(cfg)
 				if err == nil && r.Cut == 0 && len(r.Damage) == 0 {
-					if s, err := l.Read(0, l.EndOffset(), len(file), nil); err == nil && len(s.Bytes) == len(file) {
+					if s, err := l.Read(0, l.EndOffset(), len(file), nil); err == nil && len(s.Bytes) == batches {
 						at := bit / 8 % size
 						require.True(t, at >= 12 && at < 16, "byte %d of batch %d", at, bit/8/size)
 						require.Len(t, offsetsOf(t, s.Bytes), 20)

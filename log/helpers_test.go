@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -172,3 +173,7 @@ func stamp(raw []byte, base int64) { record.Stamp(raw, base, 0) }
 func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 func c32(b []byte) uint32   { return binary.BigEndian.Uint32(b) }
 func c64(b []byte) uint64   { return binary.BigEndian.Uint64(b) }
+
+// torn returns how much of what stands behind the last whole batch is a torn
+// tail: zeros at the end were written ahead.
+func torn(b []byte) int64 { return int64(len(bytes.TrimRight(b, "\x00"))) }

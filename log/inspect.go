@@ -109,11 +109,13 @@ type inspector struct {
 	epochs   []EpochEntry
 	believed bool // epochs are those of the file, as far as the checkpoint goes
 
+	tailAt int64  // where the last segment's batches end, if not with the file; or -1
 	buf    []byte // for batches that are longer than what is read at once
 	unsaid int64  // bytes that Progress has not heard of
 }
 
 func (n *inspector) run() error {
+	n.tailAt = -1
 	cfg := &n.l.cfg
 	var err error
 	if n.last, err = readCheckpoint(cfg.FS, cfg.Dir); err != nil {
@@ -126,6 +128,9 @@ func (n *inspector) run() error {
 		return err
 	}
 	if err := n.loadEpochs(); err != nil {
+		return err
+	}
+	if err := n.checkProducers(); err != nil {
 		return err
 	}
 	n.Closed = n.last == nil && len(n.segments) == 0
@@ -233,10 +238,12 @@ func (n *inspector) explainName(name string) {
 		return
 	}
 	switch filepath.Ext(name) {
-	case logSuffix, indexSuffix, timeIndexSuffix, ".snapshot", ".txnindex":
+	case logSuffix, indexSuffix, timeIndexSuffix, snapshotSuffix, ".txnindex":
 		if digits := strings.TrimSuffix(name, filepath.Ext(name)); len(digits) == 20 && strings.Trim(digits, "0123456789") == "" {
 			return
 		}
+	case ".checkpoint": // the catalogue's snapshots
+		return
 	case ".tmp", repairedSuffix:
 		n.add(Note, path, -1, 0, "nothing", "what a crash left of replacing a file", "it is replaced or left alone")
 		return
@@ -330,6 +337,19 @@ func (n *inspector) loadEpochs() error {
 		n.add(Mend, path, -1, 0, "the leader epochs", "no file", hintOpening)
 	}
 	return nil
+}
+
+// checkProducers looks at the snapshot of the producers that the checkpoint
+// names.
+func (n *inspector) checkProducers() error {
+	if n.last == nil || !n.last.producers || n.how.Live {
+		return nil
+	}
+	ps, err := n.l.readSnapshot(n.last.offset)
+	if ps == nil && err == nil {
+		n.add(Mend, n.l.cfg.snapshotPath(n.last.offset), n.last.offset, 0, "the producers at this offset", "none that are whole", hintOpening)
+	}
+	return err
 }
 
 // segment reads the i-th segment through, with its indexes.

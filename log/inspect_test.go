@@ -126,6 +126,9 @@ func TestInspectFlippedBits(t *testing.T) {
 					if e.Name == checkpointName && bit/8%slotStride >= slotLen {
 						continue // between the slots
 					}
+					if filepath.Ext(e.Name) != logSuffix && bit%3 > 0 {
+						continue // they take long enough
+					}
 					flipped := append([]byte(nil), whole...)
 					flipped[bit/8] ^= 1 << (bit % 8)
 					writeFile(t, original.FS, path, flipped)

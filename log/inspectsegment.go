@@ -75,9 +75,10 @@ func (w *walk) tail(from, to int64) error {
 		if err != nil || found == "" {
 			return err
 		}
-		zeros, err := onlyZeros(w.f, sc.pos, to)
-		if zeros || err != nil {
-			return err
+		w.n.tailAt = sc.pos
+		content, err := contentEnd(w.f, sc.pos, to)
+		if err != nil || content == sc.pos {
+			return err // zeros that were written ahead
 		}
 		if w.n.last == nil {
 			at, h, err := findBatch(w.f, sc.pos+1, to, w.offset)
@@ -86,11 +87,11 @@ func (w *walk) tail(from, to int64) error {
 			}
 			if h != nil {
 				w.n.damage(w.s, w.offset, sc.pos, at, h.BaseOffset, fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", found, at, h.BaseOffset))
-				w.offset, w.damaged, from = h.BaseOffset, at, at
+				w.offset, w.damaged, from, w.n.tailAt = h.BaseOffset, at, at, -1
 				continue
 			}
 		}
-		f := w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", to-sc.pos, found),
+		f := w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
 			"opening the log cuts it off: it was never acknowledged as durable, or the disk has lost it since")
 		f.End = to
 		return nil
@@ -189,24 +190,6 @@ func (w *walk) records(b record.Batch, pos int64) (found string) {
 		}
 	}
 	return ""
-}
-
-// onlyZeros reports whether a range of a file is room that was set aside.
-func onlyZeros(f vfs.File, from, to int64) (bool, error) {
-	buf := make([]byte, min(scanBytes, max(0, to-from)))
-	for from < to {
-		got, err := f.ReadAt(buf[:min(int64(len(buf)), to-from)], from)
-		for _, c := range buf[:got] {
-			if c != 0 {
-				return false, nil
-			}
-		}
-		if got == 0 {
-			return false, err
-		}
-		from += int64(got)
-	}
-	return true, nil
 }
 
 // entryReader reads an index file through.

@@ -1,11 +1,9 @@
 package log
 
 import (
-	"errors"
 	"math"
 	"sort"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -97,10 +95,14 @@ type Log struct {
 	file        *handle    // its file
 	index       *liveIndex // its index
 	syncedPos   int64      // how much of it is durable
+	filled      int64      // where the zeros behind it end, if beyond its size
+	unfilled    bool       // zeros could not be written: there will be none in this segment
 	checkpoint  checkpoint // the newest one in the file
 	sealed      int        // segments before the active one
 	digest      uint64     // the sum of their digests
 	epochsDirty bool       // the epochs in the file are older
+	producers   producers  // a fold of the batches below end
+	snapshots   snapshots  // its files
 	failed      error      // what made the log refuse appends for good
 }
 
@@ -163,11 +165,7 @@ func (l *Log) fail(cause error) error {
 // refuse returns an error for something that was not done and may be tried
 // again.
 func (l *Log) refuse(cause error) error {
-	code := fault.Storage
-	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
-		code = fault.DiskFull
-	}
-	return l.at(code, l.end.Load()).Because(cause)
+	return l.at(fault.OfDisk(cause), l.end.Load()).Because(cause)
 }
 
 // corrupt returns the error for damaged bytes in a segment's file.
@@ -194,11 +192,11 @@ func (l *Log) closeClean() error {
 	if l.failed != nil || l.active == nil {
 		return nil // the failure was reported when it happened; or there is nothing
 	}
-	if err := l.Sync(); err != nil {
+	if err := l.finish(); err != nil {
 		return err
 	}
 	c := l.checkpoint
-	if c.clean && !l.epochsDirty {
+	if c.clean && !l.epochsDirty && !l.snapshots.stale {
 		return nil
 	}
 	if err := l.writeCheckpoint(true); err != nil {

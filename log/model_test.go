@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -11,13 +12,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
 )
 
 // TestModel holds a log against a list of batches under any sequence of
 // operations, on the memory file system.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{t: rt, cfg: memoryConfig()}
+		m := &model{t: rt, cfg: memoryConfig(), sequences: map[int64]Producer{}}
 		m.cfg.SegmentBytes = rapid.Int64Range(500, 20_000).Draw(rt, "segment.bytes")
 		m.cfg.SegmentAge = time.Duration(rapid.IntRange(20, 2_000).Draw(rt, "segment.ms")) * time.Second
 		m.cfg.IndexInterval = rapid.IntRange(1, 2_000).Draw(rt, "index.interval.bytes")
@@ -45,6 +47,7 @@ type modelBatch struct {
 	base, next int64
 	epoch      int32
 	size       int
+	header     record.BatchHeader // as it was appended
 }
 
 type model struct {
@@ -57,6 +60,8 @@ type model struct {
 	synced     int64 // a lower bound
 	epoch      int32
 	copies     int
+
+	sequences map[int64]Producer // what each producer sends next: Epoch, and Next
 }
 
 func (m *model) append(rt *rapid.T) {
@@ -67,11 +72,55 @@ func (m *model) append(rt *rapid.T) {
 	for range rapid.IntRange(1, 5).Draw(rt, "batches") {
 		b := batchOf(m.end, m.epoch, rapid.IntRange(1, 20).Draw(rt, "records"), rapid.IntRange(1, 300).Draw(rt, "size"))
 		next := m.end + offsetsIn(b)
-		m.batches = append(m.batches, modelBatch{m.end, next, m.epoch, len(b)})
+		m.produce(rt, b)
+		m.batches = append(m.batches, modelBatch{m.end, next, m.epoch, len(b), headerOf(b)})
 		m.end = next
 		all = append(all, b...)
 	}
 	require.NoError(m.t, m.log.Append(all, nil))
+}
+
+// produce makes a batch one of an idempotent producer, perhaps.
+func (m *model) produce(rt *rapid.T, b []byte) {
+	id := rapid.Int64Range(-1, 4).Draw(rt, "producer")
+	if id < 0 {
+		return
+	}
+	p := m.sequences[id]
+	next := int32(0)
+	switch {
+	case p.n == 0 && rapid.Bool().Draw(rt, "about to wrap"):
+		next = math.MaxInt32 - 5
+	case p.n > 0 && rapid.IntRange(0, 9).Draw(rt, "new producer epoch") == 0:
+		p.Epoch++
+	case p.n > 0:
+		next = p.Next()
+	}
+	record.StampProducer(b, id, p.Epoch, next)
+	h := headerOf(b)
+	p.note(&h)
+	m.sequences[id] = p
+}
+
+// checkProducers holds the log's producers against a fold of the batches. One
+// whose batches are all gone may be forgotten.
+func (m *model) checkProducers() {
+	want := producers{}
+	for _, b := range m.batches {
+		want.note(&b.header)
+	}
+	for id, p := range m.log.producers {
+		require.Contains(m.t, want, id)
+		w := want[id]
+		require.Equal(m.t, w.Epoch, p.Epoch)
+		require.Equal(m.t, w.Timestamp, p.Timestamp)
+		require.Equal(m.t, w.recent[w.n-p.n:w.n], p.recent[:p.n]) // perhaps not all of the last ones
+	}
+	for id, w := range want {
+		if w.Last().LastOffset >= m.start {
+			require.Contains(m.t, m.log.producers, id)
+		}
+	}
 }
 
 func (m *model) read(rt *rapid.T) {
@@ -177,7 +226,9 @@ func (m *model) powerLoss(rt *rapid.T) {
 	path := filepath.Join(cfg.Dir, filepath.Base(active.logPath()))
 	b := readFile(m.t, cfg.FS, path)
 	garbage := rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(rt, "garbage")
-	writeFile(m.t, cfg.FS, path, append(b[:size:size], garbage...))
+	zeros := rapid.IntRange(0, 5000).Draw(rt, "zeros")
+	b = append(append(b[:size:size], garbage...), make([]byte, zeros)...)
+	writeFile(m.t, cfg.FS, path, b)
 	require.NoError(m.t, m.log.Close())
 
 	whole, end := int64(0), active.base
@@ -192,12 +243,13 @@ func (m *model) powerLoss(rt *rapid.T) {
 	m.cfg, m.log = cfg, l
 	require.GreaterOrEqual(m.t, l.EndOffset(), m.synced)
 	require.Equal(m.t, end, l.EndOffset())
-	require.Equal(m.t, size+int64(len(garbage))-whole, r.Cut)
+	require.Equal(m.t, torn(b[whole:]), r.Cut)
 	m.drop(end)
 	m.synced = m.end
 }
 
 func (m *model) check(*rapid.T) {
+	m.checkProducers()
 	require.Equal(m.t, m.start, m.log.StartOffset())
 	require.Equal(m.t, m.end, m.log.EndOffset())
 	require.GreaterOrEqual(m.t, m.log.SyncedOffset(), m.synced)

@@ -296,7 +296,7 @@ func (r *reader) misplaced(h *record.BatchHeader, base int64) error {
 	}
 	// The log may start within the first batch, and the epochs with the log.
 	if epoch := epochAt(r.epochs, max(base, r.offset)); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
-		return fmt.Errorf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
+		return fmt.Errorf("one of leader epoch %d instead of %d, which %s has (with that file removed, it is collected anew from the batches)", h.LeaderEpoch, epoch, epochName)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ type Recovery struct {
 	Segments int           // how many it has
 	Batches  int64         // how many were verified
 	Bytes    int64         // how many bytes of them
-	Cut      int64         // bytes of a torn tail that were cut off
+	Cut      int64         // bytes of a torn tail that were cut off, without zeros at its end
 	Reason   string        // what stood there, where Cut > 0
 	Indexes  int           // segments whose index files were missing or wrong, and are built anew
 	Damage   []error       // each a *fault.Corruption: the file is left as it is, and readers of these offsets meet it
@@ -38,6 +38,7 @@ func Open(cfg Config) (*Log, Recovery, error) {
 	o.l.tail.budget = o.l.cfg.TailBytes
 	o.l.segments.Store(new([]*segment))
 	o.l.epochs.Store(new([]EpochEntry))
+	o.l.producers, o.l.snapshots = producers{}, newSnapshots()
 	if err := o.run(); err != nil {
 		o.l.discard()
 		return nil, o.Recovery, o.explain(err)
@@ -55,6 +56,10 @@ type opening struct {
 	indexes  map[string]int64 // the sizes of index files by name
 	last     *checkpoint      // the newest one; nil when there is none to believe
 	epochs   []EpochEntry
+
+	// producersFrom is the offset from which on batches are not among the
+	// producers yet.
+	producersFrom int64
 }
 
 // explain wraps what the file system said; what is a fault already stays.
@@ -62,7 +67,7 @@ func (o *opening) explain(err error) error {
 	if fault.CodeOf(err) != fault.Unknown {
 		return err
 	}
-	return o.l.at(fault.Storage, -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
+	return o.l.at(fault.OfDisk(err), -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
 }
 
 func (o *opening) run() error {
@@ -84,6 +89,9 @@ func (o *opening) run() error {
 		return err
 	}
 	if err := o.loadEpochs(); err != nil {
+		return err
+	}
+	if err := o.loadProducers(); err != nil {
 		return err
 	}
 	if err := o.checkSealed(); err != nil {
@@ -240,6 +248,45 @@ func (o *opening) loadEpochs() error {
 	return nil
 }
 
+// loadProducers reads the producers at the checkpoint. When their snapshot is
+// missing or wrong they are collected from every batch.
+func (o *opening) loadProducers() error {
+	l := o.l
+	for name := range o.indexes {
+		if offset, ok := parseName(name, snapshotSuffix); ok {
+			l.snapshots.present = append(l.snapshots.present, offset)
+		}
+	}
+	c := o.last
+	if c == nil {
+		return nil // everything is about to be verified
+	}
+	o.producersFrom = c.offset
+	if !c.producers {
+		return nil
+	}
+	l.snapshots.slots[c.sequence%2] = c.offset
+	ps, err := l.readSnapshot(c.offset)
+	if err != nil {
+		return err
+	}
+	if ps != nil {
+		l.producers, l.snapshots.at = ps, c.offset
+		return nil
+	}
+	l.snapshots.stale = true
+	for _, s := range o.segments {
+		if err := o.scanHeaders(s, func(h *record.BatchHeader, _ int64) {
+			if h.BaseOffset < c.offset {
+				l.producers.note(h)
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // scanHeaders calls fn for each batch of a segment, as far as there are any.
 func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int64)) error {
 	f, err := s.open()
@@ -357,6 +404,9 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 		if index != nil {
 			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval))
 		}
+		if h.BaseOffset >= o.producersFrom {
+			o.l.producers.note(h)
+		}
 		o.Batches++
 		o.Bytes += int64(h.Size())
 	}
@@ -403,7 +453,7 @@ func (o *opening) openActive() error {
 	o.epochs = epochsFrom(epochsBelow(o.epochs, end), l.start.Load())
 	l.epochs.Store(&o.epochs)
 	s.live.Store(index)
-	l.active, l.index, l.syncedPos = s, index, s.size.Load()
+	l.active, l.index, l.syncedPos, l.filled = s, index, s.size.Load(), s.size.Load()
 	l.segments.Store(&o.segments)
 	if o.Clean {
 		return nil
@@ -452,16 +502,22 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 		return 0, sc.err
 	}
 	if sc.pos < size {
-		if o.last == nil {
-			// Of unknown extent: a tail is only torn if no batch follows.
-			if pos, h, err := findBatch(f, sc.pos+1, size, end); err != nil {
-				return 0, err
-			} else if h != nil {
-				return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end),
-					fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", reason, pos, h.BaseOffset))
-			}
+		content, err := contentEnd(f, sc.pos, size)
+		if err != nil {
+			return 0, err
 		}
-		o.Cut, o.Reason = size-sc.pos, reason
+		if content > sc.pos { // else there are only zeros, which were written ahead
+			if o.last == nil {
+				// Of unknown extent: a tail is only torn if no batch follows.
+				if pos, h, err := findBatch(f, sc.pos+1, size, end); err != nil {
+					return 0, err
+				} else if h != nil {
+					return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end),
+						fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", reason, pos, h.BaseOffset))
+				}
+			}
+			o.Cut, o.Reason = content-sc.pos, reason
+		}
 		if err := f.Truncate(sc.pos); err != nil {
 			return 0, err
 		}

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 )
 
 // crashed returns a log's directory as a process leaves it that is killed after
-// some batches of five records were synced and some were not, and what stands
-// in its only segment.
+// some batches of five records were synced and some were not, and the batches in
+// its only segment, behind which zeros stand.
 func crashed(t testing.TB, synced, unsynced int) (cfg Config, file []byte) {
 	t.Helper()
 	cfg = memoryConfig()
@@ -32,7 +33,9 @@ func crashed(t testing.TB, synced, unsynced int) (cfg Config, file []byte) {
 	appendN(t, l, unsynced, 5, 40)
 	cfg = copyDir(t, cfg, "crashed")
 	require.NoError(t, l.Close())
-	return cfg, readFile(t, cfg.FS, logFile(cfg, 0))
+	file = readFile(t, cfg.FS, logFile(cfg, 0))
+	require.Zero(t, torn(file[l.Size():]))
+	return cfg, file[:l.Size():l.Size()]
 }
 
 func logFile(cfg Config, base int64) string {
@@ -40,31 +43,34 @@ func logFile(cfg Config, base int64) string {
 }
 
 // TestTornTail cuts the last batch off at every byte, and puts zeros, ones or
-// old bytes in the place of what was cut.
+// old bytes in the place of what was cut, with and without zeros behind them.
 func TestTornTail(t *testing.T) {
 	cfg, file := crashed(t, 4, 3)
 	last := len(file) * 6 / 7
 	for cut := last; cut < len(file); cut++ {
 		for name, rest := range map[string][]byte{
-			"nothing": nil,
-			"zeros":   make([]byte, len(file)-cut),
-			"ones":    fill(0xff, len(file)-cut),
-			"old":     file[:len(file)-cut],
+			"nothing":        nil,
+			"zeros":          make([]byte, len(file)-cut),
+			"ones":           filled(0xff, len(file)-cut),
+			"old":            file[:len(file)-cut],
+			"more zeros":     make([]byte, 5000),
+			"ones and zeros": append(filled(0xff, len(file)-cut), make([]byte, 5000)...),
 		} {
-			torn := append(file[:cut:cut], rest...)
-			if string(torn) == string(file) {
+			left := append(file[:cut:cut], rest...)
+			if bytes.HasPrefix(left, file) {
 				continue // the file ended with such bytes anyway
 			}
-			writeFile(t, cfg.FS, logFile(cfg, 0), torn)
+			writeFile(t, cfg.FS, logFile(cfg, 0), left)
 			l, r, err := Open(copyDir(t, cfg, "opened"))
 			require.NoError(t, err, "%d, %s", cut, name)
 			require.EqualValues(t, 30, l.EndOffset(), "%d, %s", cut, name)
 			require.EqualValues(t, 30, l.SyncedOffset())
 			require.False(t, r.Clean)
 			require.EqualValues(t, 2, r.Batches)
-			require.EqualValues(t, cut+len(rest)-last, r.Cut)
+			require.Equal(t, torn(left[last:]), r.Cut)
 			require.Equal(t, r.Cut > 0, r.Reason != "")
 			require.Empty(t, r.Damage)
+			require.Len(t, readFile(t, cfg.FS, logFile(Config{Dir: "opened"}, 0)), last)
 			appendN(t, l, 1, 5, 40)
 			readAll(t, l, 0)
 			require.NoError(t, l.Close())
@@ -73,7 +79,7 @@ func TestTornTail(t *testing.T) {
 	}
 }
 
-func fill(b byte, n int) []byte {
+func filled(b byte, n int) []byte {
 	all := make([]byte, n)
 	for i := range all {
 		all[i] = b
@@ -83,14 +89,21 @@ func fill(b byte, n int) []byte {
 
 // TestFlippedBit flips every bit of a small log, opens it and reads it through.
 // Below the synced position that is corruption with the right position; above
-// it, the tail is torn there. Nothing is ever served that was not written.
+// it, the tail is torn there. Nothing is ever served that was not written. Zeros
+// that stand behind the batches change nothing, and their flips are found, too.
 func TestFlippedBit(t *testing.T) {
+	t.Run("batches", func(t *testing.T) { testFlippedBit(t, 0) })
+	t.Run("and zeros", func(t *testing.T) { testFlippedBit(t, 100) })
+}
+
+func testFlippedBit(t *testing.T, zeros int) {
 	cfg, file := crashed(t, 2, 2)
 	size := len(file) / 4
+	file = append(file, make([]byte, zeros)...)
 	for bit := range 8 * len(file) {
 		flipped := append([]byte(nil), file...)
 		flipped[bit/8] ^= 1 << (bit % 8)
-		batch := bit / 8 / size
+		batch := min(bit/8/size, 4)
 		if at := bit / 8 % size; batch >= 2 && at >= 12 && at < 16 {
 			continue // a leader epoch that nothing contradicts yet
 		}
@@ -102,9 +115,10 @@ func TestFlippedBit(t *testing.T) {
 		if batch < 2 {
 			require.Zero(t, r.Cut)
 			require.EqualValues(t, 20, l.EndOffset())
-			require.Equal(t, flipped, readFile(t, cfg.FS, logFile(opened, 0)), "evidence is kept")
+			require.Equal(t, flipped[:4*size], readFile(t, cfg.FS, logFile(opened, 0)), "evidence is kept")
 		} else {
-			require.EqualValues(t, (4-batch)*size, r.Cut)
+			require.Equal(t, torn(flipped[batch*size:]), r.Cut)
+			require.Positive(t, r.Cut)
 			require.EqualValues(t, 5*batch, l.EndOffset())
 		}
 		for from := int64(0); from < l.EndOffset(); from += 5 {
@@ -169,7 +183,7 @@ func TestWithoutCheckpoint(t *testing.T) {
 		} else {
 			require.NoError(t, err)
 			require.EqualValues(t, 25, l.EndOffset())
-			require.EqualValues(t, size, r.Cut)
+			require.Equal(t, torn(flipped[5*size:]), r.Cut)
 			readAll(t, l, 0)
 			require.NoError(t, l.Close())
 		}
@@ -339,7 +353,7 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 	cfg, _ := segmented(t)
 	names := []string{
 		"notes.txt", "1.log", "0000000000000000000x.log", "99999999999999999999.log", "00000000000000000000.log.bak",
-		"00000000000000000000.txnindex", "00000000000000000000.snapshot", "partition.metadata", "runnel.checkpoint.tmp",
+		"00000000000000000000.txnindex", "00000000000000000000.snapshot.bak", "partition.metadata", "runnel.checkpoint.tmp",
 	}
 	for _, name := range names {
 		writeFile(t, cfg.FS, filepath.Join(cfg.Dir, name), []byte(name))
@@ -370,7 +384,7 @@ func TestIndexFiles(t *testing.T) {
 			writeFile(t, fsys, name, make([]byte, len(readFile(t, fsys, name))))
 		},
 		"ones": func(t *testing.T, fsys vfs.FS, name string) {
-			writeFile(t, fsys, name, fill(0xff, len(readFile(t, fsys, name))))
+			writeFile(t, fsys, name, filled(0xff, len(readFile(t, fsys, name))))
 		},
 		"shifted": func(t *testing.T, fsys vfs.FS, name string) {
 			b := readFile(t, fsys, name)

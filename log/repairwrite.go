@@ -46,10 +46,8 @@ func (w *rewriting) run(damage []Finding) error {
 		}
 		pos = d.End
 	}
-	for _, c := range w.r.journal.cuts {
-		if strings.HasSuffix(w.s.logPath(), c.name) {
-			size = c.size // a torn tail
-		}
+	if n := w.r.n; n.tailAt >= 0 && w.s == n.segments[len(n.segments)-1] {
+		size = n.tailAt // the rest is a torn tail, or zeros
 	}
 	return w.copy(pos, size)
 }
@@ -67,8 +65,11 @@ func (w *rewriting) copy(from, to int64) error {
 	for sc.next() { // only for the epoch of the last one
 		w.epoch = sc.header.LeaderEpoch
 	}
-	if sc.err != nil || sc.bad != "" {
-		return fmt.Errorf("%s at byte %d: %s: %w", w.s.logPath(), sc.pos, sc.bad, sc.err)
+	if sc.err != nil {
+		return sc.err
+	}
+	if sc.bad != "" {
+		return fmt.Errorf("%s at byte %d: %s", w.s.logPath(), sc.pos, sc.bad)
 	}
 	for from < to {
 		b := w.buf[:min(scanBytes, to-from)]

@@ -21,7 +21,7 @@ func (l *Log) Truncate(to int64) error {
 	if to < l.start.Load() {
 		return l.outOfRange(to)
 	}
-	if err := l.Sync(); err != nil {
+	if err := l.sync(); err != nil {
 		return err
 	}
 	if err := l.fileEpochs(); err != nil {
@@ -87,7 +87,11 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 		l.file.release()
 		l.file = nil
 	}
-	l.active, l.index, l.syncedPos = left, index, left.size.Load()
+	if err := l.rebuildProducers(end); err != nil {
+		return l.fail(err)
+	}
+	l.active, l.index = left, index
+	l.syncedPos, l.filled = left.size.Load(), left.size.Load()
 	l.sealed, l.digest = i, 0
 	for _, s := range segments[:i] {
 		l.digest += digest(s.base, s.size.Load())
@@ -140,7 +144,7 @@ func (l *Log) SetStart(offset int64) error {
 		return l.outOfRange(offset)
 	}
 	offset = max(offset, l.start.Load()) // where it is not durable yet
-	if err := l.Sync(); err != nil {
+	if err := l.sync(); err != nil {
 		return err
 	}
 	if err := l.fileEpochs(); err != nil {

@@ -55,6 +55,11 @@ type pending struct {
 // once nobody reads it any more, or when it is refused: fault.Closed,
 // fault.RecordTooLarge, fault.InvalidRecord, fault.InvalidTimestamp,
 // fault.DiskFull, fault.Storage.
+//
+// A batch that bears a producer ID must follow on from the last one of that
+// producer here, or be the first. One of its last five is not appended again:
+// done is told where it stands. Others are refused: fault.OutOfOrderSequence,
+// fault.DuplicateSequence, fault.InvalidProducerEpoch, fault.UnknownProducer.
 func (p *Partition) Append(batch []byte, recycle log.Recycler, done Completion) {
 	p.enqueue(pending{batch: batch, recycle: recycle, done: done})
 }
@@ -177,15 +182,28 @@ func (p *Partition) settle() {
 func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 	first, bytes, fit := 0, 0, 0
 	next := p.log.EndOffset()
+	p.staged = p.staged[:0]
 	for n < len(queued) && queued[n].task == nil {
 		a := &queued[n]
 		if fit > 0 && bytes+len(a.batch) > joinBytes {
 			break
 		}
-		n++
 		h, err := p.check(a.batch, next)
+		state, base := sequenceFollows, int64(-1)
+		if err == nil && h.ProducerID != record.NoProducerID {
+			state, base, err = p.checkSequence(&h)
+		}
+		if err == nil && state == sequenceUnclear {
+			break // until what is gathered is written
+		}
+		n++
 		if err != nil {
 			a.refuse(err)
+			continue
+		}
+		if state == sequenceWritten {
+			a.base, a.err = base, nil
+			a.giveBack()
 			continue
 		}
 		p.stamp(a.batch, next)
@@ -211,12 +229,15 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 	}
 	for i := range queued[:n] {
 		switch a := &queued[i]; {
-		case a.err != nil:
+		case a.err != nil || a.batch == nil: // it was told apart above
 		case err != nil:
 			a.refuse(err)
 		case fit > 1:
 			a.giveBack() // it was copied
 		}
+	}
+	if p.log.Producers() > p.crowded {
+		p.forgetProducers()
 	}
 	return n, err == nil
 }
@@ -252,6 +273,16 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 	if p.failed != nil {
 		return record.BatchHeader{}, p.failed
 	}
+	h, err := p.Check(batch)
+	if err == nil && base > math.MaxInt64-int64(h.Count) {
+		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
+	}
+	return h, err
+}
+
+// Check returns the header of a batch that is about to be appended, or what is
+// wrong with it whatever the partition holds.
+func (p *Partition) Check(batch []byte) (record.BatchHeader, error) {
 	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && len(batch) > limit {
 		return record.BatchHeader{}, p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", len(batch), limit)
 	}
@@ -265,8 +296,8 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 		err = p.fault(fault.InvalidRecord, -1).Detailf("a new batch has one record per offset, this one has %d for %d", h.Count, h.LastOffsetDelta+1)
 	case h.MaxTimestamp < record.NoTimestamp:
 		err = p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
-	case base > math.MaxInt64-int64(h.Count):
-		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
+	case h.ProducerID != record.NoProducerID && (h.ProducerID < 0 || h.ProducerEpoch < 0 || h.BaseSequence < 0):
+		err = p.fault(fault.InvalidRecord, -1).Detailf("producer %d with epoch %d and sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
 	}
 	return h, err
 }

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,11 @@ type Settings struct {
 	Fsync           bool // a record counts once it is on disk
 	MaxMessageBytes int  // the largest batch that is accepted; 0: any
 	AppendTime      bool // records get the time at which their batch is appended
+
+	// ProducerExpiration is how long idempotent producers are remembered that
+	// the log knows from an earlier process: producer.id.expiration.ms. Those
+	// of this process are remembered until EndProducer. 0: for ever.
+	ProducerExpiration time.Duration
 }
 
 // Partition is one copy of a partition. See the package's documentation.
@@ -40,7 +46,13 @@ type Partition struct {
 	failed error     // a sync failed: nothing is accepted any more
 	woken  []Waker
 
+	// Also the writer's: idempotent producers.
+	staged  []staged           // in the write that is being gathered
+	live    map[int64]struct{} // those who appended since Open, until it is noticed that they ended
+	crowded int                // with how many known producers it is time to forget some
+
 	mu      sync.Mutex
+	ended   []int64       // producers who will not append again
 	queue   []pending     // appends that the writer has not taken yet
 	writing bool          // somebody is the writer; false only with an empty queue
 	closed  error         // why nothing is accepted any more, or nil
@@ -57,10 +69,16 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	if err != nil {
 		return nil, found, err
 	}
-	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l}
+	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, live: map[int64]struct{}{}}
 	p.settings.Store(&cfg.Settings)
+	p.forgetProducers()
 	if epochs := l.Epochs(); len(epochs) > 0 {
 		p.epoch = epochs[len(epochs)-1].Epoch
+		if !found.Clean && p.epoch == math.MaxInt32 {
+			l.Close()
+			return nil, found, p.fault(fault.UnsupportedFormat, l.EndOffset()).
+				Detailf("its last record is of leader epoch %d, and there is none after that", p.epoch)
+		}
 		if !found.Clean {
 			p.epoch++
 		}
@@ -168,6 +186,7 @@ func (p *Partition) Close() error {
 	if !p.refuse(fault.Closed) {
 		return nil
 	}
+	p.forgetProducers()
 	return p.log.Close()
 }
 

@@ -25,6 +25,11 @@ type Config struct {
 	BufferBytes int           // records sent and not yet acknowledged, in bytes; Send waits beyond it
 	Compression record.Compression
 	Level       int // the compression's level; 0 is its default
+
+	// Idempotent says that a batch which the session sends again, for whatever
+	// reason, is written once, and never behind one that was sent after it. It
+	// needs AcksAll.
+	Idempotent bool
 }
 
 // Acks says whose word an acknowledgement is.

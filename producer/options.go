@@ -26,6 +26,7 @@ func (o option) apply(opts *options) { o(opts) }
 type options struct {
 	Config
 	partitioner topic.Partitioner // nil for the default
+	idempotence *bool             // nil: with AcksAll
 }
 
 // ClientID names the producer to the backend, for logs and quotas. The default
@@ -34,6 +35,12 @@ func ClientID(id string) Option { return option(func(o *options) { o.ClientID = 
 
 // RequireAcks says whose word Send waits for. The default is AcksAll.
 func RequireAcks(a Acks) Option { return option(func(o *options) { o.Acks = a }) }
+
+// Idempotence says whether batches bear a producer ID and a sequence, by which a
+// partition tells one that comes again from one that is new (KIP-98): Kafka's
+// enable.idempotence. It is on with AcksAll, off with the other Acks, for which
+// it must not be switched on. See Config.Idempotent for what it promises.
+func Idempotence(on bool) Option { return option(func(o *options) { o.idempotence = &on }) }
 
 // Linger lets a batch that is not full wait so long for more records, Kafka's
 // linger.ms. The default is 0: batches wait only while an earlier one is on its
@@ -73,6 +80,12 @@ func configure(opts []Option) (options, error) {
 	}
 	if o.Acks < AcksAll || o.Acks > AcksNone {
 		refuse("RequireAcks(%v): it must be AcksAll, AcksLeader or AcksNone", o.Acks)
+	}
+	if o.Idempotent = o.Acks == AcksAll; o.idempotence != nil {
+		if *o.idempotence && !o.Idempotent {
+			refuse("Idempotence(true) and RequireAcks(%v): only AcksAll tells what was written", o.Acks)
+		}
+		o.Idempotent = o.Idempotent && *o.idempotence
 	}
 	if o.Linger < 0 {
 		refuse("Linger(%v): it must not be negative", o.Linger)

@@ -99,8 +99,12 @@ func TestOptionsReachTheSession(t *testing.T) {
 	f := newFake()
 	newProducer(t, f)
 	require.Equal(t, producer.Config{
-		ClientID: "runnel", BatchBytes: producer.DefaultBatchBytes, BufferBytes: producer.DefaultBufferBytes,
+		ClientID: "runnel", BatchBytes: producer.DefaultBatchBytes, BufferBytes: producer.DefaultBufferBytes, Idempotent: true,
 	}, f.cfg)
+	newProducer(t, f, producer.Idempotence(false))
+	require.False(t, f.cfg.Idempotent)
+	newProducer(t, f, producer.Idempotence(false), producer.RequireAcks(producer.AcksNone))
+	require.False(t, f.cfg.Idempotent)
 	newProducer(t, f, producer.ClientID("me"), producer.RequireAcks(producer.AcksLeader), producer.Linger(time.Second),
 		producer.BatchBytes(10), producer.BufferBytes(20), producer.Compression(record.Zstd), producer.CompressionLevel(3))
 	require.Equal(t, producer.Config{
@@ -116,6 +120,8 @@ func TestBadOptionsAreAllReported(t *testing.T) {
 	for _, what := range []string{"RequireAcks(Acks(7))", "Linger(-1ns)", "BatchBytes(0)", "BufferBytes(-1)", "Compression(compression 9)"} {
 		require.ErrorContains(t, err, what)
 	}
+	_, err = producer.New(newFake(), producer.Idempotence(true), producer.RequireAcks(producer.AcksLeader))
+	require.ErrorIs(t, err, fault.InvalidConfig)
 	_, err = producer.New(newFake(), producer.Compression(record.Gzip), producer.CompressionLevel(99))
 	require.Error(t, err)
 	require.Equal(t, []string{"all", "1", "0", "Acks(9)"}, []string{

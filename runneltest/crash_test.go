@@ -172,7 +172,7 @@ func TestFaults(t *testing.T) {
 	require.Equal(t, []string{"y"}, values(t, b, "orders"))
 
 	b.LimitSpace(0)
-	_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+	_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: make([]byte, 8<<10)}) // more than there are zeros
 	require.ErrorIs(t, err, fault.DiskFull)
 	b.LimitSpace(-1)
 	sendAll(t, b, "orders", "z")

@@ -95,5 +95,6 @@ func (f *Fault) matches(path string) bool {
 
 // LimitSpace leaves so many bytes free on the broker's disk: what would take more
 // fails for want of space, until LimitSpace gives more or something is deleted.
-// A negative number ends the limit. It is safe for concurrent use.
+// A partition that was written to has some space already: zeros behind its
+// last record. To refuse whatever is written, inject syscall.ENOSPC. A negative number ends the limit. It is safe for concurrent use.
 func (b *Broker) LimitSpace(free int64) { b.faults.SetFree(free) }

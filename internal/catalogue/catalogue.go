@@ -37,6 +37,8 @@ type Catalogue struct {
 	removed map[topic.ID]string // of deleted topics, with their names
 	folded  map[string]int      // how many topics share a collision key
 	levels  map[string]int16    // of features
+
+	producerIDs producerIDsRecord // the last one; next only rises
 }
 
 // New returns an empty Catalogue.
@@ -102,6 +104,8 @@ func (c *Catalogue) Apply(value []byte) error {
 		return c.applyRemoveTopic(m)
 	case featureLevelRecord:
 		return c.applyFeatureLevel(m)
+	case producerIDsRecord:
+		return c.applyProducerIDs(m)
 	}
 	return nil
 }
@@ -179,6 +183,14 @@ func (c *Catalogue) applyFeatureLevel(m featureLevelRecord) error {
 			Try("use the newer version of Runnel that wrote it")
 	}
 	c.levels[m.name] = m.level
+	return nil
+}
+
+func (c *Catalogue) applyProducerIDs(m producerIDsRecord) error {
+	if m.next < c.producerIDs.next {
+		return unfit("producer IDs from %d on, which were given away up to %d", m.next, c.producerIDs.next)
+	}
+	c.producerIDs = m
 	return nil
 }
 

@@ -200,6 +200,7 @@ func TestReplayEqualsLiveState(t *testing.T) {
 		var log [][]byte
 		partitions := map[string]int{} // the model
 		config := map[string]topic.Config{}
+		given := int64(0) // producer IDs
 		run := func(values [][]byte, err error) bool {
 			if err != nil {
 				require.Empty(t, values)
@@ -247,6 +248,13 @@ func TestReplayEqualsLiveState(t *testing.T) {
 				if run(live.ConfigureTopic(n, to)) {
 					config[n] = to
 				}
+			},
+			"producer IDs": func(t *rapid.T) {
+				n := rapid.Int64Range(1, 1000).Draw(t, "how many")
+				first, values, err := live.ProducerIDs(n, 1)
+				require.True(t, run(values, err))
+				require.Equal(t, given, first, "none is given twice, none is left out")
+				given += n
 			},
 			"": func(t *rapid.T) {
 				require.Len(t, live.Names(), len(partitions))

@@ -139,6 +139,16 @@ func (c *Catalogue) ConfigureTopic(name string, cfg topic.Config) ([][]byte, err
 	return configure(name, t.Config, cfg), nil
 }
 
+// ProducerIDs returns the first of n producer IDs that follow each other and that
+// nobody ever had, and the records that give them to node.
+func (c *Catalogue) ProducerIDs(n int64, node int32) (first int64, values [][]byte, err error) {
+	first = c.producerIDs.next
+	if first > math.MaxInt64-n {
+		return 0, nil, fault.Newf(fault.InvalidRequest, "there are no more producer IDs")
+	}
+	return first, [][]byte{producerIDsRecord{node: node, next: first + n}.encode()}, nil
+}
+
 // unknown returns the error for a topic that does not exist, with what may have
 // been meant.
 func (c *Catalogue) unknown(name string) error {

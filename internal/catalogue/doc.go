@@ -1,8 +1,9 @@
 // Package catalogue is what a broker knows about its topics: a fold of the
 // records in the internal partition __cluster_metadata-0.
 //
-// A [Catalogue] changes in one way only, by Apply. Its commands (CreateTopics,
-// DeleteTopics, AddPartitions, ConfigureTopic) check a request against the
+// A [Catalogue] changes by Apply (and by Forget, when a snapshot is written). Its
+// commands (CreateTopics, DeleteTopics, AddPartitions, ConfigureTopic,
+// ProducerIDs) check a request against the
 // present state and return the records that would carry it out; the caller
 // appends those as one batch, which is wholly there after a crash or not at
 // all, and applies them once they are appended. Opening a broker applies the
@@ -34,9 +35,15 @@
 //	              string value (null removes the setting), tags
 //	9    0        RemoveTopicRecord: UUID topic ID, tags
 //	12   0        FeatureLevelRecord: compact string name, int16 level, tags
+//	15   0        ProducerIdsRecord: int32 broker, int64 broker epoch, int64 the
+//	              next producer ID that nobody has, tags
 //
 // Version 0 of each is written. A catalogue begins with two feature levels:
 // metadata.version, which tells Kafka's tools how to read the rest, and
 // runnel.version, which keeps a program from reading what a newer one wrote:
 // that, and a message or version not listed, is fault.UnsupportedFormat.
+//
+// A snapshot ([EncodeSnapshot], [DecodeSnapshot]) holds records that make what a
+// Catalogue is, between a header and a footer, KRaft's too; docs/format.md
+// describes it.
 package catalogue

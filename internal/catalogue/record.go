@@ -16,6 +16,7 @@ const (
 	keyConfig       = 4
 	keyRemoveTopic  = 9
 	keyFeatureLevel = 12
+	keyProducerIDs  = 15
 )
 
 // resourceTopic is the ConfigRecord's resource type for topics.
@@ -43,6 +44,11 @@ type (
 	featureLevelRecord struct {
 		name  string
 		level int16
+	}
+	producerIDsRecord struct {
+		node  int32
+		epoch int64 // the node's
+		next  int64 // the first producer ID that nobody has
 	}
 )
 
@@ -103,6 +109,15 @@ func (m featureLevelRecord) encode() []byte {
 	return w.B
 }
 
+func (m producerIDsRecord) encode() []byte {
+	w := header(keyProducerIDs)
+	w.Int32(m.node)
+	w.Int64(m.epoch)
+	w.Int64(m.next)
+	w.NoTags()
+	return w.B
+}
+
 func putInts(w *wire.Writer, ints []int32) {
 	w.CompactArrayLen(len(ints))
 	for _, v := range ints {
@@ -148,6 +163,9 @@ func decode(value []byte) (message any, err error) {
 		r.Tags(nil)
 	case keyFeatureLevel:
 		message = featureLevelRecord{name: r.CompactString(), level: r.Int16()}
+		r.Tags(nil)
+	case keyProducerIDs:
+		message = producerIDsRecord{node: r.Int32(), epoch: r.Int64(), next: r.Int64()}
 		r.Tags(nil)
 	default:
 		if r.Err() == nil {

@@ -23,6 +23,7 @@ var golden = []struct {
 	{"config removed", "0104000212717569636b73746172742d6576656e74730d726574656e74696f6e2e6d730000", configRecord{2, "quickstart-events", "retention.ms", nil}},
 	{"remove topic", "010900dc594aaef1bf477989c253019c61c34300", removeTopicRecord{goldenID}},
 	{"feature level", "010c00116d657461646174612e76657273696f6e000700", featureLevelRecord{"metadata.version", 7}},
+	{"producer IDs", "010f000000000100000000000000000000000000000bb800", producerIDsRecord{1, 0, 3000}},
 }
 
 var (

@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"internal/vfs":             {},
 	"internal/fixture":         {"internal/vfs"},
 	"internal/wire":            {"fault"},
-	"internal/catalogue":       {"fault", "topic", "internal/wire"},
+	"internal/catalogue":       {"fault", "record", "topic", "internal/wire"},
 	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire"},
 	"internal/lint":            {},
 

@@ -1,0 +1,207 @@
+package log
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/runnel-go/runnel/internal/vfs"
+)
+
+// snapshotSuffix ends the name of a file with the producers at an offset, which
+// stands before it in twenty digits.
+const snapshotSuffix = ".snapshot"
+
+// Layout of a snapshot, Kafka's: docs/format.md has the fields.
+const (
+	snapshotVersion   = 1
+	snapshotHeaderLen = 2 + 4 + 4
+	snapshotEntryLen  = 8 + 2 + 4 + 8 + 4 + 8 + 4 + 8
+
+	// maxSnapshotFile bounds what is read of one: a million producers and more.
+	maxSnapshotFile = 64 << 20
+)
+
+// snapshots is what the writer knows of the files.
+type snapshots struct {
+	at      int64    // the offset of the newest one; -1: there is none
+	stale   bool     // the producers are not those of the newest one
+	present []int64  // of all that there are
+	slots   [2]int64 // of the ones that the checkpoint's slots name, or -1
+}
+
+func newSnapshots() snapshots { return snapshots{at: -1, slots: [2]int64{-1, -1}} }
+
+// snapshotPath returns the path of the snapshot at an offset.
+func (cfg *Config) snapshotPath(offset int64) string {
+	return filepath.Join(cfg.Dir, fmt.Sprintf("%020d%s", offset, snapshotSuffix))
+}
+
+// encode writes the producers as Kafka's snapshot has them: each with its last
+// batch alone.
+func (ps producers) encode() []byte {
+	b := make([]byte, snapshotHeaderLen, snapshotHeaderLen+len(ps)*snapshotEntryLen)
+	binary.BigEndian.PutUint16(b, snapshotVersion)
+	binary.BigEndian.PutUint32(b[6:], uint32(len(ps)))
+	for _, id := range slices.Sorted(maps.Keys(ps)) {
+		p := ps[id]
+		last := p.Last()
+		b = binary.BigEndian.AppendUint64(b, uint64(p.ID))
+		b = binary.BigEndian.AppendUint16(b, uint16(p.Epoch))
+		b = binary.BigEndian.AppendUint32(b, uint32(last.LastSequence))
+		b = binary.BigEndian.AppendUint64(b, uint64(last.LastOffset))
+		b = binary.BigEndian.AppendUint32(b, uint32(last.LastOffset-last.FirstOffset))
+		b = binary.BigEndian.AppendUint64(b, uint64(p.Timestamp))
+		b = binary.BigEndian.AppendUint32(b, 1<<32-1) // the coordinator's epoch: none
+		b = binary.BigEndian.AppendUint64(b, 1<<64-1) // the first offset of a transaction: none
+	}
+	binary.BigEndian.PutUint32(b[2:], crc32.Checksum(b[6:], castagnoli))
+	return b
+}
+
+// decodeProducers reads them. ok is false when the bytes are not a snapshot of a
+// log that ends at end.
+func decodeProducers(b []byte, end int64) (ps producers, ok bool) {
+	if len(b) < snapshotHeaderLen || binary.BigEndian.Uint16(b) != snapshotVersion ||
+		crc32.Checksum(b[6:], castagnoli) != binary.BigEndian.Uint32(b[2:]) {
+		return nil, false
+	}
+	n := int64(binary.BigEndian.Uint32(b[6:]))
+	b = b[snapshotHeaderLen:]
+	if n*snapshotEntryLen != int64(len(b)) {
+		return nil, false
+	}
+	ps = make(producers, n)
+	for ; len(b) > 0; b = b[snapshotEntryLen:] {
+		p := &Producer{
+			ID: int64(binary.BigEndian.Uint64(b)), Epoch: int16(binary.BigEndian.Uint16(b[8:])),
+			Timestamp: int64(binary.BigEndian.Uint64(b[26:])), n: 1,
+		}
+		last := ProducerBatch{LastSequence: int32(binary.BigEndian.Uint32(b[10:])), LastOffset: int64(binary.BigEndian.Uint64(b[14:]))}
+		delta := int32(binary.BigEndian.Uint32(b[22:]))
+		last.FirstOffset = last.LastOffset - int64(delta)
+		last.FirstSequence = NextSequence(last.LastSequence, -delta)
+		if p.ID < 0 || p.Epoch < 0 || last.LastSequence < 0 || delta < 0 || last.FirstOffset < 0 || last.LastOffset >= end || ps[p.ID] != nil {
+			return nil, false
+		}
+		p.recent[0] = last
+		ps[p.ID] = p
+	}
+	return ps, true
+}
+
+// fileProducers writes a snapshot of the producers at the log's end, unless it
+// is there. No producers need no file.
+func (l *Log) fileProducers() error {
+	s := &l.snapshots
+	end := l.end.Load()
+	if s.at == end && !s.stale {
+		return nil
+	}
+	if len(l.producers) == 0 {
+		s.at, s.stale = -1, false
+		return nil
+	}
+	if err := vfs.WriteFile(l.cfg.FS, l.cfg.snapshotPath(end), l.producers.encode()); err != nil {
+		return err
+	}
+	s.at, s.stale = end, false
+	if !slices.Contains(s.present, end) {
+		s.present = append(s.present, end)
+	}
+	return nil
+}
+
+// removeSnapshots removes the snapshots that neither slot of the checkpoint
+// names, now that a checkpoint of this sequence names the newest one. They are
+// derived, so one that cannot be removed is only in the way of nothing.
+func (l *Log) removeSnapshots(sequence uint64) {
+	s := &l.snapshots
+	s.slots[sequence%2] = s.at
+	s.present = slices.DeleteFunc(s.present, func(offset int64) bool {
+		return !slices.Contains(s.slots[:], offset) && l.cfg.FS.Remove(l.cfg.snapshotPath(offset)) == nil
+	})
+}
+
+// rebuildProducers makes the producers anew as they were at an offset, from the
+// newest snapshot that is not behind it and from the batches that follow.
+func (l *Log) rebuildProducers(end int64) error {
+	s := &l.snapshots
+	from := int64(-1)
+	l.producers = producers{}
+	slices.Sort(s.present)
+	for n := len(s.present); n > 0 && s.present[n-1] > end; n-- { // other batches will have these offsets
+		if err := l.cfg.FS.Remove(l.cfg.snapshotPath(s.present[n-1])); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		s.present = s.present[:n-1]
+	}
+	for _, offset := range slices.Backward(s.present) {
+		ps, err := l.readSnapshot(offset)
+		if err != nil {
+			return err
+		}
+		if ps != nil {
+			l.producers, from = ps, offset
+			break
+		}
+	}
+	s.at, s.stale = from, from < end
+	for _, seg := range l.list() {
+		if err := l.replayProducers(seg, from, end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSnapshot returns the producers at an offset, or nil when there is no file
+// that says them.
+func (l *Log) readSnapshot(offset int64) (producers, error) {
+	path := l.cfg.snapshotPath(offset)
+	e, err := l.cfg.FS.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && e.Size > maxSnapshotFile {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := vfs.ReadFile(l.cfg.FS, path, maxSnapshotFile)
+	if err != nil {
+		return nil, err
+	}
+	ps, ok := decodeProducers(b, offset)
+	if !ok {
+		return nil, nil
+	}
+	return ps, nil
+}
+
+// replayProducers takes up a segment's batches from one offset on and before
+// another, as far as they are sound.
+func (l *Log) replayProducers(s *segment, from, end int64) error {
+	h, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	size := s.size.Load()
+	pos, base := int64(0), s.base
+	if from > base {
+		if pos, base, err = l.locate(s, h, from, size); err != nil {
+			return err
+		}
+	}
+	sc := newScanner(h, pos, size, base, false)
+	for sc.next() && sc.header.BaseOffset < end {
+		if sc.header.BaseOffset >= from {
+			l.producers.note(&sc.header)
+		}
+	}
+	return sc.err
+}

@@ -1,0 +1,150 @@
+package runnel
+
+import (
+	"context"
+	"sync"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+)
+
+// producerIDBlock is how many producer IDs the catalogue gives away at once, as
+// in Kafka: what is left of them when the process ends is never used.
+const producerIDBlock = 1000
+
+// producerIDs are those that the catalogue has given to this process.
+type producerIDs struct {
+	mu        sync.Mutex
+	next, end int64
+}
+
+// take returns the next one, if there is one left.
+func (ids *producerIDs) take() (id int64, ok bool) {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	if ids.next == ids.end {
+		return 0, false
+	}
+	ids.next++
+	return ids.next - 1, true
+}
+
+// refill adds a block, when there are none left.
+func (ids *producerIDs) refill(first, n int64) {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	ids.next, ids.end = first, first+n
+}
+
+// newProducerID returns a producer ID that nobody has or ever had.
+func (b *Broker) newProducerID(ctx context.Context) (id int64, err error) {
+	if id, ok := b.ids.take(); ok {
+		return id, nil
+	}
+	err = b.command(ctx, func() error {
+		var ok bool
+		if id, ok = b.ids.take(); ok {
+			return nil // somebody else was first
+		}
+		err := b.allotProducerIDs(nil)
+		id, _ = b.ids.take()
+		return err
+	})
+	return id, err
+}
+
+// allotProducerIDs has the catalogue give a block of producer IDs to this
+// process, together with what else values say. The writer calls it.
+func (b *Broker) allotProducerIDs(values [][]byte) error {
+	first, allotted, err := b.catalogue.ProducerIDs(producerIDBlock, nodeID)
+	if err == nil {
+		err = b.commit(append(values, allotted...))
+	}
+	if err == nil {
+		b.ids.refill(first, producerIDBlock)
+	}
+	return err
+}
+
+// isIdempotent reports whether the lane's batches bear sequences.
+func (l *lane) isIdempotent() bool { return l.producerID != record.NoProducerID }
+
+// takeSequence gives b, which is whole or packed, the lane's next sequences, as
+// the sender, or returns why it must not be appended. What concerns b alone is
+// found out before it has a sequence, so that it concerns nobody behind it.
+func (l *lane) takeSequence(b *openBatch, bytes []byte) error {
+	if !l.isIdempotent() {
+		return nil
+	}
+	if b.whole {
+		if _, err := l.partition.Check(bytes); err != nil {
+			return err
+		}
+	} else if most := l.partition.Settings().MaxMessageBytes; most > 0 && len(bytes) > most {
+		return fault.At(fault.RecordTooLarge, l.topic, l.number, -1).Detailf("%d bytes, at most %d are allowed", len(bytes), most)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.doomed != nil {
+		return b.doomed
+	}
+	b.sequence = l.sequence
+	l.sequence = log.NextSequence(l.sequence, b.count)
+	l.handed++
+	return nil
+}
+
+// seal writes the header of a batch that was packed, or the producer's identity
+// into that of a whole one.
+func (l *lane) seal(b *openBatch, bytes []byte) {
+	epoch := record.NoProducerEpoch
+	if l.isIdempotent() {
+		epoch = 0
+	}
+	if b.whole {
+		if h, _ := record.ParseHeader(bytes); l.isIdempotent() || h.ProducerID != l.producerID {
+			record.StampProducer(bytes, l.producerID, epoch, b.sequence)
+		}
+		return
+	}
+	record.Seal(bytes, record.BatchHeader{
+		LeaderEpoch: record.NoLeaderEpoch, Attributes: int16(l.session.cfg.Compression),
+		LastOffsetDelta: b.count - 1, Count: b.count,
+		BaseTimestamp: b.base.Load(), MaxTimestamp: b.latest.Load(),
+		ProducerID: l.producerID, ProducerEpoch: epoch, BaseSequence: b.sequence,
+	})
+}
+
+// failBehind is told that a batch with a sequence was refused. Its sequences are
+// free again, and everything that is sent behind it fails too until its sender
+// has been told, or the partition would have a hole: what the partition has been
+// handed, it refuses by its sequence; the rest is not handed to it, and nothing
+// is accepted meanwhile. mu is held.
+func (l *lane) failBehind(b *openBatch) {
+	l.sequence = b.sequence
+	cause := fault.At(fault.CodeOf(b.err), l.topic, l.number, -1).
+		Detailf("what was sent before failed, and this must not be written without it").Because(b.err)
+	if open := l.open.Load(); open != nil && !open.isEmpty() {
+		l.sealOpen()
+	}
+	for next := b.next; next != nil; next = next.next {
+		if next.done || next.doomed != nil {
+			continue
+		}
+		next.doomed = cause
+		if next.sent {
+			continue // its outcome is on its way
+		}
+		l.backlog--
+		if next.ready {
+			next.finish(-1, cause) // otherwise its last copier does
+		}
+	}
+	l.unsent = nil
+	l.failing, l.lastFailing = cause, l.last
+}
+
+// hasEnded reports whether the partition may forget the lane's producer: it
+// appends no more, and has been told all outcomes. mu is held.
+func (l *lane) hasEnded() bool { return l.closed != nil && l.handed == 0 && l.isIdempotent() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
@@ -209,4 +210,17 @@ func ExampleAdopt() {
 	end, err := log.Adopt(cfg, 0)
 	fmt.Println("the log ends at offset", end, err)
 	// Output: the log ends at offset 8 <nil>
+}
+
+func ExampleList() {
+	l, err := log.List("leader-epoch-checkpoint", []byte("0\n2\n0 0\n3 1042\n"))
+	fmt.Println(l.Columns, l.Rows, err)
+	// Output: [epoch start-offset] [[0 0] [3 1042]] <nil>
+}
+
+func ExampleFindBatch() {
+	bytes := append([]byte("damage"), batch(7, 1000, "seven")...)
+	at, ok, err := log.FindBatch(strings.NewReader(string(bytes)), 0, int64(len(bytes)), 0)
+	fmt.Println(at, ok, err)
+	// Output: 6 true <nil>
 }

@@ -51,7 +51,7 @@ func write(t *testing.T, b *runnel.Broker, tp record.TopicPartition, values ...s
 	for i, v := range values {
 		_, err := p.Send(t.Context(), record.Record{
 			Topic: tp.Topic, Partition: tp.Partition,
-			Timestamp: start.Add(time.Duration(i) * time.Second), Value: []byte(v),
+			Timestamp: start.Add(time.Duration(i) * time.Second), Key: []byte(v), Value: []byte(v),
 		})
 		require.NoError(t, err)
 	}

@@ -42,9 +42,10 @@ type Broker struct {
 	metadata  *partition.Partition // the catalogue's log
 	snapshots snapshots
 
-	groups *groupService
-	chunks chunkPool
-	ids    producerIDs
+	groups  *groupService
+	cleaner *cleaner
+	chunks  chunkPool
+	ids     producerIDs
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
@@ -106,9 +107,11 @@ func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
 		sessions:  map[io.Closer]struct{}{},
 	}
 	b.groups = newGroupService(b)
+	b.cleaner = newCleaner(b)
 	changed := make(chan struct{})
 	b.changed.Store(&changed)
 	if err := b.load(); err != nil {
+		b.cleaner.close()
 		return nil, errors.Join(err, b.closePartitions())
 	}
 	b.recovery.Duration = time.Since(began)
@@ -163,6 +166,7 @@ func (b *Broker) Close() error {
 		errs = append(errs, s.Close())
 	}
 	b.groups.close()
+	b.cleaner.close()
 	b.writer <- struct{}{} // never given back
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {

@@ -48,14 +48,14 @@ func ProducerExpiration(d time.Duration) Option {
 
 // defaults returns the config of a broker without options.
 func defaults(d topic.Durability) config {
-	return config{defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour}
+	return config{
+		defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour,
+		snapshotEvery: snapshotEvery,
+	}
 }
 
 // configure applies the options and reports everything that is wrong with them.
 func configure(c config, opts []Option) (config, error) {
-	if c.snapshotEvery == 0 {
-		c.snapshotEvery = snapshotEvery
-	}
 	for _, o := range opts {
 		o.apply(&c)
 	}

@@ -79,11 +79,9 @@ type lane struct {
 
 // send takes r into the open batch. now says that somebody waits for it.
 func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback, now bool) error {
-	ms := record.NoTimestamp
-	if !r.Timestamp.IsZero() {
-		if ms = r.Timestamp.UnixMilli(); ms < 0 {
-			return fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970", r.Timestamp)
-		}
+	ms, err := l.check(r)
+	if err != nil {
+		return err
 	}
 	if now && l.sendIdle(r, ms, fn) {
 		return nil

@@ -100,6 +100,12 @@ func (b *Broker) load() error {
 	if !b.recovery.Clean {
 		b.openAll()
 	}
+	b.topics.Range(func(_, v any) bool {
+		if t := v.(*localTopic); t.partitions.Load() == nil {
+			b.cleaner.lookAt(t, nil, time.Now().Add(surveyAfter))
+		}
+		return true
+	})
 	return nil
 }
 
@@ -275,6 +281,11 @@ func (b *Broker) finishRemoval(names []string) error {
 			return fault.Newf(fault.OfDisk(err), "remove %s", path).Because(err)
 		}
 		b.recovery.Removed = append(b.recovery.Removed, filepath.Join(b.dir, name))
+	}
+	if len(names) > 0 {
+		if err := b.fsys.SyncDir(b.dir); err != nil {
+			return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+		}
 	}
 	return nil
 }

@@ -192,6 +192,12 @@ func (b *Broker) openTopic(t *localTopic) error {
 	}
 	all := slices.Concat(ps, added)
 	t.partitions.Store(&all)
+	b.cleaner.forget(t)
+	for _, p := range added {
+		if p.StartOffset() < p.EndOffset() {
+			b.cleaner.look(t, p)
+		}
+	}
 	return nil
 }
 
@@ -232,7 +238,9 @@ func (b *Broker) openPartition(t *localTopic, n int32) (p *partition.Partition, 
 		return nil, false, err
 	}
 	cfg := *t.config.Load()
-	p, found, err := partition.Open(partition.Config{Log: b.logConfig(tp, cfg), Settings: b.settings(cfg)})
+	logConfig := b.logConfig(tp, cfg)
+	logConfig.Begun = func() { b.cleaner.look(t, p) }
+	p, found, err := partition.Open(partition.Config{Log: logConfig, Settings: b.settings(cfg)})
 	if err != nil {
 		return nil, false, err
 	}
@@ -296,6 +304,7 @@ func (b *Broker) settings(cfg topic.Config) partition.Settings {
 		Fsync:              b.durabilityOf(cfg) == topic.Fsync,
 		MaxMessageBytes:    cfg.MaxMessageBytes,
 		AppendTime:         cfg.Timestamps == topic.LogAppendTime,
+		Keyed:              cfg.Cleanup != topic.Delete,
 		ProducerExpiration: b.producerExpiration,
 	}
 }
@@ -331,6 +340,7 @@ func (b *Broker) deleteTopic(t *localTopic) error {
 			failed = err
 		}
 	}
+	b.cleaner.forget(t, t.open()...)
 	for _, p := range t.open() {
 		if err := p.Delete(); err != nil && failed == nil {
 			failed = err

@@ -101,6 +101,35 @@ func boltSend(sync bool, slower int) func(context.Context, *Work) (Sample, error
 	}
 }
 
+// boltBatch puts records from many goroutines, whose puts bbolt gathers into one
+// transaction: it commits as soon as all of them wait. They are counted when the
+// file is opened again.
+func boltBatch(_ context.Context, w *Work) (_ Sample, err error) {
+	db, err := openBolt(w, true)
+	if err != nil {
+		return Sample{}, err
+	}
+	db.MaxBatchSize = writers
+	n := w.part(slowSync)
+	sample, err := timedBy(w, n, writers, func(i int) error {
+		return db.Batch(func(tx *bbolt.Tx) error { return boltPut(tx.Bucket(boltBucket), w, i) })
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		return Sample{}, err
+	}
+	if db, err = openBolt(w, true); err != nil {
+		return Sample{}, err
+	}
+	var read tally
+	err = db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(boltBucket).ForEach(func(_, v []byte) error {
+			read.addJoined(v)
+			return nil
+		})
+	})
+	return sample, errors.Join(err, read.check(n), db.Close())
+}
+
 func boltReopen(_ context.Context, w *Work) (_ Sample, err error) {
 	db, err := openBolt(w, false)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 
 // How many times fewer operations than -records a case does that waits for each.
 const (
-	slowSync = 1000 // a disk
+	slowSync = 1000 // a disk, and more
+	slowDisk = 200  // a disk
 	slowTurn = 20   // another goroutine
 	slowSend = 10   // a write
 	slowCall = 100  // a server
@@ -56,19 +57,29 @@ func groups() []Group {
 			{"runnel", ackOS, runnelSend(topic.OS, 1, slowSend)},
 			{"runnel, in memory", ackMemory, runnelSend(topic.Memory, 1, slowSend)},
 			{"kfake with kgo", ackOS, kfakeSend(false, slowCall)},
-			{"JetStream, file", ackOS, jetSend(jetstream.FileStorage, false, slowCall)},
-			{"JetStream, memory", ackMemory, jetSend(jetstream.MemoryStorage, false, slowCall)},
+			{"JetStream, file", ackOS, jetSend(jetstream.FileStorage, false, 1, slowCall)},
+			{"JetStream, memory", ackMemory, jetSend(jetstream.MemoryStorage, false, 1, slowCall)},
 			{"tidwall/wal", ackOS, walSend(false, slowSend)},
 			{"bbolt", ackOS, boltSend(false, slowCall)},
 		}},
 		{"durable", "durable append: each record waited for until it is on disk", []Case{
-			{"runnel", ackDisk, runnelSend(topic.Fsync, 1, slowSync)},
-			{"runnel, 64 goroutines", ackDisk, runnelSend(topic.Fsync, 64, slowCall)},
-			{"raw write and fdatasync", ackDisk, rawFdatasync},
+			{"runnel", ackDisk, runnelDurable(1, slowDisk)},
+			{"raw append and fdatasync", ackDisk, rawDurable(false)},
+			{"raw overwrite and fdatasync", ackDisk, rawDurable(true)},
 			{"kfake with kgo", ackDisk, kfakeSend(true, slowSync)},
-			{"JetStream, file", ackDisk, jetSend(jetstream.FileStorage, true, slowSync)},
+			{"JetStream, file", ackDisk, jetSend(jetstream.FileStorage, true, 1, slowSync)},
 			{"tidwall/wal", ackDisk, walSend(true, slowSync)},
 			{"bbolt", ackDisk, boltSend(true, slowSync)},
+			{"raft-wal", ackDisk, raftSend(1, slowSync)},
+			{"Pebble", ackDisk, pebbleSend(1, slowSync)},
+		}},
+		{"durable64", "durable append from 64 goroutines, each of which waits until its record is on disk", []Case{
+			{"runnel", ackDisk, runnelDurable(writers, slowTurn)},
+			{"raw appends, fdatasync shared", ackDisk, rawShared},
+			{"JetStream, file", ackDisk, jetSend(jetstream.FileStorage, true, writers, slowCall)},
+			{"bbolt, Batch", ackDisk, boltBatch},
+			{"raft-wal", ackDisk, raftSend(writers, slowCall)},
+			{"Pebble", ackDisk, pebbleSend(writers, slowTurn)},
 		}},
 		{"pingpong", "ping-pong: to a waiting goroutine and back (latency: there and back)", []Case{
 			{"runnel, in memory", ackMemory, runnelPingPong},
@@ -88,6 +99,11 @@ func groups() []Group {
 			{"JetStream, file", ackRead, jetReopen},
 			{"tidwall/wal", ackRead, walReopen},
 			{"bbolt", ackRead, boltReopen},
+		}},
+		{"open", "open: a directory with 2.5 times the records is opened and its last record read", []Case{
+			{"runnel, closed", ackRead, runnelOpen(true)},
+			{"runnel, not closed", ackRead, runnelOpen(false)},
+			{"raw read and CRC of what was not synced", ackRead, rawScan},
 		}},
 		{"wordcount", "word count: one processor", []Case{
 			{"runnel, streams", ackMemory, runnelWordCount},
@@ -112,6 +128,8 @@ const (
 	rate   measure = "records/s"
 	median measure = "median latency"
 	allocs measure = "allocations per record"
+	millis measure = "milliseconds"
+	heap   measure = "MiB allocated"
 )
 
 func targets() []Target {
@@ -126,6 +144,16 @@ func targets() []Target {
 		{Group: "replay", Case: "runnel", Versus: "raw read and CRC, 1 MiB calls", Of: rate, AtLeast: 0.8},
 		{Group: "replay", Case: "runnel, buffers reused", Versus: "raw read and CRC, 1 MiB calls", Of: rate, AtLeast: 1},
 		{Group: "replay", Case: "runnel", Of: allocs, AtMost: 0.05},
+		{Group: "durable", Case: "runnel", Versus: "raw append and fdatasync", Of: median, AtMost: 1},
+		{Group: "durable64", Case: "runnel", Versus: "raw appends, fdatasync shared", Of: rate, AtLeast: 1.3},
+		{Group: "durable64", Case: "runnel", Versus: "JetStream, file", Of: rate, AtLeast: 1},
+		{Group: "durable64", Case: "runnel", Versus: "bbolt, Batch", Of: rate, AtLeast: 1},
+		{Group: "durable64", Case: "runnel", Versus: "raft-wal", Of: rate, AtLeast: 1},
+		{Group: "durable64", Case: "runnel", Versus: "Pebble", Of: rate, AtLeast: 1},
+		{Group: "open", Case: "runnel, closed", Of: millis, AtMost: 10},
+		{Group: "open", Case: "runnel, closed", Of: heap, AtMost: 32},
+		{Group: "open", Case: "runnel, not closed", Versus: "raw read and CRC of what was not synced", Of: median, AtMost: 1.2},
+		{Group: "open", Case: "runnel, not closed", Of: heap, AtMost: 32},
 		{Group: "pingpong", Case: "runnel, in memory", Versus: "channel, unbuffered", Of: median, AtMost: 2},
 		{Group: "wordcount", Case: "runnel, streams", Versus: "plain loop with a map", Of: rate, AtLeast: 0.4},
 	}

@@ -161,7 +161,7 @@ func jetReplay(storage jetstream.StorageType) func(context.Context, *Work) (Samp
 	}
 }
 
-func jetSend(storage jetstream.StorageType, sync bool, slower int) func(context.Context, *Work) (Sample, error) {
+func jetSend(storage jetstream.StorageType, sync bool, goroutines, slower int) func(context.Context, *Work) (Sample, error) {
 	return func(ctx context.Context, w *Work) (Sample, error) {
 		j, err := openJet(ctx, w, storage, sync)
 		if err != nil {
@@ -169,7 +169,7 @@ func jetSend(storage jetstream.StorageType, sync bool, slower int) func(context.
 		}
 		defer j.close()
 		n := w.part(slower)
-		sample, err := timed(w, n, func(i int) error {
+		sample, err := timedBy(w, n, goroutines, func(i int) error {
 			_, err := j.js.Publish(ctx, jetSubject, w.payload(i))
 			return err
 		})

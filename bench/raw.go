@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // rawCall is how many bytes the bare operations take at once.
@@ -51,27 +52,6 @@ func rawWrite(_ context.Context, w *Work) (Sample, error) {
 		return Sample{}, err
 	}
 	return sample, checkCount(info.Size()/int64(len(batch))*int64(per), n)
-}
-
-// rawFdatasync writes a record at a time and makes each durable.
-func rawFdatasync(_ context.Context, w *Work) (Sample, error) {
-	b := record.NewBuilder(rawCall)
-	b.Add(time.Now().UnixMilli(), w.key(0), w.value(0), nil)
-	batch, err := b.Batch(nil, record.None, 0)
-	if err != nil {
-		return Sample{}, err
-	}
-	f, err := os.Create(w.path("raw"))
-	if err != nil {
-		return Sample{}, err
-	}
-	defer f.Close()
-	return timed(w, w.part(slowSync), func(int) error {
-		if _, err := f.Write(batch.Bytes); err != nil {
-			return err
-		}
-		return fdatasync(f)
-	})
 }
 
 // rawMemmove copies the encoded records in memory.
@@ -125,10 +105,19 @@ func rawReplay(ctx context.Context, w *Work) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
+	m := w.start()
+	pos, err := scan(f)
+	if err != nil {
+		return Sample{}, err
+	}
+	sample := m.done(written.Records, written.Bytes)
+	return sample, checkCount(pos, int(info.Size()))
+}
+
+// scan reads a file through, computes the checksum of it, and returns its length.
+func scan(f *os.File) (pos int64, err error) {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	buf := make([]byte, rawCall)
-	m := w.start()
-	var pos int64
 	sum := uint32(0)
 	for {
 		n, err := f.ReadAt(buf, pos)
@@ -138,12 +127,47 @@ func rawReplay(ctx context.Context, w *Work) (Sample, error) {
 			break
 		}
 		if err != nil {
-			return Sample{}, err
+			return pos, err
 		}
 	}
-	sample := m.done(written.Records, written.Bytes)
-	if pos != info.Size() || sum == 0 {
-		return Sample{}, fmt.Errorf("read %d of %d bytes", pos, info.Size())
+	if sum == 0 {
+		return pos, errors.New("a checksum of nothing")
 	}
-	return sample, nil
+	return pos, nil
+}
+
+// rawScan reads what a broker had not synced when it crashed and computes the
+// checksum of it: what opening cannot do without.
+func rawScan(ctx context.Context, w *Work) (Sample, error) {
+	w = w.larger()
+	dir, err := filledDir(ctx, w, false)
+	if err != nil {
+		return Sample{}, err
+	}
+	segments, err := filepath.Glob(filepath.Join(dir, benchPartition.Topic+"-0", "*.log"))
+	if err != nil {
+		return Sample{}, err
+	}
+	f, err := os.Open(segments[len(segments)-1]) // the others were synced when they were sealed
+	if err != nil {
+		return Sample{}, err
+	}
+	defer f.Close()
+	m := w.start()
+	size, err := scan(f)
+	if err != nil {
+		return Sample{}, err
+	}
+	sample := m.once(payloadBytes(w.records))
+	broker, err := openRunnel(ctx, dir, topic.OS)
+	if err != nil {
+		return Sample{}, err
+	}
+	verified := int64(0)
+	for _, p := range broker.Recovery().Partitions {
+		if p.TopicPartition == benchPartition {
+			verified = p.Bytes
+		}
+	}
+	return sample, errors.Join(checkCount(size, int(verified)), broker.Close())
 }

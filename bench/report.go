@@ -37,6 +37,7 @@ type resultLine struct {
 	RecordsPerSec   float64       `json:"records_per_second"`
 	MBPerSec        float64       `json:"mb_per_second"`
 	AllocsPerRecord float64       `json:"allocs_per_record"`
+	AllocatedBytes  uint64        `json:"allocated_bytes"`
 	Ratio           float64       `json:"ratio"` // of the group's first case's rate to this one's
 	Latency         *latencyLine  `json:"latency_ns,omitempty"`
 	Rates           []float64     `json:"runs_records_per_second"`
@@ -70,7 +71,7 @@ func newReport(s settings, results []Result, verdicts []verdict) report {
 		}
 		line := resultLine{
 			Group: result.Group, Case: result.Case, Acknowledged: result.Ack, Records: m.Records, Elapsed: m.Elapsed,
-			RecordsPerSec: m.RecordsPerSecond(), MBPerSec: m.MBPerSecond(), AllocsPerRecord: m.AllocsPerRecord(),
+			RecordsPerSec: m.RecordsPerSecond(), MBPerSec: m.MBPerSecond(), AllocsPerRecord: m.AllocsPerRecord(), AllocatedBytes: m.Heap,
 			Ratio: first[result.Group] / m.RecordsPerSecond(),
 		}
 		for _, sample := range result.Samples {
@@ -100,6 +101,10 @@ func check(targets []Target, results []Result) (verdicts []verdict) {
 			return float64(r.MedianLatency().P50)
 		case allocs:
 			return r.Median().AllocsPerRecord()
+		case millis:
+			return float64(r.MedianLatency().P50) / float64(time.Millisecond)
+		case heap:
+			return float64(r.Median().Heap) / (1 << 20)
 		}
 		return r.Median().RecordsPerSecond()
 	}

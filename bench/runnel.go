@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -253,25 +255,47 @@ func runnelEndToEnd(d topic.Durability) func(context.Context, *Work) (Sample, er
 	}
 }
 
-// runnelReopen opens a directory and reads its last record. Where it was not
-// closed, it is a copy of one that a broker was at work in.
+// filledDir returns a directory in which a broker has stored all the records. Where
+// it was not closed, it is a copy of one that a broker was at work in, and is on
+// the disk as it is.
+func filledDir(ctx context.Context, w *Work, closed bool) (string, error) {
+	dir := w.path("runnel")
+	broker, err := openRunnel(ctx, dir, topic.OS, benchPartition.Topic)
+	if err != nil {
+		return "", err
+	}
+	err = fill(ctx, broker, w, w.records, 1, marks{})
+	if err == nil && !closed {
+		dir = w.path("copy")
+		err = errors.Join(os.CopyFS(dir, os.DirFS(w.path("runnel"))), syncTree(dir))
+	}
+	return dir, errors.Join(err, broker.Close())
+}
+
+// syncTree makes the files below a directory durable.
+func syncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}
+
+// runnelReopen opens a directory and reads its last record.
 func runnelReopen(closed bool) func(context.Context, *Work) (Sample, error) {
 	return func(ctx context.Context, w *Work) (_ Sample, err error) {
-		dir := w.path("runnel")
-		broker, err := openRunnel(ctx, dir, topic.OS, benchPartition.Topic)
+		dir, err := filledDir(ctx, w, closed)
 		if err != nil {
 			return Sample{}, err
 		}
-		err = fill(ctx, broker, w, w.records, 1, marks{})
-		if err == nil && !closed {
-			dir = w.path("copy")
-			err = os.CopyFS(dir, os.DirFS(w.path("runnel")))
-		}
-		if err := errors.Join(err, broker.Close()); err != nil {
-			return Sample{}, err
-		}
 		m := w.start()
-		if broker, err = openRunnel(ctx, dir, topic.OS); err != nil {
+		broker, err := openRunnel(ctx, dir, topic.OS)
+		if err != nil {
 			return Sample{}, err
 		}
 		defer func() { err = errors.Join(err, broker.Close()) }()
@@ -280,4 +304,16 @@ func runnelReopen(closed bool) func(context.Context, *Work) (Sample, error) {
 		err = read(ctx, broker, 1, new(waits), func(r *record.Record) { t.add(r.Key, r.Value) }, last)
 		return m.once(t.bytes), errors.Join(err, t.check(1))
 	}
+}
+
+// larger returns w with the records of the open group.
+func (w *Work) larger() *Work {
+	own := *w
+	own.records = w.records * 5 / 2
+	return &own
+}
+
+// runnelOpen is runnelReopen with more records.
+func runnelOpen(closed bool) func(context.Context, *Work) (Sample, error) {
+	return func(ctx context.Context, w *Work) (Sample, error) { return runnelReopen(closed)(ctx, w.larger()) }
 }

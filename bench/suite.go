@@ -37,6 +37,7 @@ type Sample struct {
 	Bytes   int64 // of keys and values, or of text
 	Elapsed time.Duration
 	Mallocs uint64
+	Heap    uint64  // bytes that were allocated, so more than were ever in use
 	Latency Latency // of single operations, where the case measures them
 }
 
@@ -68,19 +69,20 @@ func (s Sample) AllocsPerRecord() float64 { return float64(s.Mallocs) / float64(
 // takes a profile of it where one is asked for.
 type meter struct {
 	began   time.Time
-	mallocs uint64
+	before  runtime.MemStats
 	profile bool
 }
 
 func (w *Work) start() meter {
-	var m runtime.MemStats
+	m := meter{profile: w.profile != nil}
 	runtime.GC()
-	if w.profile != nil {
+	if m.profile {
 		// Fails only while another profile is taken.
 		_ = pprof.StartCPUProfile(w.profile)
 	}
-	runtime.ReadMemStats(&m)
-	return meter{began: time.Now(), mallocs: m.Mallocs, profile: w.profile != nil}
+	runtime.ReadMemStats(&m.before)
+	m.began = time.Now()
+	return m
 }
 
 func (m meter) done(records, bytes int64) Sample {
@@ -90,7 +92,10 @@ func (m meter) done(records, bytes int64) Sample {
 	}
 	var after runtime.MemStats
 	runtime.ReadMemStats(&after)
-	return Sample{Records: records, Bytes: bytes, Elapsed: elapsed, Mallocs: after.Mallocs - m.mallocs}
+	return Sample{
+		Records: records, Bytes: bytes, Elapsed: elapsed,
+		Mallocs: after.Mallocs - m.before.Mallocs, Heap: after.TotalAlloc - m.before.TotalAlloc,
+	}
 }
 
 // once is done for a single operation, whose latency is all that was measured.

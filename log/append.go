@@ -54,6 +54,9 @@ func (l *Log) Append(batches []byte, r Recycler) error {
 	l.tail.add(base, run.next, batches, r)
 	l.active.size.Store(pos + int64(len(batches)))
 	l.end.Store(run.next)
+	if pos == 0 && l.cfg.Begun != nil {
+		l.cfg.Begun()
+	}
 	return nil
 }
 
@@ -275,9 +278,15 @@ func (l *Log) publish(segments []*segment) (dropped []*segment) {
 	return dropped
 }
 
+// removeAll deletes segments, durably: space that is reported free stays free.
 func (l *Log) removeAll(segments []*segment) error {
 	for _, s := range segments {
 		if err := s.remove(); err != nil {
+			return l.refuse(err)
+		}
+	}
+	if len(segments) > 0 {
+		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
 			return l.refuse(err)
 		}
 	}
@@ -305,7 +314,7 @@ func (l *Log) noteCheckpoint(clean bool) error {
 		start: l.start.Load(), segment: l.active.base, pos: l.active.size.Load(), offset: l.end.Load(),
 		firstTimestamp: l.index.firstTimestamp, maxTimestamp: l.index.maxTimestamp.Load(),
 		maxOffset: l.active.base + l.index.maxRel, sinceEntry: l.index.sinceEntry, filed: l.index.filed,
-		sealed: l.sealed, digest: l.digest, producers: l.snapshots.at >= 0,
+		sealed: l.sealed, digest: l.digest, producers: l.snapshots.at >= 0, mark: *l.mark.Load(),
 	}
 	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {
 		return err

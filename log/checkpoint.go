@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -52,6 +53,27 @@ type checkpoint struct {
 	// The segments before it.
 	sealed int    // how many
 	digest uint64 // the sum of their digests
+
+	mark mark // how far compaction came
+}
+
+// mark says how far compaction came: what lies before an offset was cleaned. One
+// that is lost, or too low, costs work and nothing else.
+type mark struct {
+	clean   int64 // the first offset that never was
+	horizon int64 // when the first tombstone before it may go, in milliseconds; math.MaxInt64 for none
+}
+
+// noMark is the mark of a log that was never compacted.
+var noMark = mark{horizon: math.MaxInt64}
+
+// seconds returns the horizon as the checkpoint has it: in whole seconds, not
+// earlier, and 0 for none.
+func (m mark) seconds() uint32 {
+	if m.horizon > (math.MaxUint32-1)*1000 {
+		return 0
+	}
+	return uint32(max(m.horizon+999, 1000) / 1000)
 }
 
 // digest mixes what a sealed segment never changes into a number: the sum over
@@ -87,7 +109,8 @@ func (c *checkpoint) encode() []byte {
 	} {
 		b = binary.BigEndian.AppendUint32(b, v)
 	}
-	b = b[:slotLen-4] // zeros
+	b = binary.BigEndian.AppendUint64(b, uint64(c.mark.clean))
+	b = binary.BigEndian.AppendUint32(b, c.mark.seconds())
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -109,7 +132,11 @@ func decodeCheckpoint(b []byte) (c checkpoint, ok bool, err error) {
 	c.firstTimestamp, c.maxTimestamp, c.maxOffset, c.sinceEntry, c.digest = u64(5), u64(6), u64(7), u64(8), uint64(u64(9))
 	u32 := func(i int) uint32 { return binary.BigEndian.Uint32(b[96+4*i:]) }
 	c.filed = indexFiled{int(u32(0)), int(u32(1)), u32(2), u32(3)}
-	sane := c.start >= 0 && c.segment >= 0 && c.pos >= 0 && c.offset >= max(c.start, c.segment)
+	c.mark = mark{clean: int64(binary.BigEndian.Uint64(b[112:])), horizon: math.MaxInt64}
+	if seconds := binary.BigEndian.Uint32(b[120:]); seconds > 0 {
+		c.mark.horizon = int64(seconds) * 1000
+	}
+	sane := c.mark.clean >= 0 && c.start >= 0 && c.segment >= 0 && c.pos >= 0 && c.offset >= max(c.start, c.segment)
 	return c, sane, nil
 }
 

@@ -146,3 +146,50 @@ func (p *powerLoss) check(disk *vfs.Crashable) {
 	require.Equal(p.t, end+1, l.EndOffset())
 	require.NoError(p.t, l.Close())
 }
+
+// TestNamesAreDurable loses the power, with all that was not synced, behind each
+// of what makes, replaces and removes files: the same files are there.
+func TestNamesAreDurable(t *testing.T) {
+	disk := vfs.NewCrashable()
+	cfg := Config{FS: disk, Dir: "data/orders-3", Topic: "orders", Partition: 3, SegmentBytes: 1_000, TailBytes: -1}
+	names := func(fsys vfs.FS) (names []string) {
+		entries, err := fsys.ReadDir(cfg.Dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			names = append(names, e.Name)
+		}
+		return names
+	}
+	same := func(what string) {
+		t.Helper()
+		require.Equal(t, names(disk), names(disk.After(vfs.Loss{Kept: vfs.KeepNone})), what)
+	}
+	l, _ := open(t, cfg)
+	require.NoError(t, disk.SyncDir("data"))
+	for range 10 {
+		appendN(t, l, 1, 5, 100)
+		require.NoError(t, l.Sync())
+		same("append")
+	}
+	require.Greater(t, l.Segments(), 3)
+	require.NoError(t, l.Append(batchOf(l.EndOffset(), 1, 5, 100), nil))
+	require.NoError(t, l.writeCheckpoint(false)) // with a new epoch
+	same("epoch")
+	require.NoError(t, l.SetStart(17))
+	require.Equal(t, "00000000000000000015.index", names(disk)[0])
+	same("start")
+	require.NoError(t, l.Truncate(31))
+	same("truncation")
+	require.NoError(t, l.Close())
+
+	// What a deletion left that was interrupted.
+	for _, name := range []string{"00000000000000000000.index", "00000000000000000005.timeindex"} {
+		writeFile(t, disk, cfg.Dir+"/"+name, nil)
+	}
+	require.NoError(t, disk.SyncDir(cfg.Dir))
+	l, r := open(t, cfg)
+	require.True(t, r.Clean)
+	require.NotContains(t, names(disk), "00000000000000000000.index")
+	same("orphans")
+	require.NoError(t, l.Close())
+}

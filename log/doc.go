@@ -7,6 +7,9 @@
 // already stamped with offsets and leader epochs; [Log.Sync] makes them durable;
 // [Log.Read] returns a [Slice] of whole batches; [Log.OffsetForTime] finds a
 // record by time; [Log.SetStart] and [Log.Truncate] drop records at either end.
+// [Log.Expired] says which segments are too old or too many, and [Log.Compact]
+// removes records that later ones with the same key make obsolete, beside everything
+// else, and puts its results in place by [Log.Swap].
 // What an offset means, which of them may be seen and who may append is the
 // business of package partition. What a log knows of idempotent producers
 // ([Log.Producer]) is a fold of its batches, as its leader epochs are; whether
@@ -30,8 +33,9 @@
 //
 // # Concurrency
 //
-// A Log has one writer. Its methods Append, Sync, Truncate, SetStart, Producer,
-// Producers, ForgetProducers, Close and Remove may not overlap; how it is made sure that they don't is up to the
+// A Log has one writer. Its methods Append, Sync, Roll, Swap, Truncate, SetStart,
+// SetSegments, Producer, Producers, LastBatches, ForgetProducers, Close and Remove
+// may not overlap; how it is made sure that they don't is up to the
 // caller. Everything else may be called by any goroutine at any time: readers
 // take an immutable list of segments and no lock, wait for nobody, and hold on to
 // the file that they read, so that deleting a segment never disturbs a reader at
@@ -46,6 +50,7 @@
 //	00000000000000001042.snapshot   the idempotent producers at that offset, Kafka's format
 //	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
 //	runnel.checkpoint               what is durable, whether the log was closed, where it starts
+//	runnel.swap, *.cleaned          while compaction puts a segment in the place of others
 //
 // Everything but the .log files and the checkpoint is derived from them, and made
 // anew when it is missing or wrong. docs/format.md states every byte, and why

@@ -40,6 +40,20 @@ func (f *failing) SyncDir(dir string) error {
 	return f.FS.SyncDir(dir)
 }
 
+func (f *failing) Rename(oldname, newname string) error {
+	if err := f.fail("rename", newname); err != nil {
+		return err
+	}
+	return f.FS.Rename(oldname, newname)
+}
+
+func (f *failing) Remove(name string) error {
+	if err := f.fail("remove", name); err != nil {
+		return err
+	}
+	return f.FS.Remove(name)
+}
+
 type failingFile struct {
 	vfs.File
 	fs   *failing

@@ -104,6 +104,7 @@ type inspector struct {
 	l   *Log // only to name things
 
 	last     *checkpoint
+	swapped  *manifest // of a swap that a crash interrupted, or nil
 	segments []*segment
 	names    map[string]int64 // the sizes of the other files
 	epochs   []EpochEntry
@@ -119,6 +120,9 @@ func (n *inspector) run() error {
 	cfg := &n.l.cfg
 	var err error
 	if n.last, err = readCheckpoint(cfg.FS, cfg.Dir); err != nil {
+		return err
+	}
+	if err := n.viewSwap(); err != nil {
 		return err
 	}
 	if err := n.list(); err != nil {
@@ -234,7 +238,7 @@ func (n *inspector) explainName(name string) {
 		}
 	}
 	switch name {
-	case checkpointName, epochName, "partition.metadata":
+	case checkpointName, epochName, swapName, "partition.metadata":
 		return
 	}
 	switch filepath.Ext(name) {
@@ -243,6 +247,8 @@ func (n *inspector) explainName(name string) {
 			return
 		}
 	case ".checkpoint": // the catalogue's snapshots
+		return
+	case cleanedSuffix: // viewSwap has said it
 		return
 	case ".tmp", repairedSuffix:
 		n.add(Note, path, -1, 0, "nothing", "what a crash left of replacing a file", "it is replaced or left alone")
@@ -439,6 +445,11 @@ func (n *inspector) checkExtent() {
 		if s.base < c.segment {
 			count, sum = count+1, sum+digest(s.base, s.size.Load())
 		}
+	}
+	if n.swapped != nil && (count != c.sealed || sum != c.digest) {
+		after := *c
+		n.swapped.apply(&after)
+		c = &after
 	}
 	if count != c.sealed || sum != c.digest {
 		n.add(Mend, filepath.Join(n.l.cfg.Dir, checkpointName), -1, 0,

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -111,11 +110,11 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 			return found, nil
 		}
 		pos := sc.pos
-		b, err := w.bytes(sc)
+		b, err := sc.batch(&w.n.buf)
 		if err != nil {
 			return "", err
 		}
-		if found := w.records(record.Batch{BatchHeader: h, Bytes: b}, pos); found != "" {
+		if found := w.records(b); found != "" {
 			w.n.damage(w.s, h.BaseOffset, pos, pos+int64(h.Size()), h.NextOffset(), found)
 		}
 		w.n.Batches++
@@ -151,28 +150,8 @@ func (w *walk) misplaced(h *record.BatchHeader) string {
 	return ""
 }
 
-// bytes returns the batch that sc found, whose checksum was right.
-func (w *walk) bytes(sc *scanner) ([]byte, error) {
-	size := sc.header.Size()
-	if size <= scanBytes {
-		b := sc.window(sc.pos, size)
-		if b == nil {
-			return nil, fmt.Errorf("%s: %w", w.s.logPath(), cmp.Or(sc.err, io.ErrUnexpectedEOF))
-		}
-		return b[:size:size], nil
-	}
-	if cap(w.n.buf) < size {
-		w.n.buf = make([]byte, size)
-	}
-	b := w.n.buf[:size]
-	if got, err := w.f.ReadAt(b, sc.pos); got < size {
-		return nil, err
-	}
-	return b, nil
-}
-
 // records decodes a batch's records and returns what is wrong with them.
-func (w *walk) records(b record.Batch, pos int64) (found string) {
+func (w *walk) records(b record.Batch) (found string) {
 	it, err := b.Records(w.n.l.cfg.Codec)
 	if err != nil {
 		return err.Error()

@@ -37,9 +37,15 @@ type Config struct {
 	// nothing.
 	TailBytes int
 
-	// Codec decompresses batches in which OffsetForTime looks for a record.
-	// Without one, it returns fault.UnsupportedCompression for them.
+	// Codec decompresses batches in which OffsetForTime looks for a record, and
+	// those that Compact goes over. Without one, they return
+	// fault.UnsupportedCompression for them.
 	Codec *record.Codec
+
+	// Begun, unless nil, is called by the writer when a segment has got its first
+	// batch: the one before it is sealed, and time begins to count. It must not
+	// block.
+	Begun func()
 
 	repairing bool // Repair opens it
 }
@@ -82,6 +88,7 @@ type Log struct {
 
 	segments atomic.Pointer[[]*segment]   // in order of their offsets, never changed in place; the last is active
 	epochs   atomic.Pointer[[]EpochEntry] // never changed in place
+	mark     atomic.Pointer[mark]         // never changed in place
 	tail     tail
 	files    openFiles
 
@@ -89,6 +96,7 @@ type Log struct {
 	// at may be replaced: a reader that meets damage looks whether it has moved.
 	generation atomic.Uint64
 	closed     atomic.Bool
+	broken     atomic.Bool // failed is set
 
 	// The writer's own.
 	active      *segment   // the last of segments; nil in a log that never had a record
@@ -159,6 +167,7 @@ func (l *Log) usable() error {
 // known. Readers go on.
 func (l *Log) fail(cause error) error {
 	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).Try("the log accepts no more appends; reopen it once the disk is sound")
+	l.broken.Store(true)
 	return l.failed
 }
 

@@ -97,3 +97,11 @@ func (l *Log) ForgetProducers(gone func(*Producer) bool) {
 		}
 	}
 }
+
+// LastBatches enters the offset that follows the last batch of each known producer
+// into a map, by the producer's ID. It is the writer's.
+func (l *Log) LastBatches(next map[int64]int64) {
+	for id, p := range l.producers {
+		next[id] = p.Last().LastOffset + 1
+	}
+}

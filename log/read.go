@@ -33,7 +33,8 @@ func (s *Slice) Release() {
 
 // Read returns whole batches: the one that holds offset and those that follow,
 // no more than maxBytes of them but at least one, and only such as end at or
-// before limit, which is usually the high watermark.
+// before limit, which is usually the high watermark; where compaction has left
+// no record, a batch without any may go beyond it.
 //
 // The newest are the tail's memory, handed out without a copy. Others are read
 // from the file with one pread, into buf if it is large enough and into a new
@@ -267,7 +268,9 @@ func (r *reader) verify(b []byte) ([]byte, error) {
 			}
 			// First the checksum: it covers what the last offset is made of.
 			err = record.Batch{BatchHeader: h, Bytes: b[end : end+size]}.VerifyCRC()
-			if err == nil && h.NextOffset() > r.limit {
+			// One without records shows nothing, and a reader that knows an older limit
+			// than compaction did must get over it.
+			if err == nil && h.NextOffset() > r.limit && h.Count > 0 {
 				break
 			}
 			if err == nil && end == 0 && h.NextOffset() <= r.offset { // it was located by what was no header

@@ -38,6 +38,7 @@ func Open(cfg Config) (*Log, Recovery, error) {
 	o.l.tail.budget = o.l.cfg.TailBytes
 	o.l.segments.Store(new([]*segment))
 	o.l.epochs.Store(new([]EpochEntry))
+	o.l.mark.Store(&noMark)
 	o.l.producers, o.l.snapshots = producers{}, newSnapshots()
 	if err := o.run(); err != nil {
 		o.l.discard()
@@ -54,7 +55,9 @@ type opening struct {
 	l        *Log
 	segments []*segment
 	indexes  map[string]int64 // the sizes of index files by name
+	removed  bool             // files were, that a crash had left
 	last     *checkpoint      // the newest one; nil when there is none to believe
+	swapped  *manifest        // of the swap that a crash interrupted, which is finished but for the checkpoint; or nil
 	epochs   []EpochEntry
 
 	// producersFrom is the offset from which on batches are not among the
@@ -127,6 +130,14 @@ func (o *opening) list() error {
 	if err != nil {
 		return err
 	}
+	if err := o.finishSwap(entries); err != nil {
+		return err
+	}
+	if o.swapped != nil {
+		if entries, err = cfg.FS.ReadDir(cfg.Dir); err != nil {
+			return err
+		}
+	}
 	o.indexes = make(map[string]int64)
 	for _, e := range entries {
 		if e.Dir {
@@ -147,7 +158,10 @@ func (o *opening) list() error {
 	if n := len(o.segments); n > 0 {
 		o.segments[n-1].writable = true
 	}
-	return o.removeOrphans()
+	if err := o.removeOrphans(); err != nil || !o.removed {
+		return err
+	}
+	return cfg.FS.SyncDir(cfg.Dir)
 }
 
 // removeBeforeStart removes the segments that lie wholly before the log's start,
@@ -163,7 +177,7 @@ func (o *opening) removeBeforeStart() error {
 		if err := o.segments[0].remove(); err != nil {
 			return err
 		}
-		o.segments = o.segments[1:]
+		o.segments, o.removed = o.segments[1:], true
 	}
 	return nil
 }
@@ -181,6 +195,7 @@ func (o *opening) removeOrphans() error {
 			if err := cfg.FS.Remove(filepath.Join(cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
+			o.removed = true
 		}
 	}
 	return nil
@@ -314,7 +329,11 @@ func (o *opening) checkSealed() error {
 			n, sum = n+1, sum+digest(s.base, s.size.Load())
 		}
 	}
-	same := o.last != nil && n == o.last.sealed && sum == o.last.digest
+	summed := func() bool { return o.last != nil && n == o.last.sealed && sum == o.last.digest }
+	if o.swapped != nil && o.last != nil && !summed() {
+		o.swapped.apply(o.last)
+	}
+	same := summed()
 	for i, s := range sealed {
 		next := o.segments[i+1].base
 		var err error
@@ -447,6 +466,7 @@ func (o *opening) openActive() error {
 	if o.last != nil {
 		l.start.Store(o.last.start)
 		l.checkpoint = *o.last
+		l.mark.Store(&mark{min(o.last.mark.clean, end), o.last.mark.horizon})
 	}
 	l.end.Store(end)
 	l.synced.Store(end)
@@ -455,14 +475,17 @@ func (o *opening) openActive() error {
 	s.live.Store(index)
 	l.active, l.index, l.syncedPos, l.filled = s, index, s.size.Load(), s.size.Load()
 	l.segments.Store(&o.segments)
-	if o.Clean {
+	if o.Clean && o.swapped == nil {
 		return nil
 	}
 	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
 		return err
 	}
 	l.epochsDirty = true
-	return l.writeCheckpoint(false)
+	if err := l.writeCheckpoint(o.Clean); err != nil || o.swapped == nil {
+		return err
+	}
+	return removeManifest(l.cfg.FS, l.cfg.Dir)
 }
 
 // loadIndex returns the active segment's index up to the checkpoint, from its

@@ -99,15 +99,41 @@ func (r *repair) run() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	r.n = &inspector{ctx: r.ctx, how: Inspecting{Progress: r.how.Progress}, l: &Log{cfg: r.cfg}}
-	if err := r.n.run(); err != nil {
+	if err := r.inspect(); err != nil {
 		return err
+	}
+	if r.n.swapped != nil && r.n.Worst() == Damage && !r.how.DryRun {
+		if err := r.finishSwap(); err != nil {
+			return err
+		}
 	}
 	if r.n.Unlisted > 0 {
 		r.refuse(r.cfg.Dir, fmt.Sprintf("there are more than %d places of damage: restore the log from a copy", maxFindings))
 		return nil
 	}
 	return r.mend()
+}
+
+func (r *repair) inspect() error {
+	r.n = &inspector{ctx: r.ctx, how: Inspecting{Progress: r.how.Progress}, l: &Log{cfg: r.cfg}}
+	return r.n.run()
+}
+
+// finishSwap gives the files of an interrupted swap their names, as opening would,
+// so that what is damaged can be replaced.
+func (r *repair) finishSwap() error {
+	entries, err := r.cfg.FS.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	o := opening{l: &Log{cfg: r.cfg}}
+	if err := o.finishSwap(entries); err != nil {
+		return err
+	}
+	if err := r.cfg.FS.SyncDir(r.cfg.Dir); err != nil {
+		return err
+	}
+	return r.inspect()
 }
 
 func (r *repair) path(name string) string { return filepath.Join(r.cfg.Dir, name) }
@@ -155,6 +181,9 @@ func (r *repair) derive() error {
 		return nil
 	}
 	for _, name := range r.journal.removed {
+		if name == swapName {
+			continue // opening finishes what it says
+		}
 		if err := r.cfg.FS.Remove(r.path(name)); err != nil {
 			return err
 		}
@@ -212,6 +241,12 @@ func (r *repair) planMend(f Finding) {
 	base, _ := parseName(name, ext)
 	_, there := r.n.names[name]
 	switch {
+	case name == swapName:
+		r.step(f.File, "finish replacing segments, where a compaction was interrupted")
+		r.journal.remove(name)
+	case ext == cleanedSuffix:
+		r.step(f.File, "delete it: the compaction that wrote it was interrupted")
+		r.journal.remove(name)
 	case ext == logSuffix && f.End > f.Pos:
 		r.step(f.File, fmt.Sprintf("cut off a torn tail of %d bytes at byte %d", f.End-f.Pos, f.Pos))
 		r.journal.cut(name, f.Pos)

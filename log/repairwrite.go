@@ -104,6 +104,11 @@ func (w *rewriting) replace(d Finding) error {
 	}
 	for offset := d.Offset; offset < d.Next; {
 		delta := min(d.Next-offset-1, math.MaxInt32-1)
+		for _, e := range w.r.n.epochs { // a batch is of one leader epoch
+			if e.Start > offset {
+				delta = min(delta, e.Start-offset-1)
+			}
+		}
 		filler := record.Seal(make([]byte, record.HeaderLen), record.BatchHeader{
 			BaseOffset: offset, LeaderEpoch: w.epochOf(offset), LastOffsetDelta: int32(delta),
 			BaseTimestamp: record.NoTimestamp, MaxTimestamp: record.NoTimestamp,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/runnel-go/runnel/record"
 )
@@ -99,6 +100,21 @@ func (s *scanner) checksum(pos int64, h *record.BatchHeader) (sum uint32, ok boo
 		pos += int64(len(b))
 	}
 	return sum, true
+}
+
+// batch returns the batch that next found, whose checksum it compared. It is valid
+// until the next call of next. buf is for one that lies in no window, and grows.
+func (s *scanner) batch(buf *[]byte) (record.Batch, error) {
+	n := s.header.Size()
+	if at := s.pos - s.begin; at >= 0 && at+int64(n) <= int64(len(s.buf)) {
+		return record.Batch{BatchHeader: s.header, Bytes: s.buf[at : at+int64(n)]}, nil
+	}
+	*buf = slices.Grow((*buf)[:0], n)[:n]
+	if got, err := s.file.ReadAt(*buf, s.pos); got < n {
+		return record.Batch{}, err
+	}
+	b := record.Batch{BatchHeader: s.header, Bytes: *buf}
+	return b, b.VerifyCRC()
 }
 
 // window returns at least n bytes from pos on, all of them before end, or nil.

@@ -86,6 +86,12 @@ func (s *segment) logPath() string       { return s.path + logSuffix }
 func (s *segment) indexPath() string     { return s.path + indexSuffix }
 func (s *segment) timeIndexPath() string { return s.path + timeIndexSuffix }
 
+// paths returns where the segment's files lie, the log first: indexes without
+// their log say nothing.
+func (s *segment) paths() []string {
+	return []string{s.logPath(), s.indexPath(), s.timeIndexPath()}
+}
+
 // parseName returns the base offset in a file's name that ends with suffix.
 func parseName(name, suffix string) (base int64, ok bool) {
 	digits, ok := strings.CutSuffix(name, suffix)
@@ -177,11 +183,10 @@ func (s *segment) retire() {
 	}
 }
 
-// remove deletes the segment's files, the log first: indexes without their log
-// say nothing.
+// remove deletes the segment's files.
 func (s *segment) remove() error {
 	s.retire()
-	for _, path := range []string{s.logPath(), s.indexPath(), s.timeIndexPath()} {
+	for _, path := range s.paths() {
 		if err := s.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -273,7 +278,7 @@ func (s *segment) boundary(offset, from, n, size int64) int64 {
 // whether they are. It does so once for a segment: readers go without meanwhile,
 // and where the log itself is damaged.
 func (s *segment) rebuild(f vfs.File, size, interval int64) bool {
-	if s.live.Load() != nil || !s.rebuilt.CompareAndSwap(false, true) {
+	if s.live.Load() != nil || s.gone.Load() || !s.rebuilt.CompareAndSwap(false, true) {
 		return false
 	}
 	x := newLiveIndex()

@@ -122,15 +122,28 @@ func (t *tail) evict(budget int) {
 		return
 	}
 	for t.bytes > max(budget, 0) {
-		i := ring.first.Load()
-		e := ring.slot(i).Swap(nil)
-		ring.first.Store(i + 1)
-		t.bytes -= cap(e.buf)
-		if e.release() {
-			// Nobody reads it and nobody can begin to, so it is the writer's.
-			e.buf, e.recycler = nil, nil
-			e.spare, t.spare = t.spare, e
-		}
+		t.drop(ring)
+	}
+}
+
+// forget drops the entries that end at or before an offset.
+func (t *tail) forget(before int64) {
+	ring := t.ring.Load()
+	for ring != nil && ring.first.Load() < ring.next.Load() && ring.slot(ring.first.Load()).Load().next <= before {
+		t.drop(ring)
+	}
+}
+
+// drop drops the oldest entry.
+func (t *tail) drop(ring *ring) {
+	i := ring.first.Load()
+	e := ring.slot(i).Swap(nil)
+	ring.first.Store(i + 1)
+	t.bytes -= cap(e.buf)
+	if e.release() {
+		// Nobody reads it and nobody can begin to, so it is the writer's.
+		e.buf, e.recycler = nil, nil
+		e.spare, t.spare = t.spare, e
 	}
 }
 

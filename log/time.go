@@ -17,6 +17,20 @@ import (
 // It looks at everything up to EndOffset: a caller who shows less compares the
 // offset with its high watermark. Errors are those of Read.
 func (l *Log) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error) {
+	for {
+		offset, timestamp, ok, err = l.searchTimes(ms)
+		if !errors.Is(err, errGone) {
+			return offset, timestamp, ok, err
+		}
+		if l.closed.Load() {
+			return 0, 0, false, nil
+		}
+		// A segment was deleted meanwhile, or compacted; it is not listed any more.
+	}
+}
+
+// searchTimes looks in one segment after the other, or returns errGone.
+func (l *Log) searchTimes(ms int64) (offset, timestamp int64, ok bool, err error) {
 	end := l.end.Load()
 	for _, s := range l.list() {
 		if s.base >= end {
@@ -30,13 +44,9 @@ func (l *Log) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err err
 	return 0, 0, false, nil
 }
 
-// searchTime looks in one segment. A segment that is deleted meanwhile has
-// nothing.
+// searchTime looks in one segment.
 func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok bool, err error) {
 	h, err := s.open()
-	if errors.Is(err, errGone) {
-		return 0, 0, false, nil
-	}
 	if err != nil {
 		return 0, 0, false, l.unreadable(s, s.base, err)
 	}

@@ -79,6 +79,7 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 	l.end.Store(end)
 	l.synced.Store(end)
 	l.epochs.Store(&epochs)
+	l.mark.Store(&mark{min(l.mark.Load().clean, end), l.mark.Load().horizon})
 	l.segments.Store(&kept)
 	l.generation.Add(1)
 	l.tail.evict(0)

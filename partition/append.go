@@ -298,8 +298,28 @@ func (p *Partition) Check(batch []byte) (record.BatchHeader, error) {
 		err = p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
 	case h.ProducerID != record.NoProducerID && (h.ProducerID < 0 || h.ProducerEpoch < 0 || h.BaseSequence < 0):
 		err = p.fault(fault.InvalidRecord, -1).Detailf("producer %d with epoch %d and sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
+	case p.settings.Load().Keyed:
+		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
 	}
 	return h, err
+}
+
+// checkKeys looks for a record without a key: compaction would remove it.
+func (p *Partition) checkKeys(b record.Batch) error {
+	it, err := b.Records(p.codec)
+	if err != nil {
+		return p.fault(fault.CodeOf(err), -1).Because(err)
+	}
+	var r record.Record
+	for n := 0; it.Next(&r); n++ {
+		if r.Key == nil {
+			return p.fault(fault.InvalidRecord, -1).Detailf("record %d of %d has no key, and the topic is compacted by key", n, b.Count)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return p.fault(fault.InvalidRecord, -1).Because(err)
+	}
+	return nil
 }
 
 // stamp writes what the leader decides into a batch that begins at offset base.

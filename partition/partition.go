@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
 )
 
 // Config says which log a partition stands on, and its settings to begin with.
@@ -23,6 +24,7 @@ type Settings struct {
 	Fsync           bool // a record counts once it is on disk
 	MaxMessageBytes int  // the largest batch that is accepted; 0: any
 	AppendTime      bool // records get the time at which their batch is appended
+	Keyed           bool // every record must have a key, because the log is compacted by it
 
 	// ProducerExpiration is how long idempotent producers are remembered that
 	// the log knows from an earlier process: producer.id.expiration.ms. Those
@@ -36,6 +38,7 @@ type Partition struct {
 	number   int32
 	epoch    int32 // the leader epoch of what is appended
 	log      *log.Log
+	codec    *record.Codec // for batches that must be looked into
 	settings atomic.Pointer[Settings]
 
 	// start <= high <= log.EndOffset(); the writer moves it, and only up.
@@ -51,13 +54,14 @@ type Partition struct {
 	live    map[int64]struct{} // those who appended since Open, until it is noticed that they ended
 	crowded int                // with how many known producers it is time to forget some
 
-	mu      sync.Mutex
-	ended   []int64       // producers who will not append again
-	queue   []pending     // appends that the writer has not taken yet
-	writing bool          // somebody is the writer; false only with an empty queue
-	closed  error         // why nothing is accepted any more, or nil
-	idle    chan struct{} // closed when the writer's role is given up, if somebody waits for that
-	waiting []waiter
+	mu       sync.Mutex
+	cleaning *cleaning     // the Clean at work, or nil
+	ended    []int64       // producers who will not append again
+	queue    []pending     // appends that the writer has not taken yet
+	writing  bool          // somebody is the writer; false only with an empty queue
+	closed   error         // why nothing is accepted any more, or nil
+	idle     chan struct{} // closed when the writer's role is given up, if somebody waits for that
+	waiting  []waiter
 }
 
 // Open opens the partition's log and reports what it found there. A leader epoch
@@ -69,7 +73,7 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	if err != nil {
 		return nil, found, err
 	}
-	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, live: map[int64]struct{}{}}
+	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, codec: cfg.Log.Codec, live: map[int64]struct{}{}}
 	p.settings.Store(&cfg.Settings)
 	p.forgetProducers()
 	if epochs := l.Epochs(); len(epochs) > 0 {
@@ -196,13 +200,19 @@ func (p *Partition) Delete() error {
 	return p.log.Remove()
 }
 
-// refuse ends appending with an error of this code, once the writer has given
-// its role up. It reports whether the partition was open.
+// refuse ends appending and cleaning with an error of this code, once the writer
+// has given its role up. It reports whether the partition was open.
 func (p *Partition) refuse(code fault.Code) bool {
 	p.mu.Lock()
 	open := p.closed == nil
 	if open {
 		p.closed = p.fault(code, -1)
+	}
+	if c := p.cleaning; c != nil {
+		p.mu.Unlock()
+		c.cancel()
+		<-c.done
+		p.mu.Lock()
 	}
 	if p.writing {
 		if p.idle == nil {

@@ -32,6 +32,8 @@ func eventful(t require.TestingT) *Catalogue {
 	c := with(t, s, spec("gone", 2), spec(topic.ConsumerOffsets, 1))
 	values, err := c.DeleteTopics([]string{"gone"})
 	apply(t, c, values, err)
+	_, values, err = c.ProducerIDs(1000, 1)
+	apply(t, c, values, err)
 	return c
 }
 
@@ -175,16 +177,16 @@ func TestSnapshotEqualsReplay(t *testing.T) {
 				s.Config.SegmentBytes = rapid.Int64Range(0, 1).Draw(t, "segment") << 20
 				run(live.CreateTopics([]topic.Spec{s}, 1, ids))
 			},
-			"producer IDs": func(*rapid.T) {
-				_, values, err := live.ProducerIDs(1000, 1)
-				run(values, err)
-			},
 			"delete": func(t *rapid.T) { run(live.DeleteTopics([]string{name.Draw(t, "name")})) },
 			"add partitions": func(t *rapid.T) {
 				run(live.AddPartitions(name.Draw(t, "name"), rapid.IntRange(0, 6).Draw(t, "total"), 1))
 			},
 			"configure": func(t *rapid.T) {
 				run(live.ConfigureTopic(name.Draw(t, "name"), topic.Config{Retention: rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "retention")}))
+			},
+			"producer IDs": func(t *rapid.T) {
+				_, values, err := live.ProducerIDs(rapid.Int64Range(1, 1000).Draw(t, "count"), 1)
+				run(values, err)
 			},
 			"snapshot": func(t *rapid.T) {
 				kept := rapid.SampledFrom(names).Draw(t, "kept")

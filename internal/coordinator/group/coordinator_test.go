@@ -105,6 +105,20 @@ func (w *world) leave(cl *client) {
 	w.took(result, err)
 }
 
+// lastOfEachKey is what compaction leaves of a log once tombstones are gone, too.
+func lastOfEachKey(log []Record) (left []Record) {
+	last := map[string]int{}
+	for i, r := range log {
+		last[string(r.Key)] = i
+	}
+	for i, r := range log {
+		if last[string(r.Key)] == i && r.Value != nil {
+			left = append(left, r)
+		}
+	}
+	return left
+}
+
 // check holds what is true at any moment.
 func (w *world) check() {
 	replayed := New(Limits{})
@@ -112,6 +126,11 @@ func (w *world) check() {
 		require.NoError(w.t, replayed.Apply(r.Key, r.Value))
 	}
 	require.Equal(w.t, w.c.groups, replayed.groups, "the running state differs from its replay")
+	compacted := New(Limits{})
+	for _, r := range lastOfEachKey(w.log) {
+		require.NoError(w.t, compacted.Apply(r.Key, r.Value))
+	}
+	require.Equal(w.t, w.c.groups, compacted.groups, "the running state differs from the replay of the compacted log")
 	for _, g := range w.c.groups {
 		n := 0
 		for _, m := range g.members {

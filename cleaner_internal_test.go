@@ -1,0 +1,181 @@
+package runnel
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// fill sends records to partition 0 of a topic, one batch each.
+func fill(t *testing.T, b *Broker, name string, keys, count, size int) {
+	t.Helper()
+	p, err := producer.New(b)
+	require.NoError(t, err)
+	defer p.Close()
+	for n := range count {
+		_, err := p.Send(t.Context(), record.Record{Topic: name, Key: fmt.Appendf(nil, "k%d", n%keys), Value: make([]byte, size)})
+		require.NoError(t, err)
+	}
+}
+
+// TestRetentionOfUnusedTopics: what is due is not forgotten when the broker is
+// closed, though nobody uses the topic, and is not opened before that.
+func TestRetentionOfUnusedTopics(t *testing.T) {
+	for _, segment := range []int64{0, 500} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := vfs.NewCrashable()
+			b, err := openFixture(disk)
+			require.NoError(t, err)
+			require.NoError(t, b.CreateTopics(t.Context(),
+				topic.Spec{Name: "orders", Config: topic.Config{Retention: 3 * time.Hour, SegmentBytes: segment}},
+				topic.Spec{Name: "kept", Config: topic.Config{Retention: topic.Forever}},
+				topic.Spec{Name: "empty"}))
+			fill(t, b, "orders", 3, 10, 100)
+			fill(t, b, "kept", 3, 10, 100)
+			require.NoError(t, b.Close())
+
+			b, err = openFixture(disk)
+			require.NoError(t, err)
+			opened := func(name string) bool {
+				v, _ := b.topics.Load(name)
+				return v.(*localTopic).partitions.Load() != nil
+			}
+			time.Sleep(2 * time.Hour)
+			require.False(t, opened("orders"))
+			time.Sleep(2 * time.Hour)
+			require.True(t, opened("orders"))
+			require.False(t, opened("kept"))
+			require.False(t, opened("empty"))
+			p, err := b.partition(record.TopicPartition{Topic: "orders"})
+			require.NoError(t, err)
+			require.EqualValues(t, 10, p.StartOffset())
+			require.NoError(t, b.Close())
+		})
+	}
+}
+
+// TestCleanerIsIdle: where nothing will be due there is no goroutine, no timer and
+// nothing left of topics that are gone.
+func TestCleanerIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := OpenMemory()
+		require.NoError(t, err)
+		defer b.Close()
+		require.NoError(t, b.CreateTopics(t.Context(),
+			topic.Spec{Name: "orders", Config: topic.Config{Retention: time.Hour}},
+			topic.Spec{Name: "kept", Config: topic.Config{Retention: topic.Forever}}))
+		fill(t, b, "orders", 1, 10, 10)
+		fill(t, b, "kept", 1, 10, 10)
+		synctest.Wait()
+		c := b.cleaner
+		require.False(t, c.working)
+		require.Len(t, c.due, 1, "the end of the grace")
+		require.NoError(t, b.DeleteTopics(t.Context(), "orders"))
+		require.Empty(t, c.due)
+		require.Len(t, c.chores, 1)
+		began := time.Now()
+		time.Sleep(1000 * time.Hour)
+		require.Equal(t, 1000*time.Hour, time.Since(began))
+		require.Empty(t, c.due)
+	})
+}
+
+// TestCloseWhileCleaning closes, deletes and configures while the cleaner is at
+// work; nothing hangs, leaks or fails for another reason.
+func TestCloseWhileCleaning(t *testing.T) {
+	for range 20 {
+		b, err := OpenMemory()
+		require.NoError(t, err)
+		cfg := topic.Config{Cleanup: topic.Compact, SegmentBytes: 300, MinCleanableRatio: 0.01}
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: cfg}, topic.Spec{Name: "visits", Config: cfg}))
+		fill(t, b, "orders", 5, 100, 50)
+		fill(t, b, "visits", 5, 100, 50)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := b.Cleanup(ctx)
+			ended <- err
+		}()
+		require.NoError(t, b.DeleteTopics(t.Context(), "visits"))
+		require.NoError(t, b.Close())
+		if err := <-ended; err != nil {
+			require.ErrorIs(t, err, fault.Closed)
+		}
+		cancel()
+		_, err = b.Cleanup(t.Context())
+		require.ErrorIs(t, err, fault.Closed)
+	}
+}
+
+// TestGroupsSurviveCompaction compacts __consumer_offsets: reading it gives the
+// groups as they are.
+func TestGroupsSurviveCompaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := OpenMemory()
+		require.NoError(t, err)
+		defer b.Close()
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 2}))
+		fill(t, b, "orders", 50, 40, 10)
+		commit := func(name string, rounds int) {
+			c, err := consumer.New(b, consumer.Group(name), consumer.Topics("orders"), consumer.MaxRecords(2))
+			require.NoError(t, err)
+			for range rounds {
+				_, err := c.Poll(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, c.Commit(t.Context()))
+			}
+			require.NoError(t, c.Close())
+		}
+		commit("stays", 4)
+		offsets, err := b.topic(topic.ConsumerOffsets)
+		require.NoError(t, err)
+		offsets.config.Store(&topic.Config{Cleanup: topic.Compact, DeleteRetention: time.Hour, MinCleanableRatio: 0.01})
+		for _, p := range offsets.open() {
+			p.SetSegments(500, 0)
+		}
+		for i := range 5 {
+			commit("stays", 2)
+			commit(fmt.Sprintf("goes-%d", i), 3)
+			require.NoError(t, b.DeleteGroups(t.Context(), fmt.Sprintf("goes-%d", i)))
+		}
+		time.Sleep(3 * time.Hour)
+		commit("stays", 1)
+		before, err := b.GroupOffsets(t.Context(), "stays")
+		require.NoError(t, err)
+		require.Len(t, before, 2)
+
+		shards := *b.groups.shards.Load()
+		removed := false
+		for _, s := range shards {
+			left := 0
+			require.NoError(t, b.scan(s.partition, func(*record.Record) error { left++; return nil }))
+			removed = removed || int64(left) < s.partition.EndOffset()-s.partition.StartOffset()
+			replayed := group.New(group.Limits{})
+			require.NoError(t, b.scan(s.partition, func(r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
+			if s.coordinator != nil {
+				require.Equal(t, s.coordinator.Groups(), replayed.Groups())
+			}
+			s.coordinator = nil // so that it is read again
+		}
+		require.True(t, removed)
+		after, err := b.GroupOffsets(t.Context(), "stays")
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		all, err := b.Groups(t.Context())
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.Equal(t, "stays", all[0].Name)
+	})
+}

@@ -1,0 +1,161 @@
+package log
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
+)
+
+// cleanedSuffix ends the names of files that are to take the place of others.
+// Opening a log deletes them, unless a manifest says that they count.
+const cleanedSuffix = ".cleaned"
+
+// cleanedBuffer is how much is written at once.
+const cleanedBuffer = 256 << 10
+
+// cleaned writes the segment that is to take the place of others, beside them.
+type cleaned struct {
+	log   *Log
+	next  *segment // what it is to become
+	file  *handle
+	index *liveIndex
+	buf   []byte // what was not written yet
+	pos   int64  // where in the file buf begins
+
+	// gap is the batch that stands for offsets of which nothing stays; its Length
+	// is 0 when there are none.
+	gap record.BatchHeader
+}
+
+// newCleaned begins the file for a group of segments. The result must be
+// discarded after an error, too.
+func (l *Log) newCleaned(group []*segment) (*cleaned, error) {
+	w := &cleaned{log: l, next: l.newSegment(group[0].base, 0), index: newLiveIndex()}
+	f, err := l.cfg.FS.OpenFile(w.next.logPath()+cleanedSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return w, l.refuse(err)
+	}
+	w.file = &handle{File: f}
+	w.file.refs.Store(1)
+	return w, nil
+}
+
+// add takes up what became of a batch.
+func (w *cleaned) add(v verdict, b record.Batch) error {
+	if v == emptied {
+		return w.skip(&b.BatchHeader)
+	}
+	if err := w.fillGap(); err != nil {
+		return err
+	}
+	return w.write(b)
+}
+
+// skip notes that nothing stays of the batch. An empty batch stands for its
+// offsets, and for those of its neighbours that are of the same leader epoch.
+func (w *cleaned) skip(h *record.BatchHeader) error {
+	if w.gap.Length > 0 && w.gap.LeaderEpoch == h.LeaderEpoch && h.LastOffset()-w.gap.BaseOffset <= math.MaxInt32 {
+		w.gap.LastOffsetDelta = int32(h.LastOffset() - w.gap.BaseOffset)
+		return nil
+	}
+	if err := w.fillGap(); err != nil {
+		return err
+	}
+	w.gap = record.BatchHeader{
+		Length: 1, BaseOffset: h.BaseOffset, LeaderEpoch: h.LeaderEpoch, LastOffsetDelta: h.LastOffsetDelta,
+		BaseTimestamp: record.NoTimestamp, MaxTimestamp: record.NoTimestamp,
+		ProducerID: record.NoProducerID, ProducerEpoch: record.NoProducerEpoch, BaseSequence: record.NoSequence,
+	}
+	return nil
+}
+
+// fillGap writes the empty batch that is due, if there is one.
+func (w *cleaned) fillGap() error {
+	if w.gap.Length == 0 {
+		return nil
+	}
+	b := record.Seal(make([]byte, record.HeaderLen), w.gap)
+	w.gap.Length = 0
+	return w.write(b)
+}
+
+func (w *cleaned) write(b record.Batch) error {
+	w.index.add(w.next.base, w.pos+int64(len(w.buf)), &b.BatchHeader, int64(w.log.cfg.IndexInterval))
+	w.buf = append(w.buf, b.Bytes...)
+	if len(w.buf) < cleanedBuffer {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *cleaned) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	if _, err := w.file.WriteAt(w.buf, w.pos); err != nil {
+		return w.log.refuse(err)
+	}
+	w.pos += int64(len(w.buf))
+	w.buf = w.buf[:0]
+	return nil
+}
+
+// finish makes the file, its indexes and their names durable.
+func (w *cleaned) finish() error {
+	if err := w.fillGap(); err != nil {
+		return err
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	if err := w.file.Sync(); err != nil {
+		return w.log.refuse(err)
+	}
+	w.index.addTime()
+	fsys := w.log.cfg.FS
+	err := appendIndex(fsys, w.next.indexPath()+cleanedSuffix, encodeOffsets(w.index.offsets.view()), 0, true)
+	if err == nil {
+		err = appendIndex(fsys, w.next.timeIndexPath()+cleanedSuffix, encodeTimes(w.index.times.view()), 0, true)
+	}
+	if err == nil {
+		err = fsys.SyncDir(w.log.cfg.Dir)
+	}
+	if err != nil {
+		return w.log.refuse(err)
+	}
+	w.next.size.Store(w.pos)
+	return nil
+}
+
+// discard closes the file and removes what was written.
+func (w *cleaned) discard() {
+	if w.file != nil {
+		w.file.release()
+	}
+	_ = removeCleaned(w.log.cfg.FS, w.next) // what is left is removed by Open
+}
+
+// removeCleaned removes the files that were to take the place of a segment's.
+func removeCleaned(fsys vfs.FS, s *segment) error {
+	for _, path := range s.paths() {
+		if err := fsys.Remove(path + cleanedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// replacement returns the finished segment as what replaces a group of others.
+func (w *cleaned) replacement(group []*segment) *Replacement {
+	r := &Replacement{log: w.log, old: group, next: w.next, freed: -w.pos}
+	for _, s := range group {
+		r.freed += s.size.Load()
+	}
+	w.next.handle.Store(w.file) // its reference is the segment's now
+	w.next.live.Store(w.index)  // until the index files have their names
+	return r
+}

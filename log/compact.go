@@ -1,0 +1,384 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// DefaultKeyBytes is the memory for keys of a Compaction that names none: 16 MiB,
+// which is room for half a million keys.
+const DefaultKeyBytes = 16 << 20
+
+// maxGroup is how many segments one replaces at most, so that the manifest of a
+// swap stays small.
+const maxGroup = 1 << 16
+
+// Compaction says what Compact may do. Times are in milliseconds.
+type Compaction struct {
+	Now             int64         // the time
+	Limit           int64         // records from this offset on stay as they are; usually the high watermark
+	MinLag          time.Duration // so do segments with a record that is younger, and those behind them; negative: all
+	DeleteRetention time.Duration // how long a tombstone stays once compaction has met it; negative: for ever
+	SegmentBytes    int64         // neighbours that are no longer together become one segment. Default 1 GiB
+	KeyBytes        int           // memory for the keys of one pass. Default 16 MiB
+
+	// Keep, unless nil, reports whether a batch of an idempotent producer must
+	// stay as an empty batch when all its records go.
+	Keep func(h *record.BatchHeader) bool
+}
+
+// Compacted says what Compact did.
+type Compacted struct {
+	Records  int64 // removed
+	Bytes    int64 // given back, without indexes
+	Segments int   // fewer than before
+	More     bool  // the keys of all dirty records did not fit: another pass finds more
+}
+
+// Dirt says what Compact would look at.
+type Dirt struct {
+	From, To     int64 // the offsets that were never cleaned and may be
+	Clean, Dirty int64 // bytes of the segments before From, and of the others up to To
+
+	// Earliest is the time of the first batch from From on that has one, whether
+	// or not it may be cleaned yet; math.MaxInt64 when there is none.
+	Earliest int64
+
+	// Horizon is when the first tombstone before From may go, and Held when the
+	// first segment may be cleaned that is too young; math.MaxInt64 for never.
+	Horizon, Held int64
+}
+
+// Dirt returns what there is to compact. It may be called by any goroutine.
+func (l *Log) Dirt(c Compaction) (Dirt, error) {
+	segments, end, held := l.cleanable(c)
+	d := Dirt{From: l.dirtyFrom(), Horizon: l.mark.Load().horizon, Held: held}
+	d.To = max(d.From, end)
+	for i, s := range segments {
+		if nextBase(segments, i, end) <= d.From {
+			d.Clean += s.size.Load()
+		} else {
+			d.Dirty += s.size.Load()
+		}
+	}
+	var err error
+	d.Earliest, err = l.firstTime(d.From)
+	return d, err
+}
+
+// dirtyFrom returns the first offset that was never cleaned and is still there.
+func (l *Log) dirtyFrom() int64 { return max(l.mark.Load().clean, l.start.Load()) }
+
+// cleanable returns the segments at the log's beginning that may be cleaned, and
+// the offset at which they end: sealed ones, below the limit, and of those that
+// are dirty, the ones without a young record before them or in them. held is when
+// the next one is old enough.
+func (l *Log) cleanable(c Compaction) (segments []*segment, end, held int64) {
+	all, dirty := l.list(), l.dirtyFrom()
+	n := 0
+	held = math.MaxInt64
+	for ; n < len(all)-1 && all[n+1].base <= c.Limit; n++ {
+		if c.MinLag != 0 && all[n+1].base > dirty {
+			if c.MinLag < 0 {
+				break
+			}
+			latest, ok := l.latest(all[n])
+			if old := latest + c.MinLag.Milliseconds(); ok && old > c.Now {
+				held = old
+				break
+			}
+		}
+		end = all[n+1].base
+	}
+	return all[:n], end, held
+}
+
+// nextBase returns the offset at which the i-th of segments ends, all of which
+// end at end.
+func nextBase(segments []*segment, i int, end int64) int64 {
+	if i+1 < len(segments) {
+		return segments[i+1].base
+	}
+	return end
+}
+
+// latest returns the latest timestamp of a segment; ok is false when nobody
+// knows, or no record has one.
+func (l *Log) latest(s *segment) (timestamp int64, ok bool) {
+	t := s.maxTimestamp.Load()
+	if x := s.live.Load(); x != nil {
+		t = x.maxTimestamp.Load()
+	} else if t == unknownTimestamp {
+		wasOpen := s.handle.Load() != nil
+		h, err := s.open()
+		if err != nil {
+			return 0, false
+		}
+		t = l.latestTime(s, h, s.size.Load())
+		h.release()
+		if !wasOpen {
+			s.park() // nobody reads here, and there may be many logs
+		}
+	}
+	return t, t != math.MaxInt64 && t != record.NoTimestamp
+}
+
+// firstTime returns the time of the first batch from an offset on that has one,
+// or math.MaxInt64.
+func (l *Log) firstTime(from int64) (int64, error) {
+	segments := l.list()
+	for i, s := range segments {
+		if nextBase(segments, i, l.end.Load()) <= from {
+			continue
+		}
+		t, err := l.firstTimeIn(s, from)
+		if t != math.MaxInt64 || err != nil && !errors.Is(err, errGone) {
+			return t, err
+		}
+	}
+	return math.MaxInt64, nil
+}
+
+func (l *Log) firstTimeIn(s *segment, from int64) (int64, error) {
+	h, err := s.open()
+	if err != nil {
+		return math.MaxInt64, l.unreadable(s, from, err)
+	}
+	defer h.release()
+	size := s.size.Load()
+	pos, base := int64(0), s.base
+	if from > s.base {
+		if pos, base, err = l.locate(s, h, from, size); err != nil {
+			return math.MaxInt64, err
+		}
+	}
+	sc := newScanner(h, pos, size, base, false)
+	for sc.next() {
+		if t := sc.header.MaxTimestamp; t != record.NoTimestamp {
+			return t, nil
+		}
+	}
+	if sc.err != nil {
+		return math.MaxInt64, l.unreadable(s, from, sc.err)
+	}
+	return math.MaxInt64, nil
+}
+
+// Compact removes records that a later one with the same key makes obsolete,
+// tombstones whose time is over, records without a key, and those before
+// StartOffset, from all segments that may be cleaned. Offsets stay what they are,
+// and the last record of a key stays unless it is a tombstone.
+//
+// Compact runs beside readers and the writer, on any goroutine, but once at a
+// time. It writes what is to take the place of some segments, syncs it, and calls
+// swap, which calls Log.Swap as the log's writer and returns its error. It returns
+// early, without an error, when the segments that it was at were deleted meanwhile.
+//
+// When ctx ends it returns ctx's error soon. A segment that is damaged ends it with a
+// *fault.Corruption, and a disk that is full with fault.DiskFull. In each case
+// what was swapped stays so, and nothing else has changed.
+func (l *Log) Compact(ctx context.Context, c Compaction, swap func(*Replacement) error) (done Compacted, err error) {
+	if l.broken.Load() { // a swap that was begun may be left for Open, with its files
+		return done, l.at(fault.Storage, -1).Detailf("the log accepts no more appends, and is not compacted")
+	}
+	segments, end, _ := l.cleanable(c)
+	if end < l.dirtyFrom() || len(segments) == 0 {
+		return done, nil
+	}
+	w := cleaning{ctx: ctx, log: l, epochs: l.Epochs()}
+	if err := w.begin(c, segments, end); err != nil {
+		return done, gone(err)
+	}
+	for i := 0; i < len(segments) && segments[i].base < w.filter.end; {
+		n := group(segments[i:], end, c.SegmentBytes)
+		r, err := w.clean(segments[i:i+n], nextBase(segments, i+n-1, end))
+		if err == nil && r != nil {
+			err = swap(r)
+		}
+		if err != nil {
+			return done, gone(err)
+		}
+		if r != nil {
+			done.Records += w.filter.removed
+			done.Bytes += r.freed
+			done.Segments += n - 1
+		}
+		i += n
+	}
+	done.More = w.filter.end < end
+	return done, gone(swap(&Replacement{mark: &mark{w.filter.end, w.filter.next}}))
+}
+
+// gone turns the error for segments that were deleted meanwhile into nil.
+func gone(err error) error {
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
+}
+
+// group returns how many of the segments are to become one: as many as are no
+// longer together than limit bytes, and have offsets that an index can name. The
+// last one ends at end.
+func group(segments []*segment, end, limit int64) int {
+	if limit <= 0 {
+		limit = DefaultSegmentBytes
+	}
+	n, size := 1, segments[0].size.Load()
+	for ; n < min(len(segments), maxGroup); n++ {
+		size += segments[n].size.Load()
+		if size > limit || nextBase(segments, n, end)-1-segments[0].base > math.MaxInt32 {
+			break
+		}
+	}
+	return n
+}
+
+// cleaning is the work of one Compact.
+type cleaning struct {
+	ctx    context.Context
+	log    *Log
+	filter filter
+	epochs []EpochEntry
+	buf    []byte // of a batch
+}
+
+// begin reads the keys of the dirty records, as far as they fit.
+func (w *cleaning) begin(c Compaction, segments []*segment, end int64) error {
+	if c.KeyBytes <= 0 {
+		c.KeyBytes = DefaultKeyBytes
+	}
+	from := min(w.log.dirtyFrom(), end)
+	w.filter = filter{
+		keys: newKeyMap(c.KeyBytes, end-from), codec: w.log.cfg.Codec, keep: c.Keep,
+		start: w.log.start.Load(), end: end, now: c.Now, horizon: math.MaxInt64, next: math.MaxInt64,
+	}
+	if c.DeleteRetention >= 0 {
+		w.filter.horizon = c.Now + c.DeleteRetention.Milliseconds()
+	}
+	for i, s := range segments {
+		next := nextBase(segments, i, end)
+		if next <= from {
+			continue
+		}
+		if err := w.batches(s, from, next, w.filter.learn); err != nil {
+			return err
+		}
+		if w.filter.end < end {
+			return nil
+		}
+	}
+	return nil
+}
+
+// batches calls fn for each batch of a segment, which ends at next, from the one
+// that holds an offset on. It stops when fn returns false.
+func (w *cleaning) batches(s *segment, from, next int64, fn func(b record.Batch) (more bool, err error)) error {
+	l := w.log
+	h, err := s.open()
+	if err != nil {
+		return l.unreadable(s, from, err)
+	}
+	defer h.release()
+	size := s.size.Load()
+	pos, base := int64(0), s.base
+	if from > s.base {
+		if pos, base, err = l.locate(s, h, from, size); err != nil {
+			return err
+		}
+	}
+	sc := newScanner(h, pos, size, base, true)
+	for sc.next() {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		if epoch := epochAt(w.epochs, sc.offset); epoch != sc.header.LeaderEpoch && epoch != record.NoLeaderEpoch {
+			sc.fail("one of leader epoch %d instead of %d", sc.header.LeaderEpoch, epoch)
+			break
+		}
+		b, err := sc.batch(&w.buf)
+		if err != nil {
+			return l.unreadable(s, sc.offset, err)
+		}
+		more, err := fn(b)
+		if err != nil {
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+	if sc.err != nil {
+		return l.unreadable(s, sc.offset, sc.err)
+	}
+	if sc.bad == "" && sc.offset != next {
+		sc.fail("the end of the file, and the next file begins with offset %d", next)
+	}
+	if sc.bad != "" {
+		return l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
+	}
+	return nil
+}
+
+// clean writes what is to take the place of a group of segments, which ends at
+// next; nil when nothing would change.
+func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
+	if len(group) == 1 {
+		if changes, err := w.changes(group[0], next); err != nil || !changes {
+			return nil, err
+		}
+	}
+	w.filter.removed = 0
+	out, err := w.log.newCleaned(group)
+	if err == nil {
+		for i, s := range group {
+			err = w.batches(s, s.base, nextBase(group, i, next), func(b record.Batch) (bool, error) {
+				v, left, err := w.filter.batch(b)
+				if err != nil {
+					return false, w.undecodable(&b.BatchHeader, err)
+				}
+				return true, out.add(v, left)
+			})
+			if err != nil {
+				break
+			}
+		}
+	}
+	if err == nil {
+		err = out.finish()
+	}
+	// Compressed anew it may be longer, and must not be longer than an index can say.
+	if err != nil || out.pos > math.MaxInt32 {
+		out.discard()
+		return nil, err
+	}
+	return out.replacement(group), nil
+}
+
+// changes reports whether anything in a segment would change.
+func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
+	wasEmpty := false
+	err = w.batches(s, s.base, next, func(b record.Batch) (bool, error) {
+		v, _, err := w.filter.batch(b)
+		if err != nil {
+			return false, w.undecodable(&b.BatchHeader, err)
+		}
+		// A batch for nothing but offsets is what it becomes, unless two meet.
+		isEmpty := v == emptied && b.Count == 0
+		changes = v != same && (!isEmpty || wasEmpty)
+		wasEmpty = isEmpty
+		return !changes, nil
+	})
+	return changes, err
+}
+
+// undecodable is the error for a batch whose records can't be decoded.
+func (w *cleaning) undecodable(h *record.BatchHeader, err error) error {
+	return w.log.at(fault.CodeOf(err), h.BaseOffset).Because(err)
+}

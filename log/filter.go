@@ -1,0 +1,172 @@
+package log
+
+import (
+	"math"
+	"slices"
+
+	"github.com/runnel-go/runnel/record"
+)
+
+// verdict says what compaction makes of a batch.
+type verdict int
+
+const (
+	same    verdict = iota // every record stays: the batch is copied byte for byte
+	changed                // some stay, in a batch of the same offsets
+	emptied                // none stays, and no batch for them
+)
+
+// filter decides which records stay, and encodes the batches anew that lose
+// some.
+type filter struct {
+	keys    *keyMap
+	codec   *record.Codec
+	keep    func(h *record.BatchHeader) bool
+	start   int64 // records before it are nobody's any more
+	end     int64 // keys has every key from the first dirty record to here; what follows stays
+	now     int64 // milliseconds
+	horizon int64 // what a tombstone's delete horizon becomes that has none yet; math.MaxInt64 for none
+
+	removed int64 // records that went
+	next    int64 // the earliest horizon of tombstones that stay, math.MaxInt64 for none
+
+	// Buffers of one batch.
+	payload, records, packed []byte
+	stay                     []bool
+}
+
+// batch returns what becomes of a batch, which is valid until the next call.
+func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
+	h := &b.BatchHeader
+	if h.Control() || h.BaseOffset >= f.end {
+		return same, b, nil
+	}
+	if h.Count == 0 {
+		return f.none(b)
+	}
+	payload, err := b.Payload(f.codec, f.payload)
+	if err != nil {
+		return same, b, err
+	}
+	if h.Compression() != record.None {
+		f.payload = payload
+	}
+	n, latest, tombstones, err := f.choose(h, payload)
+	if err != nil {
+		return same, b, err
+	}
+	horizon, known := h.DeleteHorizon()
+	if tombstones && !known {
+		horizon = f.horizon
+		tombstones = horizon != math.MaxInt64
+	}
+	if tombstones {
+		f.next = min(f.next, horizon)
+	}
+	f.removed += int64(h.Count) - int64(n)
+	switch {
+	case n == 0:
+		return f.none(b)
+	case n == h.Count && (known || !tombstones):
+		return same, b, nil
+	}
+	left, err := f.encode(h, payload, n, latest, horizon, known || tombstones)
+	return changed, left, err
+}
+
+// choose sets which records of the batch stay, and returns how many, their
+// latest timestamp, and whether there are tombstones among them.
+func (f *filter) choose(h *record.BatchHeader, payload []byte) (left int32, latest int64, tombstones bool, err error) {
+	horizon, known := h.DeleteHorizon()
+	expired := known && f.now >= horizon
+	f.stay = f.stay[:0]
+	latest = math.MinInt64
+	it := h.Iterate(payload)
+	var r record.Record
+	for it.Next(&r) {
+		stays := r.Offset >= f.end ||
+			r.Offset >= f.start && r.Key != nil && r.Offset >= f.keys.last(r.Key) && (r.Value != nil || !expired)
+		f.stay = append(f.stay, stays)
+		if stays {
+			left++
+			latest = max(latest, r.Timestamp.UnixMilli())
+			tombstones = tombstones || r.Value == nil && r.Offset < f.end
+		}
+	}
+	return left, latest, tombstones, it.Err()
+}
+
+// none returns what becomes of a batch of which no record stays: nothing, or an
+// empty batch that stands for its producer's state.
+func (f *filter) none(b record.Batch) (verdict, record.Batch, error) {
+	h := b.BatchHeader
+	if h.ProducerID == record.NoProducerID || f.keep == nil || !f.keep(&h) {
+		return emptied, b, nil
+	}
+	if h.Count == 0 {
+		return same, b, nil
+	}
+	h.Count, h.BaseTimestamp, h.MaxTimestamp = 0, record.NoTimestamp, record.NoTimestamp
+	h.Attributes &^= record.AttrCompression | record.AttrDeleteHorizon
+	f.records = slices.Grow(f.records[:0], record.HeaderLen)[:record.HeaderLen]
+	return changed, record.Seal(f.records, h), nil
+}
+
+// encode writes the records that stay into a batch of the same offsets, producer
+// and compression. With hasHorizon, their times count from the delete horizon.
+func (f *filter) encode(h *record.BatchHeader, payload []byte, left int32, latest, horizon int64, hasHorizon bool) (record.Batch, error) {
+	out := *h
+	out.Count = left
+	if hasHorizon {
+		out.BaseTimestamp = horizon
+		out.Attributes |= record.AttrDeleteHorizon
+	}
+	if !h.LogAppendTime() {
+		out.MaxTimestamp = latest
+	}
+	b := slices.Grow(f.records[:0], record.HeaderLen)[:record.HeaderLen]
+	it := h.Iterate(payload)
+	var r record.Record
+	for i := 0; it.Next(&r); i++ {
+		if !f.stay[i] {
+			continue
+		}
+		delta, ms := int32(r.Offset-h.BaseOffset), r.Timestamp.UnixMilli()-out.BaseTimestamp
+		pos, size := len(b), record.Size(delta, ms, r.Key, r.Value, r.Headers)
+		b = slices.Grow(b, size)[:pos+size]
+		record.Put(b[pos:], delta, ms, r.Key, r.Value, r.Headers)
+	}
+	f.records = b
+	if c := h.Compression(); c != record.None {
+		packed, err := f.codec.Compress(slices.Grow(f.packed[:0], record.HeaderLen)[:record.HeaderLen], c, 0, b[record.HeaderLen:])
+		if err != nil {
+			return record.Batch{}, err
+		}
+		f.packed, b = packed, packed
+	}
+	return record.Seal(b, out), nil
+}
+
+// learn notes the batch's keys. When one finds no room, what follows stays, and
+// no more is to be learned.
+func (f *filter) learn(b record.Batch) (more bool, err error) {
+	if b.Control() || b.Count == 0 {
+		return true, nil
+	}
+	payload, err := b.Payload(f.codec, f.payload)
+	if err != nil {
+		return false, err
+	}
+	if b.Compression() != record.None {
+		f.payload = payload
+	}
+	it := b.Iterate(payload)
+	var r record.Record
+	for it.Next(&r) {
+		if r.Key != nil && !f.keys.put(r.Key, r.Offset) {
+			f.end = r.Offset
+			return false, nil
+		}
+	}
+	return true, it.Err()
+}

@@ -71,7 +71,7 @@ func openDir(dir string) (backend, error) {
 		if errors.Is(refused, fault.UnsupportedVersion) {
 			return nil, refused
 		}
-		err = hinted{fmt.Errorf("%w: %w", locked, refused), "it lets nobody look in, or not yet: end that process first, or try again"}
+		err = hinted{locked, "it lets nobody look in, or not yet: " + refused.Error() + "\nend that process first, or try again"}
 	}
 	return nil, err
 }

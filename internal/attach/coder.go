@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/wire"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -14,6 +15,8 @@ import (
 type coder struct {
 	w *wire.Writer // nil while reading
 	r wire.Reader
+
+	wrong error // what is well-formed, and no backend has to understand
 }
 
 func writing() *coder             { return &coder{w: &wire.Writer{}} }
@@ -127,6 +130,9 @@ func (c *coder) milliseconds(t *time.Time) {
 func (c *coder) partition(tp *record.TopicPartition) {
 	text(c, &tp.Topic)
 	int32s(c, &tp.Partition)
+	if tp.Partition < 0 && c.isReading() && c.wrong == nil {
+		c.wrong = fault.At(fault.UnknownTopic, tp.Topic, tp.Partition, -1).Detailf("partition %d", tp.Partition)
+	}
 }
 
 func (c *coder) partitions(v *[]record.TopicPartition) { list(c, 8, v, (*coder).partition) }

@@ -14,7 +14,7 @@ import (
 const (
 	// patience is how long a client waits for the other side to end a call that
 	// it has canceled, or a connection that it has closed.
-	patience = 5 * time.Second
+	patience = 15 * time.Second
 
 	// maxCalls is how many calls of one connection may be at hand.
 	maxCalls = 256
@@ -254,15 +254,9 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 	if d.stay && ctx.Err() != nil {
 		ended = nil // the other side knows it
 	}
-	silence := time.NewTimer(patience)
-	defer silence.Stop()
-	var over <-chan time.Time
-	wait := func(d time.Duration) {
-		silence.Reset(d)
-		over = silence.C
-	}
+	var over <-chan time.Time // of the other side's silence
 	if d.limit > 0 {
-		wait(d.limit)
+		over = time.After(d.limit)
 	}
 	for {
 		select {
@@ -276,7 +270,7 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 			d.event(body)
 			c.send(appendHead(nil, kindTold, id, 0))
 			if over != nil {
-				wait(patience)
+				over = time.After(patience)
 			}
 		case <-ended:
 			c.send(appendHead(nil, kindCancel, id, 0))
@@ -284,7 +278,7 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 				return nil, ctx.Err()
 			}
 			ended = nil
-			wait(patience)
+			over = time.After(patience)
 		case <-over:
 			c.cut() // what was on its way must not be taken for lost
 			over = nil

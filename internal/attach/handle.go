@@ -14,8 +14,10 @@ import (
 // results. id is the call's.
 func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (results fields, err error) {
 	args := func(all fields) error {
-		all(c)
-		return c.r.End()
+		if all(c); c.r.End() != nil {
+			return c.r.Err()
+		}
+		return c.wrong
 	}
 	switch {
 	case m <= setGroupOffsets || m == verify:

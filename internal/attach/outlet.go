@@ -9,6 +9,7 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // partBytes is how large a part of an answer becomes, about.
@@ -18,6 +19,7 @@ const partBytes = 256 << 10
 const (
 	maxFetchRecords = 1 << 20
 	maxFetchBytes   = 1 << 30
+	maxGroupName    = 1 << 12
 )
 
 // outlet is a consumer's session that a visit has opened.
@@ -42,10 +44,8 @@ type outlet struct {
 
 // open opens the session.
 func (o *outlet) open(ctx context.Context, b consumer.Backend, cfg consumer.Config) error {
-	if cfg.MaxRecords < 1 || cfg.MaxRecords > maxFetchRecords || cfg.MaxBytes < 1 || cfg.MaxBytes > maxFetchBytes ||
-		cfg.SessionTimeout < 0 || cfg.RebalanceTimeout < 0 {
-		return fault.Newf(fault.InvalidConfig, "a consumer of %d records and %d bytes at once, timeouts %v and %v",
-			cfg.MaxRecords, cfg.MaxBytes, cfg.SessionTimeout, cfg.RebalanceTimeout)
+	if err := checkConsumer(&cfg); err != nil {
+		return err
 	}
 	if err := o.visit.openSession(); err != nil {
 		return err
@@ -70,6 +70,33 @@ func (o *outlet) open(ctx context.Context, b consumer.Backend, cfg consumer.Conf
 		_ = s.Close()
 		return fault.Closed
 	}
+	return nil
+}
+
+// checkConsumer holds what consumer.New promises of a configuration, which did
+// not come from there.
+func checkConsumer(cfg *consumer.Config) error {
+	start, fixed := cfg.Start.Offset()
+	if cfg.MaxRecords < 1 || cfg.MaxRecords > maxFetchRecords || cfg.MaxBytes < 1 || cfg.MaxBytes > maxFetchBytes ||
+		fixed && start < 0 || len(cfg.Group) > maxGroupName || len(cfg.Topics) > 0 && cfg.Group == "" {
+		return fault.Newf(fault.InvalidConfig, "a consumer with %d records and %d bytes at once from offset %d, topics %q and a group of %d bytes",
+			cfg.MaxRecords, cfg.MaxBytes, start, cfg.Topics, len(cfg.Group))
+	}
+	if len(cfg.Topics) > 0 && (cfg.SessionTimeout <= 0 || cfg.RebalanceTimeout <= 0) {
+		return fault.Newf(fault.InvalidSessionTimeout, "%v, and %v to rebalance", cfg.SessionTimeout, cfg.RebalanceTimeout)
+	}
+	for _, name := range cfg.Topics {
+		if err := topic.ValidateName(name); err != nil {
+			return err
+		}
+	}
+	switch cfg.Assignor {
+	case "", "uniform", "range", "roundrobin", "sticky":
+	default:
+		return fault.Newf(fault.UnsupportedAssignor, "%q", cfg.Assignor)
+	}
+	slices.Sort(cfg.Topics)
+	cfg.Topics = slices.Compact(cfg.Topics)
 	return nil
 }
 

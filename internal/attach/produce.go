@@ -129,6 +129,11 @@ func (s *sending) push() {
 	if s.cfg.Linger == 0 || !s.pushing.CompareAndSwap(false, true) {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over != nil {
+		return // and Close waits for nobody who comes now
+	}
 	s.pushes.Go(func() {
 		err := s.conn.call(context.Background(), flush, none, none)
 		s.pushing.Store(false)

@@ -23,7 +23,7 @@ type Backend interface {
 }
 
 // grace is how long clients have, when the server closes, to hear of it.
-const grace = time.Second
+const grace = 3 * time.Second
 
 // Server serves a backend to all who connect to a listener.
 type Server struct {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -49,10 +50,19 @@ type powerLoss struct {
 const losses = 6
 
 func withPowerLoss(t *testing.T, prepare, scenario func(p *powerLoss)) {
+	p := losePower(t, func(fsys vfs.FS) vfs.FS { return fsys }, prepare, scenario)
+	for _, m := range p.moments {
+		m.check(t)
+	}
+}
+
+// losePower runs the scenario, on a disk that lies as lie does, and returns what
+// there is to be checked.
+func losePower(t *testing.T, lie func(vfs.FS) vfs.FS, prepare, scenario func(p *powerLoss)) *powerLoss {
 	disk := vfs.NewCrashable()
 	fsys := vfs.NewFaulty(disk)
 	p := &powerLoss{t: t, acked: promises{topics: map[string]bool{}, records: map[string]int{}}}
-	b, err := openFixture(fsys)
+	b, err := openFixture(lie(fsys))
 	require.NoError(t, err)
 	p.broker = b
 	prepare(p)
@@ -77,11 +87,17 @@ func withPowerLoss(t *testing.T, prepare, scenario func(p *powerLoss)) {
 	remove()
 	require.NoError(t, b.Close())
 	require.NotEmpty(t, p.moments)
-	for _, m := range p.moments {
-		m.closing = p.closing
-		m.check(t)
+	for i := range p.moments {
+		p.moments[i].closing = p.closing
 	}
 	t.Logf("%d changes, %d power losses", n, len(p.moments))
+	return p
+}
+
+// failer is what a check needs of a test.
+type failer interface {
+	require.TestingT
+	Context() context.Context
 }
 
 // openFixture opens a broker that writes a snapshot of its catalogue every few
@@ -144,10 +160,18 @@ func (p *powerLoss) send(name string, count, size int) {
 }
 
 // check opens what a power loss left and holds it against what was promised.
-func (m moment) check(t *testing.T) {
+func (m moment) check(t failer) {
+	before, err := inspect(t.Context(), m.disk, "/srv/data", false, nil)
+	require.NoError(t, err, m.name)
+	require.NotEqual(t, log.Damage, before.Worst(), "%s: %v", m.name, before)
 	b, err := openFixture(m.disk)
 	require.NoError(t, err, m.name)
-	defer func() { require.NoError(t, b.Close(), m.name) }()
+	defer func() {
+		require.NoError(t, b.Close(), m.name)
+		after, err := inspect(t.Context(), m.disk, "/srv/data", false, nil)
+		require.NoError(t, err, m.name)
+		require.Equal(t, log.Note, after.Worst(), "%s: %v", m.name, after)
+	}()
 	r := b.Recovery()
 	require.False(t, r.Clean && !m.closing, m.name)
 	require.NotEmpty(t, r.Partitions, "%s: it says what it found", m.name)
@@ -183,7 +207,7 @@ func (m moment) check(t *testing.T) {
 
 // readThrough reads the topic's partition 0, which must hold the acknowledged
 // records, and at most one that was on its way.
-func (m moment) readThrough(t *testing.T, b *Broker, name string, acked int) error {
+func (m moment) readThrough(t failer, b *Broker, name string, acked int) error {
 	part, err := b.partition(record.TopicPartition{Topic: name})
 	if err != nil {
 		return err
@@ -214,7 +238,7 @@ func (m moment) readThrough(t *testing.T, b *Broker, name string, acked int) err
 	return nil
 }
 
-func (m moment) checkCommit(t *testing.T, b *Broker) {
+func (m moment) checkCommit(t failer, b *Broker) {
 	committed, err := b.GroupOffsets(t.Context(), "g")
 	require.NoError(t, err, m.name)
 	require.GreaterOrEqual(t, committed[record.TopicPartition{Topic: "orders"}].Offset, m.acked.commit, m.name)

@@ -73,6 +73,9 @@ const (
 	metadataLimit = 4096 // more bytes than that are something else
 )
 
+// metadataText is what the file holds.
+func metadataText(id topic.ID) []byte { return []byte("version: 0\ntopic_id: " + id.String() + "\n") }
+
 // claim makes sure that a partition's directory is there and belongs to the
 // topic with this ID, and reports whether it had to be made; its name is not
 // durable yet then. A directory that belongs to another topic is fault.Storage,
@@ -82,7 +85,7 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 	if _, err := b.fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		made = true
 	}
-	owner, known, err := b.owner(tp)
+	owner, known, err := readOwner(b.fsys, b.path(tp), tp)
 	switch {
 	case err != nil:
 		return false, err
@@ -95,7 +98,7 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 	}
 	err = b.fsys.MkdirAll(dir)
 	if err == nil {
-		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), []byte("version: 0\ntopic_id: "+id.String()+"\n"))
+		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), metadataText(id))
 	}
 	if err != nil {
 		return false, fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
@@ -103,11 +106,11 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 	return made, nil
 }
 
-// owner returns the ID of the topic that a partition's directory belongs to,
+// readOwner returns the ID of the topic that a partition's directory belongs to,
 // and whether it says so.
-func (b *Broker) owner(tp record.TopicPartition) (id topic.ID, known bool, err error) {
-	path := filepath.Join(b.path(tp), metadataFile)
-	text, err := vfs.ReadFile(b.fsys, path, metadataLimit)
+func readOwner(fsys vfs.FS, dir string, tp record.TopicPartition) (id topic.ID, known bool, err error) {
+	path := filepath.Join(dir, metadataFile)
+	text, err := vfs.ReadFile(fsys, path, metadataLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return id, false, nil
 	}
@@ -131,7 +134,7 @@ func (b *Broker) owner(tp record.TopicPartition) (id topic.ID, known bool, err e
 // ofRemoved reports whether a partition's directory belongs to a topic that was
 // deleted.
 func (b *Broker) ofRemoved(tp record.TopicPartition) bool {
-	id, known, err := b.owner(tp)
+	id, known, err := readOwner(b.fsys, b.path(tp), tp)
 	if err != nil || !known {
 		return false
 	}

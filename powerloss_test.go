@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -160,9 +161,17 @@ func (p *powerLoss) send(name string, count, size int) {
 
 // check opens what a power loss left and holds it against what was promised.
 func (m moment) check(t failer) {
+	before, err := inspect(t.Context(), m.disk, "/srv/data", false, nil)
+	require.NoError(t, err, m.name)
+	require.NotEqual(t, log.Damage, before.Worst(), "%s: %v", m.name, before)
 	b, err := openFixture(m.disk)
 	require.NoError(t, err, m.name)
-	defer func() { require.NoError(t, b.Close(), m.name) }()
+	defer func() {
+		require.NoError(t, b.Close(), m.name)
+		after, err := inspect(t.Context(), m.disk, "/srv/data", false, nil)
+		require.NoError(t, err, m.name)
+		require.Equal(t, log.Note, after.Worst(), "%s: %v", m.name, after)
+	}()
 	r := b.Recovery()
 	require.False(t, r.Clean && !m.closing, m.name)
 	require.NotEmpty(t, r.Partitions, "%s: it says what it found", m.name)

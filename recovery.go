@@ -76,6 +76,10 @@ func (b *Broker) load() error {
 	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(lockFile))); err == nil {
 		b.folds = true
 	}
+	if hasEntry(entries, restoringFile) {
+		return fault.Newf(fault.Storage, "data directory %s holds part of a backup, whose restoring did not end", b.dir).
+			Try("delete the directory, and restore the backup again")
+	}
 	fresh := !hasEntry(entries, metadataPartition.String())
 	wasClosed := hasEntry(entries, cleanFile)
 	b.recovery.Clean = fresh || wasClosed
@@ -83,7 +87,7 @@ func (b *Broker) load() error {
 		if err := b.unmarkClean(); err != nil {
 			return err
 		}
-	} else if err := b.syncNames(); err != nil {
+	} else if err := syncNames(b.fsys, b.dir); err != nil {
 		return err
 	}
 	if err := b.loadCatalogue(fresh); err != nil {
@@ -107,11 +111,11 @@ func (b *Broker) load() error {
 
 // syncNames makes the names durable of the data directory, of those above it and
 // of what is in it. Whoever made them may have died before.
-func (b *Broker) syncNames() error {
-	for dir := b.dir; ; {
-		err := b.fsys.SyncDir(dir)
-		if dir == b.dir && err != nil {
-			return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
+func syncNames(fsys vfs.FS, data string) error {
+	for dir := data; ; {
+		err := fsys.SyncDir(dir)
+		if dir == data && err != nil {
+			return fault.Newf(fault.OfDisk(err), "data directory %s", data).Because(err)
 		}
 		above := filepath.Dir(dir)
 		if above == dir || err != nil {

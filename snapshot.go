@@ -119,7 +119,7 @@ func (b *Broker) forgetRemoved() error {
 		if !ok || suffix != "" || !removed[tp.Topic] {
 			continue
 		}
-		if id, _, err := b.owner(tp); err == nil {
+		if id, _, err := readOwner(b.fsys, b.path(tp), tp); err == nil {
 			ids[id] = true
 		} else {
 			names[tp.Topic] = true

@@ -298,6 +298,11 @@ func (l *Log) writeCheckpoint(clean bool) error {
 	if err := l.index.file(l.active, false); err != nil {
 		return err
 	}
+	return l.noteCheckpoint(clean)
+}
+
+// noteCheckpoint is writeCheckpoint with the index files as they are.
+func (l *Log) noteCheckpoint(clean bool) error {
 	if err := l.fileEpochs(); err != nil {
 		return err
 	}

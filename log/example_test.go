@@ -1,7 +1,10 @@
 package log_test
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
@@ -127,4 +130,97 @@ func ExampleLog_SetStart() {
 	// <nil>
 	// orders-0 at offset 3: the offset is outside the range that the partition holds: it has the offsets 4 to 10
 	// <nil> 4 6
+}
+
+func ExampleInspect() {
+	cfg := log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"}
+	l, _, err := log.Open(cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(l.Append(batch(0, 1000, "one"), nil), l.Close())
+
+	// A bit of the record flips.
+	f, err := cfg.FS.OpenFile("orders-0/00000000000000000000.log", os.O_RDWR)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := f.WriteAt([]byte{'x'}, 70); err != nil {
+		fmt.Println(err)
+	}
+
+	found, err := log.Inspect(context.Background(), cfg, log.Inspecting{})
+	fmt.Println(found.Worst(), err)
+	for _, f := range found.Findings {
+		fmt.Println(f.File, "at byte", f.Pos, "offset", f.Offset)
+	}
+	// Output:
+	// <nil> <nil>
+	// damage <nil>
+	// orders-0/00000000000000000000.log at byte 0 offset 0
+}
+
+func ExampleRepair() {
+	cfg := log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"}
+	l, _, err := log.Open(cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(l.Append(batch(0, 1000, "one"), nil), l.Append(batch(1, 2000, "two"), nil), l.Close())
+	f, err := cfg.FS.OpenFile("orders-0/00000000000000000000.log", os.O_RDWR)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := f.WriteAt([]byte{'x'}, 70); err != nil { // in the first batch
+		fmt.Println(err)
+	}
+
+	steps, err := log.Repair(context.Background(), cfg, log.Repairing{Stamp: "today"})
+	for _, s := range steps {
+		if s.Lost[1] > 0 {
+			fmt.Println("lost: the offsets from", s.Lost[0], "to before", s.Lost[1])
+		}
+	}
+	found, _ := log.Inspect(context.Background(), cfg, log.Inspecting{})
+	fmt.Println(found.Records, "record is left, below offset", found.End, err)
+	// Output:
+	// <nil> <nil> <nil>
+	// lost: the offsets from 0 to before 1
+	// 1 record is left, below offset 2 <nil>
+}
+
+func ExampleAdopt() {
+	// A segment was copied from somewhere.
+	cfg := log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"}
+	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
+		fmt.Println(err)
+	}
+	f, err := cfg.FS.OpenFile("orders-0/00000000000000000007.log", os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := f.WriteAt(batch(7, 1000, "seven"), 0); err != nil {
+		fmt.Println(err)
+	}
+	end, err := log.Adopt(cfg, 0)
+	fmt.Println("the log ends at offset", end, err)
+	// Output: the log ends at offset 8 <nil>
+}
+
+func ExampleList() {
+	l, err := log.List("leader-epoch-checkpoint", []byte("0\n2\n0 0\n3 1042\n"))
+	fmt.Println(l.Columns, l.Rows, err)
+	// Output: [epoch start-offset] [[0 0] [3 1042]] <nil>
+}
+
+func ExampleFindBatch() {
+	bytes := append([]byte("damage"), batch(7, 1000, "seven")...)
+	at, ok, err := log.FindBatch(strings.NewReader(string(bytes)), 0, int64(len(bytes)), 0)
+	fmt.Println(at, ok, err)
+	// Output: 6 true <nil>
 }

@@ -46,6 +46,8 @@ type Config struct {
 	// batch: the one before it is sealed, and time begins to count. It must not
 	// block.
 	Begun func()
+
+	repairing bool // Repair opens it
 }
 
 // Defaults of Config.

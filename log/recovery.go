@@ -147,6 +147,9 @@ func (o *opening) list() error {
 			o.segments = append(o.segments, o.l.newSegment(base, e.Size))
 			continue
 		}
+		if e.Name == journalName && !cfg.repairing {
+			return o.l.unfinished()
+		}
 		o.indexes[e.Name] = e.Size
 	}
 	if err := o.removeBeforeStart(); err != nil {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 
-	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -20,7 +19,7 @@ const crcFrom = 21
 // scanner reads a segment file through, batch by batch, in memory that does not
 // depend on what the file says. Use it by one goroutine.
 type scanner struct {
-	file   vfs.File
+	file   io.ReaderAt
 	end    int64 // of what is to be read
 	pos    int64 // of the batch that next found, or where it found none
 	offset int64 // at which the next batch must begin; negative if any will do
@@ -34,7 +33,7 @@ type scanner struct {
 	err   error
 }
 
-func newScanner(f vfs.File, from, end, offset int64, verify bool) *scanner {
+func newScanner(f io.ReaderAt, from, end, offset int64, verify bool) *scanner {
 	return &scanner{file: f, pos: from, end: end, offset: offset, verify: verify, begin: from}
 }
 
@@ -154,7 +153,7 @@ func (s *scanner) readAhead() int64 {
 
 // findBatch looks for a sound batch of an offset from which on, at any byte from
 // pos to end. It returns nil when there is none.
-func findBatch(f vfs.File, pos, end, from int64) (int64, *record.BatchHeader, error) {
+func findBatch(f io.ReaderAt, pos, end, from int64) (int64, *record.BatchHeader, error) {
 	sc := newScanner(f, pos, end, -1, true)
 	for ; pos+record.HeaderLen <= end; pos++ {
 		b := sc.window(pos, record.HeaderLen)

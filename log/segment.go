@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
 )
 
 // Ends of the names of a segment's files, which begin with its base offset in
@@ -258,7 +259,7 @@ func (s *segment) boundary(offset, from, n, size int64) int64 {
 		return to // whoever looks for an offset builds the index anew
 	}
 	i := sort.Search(len(entries), func(i int) bool { return entries[i].pos() > to })
-	if i > 0 && entries[i-1].pos() > from {
+	if i > 0 && entries[i-1].pos() >= from+record.HeaderLen { // nearer, and it would be no batch's
 		return entries[i-1].pos()
 	}
 	next := size

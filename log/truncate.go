@@ -97,8 +97,11 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 	for _, s := range segments[:i] {
 		l.digest += digest(s.base, s.size.Load())
 	}
-	for range 2 { // both slots: none may promise more than there will be
-		if err := l.writeCheckpoint(false); err != nil {
+	// Both slots: none may promise more than there will be. The index files stay
+	// complete until no segment follows: short of their end, they would hide the
+	// segment's latest records from whoever looks for a time after a crash.
+	for range 2 {
+		if err := l.noteCheckpoint(false); err != nil {
 			return l.fail(err)
 		}
 	}

@@ -14,18 +14,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
 func newDump(s *shell) *cobra.Command {
-	records := false
+	var how dumping
 	cmd := &cobra.Command{
-		Use: "dump FILE...", Short: "Show the batches of segment files",
+		Use: "dump FILE...", Short: "Show what is in the files of a partition",
 		Long: `Show the record batches of segment files, with their checksums verified; for a
-partition's directory, those of all its segments. Kafka's own files may be
-given, too, and files of a directory that is in use.`,
+partition's directory, those of all its segments. Of the files beside them, the
+indexes, leader epochs, checkpoints, producers (.snapshot) and partition.metadata,
+it shows what they say. Kafka's own files may be given, too, and files of a
+directory that is in use.
+
+It stops at damage, unless told --skip: then it goes on with the next batch.`,
 		Example: `  runnel dump data/quickstart-events-0
   runnel dump data/quickstart-events-0/00000000000000000000.log --records
+  runnel dump data/quickstart-events-0/runnel.checkpoint
   runnel dump data/__consumer_offsets-0 --json`,
 		Args: atLeast(1, "files or directories"),
 		RunE: func(_ *cobra.Command, paths []string) error {
@@ -33,16 +39,28 @@ given, too, and files of a directory that is in use.`,
 			if err != nil {
 				return err
 			}
-			codec := record.NewCodec(0)
+			how.codec = record.NewCodec(0)
 			var errs []error
 			for _, file := range files {
-				errs = append(errs, s.dump(file, records, codec))
+				if listed(file) {
+					errs = append(errs, s.list(file))
+				} else {
+					errs = append(errs, s.dump(file, how))
+				}
 			}
 			return errors.Join(errs...)
 		},
 	}
-	cmd.Flags().BoolVarP(&records, "records", "r", false, "show the records, too")
+	cmd.Flags().BoolVarP(&how.records, "records", "r", false, "show the records, too")
+	cmd.Flags().BoolVar(&how.skip, "skip", false, "go on behind damage")
 	return cmd
+}
+
+// dumping is how batches are shown.
+type dumping struct {
+	records bool // with their records
+	skip    bool // go on behind damage
+	codec   *record.Codec
 }
 
 // segmentFiles returns the files, and the segments of the directories, that
@@ -93,7 +111,7 @@ type batchLine struct {
 }
 
 // dump shows one file, up to its end or to the first bytes that are no batch.
-func (s *shell) dump(path string, records bool, codec *record.Codec) error {
+func (s *shell) dump(path string, how dumping) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -103,35 +121,75 @@ func (s *shell) dump(path string, records bool, codec *record.Codec) error {
 		fmt.Fprintln(s.out, path)
 	}
 	t := newTable("#POSITION", "#OFFSETS", "#RECORDS", "#BYTES", "#EPOCH", "CODEC", "MAX-TIMESTAMP", "CRC", "FLAGS")
-	lines := func() error {
-		if !s.tables() || len(t.rows) == 0 {
-			return nil
-		}
-		return t.print(s.out)
-	}
-	pos := int64(0)
+	var errs []error
+	pos, next := int64(0), int64(0)
 	for {
 		batch, err := readBatch(file, path, pos)
-		if err != nil || batch == nil {
-			return errors.Join(lines(), err)
-		}
-		all, err := batchRecords(batch, codec, records || !s.tables())
 		if err != nil {
-			return errors.Join(lines(), fmt.Errorf("%s at byte %d: %w", path, pos, err))
-		}
-		if s.tables() {
-			t.row(pos, fmt.Sprintf("%d..%d", batch.BaseOffset, batch.LastOffset()), batch.Count, batch.Size(), batch.LeaderEpoch,
-				batch.Compression(), stamp(time.UnixMilli(batch.MaxTimestamp)), fmt.Sprintf("%08x", batch.CRC), flags(batch))
-			if records {
-				if err := errors.Join(lines(), s.showRecords(all)); err != nil {
-					return err
-				}
+			errs = append(errs, s.flush(t), err)
+			var found bool
+			if pos, found, err = s.behind(file, path, pos, next, how.skip); !found {
+				return errors.Join(append(errs, err)...)
 			}
-		} else if err := s.line(batchJSON(path, pos, batch, all, records)); err != nil {
-			return err
+			continue
 		}
-		pos += int64(batch.Size())
+		if batch == nil {
+			return errors.Join(append(errs, s.flush(t))...)
+		}
+		if err := s.dumpBatch(t, path, pos, batch, how); err != nil {
+			errs = append(errs, s.flush(t), fmt.Errorf("%s at byte %d: %w", path, pos, err))
+			if !how.skip {
+				return errors.Join(errs...)
+			}
+		}
+		pos, next = pos+int64(batch.Size()), batch.NextOffset()
 	}
+}
+
+// flush prints what a table has gathered.
+func (s *shell) flush(t *table) error {
+	if !s.tables() || len(t.rows) == 0 {
+		return nil
+	}
+	return t.print(s.out)
+}
+
+// behind looks for the next batch behind damage, if that is wanted, and says
+// where it is.
+func (s *shell) behind(file *os.File, path string, pos, next int64, wanted bool) (at int64, found bool, err error) {
+	if !wanted {
+		return 0, false, nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return 0, false, err
+	}
+	at, found, err = log.FindBatch(file, pos+1, info.Size(), next)
+	if err != nil || !found {
+		return 0, false, err
+	}
+	if !s.tables() {
+		return at, true, s.line(map[string]any{"file": path, "position": pos, "damagedBytes": at - pos})
+	}
+	_, err = fmt.Fprintf(s.out, "  … %d bytes of damage at byte %d …\n", at-pos, pos)
+	return at, true, err
+}
+
+// dumpBatch shows a batch.
+func (s *shell) dumpBatch(t *table, path string, pos int64, batch *record.Batch, how dumping) error {
+	all, err := batchRecords(batch, how.codec, how.records || !s.tables())
+	if err != nil {
+		return err
+	}
+	if !s.tables() {
+		return s.line(batchJSON(path, pos, batch, all, how.records))
+	}
+	t.row(pos, fmt.Sprintf("%d..%d", batch.BaseOffset, batch.LastOffset()), batch.Count, batch.Size(), batch.LeaderEpoch,
+		batch.Compression(), stamp(time.UnixMilli(batch.MaxTimestamp)), fmt.Sprintf("%08x", batch.CRC), flags(batch))
+	if how.records {
+		return errors.Join(s.flush(t), s.showRecords(all))
+	}
+	return nil
 }
 
 // readBatch reads the batch at pos. It returns nil at the end of the file, and

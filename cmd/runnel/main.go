@@ -26,7 +26,10 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := &shell{in: os.Stdin, out: os.Stdout, errs: os.Stderr, people: isTerminal(os.Stdout)}
+	s := &shell{
+		in: os.Stdin, out: os.Stdout, errs: os.Stderr,
+		people: isTerminal(os.Stdout), watched: isTerminal(os.Stderr),
+	}
 	root := newRoot(s)
 	root.SetArgs(os.Args[1:])
 	err := root.ExecuteContext(ctx)
@@ -39,6 +42,9 @@ func run() int {
 	s.explain(err)
 	if errors.As(err, new(usageError)) {
 		return 2
+	}
+	if e, ok := errors.AsType[exitError](err); ok {
+		return e.code
 	}
 	return 1
 }

@@ -15,6 +15,7 @@ type shell struct {
 	in        *os.File
 	out, errs io.Writer
 	people    bool // out is read by people, not by a program
+	watched   bool // errs is read by people
 
 	at          string
 	json, table bool
@@ -27,6 +28,14 @@ func (s *shell) tables() bool { return s.table || s.people && !s.json }
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// exitError is an error with the exit code that a command promises for it.
+type exitError struct {
+	error
+	code int
+}
+
+func (e exitError) Unwrap() error { return e.error }
 
 const (
 	rootHelp = `Topics, records and groups from a shell, in a directory or on a Kafka cluster.
@@ -42,9 +51,10 @@ Output is a table for people, and one JSON object per line into a pipe.`
 Examples:
 {{.Example}}
 {{end}}{{if .HasAvailableSubCommands}}
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+Commands:{{range .Commands}}{{if and .IsAvailableCommand (not .Annotations.files)}}
   {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
-{{end}}{{if .HasAvailableLocalFlags}}
+{{if not .HasParent}}  For data directories:{{range .Commands}}{{if .Annotations.files}} {{.Name}}{{end}}{{end}}
+{{end}}{{end}}{{if .HasAvailableLocalFlags}}
 Flags:
 {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
 {{end}}{{if .HasParent}}{{if .HasAvailableInheritedFlags}}
@@ -77,7 +87,11 @@ func newRoot(s *shell) *cobra.Command {
 	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, open or not, or kafka://host:port; default $RUNNEL_AT")
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
-	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s), newDump(s), newClean(s))
+	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s))
+	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
+		cmd.Annotations = map[string]string{"files": "yes"} // help names these in one line, to fit a screen
+		root.AddCommand(cmd)
+	}
 	return root
 }
 

@@ -177,10 +177,10 @@ func numbers(list []int32) string {
 }
 
 func describeOffsets(w io.Writer, described []topic.Description) error {
-	t := newTable("TOPIC", "#PARTITION", "#START", "#HIGH-WATERMARK", "#DURABLE", "#EPOCH", "#BYTES")
+	t := newTable("TOPIC", "#PARTITION", "#START", "#HIGH-WATERMARK", "#END", "#DURABLE", "#EPOCH", "#BYTES")
 	for _, d := range described {
 		for _, p := range d.Partitions {
-			t.row(d.Name, p.Number, p.StartOffset, p.HighWatermark, known(p.DurableOffset), p.LeaderEpoch, known(p.Size))
+			t.row(d.Name, p.Number, p.StartOffset, p.HighWatermark, p.EndOffset, known(p.DurableOffset), p.LeaderEpoch, known(p.Size))
 		}
 	}
 	return t.print(w)
@@ -280,6 +280,7 @@ type partitionLine struct {
 	ISR           []int32 `json:"isr"`
 	StartOffset   int64   `json:"startOffset"`
 	HighWatermark int64   `json:"highWatermark"`
+	EndOffset     int64   `json:"endOffset"`
 	DurableOffset *int64  `json:"durableOffset,omitempty"`
 	Bytes         *int64  `json:"bytes,omitempty"`
 }
@@ -301,7 +302,7 @@ func topicJSON(d topic.Description) topicLine {
 	for _, p := range d.Partitions {
 		part := partitionLine{
 			Partition: p.Number, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR,
-			StartOffset: p.StartOffset, HighWatermark: p.HighWatermark,
+			StartOffset: p.StartOffset, HighWatermark: p.HighWatermark, EndOffset: p.EndOffset,
 		}
 		if p.DurableOffset >= 0 {
 			part.DurableOffset = &p.DurableOffset

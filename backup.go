@@ -1,0 +1,322 @@
+package runnel
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+const (
+	// backupFile is the last file of a backup: which logs it holds, from where to
+	// where, with their checksums. Without it, a backup is not whole.
+	backupFile = "runnel.backup"
+
+	// backupChunk is how long the pieces are, in bytes, in which a log stands in a
+	// backup: each is a segment file of its own.
+	backupChunk = 8 << 20
+
+	// backupTries is how often a log is copied from its start again because
+	// compaction has changed what was copied.
+	backupTries = 10
+)
+
+// Backup writes a copy of everything to w, while producers, consumers and
+// commands go on: a tar archive of a data directory, which Restore makes one
+// again. Memory does not depend on how much there is.
+//
+// What the copy holds was true at one moment between the call and the return: all
+// that was acknowledged before the call is in it; each partition ends at its high
+// watermark of that moment; no group's committed offset lies beyond the records; a
+// topic is in it as a whole or, when it was deleted meanwhile, not at all. What
+// was deleted from a log's beginning meanwhile may be missing.
+//
+// Every batch is compared with its checksum on the way: damage ends the backup
+// with a *fault.Corruption. After an error, of w for one, what was written is no
+// backup, and Restore says so.
+func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
+	k := backup{b: b, ctx: ctx, tar: tar.NewWriter(w), time: time.Now().Truncate(time.Second), chunk: make([]byte, 0, backupChunk)}
+	if err := k.run(); err != nil {
+		return err
+	}
+	if b.isClosed() {
+		return fault.Closed
+	}
+	return nil
+}
+
+// backup is the work of Backup.
+type backup struct {
+	b    *Broker
+	ctx  context.Context
+	tar  *tar.Writer
+	time time.Time
+
+	catalogue [][]byte // as it was at the cut
+	logs      []backupLog
+	chunk     []byte
+}
+
+// backupLog is a log in a backup.
+type backupLog struct {
+	record.TopicPartition
+	topic      *localTopic // nil for the catalogue
+	partition  *partition.Partition
+	start, end int64
+	bytes      int64
+	sum        uint32 // CRC-32C of all of its bytes
+}
+
+func (k *backup) run() error {
+	if err := k.openAll(); err != nil {
+		return err
+	}
+	if err := k.b.command(k.ctx, k.cut); err != nil {
+		return err
+	}
+	if err := k.writeCatalogue(k.catalogue); err != nil {
+		return err
+	}
+	for i := range k.logs {
+		if l := &k.logs[i]; l.topic != nil {
+			if err := k.copy(l); err != nil {
+				return err
+			}
+		}
+	}
+	if err := k.leaveOutDeleted(); err != nil {
+		return err
+	}
+	if err := k.writeFile(backupFile, k.manifest()); err != nil {
+		return err
+	}
+	return k.tar.Close()
+}
+
+// openAll opens the topics that were not used yet, so that the cut has little
+// left to do.
+func (k *backup) openAll() error {
+	for name := range k.b.topics.Range {
+		if err := k.ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := k.b.topic(name.(string)); err != nil && !errors.Is(err, fault.UnknownTopic) {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut notes what the backup is to hold, as the catalogue's writer: topics are
+// neither created nor deleted meanwhile. Committed offsets come first and the
+// catalogue last: an offset is committed after its records, and a producer's ID
+// is given away before its records.
+func (k *backup) cut() error {
+	names := k.b.catalogue.Names()
+	slices.SortStableFunc(names, func(x, y string) int {
+		switch topic.ConsumerOffsets {
+		case x:
+			return -1
+		case y:
+			return 1
+		}
+		return 0
+	})
+	for _, name := range names {
+		t, err := k.b.topic(name)
+		if err != nil {
+			return err
+		}
+		for n, p := range t.open() {
+			k.logs = append(k.logs, backupLog{
+				TopicPartition: record.TopicPartition{Topic: name, Partition: int32(n)},
+				topic:          t, partition: p, end: p.HighWatermark(),
+			})
+		}
+	}
+	k.catalogue = k.b.catalogue.Records()
+	return nil
+}
+
+// copy writes a log up to where it was cut.
+func (k *backup) copy(l *backupLog) error {
+	for range backupTries {
+		whole, err := k.copyOnce(l)
+		switch {
+		case l.topic.isGone():
+			return nil // it is left out
+		case whole || err != nil:
+			return err
+		}
+	}
+	return fault.At(fault.Storage, l.Topic, l.Partition, -1).Detailf("it was compacted %d times while it was copied", backupTries)
+}
+
+// copyOnce copies a log from its start on. It reports false when the log was
+// changed under way, so that what was written does not go together.
+func (k *backup) copyOnce(l *backupLog) (whole bool, err error) {
+	// Whoever restores begins the log anew with this file.
+	if err := k.writeFile(l.String()+"/"+metadataFile, metadataText(l.topic.id)); err != nil {
+		return false, err
+	}
+	buf := make([]byte, 0, verifyBytes)
+	l.begin(min(l.partition.StartOffset(), l.end))
+	k.chunk = k.chunk[:0]
+	base, next := l.start, l.start // of the chunk, and after it
+	for next < l.end {
+		if err := k.ctx.Err(); err != nil {
+			return false, err
+		}
+		s, err := l.partition.Read(next, verifyBytes, buf)
+		if errors.Is(err, fault.OffsetOutOfRange) && l.partition.StartOffset() > next {
+			return false, nil // records were deleted
+		}
+		if err != nil {
+			return false, err
+		}
+		for rest := s.Bytes; len(rest) > 0 && next < l.end; {
+			batch, err := record.Parse(rest)
+			if err != nil {
+				s.Release()
+				return false, fault.At(fault.CorruptMessage, l.Topic, l.Partition, next).Because(err)
+			}
+			switch {
+			case l.bytes == 0 && len(k.chunk) == 0:
+				base = batch.BaseOffset // the log may start within its first batch
+			case batch.BaseOffset != next:
+				s.Release()
+				return false, nil // it was compacted
+			}
+			k.chunk = append(k.chunk, rest[:batch.Size()]...)
+			rest, next = rest[batch.Size():], batch.NextOffset()
+		}
+		s.Release()
+		if len(k.chunk) >= backupChunk {
+			if err := k.writeChunk(l, base); err != nil {
+				return false, err
+			}
+			base = next
+		}
+	}
+	if l.end > 0 && (len(k.chunk) > 0 || l.bytes == 0) {
+		return true, k.writeChunk(l, base)
+	}
+	return true, nil
+}
+
+// begin forgets what was written of a log.
+func (l *backupLog) begin(start int64) { l.start, l.bytes, l.sum = start, 0, 0 }
+
+// writeChunk writes what was gathered of a log, beginning with an offset.
+func (k *backup) writeChunk(l *backupLog, base int64) error {
+	if err := k.writeFile(fmt.Sprintf("%s/%020d.log", l, base), k.chunk); err != nil {
+		return err
+	}
+	l.bytes += int64(len(k.chunk))
+	l.sum = crc32.Update(l.sum, castagnoli, k.chunk)
+	k.chunk = k.chunk[:0]
+	return nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func (k *backup) writeFile(name string, b []byte) error {
+	err := k.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(b)), Mode: 0o644, ModTime: k.time})
+	if err == nil {
+		_, err = k.tar.Write(b)
+	}
+	return err
+}
+
+// writeCatalogue writes a catalogue of these records, in place of one that was
+// written before.
+func (k *backup) writeCatalogue(values [][]byte) error {
+	l := backupLog{TopicPartition: metadataPartition}
+	builder := record.NewBuilder(backupChunk)
+	k.chunk = k.chunk[:0]
+	flush := func() error {
+		batch, err := builder.Batch(nil, record.None, 0)
+		if err != nil {
+			return err
+		}
+		record.Stamp(batch.Bytes, l.end, 0)
+		k.chunk = append(k.chunk, batch.Bytes...)
+		l.end += int64(batch.Count)
+		builder.Reset()
+		return nil
+	}
+	for _, v := range values {
+		if builder.Add(k.time.UnixMilli(), nil, v, nil) {
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		builder.Add(k.time.UnixMilli(), nil, v, nil)
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if err := k.writeChunk(&l, 0); err != nil {
+		return err
+	}
+	k.logs = append(slices.DeleteFunc(k.logs, func(l backupLog) bool { return l.TopicPartition == metadataPartition }), l)
+	return nil
+}
+
+// leaveOutDeleted writes the catalogue once more, without the topics that were
+// deleted since the cut.
+func (k *backup) leaveOutDeleted() error {
+	var gone []string
+	k.logs = slices.DeleteFunc(k.logs, func(l backupLog) bool {
+		deleted := l.topic != nil && l.topic.isGone()
+		if deleted {
+			gone = append(gone, l.Topic)
+		}
+		return deleted
+	})
+	if len(gone) == 0 {
+		return nil
+	}
+	c := catalogue.New()
+	for _, v := range k.catalogue {
+		if err := c.Apply(v); err != nil {
+			return err
+		}
+	}
+	removals, err := c.DeleteTopics(slices.Compact(gone))
+	if err != nil {
+		return err
+	}
+	for _, v := range removals {
+		if err := c.Apply(v); err != nil {
+			return err
+		}
+	}
+	return k.writeCatalogue(c.Records())
+}
+
+// manifest returns the backup's last file: docs/format.md has an example.
+func (k *backup) manifest() []byte {
+	var text strings.Builder
+	fmt.Fprintf(&text, "runnel backup %d\n", backupVersion)
+	for _, l := range k.logs {
+		fmt.Fprintf(&text, "%s %d %d %d %08x\n", l, l.start, l.end, l.bytes, l.sum)
+	}
+	sum := crc32.Checksum([]byte(text.String()), castagnoli)
+	fmt.Fprintf(&text, "complete %08x\n", sum)
+	return []byte(text.String())
+}
+
+const backupVersion = 1

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/runnel-go/runnel/log"
+)
+
+// maxListed is how long a file may be that is listed, in bytes: the longest
+// index of a segment, and more.
+const maxListed = 64 << 20
+
+// listed reports whether a file is one that is no segment: package log knows
+// what it says.
+func listed(path string) bool {
+	return slices.Contains([]string{".index", ".timeindex", ".snapshot"}, filepath.Ext(path)) ||
+		slices.Contains([]string{"leader-epoch-checkpoint", "runnel.checkpoint", "partition.metadata"}, filepath.Base(path))
+}
+
+// list shows what such a file says.
+func (s *shell) list(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxListed+1))
+	if err != nil {
+		return err
+	}
+	if len(b) > maxListed {
+		return fmt.Errorf("%s is longer than %s", path, size(maxListed))
+	}
+	listing, damage := log.List(path, b)
+	if !s.tables() {
+		return errors.Join(s.listLines(path, listing), damage)
+	}
+	if _, err := fmt.Fprintln(s.out, path); err != nil {
+		return err
+	}
+	columns := make([]string, len(listing.Columns))
+	for i, c := range listing.Columns {
+		columns[i] = strings.ToUpper(c)
+		if len(listing.Rows) > 0 {
+			if _, text := listing.Rows[0][i].(string); !text {
+				columns[i] = "#" + columns[i]
+			}
+		}
+	}
+	t := newTable(columns...)
+	for _, row := range listing.Rows {
+		t.row(row...)
+	}
+	return errors.Join(t.print(s.out), damage)
+}
+
+// listLines prints a line of JSON for each row.
+func (s *shell) listLines(path string, listing log.Listing) error {
+	for _, row := range listing.Rows {
+		line := map[string]any{"file": path}
+		for i, c := range listing.Columns {
+			line[camel(c)] = row[i]
+		}
+		if err := s.line(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// camel is a name with dashes in JSON's way.
+func camel(name string) string {
+	words := strings.Split(name, "-")
+	for i, w := range words[1:] {
+		words[i+1] = strings.ToUpper(w[:1]) + w[1:]
+	}
+	return strings.Join(words, "")
+}

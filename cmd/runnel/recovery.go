@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-go/runnel"
+)
+
+// recoverer is a backend that says what opening it found.
+type recoverer interface {
+	Recovery() runnel.Recovery
+}
+
+func newRecovery(s *shell) *cobra.Command {
+	return &cobra.Command{
+		Use: "recovery", Short: "Open a data directory and say what that found",
+		Long: `Open the data directory that --at names, with all partitions, and say what opening
+found and did: which were closed in order, how much was verified, what was cut
+off and why, which indexes were built anew, how long it took.`,
+		Example: `  runnel recovery --at ./data
+  runnel recovery --json | jq 'select(.cut > 0)'`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
+				r, ok := b.(recoverer)
+				if !ok {
+					return usageError{errors.New("recovery opens a data directory, not a Kafka cluster")}
+				}
+				if _, err := b.DescribeTopics(ctx); err != nil { // it opens what was not used yet
+					fmt.Fprintf(s.errs, "%v\n", err)
+				}
+				return s.showRecovery(r.Recovery())
+			})
+		},
+	}
+}
+
+// recoveryLine is what opening a partition found, in JSON.
+type recoveryLine struct {
+	Topic     string   `json:"topic"`
+	Partition int32    `json:"partition"`
+	Clean     bool     `json:"clean"`
+	Segments  int      `json:"segments"`
+	Batches   int64    `json:"verifiedBatches"`
+	Bytes     int64    `json:"verifiedBytes"`
+	Cut       int64    `json:"cut"`
+	Reason    string   `json:"reason,omitempty"`
+	Indexes   int      `json:"rebuiltIndexes"`
+	Damage    []string `json:"damage,omitempty"`
+	Error     string   `json:"error,omitempty"`
+	Millis    float64  `json:"ms"`
+}
+
+func (s *shell) showRecovery(r runnel.Recovery) error {
+	if !s.tables() {
+		return s.recoveryLines(r)
+	}
+	t := newTable("PARTITION", "CLOSED", "#SEGMENTS", "#VERIFIED", "#BYTES", "#CUT", "#INDEXES", "#TIME")
+	for _, p := range r.Partitions {
+		closed := "no"
+		if p.Clean {
+			closed = "yes"
+		}
+		t.row(p.TopicPartition, closed, p.Segments, p.Batches, p.Bytes, p.Cut, p.Indexes, p.Duration.Round(10*time.Microsecond))
+	}
+	if err := t.print(s.out); err != nil {
+		return err
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
+	for _, p := range r.Partitions {
+		if p.Cut > 0 {
+			say("%s: %d bytes cut off: %s", p.TopicPartition, p.Cut, p.Reason)
+		}
+		for _, d := range p.Damage {
+			say("%v", d)
+		}
+		if p.Err != nil {
+			say("%s did not open: %v", p.Topic, p.Err)
+		}
+	}
+	for _, tp := range r.Missing {
+		say("%s: its directory was gone; it began anew, empty", tp)
+	}
+	for _, dir := range r.Removed {
+		say("%s: the removal of a deleted topic was finished", dir)
+	}
+	for _, dir := range r.Orphans {
+		say("%s: it belongs to no topic, and is left alone", dir)
+	}
+	closed := "was not closed by its last user"
+	if r.Clean {
+		closed = "was closed by its last user, or is new"
+	}
+	say("The directory %s; opening took %s.", closed, r.Duration.Round(10*time.Microsecond))
+	return nil
+}
+
+func (s *shell) recoveryLines(r runnel.Recovery) error {
+	for _, p := range r.Partitions {
+		line := recoveryLine{
+			Topic: p.Topic, Partition: p.Partition, Clean: p.Clean, Segments: p.Segments, Batches: p.Batches, Bytes: p.Bytes,
+			Cut: p.Cut, Reason: p.Reason, Indexes: p.Indexes, Millis: float64(p.Duration.Microseconds()) / 1000,
+		}
+		for _, d := range p.Damage {
+			line.Damage = append(line.Damage, d.Error())
+		}
+		if p.Err != nil {
+			line.Error = p.Err.Error()
+		}
+		if err := s.line(line); err != nil {
+			return err
+		}
+	}
+	return s.line(map[string]any{
+		"clean": r.Clean, "ms": float64(r.Duration.Microseconds()) / 1000,
+		"missing": len(r.Missing), "removed": len(r.Removed), "orphans": len(r.Orphans),
+	})
+}

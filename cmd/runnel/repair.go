@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/log"
+)
+
+func newRepair(s *shell) *cobra.Command {
+	var how runnel.Repairing
+	yes := false
+	cmd := &cobra.Command{
+		Use: "repair [DIR]", Short: "Make a damaged data directory sound again",
+		Long: `Make a data directory sound again, the one that --at names by default: what is
+damaged is kept under another name, what is sound is written anew, and what is
+lost is listed; no record changes its offset. It says first what it would do and
+asks, unless told --yes.
+
+The exit code is 1 if something is left that it does not repair.`,
+		Example: `  runnel repair data --dry-run
+  runnel repair data --yes`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return wrongArguments(cmd, "one directory", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := s.at
+			if len(args) == 1 {
+				dir = args[0]
+			}
+			return s.repair(cmd.Context(), dir, how, yes)
+		},
+	}
+	cmd.Flags().BoolVar(&how.DryRun, "dry-run", false, "say what would be done, and change nothing")
+	cmd.Flags().BoolVar(&how.AcceptLoss, "accept-loss", false, "let partitions go on whose end, or all, is lost")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func (s *shell) repair(ctx context.Context, dir string, how runnel.Repairing, yes bool) error {
+	meter := s.newMeter()
+	how.Progress = meter.show
+	plan := how
+	plan.DryRun = true
+	steps, err := runnel.Repair(ctx, dir, plan)
+	meter.end()
+	if err != nil {
+		return exitError{err, 2}
+	}
+	if how.DryRun || len(steps) == 0 {
+		return s.showSteps(dir, "would be done", steps)
+	}
+	if !yes {
+		if err := s.showSteps(dir, "would be done", steps); err != nil && !errors.Is(err, errLeft) {
+			return err
+		}
+		if err := s.ask("Do it?"); err != nil {
+			return err
+		}
+	}
+	steps, err = runnel.Repair(ctx, dir, how)
+	meter.end()
+	return errors.Join(s.showSteps(dir, "done", steps), err)
+}
+
+var errLeft = errors.New("not everything can be repaired")
+
+// showSteps prints what a repair does or did.
+func (s *shell) showSteps(dir, when string, steps []log.Step) error {
+	for _, step := range steps {
+		if err := s.showStep(s.out, dir, step); err != nil {
+			return err
+		}
+	}
+	switch {
+	case s.tables() && len(steps) == 0:
+		fmt.Fprintln(s.out, "There is nothing to repair.")
+	case s.tables():
+		fmt.Fprintf(s.out, "%s %s.\n", count(int64(len(steps)), "step"), when)
+	}
+	if slices.ContainsFunc(steps, func(step log.Step) bool { return step.Refused }) {
+		return hinted{errLeft, "what is refused stays as it is; runnel verify " + dir + " shows it"}
+	}
+	return nil
+}
+
+// stepLine is a step in JSON.
+type stepLine struct {
+	File     string `json:"file"`
+	What     string `json:"what"`
+	LostFrom *int64 `json:"lostFrom,omitempty"`
+	LostTo   *int64 `json:"lostBefore,omitempty"`
+	Refused  bool   `json:"refused,omitempty"`
+}
+
+func (s *shell) showStep(w io.Writer, dir string, step log.Step) error {
+	lost := step.Lost[1] > step.Lost[0]
+	if !s.tables() {
+		line := stepLine{File: step.File, What: step.What, Refused: step.Refused}
+		if lost {
+			line.LostFrom, line.LostTo = &step.Lost[0], &step.Lost[1]
+		}
+		return s.line(line)
+	}
+	file := step.File
+	if rel, err := filepath.Rel(dir, file); err == nil {
+		file = rel
+	}
+	refused := ""
+	if step.Refused {
+		refused = "REFUSED: "
+	}
+	_, err := fmt.Fprintf(w, "%s\n    %s%s\n", file, refused, step.What)
+	if err == nil && lost {
+		_, err = fmt.Fprintf(w, "    lost: the offsets %d to %d\n", step.Lost[0], step.Lost[1]-1)
+	}
+	return err
+}

@@ -1,0 +1,367 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/gofrs/flock"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Inspection is what Inspect found in a data directory.
+type Inspection struct {
+	Holder     string                // who has the directory open, as "process 17"; empty: nobody
+	Clean      bool                  // the broker that had it last has closed it
+	Partitions []PartitionInspection // the catalogue's first, then those of all topics, sorted
+	Findings   []log.Finding         // about the directory itself, and what belongs to no partition
+}
+
+// PartitionInspection is what Inspect found in one partition.
+type PartitionInspection struct {
+	record.TopicPartition
+	log.Inspection
+}
+
+// Worst returns the highest grade of all findings.
+func (i Inspection) Worst() log.Grade {
+	worst := log.Note
+	for _, f := range i.Findings {
+		worst = max(worst, f.Grade)
+	}
+	for _, p := range i.Partitions {
+		worst = max(worst, p.Worst())
+	}
+	return worst
+}
+
+// Inspect reads a data directory through and changes nothing: every batch and
+// record of every partition with its checksum, every entry of every index, the
+// checkpoints, the catalogue, the groups, and the names of all files. What it
+// finds is in the Inspection; without log.Damage among it, the directory can be
+// opened and every record read.
+//
+// It takes no lock. Of a directory that a program has open it looks at what the
+// partitions' checkpoints call durable; Broker.Verify is for the rest. One that
+// is opened meanwhile is fault.Locked, unless nothing was found. Other errors say
+// that a file could not be read, that a newer version wrote it
+// (fault.UnsupportedFormat), or that ctx has ended.
+//
+// Unless nil, progress is called now and then by the goroutine that called
+// Inspect, with how many bytes were gone through, and how many there are.
+func Inspect(ctx context.Context, dir string, progress func(done, total int64)) (Inspection, error) {
+	if info, err := os.Stat(dir); err != nil {
+		return Inspection{}, err
+	} else if !info.IsDir() {
+		return Inspection{}, &fs.PathError{Op: "inspect", Path: dir, Err: errors.New("not a directory")}
+	}
+	before, err := lockHolder(dir)
+	if err != nil {
+		return Inspection{}, err
+	}
+	found, err := inspect(ctx, vfs.OS(), dir, before != "", progress)
+	found.Holder = before
+	if err != nil || before != "" {
+		return found, err
+	}
+	after, err := lockHolder(dir)
+	if err == nil && after != "" && found.Worst() > log.Note {
+		err = fault.Newf(fault.Locked, "%s has opened %s meanwhile, so that nothing certain was found", after, dir).Try("inspect it again")
+	}
+	return found, err
+}
+
+// lockHolder names who holds a data directory, or nobody.
+func lockHolder(dir string) (string, error) {
+	path := filepath.Join(dir, lockFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	file := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	free, err := file.TryRLock()
+	_ = file.Close()
+	switch {
+	case err != nil:
+		return "", fault.Newf(fault.Storage, "lock %s", path).Because(err)
+	case free:
+		return "", nil
+	}
+	return holder(path), nil
+}
+
+// inspecting is the work of Inspect.
+type inspecting struct {
+	Inspection
+	ctx      context.Context
+	fsys     vfs.FS
+	dir      string
+	live     bool
+	progress func(done, total int64)
+
+	codec       *record.Codec
+	catalogue   *catalogue.Catalogue
+	done, total int64
+}
+
+func inspect(ctx context.Context, fsys vfs.FS, dir string, live bool, progress func(done, total int64)) (Inspection, error) {
+	n := inspecting{ctx: ctx, fsys: fsys, dir: dir, live: live, progress: progress, codec: record.NewCodec(0), catalogue: catalogue.New()}
+	err := n.run()
+	return n.Inspection, err
+}
+
+func (n *inspecting) run() error {
+	entries, err := n.fsys.ReadDir(n.dir)
+	if err != nil {
+		return fault.Newf(fault.Storage, "data directory %s", n.dir).Because(err)
+	}
+	n.Clean = hasEntry(entries, cleanFile)
+	if err := n.measure(entries); err != nil {
+		return err
+	}
+	if err := n.readCatalogue(entries); err != nil {
+		return err
+	}
+	doomed := n.survey(entries)
+	for _, name := range n.catalogue.Names() {
+		t := n.catalogue.Topic(name)
+		for number := range t.Partitions {
+			tp := record.TopicPartition{Topic: name, Partition: int32(number)}
+			switch {
+			case hasEntry(entries, tp.String()) && !doomed[tp]:
+				err = n.partition(tp, t)
+			case n.Clean:
+				n.add(log.Damage, tp, n.path(tp), "the partition's directory", "none", "restore it from a copy; opening begins the partition anew, empty")
+			default:
+				n.add(log.Mend, tp, n.path(tp), "the partition's directory", "none",
+					"a crash while the topic was created leaves it so, and opening begins the partition; otherwise restore it from a copy")
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (n *inspecting) path(tp record.TopicPartition) string { return filepath.Join(n.dir, tp.String()) }
+
+// add enters a finding about the directory.
+func (n *inspecting) add(g log.Grade, tp record.TopicPartition, path, expected, found, hint string) {
+	n.Findings = append(n.Findings, log.Finding{Grade: g, Corruption: &fault.Corruption{
+		Topic: tp.Topic, Partition: tp.Partition, Offset: -1, File: path, Expected: expected, Found: found, Hint: hint,
+	}, End: -1, Next: -1})
+}
+
+// measure adds up what is to be read.
+func (n *inspecting) measure(entries []vfs.Entry) error {
+	for _, e := range entries {
+		if _, suffix, ok := parseDir(e.Name); !e.Dir || !ok || suffix != "" {
+			continue
+		}
+		files, err := n.fsys.ReadDir(filepath.Join(n.dir, e.Name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fault.Newf(fault.Storage, "data directory %s", n.dir).Because(err)
+		}
+		for _, f := range files {
+			if filepath.Ext(f.Name) == ".log" {
+				n.total += f.Size
+			}
+		}
+	}
+	return nil
+}
+
+// said passes on how far the reading is.
+func (n *inspecting) said(bytes int64) {
+	n.done += bytes
+	if n.progress != nil {
+		n.progress(n.done, max(n.done, n.total))
+	}
+}
+
+// readCatalogue inspects the catalogue's log and folds it.
+func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
+	if !hasEntry(entries, metadataPartition.String()) {
+		if slices.ContainsFunc(entries, func(e vfs.Entry) bool { _, _, ok := parseDir(e.Name); return e.Dir && ok }) {
+			n.add(log.Damage, metadataPartition, n.path(metadataPartition), "the catalogue", "none",
+				"restore it from a copy: without it nobody knows the topics, and opening begins an empty one")
+		}
+		return nil
+	}
+	b := &Broker{fsys: n.fsys, dir: n.dir} // to read what it would read
+	next, damage, err := n.readSnapshots(b)
+	if err != nil {
+		return err
+	}
+	err = n.inspectLog(metadataPartition, func(r *record.Record) error {
+		if r.Offset < next {
+			return nil
+		}
+		if err := n.catalogue.Apply(r.Value); err != nil {
+			return fmt.Errorf("a record at offset %d that does not fit: %w", r.Offset, err)
+		}
+		return nil
+	})
+	if len(n.Partitions) == 0 || err != nil {
+		return err
+	}
+	p := &n.Partitions[0]
+	if damage == nil && p.Start > next {
+		damage = append(damage, &fault.Corruption{
+			Topic: topic.ClusterMetadata, Offset: next, File: n.path(metadataPartition),
+			Expected: fmt.Sprintf("a snapshot of the catalogue up to offset %d or later, where its log begins", p.Start), Found: "none",
+			Hint: "restore the directory from a backup",
+		})
+	}
+	if next > p.End {
+		id := catalogue.SnapshotID{Offset: next}
+		d := b.snapshotDamage(id, 0, fmt.Sprintf("a log that reaches to offset %d", next), fmt.Sprintf("one that ends at %d", p.End))
+		p.Findings = append(p.Findings, log.Finding{Grade: log.Damage, Corruption: d, End: -1, Next: -1})
+	}
+	for _, d := range damage {
+		grade := log.Note // an older one, or the log, serves, and the next one replaces it
+		if p.Start > next {
+			grade = log.Damage
+		}
+		p.Findings = append(p.Findings, log.Finding{Grade: grade, Corruption: d, End: -1, Next: -1})
+	}
+	return nil
+}
+
+// readSnapshots makes the newest whole snapshot the catalogue, as opening does,
+// and returns the offset at which it ends, and which others are damaged.
+func (n *inspecting) readSnapshots(b *Broker) (next int64, damage []*fault.Corruption, err error) {
+	ids, err := b.listSnapshots()
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, id := range ids {
+		s, err := b.readSnapshot(id)
+		broken, ok := errors.AsType[*fault.Corruption](err)
+		switch {
+		case ok:
+			damage = append(damage, broken)
+		case err != nil:
+			return 0, nil, err
+		case next == 0:
+			n.catalogue, next = s.Catalogue, id.Offset
+		}
+	}
+	return next, damage, nil
+}
+
+// partition inspects a topic's partition.
+func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) error {
+	owner, known, err := readOwner(n.fsys, n.path(tp), tp)
+	path := filepath.Join(n.path(tp), metadataFile)
+	damage, damaged := errors.AsType[*fault.Corruption](err)
+	switch {
+	case damaged:
+		n.Findings = append(n.Findings, log.Finding{Grade: log.Damage, Corruption: damage, End: -1, Next: -1})
+	case err != nil:
+		return err
+	case !known:
+		n.add(log.Mend, tp, path, "the ID of the topic", "no file", "opening writes it")
+	case owner != t.ID:
+		n.add(log.Damage, tp, path, "topic ID "+t.ID.String(), owner.String(), "move that directory elsewhere, or restore the one that belongs here")
+	}
+	if tp.Topic != topic.ConsumerOffsets {
+		return n.inspectLog(tp, nil)
+	}
+	groups := group.New(group.Limits{})
+	return n.inspectLog(tp, func(r *record.Record) error {
+		if err := groups.Apply(r.Key, r.Value); err != nil {
+			return fmt.Errorf("a record at offset %d that no group has: %w", r.Offset, err)
+		}
+		return nil
+	})
+}
+
+// inspectLog inspects one log. each, unless nil, is called with each record that
+// is no marker.
+func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Record) error) error {
+	how := log.Inspecting{Live: n.live, Progress: n.said}
+	if each != nil {
+		how.Batch = func(b record.Batch) error {
+			if b.Control() {
+				return nil
+			}
+			it, err := b.Records(n.codec)
+			if err != nil {
+				return err
+			}
+			for r := (record.Record{}); it.Next(&r); {
+				if err := each(&r); err != nil {
+					return err
+				}
+			}
+			return it.Err()
+		}
+	}
+	found, err := log.Inspect(n.ctx, log.Config{FS: n.fsys, Dir: n.path(tp), Topic: tp.Topic, Partition: tp.Partition, Codec: n.codec}, how)
+	if err != nil && n.live && errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted meanwhile
+	}
+	n.Partitions = append(n.Partitions, PartitionInspection{tp, found})
+	return err
+}
+
+const hintRemoval = "opening finishes its removal"
+
+// survey compares the directory with the catalogue, as opening does, and returns
+// the partitions whose directory opening would remove.
+func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool {
+	removed := n.catalogue.RemovedNames()
+	doomed := map[record.TopicPartition]bool{}
+	for _, e := range entries {
+		path := filepath.Join(n.dir, e.Name)
+		tp, suffix, ok := parseDir(e.Name)
+		if !e.Dir {
+			switch e.Name {
+			case lockFile, cleanFile:
+			case restoringFile:
+				n.add(log.Damage, record.TopicPartition{}, path, "a whole data directory", "part of a backup, whose restoring did not end",
+					"delete the directory, and restore the backup again")
+			default:
+				n.add(log.Note, record.TopicPartition{}, path, "partitions", "another file", "it is left alone")
+			}
+			continue
+		}
+		t := n.catalogue.Topic(tp.Topic)
+		switch {
+		case ok && tp == metadataPartition && suffix == "":
+		case ok && suffix == suffixDelete:
+			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
+		case ok && suffix == "" && removed[tp.Topic] && n.ofRemoved(tp):
+			doomed[tp] = true
+			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
+		case ok && suffix == "" && t != nil && int(tp.Partition) < len(t.Partitions):
+		case ok:
+			n.add(log.Note, tp, path, "a topic's partition", "a partition that no topic has", "it is left alone")
+		default:
+			n.add(log.Note, record.TopicPartition{}, path, "partitions", "another directory", "it is left alone")
+		}
+	}
+	return doomed
+}
+
+// ofRemoved reports whether a directory belongs to a topic that was deleted.
+func (n *inspecting) ofRemoved(tp record.TopicPartition) bool {
+	id, known, err := readOwner(n.fsys, n.path(tp), tp)
+	if err != nil || !known {
+		return false
+	}
+	_, removed := n.catalogue.Removed(id)
+	return removed
+}

@@ -1,0 +1,356 @@
+package log
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
+)
+
+// walk is Inspect's way through one segment.
+type walk struct {
+	n      *inspector
+	s      *segment
+	f      vfs.File
+	offset int64 // at which the next batch must begin
+	epochs []EpochEntry
+	latest int64 // the largest timestamp so far
+
+	damaged        int64 // the end of the last damaged range, before which indexes say nothing
+	offsets, times entryReader
+}
+
+// through reads the batches from one position to another, where the offset next
+// follows. Whatever is wrong there is damage; it goes on behind it.
+func (w *walk) through(from, to, next int64) error {
+	for {
+		sc := newScanner(w.f, from, to, w.offset, true)
+		found, err := w.sound(sc, next)
+		if err != nil {
+			return err
+		}
+		if found == "" && w.offset == next {
+			return nil
+		}
+		if found == "" {
+			found = fmt.Sprintf("the end, and the offset that follows is %d", next)
+		}
+		if from, err = w.skip(sc.pos, to, next, found); err != nil || from == to {
+			return err
+		}
+	}
+}
+
+// skip enters damage at a position and returns where the next sound batch
+// begins, or to.
+func (w *walk) skip(pos, to, next int64, found string) (int64, error) {
+	at, h, err := findBatch(w.f, min(pos+1, to), to, w.offset)
+	if err != nil {
+		return 0, err
+	}
+	follows := next
+	if h == nil || h.NextOffset() > next {
+		at = to
+	} else {
+		follows = h.BaseOffset
+	}
+	w.n.damage(w.s, w.offset, pos, at, follows, found)
+	w.offset, w.damaged = max(w.offset, follows), at
+	return at, w.n.said(at - pos)
+}
+
+// tail reads the batches behind the synced position. The first bytes there that
+// are no sound batch end the log, unless its extent is unknown and one follows.
+func (w *walk) tail(from, to int64) error {
+	for {
+		sc := newScanner(w.f, from, to, w.offset, true)
+		found, err := w.sound(sc, -1)
+		if err != nil || found == "" {
+			return err
+		}
+		w.n.tailAt = sc.pos
+		content, err := contentEnd(w.f, sc.pos, to)
+		if err != nil || content == sc.pos {
+			return err // zeros that were written ahead
+		}
+		if w.n.last == nil {
+			at, h, err := findBatch(w.f, sc.pos+1, to, w.offset)
+			if err != nil {
+				return err
+			}
+			if h != nil {
+				w.n.damage(w.s, w.offset, sc.pos, at, h.BaseOffset, fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", found, at, h.BaseOffset))
+				w.offset, w.damaged, from, w.n.tailAt = h.BaseOffset, at, at, -1
+				continue
+			}
+		}
+		f := w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
+			"opening the log cuts it off: it was never acknowledged as durable, or the disk has lost it since")
+		f.End = to
+		return nil
+	}
+}
+
+// sound goes through batches as long as they are sound, and returns what is
+// wrong with the next one, if there is one. The offset before which they must
+// end is next, unless negative.
+func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
+	for sc.next() {
+		h := sc.header
+		if next >= 0 && h.NextOffset() > next {
+			return fmt.Sprintf("a batch of the offsets %d to %d, and %d is not this segment's any more", h.BaseOffset, h.LastOffset(), next), nil
+		}
+		if found := w.misplaced(&h); found != "" {
+			return found, nil
+		}
+		pos := sc.pos
+		b, err := sc.batch(&w.n.buf)
+		if err != nil {
+			return "", err
+		}
+		if found := w.records(b); found != "" {
+			w.n.damage(w.s, h.BaseOffset, pos, pos+int64(h.Size()), h.NextOffset(), found)
+		}
+		w.n.Batches++
+		if err := errors.Join(w.confirmOffset(pos, &h), w.confirmTime(&h)); err != nil {
+			return "", err
+		}
+		w.epochs = withEpoch(w.epochs, h.LeaderEpoch, h.BaseOffset)
+		w.offset = h.NextOffset()
+		if err := w.n.said(int64(h.Size())); err != nil {
+			return "", err
+		}
+	}
+	return sc.bad, sc.err
+}
+
+// misplaced holds a batch's leader epoch, which no checksum covers, against the
+// others, as reading and opening do.
+func (w *walk) misplaced(h *record.BatchHeader) string {
+	if w.n.believed && h.BaseOffset < w.n.last.offset {
+		if h.NextOffset() <= w.n.last.start {
+			return "" // the epochs are those from the log's start on, and nobody reads this
+		}
+		epoch := epochAt(w.epochs, max(h.BaseOffset, w.n.last.start))
+		if epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
+			return fmt.Sprintf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
+		}
+		return ""
+	}
+	o := opening{epochs: w.epochs}
+	if latest := latestEpoch(w.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
+		return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
+	}
+	return ""
+}
+
+// records decodes a batch's records and returns what is wrong with them.
+func (w *walk) records(b record.Batch) (found string) {
+	it, err := b.Records(w.n.l.cfg.Codec)
+	if err != nil {
+		return err.Error()
+	}
+	var r record.Record
+	for it.Next(&r) {
+		w.n.Records++
+	}
+	if err := it.Err(); err != nil {
+		return err.Error()
+	}
+	if w.n.how.Batch != nil {
+		if err := w.n.how.Batch(b); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// entryReader reads an index file through.
+type entryReader struct {
+	path  string
+	file  vfs.File // nil: there is nothing to compare
+	pos   int64
+	end   int64
+	len   int64  // of an entry
+	entry []byte // the next one; nil at the end
+	last  []byte // the one before
+	buf   []byte
+	rest  []byte
+}
+
+// next moves on by one entry.
+func (r *entryReader) next() error {
+	if r.file == nil {
+		return nil
+	}
+	r.last = append(r.last[:0], r.entry...)
+	r.entry = nil
+	if len(r.rest) == 0 {
+		n := min(r.end-r.pos, r.len*(64<<10/r.len))
+		if n <= 0 {
+			return nil
+		}
+		if r.buf == nil {
+			r.buf = make([]byte, n)
+		}
+		r.rest = r.buf[:n]
+		if got, err := r.file.ReadAt(r.rest, r.pos); got < len(r.rest) {
+			return err
+		}
+		r.pos += n
+	}
+	r.entry, r.rest = r.rest[:r.len], r.rest[r.len:]
+	return nil
+}
+
+func (r *entryReader) close() {
+	if r.file != nil {
+		_ = r.file.Close()
+		r.file = nil
+	}
+}
+
+// openIndexes opens the segment's index files: those of the active one as far as
+// the checkpoint describes them.
+func (w *walk) openIndexes(active bool) error {
+	var filed indexFiled
+	if active {
+		c := w.n.last
+		if c == nil || c.segment != w.s.base || c.pos == 0 {
+			return nil
+		}
+		filed = c.filed
+	}
+	w.offsets = entryReader{path: w.s.indexPath(), len: offsetEntryLen, end: int64(filed.offsets) * offsetEntryLen}
+	w.times = entryReader{path: w.s.timeIndexPath(), len: timeEntryLen, end: int64(filed.times) * timeEntryLen}
+	return errors.Join(
+		w.openIndex(&w.offsets, active, filed.offsetsCRC),
+		w.openIndex(&w.times, active, filed.timesCRC))
+}
+
+func (w *walk) openIndex(r *entryReader, active bool, sum uint32) error {
+	if active && r.end == 0 {
+		return nil
+	}
+	f, err := w.n.l.cfg.FS.OpenFile(r.path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !w.n.how.Live {
+			w.n.add(Mend, r.path, -1, 0, "the segment's index", "no file", hintDerived)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	r.file = f
+	switch {
+	case active && size < r.end:
+		w.contradict(r, size, fmt.Sprintf("%d bytes", r.end), fmt.Sprint(size))
+		return nil
+	case active:
+		got, err := checksumOf(f, r.end)
+		if err != nil {
+			return err
+		}
+		if got != sum {
+			w.contradict(r, 0, fmt.Sprintf("%d bytes with checksum %08x", r.end, sum), fmt.Sprintf("%08x", got))
+			return nil
+		}
+	case size%r.len != 0:
+		w.contradict(r, size-size%r.len, fmt.Sprintf("entries of %d bytes", r.len), fmt.Sprintf("%d bytes left over", size%r.len))
+		return nil
+	default:
+		r.end = size
+	}
+	return r.next()
+}
+
+// checksumOf returns the CRC-32C of a file's first n bytes.
+func checksumOf(f vfs.File, n int64) (uint32, error) {
+	h := crc32.New(castagnoli)
+	_, err := io.Copy(h, io.NewSectionReader(f, 0, n))
+	return h.Sum32(), err
+}
+
+// contradict enters an index that is not true, once, and looks at it no more.
+func (w *walk) contradict(r *entryReader, pos int64, expected, found string) {
+	w.n.add(Mend, r.path, -1, pos, expected, found, hintDerived)
+	r.close()
+	r.entry = nil
+}
+
+// at is the position of the next entry.
+func (r *entryReader) at() int64 { return r.pos - int64(len(r.rest)) - r.len }
+
+// confirmOffset compares the entries of the offset index up to the batch at pos.
+func (w *walk) confirmOffset(pos int64, h *record.BatchHeader) error {
+	r := &w.offsets
+	for r.entry != nil {
+		e := offsetEntry(binary.BigEndian.Uint64(r.entry))
+		switch {
+		case e.pos() > pos:
+			return nil
+		case e.pos() == pos && e.rel() == h.LastOffset()-w.s.base, e.pos() < w.damaged:
+			if err := r.next(); err != nil {
+				return err
+			}
+		default:
+			w.contradict(r, r.at(), "the last offset and position of a batch", fmt.Sprintf("offset %d at byte %d", w.s.base+e.rel(), e.pos()))
+		}
+	}
+	return nil
+}
+
+// confirmTime compares the entries of the time index up to a batch.
+func (w *walk) confirmTime(h *record.BatchHeader) error {
+	w.latest = max(w.latest, h.MaxTimestamp)
+	r := &w.times
+	for r.entry != nil {
+		e := decodeTimeEntry(r.entry)
+		switch rel := h.LastOffset() - w.s.base; {
+		case e.rel > rel:
+			return nil
+		case e.rel == rel && e.timestamp == h.MaxTimestamp && e.timestamp == w.latest, w.damaged > 0:
+			if err := r.next(); err != nil {
+				return err
+			}
+		default:
+			w.contradict(r, r.at(), "the largest timestamp so far and the last offset of its batch", fmt.Sprintf("time %d at offset %d", e.timestamp, w.s.base+e.rel))
+		}
+	}
+	return nil
+}
+
+// finishIndexes looks at what the indexes have left behind the last batch, and
+// whether a sealed segment's largest timestamp is in its time index: whoever
+// looks for a time passes the segment over otherwise.
+func (w *walk) finishIndexes(active bool) error {
+	for _, r := range []*entryReader{&w.offsets, &w.times} {
+		if r.entry != nil && w.damaged == 0 {
+			w.contradict(r, r.at(), "the end of the index", "entries beyond the segment's end")
+		}
+	}
+	r := &w.times
+	if active || r.file == nil || w.damaged > 0 || w.latest == record.NoTimestamp {
+		return nil
+	}
+	if len(r.last) == 0 || decodeTimeEntry(r.last).timestamp != w.latest {
+		w.contradict(r, r.end, fmt.Sprintf("an entry for the segment's largest timestamp, %d", w.latest), "none")
+	}
+	return nil
+}
+
+func (w *walk) closeIndexes() {
+	w.offsets.close()
+	w.times.close()
+}

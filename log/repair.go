@@ -1,0 +1,416 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+)
+
+// Names of what a repair makes. docs/format.md has the order of its steps.
+const (
+	journalName    = "runnel.repair"
+	repairedSuffix = ".repaired"
+	damagedSuffix  = ".damaged-" // and the time
+)
+
+// Repairing says how Repair goes about it.
+type Repairing struct {
+	DryRun bool // change nothing
+
+	// AcceptLoss lets a log go on whose end is lost, at the lowest offset that
+	// can be: nobody knows how many offsets beyond it had been given away, and
+	// they will be given away again.
+	AcceptLoss bool
+
+	// Stamp ends the names under which damaged files are kept, a time for one.
+	Stamp string
+
+	// Progress is that of Inspecting.
+	Progress func(bytes int64)
+}
+
+// Step is one thing that Repair has done or would do.
+type Step struct {
+	File string // it is done to
+	What string // in words
+
+	// Lost are offsets that are given up: those from the first to before the
+	// second. They stay given away, and have no record.
+	Lost [2]int64
+
+	// Refused says that it is not done, and What why.
+	Refused bool
+}
+
+// Repair makes a log readable and appendable again whose files are damaged.
+// Damaged files are kept under another name; in their place come files with
+// everything that is sound, and with a batch without records for each run of
+// offsets that is lost, so that no record changes its offset. Indexes, leader
+// epochs and the checkpoint are made anew where they are wrong.
+//
+// Nobody may have the log open. Repairing a sound log does nothing, and a repair
+// that was interrupted is finished by the next one; Open refuses the log until
+// then. What was done is returned, with DryRun what would be.
+func Repair(ctx context.Context, cfg Config, how Repairing) ([]Step, error) {
+	cfg = cfg.withDefaults()
+	r := repair{ctx: ctx, cfg: cfg, how: how}
+	if err := r.run(); err != nil {
+		if ctx.Err() != nil {
+			return r.steps, ctx.Err()
+		}
+		return r.steps, (&opening{l: &Log{cfg: cfg}}).explain(err)
+	}
+	return r.steps, nil
+}
+
+// repair is the work of Repair.
+type repair struct {
+	ctx   context.Context
+	cfg   Config
+	how   Repairing
+	steps []Step
+
+	n       *inspector // what was found
+	rewrite map[int64][]Finding
+	journal journal
+}
+
+func (r *repair) run() error {
+	text, err := vfs.ReadFile(r.cfg.FS, r.path(journalName), maxEpochFile)
+	switch {
+	case err == nil:
+		if r.journal, err = decodeJournal(text); err != nil {
+			return err
+		}
+		r.step(r.path(journalName), "finish the repair that was interrupted")
+		if r.how.DryRun {
+			return nil
+		}
+		return r.finish()
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := r.inspect(); err != nil {
+		return err
+	}
+	if r.n.swapped != nil && r.n.Worst() == Damage && !r.how.DryRun {
+		if err := r.finishSwap(); err != nil {
+			return err
+		}
+	}
+	if r.n.Unlisted > 0 {
+		r.refuse(r.cfg.Dir, fmt.Sprintf("there are more than %d places of damage: restore the log from a copy", maxFindings))
+		return nil
+	}
+	return r.mend()
+}
+
+func (r *repair) inspect() error {
+	r.n = &inspector{ctx: r.ctx, how: Inspecting{Progress: r.how.Progress}, l: &Log{cfg: r.cfg}}
+	return r.n.run()
+}
+
+// finishSwap gives the files of an interrupted swap their names, as opening would,
+// so that what is damaged can be replaced.
+func (r *repair) finishSwap() error {
+	entries, err := r.cfg.FS.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	o := opening{l: &Log{cfg: r.cfg}}
+	if err := o.finishSwap(entries); err != nil {
+		return err
+	}
+	if err := r.cfg.FS.SyncDir(r.cfg.Dir); err != nil {
+		return err
+	}
+	return r.inspect()
+}
+
+func (r *repair) path(name string) string { return filepath.Join(r.cfg.Dir, name) }
+
+func (r *repair) step(file, what string) { r.steps = append(r.steps, Step{File: file, What: what}) }
+
+func (r *repair) refuse(file, what string) {
+	r.steps = append(r.steps, Step{File: file, What: what, Refused: true})
+}
+
+// mend does what the findings ask for.
+func (r *repair) mend() error {
+	switch r.n.Worst() {
+	case Note:
+		return nil
+	case Mend:
+		return r.derive()
+	}
+	r.plan()
+	if slices.ContainsFunc(r.steps, func(s Step) bool { return s.Refused }) || r.how.DryRun {
+		return nil
+	}
+	for _, base := range slices.Sorted(maps.Keys(r.rewrite)) {
+		if err := r.write(base); err != nil {
+			return err
+		}
+	}
+	if err := r.cfg.FS.SyncDir(r.cfg.Dir); err != nil {
+		return err
+	}
+	if err := vfs.WriteFile(r.cfg.FS, r.path(journalName), r.journal.encode()); err != nil {
+		return err
+	}
+	return r.finish()
+}
+
+// derive makes anew what is derived from the log, and lets opening do the rest.
+func (r *repair) derive() error {
+	for _, f := range r.n.Findings {
+		if f.Grade == Mend {
+			r.planMend(f)
+		}
+	}
+	if r.how.DryRun {
+		return nil
+	}
+	for _, name := range r.journal.removed {
+		if name == swapName {
+			continue // opening finishes what it says
+		}
+		if err := r.cfg.FS.Remove(r.path(name)); err != nil {
+			return err
+		}
+	}
+	if err := r.cfg.FS.SyncDir(r.cfg.Dir); err != nil {
+		return err
+	}
+	l, _, err := Open(r.cfg)
+	if err != nil {
+		return err
+	}
+	err = l.refresh()
+	return errors.Join(err, l.Close())
+}
+
+// refresh writes a new checkpoint, whatever the one in the file says.
+func (l *Log) refresh() error {
+	if l.active == nil {
+		return nil
+	}
+	return l.writeCheckpoint(false)
+}
+
+// plan turns damage into a journal.
+func (r *repair) plan() {
+	r.rewrite = map[int64][]Finding{}
+	r.journal.start = r.n.Start
+	for _, f := range r.n.Findings {
+		name := filepath.Base(f.File)
+		base, _ := parseName(name, logSuffix)
+		switch {
+		case f.Grade == Mend:
+			r.planMend(f)
+		case f.Grade == Damage && r.n.segmentAt(base) == nil && f.Next > 0 && base < r.firstBase():
+			r.lose(f, fmt.Sprintf("let the log start at offset %d, where its files do", f.Next))
+			r.journal.start = f.Next
+		case f.Grade == Damage && r.lostEnd(f, base):
+			r.planLostEnd(f, base)
+		case f.Grade == Damage:
+			r.planRewrite(f, base)
+		}
+	}
+	for _, base := range slices.Sorted(maps.Keys(r.rewrite)) {
+		s := r.n.l.newSegment(base, 0)
+		r.journal.replace(filepath.Base(s.logPath()))
+		r.journal.remove(filepath.Base(s.indexPath()))
+		r.journal.remove(filepath.Base(s.timeIndexPath()))
+	}
+}
+
+// planMend lets what is derived from the log be made anew.
+func (r *repair) planMend(f Finding) {
+	name := filepath.Base(f.File)
+	ext := filepath.Ext(name)
+	base, _ := parseName(name, ext)
+	_, there := r.n.names[name]
+	switch {
+	case name == swapName:
+		r.step(f.File, "finish replacing segments, where a compaction was interrupted")
+		r.journal.remove(name)
+	case ext == cleanedSuffix:
+		r.step(f.File, "delete it: the compaction that wrote it was interrupted")
+		r.journal.remove(name)
+	case ext == logSuffix && f.End > f.Pos:
+		r.step(f.File, fmt.Sprintf("cut off a torn tail of %d bytes at byte %d", f.End-f.Pos, f.Pos))
+		r.journal.cut(name, f.Pos)
+	case ext == logSuffix:
+		r.step(f.File, "delete it: it lies before the log's start")
+		r.journal.remove(name)
+	case (ext == indexSuffix || ext == timeIndexSuffix) && r.n.segmentAt(base) == nil:
+		r.step(f.File, "delete it: it has no segment")
+		r.journal.remove(name)
+	case there && name != checkpointName:
+		r.step(f.File, "make it anew from the log")
+		r.journal.remove(name)
+	default:
+		r.step(f.File, "make it from the log")
+	}
+}
+
+func (r *repair) firstBase() int64 {
+	if len(r.n.segments) == 0 {
+		return 0
+	}
+	return r.n.segments[0].base
+}
+
+// lose adds a step that gives offsets up.
+func (r *repair) lose(f Finding, what string) {
+	r.steps = append(r.steps, Step{File: f.File, What: what, Lost: [2]int64{f.Offset, f.Next}})
+}
+
+func (r *repair) planRewrite(f Finding, base int64) {
+	if len(r.rewrite[base]) == 0 {
+		r.step(f.File, "keep it as "+filepath.Base(f.File)+damagedSuffix+r.how.Stamp+" and write it anew with what is sound")
+	}
+	r.rewrite[base] = append(r.rewrite[base], f)
+	what := fmt.Sprintf("%d bytes at byte %d: %s", f.End-f.Pos, f.Pos, f.Found)
+	switch {
+	case r.misstamped(f) != nil:
+		r.step(f.File, what+"; nothing else is wrong with it, and it gets the right one")
+	case f.Next > f.Offset:
+		r.lose(f, what)
+	default:
+		r.step(f.File, what)
+	}
+}
+
+// lostEnd reports whether damage is that the end of the log is gone.
+func (r *repair) lostEnd(f Finding, base int64) bool {
+	c := r.n.last
+	if c == nil || base != c.segment {
+		return false
+	}
+	s := r.n.segmentAt(base)
+	return s == nil || s.size.Load() < c.pos && f.End >= s.size.Load()
+}
+
+// planLostEnd lets the log go on at the lowest offset that it can have, if that
+// was accepted.
+func (r *repair) planLostEnd(f Finding, base int64) {
+	if !r.how.AcceptLoss {
+		r.refuse(f.File, fmt.Sprintf("the log's end is lost: everything before offset %d was durable, and nobody knows how many records followed. "+
+			"Restore the file from a copy, or accept the loss: then the log goes on at offset %d", f.Next, f.Next))
+		return
+	}
+	f.Offset = max(f.Offset, base)
+	if f.End < 0 || r.n.segmentAt(base) == nil {
+		f.Pos, f.End = 0, 0
+	}
+	if len(r.rewrite[base]) == 0 && r.n.segmentAt(base) != nil {
+		r.step(f.File, "keep it as "+filepath.Base(f.File)+damagedSuffix+r.how.Stamp+" and write it anew with what is sound")
+	}
+	r.rewrite[base] = append(r.rewrite[base], f)
+	r.lose(f, fmt.Sprintf("let the log go on at offset %d; what had higher ones is lost, too", f.Next))
+}
+
+// write writes a damaged segment's successor beside it, and a copy of it.
+func (r *repair) write(base int64) error {
+	s := r.n.segmentAt(base)
+	if s != nil {
+		kept := s.logPath() + damagedSuffix + r.how.Stamp
+		if err := r.copyFile(s.logPath(), kept); err != nil {
+			return err
+		}
+	} else {
+		s = r.n.l.newSegment(base, 0)
+	}
+	out, err := r.cfg.FS.OpenFile(s.logPath()+repairedSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	w := rewriting{r: r, s: s, out: out}
+	return errors.Join(w.run(r.rewrite[base]), out.Sync(), out.Close())
+}
+
+// copyFile copies a file and makes the copy durable. Its name appears when it is
+// whole.
+func (r *repair) copyFile(from, to string) error {
+	in, err := r.cfg.FS.OpenFile(from, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := r.cfg.FS.OpenFile(to+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	size, err := in.Size()
+	if err == nil {
+		_, err = io.Copy(io.NewOffsetWriter(out, 0), io.NewSectionReader(in, 0, size))
+	}
+	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
+		return err
+	}
+	return r.cfg.FS.Rename(to+".tmp", to)
+}
+
+// finish does what the journal says, from whatever point on: every step may have
+// been done before.
+func (r *repair) finish() error {
+	fsys := r.cfg.FS
+	for _, name := range r.journal.replaced {
+		err := fsys.Rename(r.path(name)+repairedSuffix, r.path(name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	for _, c := range r.journal.cuts {
+		if err := cutFile(fsys, r.path(c.name), c.size); err != nil {
+			return err
+		}
+	}
+	for _, name := range append(r.journal.removed, checkpointName) {
+		if err := fsys.Remove(r.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := fsys.SyncDir(r.cfg.Dir); err != nil {
+		return err
+	}
+	cfg := r.cfg
+	cfg.repairing = true
+	end, err := Adopt(cfg, r.journal.start)
+	if err != nil {
+		return fmt.Errorf("the log as it was repaired, to offset %d: %w", end, err)
+	}
+	if err := fsys.Remove(r.path(journalName)); err != nil {
+		return err
+	}
+	return fsys.SyncDir(r.cfg.Dir)
+}
+
+// cutFile makes a file no longer than size.
+func cutFile(fsys vfs.FS, path string, size int64) error {
+	f, err := fsys.OpenFile(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	now, err := f.Size()
+	if err == nil && now > size {
+		err = f.Truncate(size)
+	}
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// unfinished is the error for a log whose repair was interrupted.
+func (l *Log) unfinished() error {
+	return l.at(fault.Storage, -1).Detailf("%s: a repair was interrupted", l.cfg.Dir).Try("finish it: runnel repair")
+}

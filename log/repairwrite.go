@@ -1,0 +1,241 @@
+package log
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
+)
+
+// rewriting writes a segment anew without what is damaged in it.
+type rewriting struct {
+	r   *repair
+	s   *segment
+	in  vfs.File
+	out vfs.File
+	pos int64 // in out
+
+	epoch int32 // of the batch before
+	buf   []byte
+}
+
+// run copies what lies around the damaged ranges, which are in order.
+func (w *rewriting) run(damage []Finding) error {
+	w.epoch = w.epochBefore()
+	size := w.s.size.Load()
+	if size > 0 {
+		in, err := w.r.cfg.FS.OpenFile(w.s.logPath(), os.O_RDONLY)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		w.in = in
+	}
+	pos := int64(0)
+	for _, d := range damage {
+		if err := w.copy(pos, d.Pos); err != nil {
+			return err
+		}
+		if err := w.replace(d); err != nil {
+			return err
+		}
+		pos = d.End
+	}
+	if n := w.r.n; n.tailAt >= 0 && w.s == n.segments[len(n.segments)-1] {
+		size = n.tailAt // the rest is a torn tail, or zeros
+	}
+	return w.copy(pos, size)
+}
+
+// epochBefore returns the leader epoch in which the segment begins, as far as
+// anybody knows.
+func (w *rewriting) epochBefore() int32 { return max(0, epochAt(w.r.n.epochs, w.s.base)) }
+
+// copy copies sound batches.
+func (w *rewriting) copy(from, to int64) error {
+	if w.buf == nil {
+		w.buf = make([]byte, scanBytes)
+	}
+	sc := newScanner(w.in, from, to, -1, false)
+	for sc.next() { // only for the epoch of the last one
+		w.epoch = sc.header.LeaderEpoch
+	}
+	if sc.err != nil {
+		return sc.err
+	}
+	if sc.bad != "" {
+		return fmt.Errorf("%s at byte %d: %s", w.s.logPath(), sc.pos, sc.bad)
+	}
+	for from < to {
+		b := w.buf[:min(scanBytes, to-from)]
+		if got, err := w.in.ReadAt(b, from); got < len(b) {
+			return err
+		}
+		if err := w.write(b); err != nil {
+			return err
+		}
+		from += int64(len(b))
+		if err := w.r.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *rewriting) write(b []byte) error {
+	n, err := w.out.WriteAt(b, w.pos)
+	w.pos += int64(n)
+	return err
+}
+
+// replace writes what comes in place of a damaged range: the batch itself if
+// only its leader epoch is wrong, which lies outside of its checksum, and
+// otherwise batches without records over the offsets that are lost.
+func (w *rewriting) replace(d Finding) error {
+	if b := w.r.misstamped(d); b != nil {
+		w.epoch = w.epochOf(d.Offset)
+		record.Stamp(b, d.Offset, w.epoch)
+		return w.write(b)
+	}
+	for offset := d.Offset; offset < d.Next; {
+		delta := min(d.Next-offset-1, math.MaxInt32-1)
+		for _, e := range w.r.n.epochs { // a batch is of one leader epoch
+			if e.Start > offset {
+				delta = min(delta, e.Start-offset-1)
+			}
+		}
+		filler := record.Seal(make([]byte, record.HeaderLen), record.BatchHeader{
+			BaseOffset: offset, LeaderEpoch: w.epochOf(offset), LastOffsetDelta: int32(delta),
+			BaseTimestamp: record.NoTimestamp, MaxTimestamp: record.NoTimestamp,
+			ProducerID: record.NoProducerID, ProducerEpoch: record.NoProducerEpoch, BaseSequence: record.NoSequence,
+		})
+		if err := w.write(filler.Bytes); err != nil {
+			return err
+		}
+		w.epoch = filler.LeaderEpoch
+		offset = filler.NextOffset()
+	}
+	return nil
+}
+
+// epochOf returns the leader epoch that a batch at an offset should have.
+func (w *rewriting) epochOf(offset int64) int32 {
+	if w.r.n.believed && offset < w.r.n.last.offset {
+		if epoch := epochAt(w.r.n.epochs, offset); epoch != record.NoLeaderEpoch {
+			return epoch
+		}
+	}
+	return w.epoch
+}
+
+// misstamped returns the batch that a damaged range is, if nothing but its leader
+// epoch is wrong.
+func (r *repair) misstamped(d Finding) []byte {
+	size := d.End - d.Pos
+	if size < record.HeaderLen || size > maxMisstamped {
+		return nil
+	}
+	f, err := r.cfg.FS.OpenFile(d.File, os.O_RDONLY)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	raw := make([]byte, size)
+	if got, _ := f.ReadAt(raw, d.Pos); got < len(raw) {
+		return nil
+	}
+	b, err := record.Parse(raw)
+	if err != nil || b.BaseOffset != d.Offset || b.NextOffset() != d.Next || int64(b.Size()) != size {
+		return nil
+	}
+	it, err := b.Records(r.cfg.Codec)
+	if err != nil {
+		return nil
+	}
+	for rec := (record.Record{}); it.Next(&rec); {
+	}
+	if it.Err() != nil {
+		return nil
+	}
+	return raw
+}
+
+// maxMisstamped is how long a batch may be that is looked at as a whole: longer
+// ones are not written.
+const maxMisstamped = 1 << 30
+
+// journal is what a repair is about to do: with it in the directory, whatever is
+// not done yet is done by the next Repair.
+type journal struct {
+	start    int64
+	replaced []string // by the file of this name with repairedSuffix
+	cuts     []journalCut
+	removed  []string
+}
+
+type journalCut struct {
+	name string
+	size int64
+}
+
+func (j *journal) replace(name string)         { j.replaced = append(j.replaced, name) }
+func (j *journal) remove(name string)          { j.removed = append(j.removed, name) }
+func (j *journal) cut(name string, size int64) { j.cuts = append(j.cuts, journalCut{name, size}) }
+
+// encode writes a line for each thing to do.
+func (j *journal) encode() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "runnel repair 1\nstart %d\n", j.start)
+	for _, name := range j.replaced {
+		fmt.Fprintf(&b, "replace %s\n", name)
+	}
+	for _, c := range j.cuts {
+		fmt.Fprintf(&b, "cut %s %d\n", c.name, c.size)
+	}
+	for _, name := range j.removed {
+		fmt.Fprintf(&b, "remove %s\n", name)
+	}
+	fmt.Fprintf(&b, "end\n")
+	return b.Bytes()
+}
+
+// decodeJournal reads them. A name that leads out of the directory is none.
+func decodeJournal(b []byte) (j journal, err error) {
+	lines := strings.Split(string(b), "\n")
+	bad := fault.Newf(fault.CorruptMessage, "the journal of a repair, %s: %.200q", journalName, b)
+	if len(lines) < 4 || lines[0] != "runnel repair 1" || lines[len(lines)-2] != "end" {
+		return j, bad
+	}
+	if n, err := fmt.Sscanf(lines[1], "start %d", &j.start); n != 1 || err != nil || j.start < 0 {
+		return j, bad
+	}
+	for _, line := range lines[2 : len(lines)-2] {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || strings.ContainsAny(fields[1], `/\`) {
+			return j, bad
+		}
+		switch fields[0] {
+		case "replace":
+			j.replace(fields[1])
+		case "remove":
+			j.remove(fields[1])
+		case "cut":
+			var size int64
+			if len(fields) != 3 {
+				return j, bad
+			}
+			if n, err := fmt.Sscan(fields[2], &size); n != 1 || err != nil || size < 0 {
+				return j, bad
+			}
+			j.cut(fields[1], size)
+		default:
+			return j, bad
+		}
+	}
+	return j, nil
+}

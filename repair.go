@@ -1,0 +1,154 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Repairing says how Repair goes about it. The zero value repairs what can be
+// repaired without giving offsets away twice.
+type Repairing struct {
+	DryRun bool // change nothing
+
+	// AcceptLoss also repairs what is repaired by accepting that an unknown
+	// number of records is lost: a partition whose last segment is missing or cut
+	// short goes on at the lowest offset that can be, one whose directory is gone
+	// begins anew, empty.
+	AcceptLoss bool
+
+	// Progress is as in Inspect, of which it is part; nil: nobody wants to know.
+	Progress func(done, total int64)
+}
+
+// Repair makes a data directory sound again of which Inspect says that it is
+// damaged, as far as one copy allows, and returns what it did, or with DryRun
+// would do; Step.Refused marks what it does not. Damaged files are kept under
+// another name, nothing is deleted, and no record changes its offset:
+// see log.Repair. A damaged catalogue is not repaired; a backup is what helps.
+//
+// A directory that a program has open is fault.Locked. A repair that was
+// interrupted, or ended with an error, is finished by the next one.
+func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, err
+	}
+	if how.DryRun {
+		if holder, err := lockHolder(dir); err != nil {
+			return nil, err
+		} else if holder != "" {
+			return nil, fault.Newf(fault.Locked, "%s has %s open", holder, dir).Try("close it there")
+		}
+	} else {
+		lock, err := lockDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer lock.release()
+	}
+	return repair(ctx, vfs.OS(), dir, how)
+}
+
+func repair(ctx context.Context, fsys vfs.FS, dir string, how Repairing) ([]log.Step, error) {
+	n := inspecting{ctx: ctx, fsys: fsys, dir: dir, progress: how.Progress, codec: record.NewCodec(0), catalogue: catalogue.New()}
+	if err := n.run(); err != nil {
+		return nil, err
+	}
+	r := repairing{inspecting: &n, how: how, stamp: time.Now().UTC().Format("20060102T150405Z")}
+	err := r.run()
+	return r.steps, err
+}
+
+// repairing is the work of Repair.
+type repairing struct {
+	*inspecting
+	how   Repairing
+	stamp string
+	steps []log.Step
+}
+
+func (r *repairing) step(file, what string, refused bool) {
+	r.steps = append(r.steps, log.Step{File: file, What: what, Refused: refused})
+}
+
+func (r *repairing) run() error {
+	for _, p := range r.Partitions {
+		if p.TopicPartition == metadataPartition && p.Worst() == log.Damage {
+			r.step(p.Findings[0].File, "the catalogue is damaged, and without it nobody knows the topics: restore the directory from a backup", true)
+			return nil
+		}
+	}
+	for _, f := range r.Findings {
+		if f.Grade > log.Note {
+			if err := r.directory(f); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range r.Partitions {
+		if p.Worst() > log.Note {
+			if err := r.log(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// log repairs a partition's log.
+func (r *repairing) log(p PartitionInspection) error {
+	cfg := log.Config{FS: r.fsys, Dir: r.path(p.TopicPartition), Topic: p.Topic, Partition: p.Partition, Codec: r.codec}
+	steps, err := log.Repair(r.ctx, cfg, log.Repairing{DryRun: r.how.DryRun, AcceptLoss: r.how.AcceptLoss, Stamp: r.stamp})
+	r.steps = append(r.steps, steps...)
+	if err == nil && len(steps) == 0 {
+		for _, f := range p.Findings {
+			if f.Grade == log.Damage {
+				r.step(f.File, "nothing here can be repaired: "+f.Found, true)
+			}
+		}
+	}
+	return err
+}
+
+// directory repairs what was found about a directory.
+func (r *repairing) directory(f log.Finding) error {
+	tp := record.TopicPartition{Topic: f.Topic, Partition: f.Partition}
+	t := r.catalogue.Topic(f.Topic)
+	dir := r.path(tp)
+	metadata := filepath.Join(dir, metadataFile)
+	_, foreign, ownerErr := readOwner(r.fsys, dir, tp)
+	switch {
+	case t == nil || f.Hint == hintRemoval:
+		r.step(f.File, f.Hint, f.Grade == log.Damage)
+		return nil
+	case f.File == dir && !r.how.AcceptLoss && f.Grade == log.Damage:
+		r.step(f.File, "the partition is gone: restore it from a copy, or accept the loss: then it begins anew, empty", true)
+		return nil
+	case f.File == dir:
+		r.step(f.File, "begin the partition anew, empty", false)
+	case ownerErr != nil:
+		r.step(f.File, "keep it as "+metadataFile+".damaged-"+r.stamp+" and write the topic's ID anew", false)
+	case foreign:
+		r.step(f.File, "it belongs to another topic: move that directory elsewhere, or restore the one that belongs here", true)
+		return nil
+	default:
+		r.step(f.File, "write the topic's ID", false)
+	}
+	if r.how.DryRun {
+		return nil
+	}
+	if ownerErr != nil {
+		if err := r.fsys.Rename(metadata, metadata+".damaged-"+r.stamp); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, metadataText(t.ID)), r.fsys.SyncDir(r.dir))
+}

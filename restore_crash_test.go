@@ -1,0 +1,171 @@
+package runnel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// tinyBackup returns a backup of a topic orders with three records.
+func tinyBackup(t testing.TB, fsys vfs.FS) []byte {
+	t.Helper()
+	b, err := openFixture(fsys)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 2}))
+	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
+	require.NoError(t, err)
+	for i := range 3 {
+		_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: fmt.Append(nil, i)})
+		require.NoError(t, err)
+	}
+	require.NoError(t, p.Close())
+	var out bytes.Buffer
+	require.NoError(t, b.Backup(t.Context(), &out))
+	return out.Bytes()
+}
+
+// wholeOrRefused opens a directory in which a restore was interrupted: it is
+// refused, or empty, or holds all of the backup.
+func wholeOrRefused(t *testing.T, fsys vfs.FS, what string) (whole bool) {
+	t.Helper()
+	if _, err := fsys.Stat("/srv/data"); err != nil {
+		return false
+	}
+	b, err := openFixture(fsys)
+	if err != nil {
+		require.ErrorContains(t, err, "whose restoring did not end", what)
+		return false
+	}
+	defer func() { require.NoError(t, b.Close(), what) }()
+	if _, err := b.topic("orders"); errors.Is(err, fault.UnknownTopic) {
+		return false
+	}
+	require.True(t, b.Recovery().Clean, what)
+	require.Empty(t, b.Recovery().Missing, what)
+	p, err := b.partition(record.TopicPartition{Topic: "orders"})
+	require.NoError(t, err, what)
+	require.EqualValues(t, 3, p.HighWatermark(), what)
+	require.NoError(t, b.Verify(t.Context()), what)
+	return true
+}
+
+// TestPowerLossWhileRestoring takes the power away at every change of the disk:
+// half a backup is never taken for a data directory.
+func TestPowerLossWhileRestoring(t *testing.T) {
+	backup := tinyBackup(t, vfs.NewCrashable())
+	disk := vfs.NewCrashable()
+	fsys := vfs.NewFaulty(disk)
+	n := 0
+	fsys.Add(vfs.Rule{On: vfs.OpChange, Do: func() {
+		n++
+		for i := range losses + 2 {
+			loss := vfs.Loss{Kept: vfs.KeepNone}
+			switch {
+			case i == 1:
+				loss.Kept = vfs.KeepAll
+			case i > 1:
+				loss = vfs.RandomLoss(uint64(n*losses + i))
+			}
+			wholeOrRefused(t, disk.After(loss), fmt.Sprintf("change %d, %+v", n, loss))
+		}
+	}})
+	require.NoError(t, restore(t.Context(), fsys, "/srv/data", bytes.NewReader(backup)))
+	require.True(t, wholeOrRefused(t, disk.Crash(vfs.Loss{Kept: vfs.KeepNone}), "restored"))
+}
+
+// TestRestoreOnFailingDisk lets every operation fail once: the restore says so,
+// and leaves nothing that opens as something else than all.
+func TestRestoreOnFailingDisk(t *testing.T) {
+	backup := tinyBackup(t, vfs.NewCrashable())
+	for skip := 0; ; skip++ {
+		memory := vfs.NewMemory()
+		fsys := vfs.NewFaulty(memory)
+		failed := false
+		fsys.Add(vfs.Rule{On: vfs.OpAny, Skip: skip, Times: 1, Err: syscall.EIO, Do: func() { failed = true }})
+		err := restore(t.Context(), fsys, "/srv/data", bytes.NewReader(backup))
+		if !failed {
+			require.NoError(t, err)
+			require.Greater(t, skip, 50)
+			return
+		}
+		if err != nil {
+			require.ErrorIs(t, err, syscall.EIO, "operation %d", skip)
+		}
+		whole := wholeOrRefused(t, memory, fmt.Sprintf("operation %d", skip))
+		require.Equal(t, err == nil, whole, "operation %d: %v", skip, err)
+	}
+}
+
+// TestBackupOnFailingDisk ends a backup with an error when a file cannot be read
+// or is damaged, and what was written is refused.
+func TestBackupOnFailingDisk(t *testing.T) {
+	memory := vfs.NewMemory()
+	fsys := vfs.NewFaulty(memory)
+	tinyBackup(t, memory)
+	b, err := openFixture(fsys)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	for _, test := range []struct {
+		rule vfs.Rule
+		err  error
+	}{
+		{vfs.Rule{On: vfs.OpRead, Times: 1, Err: syscall.EIO}, syscall.EIO},
+		{vfs.Rule{On: vfs.OpRead, Match: func(path string) bool { return len(path) > 4 && path[len(path)-4:] == ".log" }, Spoil: func(p []byte) { p[len(p)-1] ^= 1 }}, fault.CorruptMessage},
+	} {
+		remove := fsys.Add(test.rule)
+		var out bytes.Buffer
+		require.ErrorIs(t, b.Backup(t.Context(), &out), test.err)
+		remove()
+		require.ErrorIs(t, restore(t.Context(), vfs.NewMemory(), "/srv/data", &out), fault.CorruptMessage)
+	}
+	var out bytes.Buffer
+	require.NoError(t, b.Backup(t.Context(), &out))
+	require.NoError(t, restore(t.Context(), vfs.NewMemory(), "/srv/data", &out))
+}
+
+// TestRestoreRefusesDamaged inverts each byte of a backup. What is restored in
+// spite of that is the whole backup: the byte was of no meaning.
+func TestRestoreRefusesDamaged(t *testing.T) {
+	backup := tinyBackup(t, vfs.NewMemory())
+	refused := 0
+	for at := range backup {
+		damaged := bytes.Clone(backup)
+		damaged[at] ^= 0x41
+		fsys := vfs.NewMemory()
+		if restore(t.Context(), fsys, "/srv/data", bytes.NewReader(damaged)) != nil {
+			refused++
+			continue
+		}
+		require.True(t, wholeOrRefused(t, fsys, fmt.Sprint("byte ", at)))
+	}
+	require.Greater(t, refused, 1000)
+}
+
+// FuzzRestore restores bytes: they are refused, or make a directory that opens.
+func FuzzRestore(f *testing.F) {
+	backup := tinyBackup(f, vfs.NewMemory())
+	f.Add(backup)
+	f.Add(backup[:len(backup)/2])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fsys := vfs.NewMemory()
+		if restore(t.Context(), fsys, "/srv/data", bytes.NewReader(b)) != nil {
+			return
+		}
+		broker, err := openFixture(fsys)
+		require.NoError(t, err)
+		require.NoError(t, broker.Verify(t.Context()))
+		require.NoError(t, broker.Close())
+	})
+}

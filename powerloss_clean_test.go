@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -93,6 +94,9 @@ func TestPowerLossWhileCleaning(t *testing.T) {
 	require.NoError(t, b.Close())
 
 	for _, m := range moments {
+		found, err := inspect(t.Context(), m.disk, "/srv/data", false, nil)
+		require.NoError(t, err, m.name)
+		require.NotEqual(t, log.Damage, found.Worst(), "%s: %v", m.name, found)
 		b, err := openFixture(m.disk)
 		require.NoError(t, err, m.name)
 		for _, p := range b.Recovery().Partitions {

@@ -10,6 +10,8 @@
 // [Log.Expired] says which segments are too old or too many, and [Log.Compact]
 // removes records that later ones with the same key make obsolete, beside everything
 // else, and puts its results in place by [Log.Swap].
+// [Inspect] reads a log through without opening it, [Repair] makes a damaged one
+// whole again, and [Adopt] takes up segments that came from elsewhere.
 // What an offset means, which of them may be seen and who may append is the
 // business of package partition. What a log knows of idempotent producers
 // ([Log.Producer]) is a fold of its batches, as its leader epochs are; whether
@@ -51,6 +53,7 @@
 //	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
 //	runnel.checkpoint               what is durable, whether the log was closed, where it starts
 //	runnel.swap, *.cleaned          while compaction puts a segment in the place of others
+//	runnel.repair, *.repaired       while a repair does so; *.damaged-… is what was there before
 //
 // Everything but the .log files and the checkpoint is derived from them, and made
 // anew when it is missing or wrong. docs/format.md states every byte, and why

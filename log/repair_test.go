@@ -326,6 +326,46 @@ func TestRepairOnFailingDisk(t *testing.T) {
 	}
 }
 
+// TestRepairInterruptedSwap repairs a log that was damaged, and whose compaction
+// was interrupted while it replaced segments.
+func TestRepairInterruptedSwap(t *testing.T) {
+	interrupted := 0
+	for n, done := 0, false; !done; n++ {
+		l, fsys, cfg, _, c := keyedLog(t, 1)
+		op := 0
+		fsys.fail = func(string, string) error {
+			if op++; op > n {
+				return errors.New("no power")
+			}
+			return nil
+		}
+		_, _ = l.Compact(t.Context(), c, l.Swap)
+		fsys.fail = nothingFails
+		done = op <= n
+		last := l.list()[l.Segments()-1].base
+		_ = l.Close()
+		if _, err := cfg.FS.Stat(filepath.Join(cfg.Dir, swapName)); err != nil {
+			continue
+		}
+		interrupted++
+		b := readFile(t, cfg.FS, logFile(cfg, last))
+		b[70] ^= 1
+		writeFile(t, cfg.FS, logFile(cfg, last), b)
+		before := inspected(t, cfg)
+		if before.Worst() < Damage {
+			continue // it was behind what is durable, and is a torn tail
+		}
+		repaired(t, cfg, false)
+		after := inspected(t, cfg)
+		require.Equal(t, Note, after.Worst(), "%v", after.Findings)
+		require.Equal(t, before.End, after.End)
+		require.Equal(t, before.Records, after.Records)
+		noLeftovers(t, cfg)
+		require.NoError(t, readable(cfg))
+	}
+	require.Greater(t, interrupted, 3)
+}
+
 func FuzzJournal(f *testing.F) {
 	j := journal{start: 7}
 	j.replace("00000000000000000000.log")

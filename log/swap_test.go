@@ -83,6 +83,8 @@ func TestFailuresInCompaction(t *testing.T) {
 				require.ErrorIs(t, err, fault.Storage, what)
 			}
 			require.NoError(t, l.Close())
+			found := inspected(t, cfg)
+			require.NotEqual(t, Damage, found.Worst(), "%s: %v", what, found.Findings)
 			l, r := open(t, cfg)
 			require.Empty(t, r.Damage, what)
 			subset(t, readKeyed(t, l), withoutHorizons(all), left)

@@ -18,14 +18,17 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// One broker is everything that programs run on.
-var _ interface {
+// everything is what programs run on.
+type everything interface {
 	topic.Admin
 	consumer.Admin
 	producer.Backend
 	consumer.Backend
 	streams.Backend
-} = (*runnel.Broker)(nil)
+}
+
+// One broker is all of it, in this process or in another one.
+var _, _ everything = (*runnel.Broker)(nil), (*runnel.Remote)(nil)
 
 var (
 	lines  = serde.For("quickstart-events", serde.String, serde.String)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/producer"
@@ -158,7 +159,7 @@ func TestTopicNames(t *testing.T) {
 	require.NoError(t, err)
 	for _, e := range entries {
 		tp, _, ok := parseDir(e.Name())
-		own := e.Name() == lockFile || ok && tp == metadataPartition
+		own := e.Name() == lockFile || e.Name() == attach.SocketName || ok && tp == metadataPartition
 		require.True(t, own || ok && slices.Contains(accepted, tp.Topic), e.Name())
 	}
 	outside, err := os.ReadDir(dir)

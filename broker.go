@@ -23,12 +23,13 @@ const nodeID = 1
 // methods are safe for concurrent use.
 type Broker struct {
 	config
-	fsys  vfs.FS
-	dir   string
-	disk  bool     // what is written outlives the process
-	folds bool     // the file system takes names for one that differ in case
-	lock  *dirLock // nil in memory
-	codec *record.Codec
+	fsys   vfs.FS
+	dir    string
+	disk   bool     // what is written outlives the process
+	folds  bool     // the file system takes names for one that differ in case
+	lock   *dirLock // nil in memory
+	socket          // for other processes; of Open alone
+	codec  *record.Codec
 
 	// topics holds a *localTopic for every name, internal ones too. The
 	// writer changes it.
@@ -65,6 +66,9 @@ type Broker struct {
 // that a newer version wrote is fault.UnsupportedFormat; a catalogue whose bytes
 // are damaged is fault.CorruptMessage. What else opening found is reported by
 // Recovery.
+//
+// Open listens on a socket in the directory, through which other processes of
+// the same user reach the broker: see Attach, Socket and NoSocket.
 func Open(dir string, opts ...Option) (*Broker, error) {
 	c, err := configure(defaults(topic.Fsync), opts)
 	if err != nil {
@@ -74,12 +78,16 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Whoever attaches while the directory is being opened waits.
+	socket := listen(dir, c.noSocket)
 	b, err := open(c, vfs.OS(), dir, true)
 	if err != nil {
+		socket.close()
 		lock.release()
 		return nil, err
 	}
-	b.lock = lock
+	b.lock, b.socket = lock, socket
+	b.socket.serve(b)
 	return b, nil
 }
 
@@ -161,6 +169,7 @@ func (b *Broker) Close() error {
 		return b.failure
 	}
 	close(b.closing)
+	b.socket.close()
 	var errs []error
 	for s := range sessions {
 		errs = append(errs, s.Close())

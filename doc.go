@@ -18,13 +18,15 @@
 // on disk. Records of one partition are read in the order in which they were
 // acknowledged, each at one offset for ever. Creating, changing and deleting
 // topics is atomic: after a crash it has happened or it has not. A directory
-// belongs to one process at a time; the second one gets fault.Locked. Opening
+// belongs to one process at a time; the second one gets fault.Locked, and may
+// [Attach] to the first. Opening
 // never deletes what it cannot explain; Recovery reports what it found.
 //
 // # Directory
 //
 //	.lock                      held while the broker is open; names its process
 //	.kafka_cleanshutdown       there after a clean Close, gone while open
+//	.runnel.sock               the socket of Attach, there while open
 //	__cluster_metadata-0/      the catalogue, see internal/catalogue
 //	<topic>-<partition>/       a partition's log, see package log, and in it
 //	  partition.metadata         the ID of the topic that the log belongs to
@@ -41,5 +43,7 @@
 // so does opening a topic's partitions; no lock is held while anything is read
 // or written. In memory a Broker runs whole inside a testing/synctest bubble.
 // Close may be called at any moment: it closes the sessions of producers and
-// consumers first, then waits for the command at hand.
+// consumers first, those of other processes before all, then waits for the
+// command at hand. An idle Broker has one goroutine, which waits for who
+// attaches; in memory, and with [NoSocket], none.
 package runnel

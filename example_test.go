@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
@@ -155,6 +156,30 @@ func ExampleBroker_DescribeTopics() {
 	// 0 1 [1] [1] 0 0
 	// 1 1 [1] [1] 0 0
 	// order: there is no such topic or partition (did you mean orders? Otherwise create it with CreateTopics(ctx, topic.Spec{Name: "order"}))
+}
+
+func ExampleBroker_Cleanup() {
+	ctx := context.Background()
+	broker, err := runnel.OpenMemory()
+	must(err)
+	defer broker.Close()
+	must(broker.CreateTopics(ctx, topic.Spec{Name: "visits", Config: topic.Config{Retention: 24 * time.Hour}}))
+	p, err := producer.New(broker)
+	must(err)
+	defer p.Close()
+	_, err = p.Send(ctx, record.Record{Topic: "visits", Value: []byte("long ago"), Timestamp: time.Now().Add(-48 * time.Hour)})
+	must(err)
+	cleaned, err := broker.Cleanup(ctx)
+	must(err)
+	for _, c := range cleaned {
+		fmt.Println(c.TopicPartition, "gave back", c.Bytes, "bytes")
+	}
+	topics, err := broker.DescribeTopics(ctx, "visits")
+	must(err)
+	fmt.Println("it starts at", topics[0].Partitions[0].StartOffset)
+	// Output:
+	// visits-0 gave back 76 bytes
+	// it starts at 1
 }
 
 func ExampleBroker_AddPartitions() {

@@ -23,7 +23,7 @@ import (
 // TestFewFileHandles, is to use more files than it may open.
 const fewVariable = "RUNNEL_TEST_FEW"
 
-const fewTopics = 300
+const fewTopics = 150
 
 // TestFewFileHandles lets a process open 80 files at once. What does not work
 // says so, by a typed error; what is acknowledged is there, and nothing is damaged.

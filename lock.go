@@ -32,7 +32,7 @@ func lockDir(dir string) (*dirLock, error) {
 	if !held {
 		_ = file.Close()
 		return nil, fault.Newf(fault.Locked, "%s holds %s", holder(path), path).
-			Try("close it there, or open another directory")
+			Try("reach it with runnel.Attach, close it there, or open another directory")
 	}
 	l := &dirLock{file}
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {

@@ -9,87 +9,34 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// liar is a disk that says yes and does not do it: what a program would run on
-// that had forgotten the call.
-type liar struct {
-	vfs.FS
-	forgets func(op vfs.Op, path string) bool
-}
-
-func (l liar) OpenFile(name string, flag int) (vfs.File, error) {
-	f, err := l.FS.OpenFile(name, flag)
-	if err != nil {
-		return nil, err
-	}
-	return liarFile{f, l, name}, nil
-}
-
-func (l liar) SyncDir(dir string) error {
-	if l.forgets(vfs.OpSyncDir, dir) {
-		return nil
-	}
-	return l.FS.SyncDir(dir)
-}
-
-func (l liar) Remove(name string) error {
-	if l.forgets(vfs.OpRemove, name) {
-		return nil
-	}
-	return l.FS.Remove(name)
-}
-
-type liarFile struct {
-	vfs.File
-	disk liar
-	name string
-}
-
-func (f liarFile) Sync() error {
-	if f.disk.forgets(vfs.OpSync, f.name) {
-		return nil
-	}
-	return f.File.Sync()
-}
-
-func (f liarFile) Truncate(size int64) error {
-	if f.disk.forgets(vfs.OpTruncate, f.name) {
-		return nil
-	}
-	return f.File.Truncate(size)
-}
-
-func (f liarFile) WriteAt(p []byte, off int64) (int, error) {
-	if f.disk.forgets(vfs.OpWrite, f.name) {
-		return len(p), nil
-	}
-	return f.File.WriteAt(p, off)
-}
-
 // TestLiesAreFound: the torture test finds a loss on every disk that does not do
 // what it is told, as it would in a log that did not tell it. So its silence on an
 // honest disk means something.
 func TestLiesAreFound(t *testing.T) {
-	is := func(op vfs.Op, suffix string) func(vfs.Op, string) bool {
-		return func(o vfs.Op, path string) bool { return o == op && strings.HasSuffix(path, suffix) }
-	}
-	for name, forgets := range map[string]func(vfs.Op, string) bool{
-		"syncs nothing":                 is(vfs.OpSync, ""),
-		"syncs no segment":              is(vfs.OpSync, ".log"),
-		"syncs no checkpoint":           is(vfs.OpSync, ".checkpoint"),
-		"syncs no names":                is(vfs.OpSyncDir, ""),
-		"cuts nothing off":              is(vfs.OpTruncate, ".log"),
-		"removes no segment":            is(vfs.OpRemove, ".log"),
-		"writes no checkpoint":          is(vfs.OpWrite, ".checkpoint"),
-		"syncs every other time":        everyOther(vfs.OpSync),
-		"syncs names every other time":  everyOther(vfs.OpSyncDir),
-		"cuts off every other time":     everyOther(vfs.OpTruncate),
-		"writes no byte of any segment": is(vfs.OpWrite, ".log"),
+	for name, lie := range map[string]vfs.Rule{
+		"syncs nothing":                 {On: vfs.OpSync},
+		"syncs no segment":              {On: vfs.OpSync, Match: vfs.Named(".log")},
+		"syncs no checkpoint":           {On: vfs.OpSync, Match: vfs.Named(".checkpoint")},
+		"syncs no names":                {On: vfs.OpSyncDir},
+		"cuts nothing off":              {On: vfs.OpTruncate, Match: vfs.Named(".log")},
+		"removes no segment":            {On: vfs.OpRemove, Match: vfs.Named(".log")},
+		"writes no checkpoint":          {On: vfs.OpWrite, Match: vfs.Named(".checkpoint")},
+		"writes no byte of any segment": {On: vfs.OpWrite, Match: vfs.Named(".log")},
+		"syncs every other time":        {On: vfs.OpSync, Match: everyOther()},
+		"syncs names every other time":  {On: vfs.OpSyncDir, Match: everyOther()},
+		"cuts off every other time":     {On: vfs.OpTruncate, Match: everyOther()},
 	} {
 		t.Run(name, func(t *testing.T) {
+			lie.Lie = true
 			for seed := uint64(1); seed <= tortureSeeds; seed++ {
-				_, err := torment(seed, func(fsys vfs.FS) vfs.FS { return liar{fsys, forgets} })
+				_, err := torment(seed, func(fsys vfs.FS) vfs.FS {
+					f := vfs.NewFaulty(fsys)
+					f.Add(lie)
+					return f
+				})
 				if err != nil {
-					t.Logf("seed %d: %v", seed, err)
+					line, _, _ := strings.Cut(err.Error(), "\n")
+					t.Logf("seed %d: %.200s", seed, line)
 					return
 				}
 			}
@@ -98,12 +45,10 @@ func TestLiesAreFound(t *testing.T) {
 	}
 }
 
-func everyOther(op vfs.Op) func(vfs.Op, string) bool {
+// everyOther is a Match for every second of the operations that it is asked about.
+func everyOther() func(string) bool {
 	n := 0
-	return func(o vfs.Op, _ string) bool {
-		if o != op {
-			return false
-		}
+	return func(string) bool {
 		n++
 		return n%2 == 0
 	}

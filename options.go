@@ -16,6 +16,7 @@ type Option interface{ apply(*config) }
 type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
+	noSocket          bool
 
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
@@ -37,6 +38,10 @@ func DefaultPartitions(n int) Option { return option(func(c *config) { c.default
 func DefaultDurability(d topic.Durability) Option {
 	return option(func(c *config) { c.defaultDurability = d })
 }
+
+// NoSocket keeps Open from listening on a socket in the directory: no other
+// process can look in (see Attach), and an idle broker has no goroutine.
+func NoSocket() Option { return option(func(c *config) { c.noSocket = true }) }
 
 // ProducerExpiration is how long a partition remembers the idempotent producers
 // of an earlier process after their last record: Kafka's

@@ -71,17 +71,13 @@ func (b *Broker) allotProducerIDs(values [][]byte) error {
 func (l *lane) isIdempotent() bool { return l.producerID != record.NoProducerID }
 
 // takeSequence gives b, which is whole or packed, the lane's next sequences, as
-// the sender, or returns why it must not be appended. What concerns b alone is
-// found out before it has a sequence, so that it concerns nobody behind it.
+// the sender, or returns why it must not be appended. What concerns b alone has
+// been found out before, or is now, so that it concerns nobody behind it.
 func (l *lane) takeSequence(b *openBatch, bytes []byte) error {
 	if !l.isIdempotent() {
 		return nil
 	}
-	if b.whole {
-		if _, err := l.partition.Check(bytes); err != nil {
-			return err
-		}
-	} else if most := l.partition.Settings().MaxMessageBytes; most > 0 && len(bytes) > most {
+	if most := l.partition.Settings().MaxMessageBytes; most > 0 && len(bytes) > most {
 		return fault.At(fault.RecordTooLarge, l.topic, l.number, -1).Detailf("%d bytes, at most %d are allowed", len(bytes), most)
 	}
 	l.mu.Lock()

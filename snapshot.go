@@ -227,6 +227,22 @@ func (b *Broker) readSnapshot(id catalogue.SnapshotID) (catalogue.Snapshot, erro
 	return s, nil
 }
 
+// verifySnapshots reads the snapshots that opening may need.
+func (b *Broker) verifySnapshots() error {
+	ids, err := b.listSnapshots()
+	if err != nil {
+		return fault.At(fault.Storage, topic.ClusterMetadata, 0, -1).Because(err)
+	}
+	var errs []error
+	for _, id := range ids {
+		if id.Offset >= b.metadata.StartOffset() {
+			_, err := b.readSnapshot(id)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (b *Broker) snapshotDamage(id catalogue.SnapshotID, pos int64, expected, found string) *fault.Corruption {
 	return &fault.Corruption{
 		Topic: topic.ClusterMetadata, Partition: 0, Offset: id.Offset, File: b.snapshotPath(id), Pos: pos,

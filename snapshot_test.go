@@ -207,6 +207,21 @@ func TestSnapshotAfterDamage(t *testing.T) {
 	}
 }
 
+// Verify finds a snapshot that is damaged, before it is needed.
+func TestVerifyReadsSnapshots(t *testing.T) {
+	fsys := vfs.NewMemory()
+	b := snapshotted(t, fsys)
+	require.NoError(t, b.Verify(t.Context()))
+	for _, file := range filesOf(t, b) {
+		spoil(t, fsys, file, 1)
+		err := b.Verify(t.Context())
+		require.ErrorIs(t, err, fault.CorruptMessage)
+		require.ErrorContains(t, err, file)
+		spoil(t, fsys, file, 255)
+	}
+	require.NoError(t, b.Close())
+}
+
 // The log has lost what a snapshot was made of: nothing is opened that lacks
 // topics which were acknowledged.
 func TestLogShorterThanItsSnapshot(t *testing.T) {

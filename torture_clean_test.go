@@ -166,7 +166,8 @@ func (m *victim) retain() error {
 	if start == before {
 		return nil
 	}
-	if last := (start - 1) * 1000; r.Age >= 0 && r.Now-last <= r.Age.Milliseconds() {
+	gone := m.compacts != nil && start <= m.compacts.limit && m.compacts.mayBeGone(start-1) == nil
+	if last := (start - 1) * 1000; r.Age >= 0 && !gone && r.Now-last <= r.Age.Milliseconds() {
 		return fmt.Errorf("the record at %d is not %v old at %d", start-1, r.Age, r.Now)
 	}
 	if r.Bytes >= 0 && size < r.Bytes {

@@ -12,11 +12,12 @@ import (
 // verifyBytes is how much Verify reads at a time.
 const verifyBytes = 1 << 20
 
-// Verify reads every readable batch of every topic and compares it with its
-// checksum. It returns a fault.CorruptMessage for each partition in which one
-// differs, naming the first: the disk has lost it, or the program has written
-// into the bytes of a record that it received, which are read-only. ctx ends it
-// early. Producers and consumers may go on meanwhile.
+// Verify reads every readable batch of every topic, and the catalogue's
+// snapshots, and compares them with their checksums. It returns a
+// fault.CorruptMessage for each partition in which one differs, naming the first:
+// the disk has lost it, or the program has written into the bytes of a record
+// that it received, which are read-only. ctx ends it early. Producers and
+// consumers may go on meanwhile.
 func (b *Broker) Verify(ctx context.Context) error {
 	if b.isClosed() {
 		return fault.Closed
@@ -26,7 +27,7 @@ func (b *Broker) Verify(ctx context.Context) error {
 		names = append(names, name.(string))
 		return true
 	})
-	errs := []error{b.verify(ctx, metadataPartition, b.metadata)}
+	errs := []error{b.verify(ctx, metadataPartition, b.metadata), b.command(ctx, b.verifySnapshots)}
 	for _, name := range names {
 		t, err := b.topic(name)
 		if errors.Is(err, fault.UnknownTopic) {

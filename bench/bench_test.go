@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -120,6 +121,35 @@ func TestWrongCountsFail(t *testing.T) {
 	read.add(w.key(5), w.value(5)[1:])
 	require.Error(t, read.check(2))
 	require.Error(t, checkCount(int64(3), 4))
+
+	f, err := os.Create(w.path("raw"))
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.WriteString("ababab\x00\x00")
+	require.NoError(t, err)
+	require.NoError(t, holds(f, []byte("ab"), 3))
+	require.Error(t, holds(f, []byte("ab"), 2))
+	require.Error(t, holds(f, []byte("ab"), 4))
+}
+
+// TestSharedSync appends from many goroutines: each append is there, whole.
+func TestSharedSync(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "raw"))
+	require.NoError(t, err)
+	defer f.Close()
+	s := newSharedFile(f)
+	require.NoError(t, spread(300, writers, func(from, to int) error {
+		for range to - from {
+			if err := s.append([]byte("whole")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.Equal(t, s.end, s.durable)
+	require.NoError(t, holds(f, []byte("whole"), 300))
+	require.NoError(t, f.Close())
+	require.Error(t, s.append([]byte("whole")))
 }
 
 func TestText(t *testing.T) {

@@ -89,37 +89,43 @@ func boltReplay(_ context.Context, w *Work) (_ Sample, err error) {
 }
 
 func boltSend(sync bool, slower int) func(context.Context, *Work) (Sample, error) {
-	return func(_ context.Context, w *Work) (_ Sample, err error) {
+	return func(_ context.Context, w *Work) (Sample, error) {
 		db, err := openBolt(w, sync)
 		if err != nil {
 			return Sample{}, err
 		}
-		defer func() { err = errors.Join(err, db.Close()) }()
-		return timed(w, w.part(slower), func(i int) error {
+		n := w.part(slower)
+		sample, err := timed(w, n, func(i int) error {
 			return db.Update(func(tx *bbolt.Tx) error { return boltPut(tx.Bucket(boltBucket), w, i) })
 		})
+		return sample, errors.Join(err, db.Close(), boltHolds(w, n))
 	}
 }
 
 // boltBatch puts records from many goroutines, whose puts bbolt gathers into one
-// transaction: it commits as soon as all of them wait. They are counted when the
-// file is opened again.
-func boltBatch(_ context.Context, w *Work) (_ Sample, err error) {
-	db, err := openBolt(w, true)
+// transaction: it commits as soon as all of them wait.
+func boltBatch(slower int) func(context.Context, *Work) (Sample, error) {
+	return func(_ context.Context, w *Work) (Sample, error) {
+		db, err := openBolt(w, true)
+		if err != nil {
+			return Sample{}, err
+		}
+		db.MaxBatchSize = writers
+		n := w.part(slower)
+		sample, err := timedBy(w, n, writers, func(i int) error {
+			return db.Batch(func(tx *bbolt.Tx) error { return boltPut(tx.Bucket(boltBucket), w, i) })
+		})
+		return sample, errors.Join(err, db.Close(), boltHolds(w, n))
+	}
+}
+
+// boltHolds opens the file again and fails unless n records are in it.
+func boltHolds(w *Work, n int) (err error) {
+	db, err := openBolt(w, false)
 	if err != nil {
-		return Sample{}, err
+		return err
 	}
-	db.MaxBatchSize = writers
-	n := w.part(slowSync)
-	sample, err := timedBy(w, n, writers, func(i int) error {
-		return db.Batch(func(tx *bbolt.Tx) error { return boltPut(tx.Bucket(boltBucket), w, i) })
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return Sample{}, err
-	}
-	if db, err = openBolt(w, true); err != nil {
-		return Sample{}, err
-	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	var read tally
 	err = db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(boltBucket).ForEach(func(_, v []byte) error {
@@ -127,7 +133,7 @@ func boltBatch(_ context.Context, w *Work) (_ Sample, err error) {
 			return nil
 		})
 	})
-	return sample, errors.Join(err, read.check(n), db.Close())
+	return errors.Join(err, read.check(n))
 }
 
 func boltReopen(_ context.Context, w *Work) (_ Sample, err error) {

@@ -3,6 +3,7 @@
 //
 //	go run ./bench                      # everything, medians of three runs
 //	go run ./bench -only replay,reopen  # some groups
+//	go run ./bench -only durable,durable64,open -dir /mnt/disk
 //	go run ./bench -json > results.json
 //	go run ./bench -profile profiles    # a CPU profile of each of Runnel's cases
 //
@@ -14,7 +15,8 @@
 // What is compared is the same: records of a 16-byte key and a 100-byte value
 // from one table, one partition, and the acknowledgement that each line names.
 // Every case counts what it wrote or read, in records and in bytes of keys and
-// values, and a wrong count fails the run. A slow case does fewer records, which
+// values, and a wrong count fails the run; what a durable append has written is
+// opened again for that. A slow case does fewer records, which
 // the line shows.
 //
 // Allocations are those of the whole process, so a peer's server is counted with

@@ -77,7 +77,7 @@ func groups() []Group {
 			{"runnel", ackDisk, runnelDurable(writers, slowTurn)},
 			{"raw appends, fdatasync shared", ackDisk, rawShared},
 			{"JetStream, file", ackDisk, jetSend(jetstream.FileStorage, true, writers, slowCall)},
-			{"bbolt, Batch", ackDisk, boltBatch},
+			{"bbolt, Batch", ackDisk, boltBatch(slowSync)},
 			{"raft-wal", ackDisk, raftSend(writers, slowCall)},
 			{"Pebble", ackDisk, pebbleSend(writers, slowTurn)},
 		}},

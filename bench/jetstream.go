@@ -167,13 +167,23 @@ func jetSend(storage jetstream.StorageType, sync bool, goroutines, slower int) f
 		if err != nil {
 			return Sample{}, err
 		}
-		defer j.close()
 		n := w.part(slower)
 		sample, err := timedBy(w, n, goroutines, func(i int) error {
 			_, err := j.js.Publish(ctx, jetSubject, w.payload(i))
 			return err
 		})
-		return sample, errors.Join(err, j.count(ctx, n))
+		err = errors.Join(err, j.count(ctx, n))
+		j.close()
+		if err != nil || !sync {
+			return sample, err
+		}
+		if j, err = openJet(ctx, w, storage, sync); err != nil {
+			return Sample{}, err
+		}
+		defer j.close()
+		var read tally
+		err = j.read(ctx, n, new(waits), read.addJoined)
+		return sample, errors.Join(err, read.check(n))
 	}
 }
 

@@ -64,21 +64,23 @@ func walReplay(_ context.Context, w *Work) (_ Sample, err error) {
 }
 
 func walSend(sync bool, slower int) func(context.Context, *Work) (Sample, error) {
-	return func(_ context.Context, w *Work) (_ Sample, err error) {
+	return func(_ context.Context, w *Work) (Sample, error) {
 		l, err := openWAL(w, sync)
 		if err != nil {
 			return Sample{}, err
 		}
-		defer func() { err = errors.Join(err, l.Close()) }()
 		n := w.part(slower)
 		sample, err := timed(w, n, func(i int) error {
 			return l.Write(uint64(i+1), w.payload(i))
 		})
-		if err != nil {
+		if err := errors.Join(err, l.Close()); err != nil {
+			return Sample{}, err
+		}
+		if l, err = openWAL(w, sync); err != nil {
 			return Sample{}, err
 		}
 		last, err := l.LastIndex()
-		return sample, errors.Join(err, checkCount(last, n))
+		return sample, errors.Join(err, checkCount(last, n), l.Close())
 	}
 }
 

@@ -8,8 +8,9 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Backend is what consumers run on: *runnel.Broker in this process, the kafka
-// module on a Kafka cluster. Every backend passes the suite in backendtest.
+// Backend is what consumers run on: *runnel.Broker in this process, *runnel.Remote
+// in another one, the kafka module on a Kafka cluster. Every backend passes the
+// suite in backendtest.
 type Backend interface {
 	// OpenConsumer opens a session. cfg has been validated by New. With a
 	// group and topics the session joins the group; it is assigned partitions

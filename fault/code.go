@@ -38,6 +38,7 @@ const (
 	GroupAuthorization      Code = 30
 	ClusterAuthorization    Code = 31
 	InvalidTimestamp        Code = 32
+	UnsupportedVersion      Code = 35
 	TopicExists             Code = 36
 	InvalidPartitions       Code = 37
 	InvalidReplication      Code = 38
@@ -114,6 +115,7 @@ var table = map[Code]entry{
 	GroupAuthorization:      {"GROUP_AUTHORIZATION_FAILED", false, "the cluster does not allow this on the group"},
 	ClusterAuthorization:    {"CLUSTER_AUTHORIZATION_FAILED", false, "the cluster does not allow this"},
 	InvalidTimestamp:        {"INVALID_TIMESTAMP", false, "the record's timestamp is out of the allowed range"},
+	UnsupportedVersion:      {"UNSUPPORTED_VERSION", false, "the two sides speak different versions of the protocol"},
 	TopicExists:             {"TOPIC_ALREADY_EXISTS", false, "a topic of this name exists already"},
 	InvalidPartitions:       {"INVALID_PARTITIONS", false, "the number of partitions is not valid"},
 	InvalidReplication:      {"INVALID_REPLICATION_FACTOR", false, "the replication factor is not valid here"},

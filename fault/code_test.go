@@ -48,6 +48,7 @@ var kafkaErrors = []struct {
 	{fault.GroupAuthorization, 30, "GROUP_AUTHORIZATION_FAILED", false},
 	{fault.ClusterAuthorization, 31, "CLUSTER_AUTHORIZATION_FAILED", false},
 	{fault.InvalidTimestamp, 32, "INVALID_TIMESTAMP", false},
+	{fault.UnsupportedVersion, 35, "UNSUPPORTED_VERSION", false},
 	{fault.TopicExists, 36, "TOPIC_ALREADY_EXISTS", false},
 	{fault.InvalidPartitions, 37, "INVALID_PARTITIONS", false},
 	{fault.InvalidReplication, 38, "INVALID_REPLICATION_FACTOR", false},

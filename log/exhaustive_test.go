@@ -62,6 +62,9 @@ func testEveryPrefix(t *testing.T, zeros int64) {
 	buf := make([]byte, len(file))
 	last := len(ends) - 1
 	for cut := int64(len(file)); cut > int64(len(file))-65536; cut-- {
+		if cut < synced && zeros > 0 {
+			break // batches that are damaged, not missing: TestFlippedBit
+		}
 		whole := cut // bytes of batches, if zeros stand for those that are zero anyway
 		for zeros > 0 && whole < int64(len(file)) && file[whole] == 0 {
 			whole++
@@ -70,9 +73,7 @@ func testEveryPrefix(t *testing.T, zeros int64) {
 			last--
 		}
 		overwrite(t, cfg.FS, path, file[:cut], min(ends[last], cut))
-		if cut >= synced {
-			lengthen(t, cfg.FS, path, cut+zeros)
-		}
+		lengthen(t, cfg.FS, path, cut+zeros)
 		overwrite(t, cfg.FS, checkpoint, saved, 0)
 		l, r, err := Open(cfg)
 		if cut < synced {

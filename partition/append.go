@@ -273,16 +273,26 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 	if p.failed != nil {
 		return record.BatchHeader{}, p.failed
 	}
-	h, err := p.Check(batch)
+	h, err := p.examine(batch)
 	if err == nil && base > math.MaxInt64-int64(h.Count) {
 		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
 	}
 	return h, err
 }
 
-// Check returns the header of a batch that is about to be appended, or what is
-// wrong with it whatever the partition holds.
-func (p *Partition) Check(batch []byte) (record.BatchHeader, error) {
+// Check returns what is wrong with a batch that is about to be appended, whatever
+// the partition holds. Beyond what Append refuses, that is a record without a key
+// where the topic is compacted by it: compaction would remove it.
+func (p *Partition) Check(batch []byte) error {
+	h, err := p.examine(batch)
+	if err == nil && p.settings.Load().Keyed {
+		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
+	}
+	return err
+}
+
+// examine returns the header of a batch, if it is in order.
+func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
 	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && len(batch) > limit {
 		return record.BatchHeader{}, p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", len(batch), limit)
 	}
@@ -298,13 +308,11 @@ func (p *Partition) Check(batch []byte) (record.BatchHeader, error) {
 		err = p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
 	case h.ProducerID != record.NoProducerID && (h.ProducerID < 0 || h.ProducerEpoch < 0 || h.BaseSequence < 0):
 		err = p.fault(fault.InvalidRecord, -1).Detailf("producer %d with epoch %d and sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-	case p.settings.Load().Keyed:
-		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
 	}
 	return h, err
 }
 
-// checkKeys looks for a record without a key: compaction would remove it.
+// checkKeys looks for a record without a key.
 func (p *Partition) checkKeys(b record.Batch) error {
 	it, err := b.Records(p.codec)
 	if err != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Backend is what producers run on: *runnel.Broker in this process, the kafka
-// module on a Kafka cluster. Every backend passes the suite in backendtest.
+// Backend is what producers run on: *runnel.Broker in this process, *runnel.Remote
+// in another one, the kafka module on a Kafka cluster. Every backend passes the
+// suite in backendtest.
 type Backend interface {
 	// OpenProducer opens a session. cfg has been validated by New.
 	OpenProducer(ctx context.Context, cfg Config) (Session, error)

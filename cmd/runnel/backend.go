@@ -46,14 +46,34 @@ func (s *shell) open(create bool) (backend, error) {
 			return nil, fmt.Errorf("%s is not a directory", s.at)
 		}
 	}
-	b, err := runnel.Open(s.at)
-	if errors.Is(err, fault.Locked) {
-		return nil, hinted{err, "a directory is open in one process at a time: end that one first"}
+	return openDir(s.at)
+}
+
+// attempts is how often openDir looks who has the directory: whoever had it may
+// close it at any moment, and somebody else open it.
+const attempts = 3
+
+// openDir opens a directory, or attaches to the process that holds it.
+func openDir(dir string) (backend, error) {
+	var err error
+	for range attempts {
+		b, locked := runnel.Open(dir)
+		if locked == nil {
+			return b, nil
+		}
+		if !errors.Is(locked, fault.Locked) {
+			return nil, locked
+		}
+		r, refused := runnel.Attach(dir)
+		if refused == nil {
+			return r, nil
+		}
+		if errors.Is(refused, fault.UnsupportedVersion) {
+			return nil, refused
+		}
+		err = hinted{locked, "it lets nobody look in, or not yet: " + refused.Error() + "\nend that process first, or try again"}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
+	return nil, err
 }
 
 // with opens the backend for the time of one command.

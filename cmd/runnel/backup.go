@@ -31,6 +31,9 @@ a data directory again. The file appears when it is whole.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
 				k, ok := b.(backuper)
+				if _, remote := b.(*runnel.Remote); remote {
+					return hinted{fmt.Errorf("a program has %s open", s.at), "it takes the backup itself, by Broker.Backup; or end it first"}
+				}
 				if !ok {
 					return usageError{errors.New("backup copies a data directory, not what a Kafka cluster holds")}
 				}

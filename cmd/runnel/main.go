@@ -1,5 +1,6 @@
 // Command runnel works with topics, records and groups from a shell: in a data
-// directory that it opens itself, or on a Kafka cluster.
+// directory, which it opens itself or whose program it attaches to, or on a
+// Kafka cluster.
 //
 //	runnel topic create quickstart-events --partitions 3
 //	echo "这是第一条消息" | runnel produce quickstart-events

@@ -63,13 +63,17 @@ func settle(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out), 0o644))
 }
 
-// hold DIR opens a data directory in the process of the test, until the script
-// ends.
+// hold DIR [nosocket] opens a data directory in the process of the test, until
+// the script ends.
 func hold(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: hold DIR")
+	var opts []runnel.Option
+	switch {
+	case neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != "nosocket":
+		ts.Fatalf("usage: hold DIR [nosocket]")
+	case len(args) == 2:
+		opts = append(opts, runnel.NoSocket())
 	}
-	broker, err := runnel.Open(ts.MkAbs(args[0]))
+	broker, err := runnel.Open(ts.MkAbs(args[0]), opts...)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(broker.Close()) })
 }

@@ -28,6 +28,9 @@ off and why, which indexes were built anew, how long it took.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
 				r, ok := b.(recoverer)
+				if _, remote := b.(*runnel.Remote); remote {
+					return hinted{fmt.Errorf("a program has %s open", s.at), "it knows what opening found, by Broker.Recovery"}
+				}
 				if !ok {
 					return usageError{errors.New("recovery opens a data directory, not a Kafka cluster")}
 				}

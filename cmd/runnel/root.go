@@ -84,7 +84,7 @@ func newRoot(s *shell) *cobra.Command {
 		return usageError{hinted{err, cmd.CommandPath() + " --help shows what there is"}}
 	})
 	flags := root.PersistentFlags()
-	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, or kafka://host:port; default $RUNNEL_AT")
+	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, open or not, or kafka://host:port; default $RUNNEL_AT")
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
 	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s))

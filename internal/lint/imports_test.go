@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 
 	".": {
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
-		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...",
+		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach",
 		"github.com/gofrs/flock", "golang.org/x/sync/...",
 	},
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
@@ -45,6 +45,9 @@ var allowed = map[string][]string{
 	"internal/catalogue":       {"fault", "record", "topic", "internal/wire"},
 	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire"},
 	"internal/lint":            {},
+	"internal/attach": {
+		"fault", "record", "topic", "producer", "consumer", "internal/wire",
+	},
 
 	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),
 }

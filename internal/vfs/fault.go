@@ -45,6 +45,7 @@ type Rule struct {
 	Err   error          // fail, with a fs.PathError around this
 	Torn  int            // how many bytes a write that fails has written, at most
 	Spoil func(p []byte) // change what was read
+	Lie   bool           // succeed without doing it: a write, truncation, sync, rename or removal
 }
 
 // Faulty is a file system of which some operations fail by rule, and whose space
@@ -119,7 +120,11 @@ type effect struct {
 	err   error
 	torn  int
 	spoil []func([]byte)
+	lie   bool
 }
+
+// done reports whether there is nothing left to do, and what to say.
+func (e effect) done() (bool, error) { return e.err != nil || e.lie, e.err }
 
 // meet applies the rules to an operation.
 func (f *Faulty) meet(op Op, name string, path ...string) effect {
@@ -142,6 +147,7 @@ func (f *Faulty) meet(op Op, name string, path ...string) effect {
 		if r.Err != nil && e.err == nil {
 			e.err, e.torn = pathError(name, path[0], r.Err), r.Torn
 		}
+		e.lie = e.lie || r.Lie
 		if r.Spoil != nil {
 			e.spoil = append(e.spoil, r.Spoil)
 		}
@@ -207,8 +213,8 @@ func (f *Faulty) Stat(name string) (Entry, error) {
 
 // Rename moves a file or directory.
 func (f *Faulty) Rename(oldname, newname string) error {
-	if e := f.meet(OpRename, "rename", oldname, newname); e.err != nil {
-		return e.err
+	if done, err := f.meet(OpRename, "rename", oldname, newname).done(); done {
+		return err
 	}
 	replaced := int64(0)
 	if oldname != newname {
@@ -228,8 +234,8 @@ func (f *Faulty) Remove(name string) error { return f.remove(name, f.under.Remov
 func (f *Faulty) RemoveAll(name string) error { return f.remove(name, f.under.RemoveAll) }
 
 func (f *Faulty) remove(name string, remove func(string) error) error {
-	if e := f.meet(OpRemove, "remove", name); e.err != nil {
-		return e.err
+	if done, err := f.meet(OpRemove, "remove", name).done(); done {
+		return err
 	}
 	used := f.used(name)
 	if err := remove(name); err != nil {
@@ -258,8 +264,8 @@ func (f *Faulty) used(name string) int64 {
 
 // SyncDir makes the names in a directory durable.
 func (f *Faulty) SyncDir(dir string) error {
-	if e := f.meet(OpSyncDir, "sync", dir); e.err != nil {
-		return e.err
+	if done, err := f.meet(OpSyncDir, "sync", dir).done(); done {
+		return err
 	}
 	return f.under.SyncDir(dir)
 }
@@ -283,7 +289,11 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
-	if e := f.fs.meet(OpWrite, "write", f.name); e.err != nil {
+	e := f.fs.meet(OpWrite, "write", f.name)
+	if e.lie && e.err == nil {
+		return len(p), nil
+	}
+	if e.err != nil {
 		n := min(max(e.torn, 0), len(p))
 		if n > 0 {
 			if n, err := f.File.WriteAt(p[:n], off); err != nil {
@@ -315,8 +325,8 @@ func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *faultyFile) Truncate(size int64) error {
-	if e := f.fs.meet(OpTruncate, "truncate", f.name); e.err != nil {
-		return e.err
+	if done, err := f.fs.meet(OpTruncate, "truncate", f.name).done(); done {
+		return err
 	}
 	if !f.fs.isLimited() {
 		return f.File.Truncate(size)
@@ -337,8 +347,8 @@ func (f *faultyFile) Truncate(size int64) error {
 }
 
 func (f *faultyFile) Sync() error {
-	if e := f.fs.meet(OpSync, "sync", f.name); e.err != nil {
-		return e.err
+	if done, err := f.fs.meet(OpSync, "sync", f.name).done(); done {
+		return err
 	}
 	return f.File.Sync()
 }

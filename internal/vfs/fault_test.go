@@ -73,6 +73,32 @@ func openAndClose(fsys FS, name string, flag int) error {
 	return f.Close()
 }
 
+// A disk that lies says yes, and changes nothing.
+func TestLie(t *testing.T) {
+	eachFaulty(t, func(t *testing.T, f *Faulty, dir string) {
+		a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+		file := create(t, f, a, "hello")
+		defer file.Close()
+		f.Add(Rule{On: OpWrite | OpTruncate | OpSync | OpSyncDir | OpRename | OpRemove, Lie: true})
+		n, err := file.WriteAt([]byte("HELLO, world"), 0)
+		require.NoError(t, err)
+		require.Equal(t, 12, n)
+		require.NoError(t, file.Truncate(1))
+		require.NoError(t, file.Sync())
+		require.NoError(t, f.SyncDir(filepath.Join(dir, "nowhere")))
+		require.NoError(t, f.Rename(a, b))
+		require.NoError(t, f.Remove(a))
+		require.NoError(t, f.RemoveAll(dir))
+		text, err := ReadFile(f, a, 100)
+		require.NoError(t, err)
+		require.Equal(t, "hello", string(text))
+
+		f.Add(Rule{On: OpWrite, Err: syscall.EIO, Torn: 2})
+		_, err = file.WriteAt([]byte("HELLO"), 0)
+		require.ErrorIs(t, err, syscall.EIO, "an error is no lie")
+	})
+}
+
 func TestTornWrite(t *testing.T) {
 	eachFaulty(t, func(t *testing.T, f *Faulty, dir string) {
 		for torn := range 8 {

@@ -1,0 +1,103 @@
+package runnel
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/attach"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Remote is a broker that another process has opened, or this one, reached
+// through the socket in its directory. Like a Broker it is a topic.Admin, a
+// consumer.Admin, and the backend of producers, consumers and streams; and it
+// has Verify. All methods are safe for concurrent use.
+//
+// Guarantees are the broker's: a record that was acknowledged is as durable, a
+// group is shared with the members in every process. When the broker closes or
+// its process dies, everything fails with fault.Closed, but records that were on
+// their way to a process that died with fault.UnknownOutcome; what was read and
+// not committed comes again. When this process dies, its members leave their
+// groups.
+type Remote struct{ *remote }
+
+type remote = attach.Client
+
+var (
+	_ producer.Backend = (*Remote)(nil)
+	_ consumer.Backend = (*Remote)(nil)
+	_ topic.Admin      = (*Remote)(nil)
+	_ consumer.Admin   = (*Remote)(nil)
+)
+
+// Attach connects to the broker that holds a directory. Close the Remote in the
+// end; the broker stays open.
+//
+// Where no broker listens, the error is fault.Closed: nobody has the directory
+// open, or with NoSocket, or where a socket cannot be. fault.UnsupportedVersion
+// says that the two programs were built with versions of this module that do not
+// understand each other, and which one to upgrade; fault.TimedOut that the
+// process did not answer for ten seconds: it may still be opening the directory.
+func Attach(dir string) (*Remote, error) {
+	client, err := attach.Dial(dir)
+	var f *fault.Error
+	switch {
+	case errors.As(err, &f):
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fault.Newf(fault.TimedOut, "the process that holds %s does not answer", dir).Because(err)
+	case err != nil:
+		return nil, fault.Newf(fault.Closed, "no broker listens in %s", dir).Because(err)
+	}
+	return &Remote{client}, nil
+}
+
+// socketFile is the socket's name in the directory.
+const socketFile = attach.SocketName
+
+// socket is how other processes reach a broker.
+type socket struct {
+	listener *attach.Listener // nil where nobody listens
+	silent   error            // why not, if that was not asked for
+	server   *attach.Server   // nil until the broker is open
+}
+
+// listen makes the socket in a directory, if it can.
+func listen(dir string, not bool) (s socket) {
+	if !not {
+		s.listener, s.silent = attach.Listen(dir)
+	}
+	return s
+}
+
+// serve lets others in.
+func (s *socket) serve(b *Broker) {
+	if s.listener != nil {
+		s.server = attach.Serve(s.listener, b)
+	}
+}
+
+// close ends listening, and all that others do through the socket.
+func (s *socket) close() {
+	switch {
+	case s.server != nil:
+		s.server.Close()
+	case s.listener != nil:
+		s.listener.Close()
+	}
+}
+
+// Socket returns the path of the socket through which other processes reach the
+// broker, see Attach. Where there is none, the path is empty and the error says
+// why: the path is too long, or the file system has no sockets. Neither is there
+// with NoSocket and in memory.
+func (b *Broker) Socket() (path string, err error) {
+	if b.socket.listener == nil {
+		return "", b.socket.silent
+	}
+	return filepath.Join(b.dir, socketFile), nil
+}

@@ -1,0 +1,201 @@
+package attach
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Client is a backend in another process, or in this one: the broker that holds
+// a directory, reached through its socket. All methods are safe for concurrent
+// use. Whatever is called after Close, or after the broker has gone, fails with
+// fault.Closed.
+type Client struct {
+	dir     string
+	control *conn // for what belongs to no session
+
+	mu       sync.Mutex
+	sessions map[io.Closer]struct{} // nil once Close has begun
+	closed   chan struct{}
+}
+
+var (
+	_ producer.Backend = (*Client)(nil)
+	_ consumer.Backend = (*Client)(nil)
+	_ topic.Admin      = (*Client)(nil)
+	_ consumer.Admin   = (*Client)(nil)
+)
+
+// Dial connects to the broker that holds a directory. Where nobody listens, the
+// error is the operating system's; fault.UnsupportedVersion where the two sides
+// speak different versions of the protocol.
+func Dial(dir string) (*Client, error) {
+	control, r, err := open(dir)
+	if err != nil {
+		return nil, err
+	}
+	control.start(r)
+	return &Client{dir: dir, control: control, sessions: map[io.Closer]struct{}{}, closed: make(chan struct{})}, nil
+}
+
+// Holder names the process that holds the directory.
+func (c *Client) Holder() string { return c.control.server.String() }
+
+// connect makes a connection for a session.
+func (c *Client) connect() (*conn, *bufio.Reader, error) {
+	if err := c.control.failure(); err != nil {
+		return nil, nil, err
+	}
+	session, r, err := open(c.dir)
+	if err != nil {
+		return nil, nil, fault.Newf(fault.Closed, "%s does not answer", c.control.server).Because(err)
+	}
+	if session.server.instance != c.control.server.instance {
+		_ = session.conn.Close()
+		return nil, nil, fault.Newf(fault.Closed, "%s has gone, and %s holds the directory", c.control.server, session.server)
+	}
+	return session, r, nil
+}
+
+// add notes that s is to be closed by Close; fault.Closed after that.
+func (c *Client) add(s io.Closer) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sessions == nil {
+		return fault.Closed
+	}
+	c.sessions[s] = struct{}{}
+	return nil
+}
+
+// removeSession notes that s has been closed.
+func (c *Client) removeSession(s io.Closer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.sessions, s)
+}
+
+// Close closes the sessions that are still open, and the connection. The broker
+// stays as it is. It is idempotent.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	sessions := c.sessions
+	c.sessions = nil
+	c.mu.Unlock()
+	if sessions == nil {
+		<-c.closed
+		return nil
+	}
+	var errs []error
+	for s := range sessions {
+		errs = append(errs, s.Close())
+	}
+	c.control.close()
+	close(c.closed)
+	return errors.Join(errs...)
+}
+
+// CreateTopics implements topic.Admin.
+func (c *Client) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
+	return c.control.call(ctx, createTopics, func(c *coder) { list(c, 16, &specs, (*coder).topicSpec) }, none)
+}
+
+// DeleteTopics implements topic.Admin.
+func (c *Client) DeleteTopics(ctx context.Context, names ...string) error {
+	return c.control.call(ctx, deleteTopics, func(c *coder) { c.texts(&names) }, none)
+}
+
+// Topics implements topic.Admin.
+func (c *Client) Topics(ctx context.Context) (names []string, err error) {
+	err = c.control.call(ctx, listTopics, none, func(c *coder) { c.texts(&names) })
+	return names, err
+}
+
+// DescribeTopics implements topic.Admin.
+func (c *Client) DescribeTopics(ctx context.Context, names ...string) (ds []topic.Description, err error) {
+	err = c.control.call(ctx, describeTopics, func(c *coder) { c.texts(&names) }, func(c *coder) {
+		list(c, 16, &ds, (*coder).description)
+	})
+	return ds, err
+}
+
+// AddPartitions implements topic.Admin.
+func (c *Client) AddPartitions(ctx context.Context, name string, total int) error {
+	return c.control.call(ctx, addPartitions, func(c *coder) {
+		text(c, &name)
+		int64s(c, &total)
+	}, none)
+}
+
+// ConfigureTopic implements topic.Admin.
+func (c *Client) ConfigureTopic(ctx context.Context, name string, cfg topic.Config) error {
+	return c.control.call(ctx, configureTopic, func(c *coder) {
+		text(c, &name)
+		c.config(&cfg)
+	}, none)
+}
+
+// DeleteRecords implements topic.Admin.
+func (c *Client) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (starts map[record.TopicPartition]int64, err error) {
+	err = c.control.call(ctx, deleteRecords, func(c *coder) { table(c, 8, &before, int64s) }, func(c *coder) {
+		table(c, 8, &starts, int64s)
+	})
+	return starts, err
+}
+
+// ListOffsets implements topic.Admin.
+func (c *Client) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (listed map[record.TopicPartition]topic.ListedOffset, err error) {
+	err = c.control.call(ctx, listOffsets, func(c *coder) {
+		c.spec(&spec)
+		c.partitions(&partitions)
+	}, func(c *coder) { table(c, 21, &listed, (*coder).listed) })
+	return listed, err
+}
+
+// Groups implements consumer.Admin.
+func (c *Client) Groups(ctx context.Context) (groups []consumer.GroupListing, err error) {
+	err = c.control.call(ctx, listGroups, none, func(c *coder) { list(c, 16, &groups, (*coder).groupListing) })
+	return groups, err
+}
+
+// DescribeGroups implements consumer.Admin.
+func (c *Client) DescribeGroups(ctx context.Context, names ...string) (groups []consumer.GroupDescription, err error) {
+	err = c.control.call(ctx, describeGroups, func(c *coder) { c.texts(&names) }, func(c *coder) {
+		list(c, 20, &groups, (*coder).groupDescription)
+	})
+	return groups, err
+}
+
+// DeleteGroups implements consumer.Admin.
+func (c *Client) DeleteGroups(ctx context.Context, names ...string) error {
+	return c.control.call(ctx, deleteGroups, func(c *coder) { c.texts(&names) }, none)
+}
+
+// GroupOffsets implements consumer.Admin.
+func (c *Client) GroupOffsets(ctx context.Context, group string) (all map[record.TopicPartition]consumer.Offset, err error) {
+	err = c.control.call(ctx, groupOffsets, func(c *coder) { text(c, &group) }, func(c *coder) {
+		table(c, 16, &all, (*coder).offset)
+	})
+	return all, err
+}
+
+// SetGroupOffsets implements consumer.Admin.
+func (c *Client) SetGroupOffsets(ctx context.Context, group string, all map[record.TopicPartition]consumer.Offset) error {
+	return c.control.call(ctx, setGroupOffsets, func(c *coder) {
+		text(c, &group)
+		table(c, 16, &all, (*coder).offset)
+	}, none)
+}
+
+// Verify has the broker compare every readable batch with its checksum.
+func (c *Client) Verify(ctx context.Context) error {
+	return c.control.call(ctx, verify, none, none)
+}

@@ -1,0 +1,306 @@
+package attach
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+const (
+	// patience is how long a client waits for the other side to end a call that
+	// it has canceled, or a connection that it has closed.
+	patience = 15 * time.Second
+
+	// maxCalls is how many calls of one connection may be at hand.
+	maxCalls = 256
+)
+
+// conn is the client's side of a connection. Calls may be made at once.
+type conn struct {
+	link
+	server hello
+	room   chan struct{} // holds a token for each call at hand
+	over   chan struct{} // closed when nothing comes any more
+
+	// outcomes and lost are told, by the reading goroutine, what a frame of
+	// outcomes says and that nothing comes any more. Either may be nil.
+	outcomes func(body []byte) error
+	lost     func(said bool, err error)
+
+	mu    sync.Mutex
+	calls map[uint32]*call
+	last  uint32
+	err   error // why there is no connection, once there is none
+	bye   error // what the other side said when it went
+	shut  bool  // this side has ended it
+}
+
+// call is one call at hand.
+type call struct {
+	answer chan []byte
+	events chan []byte
+	part   func(body []byte) error // takes a part of the answer, on the reading goroutine
+}
+
+// open connects to the socket in a directory and says hello. Goroutines begin
+// with start.
+func open(dir string) (*conn, *bufio.Reader, error) {
+	raw, err := dial(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, r, err := meet(raw)
+	if err != nil {
+		_ = raw.Close()
+	}
+	return c, r, err
+}
+
+// meet says hello on a new connection.
+func meet(raw stream) (*conn, *bufio.Reader, error) {
+	c := &conn{
+		room: make(chan struct{}, maxCalls), over: make(chan struct{}),
+		calls: map[uint32]*call{},
+	}
+	c.init(raw)
+	_ = raw.SetDeadline(time.Now().Add(helloPatience))
+	own := self(0)
+	if err := sayHello(raw, own); err != nil {
+		return nil, nil, err
+	}
+	r := bufio.NewReaderSize(raw, 64<<10)
+	var err error
+	if c.server, err = hearHello(r); err != nil {
+		return nil, nil, err
+	}
+	if err := own.meets(c.server); err != nil {
+		return nil, nil, err
+	}
+	_ = raw.SetDeadline(time.Time{})
+	return c, r, nil
+}
+
+// start begins to read and write.
+func (c *conn) start(r io.Reader) {
+	go c.write()
+	go c.read(r)
+}
+
+// read is the reading goroutine.
+func (c *conn) read(r io.Reader) {
+	defer close(c.over)
+	var err error
+	for err == nil {
+		var f frame
+		if f, err = readFrame(r); err == nil {
+			err = c.take(f)
+		}
+	}
+	c.cut()
+	<-c.idle
+	c.mu.Lock()
+	switch {
+	case c.shut:
+		c.err = fault.Closed
+	case c.bye != nil:
+		c.err = c.bye
+	default:
+		c.err = fault.Newf(fault.Closed, "the connection to %s broke", c.server).Because(err)
+	}
+	said := c.bye != nil || c.shut
+	err = c.err
+	c.mu.Unlock()
+	if c.lost != nil {
+		c.lost(said, err)
+	}
+}
+
+// take takes a frame.
+func (c *conn) take(f frame) error {
+	c.mu.Lock()
+	at := c.calls[f.id]
+	c.mu.Unlock()
+	switch f.kind {
+	case kindAnswer:
+		if at != nil { // else its caller has gone
+			c.remove(f.id)
+			at.answer <- f.body
+		}
+		return nil
+	case kindPart:
+		if at != nil && at.part != nil {
+			return at.part(f.body)
+		}
+	case kindEvent:
+		if at != nil {
+			select {
+			case at.events <- f.body:
+				return nil
+			default:
+			}
+		}
+	case kindOutcomes:
+		if c.outcomes != nil {
+			return c.outcomes(f.body)
+		}
+	case kindBye:
+		var bye error
+		if err := decode(f.body, func(c *coder) { c.problem(&bye) }); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.bye = bye
+		c.mu.Unlock()
+		return nil
+	}
+	return fault.Newf(fault.InvalidRequest, "a frame of kind %d that nobody waits for", f.kind)
+}
+
+// add begins a call.
+func (c *conn) add(at *call) (id uint32, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, c.err
+	}
+	c.last++
+	c.calls[c.last] = at
+	return c.last, nil
+}
+
+func (c *conn) remove(id uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.calls, id)
+}
+
+// failure is why there is no connection any more.
+func (c *conn) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// call calls a method and waits for its answer, no longer than ctx.
+func (c *conn) call(ctx context.Context, m method, args, results fields) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.talk(ctx, m, args, results, &dialogue{})
+}
+
+// dialogue is what a call has beside its answer.
+type dialogue struct {
+	part  func(body []byte) error // of the answer
+	event func(body []byte)       // before the answer, on the caller's goroutine
+	stay  bool                    // when ctx ends, wait for what the other side says to that
+	limit time.Duration           // how long the other side may be silent; 0: for ever
+}
+
+// talk calls a method.
+func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dialogue) error {
+	select {
+	case c.room <- struct{}{}:
+	default:
+		select {
+		case c.room <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.over:
+			return c.failure()
+		}
+	}
+	defer func() { <-c.room }()
+	at := &call{answer: make(chan []byte, 1), events: make(chan []byte, 1), part: d.part}
+	id, err := c.add(at)
+	if err != nil {
+		return err
+	}
+	defer c.remove(id)
+	err = c.sendFields(kindCall, id, func(c *coder) {
+		c.method(&m)
+		args(c)
+	})
+	if err != nil {
+		return err
+	}
+	body, err := c.await(ctx, id, at, d)
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = decode(body, func(c *coder) {
+		if c.problem(&failed); failed == nil {
+			results(c)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case failed != nil && ctx.Err() != nil && (errors.Is(failed, context.Canceled) || errors.Is(failed, context.DeadlineExceeded)):
+		return ctx.Err()
+	}
+	return failed
+}
+
+// await waits for a call's answer.
+func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]byte, error) {
+	ended := ctx.Done()
+	if d.stay && ctx.Err() != nil {
+		ended = nil // the other side knows it
+	}
+	var over <-chan time.Time // of the other side's silence
+	if d.limit > 0 {
+		over = time.After(d.limit)
+	}
+	for {
+		select {
+		case body := <-at.answer:
+			return body, nil
+		case body := <-at.events:
+			if d.event == nil {
+				c.cut()
+				continue
+			}
+			d.event(body)
+			c.send(appendHead(nil, kindTold, id, 0))
+			if over != nil {
+				over = time.After(patience)
+			}
+		case <-ended:
+			c.send(appendHead(nil, kindCancel, id, 0))
+			if !d.stay {
+				return nil, ctx.Err()
+			}
+			ended = nil
+			over = time.After(patience)
+		case <-over:
+			c.cut() // what was on its way must not be taken for lost
+			over = nil
+		case <-c.over:
+			select {
+			case body := <-at.answer:
+				return body, nil
+			default:
+				return nil, c.failure()
+			}
+		}
+	}
+}
+
+// close ends the connection: what is queued is written, and the other side is
+// waited for, but not for ever.
+func (c *conn) close() {
+	c.mu.Lock()
+	c.shut = true
+	c.mu.Unlock()
+	c.end(patience)
+	timer := time.AfterFunc(patience, c.cut)
+	defer timer.Stop()
+	<-c.over
+}

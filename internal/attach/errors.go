@@ -1,0 +1,151 @@
+package attach
+
+import (
+	"context"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+// What an error is. Whatever has no word of its own is its text, with what it
+// wraps.
+const (
+	errNone int8 = iota
+	errFault
+	errCorruption
+	errCode
+	errCanceled
+	errDeadline
+	errOther
+)
+
+// maxErrorDepth is how many errors may lie one beneath the other. What lies
+// deeper is text.
+const maxErrorDepth = 16
+
+// foreign is an error of the other side that is none of package fault's. It
+// wraps what it wrapped there.
+type foreign struct {
+	text   string
+	causes []error
+}
+
+func (e *foreign) Error() string   { return e.text }
+func (e *foreign) Unwrap() []error { return e.causes }
+
+// problem is an error, which may be nil.
+func (c *coder) problem(err *error) { c.problemAt(err, 0) }
+
+func (c *coder) problemAt(err *error, depth int) {
+	if depth > maxErrorDepth {
+		c.fail("errors too deep")
+		return
+	}
+	which := kindOf(*err)
+	if depth == maxErrorDepth && which == errFault {
+		which = errOther
+	}
+	int8s(c, &which)
+	if c.isReading() {
+		*err = nil
+	}
+	switch which {
+	case errNone:
+	case errFault:
+		c.fault(err, depth)
+	case errCorruption:
+		k, _ := (*err).(*fault.Corruption)
+		if k == nil {
+			k = &fault.Corruption{}
+			*err = k
+		}
+		text(c, &k.Topic)
+		int32s(c, &k.Partition)
+		int64s(c, &k.Offset)
+		text(c, &k.File)
+		int64s(c, &k.Pos)
+		text(c, &k.Expected)
+		text(c, &k.Found)
+		text(c, &k.Hint)
+	case errCode:
+		code, _ := (*err).(fault.Code)
+		int16s(c, &code)
+		*err = code
+	case errCanceled:
+		*err = context.Canceled
+	case errDeadline:
+		*err = context.DeadlineExceeded
+	case errOther:
+		e := foreignOf(*err)
+		if depth == maxErrorDepth {
+			e.causes = nil
+		}
+		text(c, &e.text)
+		list(c, 1, &e.causes, func(c *coder, cause *error) {
+			if c.problemAt(cause, depth+1); *cause == nil && c.isReading() {
+				c.fail("an error that wraps nothing")
+			}
+		})
+		if c.isReading() {
+			*err = e
+		}
+	default:
+		c.fail("an error of an unknown kind")
+	}
+}
+
+func (c *coder) fault(err *error, depth int) {
+	e, _ := (*err).(*fault.Error)
+	if e == nil {
+		e = &fault.Error{}
+		*err = e
+	}
+	int16s(c, &e.Code)
+	text(c, &e.Topic)
+	int32s(c, &e.Partition)
+	int64s(c, &e.Offset)
+	text(c, &e.Detail)
+	text(c, &e.Hint)
+	if c.isReading() {
+		c.problemAt(&e.Cause, depth+1)
+		return
+	}
+	cause := e.Cause
+	c.problemAt(&cause, depth+1)
+}
+
+func kindOf(err error) int8 {
+	switch err { // what wraps one of these is errOther
+	case nil:
+		return errNone
+	case context.Canceled:
+		return errCanceled
+	case context.DeadlineExceeded:
+		return errDeadline
+	}
+	switch err.(type) {
+	case *fault.Error:
+		return errFault
+	case *fault.Corruption:
+		return errCorruption
+	case fault.Code:
+		return errCode
+	}
+	return errOther
+}
+
+func foreignOf(err error) *foreign {
+	e := &foreign{}
+	if err == nil {
+		return e // to be read into
+	}
+	e.text = err.Error()
+	switch w := err.(type) {
+	case interface{ Unwrap() error }:
+		if cause := w.Unwrap(); cause != nil {
+			e.causes = []error{cause}
+		}
+	case interface{ Unwrap() []error }:
+		e.causes = append(e.causes, w.Unwrap()...)
+	}
+	return e
+}

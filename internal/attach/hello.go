@@ -1,0 +1,105 @@
+package attach
+
+import (
+	"io"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+// protocolVersion is the version of everything but the hello, whose form stays
+// for ever. Both sides must have the same.
+const protocolVersion = 1
+
+// helloPatience is how long a side waits for the other's hello.
+const helloPatience = 10 * time.Second
+
+// greeting is what a hello begins with, so that nobody talks to a stranger.
+const greeting = "runnel"
+
+// hello is what each side says first: who it is.
+type hello struct {
+	version  int16
+	pid      int32
+	program  string // the version of this module
+	instance int64  // of the server: tells one life of it from the next
+}
+
+func (h *hello) fields(c *coder) {
+	word := greeting
+	text(c, &word)
+	if word != greeting {
+		c.fail("no hello")
+	}
+	int16s(c, &h.version)
+	int32s(c, &h.pid)
+	text(c, &h.program)
+	int64s(c, &h.instance)
+}
+
+// self is this side's hello.
+func self(instance int64) hello {
+	return hello{version: protocolVersion, pid: int32(os.Getpid()), program: moduleVersion(), instance: instance}
+}
+
+// moduleVersion is the version of this module in the program.
+func moduleVersion() string {
+	const module = "github.com/runnel-go/runnel"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Path == module {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return "unknown"
+}
+
+// String names the process.
+func (h hello) String() string {
+	return "process " + strconv.Itoa(int(h.pid)) + " (runnel " + h.program + ")"
+}
+
+// meets returns an error that says which side to upgrade, unless the two speak
+// the same version.
+func (h hello) meets(holder hello) error {
+	if h.version == holder.version {
+		return nil
+	}
+	err := fault.Newf(fault.UnsupportedVersion, "%s speaks version %d, %s, which holds the directory, speaks %d", h, h.version, holder, holder.version)
+	if h.version < holder.version {
+		return err.Try("upgrade the program that attaches")
+	}
+	return err.Try("upgrade the program that holds the directory")
+}
+
+// sayHello writes this side's hello.
+func sayHello(conn stream, own hello) error {
+	f, err := encode(kindHello, 0, own.fields)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write(f)
+	return err
+}
+
+// hearHello reads the other side's.
+func hearHello(r io.Reader) (hello, error) {
+	var h hello
+	f, err := readFrame(io.LimitReader(r, 4<<10))
+	if err != nil {
+		return h, err
+	}
+	if f.kind != kindHello {
+		return h, fault.Newf(fault.InvalidRequest, "a frame of kind %d where a hello was expected", f.kind)
+	}
+	return h, decode(f.body, h.fields)
+}

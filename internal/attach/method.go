@@ -1,0 +1,42 @@
+package attach
+
+// method is what a call calls. Numbers belong to a version of the protocol.
+type method int8
+
+const (
+	createTopics method = iota + 1
+	deleteTopics
+	listTopics
+	describeTopics
+	addPartitions
+	configureTopic
+	deleteRecords
+	listOffsets
+
+	listGroups
+	describeGroups
+	deleteGroups
+	groupOffsets
+	setGroupOffsets
+
+	verify
+
+	openProducer
+	openTopic
+	flush
+
+	openConsumer
+	fetch
+	assign
+	assignment
+	seek
+	position
+	pause
+	resume
+	commit
+	committed
+	offsets
+	closeConsumer
+)
+
+func (c *coder) method(m *method) { int8s(c, m) }

@@ -1,0 +1,296 @@
+package attach
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// partBytes is how large a part of an answer becomes, about.
+const partBytes = 256 << 10
+
+// Limits beyond which a consumer's configuration is a mistake.
+const (
+	maxFetchRecords = 1 << 20
+	maxFetchBytes   = 1 << 30
+	maxGroupName    = 1 << 12
+)
+
+// outlet is a consumer's session that a visit has opened.
+type outlet struct {
+	visit *visit
+	buf   []record.Record // of Fetch
+
+	mu      sync.Mutex
+	session consumer.Session
+	closed  bool
+	hand    []uint32 // the calls at hand within which the assignment may change
+
+	// A session's Fetch, Assign and Seek belong to one goroutine, and who is on
+	// the other side of a socket may have many. Seek may be called within a
+	// callback, which then does not end before it.
+	fetching bool          // Fetch or Assign runs
+	closing  bool          // Close has begun
+	telling  int           // callbacks that run
+	seeking  int           // calls of Seek
+	sought   chan struct{} // closed when seeking is 0 again; nil while nobody waits for that
+}
+
+// open opens the session.
+func (o *outlet) open(ctx context.Context, b consumer.Backend, cfg consumer.Config) error {
+	if err := checkConsumer(&cfg); err != nil {
+		return err
+	}
+	if err := o.visit.openSession(); err != nil {
+		return err
+	}
+	cfg.ReuseBuffers = true // records are copied into the answer
+	for what, fn := range map[int8]*func([]record.TopicPartition){
+		tellAssigned: &cfg.OnAssigned, tellRevoked: &cfg.OnRevoked, tellLost: &cfg.OnLost,
+	} {
+		*fn = func(partitions []record.TopicPartition) { o.tell(event{what, partitions}) }
+	}
+	s, err := b.OpenConsumer(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	closed := o.closed
+	if !closed {
+		o.session = s
+	}
+	o.mu.Unlock()
+	if closed {
+		_ = s.Close()
+		return fault.Closed
+	}
+	return nil
+}
+
+// checkConsumer holds what consumer.New promises of a configuration, which did
+// not come from there.
+func checkConsumer(cfg *consumer.Config) error {
+	start, fixed := cfg.Start.Offset()
+	if cfg.MaxRecords < 1 || cfg.MaxRecords > maxFetchRecords || cfg.MaxBytes < 1 || cfg.MaxBytes > maxFetchBytes ||
+		fixed && start < 0 || len(cfg.Group) > maxGroupName || len(cfg.Topics) > 0 && cfg.Group == "" {
+		return fault.Newf(fault.InvalidConfig, "a consumer with %d records and %d bytes at once from offset %d, topics %q and a group of %d bytes",
+			cfg.MaxRecords, cfg.MaxBytes, start, cfg.Topics, len(cfg.Group))
+	}
+	if len(cfg.Topics) > 0 && (cfg.SessionTimeout <= 0 || cfg.RebalanceTimeout <= 0) {
+		return fault.Newf(fault.InvalidSessionTimeout, "%v, and %v to rebalance", cfg.SessionTimeout, cfg.RebalanceTimeout)
+	}
+	for _, name := range cfg.Topics {
+		if err := topic.ValidateName(name); err != nil {
+			return err
+		}
+	}
+	switch cfg.Assignor {
+	case "", "uniform", "range", "roundrobin", "sticky":
+	default:
+		return fault.Newf(fault.UnsupportedAssignor, "%q", cfg.Assignor)
+	}
+	slices.Sort(cfg.Topics)
+	cfg.Topics = slices.Compact(cfg.Topics)
+	return nil
+}
+
+// current returns the session.
+func (o *outlet) current() (consumer.Session, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.session == nil {
+		return nil, fault.Newf(fault.InvalidRequest, "the connection has no consumer")
+	}
+	return o.session, nil
+}
+
+// within runs a call within which the assignment may change.
+func (o *outlet) within(call uint32, do func(s consumer.Session) error) error {
+	s, err := o.current()
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.hand = append(o.hand, call)
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.hand = slices.DeleteFunc(o.hand, func(id uint32) bool { return id == call })
+	}()
+	return do(s)
+}
+
+// alone runs Fetch or Assign.
+func (o *outlet) alone(call uint32, do func(s consumer.Session) error) error {
+	o.mu.Lock()
+	taken := o.fetching || o.seeking > 0
+	o.fetching = o.fetching || !taken
+	o.mu.Unlock()
+	if taken {
+		return errTaken
+	}
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.fetching = false
+	}()
+	return o.within(call, do)
+}
+
+var errTaken = fault.Newf(fault.InvalidRequest, "Fetch, Assign and Seek belong to one goroutine")
+
+// seek runs Seek.
+func (o *outlet) seek(do func(s consumer.Session) error) error {
+	s, err := o.current()
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	taken := o.seeking > 0 || o.fetching && (o.telling == 0 || o.closing)
+	if !taken {
+		o.seeking++
+	}
+	o.mu.Unlock()
+	if taken {
+		return errTaken
+	}
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.seeking--
+		if o.sought != nil {
+			close(o.sought)
+			o.sought = nil
+		}
+	}()
+	return do(s)
+}
+
+// leave runs Close.
+func (o *outlet) leave(call uint32) error {
+	o.mu.Lock()
+	o.closing = true
+	o.mu.Unlock()
+	return o.within(call, consumer.Session.Close)
+}
+
+// tell has the client call a callback, within the call that began last, and
+// waits until it has. Where there is no call or no client, nobody is told: the
+// session is being closed from this side.
+func (o *outlet) tell(e event) {
+	o.mu.Lock()
+	n := len(o.hand)
+	var call uint32
+	if n > 0 {
+		call = o.hand[n-1]
+	}
+	o.telling++
+	o.mu.Unlock()
+	defer o.toldAll()
+	h := o.visit.handling(call)
+	if n == 0 || h == nil || o.visit.sendFields(kindEvent, call, e.fields) != nil {
+		return
+	}
+	select {
+	case <-h.told:
+	case <-o.visit.ctx.Done():
+	case <-o.visit.down:
+	}
+}
+
+// toldAll ends a callback, once nobody seeks in it any more.
+func (o *outlet) toldAll() {
+	o.mu.Lock()
+	o.telling--
+	var sought chan struct{}
+	if o.seeking > 0 {
+		if o.sought == nil {
+			o.sought = make(chan struct{})
+		}
+		sought = o.sought
+	}
+	o.mu.Unlock()
+	if sought != nil {
+		<-sought
+	}
+}
+
+// fetch brings records, as parts of the answer to a call.
+func (o *outlet) fetch(ctx context.Context, call uint32) (got consumer.Fetched, err error) {
+	err = o.alone(call, func(s consumer.Session) error {
+		if got, err = s.Fetch(ctx, o.buf); err != nil {
+			return err
+		}
+		o.buf = got.Records
+		err := parts(got.TopicPartition, got.Records, func(part []byte) {
+			o.visit.send(append(appendHead(nil, kindPart, call, len(part)), part...))
+		})
+		clear(o.buf)
+		s.Release()
+		return err
+	})
+	return got, err
+}
+
+// parts encodes records of one partition, as many at once as have one leader
+// epoch and are not too much.
+func parts(tp record.TopicPartition, records []record.Record, emit func(part []byte)) error {
+	head := writing()
+	head.partition(&tp)
+	for len(records) > 0 {
+		first := &records[0]
+		ms := first.Timestamp.UnixMilli()
+		size, n := record.HeaderLen, 0
+		latest := ms
+		for n < len(records) && (n == 0 || size < partBytes) {
+			r := &records[n]
+			delta := r.Offset - first.Offset
+			if r.LeaderEpoch != first.LeaderEpoch || delta > math.MaxInt32-1 {
+				break
+			}
+			at := r.Timestamp.UnixMilli()
+			size += record.Size(int32(delta), at-ms, r.Key, r.Value, r.Headers)
+			latest = max(latest, at)
+			n++
+		}
+		part := append(make([]byte, 0, len(head.w.B)+size), head.w.B...)
+		batch := part[len(part) : len(part)+size]
+		pos := record.HeaderLen
+		for i := range records[:n] {
+			r := &records[i]
+			delta, late := int32(r.Offset-first.Offset), r.Timestamp.UnixMilli()-ms
+			end := pos + record.Size(delta, late, r.Key, r.Value, r.Headers)
+			pos += record.Put(batch[pos:end], delta, late, r.Key, r.Value, r.Headers)
+		}
+		if size > maxBody-len(part) {
+			return fault.At(fault.RecordTooLarge, tp.Topic, tp.Partition, first.Offset).Detailf("%d bytes, a connection takes %d at once", size, maxBody)
+		}
+		record.Seal(batch, record.BatchHeader{
+			BaseOffset: first.Offset, LeaderEpoch: first.LeaderEpoch,
+			LastOffsetDelta: int32(records[n-1].Offset - first.Offset), Count: int32(n),
+			BaseTimestamp: ms, MaxTimestamp: latest,
+			ProducerID: record.NoProducerID, ProducerEpoch: record.NoProducerEpoch, BaseSequence: record.NoSequence,
+		})
+		emit(part[:len(part)+size])
+		records = records[n:]
+	}
+	return nil
+}
+
+// close closes the session, if there is one.
+func (o *outlet) close() {
+	o.mu.Lock()
+	s := o.session
+	o.closed = true
+	o.mu.Unlock()
+	if s != nil {
+		_ = s.Close()
+	}
+}

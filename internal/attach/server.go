@@ -1,0 +1,109 @@
+package attach
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Backend is what is served: a broker.
+type Backend interface {
+	producer.Backend
+	consumer.Backend
+	topic.Admin
+	consumer.Admin
+
+	// Verify compares every readable batch with its checksum.
+	Verify(ctx context.Context) error
+}
+
+// grace is how long clients have, when the server closes, to hear of it.
+const grace = 3 * time.Second
+
+// Server serves a backend to all who connect to a listener.
+type Server struct {
+	backend  Backend
+	listener *Listener
+	instance int64
+	running  sync.WaitGroup // the accepting goroutine and those of visits
+	closing  chan struct{}  // closed when Close begins
+
+	mu     sync.Mutex
+	visits map[*visit]struct{} // nil once Close has begun
+}
+
+// Serve starts to serve; Close ends it, and closes the listener.
+func Serve(l *Listener, b Backend) *Server {
+	s := &Server{backend: b, listener: l, instance: time.Now().UnixNano(), closing: make(chan struct{}), visits: map[*visit]struct{}{}}
+	s.running.Go(s.accept)
+	return s
+}
+
+// accept is the goroutine that waits for clients.
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.accept()
+		if err != nil {
+			// The listener is closed, or the process has no descriptors left,
+			// of which there is nobody to tell, and which may be there again.
+			select {
+			case <-time.After(acceptPause):
+				continue
+			case <-s.closing:
+				return
+			}
+		}
+		s.receive(conn)
+	}
+}
+
+// acceptPause is how long nobody is let in after somebody could not be.
+const acceptPause = 10 * time.Millisecond
+
+// receive begins a visit.
+func (s *Server) receive(conn stream) {
+	v := newVisit(s, conn)
+	s.mu.Lock()
+	open := s.visits != nil
+	if open {
+		s.visits[v] = struct{}{}
+	}
+	s.mu.Unlock()
+	if !open {
+		_ = conn.Close()
+		return
+	}
+	s.running.Go(func() {
+		v.run()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.visits, v)
+	})
+}
+
+// Close stops listening, closes the sessions of all clients, which then fail
+// with fault.Closed, and returns when no goroutine is left. A client that does
+// not listen is not waited for.
+func (s *Server) Close() {
+	s.mu.Lock()
+	visits := s.visits
+	s.visits = nil
+	s.mu.Unlock()
+	if visits == nil {
+		s.running.Wait()
+		return
+	}
+	close(s.closing)
+	s.listener.Close()
+	var ending sync.WaitGroup
+	for v := range visits {
+		ending.Go(func() { v.finish(fault.Newf(fault.Closed, "%s has closed the directory", self(s.instance))) })
+	}
+	ending.Wait()
+	s.running.Wait()
+}

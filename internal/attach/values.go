@@ -1,0 +1,121 @@
+package attach
+
+import (
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/topic"
+)
+
+func (c *coder) config(v *topic.Config) {
+	int8s(c, &v.Durability)
+	int8s(c, &v.Cleanup)
+	int64s(c, &v.Retention)
+	int64s(c, &v.RetentionBytes)
+	int64s(c, &v.SegmentBytes)
+	int64s(c, &v.SegmentAge)
+	int64s(c, &v.MaxMessageBytes)
+	int8s(c, &v.Timestamps)
+	int64s(c, &v.MinReplicas)
+	int64s(c, &v.MinCompactionLag)
+	int64s(c, &v.MaxCompactionLag)
+	int64s(c, &v.DeleteRetention)
+	c.float(&v.MinCleanableRatio)
+}
+
+func (c *coder) topicSpec(v *topic.Spec) {
+	text(c, &v.Name)
+	int64s(c, &v.Partitions)
+	int64s(c, &v.Replicas)
+	c.config(&v.Config)
+}
+
+func (c *coder) description(v *topic.Description) {
+	text(c, &v.Name)
+	for i := range v.ID {
+		int8s(c, &v.ID[i])
+	}
+	c.bool(&v.Internal)
+	c.config(&v.Config)
+	list(c, 60, &v.Partitions, (*coder).partitionDescription)
+}
+
+func (c *coder) partitionDescription(v *topic.PartitionDescription) {
+	int32s(c, &v.Number)
+	int32s(c, &v.Leader)
+	int32s(c, &v.LeaderEpoch)
+	c.numbers(&v.Replicas)
+	c.numbers(&v.ISR)
+	int64s(c, &v.StartOffset)
+	int64s(c, &v.HighWatermark)
+	int64s(c, &v.EndOffset)
+	int64s(c, &v.DurableOffset)
+	int64s(c, &v.Size)
+}
+
+func (c *coder) listed(v *topic.ListedOffset) {
+	int64s(c, &v.Offset)
+	int32s(c, &v.LeaderEpoch)
+	c.milliseconds(&v.Timestamp)
+}
+
+func (c *coder) offset(v *consumer.Offset) {
+	int64s(c, &v.Offset)
+	int32s(c, &v.LeaderEpoch)
+	text(c, &v.Metadata)
+}
+
+func (c *coder) groupListing(v *consumer.GroupListing) {
+	text(c, &v.Name)
+	text(c, &v.State)
+	int64s(c, &v.Members)
+}
+
+func (c *coder) groupDescription(v *consumer.GroupDescription) {
+	text(c, &v.Name)
+	text(c, &v.State)
+	int32s(c, &v.Epoch)
+	text(c, &v.Assignor)
+	list(c, 28, &v.Members, (*coder).member)
+}
+
+func (c *coder) member(v *consumer.Member) {
+	text(c, &v.ID)
+	text(c, &v.InstanceID)
+	text(c, &v.ClientID)
+	int32s(c, &v.Epoch)
+	c.texts(&v.Topics)
+	c.partitions(&v.Assigned)
+	c.partitions(&v.Target)
+}
+
+func (c *coder) producerConfig(v *producer.Config) {
+	text(c, &v.ClientID)
+	int8s(c, &v.Acks)
+	int64s(c, &v.Linger)
+	int64s(c, &v.BatchBytes)
+	int64s(c, &v.BufferBytes)
+	int8s(c, &v.Compression)
+	int64s(c, &v.Level)
+	c.bool(&v.Idempotent)
+}
+
+// consumerConfig is all but the callbacks, which stay where they are.
+func (c *coder) consumerConfig(v *consumer.Config) {
+	text(c, &v.ClientID)
+	text(c, &v.Group)
+	c.texts(&v.Topics)
+	text(c, &v.InstanceID)
+	text(c, &v.Assignor)
+	c.spec(&v.Start)
+	int64s(c, &v.SessionTimeout)
+	int64s(c, &v.RebalanceTimeout)
+	int64s(c, &v.MaxRecords)
+	int64s(c, &v.MaxBytes)
+}
+
+func (c *coder) fetched(v *consumer.Fetched) {
+	c.partition(&v.TopicPartition)
+	int64s(c, &v.Next)
+	int32s(c, &v.LeaderEpoch)
+	int64s(c, &v.HighWatermark)
+}

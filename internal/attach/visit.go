@@ -1,0 +1,216 @@
+package attach
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+// visit is one client's connection, with at most one session.
+type visit struct {
+	link
+	server *Server
+	ctx    context.Context // ends when the connection is of no use any more
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when run has ended
+
+	handlers sync.WaitGroup
+	intake   intake
+	outlet   outlet
+
+	mu     sync.Mutex
+	calls  map[uint32]*handling
+	opened bool // a session, or one is being opened
+	met    bool // hellos were exchanged
+	bye    bool // finish has begun
+}
+
+// handling is a call that is being handled.
+type handling struct {
+	cancel context.CancelFunc
+	told   chan struct{} // a token when the client has taken note of an event
+}
+
+func newVisit(s *Server, conn stream) *visit {
+	v := &visit{server: s, ended: make(chan struct{}), calls: map[uint32]*handling{}}
+	v.init(conn)
+	v.ctx, v.cancel = context.WithCancel(context.Background())
+	v.intake.visit, v.outlet.visit = v, v
+	v.fill = v.intake.fill
+	return v
+}
+
+// run is the reading goroutine of a visit, from the hello to the end.
+func (v *visit) run() {
+	defer close(v.ended)
+	defer v.cancel()
+	r := bufio.NewReaderSize(v.conn, 64<<10)
+	if !v.welcome(r) {
+		v.cut()
+		return
+	}
+	v.handlers.Go(v.write)
+	for {
+		f, err := readFrame(r)
+		if err == nil {
+			err = v.take(f)
+		}
+		if err != nil {
+			v.part(err)
+			break
+		}
+	}
+	v.cancel()
+	v.closeSession()
+	v.end(grace)
+	v.handlers.Wait()
+	v.cut()
+}
+
+// part tells the client why it is not heard any longer, unless it has gone.
+func (v *visit) part(err error) {
+	if code := fault.CodeOf(err); code == fault.InvalidRequest || code == fault.CorruptMessage {
+		_ = v.sendFields(kindBye, 0, func(c *coder) { c.problem(&err) })
+	}
+}
+
+// welcome exchanges hellos, and reports whether both sides understand each
+// other.
+func (v *visit) welcome(r io.Reader) bool {
+	_ = v.conn.SetDeadline(time.Now().Add(helloPatience))
+	guest, err := hearHello(r)
+	if err != nil {
+		return false
+	}
+	own := self(v.server.instance)
+	if err := sayHello(v.conn, own); err != nil || guest.meets(own) != nil {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.bye {
+		return false
+	}
+	v.met = true
+	return v.conn.SetDeadline(time.Time{}) == nil
+}
+
+// take takes a frame.
+func (v *visit) take(f frame) error {
+	switch f.kind {
+	case kindCall:
+		return v.begin(f)
+	case kindCancel:
+		if h := v.handling(f.id); h != nil {
+			h.cancel()
+		}
+		return nil
+	case kindTold:
+		if h := v.handling(f.id); h != nil {
+			select {
+			case h.told <- struct{}{}:
+			default:
+			}
+		}
+		return nil
+	case kindParcel:
+		return v.intake.parcel(f)
+	case kindBatch:
+		return v.intake.batch(f)
+	}
+	return fault.Newf(fault.InvalidRequest, "a frame of the unknown kind %d", f.kind)
+}
+
+func (v *visit) handling(id uint32) *handling {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.calls[id]
+}
+
+// begin begins to handle a call.
+func (v *visit) begin(f frame) error {
+	ctx, cancel := context.WithCancel(v.ctx)
+	h := &handling{cancel: cancel, told: make(chan struct{}, 1)}
+	v.mu.Lock()
+	_, twice := v.calls[f.id]
+	n := len(v.calls)
+	many := n >= maxCalls
+	if !twice && !many {
+		v.calls[f.id] = h
+	}
+	v.mu.Unlock()
+	if twice || many {
+		cancel()
+		return fault.Newf(fault.InvalidRequest, "call %d of a connection with %d calls at hand", f.id, n)
+	}
+	v.handlers.Go(func() {
+		defer cancel()
+		answer := v.answer(ctx, f)
+		v.mu.Lock()
+		delete(v.calls, f.id)
+		v.mu.Unlock()
+		v.send(answer)
+	})
+	return nil
+}
+
+// answer handles a call and returns the frame that answers it.
+func (v *visit) answer(ctx context.Context, f frame) []byte {
+	var m method
+	c := reading(f.body)
+	c.method(&m)
+	results, err := v.handle(ctx, m, f.id, c)
+	answer, bad := encode(kindAnswer, f.id, func(c *coder) {
+		if c.problem(&err); err == nil {
+			results(c)
+		}
+	})
+	if bad != nil {
+		answer, _ = encode(kindAnswer, f.id, func(c *coder) { c.problem(&bad) })
+	}
+	return answer
+}
+
+// finish ends a visit from this side: the session is closed, the client told
+// why. All of that takes a moment at most.
+func (v *visit) finish(why error) {
+	v.mu.Lock()
+	v.bye = true
+	met := v.met
+	v.mu.Unlock()
+	if !met {
+		v.cut()
+		return
+	}
+	late := time.AfterFunc(grace, v.cut)
+	defer late.Stop()
+	v.closeSession()
+	v.cancel()
+	_ = v.sendFields(kindBye, 0, func(c *coder) { c.problem(&why) })
+	v.end(grace)
+	<-v.ended
+}
+
+// openSession lets a visit have its one session.
+func (v *visit) openSession() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.bye {
+		return fault.Closed
+	}
+	if v.opened {
+		return fault.Newf(fault.InvalidRequest, "a connection has one session")
+	}
+	v.opened = true
+	return nil
+}
+
+// closeSession closes the visit's session.
+func (v *visit) closeSession() {
+	v.intake.close()
+	v.outlet.close()
+}

@@ -135,7 +135,7 @@ func (n *restoring) undo() error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name != lockFile && e.Name != restoringFile {
+		if e.Name != lockFile && e.Name != restoringFile { // the lock is held
 			if err := n.fsys.RemoveAll(filepath.Join(n.dir, e.Name)); err != nil {
 				return err
 			}

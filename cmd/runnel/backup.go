@@ -34,6 +34,9 @@ a data directory again. The file appears when it is whole.`,
 					return hinted{fmt.Errorf("a program has %s open, and only that program can copy it", s.at), "let it call Broker.Backup, or end it first"}
 				}
 				k, ok := b.(backuper)
+				if _, remote := b.(*runnel.Remote); remote {
+					return hinted{fmt.Errorf("a program has %s open", s.at), "it takes the backup itself, by Broker.Backup; or end it first"}
+				}
 				if !ok {
 					return usageError{errors.New("backup copies a data directory, not what a Kafka cluster holds")}
 				}

@@ -63,17 +63,30 @@ func (s *shell) verify(ctx context.Context, dir string, notes bool) error {
 	} else {
 		err = s.verifyLines(&found)
 	}
+	if err == nil && found.Holder != "" {
+		err = s.verifyThere(ctx, dir, found.Holder)
+	}
 	if err == nil && found.Worst() == log.Damage {
 		err = hinted{errors.New("there is damage in " + dir), "runnel repair " + dir + " --dry-run says what can be done about it"}
 	}
 	return err
 }
 
+// verifyThere lets the process that has a directory open compare what it alone
+// can: everything that may be read, durable or not.
+func (s *shell) verifyThere(ctx context.Context, dir, holder string) error {
+	r, err := runnel.Attach(dir)
+	if err != nil {
+		fmt.Fprintf(s.errs, "%s has %s open and lets nobody look in: what its checkpoints call durable was read.\n", holder, dir)
+		return nil
+	}
+	defer r.Close()
+	fmt.Fprintf(s.errs, "%s has %s open: what its checkpoints call durable was read, and it compares every batch itself.\n", holder, dir)
+	return r.Verify(ctx)
+}
+
 // verifyTable prints a table of partitions, and what was found below it.
 func (s *shell) verifyTable(dir string, found *runnel.Inspection, notes bool) error {
-	if found.Holder != "" {
-		fmt.Fprintf(s.errs, "%s has %s open: what its checkpoints call durable was read.\n", found.Holder, dir)
-	}
 	t := newTable("PARTITION", "#SEGMENTS", "#BATCHES", "#RECORDS", "#BYTES", "STATE")
 	all := found.Findings
 	for _, p := range found.Partitions {

@@ -309,12 +309,12 @@ func TestDeletedTopicTakesNothingMore(t *testing.T) {
 	b := openOn(t, fsys)
 	defer b.Close()
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: topic.OS, SegmentBytes: 100}}))
-	p, err := producer.New(b)
+	p, err := b.partition(record.TopicPartition{Topic: "orders"})
 	require.NoError(t, err)
-	defer p.Close()
-	send := func() error {
-		_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: make([]byte, 80)})
-		return err
+	send := func() error { // as a session does that has found the topic before
+		done := make(outcome, 1)
+		p.Append(batchOf(t, string(make([]byte, 80))).Bytes, nil, done)
+		return <-done
 	}
 	require.NoError(t, send())
 	refused := 0

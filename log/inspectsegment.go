@@ -80,6 +80,9 @@ func (w *walk) tail(from, to int64) error {
 			return err // zeros that were written ahead
 		}
 		if w.n.last == nil {
+			if err := w.n.l.noOldMessage(w.s, w.f, sc.pos, w.offset); err != nil {
+				return err
+			}
 			at, h, err := findFollower(w.f, sc.pos, to, w.offset)
 			if err != nil {
 				return err

@@ -532,11 +532,8 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 		if content > sc.pos { // else there are only zeros, which were written ahead
 			if o.last == nil {
 				// Of unknown extent: a tail is only torn if no batch follows.
-				if format, ok, err := oldMessage(f, sc.pos, size); err != nil {
+				if err := o.l.noOldMessage(s, f, sc.pos, end); err != nil {
 					return 0, err
-				} else if ok {
-					return 0, o.l.at(fault.UnsupportedFormat, end).
-						Detailf("%s has a message of format %d at byte %d; only record batches of format 2 are read", s.logPath(), format, sc.pos)
 				}
 				if pos, h, err := findFollower(f, sc.pos, size, end); err != nil {
 					return 0, err

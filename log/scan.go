@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -206,4 +207,15 @@ func oldMessage(f io.ReaderAt, pos, end int64) (format byte, ok bool, err error)
 		return 0, false, err
 	}
 	return format, sum.Sum32() == binary.BigEndian.Uint32(b[atSum:]), nil
+}
+
+// noOldMessage returns an error if a message of an older format stands where the
+// batch of an offset should.
+func (l *Log) noOldMessage(s *segment, f io.ReaderAt, pos, offset int64) error {
+	format, ok, err := oldMessage(f, pos, s.size.Load())
+	if !ok || err != nil {
+		return err
+	}
+	return l.at(fault.UnsupportedFormat, offset).
+		Detailf("%s has a message of format %d at byte %d; only record batches of format 2 are read", s.logPath(), format, pos)
 }

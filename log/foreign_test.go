@@ -50,6 +50,9 @@ func TestForeignLogs(t *testing.T) {
 			_, _, err := Open(cfg)
 			require.ErrorIs(t, err, c.code)
 			require.Equal(t, c.content, readFile(t, cfg.FS, path))
+			if c.code == fault.CorruptMessage {
+				require.ErrorContains(t, err, "Kafka's compaction")
+			}
 			if c.code == fault.UnsupportedFormat {
 				_, err = Repair(t.Context(), cfg, Repairing{Stamp: "now"})
 				require.ErrorIs(t, err, c.code)

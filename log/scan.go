@@ -67,7 +67,7 @@ func (s *scanner) next() bool {
 	case int64(h.Size()) > left:
 		return s.fail("a batch of %d bytes of which %d are there", h.Size(), left)
 	case s.offset >= 0 && h.BaseOffset != s.offset:
-		return s.fail("a batch of offset %d instead of %d", h.BaseOffset, s.offset)
+		return s.fail("a batch of offset %d instead of %d%s", h.BaseOffset, s.offset, gapHint(h.BaseOffset, s.offset))
 	}
 	if s.verify {
 		sum, ok := s.checksum(s.pos, &h)

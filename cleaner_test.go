@@ -291,3 +291,22 @@ func TestCompactedTopicsNeedKeys(t *testing.T) {
 		require.ErrorContains(t, err, "record 1 of 2 has no key")
 	}
 }
+
+// TestBatchesOfBrokers: what marks a batch as one that a broker has written is not
+// a producer's to set.
+func TestBatchesOfBrokers(t *testing.T) {
+	b, err := runnel.OpenMemory()
+	require.NoError(t, err)
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	for _, attribute := range []int16{record.AttrControl, record.AttrTransactional, record.AttrDeleteHorizon} {
+		builder := record.NewBuilder(1 << 20)
+		builder.Add(1, []byte("k"), nil, nil)
+		batch, err := builder.Batch(nil, record.None, 0)
+		require.NoError(t, err)
+		h := batch.BatchHeader
+		h.Attributes |= attribute
+		err = appendWhole(t, b, "orders", record.Seal(batch.Bytes, h))
+		require.ErrorIs(t, err, fault.InvalidRecord)
+	}
+}

@@ -66,7 +66,8 @@ func (b *Broker) create(specs []topic.Spec) error {
 }
 
 // establish makes new partitions of these topics known, from number from on,
-// and opens them.
+// and opens them. An error for want of space or of file handles must not look as if
+// trying again would do: the catalogue has them.
 func (b *Broker) establish(names []string, from int) error {
 	var errs []error
 	for _, name := range names {
@@ -81,10 +82,11 @@ func (b *Broker) establish(names []string, from int) error {
 		topics[i] = v.(*localTopic)
 	}
 	var mu sync.Mutex
-	b.openTopics(topics, func(_ *localTopic, err error) {
+	b.openTopics(topics, func(t *localTopic, err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		errs = append(errs, err)
+		errs = append(errs, fault.At(fault.Storage, t.name, -1, -1).
+			Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err))
 	})
 	b.announce()
 	return errors.Join(errs...)

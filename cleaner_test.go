@@ -129,6 +129,33 @@ func TestRetentionOfBusyTopics(t *testing.T) {
 	})
 }
 
+// TestGraceOfBusyTopics: old records have their grace, and no more than two, where a
+// segment begins every minute.
+func TestGraceOfBusyTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := runnel.OpenMemory()
+		require.NoError(t, err)
+		defer b.Close()
+		cfg := topic.Config{Retention: time.Hour, SegmentBytes: 100}
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: cfg}))
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		defer p.Close()
+		for n := range int64(60) {
+			old := record.Record{Topic: "orders", Key: []byte("k"), Value: []byte("old"), Timestamp: time.UnixMilli(n)}
+			_, err = p.Send(t.Context(), old)
+			require.NoError(t, err)
+			synctest.Wait()
+			start := stateOf(t, b, "orders").StartOffset
+			require.LessOrEqual(t, start, max(n-5, 0))
+			require.GreaterOrEqual(t, start, n-11)
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(10 * time.Minute)
+		require.EqualValues(t, 60, stateOf(t, b, "orders").StartOffset)
+	})
+}
+
 // TestRetentionByBytes: the oldest segments go as others come.
 func TestRetentionByBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

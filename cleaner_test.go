@@ -147,7 +147,7 @@ func TestGraceOfBusyTopics(t *testing.T) {
 			require.NoError(t, err)
 			synctest.Wait()
 			start := stateOf(t, b, "orders").StartOffset
-			require.LessOrEqual(t, start, max(n-5, 0))
+			require.LessOrEqual(t, start, max(n-4, 0))
 			require.GreaterOrEqual(t, start, n-11)
 			time.Sleep(time.Minute)
 		}

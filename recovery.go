@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ func (b *Broker) Recovery() Recovery {
 	r.Partitions = slices.Clone(r.Partitions)
 	b.mu.Unlock()
 	r.Missing, r.Removed, r.Orphans = slices.Clone(r.Missing), slices.Clone(r.Removed), slices.Clone(r.Orphans)
-	slices.SortStableFunc(r.Partitions, func(x, y PartitionRecovery) int { return x.Compare(y.TopicPartition) })
+	sort.SliceStable(r.Partitions, func(i, j int) bool { return r.Partitions[i].Compare(r.Partitions[j].TopicPartition) < 0 })
 	return r
 }
 

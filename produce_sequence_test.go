@@ -305,7 +305,12 @@ func (m *movingFS) Rename(from, to string) error {
 // TestDeletedTopicTakesNothingMore: not from the moment at which its files are
 // moved out of the way, when an append would fail for want of a directory.
 func TestDeletedTopicTakesNothingMore(t *testing.T) {
-	fsys := &movingFS{FS: vfs.NewMemory(), moved: func(string) {}}
+	moved := make(chan func(), 1) // the broker renames files of its own on another goroutine
+	fsys := &movingFS{FS: vfs.NewMemory(), moved: func(from string) {
+		if filepath.Base(from) == "orders-0" {
+			(<-moved)()
+		}
+	}}
 	b := openOn(t, fsys)
 	defer b.Close()
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: topic.OS, SegmentBytes: 100}}))
@@ -318,11 +323,9 @@ func TestDeletedTopicTakesNothingMore(t *testing.T) {
 	}
 	require.NoError(t, send())
 	refused := 0
-	fsys.moved = func(from string) {
-		if filepath.Base(from) == "orders-0" {
-			require.ErrorIs(t, send(), fault.UnknownTopic)
-			refused++
-		}
+	moved <- func() {
+		require.ErrorIs(t, send(), fault.UnknownTopic)
+		refused++
 	}
 	require.NoError(t, b.DeleteTopics(t.Context(), "orders"))
 	require.Equal(t, 1, refused)

@@ -111,6 +111,7 @@ type Log struct {
 	epochsDirty bool       // the epochs in the file are older
 	producers   producers  // a fold of the batches below end
 	snapshots   snapshots  // its files
+	dropped     []*segment // lie before the start, and their files are still there
 	failed      error      // what made the log refuse appends for good
 }
 

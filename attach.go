@@ -1,7 +1,9 @@
 package runnel
 
 import (
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -15,7 +17,7 @@ import (
 // Remote is a broker that another process has opened, or this one, reached
 // through the socket in its directory. Like a Broker it is a topic.Admin, a
 // consumer.Admin, and the backend of producers, consumers and streams; and it
-// has Verify. All methods are safe for concurrent use.
+// has Verify and Recovery. All methods are safe for concurrent use.
 //
 // Guarantees are the broker's: a record that was acknowledged is as durable, a
 // group is shared with the members in every process. When the broker closes or
@@ -77,8 +79,19 @@ func listen(dir string, not bool) (s socket) {
 // serve lets others in.
 func (s *socket) serve(b *Broker) {
 	if s.listener != nil {
-		s.server = attach.Serve(s.listener, b)
+		s.server = attach.Serve(s.listener, served{b})
 	}
+}
+
+// served is a broker as others see it.
+type served struct{ *Broker }
+
+// Stream implements attach.Backend.
+func (b served) Stream(_ context.Context, name string, w io.Writer) error {
+	if name != streamRecovery {
+		return fault.Newf(fault.InvalidRequest, "nothing here is called %q", name)
+	}
+	return writeRecovery(w, b.Recovery())
 }
 
 // close ends listening, and all that others do through the socket.

@@ -192,7 +192,7 @@ func TestCompactDelete(t *testing.T) {
 		b, err := runnel.OpenMemory()
 		require.NoError(t, err)
 		defer b.Close()
-		cfg := topic.Config{Cleanup: topic.CompactDelete, Retention: 24 * time.Hour, SegmentBytes: 100}
+		cfg := topic.Config{Cleanup: topic.CompactDelete, Retention: 24 * time.Hour, SegmentBytes: 100, MinCleanableRatio: 0.01}
 		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: cfg}))
 		for range 3 {
 			send(t, b, "orders", "k", "v")

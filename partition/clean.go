@@ -44,23 +44,25 @@ type cleaning struct {
 // It ends early, with an error, when ctx ends or the partition is closed. What it
 // cannot read or write is an error too, and stays as it is.
 func (p *Partition) Clean(ctx context.Context, now time.Time, c Cleaning) (did Cleaned, next time.Time, err error) {
-	ctx, end, err := p.beginClean(ctx)
+	working, end, err := p.beginClean(ctx)
 	if err != nil {
 		return did, next, err
 	}
 	defer end()
 	due := int64(math.MaxInt64)
 	if c.Delete {
-		if due, err = p.expire(&did, now, c); err != nil {
-			return did, next, err
-		}
+		due, err = p.expire(&did, now, c)
 	}
-	if c.Compact {
-		again, err := p.compact(ctx, &did, now, c)
-		if err != nil {
-			return did, next, err
-		}
+	if c.Compact && err == nil {
+		var again int64
+		again, err = p.compact(working, &did, now, c)
 		due = min(due, again)
+	}
+	if err != nil {
+		if closed := p.gone(); closed != nil && ctx.Err() == nil {
+			err = closed // whatever that came out as
+		}
+		return did, next, err
 	}
 	if due != math.MaxInt64 {
 		next = time.UnixMilli(due)

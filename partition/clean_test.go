@@ -139,7 +139,7 @@ func TestCleanEnds(t *testing.T) {
 		first <- err
 	}()
 	require.NoError(t, p.Close())
-	if err := <-first; err != nil && err != context.Canceled {
+	if err := <-first; err != nil {
 		require.ErrorIs(t, err, fault.Closed)
 	}
 	_, _, err = p.Clean(t.Context(), time.Unix(100, 0), c)
@@ -151,10 +151,8 @@ func TestCheckedKeys(t *testing.T) {
 	cfg.Keyed = true
 	p, _ := open(t, cfg)
 	defer p.Close()
-	_, err := appendAll(p, "a value without a key")
+	err := p.Check(batchOf("a value without a key"))
 	require.ErrorIs(t, err, fault.InvalidRecord)
-	done := newOutcome()
-	p.Append(keyedBatch(0, "", -1, 0), nil, done)
-	_, err = done.wait()
-	require.NoError(t, err, "an empty key is one")
+	require.ErrorContains(t, err, "record 0 of 1 has no key")
+	require.NoError(t, p.Check(keyedBatch(0, "", -1, 0)), "an empty key is one")
 }

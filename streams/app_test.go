@@ -236,31 +236,29 @@ func TestInternalTopics(t *testing.T) {
 // TestRestoreFromCompactedChangelog compacts changelogs between runs, also up to
 // their ends: the counts go on where they were.
 func TestRestoreFromCompactedChangelog(t *testing.T) {
-	synctest.Test(t, restoreFromCompactedChangelog)
-}
-
-func restoreFromCompactedChangelog(t *testing.T) {
-	broker := closed(t, openMemory(t))
-	create(t, broker, 2, "lines", "totals")
-	changelog := "wordcount-counts-changelog"
-	want := map[string]int64{}
-	for round := range int64(4) {
-		app, err := streams.New(broker, "wordcount", wordCount, fast, streams.Uncached())
-		require.NoError(t, err)
-		send(t, broker, "a b a c", "b a", fmt.Sprint("only ", round))
-		for word, n := range map[string]int64{"a": 3, "b": 2, "c": 1, "only": 1} {
-			want[word] += n
+	synctest.Test(t, func(t *testing.T) {
+		broker := closed(t, openMemory(t))
+		create(t, broker, 2, "lines", "totals")
+		changelog := "wordcount-counts-changelog"
+		want := map[string]int64{}
+		for round := range int64(4) {
+			app, err := streams.New(broker, "wordcount", wordCount, fast, streams.Uncached())
+			require.NoError(t, err)
+			send(t, broker, "a b a c", "b a", fmt.Sprint("only ", round))
+			for word, n := range map[string]int64{"a": 3, "b": 2, "c": 1, "only": 1} {
+				want[word] += n
+			}
+			want[fmt.Sprint(round)]++
+			drain(t, app)
+			require.Equal(t, want, table(t, broker, totals))
+			require.NoError(t, broker.ConfigureTopic(context.Background(), changelog, topic.Config{
+				Cleanup: topic.Compact, SegmentBytes: 100, MinCleanableRatio: 0.01, MaxCompactionLag: time.Minute,
+			}))
+			before := size(t, broker, changelog)
+			time.Sleep(2 * time.Minute) // in a bubble
+			require.Less(t, size(t, broker, changelog), before)
 		}
-		want[fmt.Sprint(round)]++
-		drain(t, app)
-		require.Equal(t, want, table(t, broker, totals))
-		require.NoError(t, broker.ConfigureTopic(context.Background(), changelog, topic.Config{
-			Cleanup: topic.Compact, SegmentBytes: 100, MinCleanableRatio: 0.01, MaxCompactionLag: time.Minute,
-		}))
-		before := size(t, broker, changelog)
-		time.Sleep(2 * time.Minute) // in a bubble
-		require.Less(t, size(t, broker, changelog), before)
-	}
+	})
 }
 
 // size returns how many bytes a topic's partitions take.

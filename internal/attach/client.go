@@ -195,6 +195,25 @@ func (c *Client) SetGroupOffsets(ctx context.Context, group string, all map[reco
 	}, none)
 }
 
+// Stream has the backend write something to w, over a connection of its own, so
+// that nobody waits for w but this call.
+func (c *Client) Stream(ctx context.Context, name string, w io.Writer) error {
+	link, r, err := c.connect()
+	if err != nil {
+		return err
+	}
+	var failed error // of w; written by the reading goroutine, which close ends
+	link.start(r)
+	err = link.talk(ctx, streamBytes, func(c *coder) { text(c, &name) }, none, &dialogue{part: func(body []byte) error {
+		_, failed = w.Write(body)
+		return failed
+	}})
+	if link.close(); failed != nil {
+		return failed
+	}
+	return err
+}
+
 // Verify has the broker compare every readable batch with its checksum.
 func (c *Client) Verify(ctx context.Context) error {
 	return c.control.call(ctx, verify, none, none)

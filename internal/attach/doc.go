@@ -38,7 +38,7 @@
 //	 5 batch      client  parcel   topic, partition, failure, a batch to be kept whole
 //	 6 answer     server  call     an error or none, results
 //	 7 event      server  call     assigned, revoked or lost, partitions
-//	 8 part       server  call     topic, partition, records as one batch
+//	 8 part       server  call     topic, partition, records as one batch; or bytes
 //	 9 outcomes   server  0        numbers of partitions, outcomes of records
 //	10 bye        server  0        why the server hears this client no longer
 //

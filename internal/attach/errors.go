@@ -4,7 +4,19 @@ import (
 	"context"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/wire"
 )
+
+// WriteError appends an error, which may be nil, as calls are answered with it.
+func WriteError(w *wire.Writer, err error) { (&coder{w: w}).problem(&err) }
+
+// ReadError reads what WriteError wrote.
+func ReadError(r *wire.Reader) (err error) {
+	c := &coder{r: *r}
+	c.problem(&err)
+	*r = c.r
+	return err
+}
 
 // What an error is. Whatever has no word of its own is its text, with what it
 // wraps.

@@ -106,6 +106,11 @@ func (stub) Verify(context.Context) error                            { return ni
 func (stub) DeleteGroups(context.Context, ...string) error           { return nil }
 func (stub) Groups(context.Context) ([]consumer.GroupListing, error) { return nil, nil }
 
+func (stub) Stream(_ context.Context, name string, w io.Writer) error {
+	_, err := io.WriteString(w, name)
+	return err
+}
+
 func (stub) DescribeTopics(context.Context, ...string) ([]topic.Description, error) {
 	return []topic.Description{{Name: "orders", Partitions: make([]topic.PartitionDescription, 2)}}, nil
 }
@@ -257,6 +262,9 @@ func seeds(f *testing.F) (said, answered [][]byte) {
 		func(c *Client) { _, _ = c.ListOffsets(ctx, topic.Latest(), stubPartition) },
 		func(c *Client) { _ = c.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: 2}) },
 		func(c *Client) { _, _ = c.GroupOffsets(ctx, "g") },
+		func(c *Client) {
+			_ = c.control.talk(ctx, streamBytes, func(c *coder) { name := "bytes"; text(c, &name) }, none, &dialogue{part: func([]byte) error { return nil }})
+		},
 	} {
 		up, down := recorded(f, do)
 		said, answered = append(said, up), append(answered, down)

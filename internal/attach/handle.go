@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"io"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -20,6 +21,8 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 		return c.wrong
 	}
 	switch {
+	case m == streamBytes:
+		return v.handleStream(ctx, id, args)
 	case m <= setGroupOffsets || m == verify:
 		return v.handleAdmin(ctx, m, args)
 	case m <= flush:
@@ -30,6 +33,33 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 
 func unknownMethod(m method) error {
 	return fault.Newf(fault.InvalidRequest, "a call of the unknown method %d", m)
+}
+
+// handleStream runs a call whose answer is bytes, which come in parts.
+func (v *visit) handleStream(ctx context.Context, id uint32, args func(fields) error) (fields, error) {
+	var name string
+	if err := args(func(c *coder) { text(c, &name) }); err != nil {
+		return nil, err
+	}
+	return none, v.server.backend.Stream(ctx, name, &partWriter{v, id})
+}
+
+// partWriter writes parts of the answer to a call.
+type partWriter struct {
+	visit *visit
+	call  uint32
+}
+
+// Write implements io.Writer.
+func (w *partWriter) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		part := b[:min(len(b), partBytes)]
+		if !w.visit.send(append(appendHead(nil, kindPart, w.call, len(part)), part...)) {
+			return n, io.ErrClosedPipe
+		}
+		n, b = n+len(part), b[len(part):]
+	}
+	return n, nil
 }
 
 // handleAdmin runs the calls that belong to no session.

@@ -37,6 +37,8 @@ const (
 	committed
 	offsets
 	closeConsumer
+
+	streamBytes
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ type Backend interface {
 
 	// Verify compares every readable batch with its checksum.
 	Verify(ctx context.Context) error
+
+	// Stream writes something of which this package knows the name alone.
+	Stream(ctx context.Context, name string, w io.Writer) error
 }
 
 // grace is how long clients have, when the server closes, to hear of it.

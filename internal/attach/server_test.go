@@ -2,11 +2,14 @@ package attach_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,6 +31,15 @@ type watched struct {
 func (w watched) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
 	s, err := w.Broker.OpenConsumer(ctx, cfg)
 	return watchedSession{s, w.fetches}, err
+}
+
+// Stream writes as much as its name says, in megabytes, or as it can.
+func (w watched) Stream(_ context.Context, name string, out io.Writer) error {
+	n, err := strconv.Atoi(name)
+	for i := 0; i < n && err == nil; i++ {
+		_, err = out.Write(bytes.Repeat([]byte{byte(i)}, 1<<20))
+	}
+	return err
 }
 
 type watchedSession struct {
@@ -125,6 +137,32 @@ func TestStuckClient(t *testing.T) {
 	server.Close()
 	require.Zero(t, b.Sessions())
 }
+
+// What is written on one side comes out on the other, however much it is; who
+// cannot take it ends it.
+func TestStream(t *testing.T) {
+	_, _, dir := serve(t)
+	client, ctx := dial(t, dir), t.Context()
+	var got bytes.Buffer
+	require.NoError(t, client.Stream(ctx, "20", &got))
+	require.Equal(t, 20<<20, got.Len())
+	for i, b := range got.Bytes() {
+		if b != byte(i>>20) {
+			require.Equal(t, byte(i>>20), b, "at %d", i)
+		}
+	}
+	require.ErrorContains(t, client.Stream(ctx, "many", io.Discard), "invalid syntax")
+	full := errors.New("full")
+	require.ErrorIs(t, client.Stream(ctx, "100", failing{full}), full)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, client.Stream(ended, "0", io.Discard), context.Canceled)
+}
+
+// failing is a writer that cannot.
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // rawConn is a client that says what it likes.
 type rawConn struct {

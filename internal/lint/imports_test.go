@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 
 	".": {
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
-		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach",
+		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach", "internal/wire",
 		"github.com/gofrs/flock", "golang.org/x/sync/...",
 	},
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},

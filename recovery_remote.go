@@ -1,0 +1,98 @@
+package runnel
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"time"
+
+	"github.com/runnel-go/runnel/internal/attach"
+	"github.com/runnel-go/runnel/internal/wire"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+)
+
+// streamRecovery is what a Remote asks for.
+const streamRecovery = "recovery"
+
+// Recovery returns what opening the directory found so far, as Broker.Recovery
+// does in the process that has opened it. fault.Closed where that has gone.
+func (r *Remote) Recovery(ctx context.Context) (Recovery, error) {
+	var b bytes.Buffer
+	if err := r.Stream(ctx, streamRecovery, &b); err != nil {
+		return Recovery{}, err
+	}
+	return readRecovery(b.Bytes())
+}
+
+// writeRecovery writes r for the other side of a socket.
+func writeRecovery(to io.Writer, r Recovery) error {
+	w := &wire.Writer{}
+	w.Bool(r.Clean)
+	w.Int64(int64(r.Duration))
+	w.ArrayLen(len(r.Partitions))
+	for _, p := range r.Partitions {
+		w.Bytes([]byte(p.Topic))
+		w.Int32(p.Partition)
+		w.Bool(p.Clean)
+		w.Int64(int64(p.Segments))
+		w.Int64(p.Batches)
+		w.Int64(p.Bytes)
+		w.Int64(p.Cut)
+		w.Bytes([]byte(p.Reason))
+		w.Int64(int64(p.Indexes))
+		w.ArrayLen(len(p.Damage))
+		for _, err := range p.Damage {
+			attach.WriteError(w, err)
+		}
+		w.Int64(int64(p.Duration))
+		attach.WriteError(w, p.Err)
+	}
+	w.ArrayLen(len(r.Missing))
+	for _, tp := range r.Missing {
+		w.Bytes([]byte(tp.Topic))
+		w.Int32(tp.Partition)
+	}
+	for _, names := range [][]string{r.Removed, r.Orphans} {
+		w.ArrayLen(len(names))
+		for _, name := range names {
+			w.Bytes([]byte(name))
+		}
+	}
+	if err := w.Err(); err != nil {
+		return err
+	}
+	_, err := to.Write(w.B)
+	return err
+}
+
+// readRecovery reads what writeRecovery wrote.
+func readRecovery(b []byte) (r Recovery, err error) {
+	d := wire.NewReader(b)
+	r.Clean, r.Duration = d.Bool(), time.Duration(d.Int64())
+	for range d.ArrayLen(62) {
+		p := PartitionRecovery{TopicPartition: readPartition(&d)}
+		p.Recovery = log.Recovery{
+			Clean: d.Bool(), Segments: int(d.Int64()), Batches: d.Int64(), Bytes: d.Int64(), Cut: d.Int64(),
+			Reason: string(d.Bytes()), Indexes: int(d.Int64()),
+		}
+		for range d.ArrayLen(1) {
+			p.Damage = append(p.Damage, attach.ReadError(&d))
+		}
+		p.Duration, p.Err = time.Duration(d.Int64()), attach.ReadError(&d)
+		r.Partitions = append(r.Partitions, p)
+	}
+	for range d.ArrayLen(8) {
+		r.Missing = append(r.Missing, readPartition(&d))
+	}
+	for _, names := range []*[]string{&r.Removed, &r.Orphans} {
+		for range d.ArrayLen(4) {
+			*names = append(*names, string(d.Bytes()))
+		}
+	}
+	return r, d.End()
+}
+
+func readPartition(d *wire.Reader) record.TopicPartition {
+	return record.TopicPartition{Topic: string(d.Bytes()), Partition: d.Int32()}
+}

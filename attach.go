@@ -94,6 +94,9 @@ func (b served) Stream(_ context.Context, name string, w io.Writer) error {
 	return writeRecovery(w, b.Recovery())
 }
 
+// streamRecovery is what a Remote asks Stream for.
+const streamRecovery = "recovery"
+
 // close ends listening, and all that others do through the socket.
 func (s *socket) close() {
 	switch {

@@ -17,8 +17,6 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-var ordersZero = record.TopicPartition{Topic: "orders"}
-
 // send sends a record to partition 0 of a topic.
 func send(t *testing.T, b *runnel.Broker, name, key, value string) {
 	t.Helper()

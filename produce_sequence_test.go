@@ -3,6 +3,7 @@ package runnel
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -287,6 +288,44 @@ func TestOneBadRecordFailsAlone(t *testing.T) {
 	require.Equal(t, 3, refused)
 	one := []string{"good", "MESSAGE_TOO_LARGE", "good"}
 	require.Equal(t, append(append(append([]string(nil), one...), one...), one...), outcomes)
+}
+
+// movingFS calls moved when a directory has got another name.
+type movingFS struct {
+	vfs.FS
+	moved func(from string)
+}
+
+func (m *movingFS) Rename(from, to string) error {
+	err := m.FS.Rename(from, to)
+	m.moved(from)
+	return err
+}
+
+// TestDeletedTopicTakesNothingMore: not from the moment at which its files are
+// moved out of the way, when an append would fail for want of a directory.
+func TestDeletedTopicTakesNothingMore(t *testing.T) {
+	fsys := &movingFS{FS: vfs.NewMemory(), moved: func(string) {}}
+	b := openOn(t, fsys)
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: topic.OS, SegmentBytes: 100}}))
+	p, err := b.partition(record.TopicPartition{Topic: "orders"})
+	require.NoError(t, err)
+	send := func() error { // as a session does that has found the topic before
+		done := make(outcome, 1)
+		p.Append(batchOf(t, string(make([]byte, 80))).Bytes, nil, done)
+		return <-done
+	}
+	require.NoError(t, send())
+	refused := 0
+	fsys.moved = func(from string) {
+		if filepath.Base(from) == "orders-0" {
+			require.ErrorIs(t, send(), fault.UnknownTopic)
+			refused++
+		}
+	}
+	require.NoError(t, b.DeleteTopics(t.Context(), "orders"))
+	require.Equal(t, 1, refused)
 }
 
 // TestEmptyBatchIsNotSent: a sender that was held up may seal a batch that it saw

@@ -12,9 +12,6 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// streamRecovery is what a Remote asks for.
-const streamRecovery = "recovery"
-
 // Recovery returns what opening the directory found so far, as Broker.Recovery
 // does in the process that has opened it. fault.Closed where that has gone.
 func (r *Remote) Recovery(ctx context.Context) (Recovery, error) {

@@ -328,6 +328,9 @@ func (b *Broker) deleteTopic(t *localTopic) error {
 	close(t.gone)
 	t.opening <- struct{}{}
 	defer func() { <-t.opening }()
+	for _, p := range t.open() {
+		p.Abandon()
+	}
 	var doomed []string
 	var failed error
 	for n := range *t.placement.Load() {

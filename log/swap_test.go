@@ -185,6 +185,7 @@ func TestDamageStopsCompaction(t *testing.T) {
 func TestReadersBesideCompaction(t *testing.T) {
 	eachFS(t, func(t *testing.T, cfg Config) {
 		cfg.SegmentBytes, cfg.IndexInterval, cfg.TailBytes, cfg.Codec = 2_000, 100, 1_000, testCodec
+		cfg.FS = unsynced{cfg.FS}
 		l, _ := open(t, cfg)
 		rng := rand.New(rand.NewPCG(1, 4))
 		fillKeyed(t, l, rng, 50)

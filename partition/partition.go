@@ -194,9 +194,13 @@ func (p *Partition) Close() error {
 	return p.log.Close()
 }
 
+// Abandon refuses everything from now on, as Delete does, and leaves the log's
+// files alone: they may be moved once it returns.
+func (p *Partition) Abandon() { p.refuse(fault.UnknownTopic) }
+
 // Delete does what Close does, with fault.UnknownTopic, and removes the log.
 func (p *Partition) Delete() error {
-	p.refuse(fault.UnknownTopic)
+	p.Abandon()
 	return p.log.Remove()
 }
 

@@ -11,9 +11,15 @@ import (
 	"github.com/runnel-go/runnel"
 )
 
-// recoverer is a backend that says what opening it found.
-type recoverer interface {
-	Recovery() runnel.Recovery
+// recovered returns what opening a backend found, in whichever process that was.
+func recovered(ctx context.Context, b backend) (runnel.Recovery, error) {
+	switch b := b.(type) {
+	case *runnel.Broker:
+		return b.Recovery(), nil
+	case *runnel.Remote:
+		return b.Recovery(ctx)
+	}
+	return runnel.Recovery{}, usageError{errors.New("recovery opens a data directory, not a Kafka cluster")}
 }
 
 func newRecovery(s *shell) *cobra.Command {
@@ -27,17 +33,17 @@ off and why, which indexes were built anew, how long it took.`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
-				r, ok := b.(recoverer)
-				if _, remote := b.(*runnel.Remote); remote {
-					return hinted{fmt.Errorf("a program has %s open", s.at), "it knows what opening found, by Broker.Recovery"}
-				}
-				if !ok {
-					return usageError{errors.New("recovery opens a data directory, not a Kafka cluster")}
+				if _, err := recovered(ctx, b); err != nil {
+					return err
 				}
 				if _, err := b.DescribeTopics(ctx); err != nil { // it opens what was not used yet
 					fmt.Fprintf(s.errs, "%v\n", err)
 				}
-				return s.showRecovery(r.Recovery())
+				r, err := recovered(ctx, b)
+				if err != nil {
+					return err
+				}
+				return s.showRecovery(r)
 			})
 		},
 	}

@@ -30,7 +30,7 @@
 // Whoever sends anything that is not described here is cut off.
 //
 //	kind          from    ID       body
-//	 0 hello      both    0        greeting, version, process, program, instance
+//	 0 hello      both    0        greeting, version, process, instance
 //	 1 call       client  call     method, arguments
 //	 2 cancel     client  call     -                      its ctx has ended
 //	 3 told       client  call     -                      the event was taken note of

@@ -3,7 +3,6 @@ package attach
 import (
 	"io"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -24,8 +23,7 @@ const greeting = "runnel"
 type hello struct {
 	version  int16
 	pid      int32
-	program  string // the version of this module
-	instance int64  // of the server: tells one life of it from the next
+	instance int64 // of the server: tells one life of it from the next
 }
 
 func (h *hello) fields(c *coder) {
@@ -36,36 +34,17 @@ func (h *hello) fields(c *coder) {
 	}
 	int16s(c, &h.version)
 	int32s(c, &h.pid)
-	text(c, &h.program)
 	int64s(c, &h.instance)
 }
 
 // self is this side's hello.
 func self(instance int64) hello {
-	return hello{version: protocolVersion, pid: int32(os.Getpid()), program: moduleVersion(), instance: instance}
-}
-
-// moduleVersion is the version of this module in the program.
-func moduleVersion() string {
-	const module = "github.com/runnel-go/runnel"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if info.Main.Path == module {
-		return info.Main.Version
-	}
-	for _, dep := range info.Deps {
-		if dep.Path == module {
-			return dep.Version
-		}
-	}
-	return "unknown"
+	return hello{version: protocolVersion, pid: int32(os.Getpid()), instance: instance}
 }
 
 // String names the process.
 func (h hello) String() string {
-	return "process " + strconv.Itoa(int(h.pid)) + " (runnel " + h.program + ")"
+	return "process " + strconv.Itoa(int(h.pid))
 }
 
 // meets returns an error that says which side to upgrade, unless the two speak
@@ -74,7 +53,7 @@ func (h hello) meets(holder hello) error {
 	if h.version == holder.version {
 		return nil
 	}
-	err := fault.Newf(fault.UnsupportedVersion, "%s speaks version %d, %s, which holds the directory, speaks %d", h, h.version, holder, holder.version)
+	err := fault.Newf(fault.UnsupportedVersion, "%s speaks version %d, and %s, which holds the directory, %d", h, h.version, holder, holder.version)
 	if h.version < holder.version {
 		return err.Try("upgrade the program that attaches")
 	}

@@ -233,8 +233,8 @@ func (c *rawConn) hello(t *testing.T, version byte) {
 
 func helloBody(version byte) []byte {
 	body := append([]byte{0, 0, 0, 6}, "runnel"...)
-	body = append(body, 0, version, 0, 0, 0, 7, 0, 0, 0, 2)
-	return append(append(body, "v9"...), make([]byte, 8)...)
+	body = append(body, 0, version, 0, 0, 0, 7)
+	return append(body, make([]byte, 8)...)
 }
 
 // openConsumerBody is the configuration of a consumer without a group.
@@ -274,7 +274,7 @@ func TestAnotherVersion(t *testing.T) {
 		}()
 		_, err = attach.Dial(dir)
 		require.ErrorIs(t, err, fault.UnsupportedVersion)
-		require.ErrorContains(t, err, "process 7 (runnel v9)")
+		require.ErrorContains(t, err, "process 7, which holds")
 		require.ErrorContains(t, err, hint)
 		require.NoError(t, l.Close())
 	}

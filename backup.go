@@ -80,12 +80,18 @@ type backupLog struct {
 	record.TopicPartition
 	topic      *localTopic // nil for the catalogue
 	partition  *partition.Partition
+	release    func() // lets compaction go on; nil once it does
 	start, end int64
 	bytes      int64
 	sum        uint32 // CRC-32C of all of its bytes
 }
 
 func (k *backup) run() error {
+	defer func() {
+		for i := range k.logs {
+			k.release(&k.logs[i])
+		}
+	}()
 	if err := k.openAll(); err != nil {
 		return err
 	}
@@ -123,9 +129,10 @@ func (k *backup) openAll() error {
 }
 
 // cut notes what the backup is to hold, as the catalogue's writer: topics are
-// neither created nor deleted meanwhile. Committed offsets come first and the
-// catalogue last: an offset is committed after its records, and a producer's ID
-// is given away before its records.
+// neither created nor deleted meanwhile. From here on no log loses a record to one
+// that is not in the backup. Committed offsets come first and the catalogue last:
+// an offset is committed after its records, and a producer's ID is given away
+// before its records.
 func (k *backup) cut() error {
 	names := k.b.catalogue.Names()
 	if i := slices.Index(names, topic.ConsumerOffsets); i > 0 {
@@ -137,9 +144,10 @@ func (k *backup) cut() error {
 			return err
 		}
 		for n, p := range t.open() {
+			end, release := p.Hold()
 			k.logs = append(k.logs, backupLog{
 				TopicPartition: record.TopicPartition{Topic: name, Partition: int32(n)},
-				topic:          t, partition: p, end: p.HighWatermark(),
+				topic:          t, partition: p, end: end, release: release,
 			})
 		}
 	}
@@ -147,8 +155,21 @@ func (k *backup) cut() error {
 	return nil
 }
 
+// release lets a log be compacted by what came after the cut.
+func (k *backup) release(l *backupLog) {
+	if l.release == nil {
+		return
+	}
+	l.release()
+	l.release = nil
+	if cleaning(*l.topic.config.Load()).Compact {
+		k.b.cleaner.lookAt(l.topic, l.partition, time.Now())
+	}
+}
+
 // copy writes a log up to where it was cut.
 func (k *backup) copy(l *backupLog) error {
+	defer k.release(l)
 	for range backupTries {
 		whole, err := k.copyOnce(l)
 		switch {

@@ -217,6 +217,8 @@ func (r *repair) plan() {
 		switch {
 		case f.Grade == Mend:
 			r.planMend(f)
+		case f.Grade == Damage && filepath.Ext(name) != logSuffix:
+			r.refuse(f.File, f.Found+": "+f.Hint)
 		case f.Grade == Damage && r.n.segmentAt(base) == nil && f.Next > 0 && base < r.firstBase():
 			r.lose(f, fmt.Sprintf("let the log start at offset %d, where its files do", f.Next))
 			r.journal.start = f.Next
@@ -232,6 +234,8 @@ func (r *repair) plan() {
 		r.journal.remove(filepath.Base(s.indexPath()))
 		r.journal.remove(filepath.Base(s.timeIndexPath()))
 	}
+	// What is written anew has no torn tail, and its end elsewhere.
+	r.journal.cuts = slices.DeleteFunc(r.journal.cuts, func(c journalCut) bool { return slices.Contains(r.journal.replaced, c.name) })
 }
 
 // planMend lets what is derived from the log be made anew.

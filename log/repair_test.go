@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,6 +150,15 @@ func TestRepair(t *testing.T) {
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, 3)
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, slotStride+3)
 		}, []string{"runnel.checkpoint: make it from the log"}},
+		{"bytes that were taken away, and a torn tail", func(t *testing.T, cfg Config) {
+			b := readFile(t, cfg.FS, logFile(cfg, 24))
+			writeFile(t, cfg.FS, logFile(cfg, 24), slices.Concat(b[:20], b[80:], make([]byte, 60), []byte{1}))
+			require.NoError(t, cfg.FS.Remove(cfg.Dir+"/"+checkpointName))
+		}, []string{
+			"00000000000000000024.log: keep it as 00000000000000000024.log.damaged-now and write it anew with what is sound",
+			"00000000000000000024.log: 26 bytes at byte 0: a batch of offset 24 whose checksum should be X and is X; at byte 26 a sound batch of offset 26 follows; loses 24 to 25",
+			"00000000000000000024.log: cut off a torn tail of 61 bytes at byte 198",
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := manySegments(t, true)
@@ -184,6 +194,19 @@ func TestRepair(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRepairRefusesSwap leaves a log alone of which nobody knows which segments
+// are to take the place of which.
+func TestRepairRefusesSwap(t *testing.T) {
+	cfg := manySegments(t, true)
+	writeFile(t, cfg.FS, filepath.Join(cfg.Dir, swapName), []byte("nonsense"))
+	cfg.FS = readOnly{cfg.FS}
+	steps := repaired(t, cfg, true)
+	require.Len(t, steps, 1)
+	require.True(t, steps[0].Refused)
+	require.Equal(t, swapName, filepath.Base(steps[0].File))
+	require.Contains(t, steps[0].What, "move this file away")
 }
 
 // TestRepairRefuses gives no end to a log whose end is lost, unless that is

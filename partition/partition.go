@@ -56,6 +56,7 @@ type Partition struct {
 
 	mu       sync.Mutex
 	cleaning *cleaning     // the Clean at work, or nil
+	held     []int64       // the offsets of Hold
 	ended    []int64       // producers who will not append again
 	queue    []pending     // appends that the writer has not taken yet
 	writing  bool          // somebody is the writer; false only with an empty queue

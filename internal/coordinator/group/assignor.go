@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sort"
 )
 
 // assignor computes a target assignment: every partition of every topic that
@@ -218,7 +219,7 @@ func least(subscribers []*subscriber) *subscriber {
 // RoundRobinAssignor does.
 func assignRoundRobin(subscribers []*subscriber) {
 	topics := topicsOf(subscribers)
-	slices.SortFunc(topics, func(a, b Topic) int { return cmp.Compare(a.Name, b.Name) })
+	sort.Slice(topics, func(i, j int) bool { return topics[i].Name < topics[j].Name })
 	next := 0
 	for _, t := range topics {
 		for _, p := range t.partitions() {

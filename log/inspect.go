@@ -108,7 +108,8 @@ type inspector struct {
 	segments []*segment
 	names    map[string]int64 // the sizes of the other files
 	epochs   []EpochEntry
-	believed bool // epochs are those of the file, as far as the checkpoint goes
+	believed bool         // epochs are those of the file, as far as the checkpoint goes
+	met      []EpochEntry // those of the batches so far
 
 	tailAt int64  // where the last segment's batches end, if not with the file; or -1
 	buf    []byte // for batches that are longer than what is read at once

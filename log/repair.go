@@ -217,6 +217,9 @@ func (r *repair) plan() {
 		switch {
 		case f.Grade == Mend:
 			r.planMend(f)
+		case f.Grade == Damage && name == epochName:
+			r.step(f.File, "make it anew from the log")
+			r.journal.remove(name)
 		case f.Grade == Damage && filepath.Ext(name) != logSuffix:
 			r.refuse(f.File, f.Found+": "+f.Hint)
 		case f.Grade == Damage && r.n.segmentAt(base) == nil && f.Next > 0 && base < r.n.firstBase():

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -162,6 +163,13 @@ func TestRepair(t *testing.T) {
 			"00000000000000000008.timeindex: make it from the log",
 		}},
 		{"the epochs", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/"+epochName, 0) }, []string{
+			"leader-epoch-checkpoint: make it anew from the log",
+		}},
+		{"epochs that the batches do not have", func(t *testing.T, cfg Config) {
+			b := readFile(t, cfg.FS, cfg.Dir+"/"+epochName)
+			require.Contains(t, string(b), "\n1 8\n")
+			writeFile(t, cfg.FS, cfg.Dir+"/"+epochName, bytes.Replace(b, []byte("\n1 8\n"), []byte("\n1 4\n"), 1))
+		}, []string{
 			"leader-epoch-checkpoint: make it anew from the log",
 		}},
 		{"both slots of the checkpoint", func(t *testing.T, cfg Config) {

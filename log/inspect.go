@@ -434,7 +434,14 @@ func (n *inspector) checkExtent() {
 		return
 	}
 	s := n.segmentAt(c.segment)
-	if s == nil && (len(n.segments) == 0 || n.segments[len(n.segments)-1].base < c.segment) {
+	switch {
+	case s != nil:
+	case len(n.segments) > 0 && n.segments[len(n.segments)-1].base > c.segment: // the end is there
+		if n.Worst() < Damage {
+			n.add(Damage, filepath.Join(n.l.cfg.Dir, checkpointName), c.segment, 0, "the checkpoint of this log",
+				fmt.Sprintf("one that counts on a segment of offset %d, and there is none", c.segment), hintDerived)
+		}
+	default:
 		f := n.add(Damage, n.l.newSegment(c.segment, 0).logPath(), c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none", hintNoExtent)
 		f.End, f.Next = 0, c.offset
 	}

@@ -217,7 +217,7 @@ func (r *repair) plan() {
 		switch {
 		case f.Grade == Mend:
 			r.planMend(f)
-		case f.Grade == Damage && name == epochName:
+		case f.Grade == Damage && (name == epochName || name == checkpointName):
 			r.step(f.File, "make it anew from the log")
 			r.journal.remove(name)
 		case f.Grade == Damage && filepath.Ext(name) != logSuffix:

@@ -165,6 +165,14 @@ func TestRepair(t *testing.T) {
 		{"the epochs", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/"+epochName, 0) }, []string{
 			"leader-epoch-checkpoint: make it anew from the log",
 		}},
+		{"another log's checkpoint", func(t *testing.T, cfg Config) {
+			c, err := readCheckpoint(cfg.FS, cfg.Dir)
+			require.NoError(t, err)
+			c.segment, c.offset, c.pos = 4, 6, 86
+			b := make([]byte, slotStride)
+			copy(b, c.encode())
+			writeFile(t, cfg.FS, cfg.Dir+"/"+checkpointName, b)
+		}, []string{"runnel.checkpoint: make it anew from the log"}},
 		{"epochs that the batches do not have", func(t *testing.T, cfg Config) {
 			b := readFile(t, cfg.FS, cfg.Dir+"/"+epochName)
 			require.Contains(t, string(b), "\n1 8\n")

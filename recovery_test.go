@@ -73,7 +73,7 @@ func TestCleanOpeningIsLazy(t *testing.T) {
 	require.Len(t, b.Recovery().Partitions, 1, "the catalogue's")
 	describe(t, b, "visits")
 	require.Len(t, b.Recovery().Partitions, 2)
-	require.Equal(t, "visits-0", b.Recovery().Partitions[1].String())
+	require.Equal(t, "visits-0", b.Recovery().Partitions[1].TopicPartition.String())
 	require.True(t, b.Recovery().Partitions[1].Clean)
 }
 

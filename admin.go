@@ -86,7 +86,7 @@ func (b *Broker) establish(names []string, from int) error {
 		mu.Lock()
 		defer mu.Unlock()
 		errs = append(errs, fault.At(fault.Storage, t.name, -1, -1).
-			Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err))
+			Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
 	})
 	b.announce()
 	return errors.Join(errs...)

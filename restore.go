@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,9 @@ const restoringFile = ".runnel_restoring"
 // fault.InvalidRequest. After an error, or when ctx ends, what was written is
 // removed again; should the process end under way, Open refuses the rest.
 func Restore(ctx context.Context, dir string, r io.Reader) error {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+	// Not even a lock is made in a directory that has something in it. One may be
+	// there: a restoring that failed has left it.
+	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != lockFile }) {
 		return notEmpty(dir)
 	}
 	lock, err := lockDir(dir)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/record"
@@ -109,7 +110,7 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 		if next >= 0 && h.NextOffset() > next {
 			return fmt.Sprintf("a batch of the offsets %d to %d, and %d is not this segment's any more", h.BaseOffset, h.LastOffset(), next), nil
 		}
-		if found := w.misplaced(&h); found != "" {
+		if found := w.misplaced(sc); found != "" {
 			return found, nil
 		}
 		pos := sc.pos
@@ -125,6 +126,7 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 			return "", err
 		}
 		w.epochs = withEpoch(w.epochs, h.LeaderEpoch, h.BaseOffset)
+		w.n.met = withEpoch(w.n.met, h.LeaderEpoch, h.BaseOffset)
 		w.offset = h.NextOffset()
 		if err := w.n.said(int64(h.Size())); err != nil {
 			return "", err
@@ -135,22 +137,41 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 
 // misplaced holds a batch's leader epoch, which no checksum covers, against the
 // others, as reading and opening do.
-func (w *walk) misplaced(h *record.BatchHeader) string {
+func (w *walk) misplaced(sc *scanner) string {
+	h := &sc.header
 	if w.n.believed && h.BaseOffset < w.n.last.offset {
 		if h.NextOffset() <= w.n.last.start {
 			return "" // the epochs are those from the log's start on, and nobody reads this
 		}
 		epoch := epochAt(w.epochs, max(h.BaseOffset, w.n.last.start))
-		if epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
+		if epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch && !w.disproved(sc, epoch) {
 			return fmt.Sprintf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
 		}
-		return ""
+		if w.n.believed {
+			return ""
+		}
 	}
 	o := opening{epochs: w.epochs}
 	if latest := latestEpoch(w.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
 		return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 	}
 	return ""
+}
+
+// disproved reports whether the file of the leader epochs is wrong about the batch
+// that sc is at, and not the batch: the next one says the same of its own. From
+// then on the epochs are those of the batches.
+func (w *walk) disproved(sc *scanner, epoch int32) bool {
+	h := &sc.header
+	then := newScanner(w.f, sc.pos+int64(h.Size()), sc.end, h.NextOffset(), true)
+	if !then.next() || then.header.LeaderEpoch != h.LeaderEpoch || then.header.BaseOffset >= w.n.last.offset ||
+		epochAt(w.epochs, then.header.BaseOffset) == h.LeaderEpoch {
+		return false
+	}
+	w.n.add(Damage, filepath.Join(w.n.l.cfg.Dir, epochName), h.BaseOffset, 0,
+		fmt.Sprintf("leader epoch %d, which the batches have", h.LeaderEpoch), fmt.Sprint(epoch), hintDerived)
+	w.n.believed, w.epochs = false, w.n.met
+	return true
 }
 
 // records decodes a batch's records and returns what is wrong with them.

@@ -1,11 +1,13 @@
 package log
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -134,6 +136,24 @@ func TestRepair(t *testing.T) {
 		{"the last segment", func(t *testing.T, cfg Config) { require.NoError(t, cfg.FS.Remove(logFile(cfg, 24))) }, []string{
 			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
 		}},
+		{"the last two segments, and damage before them", func(t *testing.T, cfg Config) {
+			require.NoError(t, cfg.FS.Remove(logFile(cfg, 16)))
+			require.NoError(t, cfg.FS.Remove(logFile(cfg, 24)))
+			spoil(t, cfg, logFile(cfg, 8), 70)
+		}, []string{
+			"00000000000000000008.log: keep it as 00000000000000000008.log.damaged-now and write it anew with what is sound",
+			"00000000000000000008.log: 86 bytes at byte 0: a batch of offset 8 whose checksum should be X and is X; loses 8 to 9",
+			"00000000000000000008.log: 0 bytes at byte 344: the end, and the offset that follows is 24; loses 16 to 23",
+			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
+		}},
+		{"all segments", func(t *testing.T, cfg Config) {
+			for _, base := range segments(cfg) {
+				require.NoError(t, cfg.FS.Remove(logFile(cfg, base)))
+			}
+		}, []string{
+			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
+			"00000000000000000000.log: let the log start at offset 24, where its files do; loses 0 to 23",
+		}},
 		{"an index", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/00000000000000000008.index", 3) }, []string{
 			"00000000000000000008.index: make it anew from the log",
 		}},
@@ -145,10 +165,34 @@ func TestRepair(t *testing.T) {
 		{"the epochs", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/"+epochName, 0) }, []string{
 			"leader-epoch-checkpoint: make it anew from the log",
 		}},
+		{"another log's checkpoint", func(t *testing.T, cfg Config) {
+			c, err := readCheckpoint(cfg.FS, cfg.Dir)
+			require.NoError(t, err)
+			c.segment, c.offset, c.pos = 4, 6, 86
+			b := make([]byte, slotStride)
+			copy(b, c.encode())
+			writeFile(t, cfg.FS, cfg.Dir+"/"+checkpointName, b)
+		}, []string{"runnel.checkpoint: make it anew from the log"}},
+		{"epochs that the batches do not have", func(t *testing.T, cfg Config) {
+			b := readFile(t, cfg.FS, cfg.Dir+"/"+epochName)
+			require.Contains(t, string(b), "\n1 8\n")
+			writeFile(t, cfg.FS, cfg.Dir+"/"+epochName, bytes.Replace(b, []byte("\n1 8\n"), []byte("\n1 4\n"), 1))
+		}, []string{
+			"leader-epoch-checkpoint: make it anew from the log",
+		}},
 		{"both slots of the checkpoint", func(t *testing.T, cfg Config) {
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, 3)
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, slotStride+3)
 		}, []string{"runnel.checkpoint: make it from the log"}},
+		{"bytes that were taken away, and a torn tail", func(t *testing.T, cfg Config) {
+			b := readFile(t, cfg.FS, logFile(cfg, 24))
+			writeFile(t, cfg.FS, logFile(cfg, 24), slices.Concat(b[:20], b[80:], make([]byte, 60), []byte{1}))
+			require.NoError(t, cfg.FS.Remove(cfg.Dir+"/"+checkpointName))
+		}, []string{
+			"00000000000000000024.log: keep it as 00000000000000000024.log.damaged-now and write it anew with what is sound",
+			"00000000000000000024.log: 26 bytes at byte 0: a batch of offset 24 whose checksum should be X and is X; at byte 26 a sound batch of offset 26 follows; loses 24 to 25",
+			"00000000000000000024.log: cut off a torn tail of 61 bytes at byte 198",
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := manySegments(t, true)
@@ -186,6 +230,19 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestRepairRefusesSwap leaves a log alone of which nobody knows which segments
+// are to take the place of which.
+func TestRepairRefusesSwap(t *testing.T) {
+	cfg := manySegments(t, true)
+	writeFile(t, cfg.FS, filepath.Join(cfg.Dir, swapName), []byte("nonsense"))
+	cfg.FS = readOnly{cfg.FS}
+	steps := repaired(t, cfg, true)
+	require.Len(t, steps, 1)
+	require.True(t, steps[0].Refused)
+	require.Equal(t, swapName, filepath.Base(steps[0].File))
+	require.Contains(t, steps[0].What, "move this file away")
+}
+
 // TestRepairRefuses gives no end to a log whose end is lost, unless that is
 // accepted.
 func TestRepairRefuses(t *testing.T) {
@@ -220,7 +277,7 @@ func TestRepairEverything(t *testing.T) {
 		for _, e := range entries {
 			path := filepath.Join(original.Dir, e.Name)
 			whole := readFile(t, original.FS, path)
-			for at := 0; at < min(len(whole), 600); at += 2 {
+			for at := 0; at < min(len(whole), 600); at += unlessRaced(2, 30) {
 				flipped := append([]byte(nil), whole...)
 				flipped[at] ^= 1 << (at % 8)
 				if version := at - 8; e.Name == checkpointName && (version == 0 || version == 1) {

@@ -147,7 +147,7 @@ func (p *Partition) compact(ctx context.Context, did *Cleaned, now time.Time, c 
 	}
 	for rolled := false; ; {
 		pass := log.Compaction{
-			Now: now.UnixMilli(), Limit: p.high.Load(), MinLag: c.MinLag, DeleteRetention: c.DeleteRetention, SegmentBytes: c.SegmentBytes,
+			Now: now.UnixMilli(), Limit: p.compactable(), MinLag: c.MinLag, DeleteRetention: c.DeleteRetention, SegmentBytes: c.SegmentBytes,
 			Keep: func(h *record.BatchHeader) bool { return last[h.ProducerID] == h.NextOffset() },
 		}
 		d, err := p.log.Dirt(pass)

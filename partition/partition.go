@@ -25,6 +25,7 @@ type Settings struct {
 	MaxMessageBytes int  // the largest batch that is accepted; 0: any
 	AppendTime      bool // records get the time at which their batch is appended
 	Keyed           bool // every record must have a key, because the log is compacted by it
+	MinReplicas     int  // how many copies whoever asks for all of them wants
 
 	// ProducerExpiration is how long idempotent producers are remembered that
 	// the log knows from an earlier process: producer.id.expiration.ms. Those
@@ -56,6 +57,7 @@ type Partition struct {
 
 	mu       sync.Mutex
 	cleaning *cleaning     // the Clean at work, or nil
+	held     []int64       // the offsets of Hold
 	ended    []int64       // producers who will not append again
 	queue    []pending     // appends that the writer has not taken yet
 	writing  bool          // somebody is the writer; false only with an empty queue
@@ -109,6 +111,9 @@ func (p *Partition) SetSegments(bytes int64, age time.Duration) {
 		}
 	}})
 }
+
+// MinReplicas returns the current Settings' MinReplicas.
+func (p *Partition) MinReplicas() int { return p.settings.Load().MinReplicas }
 
 // Settings returns the current settings.
 func (p *Partition) Settings() Settings { return *p.settings.Load() }

@@ -30,13 +30,7 @@ a data directory again. The file appears when it is whole.`,
 		Args: exactly(1, "a file, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
-				if _, attached := b.(*runnel.Remote); attached {
-					return hinted{fmt.Errorf("a program has %s open, and only that program can copy it", s.at), "let it call Broker.Backup, or end it first"}
-				}
 				k, ok := b.(backuper)
-				if _, remote := b.(*runnel.Remote); remote {
-					return hinted{fmt.Errorf("a program has %s open", s.at), "it takes the backup itself, by Broker.Backup; or end it first"}
-				}
 				if !ok {
 					return usageError{errors.New("backup copies a data directory, not what a Kafka cluster holds")}
 				}
@@ -52,7 +46,9 @@ func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 		if s.people {
 			return usageError{hinted{errors.New("a backup is nothing for a terminal"), "name a file, or let a program read it: runnel backup - | …"}}
 		}
-		return b.Backup(ctx, s.metered(s.out))
+		w := s.metered(s.out)
+		defer w.end()
+		return b.Backup(ctx, w)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return hinted{fmt.Errorf("there is a file %s already", path), "remove it, or name another one"}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"sync"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -36,8 +37,13 @@ var (
 
 // Dial connects to the broker that holds a directory. Where nobody listens, the
 // error is the operating system's; fault.UnsupportedVersion where the two sides
-// speak different versions of the protocol.
+// speak different versions of the protocol, os.ErrDeadlineExceeded where the other
+// does not answer.
 func Dial(dir string) (*Client, error) {
+	// Sessions find it, too, should the working directory change meanwhile.
+	if abs, err := filepath.Abs(dir); err == nil && fits(abs) {
+		dir = abs
+	}
 	control, r, err := open(dir)
 	if err != nil {
 		return nil, err

@@ -45,7 +45,8 @@
 // The hello comes first, from both sides, and keeps its form in all versions of
 // the protocol; if the versions differ that is all there is. Calls run at once,
 // up to 256 on a connection, each with an ID of the client's choice, and are
-// answered in any order. Fields of arguments and results are those of package
+// answered in any order; the server reads no more of them while many answers are
+// not read. Fields of arguments and results are those of package
 // wire in its classic spelling, but for strings, which are written as bytes;
 // records travel in the batches of package record. Errors keep what package
 // fault knows of them, and the two errors of package context; others keep their

@@ -18,6 +18,11 @@ const SocketName = ".runnel.sock"
 // address, in bytes. (Linux takes 107, macOS 103.)
 const maxAddress = 103
 
+// fits reports whether a directory's path is short enough for a socket in it.
+func fits(dir string) bool {
+	return runtime.GOOS == "linux" || len(filepath.Join(dir, SocketName)) <= maxAddress
+}
+
 // withAddress calls do with an address for the directory's socket: its path, or,
 // where that is too long, one through a descriptor of the directory.
 func withAddress(dir string, do func(address string) error) error {
@@ -25,7 +30,7 @@ func withAddress(dir string, do func(address string) error) error {
 	if len(path) <= maxAddress {
 		return do(path)
 	}
-	if runtime.GOOS != "linux" {
+	if !fits(dir) {
 		return fault.Newf(fault.InvalidConfig, "the path %s has %d bytes, and a socket's at most %d", path, len(path), maxAddress)
 	}
 	d, err := os.Open(dir)

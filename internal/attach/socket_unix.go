@@ -20,23 +20,15 @@ type endpoint struct{ *os.File }
 // connection is one that is connected.
 type connection struct{ *os.File }
 
-// newSocket returns a descriptor that does not block, and that no child of this
-// process inherits.
+// newSocket returns a descriptor that no child of this process inherits.
 func newSocket(open func() (int, error)) (int, error) {
 	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	fd, err := open()
 	if err == nil {
 		syscall.CloseOnExec(fd)
 	}
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		return -1, err
-	}
-	if err := syscall.SetNonblock(fd, true); err != nil {
-		_ = syscall.Close(fd)
-		return -1, os.NewSyscallError("setnonblock", err)
-	}
-	return fd, nil
+	return fd, err
 }
 
 func unixSocket() (int, error) {
@@ -55,6 +47,9 @@ func listenAt(address string) (*endpoint, error) {
 	_ = syscall.Fchmod(fd, 0o600) // an error where sockets have no mode
 	if err = os.NewSyscallError("bind", syscall.Bind(fd, &syscall.SockaddrUnix{Name: address})); err == nil {
 		err = os.NewSyscallError("listen", syscall.Listen(fd, backlog))
+	}
+	if err == nil {
+		err = os.NewSyscallError("setnonblock", syscall.SetNonblock(fd, true))
 	}
 	if err != nil {
 		_ = syscall.Close(fd)
@@ -83,20 +78,40 @@ func (e *endpoint) accept() (stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connection{os.NewFile(uintptr(fd), e.Name())}, nil
+	return connected(fd, e.Name())
 }
 
-// dialTo connects to an address.
+// connected makes a connection of a descriptor that is connected, or closes it.
+func connected(fd int, name string) (stream, error) {
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		_ = syscall.Close(fd)
+		return nil, os.NewSyscallError("setnonblock", err)
+	}
+	return &connection{os.NewFile(uintptr(fd), name)}, nil
+}
+
+// dialTo connects to an address. Where many wait to be let in, so does it, in the
+// call to connect: a socket that does not block would be refused.
 func dialTo(address string) (stream, error) {
 	fd, err := newSocket(unixSocket)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: address}); err != nil {
-		_ = syscall.Close(fd)
-		return nil, os.NewSyscallError("connect", err)
+	patience := syscall.NsecToTimeval(int64(helloPatience))
+	if err = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &patience); err == nil {
+		err = syscall.EINTR
+		for err == syscall.EINTR {
+			err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: address})
+		}
 	}
-	return &connection{os.NewFile(uintptr(fd), address)}, nil
+	switch err {
+	case nil:
+		return connected(fd, address)
+	case syscall.EAGAIN: // on Linux, so long
+		err = os.ErrDeadlineExceeded
+	}
+	_ = syscall.Close(fd)
+	return nil, os.NewSyscallError("connect", err)
 }
 
 // CloseWrite implements halfCloser.

@@ -19,6 +19,7 @@ type visit struct {
 	ended  chan struct{} // closed when run has ended
 
 	handlers sync.WaitGroup
+	answers  chan struct{} // holds a token for each call whose answer is not queued yet
 	intake   intake
 	outlet   outlet
 
@@ -36,7 +37,7 @@ type handling struct {
 }
 
 func newVisit(s *Server, conn stream) *visit {
-	v := &visit{server: s, ended: make(chan struct{}), calls: map[uint32]*handling{}}
+	v := &visit{server: s, ended: make(chan struct{}), answers: make(chan struct{}, 2*maxCalls), calls: map[uint32]*handling{}}
 	v.init(conn)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	v.intake.visit, v.outlet.visit = v, v
@@ -131,8 +132,14 @@ func (v *visit) handling(id uint32) *handling {
 	return v.calls[id]
 }
 
-// begin begins to handle a call.
+// begin begins to handle a call, once there is room for its answer: calls whose
+// answers wait to be read are not at hand any more, and must not be many either.
 func (v *visit) begin(f frame) error {
+	select {
+	case v.answers <- struct{}{}:
+	case <-v.down:
+		return fault.Closed
+	}
 	ctx, cancel := context.WithCancel(v.ctx)
 	h := &handling{cancel: cancel, told: make(chan struct{}, 1)}
 	v.mu.Lock()
@@ -145,6 +152,7 @@ func (v *visit) begin(f frame) error {
 	v.mu.Unlock()
 	if twice || many {
 		cancel()
+		<-v.answers
 		return fault.Newf(fault.InvalidRequest, "call %d of a connection with %d calls at hand", f.id, n)
 	}
 	v.handlers.Go(func() {
@@ -154,6 +162,7 @@ func (v *visit) begin(f frame) error {
 		delete(v.calls, f.id)
 		v.mu.Unlock()
 		v.send(answer)
+		<-v.answers
 	})
 	return nil
 }

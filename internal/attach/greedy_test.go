@@ -1,0 +1,63 @@
+package attach
+
+import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// wordy is a backend with a long answer, which counts how often it was asked.
+type wordy struct {
+	stub
+	asked atomic.Int64
+}
+
+func (w *wordy) Topics(context.Context) ([]string, error) {
+	w.asked.Add(1)
+	return []string{strings.Repeat("t", 16<<10)}, nil
+}
+
+// Who calls and calls, and reads no answer, is not heard any longer: answers
+// that nobody takes would fill the memory. When it reads, it gets them all.
+func TestNobodyReadsTheAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const calls = 10 * maxCalls
+		near, far := net.Pipe()
+		b := &wordy{}
+		v := newVisit(&Server{backend: b}, far)
+		go v.run()
+		defer near.Close()
+		require.NoError(t, sayHello(near, self(0)))
+		_, err := hearHello(near)
+		require.NoError(t, err)
+		sent := uint32(0)
+		for begun := uint32(0); begun == sent && begun < calls; begun++ {
+			f, err := encode(kindCall, begun, func(c *coder) { m := listTopics; c.method(&m) })
+			require.NoError(t, err)
+			go func() {
+				_, _ = near.Write(f)
+				sent++
+			}()
+			synctest.Wait()
+		}
+		queued := int64(maxQueued / (16 << 10))
+		require.LessOrEqual(t, b.asked.Load(), 2*queued+2*maxCalls)
+		require.Less(t, sent, uint32(calls))
+		for range sent + 1 {
+			f, err := readFrame(near)
+			require.NoError(t, err)
+			require.Equal(t, kindAnswer, f.kind)
+		}
+		synctest.Wait()
+		require.EqualValues(t, sent, b.asked.Load())
+		require.NoError(t, near.Close())
+		_, _ = io.Copy(io.Discard, near)
+		<-v.ended
+	})
+}

@@ -182,7 +182,7 @@ func (b *Broker) ConfigureTopic(ctx context.Context, name string, cfg topic.Conf
 		for _, p := range t.open() {
 			p.Configure(b.settings(cfg))
 			p.SetSegments(segments(cfg))
-			b.cleaner.look(t, p)
+			b.cleaner.lookAnew(t, p)
 		}
 		if t.partitions.Load() == nil {
 			b.cleaner.look(t, nil)

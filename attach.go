@@ -17,7 +17,7 @@ import (
 // Remote is a broker that another process has opened, or this one, reached
 // through the socket in its directory. Like a Broker it is a topic.Admin, a
 // consumer.Admin, and the backend of producers, consumers and streams; and it
-// has Verify and Recovery. All methods are safe for concurrent use.
+// has Verify, Recovery and Backup. All methods are safe for concurrent use.
 //
 // Guarantees are the broker's: a record that was acknowledged is as durable, a
 // group is shared with the members in every process. When the broker closes or
@@ -87,15 +87,21 @@ func (s *socket) serve(b *Broker) {
 type served struct{ *Broker }
 
 // Stream implements attach.Backend.
-func (b served) Stream(_ context.Context, name string, w io.Writer) error {
-	if name != streamRecovery {
-		return fault.Newf(fault.InvalidRequest, "nothing here is called %q", name)
+func (b served) Stream(ctx context.Context, name string, w io.Writer) error {
+	switch name {
+	case streamRecovery:
+		return writeRecovery(w, b.Recovery())
+	case streamBackup:
+		return b.backup(ctx, func(name string, b []byte) error { return writeFile(w, name, b) })
 	}
-	return writeRecovery(w, b.Recovery())
+	return fault.Newf(fault.InvalidRequest, "nothing here is called %q", name)
 }
 
-// streamRecovery is what a Remote asks Stream for.
-const streamRecovery = "recovery"
+// What a Remote asks Stream for.
+const (
+	streamRecovery = "recovery"
+	streamBackup   = "backup"
+)
 
 // close ends listening, and all that others do through the socket.
 func (s *socket) close() {

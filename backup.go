@@ -1,7 +1,6 @@
 package runnel
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +45,16 @@ const (
 // with a *fault.Corruption. After an error, of w for one, what was written is no
 // backup, and Restore says so.
 func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
-	k := backup{b: b, ctx: ctx, tar: tar.NewWriter(w), time: time.Now().Truncate(time.Second), chunk: make([]byte, 0, backupChunk)}
+	a := newArchive(w)
+	if err := b.backup(ctx, a.file); err != nil {
+		return err
+	}
+	return a.close()
+}
+
+// backup hands the files of a backup to file, one after the other.
+func (b *Broker) backup(ctx context.Context, file func(name string, b []byte) error) error {
+	k := backup{b: b, ctx: ctx, writeFile: file, chunk: make([]byte, 0, backupChunk)}
 	if err := k.run(); err != nil {
 		return err
 	}
@@ -58,10 +66,9 @@ func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
 
 // backup is the work of Backup.
 type backup struct {
-	b    *Broker
-	ctx  context.Context
-	tar  *tar.Writer
-	time time.Time
+	b         *Broker
+	ctx       context.Context
+	writeFile func(name string, b []byte) error
 
 	catalogue [][]byte // as it was at the cut
 	logs      []backupLog
@@ -104,10 +111,7 @@ func (k *backup) run() error {
 	if err := k.leaveOutDeleted(); err != nil {
 		return err
 	}
-	if err := k.writeFile(backupFile, k.manifest()); err != nil {
-		return err
-	}
-	return k.tar.Close()
+	return k.writeFile(backupFile, k.manifest())
 }
 
 // openAll opens the topics that were not used yet, so that the cut has little
@@ -131,15 +135,9 @@ func (k *backup) openAll() error {
 // before its records.
 func (k *backup) cut() error {
 	names := k.b.catalogue.Names()
-	slices.SortStableFunc(names, func(x, y string) int {
-		switch topic.ConsumerOffsets {
-		case x:
-			return -1
-		case y:
-			return 1
-		}
-		return 0
-	})
+	if i := slices.Index(names, topic.ConsumerOffsets); i > 0 {
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, topic.ConsumerOffsets)
+	}
 	for _, name := range names {
 		t, err := k.b.topic(name)
 		if err != nil {
@@ -252,19 +250,12 @@ func (k *backup) writeChunk(l *backupLog, base int64) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (k *backup) writeFile(name string, b []byte) error {
-	err := k.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(b)), Mode: 0o644, ModTime: k.time})
-	if err == nil {
-		_, err = k.tar.Write(b)
-	}
-	return err
-}
-
 // writeCatalogue writes a catalogue of these records, in place of one that was
 // written before.
 func (k *backup) writeCatalogue(values [][]byte) error {
 	l := backupLog{TopicPartition: metadataPartition}
 	builder := record.NewBuilder(backupChunk)
+	now := time.Now().UnixMilli()
 	k.chunk = k.chunk[:0]
 	flush := func() error {
 		batch, err := builder.Batch(nil, record.None, 0)
@@ -278,13 +269,13 @@ func (k *backup) writeCatalogue(values [][]byte) error {
 		return nil
 	}
 	for _, v := range values {
-		if builder.Add(k.time.UnixMilli(), nil, v, nil) {
+		if builder.Add(now, nil, v, nil) {
 			continue
 		}
 		if err := flush(); err != nil {
 			return err
 		}
-		builder.Add(k.time.UnixMilli(), nil, v, nil)
+		builder.Add(now, nil, v, nil)
 	}
 	if err := flush(); err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +53,13 @@ type chore struct {
 	when  time.Time            // when it is due; zero: not in sight
 	index int                  // in cleaner.due, or -1
 	wait  bool                 // it is in cleaner.queue
+	began bool                 // it was looked at because something began that has had no grace yet
+
+	// A partition's graces follow on each other, however fast segments begin: one
+	// that began anew with each would never be over.
+	until  time.Time // when the one that runs is over; zero: none does
+	ripe   int64     // records before this offset have had theirs
+	ripens int64     // records before this one have once it is over
 }
 
 func newCleaner(b *Broker) *cleaner {
@@ -71,6 +80,13 @@ func (c *cleaner) close() {
 	c.work.Wait()
 }
 
+// lookAnew has a partition looked at as one of which all records begin their
+// grace.
+func (c *cleaner) lookAnew(t *localTopic, p *partition.Partition) {
+	c.forget(t, p)
+	c.look(t, p)
+}
+
 // look has a partition looked at, or with nil a topic that is not open, and again
 // when its grace is over. It does not block.
 func (c *cleaner) look(t *localTopic, p *partition.Partition) {
@@ -78,7 +94,7 @@ func (c *cleaner) look(t *localTopic, p *partition.Partition) {
 	defer c.mu.Unlock()
 	if j := c.chore(t, p); j != nil && !j.wait {
 		c.postpone(j, time.Time{})
-		j.wait = true
+		j.wait, j.began = true, true
 		c.queue = append(c.queue, j)
 		c.begin()
 	}
@@ -180,21 +196,23 @@ func (c *cleaner) ring() {
 func (c *cleaner) run() {
 	defer c.work.Done()
 	for {
-		j, young := c.next()
+		j := c.next()
 		if j == nil {
 			return
 		}
+		ripe, more := c.ripen(j)
 		// Errors are for Cleanup to tell: what can't be cleaned stays as it is,
 		// until something is written to it or its settings change.
-		_, _ = c.do(c.ctx, j.topic, j.part, young)
+		_, _ = c.do(c.ctx, j.topic, j.part, ripe, more)
 	}
 }
 
-// next takes the next chore, and says whether it is within its grace. When there is none it sets the timer, ends the
+// next takes the next chore. When there is none it sets the timer, ends the
 // goroutine's role, and returns nil.
-func (c *cleaner) next() (j *chore, young bool) {
+func (c *cleaner) next() *chore {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var j *chore
 	switch {
 	case c.closed:
 	case len(c.queue) > 0:
@@ -208,16 +226,36 @@ func (c *cleaner) next() (j *chore, young bool) {
 		c.queue = nil
 		c.working = false
 		c.wind()
-		return nil, false
+		return nil
 	}
-	young = j.wait
 	j.wait, j.when = false, time.Time{}
-	return j, young
+	return j
+}
+
+// ripen returns the offset before which a partition's records have had their
+// grace, math.MaxInt64 when all have, and when more will have.
+func (c *cleaner) ripen(j *chore) (ripe int64, more time.Time) {
+	if j.part == nil {
+		return math.MaxInt64, time.Time{}
+	}
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !j.until.IsZero() && !now.Before(j.until) {
+		j.ripe, j.until = j.ripens, time.Time{}
+	}
+	if j.until.IsZero() {
+		if !j.began {
+			return math.MaxInt64, time.Time{}
+		}
+		j.began, j.until, j.ripens = false, now.Add(grace), j.part.HighWatermark()
+	}
+	return j.ripe, j.until
 }
 
 // do cleans a partition, or looks at a topic that is not open, and notes when that
-// comes again.
-func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition, young bool) (did partition.Cleaned, err error) {
+// comes again. Records go by their age up to ripe, and at more it comes again.
+func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition, ripe int64, more time.Time) (did partition.Cleaned, err error) {
 	if t.isGone() {
 		return did, nil
 	}
@@ -225,13 +263,13 @@ func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition,
 		return did, c.survey(t)
 	}
 	cfg, now := cleaning(*t.config.Load()), time.Now()
-	soon := time.Time{}
-	if young && cfg.Delete && cfg.Retention >= 0 {
-		cfg.Retention, soon = topic.Forever, now.Add(grace)
+	ages := cfg.Delete && cfg.Retention >= 0
+	if cfg.Ripe = ripe; ripe == 0 {
+		cfg.Retention = topic.Forever
 	}
 	did, next, err := p.Clean(ctx, now, cfg)
-	if next.IsZero() || !soon.IsZero() && soon.Before(next) {
-		next = soon
+	if ages && !more.IsZero() && (next.IsZero() || more.Before(next)) {
+		next = more
 	}
 	if !next.IsZero() {
 		c.lookAt(t, p, next)
@@ -319,6 +357,11 @@ type Cleaned struct {
 	partition.Cleaned
 }
 
+// String returns what was done in one line.
+func (c Cleaned) String() string {
+	return fmt.Sprintf("%s: %d segments and %d bytes given back, %d records compacted away", c.TopicPartition, c.Segments, c.Bytes, c.Records)
+}
+
 // Cleanup deletes and compacts everything that is due now, in all topics, and
 // returns what it did, for each partition in which there was something to do,
 // sorted. The broker does so by itself; Cleanup is for tests, and for programs that
@@ -353,7 +396,7 @@ func (b *Broker) Cleanup(ctx context.Context) ([]Cleaned, error) {
 			if err := ctx.Err(); err != nil {
 				return all, errors.Join(append(errs, err)...)
 			}
-			did, err := b.cleaner.do(ctx, t, p, false)
+			did, err := b.cleaner.do(ctx, t, p, math.MaxInt64, time.Time{})
 			if err != nil {
 				errs = append(errs, err)
 			}

@@ -111,6 +111,24 @@ func TestRetentionOfOldRecords(t *testing.T) {
 	})
 }
 
+// TestRetentionOfBusyTopics: segments that begin more often than every five
+// minutes keep no old ones.
+func TestRetentionOfBusyTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := runnel.OpenMemory()
+		require.NoError(t, err)
+		defer b.Close()
+		cfg := topic.Config{Retention: time.Hour, SegmentBytes: 100}
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: cfg}))
+		for n := range 300 {
+			send(t, b, "orders", "k", fmt.Sprint(n))
+			time.Sleep(time.Minute)
+		}
+		d := stateOf(t, b, "orders")
+		require.InDelta(t, 66, d.HighWatermark-d.StartOffset, 10)
+	})
+}
+
 // TestRetentionByBytes: the oldest segments go as others come.
 func TestRetentionByBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

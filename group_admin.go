@@ -3,8 +3,7 @@ package runnel
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
+	"sort"
 	"time"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -31,7 +30,7 @@ func (b *Broker) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(all, func(x, y consumer.GroupListing) int { return strings.Compare(x.Name, y.Name) })
+	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
 	return all, nil
 }
 

@@ -242,7 +242,7 @@ func (l *Log) roll() error {
 	l.syncedPos, l.filled, l.unfilled = 0, 0, false
 	l.sealed, l.digest = sealed, sum
 	segments := l.list()
-	dropped := l.publish(append(segments[:len(segments):len(segments)], next))
+	l.publish(append(segments[:len(segments):len(segments)], next))
 	if old != nil {
 		old.live.Store(nil) // its files are complete
 		l.files.add(old)
@@ -250,7 +250,7 @@ func (l *Log) roll() error {
 	if err := l.writeCheckpoint(false); err != nil {
 		return l.refuse(err)
 	}
-	return l.removeAll(dropped)
+	return l.removeDropped()
 }
 
 // syncNames makes the names of the log's files durable, and with the first of
@@ -265,31 +265,34 @@ func (l *Log) syncNames() error {
 }
 
 // publish shows readers these segments but for those that lie wholly before the
-// log's start, and returns the latter. Their files may go once a checkpoint
-// says so: should they survive a crash, Open knows that they were to be deleted.
-func (l *Log) publish(segments []*segment) (dropped []*segment) {
+// log's start, which are dropped. Their files may go once a checkpoint says so:
+// should they survive a crash, Open knows that they were to be deleted.
+func (l *Log) publish(segments []*segment) {
 	k := max(0, segmentOf(segments, l.start.Load()))
-	dropped, segments = segments[:k], segments[k:]
+	l.dropped = append(l.dropped, segments[:k]...)
 	l.sealed -= k
-	for _, s := range dropped {
+	for _, s := range segments[:k] {
 		l.digest -= digest(s.base, s.size.Load())
 	}
+	segments = segments[k:]
 	l.segments.Store(&segments)
-	return dropped
 }
 
-// removeAll deletes segments, durably: space that is reported free stays free.
-func (l *Log) removeAll(segments []*segment) error {
-	for _, s := range segments {
+// removeDropped deletes what was dropped, durably: space that is reported free
+// stays free.
+func (l *Log) removeDropped() error {
+	if len(l.dropped) == 0 {
+		return nil
+	}
+	for _, s := range l.dropped {
 		if err := s.remove(); err != nil {
 			return l.refuse(err)
 		}
 	}
-	if len(segments) > 0 {
-		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
-			return l.refuse(err)
-		}
+	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+		return l.refuse(err)
 	}
+	l.dropped = nil
 	return nil
 }
 
@@ -321,6 +324,25 @@ func (l *Log) noteCheckpoint(clean bool) error {
 	}
 	l.checkpoint = c
 	l.removeSnapshots(c.sequence)
+	return nil
+}
+
+// checkpointStart records where the log starts. A disk that is full has room for
+// that, if not for all that a checkpoint needs: of the rest it says again what the
+// one before it did.
+func (l *Log) checkpointStart() error {
+	err := l.writeCheckpoint(false)
+	c := l.checkpoint
+	if err == nil || fault.OfDisk(err) != fault.DiskFull || c.segment != l.active.base || c.offset < l.start.Load() {
+		return err
+	}
+	c.sequence, c.clean = c.sequence+1, false
+	c.start, c.sealed, c.digest, c.mark = l.start.Load(), l.sealed, l.digest, *l.mark.Load()
+	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {
+		return err
+	}
+	l.checkpoint = c
+	l.snapshots.slots[c.sequence%2] = l.snapshots.slots[(c.sequence+1)%2] // it names the same one
 	return nil
 }
 

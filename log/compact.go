@@ -58,8 +58,11 @@ type Dirt struct {
 // Dirt returns what there is to compact. It may be called by any goroutine.
 func (l *Log) Dirt(c Compaction) (Dirt, error) {
 	segments, end, held := l.cleanable(c)
-	d := Dirt{From: l.dirtyFrom(), Horizon: l.mark.Load().horizon, Held: held}
+	d := Dirt{From: l.dirtyFrom(), Horizon: math.MaxInt64, Held: held}
 	d.To = max(d.From, end)
+	if len(segments) > 0 && end >= d.From { // otherwise Compact would find nothing, tombstones neither
+		d.Horizon = l.mark.Load().horizon
+	}
 	for i, s := range segments {
 		if nextBase(segments, i, end) <= d.From {
 			d.Clean += s.size.Load()
@@ -89,7 +92,7 @@ func (l *Log) cleanable(c Compaction) (segments []*segment, end, held int64) {
 				break
 			}
 			latest, ok := l.latest(all[n])
-			if old := latest + c.MinLag.Milliseconds(); ok && old > c.Now {
+			if old := after(latest, c.MinLag); ok && old > c.Now {
 				held = old
 				break
 			}
@@ -257,7 +260,7 @@ func (w *cleaning) begin(c Compaction, segments []*segment, end int64) error {
 	from := min(w.log.dirtyFrom(), end)
 	w.filter = filter{
 		keys: newKeyMap(c.KeyBytes, end-from), codec: w.log.cfg.Codec, keep: c.Keep,
-		start: w.log.start.Load(), end: end, now: c.Now, horizon: math.MaxInt64, next: math.MaxInt64,
+		start: w.log.start.Load(), from: from, end: end, now: c.Now, horizon: math.MaxInt64, next: math.MaxInt64,
 	}
 	if c.DeleteRetention >= 0 {
 		w.filter.horizon = c.Now + c.DeleteRetention.Milliseconds()

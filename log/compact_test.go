@@ -351,7 +351,7 @@ func subset(t tb, got, all, must []keyed) {
 // compactions on the file system, in several ways. Opening works, every record
 // that compaction leaves is there, and going on finds the same as without.
 func TestPowerLossInCompaction(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(unlessRaced(8, 1)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { powerLossInCompaction(t, seed) })
 	}
 }

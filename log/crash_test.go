@@ -16,7 +16,7 @@ import (
 // and opens. Whatever part of what was not synced survives, opening what is left
 // works, and finds everything that was durable and nothing that never was.
 func TestPowerLoss(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(unlessRaced(100, 10)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			p := newPowerLoss(t, seed)
 			for range 60 {

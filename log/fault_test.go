@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
 )
 
 // failing is a file system of which a test makes operations fail: fail is asked
@@ -292,4 +293,63 @@ func TestOpenFiles(t *testing.T) {
 	require.LessOrEqual(t, fsys.open.Load(), limit)
 	require.NoError(t, l.Close())
 	require.Zero(t, fsys.open.Load())
+}
+
+// TestSetStartOnFullDisk: a disk that is full keeps nothing from being deleted, and
+// a refusal is not the log's end.
+func TestSetStartOnFullDisk(t *testing.T) {
+	for _, slotFails := range []bool{false, true} {
+		cfg := memoryConfig()
+		full, failing := vfs.NewFaulty(cfg.FS), &failing{fail: nothingFails}
+		failing.FS = full
+		cfg.FS, cfg.SegmentBytes, cfg.IndexInterval = failing, 20_000, 100
+		l, _ := open(t, cfg)
+		add := func() error {
+			b := batchOf(l.EndOffset(), 0, 5, 40)
+			record.StampProducer(b, l.EndOffset(), 0, 0)
+			if err := l.Append(b, nil); err != nil {
+				return err
+			}
+			return l.Sync()
+		}
+		for range 200 {
+			require.NoError(t, add())
+		}
+		full.SetFree(1000)
+		err := add()
+		for ; err == nil; err = add() {
+		}
+		require.ErrorIs(t, err, fault.DiskFull)
+
+		if slotFails {
+			failing.fail = failOn("write", checkpointName, syscall.ENOSPC)
+			require.ErrorIs(t, l.SetStart(500), fault.DiskFull)
+			failing.fail = nothingFails
+			full.SetFree(-1)
+			reopened, _ := open(t, copyDir(t, cfg, "refused"))
+			full.SetFree(0)
+			require.Zero(t, reopened.StartOffset())
+			require.Equal(t, l.EndOffset(), reopened.EndOffset())
+		}
+		require.NoError(t, l.SetStart(500))
+		require.NoError(t, add(), "there is room")
+		readAll(t, l, 500)
+		full.SetFree(-1)
+		names := 0
+		entries, err := cfg.FS.ReadDir(cfg.Dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name, logSuffix) {
+				names++
+			}
+		}
+		require.Equal(t, l.Segments(), names)
+
+		reopened, r := open(t, copyDir(t, cfg, "killed"))
+		require.Empty(t, r.Damage)
+		require.EqualValues(t, 500, reopened.StartOffset())
+		require.Equal(t, l.EndOffset(), reopened.EndOffset())
+		require.Equal(t, l.Producers(), reopened.Producers())
+		readAll(t, reopened, 500)
+	}
 }

@@ -23,6 +23,7 @@ type filter struct {
 	codec   *record.Codec
 	keep    func(h *record.BatchHeader) bool
 	start   int64 // records before it are nobody's any more
+	from    int64 // the first dirty record, which may lie within a batch
 	end     int64 // keys has every key from the first dirty record to here; what follows stays
 	now     int64 // milliseconds
 	horizon int64 // what a tombstone's delete horizon becomes that has none yet; math.MaxInt64 for none
@@ -163,7 +164,7 @@ func (f *filter) learn(b record.Batch) (more bool, err error) {
 	it := b.Iterate(payload)
 	var r record.Record
 	for it.Next(&r) {
-		if r.Key != nil && !f.keys.put(r.Key, r.Offset) {
+		if r.Key != nil && r.Offset >= f.from && !f.keys.put(r.Key, r.Offset) {
 			f.end = r.Offset
 			return false, nil
 		}

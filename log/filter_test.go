@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -160,4 +161,21 @@ func TestExpired(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.EqualValues(t, 6_000, latest)
+}
+
+// TestExpiredAfterAllTimes: sums of times that no number says are later than any.
+func TestExpiredAfterAllTimes(t *testing.T) {
+	cfg := memoryConfig()
+	cfg.SegmentBytes, cfg.TailBytes = 1, -1
+	l, _ := open(t, cfg)
+	for _, ms := range []int64{math.MaxInt64 - 1, 1_000} {
+		require.NoError(t, l.Append(encodeKeyed([]keyed{{offset: l.EndOffset(), ms: ms, key: "k", value: "v"}}, 0, record.None), nil))
+	}
+	start, next := l.Expired(Retention{Now: 1_500, Limit: 2, Age: time.Second, Bytes: -1})
+	require.Zero(t, start)
+	require.EqualValues(t, 2_001, next)
+	d, err := l.Dirt(Compaction{Now: 1_500, Limit: 2, MinLag: time.Second})
+	require.NoError(t, err)
+	require.Zero(t, d.Dirty)
+	require.EqualValues(t, math.MaxInt64, d.Held)
 }

@@ -29,6 +29,14 @@ func eachFS(t *testing.T, test func(t *testing.T, cfg Config)) {
 	})
 }
 
+// unlessRaced returns all, or, under the race detector, some.
+func unlessRaced(all, some int) int {
+	if underRace {
+		return some
+	}
+	return all
+}
+
 // tb is what helpers need of a test, which may be one of rapid's.
 type tb interface {
 	require.TestingT

@@ -51,7 +51,7 @@ func (w *walk) through(from, to, next int64) error {
 // skip enters damage at a position and returns where the next sound batch
 // begins, or to.
 func (w *walk) skip(pos, to, next int64, found string) (int64, error) {
-	at, h, err := findBatch(w.f, min(pos+1, to), to, w.offset)
+	at, h, err := findFollower(w.f, pos, to, w.offset)
 	if err != nil {
 		return 0, err
 	}
@@ -84,7 +84,10 @@ func (w *walk) tail(from, to int64) error {
 			return err // zeros that were written ahead
 		}
 		if w.n.last == nil {
-			at, h, err := findBatch(w.f, sc.pos+1, to, w.offset)
+			if err := w.n.l.noOldMessage(w.s, w.f, sc.pos, w.offset); err != nil {
+				return err
+			}
+			at, h, err := findFollower(w.f, sc.pos, to, w.offset)
 			if err != nil {
 				return err
 			}

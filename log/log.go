@@ -111,6 +111,7 @@ type Log struct {
 	epochsDirty bool       // the epochs in the file are older
 	producers   producers  // a fold of the batches below end
 	snapshots   snapshots  // its files
+	dropped     []*segment // lie before the start, and their files are still there
 	failed      error      // what made the log refuse appends for good
 }
 
@@ -166,7 +167,8 @@ func (l *Log) usable() error {
 // fail closes the log for its writer, for good: what the disk holds is no longer
 // known. Readers go on.
 func (l *Log) fail(cause error) error {
-	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).Try("the log accepts no more appends; reopen it once the disk is sound")
+	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).ForGood().
+		Try("the log accepts no more appends; open the broker again once the disk is sound")
 	l.broken.Store(true)
 	return l.failed
 }

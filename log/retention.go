@@ -13,6 +13,7 @@ type Retention struct {
 	Now   int64         // the time
 	Limit int64         // only segments that end at or before this offset go; usually the high watermark
 	Age   time.Duration // a segment goes when its latest record is older; negative for never
+	Ripe  int64         // unless 0, only one that ends at or before this offset
 	Bytes int64         // the oldest go while the others still have so many bytes; negative for never
 }
 
@@ -40,14 +41,14 @@ func (l *Log) Expired(r Retention) (start, next int64) {
 			n = i + 1
 			continue
 		}
-		if r.Age < 0 {
+		if r.Age < 0 || r.Ripe > 0 && nextBase(segments, i, end) > r.Ripe {
 			break
 		}
 		latest, ok := l.latest(s)
 		if !ok {
 			continue
 		}
-		if old := latest + r.Age.Milliseconds() + 1; r.Now < old {
+		if old := after(latest+1, r.Age); r.Now < old {
 			next = min(next, old)
 			if latest > r.Now {
 				continue
@@ -60,6 +61,15 @@ func (l *Log) Expired(r Retention) (start, next int64) {
 		return l.start.Load(), next
 	}
 	return max(l.start.Load(), nextBase(segments, n-1, end)), next
+}
+
+// after returns the time that comes so long after another one, or math.MaxInt64 if
+// that is beyond all times.
+func after(ms int64, d time.Duration) int64 {
+	if later := ms + d.Milliseconds(); later >= ms {
+		return later
+	}
+	return math.MaxInt64
 }
 
 // Roll seals the active segment, unless there is nothing in it, so that compaction

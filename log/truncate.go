@@ -157,11 +157,14 @@ func (l *Log) SetStart(offset int64) error {
 	if offset == end && l.active.size.Load() > 0 {
 		return l.roll() // so that what was the active segment goes, too
 	}
-	dropped := l.publish(l.list())
-	if err := l.writeCheckpoint(false); err != nil {
+	l.publish(l.list())
+	if err := l.checkpointStart(); err != nil {
+		if refused := l.refuse(err); fault.CodeOf(refused) == fault.DiskFull {
+			return refused
+		}
 		return l.fail(err)
 	}
-	return l.removeAll(dropped)
+	return l.removeDropped()
 }
 
 // Remove closes the log and deletes its directory with all that is in it.

@@ -15,6 +15,7 @@ type Cleaning struct {
 	Delete          bool          // whole segments go …
 	Retention       time.Duration // when their latest record is older
 	RetentionBytes  int64         // or while the others have so many bytes still
+	Ripe            int64         // unless 0, only those go by their age that end at or before this offset
 	Compact         bool          // of each key, only the last record stays
 	MinLag          time.Duration // but records stay for so long
 	MaxLag          time.Duration // and are looked at after so long, however few they are
@@ -120,7 +121,7 @@ func (p *Partition) asWriter(task func() error) (err error) {
 // expire deletes the segments that are too old or too many, and returns when the
 // next one will be too old.
 func (p *Partition) expire(did *Cleaned, now time.Time, c Cleaning) (due int64, err error) {
-	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.high.Load(), Age: c.Retention, Bytes: c.RetentionBytes})
+	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.high.Load(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
 	if start <= p.log.StartOffset() {
 		return due, nil
 	}
@@ -183,6 +184,9 @@ func (c *Cleaning) judge(d *log.Dirt, now int64) (next int64, dirty, overdue boo
 	next = min(d.Horizon, d.Held)
 	if c.MaxLag >= 0 && d.Earliest != math.MaxInt64 {
 		late := d.Earliest + c.MaxLag.Milliseconds() + 1
+		if late <= d.Earliest {
+			late = math.MaxInt64 // there is no such time
+		}
 		if overdue = now >= late; !overdue {
 			next = min(next, late)
 		}

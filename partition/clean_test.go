@@ -156,3 +156,57 @@ func TestCheckedKeys(t *testing.T) {
 	require.ErrorContains(t, err, "record 0 of 1 has no key")
 	require.NoError(t, p.Check(keyedBatch(0, "", -1, 0)), "an empty key is one")
 }
+
+// TestCleanEndsWithoutSegments: tombstones' time comes when what held them was
+// deleted.
+func TestCleanEndsWithoutSegments(t *testing.T) {
+	p, _ := open(t, smallSegments(false))
+	defer p.Close()
+	c := forever
+	c.Compact, c.DirtyRatio, c.DeleteRetention = true, 0.01, time.Hour
+	for i := range int64(10) {
+		b := record.NewBuilder(1 << 20)
+		b.Add(i*1000, []byte("k"), nil, nil)
+		batch, err := b.Batch(nil, record.None, 0)
+		require.NoError(t, err)
+		done := newOutcome()
+		p.Append(append([]byte(nil), batch.Bytes...), nil, done)
+		_, err = done.wait()
+		require.NoError(t, err)
+	}
+	_, next, err := p.Clean(t.Context(), time.Unix(100, 0), c)
+	require.NoError(t, err)
+	require.Equal(t, time.Unix(3700, 0), next)
+	_, err = p.DeleteRecords(-1)
+	require.NoError(t, err)
+	_, next, err = p.Clean(t.Context(), next, c)
+	require.NoError(t, err)
+	require.True(t, next.IsZero(), next)
+}
+
+// TestCleanEndsWithinBatch: the log begins near the end of a batch of many keys.
+func TestCleanEndsWithinBatch(t *testing.T) {
+	p, _ := open(t, smallSegments(false))
+	defer p.Close()
+	b := record.NewBuilder(1 << 20)
+	for i := range int64(1000) {
+		b.Add(i*1000, []byte{'k', byte(i), byte(i >> 8)}, []byte("v"), nil)
+	}
+	batch, err := b.Batch(nil, record.None, 0)
+	require.NoError(t, err)
+	done := newOutcome()
+	p.Append(append([]byte(nil), batch.Bytes...), nil, done)
+	_, err = done.wait()
+	require.NoError(t, err)
+	appendKeyed(t, p, 1)
+	_, err = p.DeleteRecords(999)
+	require.NoError(t, err)
+	c := forever
+	c.Compact = true
+	did, _, err := p.Clean(t.Context(), time.Unix(10_000, 0), c)
+	require.NoError(t, err)
+	require.EqualValues(t, 999, did.Records)
+	did, _, err = p.Clean(t.Context(), time.Unix(10_000, 0), c)
+	require.NoError(t, err)
+	require.Equal(t, partition.Cleaned{}, did)
+}

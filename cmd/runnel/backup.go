@@ -30,9 +30,6 @@ a data directory again. The file appears when it is whole.`,
 		Args: exactly(1, "a file, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
-				if _, attached := b.(*runnel.Remote); attached {
-					return hinted{fmt.Errorf("a program has %s open, and only that program can copy it", s.at), "let it call Broker.Backup, or end it first"}
-				}
 				k, ok := b.(backuper)
 				if !ok {
 					return usageError{errors.New("backup copies a data directory, not what a Kafka cluster holds")}

@@ -54,7 +54,13 @@ func (c *Catalogue) Records() [][]byte {
 	for _, name := range slices.Sorted(maps.Keys(c.levels)) {
 		values = append(values, featureLevelRecord{name: name, level: c.levels[name]}.encode())
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(c.removed), func(a, b topic.ID) int { return slices.Compare(a[:], b[:]) }) {
+	removed := make([]string, 0, len(c.removed))
+	for id := range c.removed {
+		removed = append(removed, string(id[:]))
+	}
+	slices.Sort(removed) // so that equal catalogues have equal snapshots
+	for _, s := range removed {
+		id := topic.ID([]byte(s))
 		values = append(values, topicRecord{name: c.removed[id], id: id}.encode(), removeTopicRecord{id: id}.encode())
 	}
 	for _, name := range c.Names() {

@@ -53,7 +53,8 @@ func (i Inspection) Worst() log.Grade {
 // opened and every record read.
 //
 // It takes no lock. Of a directory that a program has open it looks at what the
-// partitions' checkpoints call durable; Broker.Verify is for the rest. One that
+// partitions' checkpoints call durable, and, if it found something, once more, for
+// that may be the program at work; Broker.Verify is for the rest. One that
 // is opened meanwhile is fault.Locked, unless nothing was found. Other errors say
 // that a file could not be read, that a newer version wrote it
 // (fault.UnsupportedFormat), or that ctx has ended.
@@ -71,6 +72,13 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 		return Inspection{}, err
 	}
 	found, err := inspect(ctx, vfs.OS(), dir, before != "", progress)
+	if err == nil && before != "" && found.Worst() > log.Note {
+		// It may be the program at work, and that does not look alike twice.
+		first := found
+		if found, err = inspect(ctx, vfs.OS(), dir, true, nil); err == nil {
+			found.confirm(&first)
+		}
+	}
 	found.Holder = before
 	if err != nil || before != "" {
 		return found, err
@@ -80,6 +88,29 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 		err = fault.Newf(fault.Locked, "%s has opened %s meanwhile, so that nothing certain was found", after, dir).Try("inspect it again")
 	}
 	return found, err
+}
+
+// confirm leaves of what was found only what was found before, too.
+func (i *Inspection) confirm(before *Inspection) {
+	type finding struct {
+		log.Grade
+		fault.Corruption
+	}
+	known := map[finding]bool{}
+	unknown := func(f log.Finding) bool { return !known[finding{f.Grade, *f.Corruption}] }
+	for _, f := range before.Findings {
+		known[finding{f.Grade, *f.Corruption}] = true
+	}
+	for _, p := range before.Partitions {
+		for _, f := range p.Findings {
+			known[finding{f.Grade, *f.Corruption}] = true
+		}
+	}
+	i.Findings = slices.DeleteFunc(i.Findings, unknown)
+	for n := range i.Partitions {
+		p := &i.Partitions[n]
+		p.Findings = slices.DeleteFunc(p.Findings, unknown)
+	}
 }
 
 // lockHolder names who holds a data directory, or nobody.
@@ -291,7 +322,8 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 // inspectLog inspects one log. each, unless nil, is called with each record that
 // is no marker.
 func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Record) error) error {
-	how := log.Inspecting{Live: n.live, Progress: n.said}
+	// Of the catalogue everything counts: without it nobody knows the topics.
+	how := log.Inspecting{Live: n.live, Ahead: tp == metadataPartition, Progress: n.said}
 	if each != nil {
 		how.Batch = func(b record.Batch) error {
 			if b.Control() {

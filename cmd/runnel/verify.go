@@ -14,6 +14,7 @@ import (
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/topic"
 )
 
 func newVerify(s *shell) *cobra.Command {
@@ -58,39 +59,43 @@ func (s *shell) verify(ctx context.Context, dir string, notes bool) error {
 	if err != nil {
 		return exitError{err, 2}
 	}
+	held, incomplete := s.askHolder(ctx, dir, &found)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if s.tables() {
-		err = s.verifyTable(dir, &found, notes)
+		err = s.verifyTable(dir, &found, held, notes)
 	} else {
-		err = s.verifyLines(&found)
+		err = s.verifyLines(&found, held)
 	}
-	if err == nil && found.Holder != "" {
-		err = s.verifyThere(ctx, dir, found.Holder)
+	switch {
+	case err != nil:
+		return err
+	case found.Worst() == log.Damage:
+		hint := "runnel repair " + dir + " --dry-run says what can be done about it"
+		if held.name != "" {
+			hint = "close it in " + held.name + "; then " + hint
+		}
+		return errors.Join(hinted{errors.New("there is damage in " + dir), hint}, incomplete)
+	case incomplete != nil:
+		return exitError{incomplete, 2}
 	}
-	if err == nil && found.Worst() == log.Damage {
-		err = hinted{errors.New("there is damage in " + dir), "runnel repair " + dir + " --dry-run says what can be done about it"}
-	}
-	return err
-}
-
-// verifyThere lets the process that has a directory open compare what it alone
-// can: everything that may be read, durable or not.
-func (s *shell) verifyThere(ctx context.Context, dir, holder string) error {
-	r, err := runnel.Attach(dir)
-	if err != nil {
-		fmt.Fprintf(s.errs, "%s has %s open and lets nobody look in: what its checkpoints call durable was read.\n", holder, dir)
-		return nil
-	}
-	defer r.Close()
-	fmt.Fprintf(s.errs, "%s has %s open: what its checkpoints call durable was read, and it compares every batch itself.\n", holder, dir)
-	return r.Verify(ctx)
+	return nil
 }
 
 // verifyTable prints a table of partitions, and what was found below it.
-func (s *shell) verifyTable(dir string, found *runnel.Inspection, notes bool) error {
+func (s *shell) verifyTable(dir string, found *runnel.Inspection, held holding, notes bool) error {
 	t := newTable("PARTITION", "#SEGMENTS", "#BATCHES", "#RECORDS", "#BYTES", "STATE")
 	all := found.Findings
 	for _, p := range found.Partitions {
-		t.row(p.TopicPartition, p.Segments, p.Batches, p.Records, p.Bytes, state(&p.Inspection))
+		row := []any{p.TopicPartition, p.Segments, p.Batches, p.Records, p.Bytes, state(&p.Inspection, held)}
+		if held.name != "" && p.Batches == 0 && len(p.Findings) == 0 {
+			row[1], row[2] = "-", "-" // no checkpoint yet that calls anything durable
+			if !held.compared || p.Topic == topic.ClusterMetadata {
+				row[3], row[4] = "-", "-" // nor does the program say
+			}
+		}
+		t.row(row...)
 		all = append(all, p.Findings...)
 	}
 	if err := t.print(s.out); err != nil {
@@ -106,12 +111,12 @@ func (s *shell) verifyTable(dir string, found *runnel.Inspection, notes bool) er
 		}
 		gap = "\n"
 	}
-	_, err := fmt.Fprintln(s.out, gap+verdict(found))
+	_, err := fmt.Fprintln(s.out, gap+verdict(found, held))
 	return err
 }
 
 // state is a partition's state in a word or two.
-func state(i *log.Inspection) string {
+func state(i *log.Inspection, held holding) string {
 	n := 0
 	for _, f := range i.Findings {
 		if f.Grade == i.Worst() {
@@ -120,18 +125,29 @@ func state(i *log.Inspection) string {
 	}
 	switch i.Worst() {
 	case log.Damage:
-		return "damaged: " + count(int64(n+i.Unlisted), "place")
+		places := "damaged: " + count(int64(n+i.Unlisted), "place")
+		if held.name != "" {
+			return places + " or more" // a program names its first
+		}
+		return places
 	case log.Mend:
 		return "to mend: " + count(int64(n), "place")
 	}
-	if i.Closed {
+	switch {
+	case held.compared:
+		return "open, compared by " + held.name
+	case held.name != "" && i.Batches == 0:
+		return "open, nothing could be read"
+	case held.name != "":
+		return "open, sound where it is durable"
+	case i.Closed:
 		return "sound"
 	}
 	return "sound, not closed"
 }
 
 // verdict sums up in a line.
-func verdict(found *runnel.Inspection) string {
+func verdict(found *runnel.Inspection, held holding) string {
 	var bytes, records int64
 	for _, p := range found.Partitions {
 		bytes += p.Bytes
@@ -143,6 +159,9 @@ func verdict(found *runnel.Inspection) string {
 		return what + ": DAMAGED."
 	case log.Mend:
 		return what + ": sound; what is to mend, opening or runnel repair mends."
+	}
+	if held.name != "" && !held.compared {
+		return what + ": nothing wrong in what could be read; " + held.name + " has the rest."
 	}
 	return what + ": sound."
 }
@@ -158,7 +177,7 @@ func showFinding(w io.Writer, dir string, f log.Finding) error {
 	if f.Offset >= 0 {
 		where += fmt.Sprintf(", offset %d", f.Offset)
 	}
-	if f.Grade == log.Damage && f.Next > f.Offset && f.Offset >= 0 {
+	if f.Grade == log.Damage && f.Next > f.Offset+1 && f.Offset >= 0 {
 		where += fmt.Sprintf(" to %d", f.Next-1)
 	}
 	_, err := fmt.Fprintf(w, "\n%-6s %s\n       expected %s\n       found    %s\n       %s\n", f.Grade, where, f.Expected, f.Found, f.Hint)
@@ -205,13 +224,17 @@ type inspectedLine struct {
 	Start     int64  `json:"startOffset"`
 	End       int64  `json:"endOffset"`
 	State     string `json:"state"`
+	Open      string `json:"openIn,omitempty"`
 }
 
 // verifyLines prints a line for each partition and each finding.
-func (s *shell) verifyLines(found *runnel.Inspection) error {
+func (s *shell) verifyLines(found *runnel.Inspection, held holding) error {
 	all := found.Findings
 	for _, p := range found.Partitions {
-		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "mend", "damage"}[p.Worst()]}
+		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "mend", "damage"}[p.Worst()], held.name}
+		if held.name != "" && !held.compared && p.Worst() == log.Note {
+			line.State = "open" // what is not durable was not read
+		}
 		if err := s.line(line); err != nil {
 			return err
 		}

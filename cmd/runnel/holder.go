@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/fault"
@@ -167,31 +166,4 @@ func addDamage(found *runnel.Inspection, dir string, err error) bool {
 		p.Findings = append(p.Findings, f)
 	}
 	return true
-}
-
-// waiting shows on a terminal for how long something has gone on, until the
-// function that it returns is called.
-func (s *shell) waiting(what string) (end func()) {
-	if !s.watched {
-		return func() {}
-	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		ticker := time.NewTicker(time.Second)
-		defer ticker.Stop()
-		for began := time.Now(); ; {
-			fmt.Fprintf(s.errs, "\r\x1b[K%s, %s", what, time.Since(began).Round(time.Second))
-			select {
-			case <-ticker.C:
-			case <-stop:
-				fmt.Fprint(s.errs, "\r\x1b[K")
-				return
-			}
-		}
-	}()
-	return func() {
-		close(stop)
-		<-stopped
-	}
 }

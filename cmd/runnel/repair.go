@@ -48,9 +48,8 @@ The exit code is 1 if something is left that it does not repair.`,
 
 func (s *shell) repair(ctx context.Context, dir string, how runnel.Repairing, yes bool) error {
 	meter := s.newMeter()
-	how.Progress = meter.show
 	plan := how
-	plan.DryRun = true
+	plan.DryRun, plan.Progress = true, meter.show
 	steps, err := runnel.Repair(ctx, dir, plan)
 	meter.end()
 	if err != nil {
@@ -67,6 +66,8 @@ func (s *shell) repair(ctx context.Context, dir string, how runnel.Repairing, ye
 			return err
 		}
 	}
+	meter = s.newMeter() // whoever was asked took his time
+	how.Progress = meter.show
 	steps, err = runnel.Repair(ctx, dir, how)
 	meter.end()
 	return errors.Join(s.showSteps(dir, false, steps), err)

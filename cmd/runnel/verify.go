@@ -7,7 +7,6 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -246,63 +245,4 @@ func (s *shell) verifyLines(found *runnel.Inspection, held holding) error {
 		}
 	}
 	return nil
-}
-
-// meter shows on a terminal how far a long reading is.
-type meter struct {
-	w     io.Writer // nil: nobody looks
-	began time.Time
-	shown time.Time
-}
-
-func (s *shell) newMeter() *meter {
-	m := &meter{began: time.Now()}
-	if s.watched {
-		m.w = s.errs
-	}
-	return m
-}
-
-// show replaces the line on the terminal, a few times a second.
-func (m *meter) show(done, total int64) {
-	now := time.Now()
-	if m.w == nil || now.Sub(m.shown) < 200*time.Millisecond {
-		return
-	}
-	m.shown = now
-	fmt.Fprintf(m.w, "\r\x1b[K%s", progressLine(done, total, now.Sub(m.began)))
-}
-
-// end clears the line.
-func (m *meter) end() {
-	if m.w != nil && !m.shown.IsZero() {
-		fmt.Fprint(m.w, "\r\x1b[K")
-	}
-}
-
-// progressLine says how far something is that has done some of total bytes in a
-// time; a total below 0 is not known.
-func progressLine(done, total int64, took time.Duration) string {
-	rate := float64(done) / max(took.Seconds(), 1e-3)
-	line := fmt.Sprintf("%s, %s/s", size(done), size(int64(rate)))
-	if total <= 0 {
-		return line
-	}
-	left := time.Duration(float64(total-done) / max(rate, 1) * float64(time.Second))
-	return fmt.Sprintf("%3d%% of %s, %s/s, %s left", 100*done/total, size(total), size(int64(rate)), left.Round(time.Second))
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, unit := float64(n), "B"
-	for _, next := range []string{"kB", "MB", "GB", "TB"} {
-		if f < 1000 {
-			break
-		}
-		f, unit = f/1000, next
-	}
-	return fmt.Sprintf("%.1f %s", f, unit)
 }

@@ -32,7 +32,7 @@ process has open, or in which there is anything that Runnel did not put there.`,
 			if strings.HasPrefix(s.at, kafka.Scheme) {
 				return usageError{hinted{errors.New("clean deletes a directory, not what a Kafka cluster holds"), "runnel topic delete NAME deletes topics there"}}
 			}
-			if err := checkClean(s.at); err != nil {
+			if err := s.checkClean(s.at); err != nil {
 				return err
 			}
 			if !yes {
@@ -60,8 +60,8 @@ const maxForeign = 10
 // checkClean refuses what is no data directory, one that holds something else,
 // too, and one that is open elsewhere. One that cannot be opened because it is
 // damaged may be deleted.
-func checkClean(dir string) error {
-	if _, err := os.Stat(dir); err != nil {
+func (s *shell) checkClean(dir string) error {
+	if err := s.thereIs(dir); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, catalogue)); err != nil {

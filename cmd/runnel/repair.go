@@ -47,6 +47,9 @@ The exit code is 1 if something is left that it does not repair.`,
 }
 
 func (s *shell) repair(ctx context.Context, dir string, how runnel.Repairing, yes bool) error {
+	if err := s.thereIs(dir); err != nil {
+		return exitError{err, 2}
+	}
 	meter := s.newMeter()
 	plan := how
 	plan.DryRun, plan.Progress = true, meter.show

@@ -52,6 +52,9 @@ something in it is damaged, 2 if it could not be read.`,
 
 // verify inspects a directory and prints what was found.
 func (s *shell) verify(ctx context.Context, dir string, notes bool) error {
+	if err := s.thereIs(dir); err != nil {
+		return exitError{err, 2}
+	}
 	meter := s.newMeter()
 	found, err := runnel.Inspect(ctx, dir, meter.show)
 	meter.end()

@@ -82,7 +82,7 @@ func (s *shell) checkClean(dir string) error {
 	}
 	b, err := runnel.Open(dir)
 	if errors.Is(err, fault.Locked) {
-		return hinted{err, "nothing was deleted"}
+		return hinted{err, "close it there first; nothing was deleted"}
 	}
 	if err == nil {
 		return b.Close()

@@ -91,7 +91,7 @@ func (s *shell) verifyTable(dir string, found *runnel.Inspection, held holding, 
 	all := found.Findings
 	for _, p := range found.Partitions {
 		row := []any{p.TopicPartition, p.Segments, p.Batches, p.Records, p.Bytes, state(&p.Inspection, held)}
-		if held.name != "" && p.Batches == 0 && len(p.Findings) == 0 {
+		if held.name != "" && p.Batches == 0 && (p.Segments == 0 || len(p.Findings) == 0) {
 			row[1], row[2] = "-", "-" // no checkpoint yet that calls anything durable
 			if !held.compared || p.Topic == topic.ClusterMetadata {
 				row[3], row[4] = "-", "-" // nor does the program say

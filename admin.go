@@ -6,7 +6,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -80,12 +79,14 @@ func (b *Broker) establish(names []string, from int) error {
 		v, _ := b.topics.Load(name)
 		topics[i] = v.(*localTopic)
 	}
-	var mu sync.Mutex
-	b.openTopics(topics, func(_ *localTopic, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		errs = append(errs, err)
-	})
+	errs = append(errs, b.openTopics(topics))
+	for _, t := range topics {
+		for n, p := range t.open() {
+			if n >= from {
+				errs = append(errs, p.Err())
+			}
+		}
+	}
 	b.announce()
 	return errors.Join(errs...)
 }
@@ -212,7 +213,7 @@ func (b *Broker) DescribeTopics(ctx context.Context, names ...string) ([]topic.D
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		t, err := b.topic(name)
+		t, err := b.whole(name)
 		if all && errors.Is(err, fault.UnknownTopic) {
 			continue // deleted meanwhile
 		}
@@ -244,6 +245,9 @@ func (b *Broker) describe(t *localTopic) topic.Description {
 			pd.DurableOffset = p.DurableOffset()
 		}
 		pd.EndOffset = p.EndOffset()
+		if isBroken(p) {
+			pd.Leader, pd.ISR, pd.Size = -1, nil, -1
+		}
 		d.Partitions = append(d.Partitions, pd)
 	}
 	return d

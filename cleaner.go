@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -354,6 +355,11 @@ func cleaning(cfg topic.Config) partition.Cleaning {
 type Cleaned struct {
 	record.TopicPartition
 	partition.Cleaned
+}
+
+// String returns what was done in one line.
+func (c Cleaned) String() string {
+	return fmt.Sprintf("%s: %d segments and %d bytes given back, %d records compacted away", c.TopicPartition, c.Segments, c.Bytes, c.Records)
 }
 
 // Cleanup deletes and compacts everything that is due now, in all topics, and

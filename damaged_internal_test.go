@@ -105,4 +105,3 @@ func TestNameOfAPartitionIsSyncedLater(t *testing.T) {
 	require.Empty(t, b.Recovery().Missing)
 	require.NoError(t, b.Close())
 }
-

@@ -11,6 +11,7 @@ import (
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // OpenProducer implements producer.Backend. Programs call producer.New.
@@ -62,6 +63,9 @@ type session struct {
 
 // Topic implements producer.Session.
 func (s *session) Topic(ctx context.Context, name string) (producer.Writer, error) {
+	if topic.IsInternal(name) {
+		return nil, fault.At(fault.InvalidTopic, name, -1, -1).Detailf("the broker keeps its own state in it")
+	}
 	t, err := s.broker.topic(name)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -9,6 +10,9 @@ import (
 // what the partition would say against it: that must concern no other record of its
 // batch.
 func (l *lane) check(r *record.Record) (ms int64, err error) {
+	if err := l.checkReplicas(); err != nil {
+		return 0, err
+	}
 	if r.Key == nil && l.partition.Settings().Keyed {
 		return 0, fault.At(fault.InvalidRecord, l.topic, l.number, -1).
 			Detailf("the record has no key, and the topic is compacted by key")
@@ -20,4 +24,14 @@ func (l *lane) check(r *record.Record) (ms int64, err error) {
 		return 0, fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970", r.Timestamp)
 	}
 	return ms, nil
+}
+
+// checkReplicas refuses what wants more copies than there are.
+func (l *lane) checkReplicas() error {
+	if l.session.cfg.Acks != producer.AcksAll || l.partition.MinReplicas() <= 1 {
+		return nil
+	}
+	return fault.At(fault.NotEnoughReplicas, l.topic, l.number, -1).ForGood().
+		Detailf("min.insync.replicas is %d, and this process keeps one copy", l.partition.MinReplicas()).
+		Try("set it to 1, or send with AcksLeader")
 }

@@ -262,6 +262,9 @@ func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn pro
 
 // sendWhole sends a batch as it is.
 func (l *lane) sendWhole(ctx context.Context, whole *record.Batch, fn producer.Callback) error {
+	if err := l.checkReplicas(); err != nil {
+		return err
+	}
 	if err := l.partition.Check(whole.Bytes); err != nil {
 		return err
 	}

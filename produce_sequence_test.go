@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -247,6 +250,44 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures i
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
 	return failures
+}
+
+// TestEnoughReplicas: a topic that wants more copies than there are takes nothing
+// from who waits for all of them.
+func TestEnoughReplicas(t *testing.T) {
+	b := openOn(t, vfs.NewMemory())
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{MinReplicas: 2}}))
+	all, err := producer.New(b)
+	require.NoError(t, err)
+	defer all.Close()
+	_, err = all.Send(t.Context(), record.Record{Topic: "orders"})
+	require.ErrorIs(t, err, fault.NotEnoughReplicas)
+	require.False(t, fault.Retriable(err))
+	all.SendAsync(t.Context(), record.Record{Topic: "orders"}, nil)
+	require.ErrorIs(t, all.Flush(t.Context()), fault.NotEnoughReplicas)
+	leader, err := producer.New(b, producer.RequireAcks(producer.AcksLeader))
+	require.NoError(t, err)
+	defer leader.Close()
+	_, err = leader.Send(t.Context(), record.Record{Topic: "orders"})
+	require.NoError(t, err)
+	require.NoError(t, b.ConfigureTopic(t.Context(), "orders", topic.Config{}))
+	_, err = all.Send(t.Context(), record.Record{Topic: "orders"})
+	require.NoError(t, err)
+}
+
+// TestReportsPrintWhatTheySay, not only which partition they are of.
+func TestReportsPrintWhatTheySay(t *testing.T) {
+	tp := record.TopicPartition{Topic: "orders"}
+	for want, report := range map[string]fmt.Stringer{
+		"orders-0: closed in order": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Clean: true}},
+		"orders-0: 2 batches, 200 bytes verified; 7 bytes cut: zeros; indexes built anew: 1": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Batches: 2, Bytes: 200, Cut: 7, Reason: "zeros", Indexes: 1}},
+		"orders-0: it is closed": PartitionRecovery{TopicPartition: tp, Err: fault.Closed},
+		"orders-0: 3 segments and 500 bytes given back, 4 records compacted away": Cleaned{tp, partition.Cleaned{Segments: 3, Bytes: 500, Records: 4}},
+	} {
+		require.Equal(t, want, fmt.Sprint(report))
+		require.Contains(t, fmt.Sprintf("%+v", []any{report}), want)
+	}
 }
 
 // TestOneBadRecordFailsAlone: what is wrong with a record is found before it has

@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,8 +30,8 @@ type Recovery struct {
 	// damage, and they do not open; otherwise their creation was interrupted,
 	// and they began anew, empty.
 	Missing []record.TopicPartition
-	Removed    []string                // directories of deleted topics, whose removal was finished
-	Orphans    []string                // directories of partitions that no topic has, left as they are
+	Removed []string // directories of deleted topics, whose removal was finished
+	Orphans []string // directories of partitions that no topic has, left as they are
 }
 
 // PartitionRecovery is what opening one partition found.
@@ -38,6 +39,28 @@ type PartitionRecovery struct {
 	record.TopicPartition
 	log.Recovery
 	Err error // why it did not open, or nil; using it tries again
+}
+
+// String returns what was found in one line, as in "orders-0: 12 batches, 3456
+// bytes verified; 57 bytes cut: a batch of 80 bytes of which 57 are there".
+func (r PartitionRecovery) String() string {
+	switch {
+	case r.Err != nil:
+		return r.TopicPartition.String() + ": " + r.Err.Error()
+	case r.Clean:
+		return r.TopicPartition.String() + ": closed in order"
+	}
+	s := fmt.Sprintf("%s: %d batches, %d bytes verified", r.TopicPartition, r.Batches, r.Bytes)
+	if r.Cut > 0 {
+		s += fmt.Sprintf("; %d bytes cut: %s", r.Cut, r.Reason)
+	}
+	if r.Indexes > 0 {
+		s += fmt.Sprintf("; indexes built anew: %d", r.Indexes)
+	}
+	for _, err := range r.Damage {
+		s += "; " + err.Error()
+	}
+	return s
 }
 
 // Recovery returns what opening found so far.

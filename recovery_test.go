@@ -52,7 +52,7 @@ func TestRecoveryAfterACrash(t *testing.T) {
 	for _, p := range r.Partitions {
 		require.NoError(t, p.Err)
 		require.Zero(t, p.Cut)
-		partitions = append(partitions, p.String())
+		partitions = append(partitions, p.TopicPartition.String())
 	}
 	require.Equal(t, []string{"__cluster_metadata-0", "orders-0", "orders-1", "visits-0"}, partitions, "all are opened, and sorted")
 	d := describe(t, after, "orders")
@@ -73,7 +73,7 @@ func TestCleanOpeningIsLazy(t *testing.T) {
 	require.Len(t, b.Recovery().Partitions, 1, "the catalogue's")
 	describe(t, b, "visits")
 	require.Len(t, b.Recovery().Partitions, 2)
-	require.Equal(t, "visits-0", b.Recovery().Partitions[1].String())
+	require.Equal(t, "visits-0", b.Recovery().Partitions[1].TopicPartition.String())
 	require.True(t, b.Recovery().Partitions[1].Clean)
 }
 

@@ -343,6 +343,7 @@ func (b *Broker) settings(cfg topic.Config) partition.Settings {
 		AppendTime:         cfg.Timestamps == topic.LogAppendTime,
 		Keyed:              cfg.Cleanup != topic.Delete,
 		ProducerExpiration: b.producerExpiration,
+		MinReplicas:        cfg.MinReplicas,
 	}
 }
 

@@ -244,6 +244,10 @@ var producingTests = []test{
 		p := s.producer()
 		_, err := p.Topic(s.ctx, s.name())
 		require.ErrorIs(s, err, fault.UnknownTopic)
+		for _, internal := range []string{topic.ConsumerOffsets, topic.TransactionState} {
+			_, err = p.Topic(s.ctx, internal)
+			require.ErrorIs(s, err, fault.InvalidTopic, "the backend's own")
+		}
 
 		name := s.topic(1, topic.Config{})
 		w, err := p.Topic(s.ctx, name)

@@ -18,6 +18,10 @@ type Error struct {
 	Detail    string // what exactly, in a few words
 	Hint      string // what the reader can do about it
 	Cause     error  // what lies beneath, or nil
+
+	// Final says that it stays so until somebody has done what Hint says, though
+	// the code is one that may pass.
+	Final bool
 }
 
 // At returns an Error for a topic's partition. A negative partition or offset
@@ -42,6 +46,9 @@ func (e *Error) Detailf(format string, args ...any) *Error {
 
 // Try returns e with a hint about what to do.
 func (e *Error) Try(hint string) *Error { e.Hint = hint; return e }
+
+// ForGood returns e, final.
+func (e *Error) ForGood() *Error { e.Final = true; return e }
 
 // Error names the place, then what happened, then the detail, the cause and the
 // hint: "orders-3 at offset 1042: there is no space left on the disk: …".
@@ -142,11 +149,24 @@ func OfDisk(err error) Code {
 
 // Retriable reports whether the call that returned err may succeed when it is
 // made again. Corruption on disk is not retriable, though Kafka's
-// CORRUPT_MESSAGE, which may have happened on the way, is.
+// CORRUPT_MESSAGE, which may have happened on the way, is; nor is an error that is
+// Final, or has one beneath it. What is UnknownOutcome may succeed the first time
+// and the second.
 func Retriable(err error) bool {
 	var k *Corruption
-	if err == nil || errors.As(err, &k) {
+	if err == nil || errors.As(err, &k) || isFinal(err) {
 		return false
 	}
 	return CodeOf(err).Retriable()
+}
+
+func isFinal(err error) bool {
+	var e *Error
+	for errors.As(err, &e) {
+		if e.Final {
+			return true
+		}
+		err = e.Cause
+	}
+	return false
 }

@@ -83,6 +83,8 @@ func TestCodeOfAndRetriable(t *testing.T) {
 		{"joined errors", errors.Join(errors.New("first"), fault.At(fault.NotLeader, "t", 0, -1)), fault.NotLeader, true},
 		{"the outer error counts", fault.At(fault.InvalidConfig, "", -1, -1).Because(fault.TimedOut), fault.InvalidConfig, false},
 		{"bytes damaged on the way", fault.Newf(fault.CorruptMessage, "checksum"), fault.CorruptMessage, true},
+		{"a log that failed for good", fault.At(fault.Storage, "t", 0, -1).ForGood(), fault.Storage, false},
+		{"one beneath another", fault.At(fault.Storage, "", -1, -1).Because(fmt.Errorf("so: %w", fault.At(fault.Storage, "t", 0, -1).ForGood())), fault.Storage, false},
 		{"bytes damaged on disk", corruption, fault.CorruptMessage, false},
 		{"a failure because of damage", fault.At(fault.Storage, "t", 0, -1).Because(corruption), fault.Storage, false},
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // maxLinger is the longest that the client lingers.
@@ -147,6 +148,9 @@ func (s *producing) batchBytes(string) int32 { return int32(min(s.cfg.BatchBytes
 func (s *producing) Topic(ctx context.Context, name string) (producer.Writer, error) {
 	if s.ctx.Err() != nil {
 		return nil, fault.Closed
+	}
+	if topic.IsInternal(name) {
+		return nil, fault.At(fault.InvalidTopic, name, -1, -1).Detailf("the cluster keeps its own state in it")
 	}
 	w := s.writer(name)
 	if err := w.refresh(ctx); err != nil {

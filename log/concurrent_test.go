@@ -94,7 +94,8 @@ func follow(t *testing.T, l *Log, done *atomic.Bool, rng *rand.Rand, release boo
 			s.Release()
 		}
 		if rng.IntN(50) == 0 {
-			next = l.StartOffset() + rng.Int64N(end-l.StartOffset()+1)
+			start := l.StartOffset() // perhaps beyond end by now
+			next = start + rng.Int64N(l.EndOffset()-start+1)
 		}
 	}
 }

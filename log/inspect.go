@@ -108,7 +108,8 @@ type inspector struct {
 	segments []*segment
 	names    map[string]int64 // the sizes of the other files
 	epochs   []EpochEntry
-	believed bool // epochs are those of the file, as far as the checkpoint goes
+	believed bool         // epochs are those of the file, as far as the checkpoint goes
+	met      []EpochEntry // those of the batches so far
 
 	tailAt int64  // where the last segment's batches end, if not with the file; or -1
 	buf    []byte // for batches that are longer than what is read at once
@@ -266,6 +267,18 @@ func (n *inspector) segmentAt(base int64) *segment {
 	return nil
 }
 
+// firstBase returns the offset at which the log's files begin, or should if none
+// is left but the one that is to be made.
+func (n *inspector) firstBase() int64 {
+	switch {
+	case len(n.segments) > 0:
+		return n.segments[0].base
+	case n.last != nil:
+		return n.last.segment
+	}
+	return 0
+}
+
 // onlyDurable shortens what was found to what the checkpoint calls durable.
 func (n *inspector) onlyDurable() {
 	if n.last == nil {
@@ -381,6 +394,8 @@ func (n *inspector) segment(i int, s *segment) error {
 		if err = w.through(0, min(n.last.pos, size), n.last.offset); err == nil && size >= n.last.pos {
 			err = w.tail(n.last.pos, size)
 		}
+	case n.last != nil && s.base < n.last.segment: // the segments behind it are missing
+		err = w.through(0, size, n.last.segment)
 	default:
 		err = w.tail(0, size)
 	}
@@ -419,21 +434,27 @@ func (n *inspector) checkExtent() {
 		return
 	}
 	s := n.segmentAt(c.segment)
-	if s == nil {
-		s = n.l.newSegment(c.segment, 0)
-		f := n.add(Damage, s.logPath(), c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none", hintNoExtent)
+	switch {
+	case s != nil:
+	case len(n.segments) > 0 && n.segments[len(n.segments)-1].base > c.segment: // the end is there
+		if n.Worst() < Damage {
+			n.add(Damage, filepath.Join(n.l.cfg.Dir, checkpointName), c.segment, 0, "the checkpoint of this log",
+				fmt.Sprintf("one that counts on a segment of offset %d, and there is none", c.segment), hintDerived)
+		}
+	default:
+		f := n.add(Damage, n.l.newSegment(c.segment, 0).logPath(), c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none", hintNoExtent)
 		f.End, f.Next = 0, c.offset
-		return
 	}
-	if size := s.size.Load(); size < c.pos && n.Worst() < Damage {
+	if s != nil && s.size.Load() < c.pos && n.Worst() < Damage {
+		size := s.size.Load()
 		f := n.add(Damage, s.logPath(), -1, size, fmt.Sprintf("%d bytes that were durable", c.pos), fmt.Sprint(size), hintNoExtent)
 		f.End, f.Next = size, c.offset
 	}
-	if first := n.segments[0]; first.base > c.start {
+	if first := n.firstBase(); first > c.start {
 		s := n.l.newSegment(c.start, 0)
-		f := n.add(Damage, s.logPath(), c.start, 0, fmt.Sprintf("the offsets %d to %d", c.start, first.base-1), "no file",
+		f := n.add(Damage, s.logPath(), c.start, 0, fmt.Sprintf("the offsets %d to %d", c.start, first-1), "no file",
 			"restore the file from a copy; runnel repair lets the log start where its files do")
-		f.End, f.Next = 0, first.base
+		f.End, f.Next = 0, first
 		return
 	}
 	if n.how.Live || n.Worst() == Damage {

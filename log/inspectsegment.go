@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/record"
@@ -50,7 +51,7 @@ func (w *walk) through(from, to, next int64) error {
 // skip enters damage at a position and returns where the next sound batch
 // begins, or to.
 func (w *walk) skip(pos, to, next int64, found string) (int64, error) {
-	at, h, err := findBatch(w.f, min(pos+1, to), to, w.offset)
+	at, h, err := findFollower(w.f, pos, to, w.offset)
 	if err != nil {
 		return 0, err
 	}
@@ -80,7 +81,10 @@ func (w *walk) tail(from, to int64) error {
 			return err // zeros that were written ahead
 		}
 		if w.n.last == nil {
-			at, h, err := findBatch(w.f, sc.pos+1, to, w.offset)
+			if err := w.n.l.noOldMessage(w.s, w.f, sc.pos, w.offset); err != nil {
+				return err
+			}
+			at, h, err := findFollower(w.f, sc.pos, to, w.offset)
 			if err != nil {
 				return err
 			}
@@ -106,7 +110,7 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 		if next >= 0 && h.NextOffset() > next {
 			return fmt.Sprintf("a batch of the offsets %d to %d, and %d is not this segment's any more", h.BaseOffset, h.LastOffset(), next), nil
 		}
-		if found := w.misplaced(&h); found != "" {
+		if found := w.misplaced(sc); found != "" {
 			return found, nil
 		}
 		pos := sc.pos
@@ -122,6 +126,7 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 			return "", err
 		}
 		w.epochs = withEpoch(w.epochs, h.LeaderEpoch, h.BaseOffset)
+		w.n.met = withEpoch(w.n.met, h.LeaderEpoch, h.BaseOffset)
 		w.offset = h.NextOffset()
 		if err := w.n.said(int64(h.Size())); err != nil {
 			return "", err
@@ -132,22 +137,41 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 
 // misplaced holds a batch's leader epoch, which no checksum covers, against the
 // others, as reading and opening do.
-func (w *walk) misplaced(h *record.BatchHeader) string {
+func (w *walk) misplaced(sc *scanner) string {
+	h := &sc.header
 	if w.n.believed && h.BaseOffset < w.n.last.offset {
 		if h.NextOffset() <= w.n.last.start {
 			return "" // the epochs are those from the log's start on, and nobody reads this
 		}
 		epoch := epochAt(w.epochs, max(h.BaseOffset, w.n.last.start))
-		if epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
+		if epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch && !w.disproved(sc, epoch) {
 			return fmt.Sprintf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
 		}
-		return ""
+		if w.n.believed {
+			return ""
+		}
 	}
 	o := opening{epochs: w.epochs}
 	if latest := latestEpoch(w.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
 		return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 	}
 	return ""
+}
+
+// disproved reports whether the file of the leader epochs is wrong about the batch
+// that sc is at, and not the batch: the next one says the same of its own. From
+// then on the epochs are those of the batches.
+func (w *walk) disproved(sc *scanner, epoch int32) bool {
+	h := &sc.header
+	then := newScanner(w.f, sc.pos+int64(h.Size()), sc.end, h.NextOffset(), true)
+	if !then.next() || then.header.LeaderEpoch != h.LeaderEpoch || then.header.BaseOffset >= w.n.last.offset ||
+		epochAt(w.epochs, then.header.BaseOffset) == h.LeaderEpoch {
+		return false
+	}
+	w.n.add(Damage, filepath.Join(w.n.l.cfg.Dir, epochName), h.BaseOffset, 0,
+		fmt.Sprintf("leader epoch %d, which the batches have", h.LeaderEpoch), fmt.Sprint(epoch), hintDerived)
+	w.n.believed, w.epochs = false, w.n.met
+	return true
 }
 
 // records decodes a batch's records and returns what is wrong with them.

@@ -167,7 +167,8 @@ func (l *Log) usable() error {
 // fail closes the log for its writer, for good: what the disk holds is no longer
 // known. Readers go on.
 func (l *Log) fail(cause error) error {
-	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).Try("the log accepts no more appends; reopen it once the disk is sound")
+	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).ForGood().
+		Try("the log accepts no more appends; open the broker again once the disk is sound")
 	l.broken.Store(true)
 	return l.failed
 }

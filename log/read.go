@@ -295,13 +295,22 @@ func (r *reader) verify(b []byte) ([]byte, error) {
 // its leader epoch is the one that wrote its offset.
 func (r *reader) misplaced(h *record.BatchHeader, base int64) error {
 	if h.BaseOffset != base {
-		return fmt.Errorf("one of the offsets %d to %d", h.BaseOffset, h.LastOffset())
+		return fmt.Errorf("one of the offsets %d to %d%s", h.BaseOffset, h.LastOffset(), gapHint(h.BaseOffset, base))
 	}
 	// The log may start within the first batch, and the epochs with the log.
 	if epoch := epochAt(r.epochs, max(base, r.offset)); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
 		return fmt.Errorf("one of leader epoch %d instead of %d, which %s has (with that file removed, it is collected anew from the batches)", h.LeaderEpoch, epoch, epochName)
 	}
 	return nil
+}
+
+// gapHint says what may be the matter where a batch of one offset stands in the place
+// of that of another one.
+func gapHint(found, expected int64) string {
+	if found < expected {
+		return ""
+	}
+	return "; if Kafka's compaction has taken away what was between, runnel repair fills the gap"
 }
 
 func (r *reader) damaged(found error) error {

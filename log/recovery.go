@@ -532,7 +532,10 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 		if content > sc.pos { // else there are only zeros, which were written ahead
 			if o.last == nil {
 				// Of unknown extent: a tail is only torn if no batch follows.
-				if pos, h, err := findBatch(f, sc.pos+1, size, end); err != nil {
+				if err := o.l.noOldMessage(s, f, sc.pos, end); err != nil {
+					return 0, err
+				}
+				if pos, h, err := findFollower(f, sc.pos, size, end); err != nil {
 					return 0, err
 				} else if h != nil {
 					return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end),

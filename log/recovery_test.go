@@ -174,8 +174,9 @@ func TestWithoutCheckpoint(t *testing.T) {
 		writeFile(t, cfg.FS, logFile(cfg, 0), flipped)
 		opened := copyDir(t, cfg, "opened")
 		l, r, err := Open(opened)
-		if batch := byteAt / size; batch < 5 {
-			// A sound batch follows, so this cannot be a torn tail.
+		if batch := byteAt / size; batch < 5 || byteAt%size < 7 {
+			// A sound batch follows, or stands there with a higher offset, so this cannot be
+			// a torn tail.
 			var damage *fault.Corruption
 			require.ErrorAs(t, err, &damage, "byte %d", byteAt)
 			require.EqualValues(t, batch*size, damage.Pos)

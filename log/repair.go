@@ -217,9 +217,12 @@ func (r *repair) plan() {
 		switch {
 		case f.Grade == Mend:
 			r.planMend(f)
+		case f.Grade == Damage && (name == epochName || name == checkpointName):
+			r.step(f.File, "make it anew from the log")
+			r.journal.remove(name)
 		case f.Grade == Damage && filepath.Ext(name) != logSuffix:
 			r.refuse(f.File, f.Found+": "+f.Hint)
-		case f.Grade == Damage && r.n.segmentAt(base) == nil && f.Next > 0 && base < r.firstBase():
+		case f.Grade == Damage && r.n.segmentAt(base) == nil && f.Next > 0 && base < r.n.firstBase():
 			r.lose(f, fmt.Sprintf("let the log start at offset %d, where its files do", f.Next))
 			r.journal.start = f.Next
 		case f.Grade == Damage && r.lostEnd(f, base):
@@ -266,13 +269,6 @@ func (r *repair) planMend(f Finding) {
 	default:
 		r.step(f.File, "make it from the log")
 	}
-}
-
-func (r *repair) firstBase() int64 {
-	if len(r.n.segments) == 0 {
-		return 0
-	}
-	return r.n.segments[0].base
 }
 
 // lose adds a step that gives offsets up.

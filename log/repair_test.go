@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -135,6 +136,24 @@ func TestRepair(t *testing.T) {
 		{"the last segment", func(t *testing.T, cfg Config) { require.NoError(t, cfg.FS.Remove(logFile(cfg, 24))) }, []string{
 			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
 		}},
+		{"the last two segments, and damage before them", func(t *testing.T, cfg Config) {
+			require.NoError(t, cfg.FS.Remove(logFile(cfg, 16)))
+			require.NoError(t, cfg.FS.Remove(logFile(cfg, 24)))
+			spoil(t, cfg, logFile(cfg, 8), 70)
+		}, []string{
+			"00000000000000000008.log: keep it as 00000000000000000008.log.damaged-now and write it anew with what is sound",
+			"00000000000000000008.log: 86 bytes at byte 0: a batch of offset 8 whose checksum should be X and is X; loses 8 to 9",
+			"00000000000000000008.log: 0 bytes at byte 344: the end, and the offset that follows is 24; loses 16 to 23",
+			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
+		}},
+		{"all segments", func(t *testing.T, cfg Config) {
+			for _, base := range segments(cfg) {
+				require.NoError(t, cfg.FS.Remove(logFile(cfg, base)))
+			}
+		}, []string{
+			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
+			"00000000000000000000.log: let the log start at offset 24, where its files do; loses 0 to 23",
+		}},
 		{"an index", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/00000000000000000008.index", 3) }, []string{
 			"00000000000000000008.index: make it anew from the log",
 		}},
@@ -144,6 +163,21 @@ func TestRepair(t *testing.T) {
 			"00000000000000000008.timeindex: make it from the log",
 		}},
 		{"the epochs", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/"+epochName, 0) }, []string{
+			"leader-epoch-checkpoint: make it anew from the log",
+		}},
+		{"another log's checkpoint", func(t *testing.T, cfg Config) {
+			c, err := readCheckpoint(cfg.FS, cfg.Dir)
+			require.NoError(t, err)
+			c.segment, c.offset, c.pos = 4, 6, 86
+			b := make([]byte, slotStride)
+			copy(b, c.encode())
+			writeFile(t, cfg.FS, cfg.Dir+"/"+checkpointName, b)
+		}, []string{"runnel.checkpoint: make it anew from the log"}},
+		{"epochs that the batches do not have", func(t *testing.T, cfg Config) {
+			b := readFile(t, cfg.FS, cfg.Dir+"/"+epochName)
+			require.Contains(t, string(b), "\n1 8\n")
+			writeFile(t, cfg.FS, cfg.Dir+"/"+epochName, bytes.Replace(b, []byte("\n1 8\n"), []byte("\n1 4\n"), 1))
+		}, []string{
 			"leader-epoch-checkpoint: make it anew from the log",
 		}},
 		{"both slots of the checkpoint", func(t *testing.T, cfg Config) {

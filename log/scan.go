@@ -1,12 +1,14 @@
 package log
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"slices"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -65,7 +67,7 @@ func (s *scanner) next() bool {
 	case int64(h.Size()) > left:
 		return s.fail("a batch of %d bytes of which %d are there", h.Size(), left)
 	case s.offset >= 0 && h.BaseOffset != s.offset:
-		return s.fail("a batch of offset %d instead of %d", h.BaseOffset, s.offset)
+		return s.fail("a batch of offset %d instead of %d%s", h.BaseOffset, s.offset, gapHint(h.BaseOffset, s.offset))
 	}
 	if s.verify {
 		sum, ok := s.checksum(s.pos, &h)
@@ -172,4 +174,48 @@ func findBatch(f io.ReaderAt, pos, end, from int64) (int64, *record.BatchHeader,
 		}
 	}
 	return 0, nil, nil
+}
+
+// findFollower looks for a sound batch at a position where the one of an offset
+// should stand and does not, or behind it: with a gap between their offsets the next
+// one may stand at that very place.
+func findFollower(f io.ReaderAt, pos, end, offset int64) (int64, *record.BatchHeader, error) {
+	at, h, err := findBatch(f, pos, end, offset)
+	if h != nil && at == pos && h.BaseOffset == offset { // the offset is not what is wrong with it
+		return findBatch(f, pos+1, end, offset)
+	}
+	return at, h, err
+}
+
+// oldMessage reports whether a whole message stands at a position as Kafka wrote
+// them before record batches, and of which format.
+func oldMessage(f io.ReaderAt, pos, end int64) (format byte, ok bool, err error) {
+	const lengthEnd, atSum, atFormat, shortest = 12, 12, 16, 14
+	if end-pos < lengthEnd+shortest {
+		return 0, false, nil
+	}
+	b := make([]byte, atFormat+1)
+	if n, err := f.ReadAt(b, pos); n < len(b) {
+		return 0, false, err
+	}
+	size := int64(int32(binary.BigEndian.Uint32(b[8:])))
+	if format = b[atFormat]; format > 1 || size < shortest || size > end-pos-lengthEnd {
+		return 0, false, nil
+	}
+	sum := crc32.NewIEEE()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, pos+atFormat, lengthEnd+size-atFormat)); err != nil {
+		return 0, false, err
+	}
+	return format, sum.Sum32() == binary.BigEndian.Uint32(b[atSum:]), nil
+}
+
+// noOldMessage returns an error if a message of an older format stands where the
+// batch of an offset should.
+func (l *Log) noOldMessage(s *segment, f io.ReaderAt, pos, offset int64) error {
+	format, ok, err := oldMessage(f, pos, s.size.Load())
+	if !ok || err != nil {
+		return err
+	}
+	return l.at(fault.UnsupportedFormat, offset).
+		Detailf("%s has a message of format %d at byte %d; only record batches of format 2 are read", s.logPath(), format, pos)
 }

@@ -25,6 +25,7 @@ type Settings struct {
 	MaxMessageBytes int  // the largest batch that is accepted; 0: any
 	AppendTime      bool // records get the time at which their batch is appended
 	Keyed           bool // every record must have a key, because the log is compacted by it
+	MinReplicas     int  // how many copies whoever asks for all of them wants
 
 	// ProducerExpiration is how long idempotent producers are remembered that
 	// the log knows from an earlier process: producer.id.expiration.ms. Those
@@ -124,6 +125,9 @@ func (p *Partition) SetSegments(bytes int64, age time.Duration) {
 		}
 	}})
 }
+
+// MinReplicas returns the current Settings' MinReplicas.
+func (p *Partition) MinReplicas() int { return p.settings.Load().MinReplicas }
 
 // Settings returns the current settings.
 func (p *Partition) Settings() Settings { return *p.settings.Load() }

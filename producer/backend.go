@@ -65,7 +65,8 @@ type Callback = func(at record.Position, err error)
 // batches and keeps their order per partition. All methods are safe for
 // concurrent use.
 type Session interface {
-	// Topic opens a topic for writing; fault.UnknownTopic. The Writer is valid
+	// Topic opens a topic for writing; fault.UnknownTopic, and fault.InvalidTopic
+	// for one in which the backend keeps its own state. The Writer is valid
 	// until the session closes or the topic is deleted; then its calls fail
 	// with fault.UnknownTopic, and the topic may be opened again.
 	Topic(ctx context.Context, name string) (Writer, error)

@@ -59,6 +59,10 @@ var ops = []struct {
 // Inject puts a fault in force and returns what ends it. A fault ends with the
 // test, too, and with a crash. Inject is safe for concurrent use.
 func (b *Broker) Inject(f Fault) (end func()) {
+	if f.On == 0 {
+		b.t.Helper()
+		b.t.Fatal("runneltest: a Fault without On meets no operation")
+	}
 	r := vfs.Rule{Match: f.matches, Skip: f.Skip, Times: f.Times, Err: f.Err, Torn: f.Torn, Delay: f.Delay}
 	for _, o := range ops {
 		if f.On&o.op != 0 {

@@ -46,7 +46,9 @@ func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 		if s.people {
 			return usageError{hinted{errors.New("a backup is nothing for a terminal"), "name a file, or let a program read it: runnel backup - | …"}}
 		}
-		return b.Backup(ctx, s.metered(s.out))
+		w := s.metered(s.out)
+		defer w.end()
+		return b.Backup(ctx, w)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return hinted{fmt.Errorf("there is a file %s already", path), "remove it, or name another one"}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/log"
 )
@@ -82,7 +83,12 @@ func (s *shell) verifyThere(ctx context.Context, dir, holder string) error {
 	}
 	defer r.Close()
 	fmt.Fprintf(s.errs, "%s has %s open: what its checkpoints call durable was read, and it compares every batch itself.\n", holder, dir)
-	return r.Verify(ctx)
+	if err := r.Verify(ctx); errors.Is(err, fault.CorruptMessage) {
+		return err
+	} else if err != nil {
+		return exitError{err, 2} // it has closed the directory meanwhile, say
+	}
+	return nil
 }
 
 // verifyTable prints a table of partitions, and what was found below it.

@@ -117,6 +117,7 @@ func (c *coder) fault(err *error, depth int) {
 	int64s(c, &e.Offset)
 	text(c, &e.Detail)
 	text(c, &e.Hint)
+	c.bool(&e.Final)
 	if c.isReading() {
 		c.problemAt(&e.Cause, depth+1)
 		return

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -56,14 +57,16 @@ func (g *group) subscribers(topics *Topics) []*subscriber {
 				s.topics = append(s.topics, t)
 			}
 		}
-		slices.SortFunc(s.topics, byID)
+		sortByID(s.topics)
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b *subscriber) int { return cmp.Compare(a.order, b.order) })
+	sort.Slice(all, func(i, j int) bool { return all[i].order < all[j].order })
 	return all
 }
 
-func byID(a, b Topic) int { return Partition{ID: a.ID}.Compare(Partition{ID: b.ID}) }
+func sortByID(topics []Topic) {
+	sort.Slice(topics, func(i, j int) bool { return bytes.Compare(topics[i].ID[:], topics[j].ID[:]) < 0 })
+}
 
 // topicsOf returns all topics that somebody subscribes to, sorted by ID.
 func topicsOf(subscribers []*subscriber) []Topic {
@@ -71,7 +74,7 @@ func topicsOf(subscribers []*subscriber) []Topic {
 	for _, s := range subscribers {
 		all = append(all, s.topics...)
 	}
-	slices.SortFunc(all, byID)
+	sortByID(all)
 	return slices.Compact(all)
 }
 
@@ -123,7 +126,7 @@ func keep(subscribers []*subscriber, least, extra int) map[Partition]bool {
 // valid reports whether s subscribes to p and p exists.
 func valid(s *subscriber, p Partition) bool {
 	i, ok := slices.BinarySearchFunc(s.topics, p, func(t Topic, p Partition) int {
-		return byID(t, Topic{ID: p.ID})
+		return bytes.Compare(t.ID[:], p.ID[:])
 	})
 	return ok && p.Number >= 0 && p.Number < s.topics[i].Partitions
 }
@@ -186,8 +189,8 @@ func assignSticky(subscribers []*subscriber) {
 	}
 	free := missing(topics, taken)
 	// Those whom few can take come first, while all choices are open.
-	slices.SortStableFunc(free, func(a, b Partition) int {
-		return cmp.Compare(len(wanting[Partition{ID: a.ID}]), len(wanting[Partition{ID: b.ID}]))
+	sort.SliceStable(free, func(i, j int) bool {
+		return len(wanting[Partition{ID: free[i].ID}]) < len(wanting[Partition{ID: free[j].ID}])
 	})
 	for _, p := range free {
 		least(wanting[Partition{ID: p.ID}]).give(p)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -367,7 +368,7 @@ func (c *Coordinator) retarget(g *group) {
 	if len(g.members) > 0 {
 		all := g.subscribers(c.topics)
 		assignors[g.assignor()](all)
-		slices.SortFunc(all, func(a, b *subscriber) int { return cmp.Compare(a.id, b.id) })
+		sort.Slice(all, func(i, j int) bool { return all[i].id < all[j].id })
 		for _, s := range all {
 			target := newPartitions(s.target)
 			if before, ok := g.targets[s.id]; ok && slices.Equal(before, target) {

@@ -141,7 +141,7 @@ func TestDamagedPartitionLeavesTheOthers(t *testing.T) {
 			require.NoError(t, err)
 			b = openDir(t, dir)
 			write(t, b, broken, "i")
-			require.Len(t, valuesOf(t, b, record.TopicPartition{Topic: "orders", Partition: 1}), 3)
+			require.Contains(t, valuesOf(t, b, record.TopicPartition{Topic: "orders", Partition: 1}), "g")
 			require.NoError(t, b.Verify(ctx))
 		})
 	}

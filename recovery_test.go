@@ -187,7 +187,7 @@ func TestForeignPartitionIsRefused(t *testing.T) {
 	// After a crash it is found at once, and still keeps nothing from opening.
 	b = openDir(t, crash(t, dir))
 	r := b.Recovery()
-	require.Equal(t, "orders-0", r.Partitions[1].String())
+	require.Equal(t, "orders-0", r.Partitions[1].TopicPartition.String())
 	require.ErrorIs(t, r.Partitions[1].Err, fault.Storage)
 }
 

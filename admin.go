@@ -6,7 +6,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -81,13 +80,17 @@ func (b *Broker) establish(names []string, from int) error {
 		v, _ := b.topics.Load(name)
 		topics[i] = v.(*localTopic)
 	}
-	var mu sync.Mutex
-	b.openTopics(topics, func(t *localTopic, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		errs = append(errs, fault.At(fault.Storage, t.name, -1, -1).
-			Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
-	})
+	if err := b.openTopics(topics); err != nil {
+		errs = append(errs, err)
+	}
+	for _, t := range topics {
+		for n, p := range t.open() {
+			if err := p.Err(); err != nil && n >= from {
+				errs = append(errs, fault.At(fault.Storage, t.name, int32(n), -1).
+					Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
+			}
+		}
+	}
 	b.announce()
 	return errors.Join(errs...)
 }
@@ -214,7 +217,7 @@ func (b *Broker) DescribeTopics(ctx context.Context, names ...string) ([]topic.D
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		t, err := b.topic(name)
+		t, err := b.whole(name)
 		if all && errors.Is(err, fault.UnknownTopic) {
 			continue // deleted meanwhile
 		}
@@ -246,6 +249,9 @@ func (b *Broker) describe(t *localTopic) topic.Description {
 			pd.DurableOffset = p.DurableOffset()
 		}
 		pd.EndOffset = p.EndOffset()
+		if isBroken(p) {
+			pd.Leader, pd.ISR, pd.Size = -1, nil, -1
+		}
 		d.Partitions = append(d.Partitions, pd)
 	}
 	return d

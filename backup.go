@@ -121,8 +121,17 @@ func (k *backup) openAll() error {
 		if err := k.ctx.Err(); err != nil {
 			return err
 		}
-		if _, err := k.b.topic(name.(string)); err != nil && !errors.Is(err, fault.UnknownTopic) {
+		t, err := k.b.whole(name.(string))
+		if errors.Is(err, fault.UnknownTopic) {
+			continue
+		}
+		if err != nil {
 			return err
+		}
+		for _, p := range t.open() {
+			if err := p.Err(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -144,6 +153,9 @@ func (k *backup) cut() error {
 			return err
 		}
 		for n, p := range t.open() {
+			if err := p.Err(); err != nil {
+				return err
+			}
 			end, release := p.Hold()
 			k.logs = append(k.logs, backupLog{
 				TopicPartition: record.TopicPartition{Topic: name, Partition: int32(n)},

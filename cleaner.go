@@ -384,7 +384,7 @@ func (b *Broker) Cleanup(ctx context.Context) ([]Cleaned, error) {
 	var all []Cleaned
 	var errs []error
 	for _, name := range names {
-		t, err := b.topic(name)
+		t, err := b.whole(name)
 		if errors.Is(err, fault.UnknownTopic) {
 			continue // deleted meanwhile
 		}

@@ -162,10 +162,10 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 		removed := false
 		for _, s := range shards {
 			left := 0
-			require.NoError(t, b.scan(s.partition, func(*record.Record) error { left++; return nil }))
-			removed = removed || int64(left) < s.partition.EndOffset()-s.partition.StartOffset()
+			require.NoError(t, b.scan(s.partition(), func(*record.Record) error { left++; return nil }))
+			removed = removed || int64(left) < s.partition().EndOffset()-s.partition().StartOffset()
 			replayed := group.New(group.Limits{})
-			require.NoError(t, b.scan(s.partition, func(r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
+			require.NoError(t, b.scan(s.partition(), func(r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
 			if s.coordinator != nil {
 				require.Equal(t, s.coordinator.Groups(), replayed.Groups())
 			}

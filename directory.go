@@ -79,10 +79,16 @@ func metadataText(id topic.ID) []byte { return []byte("version: 0\ntopic_id: " +
 // claim makes sure that a partition's directory is there and belongs to the
 // topic with this ID, and reports whether it had to be made; its name is not
 // durable yet then. A directory that belongs to another topic is fault.Storage,
-// and stays as it is.
-func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err error) {
+// and stays as it is. One that must be there, and is lost, is a *fault.Corruption.
+func (b *Broker) claim(tp record.TopicPartition, id topic.ID, lost bool) (made bool, err error) {
 	dir := b.path(tp)
 	if _, err := b.fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if lost {
+			return false, &fault.Corruption{
+				Topic: tp.Topic, Partition: tp.Partition, Offset: -1, File: dir, Expected: "the partition's directory", Found: "none",
+				Hint: "restore it from a copy; or close the broker and run `runnel repair --accept-loss`, which begins the partition anew, empty",
+			}
+		}
 		made = true
 	}
 	owner, known, err := readOwner(b.fsys, b.path(tp), tp)
@@ -101,7 +107,7 @@ func (b *Broker) claim(tp record.TopicPartition, id topic.ID) (made bool, err er
 		err = vfs.WriteFile(b.fsys, filepath.Join(dir, metadataFile), metadataText(id))
 	}
 	if err != nil {
-		return false, fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
+		return made, fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	return made, nil
 }

@@ -178,8 +178,8 @@ func (s *fetchSession) takeUp(partitions []record.TopicPartition, ids map[record
 	for _, tp := range partitions {
 		src := &source{session: s, tp: tp, id: ids[tp]}
 		src.offset.Store(unknownOffset)
-		if err := src.find(committed); err != nil && ids == nil {
-			return err
+		if err := src.find(committed); err != nil && ids == nil && src.part != nil {
+			return err // that of a partition that does not open is for Fetch to say
 		}
 		s.mu.Lock()
 		s.sources[tp] = src

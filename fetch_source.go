@@ -105,7 +105,7 @@ func (src *source) park() {
 func (src *source) fetch(dst []record.Record) (records []record.Record, moved bool, err error) {
 	dst = dst[:0]
 	if err := src.find(nil); err != nil || src.part == nil {
-		return dst, false, err
+		return dst, false, src.halt(err)
 	}
 	if err := src.trailing; err != nil {
 		src.trailing = nil
@@ -311,7 +311,16 @@ func (src *source) fail(err error) error {
 			src.part = nil
 			return src.find(nil)
 		}
+	}
+	return src.halt(err)
+}
+
+// halt makes a source stand still after an error that would come again, and returns
+// the error.
+func (src *source) halt(err error) error {
+	switch fault.CodeOf(err) {
 	case fault.CorruptMessage, fault.UnsupportedCompression, fault.UnsupportedFormat, fault.RecordTooLarge:
+		s := src.session
 		s.mu.Lock()
 		src.halted = true
 		s.mu.Unlock()
@@ -352,14 +361,17 @@ func (src *source) find(committed map[record.TopicPartition]consumer.Offset) err
 		if err != nil {
 			return err
 		}
-		ps := t.open()
-		if int(src.tp.Partition) >= len(ps) || s.member.wanted(s) && t.id != src.id {
+		if int(src.tp.Partition) >= len(t.open()) || s.member.wanted(s) && t.id != src.id {
 			return nil
+		}
+		p, err := s.broker.sound(t, src.tp.Partition)
+		if err != nil {
+			return err
 		}
 		if src.id != t.id && src.id != (topic.ID{}) {
 			src.offset.Store(unknownOffset) // another topic under the same name
 		}
-		src.id, src.part = t.id, ps[src.tp.Partition]
+		src.id, src.part = t.id, p
 	}
 	if src.offset.Load() != unknownOffset {
 		return nil

@@ -84,8 +84,8 @@ func (g *groupService) all(ctx context.Context, create bool) ([]*groupShard, err
 		return nil, err
 	}
 	shards := make([]*groupShard, len(t.open()))
-	for i, p := range t.open() {
-		shards[i] = &groupShard{service: g, partition: p, sessions: map[string]*memberSession{}}
+	for i := range shards {
+		shards[i] = &groupShard{service: g, topic: t, number: int32(i), sessions: map[string]*memberSession{}}
 	}
 	g.shards.Store(&shards)
 	return shards, nil
@@ -105,8 +105,9 @@ func (g *groupService) close() {
 // groupShard is the coordinator of one partition of __consumer_offsets, with its
 // one writer: whoever finds nobody writing serves the queue.
 type groupShard struct {
-	service   *groupService
-	partition *partition.Partition
+	service *groupService
+	topic   *localTopic
+	number  int32 // of its partition
 
 	mu      sync.Mutex
 	queue   []*groupOp
@@ -121,6 +122,10 @@ type groupShard struct {
 	topics      *group.Topics
 	sessions    map[string]*memberSession // by member ID
 }
+
+// partition returns the shard's partition, which is broken until load has found it
+// sound.
+func (s *groupShard) partition() *partition.Partition { return s.topic.open()[s.number] }
 
 // memberSession is what the service has to know of a session that is a member.
 type memberSession struct {
@@ -154,7 +159,7 @@ func (s *groupShard) do(ctx context.Context, members bool, run func(*group.Coord
 	}
 	s.mu.Unlock()
 	if serve {
-		if s.partition.Settings().Fsync {
+		if s.partition().Settings().Fsync {
 			go s.write()
 		} else {
 			s.writeSome()
@@ -303,7 +308,11 @@ func (b *Broker) groupTopics() *group.Topics {
 // load folds the log into a new coordinator.
 func (s *groupShard) load() error {
 	c := group.New(group.Limits{})
-	err := s.service.broker.scan(s.partition, func(r *record.Record) error { return c.Apply(r.Key, r.Value) })
+	p, err := s.service.broker.sound(s.topic, s.number)
+	if err != nil {
+		return err
+	}
+	err = s.service.broker.scan(p, func(r *record.Record) error { return c.Apply(r.Key, r.Value) })
 	if err == nil {
 		s.coordinator = c
 	}
@@ -362,7 +371,7 @@ func (s *groupShard) append(records []group.Record) error {
 		return err
 	}
 	done := make(outcome, 1)
-	s.partition.Append(batch.Bytes, nil, done)
+	s.partition().Append(batch.Bytes, nil, done)
 	return <-done
 }
 

@@ -267,6 +267,15 @@ func (w *writer) addLane(number int32) (*lane, error) {
 		return nil, fault.At(fault.UnknownTopic, w.topic.name, number, -1).
 			Detailf("the topic has %d partitions", len(partitions))
 	}
+	p := partitions[number]
+	if err := p.Err(); err != nil {
+		if _, damaged := errors.AsType[*fault.Corruption](err); !damaged {
+			p, err = w.session.broker.sound(w.topic, number)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lanes := make([]*lane, len(partitions))
@@ -274,7 +283,7 @@ func (w *writer) addLane(number int32) (*lane, error) {
 		copy(lanes, *old)
 	}
 	if lanes[number] == nil {
-		l, err := w.session.newLane(w, number, partitions[number])
+		l, err := w.session.newLane(w, number, p)
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package runnel
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,17 +25,20 @@ type Recovery struct {
 	Clean    bool          // the directory is new, or was closed by the last broker that had it
 	Duration time.Duration // of opening
 
-	Partitions []PartitionRecovery     // those opened so far that were there before, sorted
-	Missing    []record.TopicPartition // those whose directory was gone, which began anew, empty
-	Removed    []string                // directories of deleted topics, whose removal was finished
-	Orphans    []string                // directories of partitions that no topic has, left as they are
+	Partitions []PartitionRecovery // those opened so far that were there before, and those that did not open, sorted
+	// Missing are those whose directory was gone. After a clean close that is
+	// damage, and they do not open; otherwise their creation was interrupted,
+	// and they began anew, empty.
+	Missing []record.TopicPartition
+	Removed []string // directories of deleted topics, whose removal was finished
+	Orphans []string // directories of partitions that no topic has, left as they are
 }
 
 // PartitionRecovery is what opening one partition found.
 type PartitionRecovery struct {
 	record.TopicPartition
 	log.Recovery
-	Err error // why a topic, whose Partition is -1 here, did not open, or nil; using it tries again
+	Err error // why it did not open, or nil; using it tries again
 }
 
 // String returns what was found in one line, as in "orders-0: 12 batches, 3456
@@ -70,18 +74,17 @@ func (b *Broker) Recovery() Recovery {
 	return r
 }
 
-// recovered notes what opening a partition found.
-func (b *Broker) recovered(tp record.TopicPartition, found log.Recovery) {
+// recovered notes what opening a partition found, if that is to be known, in place
+// of why it did not open before.
+func (b *Broker) recovered(found PartitionRecovery, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.recovery.Partitions = append(b.recovery.Partitions, PartitionRecovery{TopicPartition: tp, Recovery: found})
-}
-
-// unopened notes that a topic's partitions did not open.
-func (b *Broker) unopened(tp record.TopicPartition, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.recovery.Partitions = append(b.recovery.Partitions, PartitionRecovery{TopicPartition: tp, Err: err})
+	b.recovery.Partitions = slices.DeleteFunc(b.recovery.Partitions, func(p PartitionRecovery) bool {
+		return p.Err != nil && p.TopicPartition == found.TopicPartition
+	})
+	if known {
+		b.recovery.Partitions = append(b.recovery.Partitions, found)
+	}
 }
 
 // cleanFile is Kafka's name for the file that a clean close leaves behind.
@@ -123,6 +126,12 @@ func (b *Broker) load() error {
 	b.publish(b.catalogue.Names()...)
 	if !b.recovery.Clean {
 		b.openAll()
+	} else {
+		for _, tp := range b.recovery.Missing {
+			v, _ := b.topics.Load(tp.Topic)
+			t := v.(*localTopic)
+			t.lost = append(t.lost, tp.Partition)
+		}
 	}
 	b.topics.Range(func(_, v any) bool {
 		if t := v.(*localTopic); t.partitions.Load() == nil {
@@ -166,9 +175,11 @@ func (b *Broker) unmarkClean() error {
 	return nil
 }
 
-// markClean notes that everything in the directory was closed.
+// markClean notes that everything in the directory was closed, unless the creation
+// of a partition could not be finished: the next opening is to finish it, and not
+// to take it for lost.
 func (b *Broker) markClean() error {
-	if !b.disk {
+	if !b.disk || b.unfinished() {
 		return nil
 	}
 	f, err := b.fsys.OpenFile(filepath.Join(b.dir, cleanFile), os.O_RDWR|os.O_CREATE)
@@ -179,6 +190,23 @@ func (b *Broker) markClean() error {
 		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	return nil
+}
+
+// unfinished reports whether the directory of a partition could not be made.
+func (b *Broker) unfinished() bool {
+	for _, v := range b.topics.Range {
+		t := v.(*localTopic)
+		for n, p := range t.open() {
+			if !isBroken(p) || slices.Contains(t.lost, int32(n)) {
+				continue
+			}
+			_, err := b.fsys.Stat(b.path(record.TopicPartition{Topic: t.name, Partition: int32(n)}))
+			if errors.Is(err, fs.ErrNotExist) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // metadataPartition is the catalogue's.
@@ -200,9 +228,7 @@ func (b *Broker) loadCatalogue(fresh bool) error {
 		return err
 	}
 	found.Damage = append(found.Damage, damage...)
-	if !fresh {
-		b.recovered(metadataPartition, found)
-	}
+	b.recovered(PartitionRecovery{TopicPartition: metadataPartition, Recovery: found}, !fresh)
 	for offset := next; offset < p.HighWatermark(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {
@@ -314,15 +340,13 @@ func (b *Broker) finishRemoval(names []string) error {
 	return nil
 }
 
-// openAll opens the partitions of all topics. What does not open is noted, and
-// does not keep the rest from opening.
+// openAll opens the partitions of all topics. What does not open is broken, and does
+// not keep the rest from opening.
 func (b *Broker) openAll() {
 	var topics []*localTopic
 	b.topics.Range(func(_, v any) bool {
 		topics = append(topics, v.(*localTopic))
 		return true
 	})
-	b.openTopics(topics, func(t *localTopic, err error) {
-		b.unopened(record.TopicPartition{Topic: t.name, Partition: -1}, err)
-	})
+	_ = b.openTopics(topics) // nobody closes the broker yet, or deletes a topic
 }

@@ -86,6 +86,11 @@ func TestMissingDirectoryIsReported(t *testing.T) {
 
 	b = openDir(t, dir)
 	require.Equal(t, []record.TopicPartition{{Topic: "orders", Partition: 1}}, b.Recovery().Missing)
+	_, err := b.ListOffsets(t.Context(), topic.Latest(), record.TopicPartition{Topic: "orders", Partition: 1})
+	require.ErrorIs(t, err, fault.CorruptMessage)
+
+	b = openDir(t, crash(t, dir))
+	require.Equal(t, []record.TopicPartition{{Topic: "orders", Partition: 1}}, b.Recovery().Missing)
 	write(t, b, record.TopicPartition{Topic: "orders", Partition: 1}, "a")
 }
 
@@ -174,7 +179,7 @@ func TestForeignPartitionIsRefused(t *testing.T) {
 	require.NoError(t, os.Rename(filepath.Join(other, "orders-0"), filepath.Join(dir, "orders-0")))
 
 	b := openDir(t, dir)
-	_, err := b.DescribeTopics(t.Context(), "orders")
+	_, err := b.ListOffsets(t.Context(), topic.Latest(), record.TopicPartition{Topic: "orders"})
 	require.ErrorIs(t, err, fault.Storage)
 	require.ErrorContains(t, err, "belongs to topic ID")
 	write(t, b, record.TopicPartition{Topic: "visits"}, "the others are fine")
@@ -182,7 +187,7 @@ func TestForeignPartitionIsRefused(t *testing.T) {
 	// After a crash it is found at once, and still keeps nothing from opening.
 	b = openDir(t, crash(t, dir))
 	r := b.Recovery()
-	require.Equal(t, "orders", r.Partitions[1].Topic)
+	require.Equal(t, "orders-0", r.Partitions[1].TopicPartition.String())
 	require.ErrorIs(t, r.Partitions[1].Err, fault.Storage)
 }
 
@@ -199,12 +204,14 @@ func TestPartitionMetadata(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(path, []byte("garbage"), 0o644))
 	b = openDir(t, dir)
-	_, err = b.DescribeTopics(t.Context(), "orders")
+	_, err = b.ListOffsets(t.Context(), topic.Latest(), record.TopicPartition{Topic: "orders"})
 	require.ErrorIs(t, err, fault.CorruptMessage)
 	require.ErrorContains(t, err, path)
 
 	require.NoError(t, os.Remove(path))
-	require.Equal(t, id, describe(t, b, "orders").ID, "the catalogue knows it, and it is written again")
+	d := describe(t, b, "orders")
+	require.Equal(t, id, d.ID, "the catalogue knows it, and it is written again")
+	require.Zero(t, d.Partitions[0].EndOffset)
 	require.FileExists(t, path)
 }
 

@@ -33,19 +33,25 @@ type localTopic struct {
 	// placement is what the catalogue says of each partition.
 	placement atomic.Pointer[[]catalogue.Partition]
 
-	// partitions are those that are open: nil until the topic is used, and
-	// fewer than placement for a moment while partitions are being added. A
-	// slice that was stored does not change.
+	// partitions are those that were opened: nil until the topic is used, and
+	// fewer than placement for a moment while partitions are being added. In
+	// place of one that did not open is a broken one, which keeps nobody from
+	// the others. A slice that was stored does not change.
 	partitions atomic.Pointer[[]*partition.Partition]
 
+	// lost are the numbers of those whose directories were gone after a clean
+	// close; written before anybody uses the topic.
+	lost []int32
+
 	// opening is the token of whoever opens or deletes partitions.
-	opening chan struct{}
+	opening  chan struct{}
+	unsynced bool // its: a directory was made whose name is not known to be durable
 
 	gone    chan struct{} // closed when the topic is deleted
 	deleted atomic.Bool   // the same, for those who ask per record
 }
 
-// open returns the partitions that are open.
+// open returns the partitions that were opened, broken ones among them.
 func (t *localTopic) open() []*partition.Partition {
 	if ps := t.partitions.Load(); ps != nil {
 		return *ps
@@ -56,9 +62,8 @@ func (t *localTopic) open() []*partition.Partition {
 // isGone reports whether the topic was deleted.
 func (t *localTopic) isGone() bool { return t.deleted.Load() }
 
-// topic returns the topic of that name with its partitions open. An open topic
-// is found without a lock. fault.UnknownTopic, fault.Closed, and whatever kept a
-// partition from opening.
+// topic returns the topic of that name with its partitions open, or broken. An
+// open topic is found without a lock. fault.UnknownTopic, fault.Closed.
 func (b *Broker) topic(name string) (*localTopic, error) {
 	v, ok := b.topics.Load(name)
 	switch {
@@ -76,17 +81,42 @@ func (b *Broker) topic(name string) (*localTopic, error) {
 	return t, nil
 }
 
-// partition returns one partition, open; fault.UnknownTopic.
+// whole returns what topic does, and tries to open its broken partitions again.
+func (b *Broker) whole(name string) (*localTopic, error) {
+	if v, ok := b.topics.Load(name); ok && slices.ContainsFunc(v.(*localTopic).open(), isBroken) {
+		if err := b.openTopic(v.(*localTopic)); err != nil {
+			return nil, err
+		}
+	}
+	return b.topic(name)
+}
+
+func isBroken(p *partition.Partition) bool { return p.Err() != nil }
+
+// partition returns one partition, open; fault.UnknownTopic, and whatever keeps it
+// from opening.
 func (b *Broker) partition(tp record.TopicPartition) (*partition.Partition, error) {
 	t, err := b.topic(tp.Topic)
 	if err != nil {
 		return nil, err
 	}
+	return b.sound(t, tp.Partition)
+}
+
+// sound returns a partition of a topic that is open. One that is broken it tries
+// to open again; if that fails, it is returned with the error.
+func (b *Broker) sound(t *localTopic, n int32) (*partition.Partition, error) {
 	ps := t.open()
-	if tp.Partition < 0 || int(tp.Partition) >= len(ps) {
-		return nil, fault.At(fault.UnknownTopic, tp.Topic, tp.Partition, -1).Detailf("the topic has %d partitions", len(ps))
+	if n < 0 || int(n) >= len(ps) {
+		return nil, fault.At(fault.UnknownTopic, t.name, n, -1).Detailf("the topic has %d partitions", len(ps))
 	}
-	return ps[tp.Partition], nil
+	if isBroken(ps[n]) {
+		if err := b.openTopic(t); err != nil {
+			return ps[n], err
+		}
+		ps = t.open()
+	}
+	return ps[n], ps[n].Err()
 }
 
 // unknown returns the error for a topic that does not exist, with what may have
@@ -170,94 +200,102 @@ func (b *Broker) publish(names ...string) {
 	}
 }
 
-// openTopic opens the partitions of t that are not open yet.
+// openTopic opens the partitions of t that are not open yet. One that does not
+// open is broken from then on, until this is called again. When it returns, the
+// names of the directories of all others are durable.
 func (b *Broker) openTopic(t *localTopic) error {
 	if err := b.claimOpening(t); err != nil {
 		return err
 	}
 	defer func() { <-t.opening }()
 	ps := t.open()
-	placed := len(*t.placement.Load())
+	all := make([]*partition.Partition, len(*t.placement.Load()))
+	var added []*partition.Partition
 	switch {
 	case b.isClosed():
 		return fault.Closed
 	case t.isGone():
 		return b.unknown(t.name)
-	case len(ps) == placed:
+	}
+	for n := range all {
+		if n < len(ps) && !isBroken(ps[n]) {
+			all[n] = ps[n]
+			continue
+		}
+		all[n] = b.openPartition(t, int32(n))
+		added = append(added, all[n])
+	}
+	if len(added) == 0 {
 		return nil
 	}
-	added, err := b.openPartitions(t, len(ps), placed)
-	if err != nil {
-		return err
+	if t.unsynced {
+		err := b.fsys.SyncDir(b.dir)
+		t.unsynced = err != nil
+		for n, p := range all {
+			if err != nil && !isBroken(p) && slices.Contains(added, p) {
+				_ = p.Close()
+				all[n] = b.breakPartition(t, int32(n), fault.At(fault.OfDisk(err), t.name, int32(n), -1).Because(err))
+			}
+		}
 	}
-	all := slices.Concat(ps, added)
 	t.partitions.Store(&all)
 	b.cleaner.forget(t)
-	for _, p := range added {
-		if p.StartOffset() < p.EndOffset() {
+	for _, p := range all {
+		if slices.Contains(added, p) && p.StartOffset() < p.EndOffset() {
 			b.cleaner.look(t, p)
 		}
 	}
 	return nil
 }
 
-// openPartitions opens the partitions of t from one number to before another,
-// all or none. When it returns, the names of directories that it made are
-// durable.
-func (b *Broker) openPartitions(t *localTopic, from, to int) (opened []*partition.Partition, err error) {
-	defer func() {
-		if err != nil {
-			for _, p := range opened {
-				_ = p.Close()
-			}
-			opened = nil
-		}
-	}()
-	anyMade := false
-	for n := from; n < to; n++ {
-		p, made, err := b.openPartition(t, int32(n))
-		if err != nil {
-			return opened, err
-		}
-		opened = append(opened, p)
-		anyMade = anyMade || made
+// openPartition opens partition n of t, whose directory it makes where that is not
+// damage.
+func (b *Broker) openPartition(t *localTopic, n int32) (p *partition.Partition) {
+	tp := record.TopicPartition{Topic: t.name, Partition: n}
+	made, err := b.claim(tp, t.id, slices.Contains(t.lost, n))
+	t.unsynced = t.unsynced || made
+	if err != nil {
+		return b.breakPartition(t, n, err)
 	}
-	if anyMade {
-		if err := b.fsys.SyncDir(b.dir); err != nil {
-			return opened, fault.At(fault.OfDisk(err), t.name, -1, -1).Because(err)
-		}
+	cfg := b.partitionConfig(t, tp)
+	cfg.Log.Begun = func() { b.cleaner.look(t, p) }
+	opened, found, err := partition.Open(cfg)
+	if damage, ok := errors.AsType[*fault.Corruption](err); ok {
+		damage.Hint = hintUnopened
 	}
-	return opened, nil
+	if err != nil {
+		return b.breakPartition(t, n, err)
+	}
+	p = opened
+	b.recovered(PartitionRecovery{TopicPartition: tp, Recovery: found}, !made)
+	return p
 }
 
-// openPartition opens partition n of t and reports whether its directory had to
-// be made.
-func (b *Broker) openPartition(t *localTopic, n int32) (p *partition.Partition, made bool, err error) {
+// hintUnopened is what to do about a partition that does not open.
+const hintUnopened = "nothing was changed, and other partitions can be used; close the broker and have `runnel repair` make the log whole, or restore the directory from a copy"
+
+// breakPartition returns what stands for partition n of t, which does not open, and
+// notes why.
+func (b *Broker) breakPartition(t *localTopic, n int32, err error) *partition.Partition {
 	tp := record.TopicPartition{Topic: t.name, Partition: n}
-	if made, err = b.claim(tp, t.id); err != nil {
-		return nil, false, err
-	}
+	b.recovered(PartitionRecovery{TopicPartition: tp, Err: err}, true)
+	return partition.Broken(b.partitionConfig(t, tp), err)
+}
+
+// partitionConfig returns what a partition of t is told.
+func (b *Broker) partitionConfig(t *localTopic, tp record.TopicPartition) partition.Config {
 	cfg := *t.config.Load()
-	logConfig := b.logConfig(tp, cfg)
-	logConfig.Begun = func() { b.cleaner.look(t, p) }
-	p, found, err := partition.Open(partition.Config{Log: logConfig, Settings: b.settings(cfg)})
-	if err != nil {
-		return nil, false, err
-	}
-	if !made {
-		b.recovered(tp, found)
-	}
-	return p, made, nil
+	return partition.Config{Log: b.logConfig(tp, cfg), Settings: b.settings(cfg)}
 }
 
 // openWorkers is how many topics are opened at once when there are many: what
 // they sync, the file system syncs together.
 const openWorkers = 16
 
-// openTopics opens topics, several at a time, and tells failed about those that
-// do not open, from any goroutine.
-func (b *Broker) openTopics(topics []*localTopic, failed func(t *localTopic, err error)) {
+// openTopics opens topics, several at a time.
+func (b *Broker) openTopics(topics []*localTopic) error {
 	var next atomic.Int64
+	errs := make([]error, len(topics))
 	var workers sync.WaitGroup
 	work := func() {
 		for {
@@ -265,9 +303,7 @@ func (b *Broker) openTopics(topics []*localTopic, failed func(t *localTopic, err
 			if i >= len(topics) {
 				return
 			}
-			if err := b.openTopic(topics[i]); err != nil {
-				failed(topics[i], err)
-			}
+			errs[i] = b.openTopic(topics[i])
 		}
 	}
 	for range min(openWorkers, len(topics)) - 1 {
@@ -275,6 +311,7 @@ func (b *Broker) openTopics(topics []*localTopic, failed func(t *localTopic, err
 	}
 	work()
 	workers.Wait()
+	return errors.Join(errs...)
 }
 
 // logConfig returns what a partition's log is told.

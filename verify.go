@@ -29,7 +29,7 @@ func (b *Broker) Verify(ctx context.Context) error {
 	})
 	errs := []error{b.verify(ctx, metadataPartition, b.metadata), b.command(ctx, b.verifySnapshots)}
 	for _, name := range names {
-		t, err := b.topic(name)
+		t, err := b.whole(name)
 		if errors.Is(err, fault.UnknownTopic) {
 			continue // deleted meanwhile
 		}
@@ -37,7 +37,11 @@ func (b *Broker) Verify(ctx context.Context) error {
 			return errors.Join(append(errs, err)...)
 		}
 		for n, p := range t.open() {
-			errs = append(errs, b.verify(ctx, record.TopicPartition{Topic: name, Partition: int32(n)}, p))
+			err := p.Err()
+			if err == nil {
+				err = b.verify(ctx, record.TopicPartition{Topic: name, Partition: int32(n)}, p)
+			}
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -188,6 +188,19 @@ func (l *Log) corrupt(s *segment, offset, pos int64, expected, found string) err
 	}
 }
 
+// Absent returns a log in place of one that could not be opened: it is closed, has
+// no records, and its offsets are -1. Only Remove does anything.
+func Absent(cfg Config) *Log {
+	l := &Log{cfg: cfg.withDefaults()}
+	for _, offset := range []*atomic.Int64{&l.start, &l.synced, &l.end} {
+		offset.Store(-1)
+	}
+	l.segments.Store(&[]*segment{})
+	l.epochs.Store(&[]EpochEntry{})
+	l.closed.Store(true)
+	return l
+}
+
 // Close syncs the log and marks it as closed in order, so that the next Open
 // need not verify anything. Readers at work finish. Close may be called again.
 func (l *Log) Close() error {

@@ -8,6 +8,9 @@
 // more to read. [Settings] are what a topic's configuration decides, and may
 // change at any time.
 //
+// [Broken] is what stands in place of a partition that could not be opened, so that
+// the others of its topic keep their places: it answers everything with the reason.
+//
 // # The writer
 //
 // Appends wait in a queue, and whoever finds nobody writing becomes the writer.

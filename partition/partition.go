@@ -40,6 +40,7 @@ type Partition struct {
 	epoch    int32 // the leader epoch of what is appended
 	log      *log.Log
 	codec    *record.Codec // for batches that must be looked into
+	broken   error         // why it could not be opened, or nil
 	settings atomic.Pointer[Settings]
 
 	// start <= high <= log.EndOffset(); the writer moves it, and only up.
@@ -99,6 +100,19 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	return p, found, nil
 }
 
+// Broken returns a partition in place of one that could not be opened, because of
+// err: whatever is asked of it is answered with that error, its offsets and its
+// leader epoch are -1, and Delete removes what there is of it.
+func Broken(cfg Config, err error) *Partition {
+	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, epoch: -1, log: log.Absent(cfg.Log), closed: err, broken: err}
+	p.settings.Store(&cfg.Settings)
+	p.high.Store(-1)
+	return p
+}
+
+// Err returns why the partition could not be opened, or nil; see Broken.
+func (p *Partition) Err() error { return p.broken }
+
 // Configure changes the settings; appends that wait already may get the old ones.
 func (p *Partition) Configure(s Settings) { p.settings.Store(&s) }
 
@@ -155,6 +169,9 @@ func (p *Partition) EpochAt(offset int64) int32 {
 // OffsetForTime returns the offset and the timestamp in milliseconds of the
 // first readable record whose timestamp is ms or later, and whether there is one.
 func (p *Partition) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error) {
+	if p.broken != nil {
+		return 0, 0, false, p.broken
+	}
 	offset, timestamp, ok, err = p.log.OffsetForTime(ms)
 	if ok && offset >= p.high.Load() {
 		return 0, 0, false, nil

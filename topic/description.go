@@ -57,7 +57,9 @@ type Description struct {
 	Partitions []PartitionDescription
 }
 
-// PartitionDescription is one partition as it is now.
+// PartitionDescription is one partition as it is now. Of one that could not be
+// opened because it is damaged, Leader, LeaderEpoch, offsets and Size are -1, and ISR
+// is empty; whatever else is asked of it says why.
 type PartitionDescription struct {
 	Number      int32
 	Leader      int32 // -1 while there is none

@@ -33,7 +33,7 @@ func newRecovery(s *shell) *cobra.Command {
 found and did: which were closed in order, how much was verified, what was cut
 off and why, which indexes were built anew, how long it took.
 
-The exit code is 1 if a topic did not open.`,
+The exit code is 1 if a partition did not open.`,
 		Example: `  runnel recovery --at ./data
   runnel recovery --json | jq 'select(.cut > 0)'`,
 		Args: exactly(0, "no arguments"),
@@ -100,7 +100,7 @@ func unopened(r runnel.Recovery, dir string) error {
 	if n == 0 {
 		return nil
 	}
-	return hinted{fmt.Errorf("%s did not open", count(int64(n), "topic")), "runnel verify " + dir + " says what is wrong"}
+	return hinted{fmt.Errorf("%s did not open", count(int64(n), "partition")), "runnel verify " + dir + " says what is wrong"}
 }
 
 // placeOf is a partition's name, or that of a topic where all of it is meant.

@@ -65,7 +65,8 @@ func (b *Broker) create(specs []topic.Spec) error {
 }
 
 // establish makes new partitions of these topics known, from number from on,
-// and opens them.
+// and opens them. An error for want of space or of file handles must not look as if
+// trying again would do: the catalogue has them.
 func (b *Broker) establish(names []string, from int) error {
 	var errs []error
 	for _, name := range names {
@@ -79,11 +80,14 @@ func (b *Broker) establish(names []string, from int) error {
 		v, _ := b.topics.Load(name)
 		topics[i] = v.(*localTopic)
 	}
-	errs = append(errs, b.openTopics(topics))
+	if err := b.openTopics(topics); err != nil {
+		errs = append(errs, err)
+	}
 	for _, t := range topics {
 		for n, p := range t.open() {
-			if n >= from {
-				errs = append(errs, p.Err())
+			if err := p.Err(); err != nil && n >= from {
+				errs = append(errs, fault.At(fault.Storage, t.name, int32(n), -1).
+					Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -53,9 +54,26 @@ func Attach(dir string) (*Remote, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fault.Newf(fault.TimedOut, "the process that holds %s does not answer", dir).Because(err)
 	case err != nil:
-		return nil, fault.Newf(fault.Closed, "no broker listens in %s", dir).Because(err)
+		return nil, silence(dir, err)
 	}
 	return &Remote{client}, nil
+}
+
+// silence says why nobody listens in a directory, as far as the files tell. It
+// does not try the lock, which would keep others from opening the directory.
+func silence(dir string, err error) error {
+	f := fault.Newf(fault.Closed, "no broker listens in %s", dir).Because(err)
+	lock := filepath.Join(dir, lockFile)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		f.Detail += ", which is not there"
+		return f.Try("runnel.Open makes it")
+	}
+	if info, err := os.Stat(lock); err != nil || info.Size() == 0 {
+		f.Detail += ", which nobody has open"
+		return f.Try("runnel.Open opens it")
+	}
+	f.Detail += ", which " + holder(lock) + " was the last to open"
+	return f.Try("it has ended, or lets nobody in, as with runnel.NoSocket: runnel.Open opens the directory, or says who has it")
 }
 
 // socketFile is the socket's name in the directory.

@@ -3,6 +3,8 @@ package runnel
 import (
 	"context"
 	"fmt"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,4 +180,28 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 		require.Len(t, all, 1)
 		require.Equal(t, "stays", all[0].Name)
 	})
+}
+
+// TestCreateOnFullDisk: a topic whose files find no room is there, the error says so,
+// and who uses it later has them made.
+func TestCreateOnFullDisk(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewCrashable())
+	b, err := openFixture(disk)
+	require.NoError(t, err)
+	defer b.Close()
+	room := disk.Add(vfs.Rule{
+		On: vfs.OpWrite, Match: func(path string) bool { return strings.Contains(path, "orders-0") }, Err: syscall.ENOSPC,
+	})
+	err = b.CreateTopics(t.Context(), topic.Spec{Name: "orders"})
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, "the topic is there")
+	require.False(t, fault.Retriable(err))
+	require.ErrorIs(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}), fault.TopicExists)
+	p, err := producer.New(b)
+	require.NoError(t, err)
+	defer p.Close()
+	_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("v")})
+	require.ErrorIs(t, err, fault.DiskFull)
+	room()
+	fill(t, b, "orders", 1, 1, 10)
 }

@@ -129,6 +129,33 @@ func TestRetentionOfBusyTopics(t *testing.T) {
 	})
 }
 
+// TestGraceOfBusyTopics: old records have their grace, and no more than two, where a
+// segment begins every minute.
+func TestGraceOfBusyTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := runnel.OpenMemory()
+		require.NoError(t, err)
+		defer b.Close()
+		cfg := topic.Config{Retention: time.Hour, SegmentBytes: 100}
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: cfg}))
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		defer p.Close()
+		for n := range int64(60) {
+			old := record.Record{Topic: "orders", Key: []byte("k"), Value: []byte("old"), Timestamp: time.UnixMilli(n)}
+			_, err = p.Send(t.Context(), old)
+			require.NoError(t, err)
+			synctest.Wait()
+			start := stateOf(t, b, "orders").StartOffset
+			require.LessOrEqual(t, start, max(n-4, 0))
+			require.GreaterOrEqual(t, start, n-11)
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(10 * time.Minute)
+		require.EqualValues(t, 60, stateOf(t, b, "orders").StartOffset)
+	})
+}
+
 // TestRetentionByBytes: the oldest segments go as others come.
 func TestRetentionByBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -289,5 +316,24 @@ func TestCompactedTopicsNeedKeys(t *testing.T) {
 		err = appendWhole(t, b, "orders", whole)
 		require.ErrorIs(t, err, fault.InvalidRecord)
 		require.ErrorContains(t, err, "record 1 of 2 has no key")
+	}
+}
+
+// TestBatchesOfBrokers: what marks a batch as one that a broker has written is not
+// a producer's to set.
+func TestBatchesOfBrokers(t *testing.T) {
+	b, err := runnel.OpenMemory()
+	require.NoError(t, err)
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	for _, attribute := range []int16{record.AttrControl, record.AttrTransactional, record.AttrDeleteHorizon} {
+		builder := record.NewBuilder(1 << 20)
+		builder.Add(1, []byte("k"), nil, nil)
+		batch, err := builder.Batch(nil, record.None, 0)
+		require.NoError(t, err)
+		h := batch.BatchHeader
+		h.Attributes |= attribute
+		err = appendWhole(t, b, "orders", record.Seal(batch.Bytes, h))
+		require.ErrorIs(t, err, fault.InvalidRecord)
 	}
 }

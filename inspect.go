@@ -53,7 +53,8 @@ func (i Inspection) Worst() log.Grade {
 // opened and every record read.
 //
 // It takes no lock. Of a directory that a program has open it looks at what the
-// partitions' checkpoints call durable; Broker.Verify is for the rest. One that
+// partitions' checkpoints call durable, and, if it found something, once more, for
+// that may be the program at work; Broker.Verify is for the rest. One that
 // is opened meanwhile is fault.Locked, unless nothing was found. Other errors say
 // that a file could not be read, that a newer version wrote it
 // (fault.UnsupportedFormat), or that ctx has ended.
@@ -71,6 +72,13 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 		return Inspection{}, err
 	}
 	found, err := inspect(ctx, vfs.OS(), dir, before != "", progress)
+	if err == nil && before != "" && found.Worst() > log.Note {
+		// It may be the program at work, and that does not look alike twice.
+		first := found
+		if found, err = inspect(ctx, vfs.OS(), dir, true, nil); err == nil {
+			found.confirm(&first)
+		}
+	}
 	found.Holder = before
 	if err != nil || before != "" {
 		return found, err
@@ -80,6 +88,29 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 		err = fault.Newf(fault.Locked, "%s has opened %s meanwhile, so that nothing certain was found", after, dir).Try("inspect it again")
 	}
 	return found, err
+}
+
+// confirm leaves of what was found only what was found before, too.
+func (i *Inspection) confirm(before *Inspection) {
+	type finding struct {
+		log.Grade
+		fault.Corruption
+	}
+	known := map[finding]bool{}
+	unknown := func(f log.Finding) bool { return !known[finding{f.Grade, *f.Corruption}] }
+	for _, f := range before.Findings {
+		known[finding{f.Grade, *f.Corruption}] = true
+	}
+	for _, p := range before.Partitions {
+		for _, f := range p.Findings {
+			known[finding{f.Grade, *f.Corruption}] = true
+		}
+	}
+	i.Findings = slices.DeleteFunc(i.Findings, unknown)
+	for n := range i.Partitions {
+		p := &i.Partitions[n]
+		p.Findings = slices.DeleteFunc(p.Findings, unknown)
+	}
 }
 
 // lockHolder names who holds a data directory, or nobody.
@@ -156,8 +187,12 @@ func (n *inspecting) run() error {
 
 func (n *inspecting) path(tp record.TopicPartition) string { return filepath.Join(n.dir, tp.String()) }
 
-// add enters a finding about the directory.
+// add enters a finding about the directory. Of one in use there is none: topics
+// come and go after what its catalogue calls durable.
 func (n *inspecting) add(g log.Grade, tp record.TopicPartition, path, expected, found, hint string) {
+	if n.live && tp != metadataPartition {
+		return
+	}
 	n.Findings = append(n.Findings, log.Finding{Grade: g, Corruption: &fault.Corruption{
 		Topic: tp.Topic, Partition: tp.Partition, Offset: -1, File: path, Expected: expected, Found: found, Hint: hint,
 	}, End: -1, Next: -1})
@@ -224,7 +259,7 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 			Hint: "restore the directory from a backup",
 		})
 	}
-	if next > p.End {
+	if next > p.End && !n.live { // a program has the rest of the log
 		id := catalogue.SnapshotID{Offset: next}
 		d := b.snapshotDamage(id, 0, fmt.Sprintf("a log that reaches to offset %d", next), fmt.Sprintf("one that ends at %d", p.End))
 		p.Findings = append(p.Findings, log.Finding{Grade: log.Damage, Corruption: d, End: -1, Next: -1})
@@ -291,7 +326,8 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 // inspectLog inspects one log. each, unless nil, is called with each record that
 // is no marker.
 func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Record) error) error {
-	how := log.Inspecting{Live: n.live, Progress: n.said}
+	// Of the catalogue everything counts: without it nobody knows the topics.
+	how := log.Inspecting{Live: n.live, Ahead: tp == metadataPartition, Progress: n.said}
 	if each != nil {
 		how.Batch = func(b record.Batch) error {
 			if b.Control() {

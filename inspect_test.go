@@ -132,6 +132,9 @@ func TestInspectHeldDirectory(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, found.Holder, "this process")
 	require.Equal(t, log.Note, found.Worst(), "%v", found)
+	require.Empty(t, found.Findings)
+	require.Len(t, found.Partitions, 2, "a topic is known as soon as it is there")
+	require.EqualValues(t, "orders", found.Partitions[1].Topic)
 	require.NoError(t, b.Close())
 
 	var done, total int64
@@ -140,6 +143,26 @@ func TestInspectHeldDirectory(t *testing.T) {
 	require.Empty(t, found.Holder)
 	require.Positive(t, done)
 	require.Equal(t, total, done)
+}
+
+// What looks wrong in a directory that is open counts if it does so twice.
+func TestInspectLooksTwice(t *testing.T) {
+	dir := someDir(t)
+	b := openDir(t, dir)
+	path := filepath.Join(dir, "orders-1", firstLog)
+	flip(t, path, 70)
+	found, err := runnel.Inspect(t.Context(), dir, nil)
+	require.NoError(t, err)
+	require.Equal(t, log.Damage, found.Worst())
+
+	found, err = runnel.Inspect(t.Context(), dir, func(done, total int64) {
+		if done == total { // all was read once
+			flip(t, path, 70)
+		}
+	})
+	require.NoError(t, err)
+	require.Equal(t, log.Note, found.Worst(), "%v", found)
+	require.NoError(t, b.Close())
 }
 
 func TestInspectRefuses(t *testing.T) {

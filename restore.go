@@ -159,12 +159,16 @@ func notWhole(format string, args ...any) error {
 // the backup's end.
 func (n *restoring) unpack(r io.Reader) error {
 	archive := tar.NewReader(r)
-	for {
+	for first := true; ; first = false {
 		if err := n.ctx.Err(); err != nil {
 			return err
 		}
 		h, err := archive.Next()
 		switch {
+		case first && errors.Is(err, tar.ErrHeader):
+			return notWhole("it is none of Runnel's: no tar archive")
+		case first && errors.Is(err, io.ErrUnexpectedEOF):
+			return notWhole("it is none of Runnel's, or not even its first file")
 		case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
 			return notWhole("it ends before its list of contents")
 		case errors.Is(err, tar.ErrHeader):

@@ -2,6 +2,7 @@ package runnel_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -44,9 +45,11 @@ func TestSocketComesAndGoesWithTheBroker(t *testing.T) {
 
 	_, err = runnel.Attach(dir)
 	require.ErrorIs(t, err, fault.Closed)
-	require.ErrorContains(t, err, "no broker listens in "+dir)
+	require.ErrorContains(t, err, "no broker listens in "+dir+", which nobody has open")
 	_, err = runnel.Attach(filepath.Join(dir, "nowhere"))
 	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorIs(t, err, fault.Closed)
+	require.ErrorContains(t, err, "nowhere, which is not there")
 }
 
 func TestNoSocket(t *testing.T) {
@@ -57,6 +60,8 @@ func TestNoSocket(t *testing.T) {
 	require.Empty(t, path)
 	_, err = runnel.Attach(dir)
 	require.ErrorIs(t, err, fault.Closed)
+	require.ErrorContains(t, err, fmt.Sprintf(", which this process (%d) was the last to open", os.Getpid()))
+	require.ErrorContains(t, err, "runnel.NoSocket")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	for _, e := range entries {

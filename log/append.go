@@ -329,21 +329,25 @@ func (l *Log) noteCheckpoint(clean bool) error {
 
 // checkpointStart records where the log starts. A disk that is full has room for
 // that, if not for all that a checkpoint needs: of the rest it says again what the
-// one before it did.
+// one before it did, and what was dropped makes room.
 func (l *Log) checkpointStart() error {
 	err := l.writeCheckpoint(false)
 	c := l.checkpoint
-	if err == nil || fault.OfDisk(err) != fault.DiskFull || c.segment != l.active.base || c.offset < l.start.Load() {
+	if err == nil || fault.OfDisk(err) != fault.DiskFull || c.segment != l.active.base {
 		return err
 	}
 	c.sequence, c.clean = c.sequence+1, false
-	c.start, c.sealed, c.digest, c.mark = l.start.Load(), l.sealed, l.digest, *l.mark.Load()
+	c.start, c.sealed, c.digest, c.mark = min(l.start.Load(), c.offset), l.sealed, l.digest, *l.mark.Load()
 	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {
 		return err
 	}
 	l.checkpoint = c
 	l.snapshots.slots[c.sequence%2] = l.snapshots.slots[(c.sequence+1)%2] // it names the same one
-	return nil
+	if c.start == l.start.Load() {
+		return nil
+	}
+	_ = l.removeDropped() // what is left is tried again
+	return l.writeCheckpoint(false)
 }
 
 // fileEpochs writes the leader epochs if the file has others. On the way to a

@@ -298,58 +298,68 @@ func TestOpenFiles(t *testing.T) {
 // TestSetStartOnFullDisk: a disk that is full keeps nothing from being deleted, and
 // a refusal is not the log's end.
 func TestSetStartOnFullDisk(t *testing.T) {
-	for _, slotFails := range []bool{false, true} {
-		cfg := memoryConfig()
-		full, failing := vfs.NewFaulty(cfg.FS), &failing{fail: nothingFails}
-		failing.FS = full
-		cfg.FS, cfg.SegmentBytes, cfg.IndexInterval = failing, 20_000, 100
-		l, _ := open(t, cfg)
-		add := func() error {
-			b := batchOf(l.EndOffset(), 0, 5, 40)
-			record.StampProducer(b, l.EndOffset(), 0, 0)
-			if err := l.Append(b, nil); err != nil {
-				return err
-			}
-			return l.Sync()
-		}
-		for range 200 {
-			require.NoError(t, add())
-		}
-		full.SetFree(1000)
-		err := add()
-		for ; err == nil; err = add() {
-		}
-		require.ErrorIs(t, err, fault.DiskFull)
-
-		if slotFails {
-			failing.fail = failOn("write", checkpointName, syscall.ENOSPC)
-			require.ErrorIs(t, l.SetStart(500), fault.DiskFull)
-			failing.fail = nothingFails
-			full.SetFree(-1)
-			reopened, _ := open(t, copyDir(t, cfg, "refused"))
-			full.SetFree(0)
-			require.Zero(t, reopened.StartOffset())
-			require.Equal(t, l.EndOffset(), reopened.EndOffset())
-		}
-		require.NoError(t, l.SetStart(500))
-		require.NoError(t, add(), "there is room")
-		readAll(t, l, 500)
-		full.SetFree(-1)
-		names := 0
-		entries, err := cfg.FS.ReadDir(cfg.Dir)
-		require.NoError(t, err)
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name, logSuffix) {
-				names++
-			}
-		}
-		require.Equal(t, l.Segments(), names)
-
-		reopened, r := open(t, copyDir(t, cfg, "killed"))
-		require.Empty(t, r.Damage)
-		require.EqualValues(t, 500, reopened.StartOffset())
-		require.Equal(t, l.EndOffset(), reopened.EndOffset())
-		require.Equal(t, l.Producers(), reopened.Producers())
-		readAll(t, reopened, 500)
+	for _, all := range []bool{false, true} {
+		testSetStartOnFullDisk(t, false, all)
+		testSetStartOnFullDisk(t, true, all)
 	}
+}
+
+func testSetStartOnFullDisk(t *testing.T, slotFails, all bool) {
+	t.Helper()
+	cfg := memoryConfig()
+	full, failing := vfs.NewFaulty(cfg.FS), &failing{fail: nothingFails}
+	failing.FS = full
+	cfg.FS, cfg.SegmentBytes, cfg.IndexInterval = failing, 20_000, 100
+	l, _ := open(t, cfg)
+	add := func() error {
+		b := batchOf(l.EndOffset(), 0, 5, 40)
+		record.StampProducer(b, l.EndOffset(), 0, 0)
+		if err := l.Append(b, nil); err != nil {
+			return err
+		}
+		return l.Sync()
+	}
+	for range 200 {
+		require.NoError(t, add())
+	}
+	full.SetFree(1000)
+	err := add()
+	for ; err == nil; err = add() {
+	}
+	require.ErrorIs(t, err, fault.DiskFull)
+
+	start := int64(500)
+	if all {
+		start = l.EndOffset()
+	}
+	if slotFails {
+		failing.fail = failOn("write", checkpointName, syscall.ENOSPC)
+		require.ErrorIs(t, l.SetStart(start), fault.DiskFull)
+		failing.fail = nothingFails
+		full.SetFree(-1)
+		reopened, _ := open(t, copyDir(t, cfg, "refused"))
+		full.SetFree(0)
+		require.Zero(t, reopened.StartOffset())
+		require.Equal(t, l.EndOffset(), reopened.EndOffset())
+	}
+	require.NoError(t, l.SetStart(start))
+	require.NoError(t, add(), "there is room")
+	readAll(t, l, start)
+	full.SetFree(-1)
+	names := 0
+	entries, err := cfg.FS.ReadDir(cfg.Dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name, logSuffix) {
+			names++
+		}
+	}
+	require.Equal(t, l.Segments(), names)
+
+	reopened, r := open(t, copyDir(t, cfg, "killed"))
+	require.Empty(t, r.Damage)
+	require.Equal(t, start, reopened.StartOffset())
+	require.Equal(t, l.EndOffset(), reopened.EndOffset())
+	require.Equal(t, l.Producers(), reopened.Producers())
+	readAll(t, reopened, start)
 }

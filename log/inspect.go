@@ -68,6 +68,10 @@ type Inspecting struct {
 	// calls durable is looked at, and segments may be deleted under way.
 	Live bool
 
+	// Ahead says, of a log that is Live, that what lies behind the checkpoint is
+	// looked at, too, as far as there are sound batches.
+	Ahead bool
+
 	// Progress is called now and then with how many bytes of segments have been
 	// gone through since it was called last.
 	Progress func(bytes int64)
@@ -211,7 +215,7 @@ func (n *inspector) list() error {
 			n.explainName(e.Name)
 		}
 	}
-	if n.how.Live {
+	if n.how.Live && !n.how.Ahead {
 		n.onlyDurable()
 	}
 	return nil

@@ -76,6 +76,9 @@ func (w *walk) tail(from, to int64) error {
 			return err
 		}
 		w.n.tailAt = sc.pos
+		if w.n.how.Live {
+			return nil // it may be about to be written
+		}
 		content, err := contentEnd(w.f, sc.pos, to)
 		if err != nil || content == sc.pos {
 			return err // zeros that were written ahead

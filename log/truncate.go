@@ -154,8 +154,11 @@ func (l *Log) SetStart(offset int64) error {
 	epochs := epochsFrom(l.Epochs(), offset) // the file may keep the others: Open does the same
 	l.epochs.Store(&epochs)
 	l.start.Store(offset)
-	if offset == end && l.active.size.Load() > 0 {
-		return l.roll() // so that what was the active segment goes, too
+	all := offset == end && l.active.size.Load() > 0
+	if all { // so that what was the active segment goes, too
+		if err := l.roll(); err == nil || fault.CodeOf(err) != fault.DiskFull {
+			return err
+		}
 	}
 	l.publish(l.list())
 	if err := l.checkpointStart(); err != nil {
@@ -164,7 +167,13 @@ func (l *Log) SetStart(offset int64) error {
 		}
 		return l.fail(err)
 	}
-	return l.removeDropped()
+	if err := l.removeDropped(); err != nil {
+		return err
+	}
+	if all && l.active.size.Load() > 0 {
+		return l.roll() // there is more room than before
+	}
+	return nil
 }
 
 // Remove closes the log and deletes its directory with all that is in it.

@@ -281,10 +281,14 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 }
 
 // Check returns what is wrong with a batch that is about to be appended, whatever
-// the partition holds. Beyond what Append refuses, that is a record without a key
-// where the topic is compacted by it: compaction would remove it.
+// the partition holds. Beyond what Append refuses, that is what only brokers write,
+// such as control records, which nobody would read; and a record without a key where
+// the topic is compacted by it: compaction would remove it.
 func (p *Partition) Check(batch []byte) error {
 	h, err := p.examine(batch)
+	if err == nil && h.Attributes&(record.AttrControl|record.AttrTransactional|record.AttrDeleteHorizon) != 0 {
+		err = p.fault(fault.InvalidRecord, -1).Detailf("attributes %#x are not a producer's to set", h.Attributes)
+	}
 	if err == nil && p.settings.Load().Keyed {
 		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
 	}

@@ -2,3 +2,10 @@ package partition
 
 // Producers returns how many producers the partition knows, while nobody writes.
 func (p *Partition) Producers() int { return p.log.Producers() }
+
+// Ended returns how many producers wait to be forgotten.
+func (p *Partition) Ended() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.ended)
+}

@@ -92,8 +92,16 @@ func (p *Partition) outOfSequence(known *log.Producer, h *record.BatchHeader) (_
 // outcomes and will append no more, so that it may be forgotten.
 func (p *Partition) EndProducer(id int64) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.ended = append(p.ended, id)
+	crowded := len(p.ended)%crowd == 0
+	p.mu.Unlock()
+	if crowded { // with those that have written nothing
+		p.enqueue(pending{task: func(refused error) {
+			if refused == nil {
+				p.forgetProducers()
+			}
+		}})
+	}
 }
 
 // crowd is how many producers a partition remembers before it looks whom to

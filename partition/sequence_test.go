@@ -380,3 +380,19 @@ func (m *sequenceModel) check(t *rapid.T) {
 	require.EqualValues(t, len(m.values), m.p.HighWatermark())
 	require.Equal(t, append([]string(nil), m.values...), readAll(t, m.p, 0))
 }
+
+// TestProducersThatWroteNothing: nothing is kept for ever of who came and went.
+func TestProducersThatWroteNothing(t *testing.T) {
+	for _, fsync := range []bool{false, true} {
+		p, _ := open(t, smallSegments(fsync))
+		for id := range int64(5000) {
+			p.EndProducer(id)
+		}
+		done := newOutcome()
+		p.Append(keyedBatch(1, "k", -1, 0), nil, done) // behind what was to be done
+		_, err := done.wait()
+		require.NoError(t, err)
+		require.Less(t, p.Ended(), 1024)
+		require.NoError(t, p.Close())
+	}
+}

@@ -14,7 +14,8 @@ type Admin interface {
 	// CreateTopics creates all topics or none. A Spec with zero Partitions or
 	// Replicas means the backend's default (1 in one process). It fails with
 	// fault.TopicExists, fault.InvalidTopic, fault.InvalidPartitions,
-	// fault.InvalidConfig. (A Kafka cluster creates topics one by one.)
+	// fault.InvalidConfig. fault.Storage says that they are there, but files of theirs
+	// are not; whoever uses them has them made. (A Kafka cluster creates topics one by one.)
 	CreateTopics(ctx context.Context, specs ...Spec) error
 
 	// DeleteTopics deletes topics with their records; fault.UnknownTopic.

@@ -33,20 +33,30 @@ func (s *shell) open(create bool) (backend, error) {
 		return kafka.Connect(s.at)
 	}
 	if !create {
-		info, err := os.Stat(s.at)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, hinted{
-				fmt.Errorf("there is no data directory %q", s.at),
-				"--at names it; it is made with the first topic: runnel topic create NAME" + s.atFlag(),
-			}
-		case err != nil:
+		if err := s.thereIs(s.at); err != nil {
 			return nil, err
-		case !info.IsDir():
-			return nil, fmt.Errorf("%s is not a directory", s.at)
 		}
 	}
 	return openDir(s.at)
+}
+
+// thereIs returns an error unless a directory is there.
+func (s *shell) thereIs(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && dir == s.at:
+		return hinted{
+			fmt.Errorf("there is no data directory %q", dir),
+			"--at names it; it is made with the first topic: runnel topic create NAME" + s.atFlag(),
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no data directory %q", dir)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	return nil
 }
 
 // attempts is how often openDir looks who has the directory: whoever had it may
@@ -71,7 +81,11 @@ func openDir(dir string) (backend, error) {
 		if errors.Is(refused, fault.UnsupportedVersion) {
 			return nil, refused
 		}
-		err = hinted{locked, "it lets nobody look in, or not yet: " + refused.Error() + "\nend that process first, or try again"}
+		why := refused.Error()
+		if f, ok := errors.AsType[*fault.Error](refused); ok && f.Detail != "" {
+			why = f.Detail
+		}
+		err = hinted{locked, "it lets nobody look in, or not yet: " + why + "\nend that process first, or try again"}
 	}
 	return nil, err
 }

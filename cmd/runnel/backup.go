@@ -55,6 +55,9 @@ func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = &fs.PathError{Op: "write", Path: path, Err: e.Err} // its own name means nothing to anybody
+		}
 		return err
 	}
 	w := s.metered(f)

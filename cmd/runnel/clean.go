@@ -23,8 +23,8 @@ func newClean(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "clean", Short: "Delete a data directory with everything in it",
 		Long: `Delete the data directory that --at names, with all topics and groups. It asks
-first, unless told --yes, and deletes nothing that is not a data directory or
-that a process has open.`,
+first, unless told --yes. It deletes nothing that is not a data directory, that a
+process has open, or in which there is anything that Runnel did not put there.`,
 		Example: `  runnel clean --at ./data
   runnel clean --at ./data --yes`,
 		Args: exactly(0, "no arguments"),
@@ -32,7 +32,7 @@ that a process has open.`,
 			if strings.HasPrefix(s.at, kafka.Scheme) {
 				return usageError{hinted{errors.New("clean deletes a directory, not what a Kafka cluster holds"), "runnel topic delete NAME deletes topics there"}}
 			}
-			if err := checkClean(s.at); err != nil {
+			if err := s.checkClean(s.at); err != nil {
 				return err
 			}
 			if !yes {
@@ -54,18 +54,35 @@ that a process has open.`,
 	return cmd
 }
 
-// checkClean refuses what is no data directory, and one that is open elsewhere.
-// One that cannot be opened because it is damaged may be deleted.
-func checkClean(dir string) error {
-	if _, err := os.Stat(dir); err != nil {
+// maxForeign is how many files an error names.
+const maxForeign = 10
+
+// checkClean refuses what is no data directory, one that holds something else,
+// too, and one that is open elsewhere. One that cannot be opened because it is
+// damaged may be deleted.
+func (s *shell) checkClean(dir string) error {
+	if err := s.thereIs(dir); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, catalogue)); err != nil {
 		return hinted{fmt.Errorf("%s is not a data directory: there is no %s in it", dir, catalogue), "nothing was deleted"}
 	}
+	others, err := foreign(dir)
+	if err != nil {
+		return hinted{err, "nothing was deleted"}
+	}
+	if n := len(others); n > 0 {
+		if n > maxForeign {
+			others = append(others[:maxForeign], fmt.Sprintf("and %d more", n-maxForeign))
+		}
+		return hinted{
+			fmt.Errorf("%s holds what Runnel did not put there:\n        %s", dir, strings.Join(others, "\n        ")),
+			"nothing was deleted; move that elsewhere, or delete the directory by other means",
+		}
+	}
 	b, err := runnel.Open(dir)
 	if errors.Is(err, fault.Locked) {
-		return hinted{err, "nothing was deleted"}
+		return hinted{err, "close it there first; nothing was deleted"}
 	}
 	if err == nil {
 		return b.Close()

@@ -58,7 +58,8 @@ func settle(ts *testscript.TestScript, neg bool, args []string) {
 	out = replaceAll(out, `TopicId: [A-Za-z0-9_-]{22}`, "TopicId: ID")
 	out = replaceAll(out, `"crc":"[0-9a-f]{8}"`, `"crc":"CRC"`)
 	out = replaceAll(out, `damaged-[0-9TZ]{16}`, "damaged-TIME")
-	out = replaceAll(out, `(be|is) [0-9a-f]{8}`, "$1 CRC")
+	out = replaceAll(out, `(be|is|checksum|say) [0-9a-f]{8}`, "$1 CRC")
+	out = replaceAll(out, `process [0-9]+`, "process PID")
 	out = replaceAll(out, `TIME  [0-9a-f]{8}`, "TIME  CRC")
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out), 0o644))
 }

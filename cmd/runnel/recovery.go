@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // recovered returns what opening a backend found, in whichever process that was.
@@ -27,7 +31,9 @@ func newRecovery(s *shell) *cobra.Command {
 		Use: "recovery", Short: "Open a data directory and say what that found",
 		Long: `Open the data directory that --at names, with all partitions, and say what opening
 found and did: which were closed in order, how much was verified, what was cut
-off and why, which indexes were built anew, how long it took.`,
+off and why, which indexes were built anew, how long it took.
+
+The exit code is 1 if a topic did not open.`,
 		Example: `  runnel recovery --at ./data
   runnel recovery --json | jq 'select(.cut > 0)'`,
 		Args: exactly(0, "no arguments"),
@@ -36,23 +42,79 @@ off and why, which indexes were built anew, how long it took.`,
 				if _, err := recovered(ctx, b); err != nil {
 					return err
 				}
-				if _, err := b.DescribeTopics(ctx); err != nil { // it opens what was not used yet
-					fmt.Fprintf(s.errs, "%v\n", err)
+				failed, err := openAll(ctx, b, s.at)
+				if err != nil {
+					return err
 				}
 				r, err := recovered(ctx, b)
 				if err != nil {
 					return err
 				}
-				return s.showRecovery(r)
+				return s.showRecovery(withFailed(r, failed))
 			})
 		},
 	}
 }
 
+// openAll has a backend open the topics that were not used yet, and returns those
+// that do not open.
+func openAll(ctx context.Context, b topic.Admin, dir string) (failed []runnel.PartitionRecovery, err error) {
+	there, err := partitionsIn(dir)
+	if err != nil {
+		return nil, err
+	}
+	for i, tp := range there {
+		if tp.Topic == topic.ClusterMetadata || slices.ContainsFunc(there[:i], func(other record.TopicPartition) bool { return other.Topic == tp.Topic }) {
+			continue
+		}
+		_, err := b.DescribeTopics(ctx, tp.Topic)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, fault.Closed):
+			return nil, err
+		case err != nil && !errors.Is(err, fault.UnknownTopic): // which is deleted, or an orphan
+			failed = append(failed, runnel.PartitionRecovery{TopicPartition: record.TopicPartition{Topic: tp.Topic, Partition: -1}, Err: err})
+		}
+	}
+	return failed, nil
+}
+
+// withFailed adds to a recovery the topics that did not open, but for those that
+// it has: opening a directory that was not closed notes them.
+func withFailed(r runnel.Recovery, failed []runnel.PartitionRecovery) runnel.Recovery {
+	for _, f := range failed {
+		if !slices.ContainsFunc(r.Partitions, func(p runnel.PartitionRecovery) bool { return p.Err != nil && p.Topic == f.Topic }) {
+			r.Partitions = append(r.Partitions, f)
+		}
+	}
+	return r
+}
+
+// unopened returns an error if something did not open.
+func unopened(r runnel.Recovery, dir string) error {
+	n := 0
+	for _, p := range r.Partitions {
+		if p.Err != nil {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return hinted{fmt.Errorf("%s did not open", count(int64(n), "topic")), "runnel verify " + dir + " says what is wrong"}
+}
+
+// placeOf is a partition's name, or that of a topic where all of it is meant.
+func placeOf(tp record.TopicPartition) string {
+	if tp.Partition < 0 {
+		return tp.Topic
+	}
+	return tp.String()
+}
+
 // recoveryLine is what opening a partition found, in JSON.
 type recoveryLine struct {
 	Topic     string   `json:"topic"`
-	Partition int32    `json:"partition"`
+	Partition *int32   `json:"partition,omitempty"` // none: the topic did not open
 	Clean     bool     `json:"clean"`
 	Segments  int      `json:"segments"`
 	Batches   int64    `json:"verifiedBatches"`
@@ -71,6 +133,10 @@ func (s *shell) showRecovery(r runnel.Recovery) error {
 	}
 	t := newTable("PARTITION", "CLOSED", "#SEGMENTS", "#VERIFIED", "#BYTES", "#CUT", "#INDEXES", "#TIME")
 	for _, p := range r.Partitions {
+		if p.Err != nil {
+			t.row(placeOf(p.TopicPartition), "-", "-", "-", "-", "-", "-", "-")
+			continue
+		}
 		closed := "no"
 		if p.Clean {
 			closed = "yes"
@@ -89,7 +155,7 @@ func (s *shell) showRecovery(r runnel.Recovery) error {
 			say("%v", d)
 		}
 		if p.Err != nil {
-			say("%s did not open: %v", p.Topic, p.Err)
+			say("%s did not open: %v", placeOf(p.TopicPartition), p.Err)
 		}
 	}
 	for _, tp := range r.Missing {
@@ -106,14 +172,17 @@ func (s *shell) showRecovery(r runnel.Recovery) error {
 		closed = "was closed by its last user, or is new"
 	}
 	say("The directory %s; opening took %s.", closed, r.Duration.Round(10*time.Microsecond))
-	return nil
+	return unopened(r, s.at)
 }
 
 func (s *shell) recoveryLines(r runnel.Recovery) error {
 	for _, p := range r.Partitions {
 		line := recoveryLine{
-			Topic: p.Topic, Partition: p.Partition, Clean: p.Clean, Segments: p.Segments, Batches: p.Batches, Bytes: p.Bytes,
+			Topic: p.Topic, Clean: p.Clean, Segments: p.Segments, Batches: p.Batches, Bytes: p.Bytes,
 			Cut: p.Cut, Reason: p.Reason, Indexes: p.Indexes, Millis: float64(p.Duration.Microseconds()) / 1000,
+		}
+		if p.Partition >= 0 {
+			line.Partition = &p.Partition
 		}
 		for _, d := range p.Damage {
 			line.Damage = append(line.Damage, d.Error())
@@ -125,8 +194,12 @@ func (s *shell) recoveryLines(r runnel.Recovery) error {
 			return err
 		}
 	}
-	return s.line(map[string]any{
+	err := s.line(map[string]any{
 		"clean": r.Clean, "ms": float64(r.Duration.Microseconds()) / 1000,
 		"missing": len(r.Missing), "removed": len(r.Removed), "orphans": len(r.Orphans),
 	})
+	if err != nil {
+		return err
+	}
+	return unopened(r, s.at)
 }

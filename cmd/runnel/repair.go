@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -48,47 +47,65 @@ The exit code is 1 if something is left that it does not repair.`,
 }
 
 func (s *shell) repair(ctx context.Context, dir string, how runnel.Repairing, yes bool) error {
+	if err := s.thereIs(dir); err != nil {
+		return exitError{err, 2}
+	}
 	meter := s.newMeter()
-	how.Progress = meter.show
 	plan := how
-	plan.DryRun = true
+	plan.DryRun, plan.Progress = true, meter.show
 	steps, err := runnel.Repair(ctx, dir, plan)
 	meter.end()
 	if err != nil {
 		return exitError{err, 2}
 	}
 	if how.DryRun || len(steps) == 0 {
-		return s.showSteps(dir, "would be done", steps)
+		return s.showSteps(dir, true, steps)
 	}
 	if !yes {
-		if err := s.showSteps(dir, "would be done", steps); err != nil && !errors.Is(err, errLeft) {
+		if err := s.showSteps(dir, true, steps); err != nil && !errors.Is(err, errLeft) {
 			return err
 		}
 		if err := s.ask("Do it?"); err != nil {
 			return err
 		}
 	}
+	meter = s.newMeter() // whoever was asked took his time
+	how.Progress = meter.show
 	steps, err = runnel.Repair(ctx, dir, how)
 	meter.end()
-	return errors.Join(s.showSteps(dir, "done", steps), err)
+	return errors.Join(s.showSteps(dir, false, steps), err)
 }
 
 var errLeft = errors.New("not everything can be repaired")
 
-// showSteps prints what a repair does or did.
-func (s *shell) showSteps(dir, when string, steps []log.Step) error {
+// showSteps prints what a repair does or did, and how much that is.
+func (s *shell) showSteps(dir string, dryRun bool, steps []log.Step) error {
+	when := "done"
+	if dryRun {
+		when = "would be done"
+	}
 	for _, step := range steps {
 		if err := s.showStep(s.out, dir, step); err != nil {
 			return err
 		}
 	}
-	switch {
-	case s.tables() && len(steps) == 0:
-		fmt.Fprintln(s.out, "There is nothing to repair.")
-	case s.tables():
-		fmt.Fprintf(s.out, "%s %s.\n", count(int64(len(steps)), "step"), when)
+	refused := 0
+	for _, step := range steps {
+		if step.Refused {
+			refused++
+		}
 	}
-	if slices.ContainsFunc(steps, func(step log.Step) bool { return step.Refused }) {
+	sum := fmt.Sprintf("%s %s", count(int64(len(steps)-refused), "step"), when)
+	switch {
+	case len(steps) == 0:
+		sum = "There is nothing to repair"
+	case refused > 0:
+		sum += fmt.Sprintf(", %d refused", refused)
+	}
+	if err := s.say(map[string]any{"steps": len(steps) - refused, "refused": refused, "dryRun": dryRun}, "%s.\n", sum); err != nil {
+		return err
+	}
+	if refused > 0 {
 		return hinted{errLeft, "what is refused stays as it is; runnel verify " + dir + " shows it"}
 	}
 	return nil

@@ -7,14 +7,13 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-go/runnel"
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/topic"
 )
 
 func newVerify(s *shell) *cobra.Command {
@@ -53,50 +52,52 @@ something in it is damaged, 2 if it could not be read.`,
 
 // verify inspects a directory and prints what was found.
 func (s *shell) verify(ctx context.Context, dir string, notes bool) error {
+	if err := s.thereIs(dir); err != nil {
+		return exitError{err, 2}
+	}
 	meter := s.newMeter()
 	found, err := runnel.Inspect(ctx, dir, meter.show)
 	meter.end()
 	if err != nil {
 		return exitError{err, 2}
 	}
+	held, incomplete := s.askHolder(ctx, dir, &found)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if s.tables() {
-		err = s.verifyTable(dir, &found, notes)
+		err = s.verifyTable(dir, &found, held, notes)
 	} else {
-		err = s.verifyLines(&found)
+		err = s.verifyLines(&found, held)
 	}
-	if err == nil && found.Holder != "" {
-		err = s.verifyThere(ctx, dir, found.Holder)
-	}
-	if err == nil && found.Worst() == log.Damage {
-		err = hinted{errors.New("there is damage in " + dir), "runnel repair " + dir + " --dry-run says what can be done about it"}
-	}
-	return err
-}
-
-// verifyThere lets the process that has a directory open compare what it alone
-// can: everything that may be read, durable or not.
-func (s *shell) verifyThere(ctx context.Context, dir, holder string) error {
-	r, err := runnel.Attach(dir)
-	if err != nil {
-		fmt.Fprintf(s.errs, "%s has %s open and lets nobody look in: what its checkpoints call durable was read.\n", holder, dir)
-		return nil
-	}
-	defer r.Close()
-	fmt.Fprintf(s.errs, "%s has %s open: what its checkpoints call durable was read, and it compares every batch itself.\n", holder, dir)
-	if err := r.Verify(ctx); errors.Is(err, fault.CorruptMessage) {
+	switch {
+	case err != nil:
 		return err
-	} else if err != nil {
-		return exitError{err, 2} // it has closed the directory meanwhile, say
+	case found.Worst() == log.Damage:
+		hint := "runnel repair " + dir + " --dry-run says what can be done about it"
+		if held.name != "" {
+			hint = "close it in " + held.name + "; then " + hint
+		}
+		return errors.Join(hinted{errors.New("there is damage in " + dir), hint}, incomplete)
+	case incomplete != nil:
+		return exitError{incomplete, 2}
 	}
 	return nil
 }
 
 // verifyTable prints a table of partitions, and what was found below it.
-func (s *shell) verifyTable(dir string, found *runnel.Inspection, notes bool) error {
+func (s *shell) verifyTable(dir string, found *runnel.Inspection, held holding, notes bool) error {
 	t := newTable("PARTITION", "#SEGMENTS", "#BATCHES", "#RECORDS", "#BYTES", "STATE")
 	all := found.Findings
 	for _, p := range found.Partitions {
-		t.row(p.TopicPartition, p.Segments, p.Batches, p.Records, p.Bytes, state(&p.Inspection))
+		row := []any{p.TopicPartition, p.Segments, p.Batches, p.Records, p.Bytes, state(&p.Inspection, held)}
+		if held.name != "" && p.Batches == 0 && (p.Segments == 0 || len(p.Findings) == 0) {
+			row[1], row[2] = "-", "-" // no checkpoint yet that calls anything durable
+			if !held.compared || p.Topic == topic.ClusterMetadata {
+				row[3], row[4] = "-", "-" // nor does the program say
+			}
+		}
+		t.row(row...)
 		all = append(all, p.Findings...)
 	}
 	if err := t.print(s.out); err != nil {
@@ -112,12 +113,12 @@ func (s *shell) verifyTable(dir string, found *runnel.Inspection, notes bool) er
 		}
 		gap = "\n"
 	}
-	_, err := fmt.Fprintln(s.out, gap+verdict(found))
+	_, err := fmt.Fprintln(s.out, gap+verdict(found, held))
 	return err
 }
 
 // state is a partition's state in a word or two.
-func state(i *log.Inspection) string {
+func state(i *log.Inspection, held holding) string {
 	n := 0
 	for _, f := range i.Findings {
 		if f.Grade == i.Worst() {
@@ -126,18 +127,29 @@ func state(i *log.Inspection) string {
 	}
 	switch i.Worst() {
 	case log.Damage:
-		return "damaged: " + count(int64(n+i.Unlisted), "place")
+		places := "damaged: " + count(int64(n+i.Unlisted), "place")
+		if held.name != "" {
+			return places + " or more" // a program names its first
+		}
+		return places
 	case log.Mend:
 		return "to mend: " + count(int64(n), "place")
 	}
-	if i.Closed {
+	switch {
+	case held.compared:
+		return "open, compared by " + held.name
+	case held.name != "" && i.Batches == 0:
+		return "open, nothing could be read"
+	case held.name != "":
+		return "open, sound where it is durable"
+	case i.Closed:
 		return "sound"
 	}
 	return "sound, not closed"
 }
 
 // verdict sums up in a line.
-func verdict(found *runnel.Inspection) string {
+func verdict(found *runnel.Inspection, held holding) string {
 	var bytes, records int64
 	for _, p := range found.Partitions {
 		bytes += p.Bytes
@@ -149,6 +161,9 @@ func verdict(found *runnel.Inspection) string {
 		return what + ": DAMAGED."
 	case log.Mend:
 		return what + ": sound; what is to mend, opening or runnel repair mends."
+	}
+	if held.name != "" && !held.compared {
+		return what + ": nothing wrong in what could be read; " + held.name + " has the rest."
 	}
 	return what + ": sound."
 }
@@ -164,7 +179,7 @@ func showFinding(w io.Writer, dir string, f log.Finding) error {
 	if f.Offset >= 0 {
 		where += fmt.Sprintf(", offset %d", f.Offset)
 	}
-	if f.Grade == log.Damage && f.Next > f.Offset && f.Offset >= 0 {
+	if f.Grade == log.Damage && f.Next > f.Offset+1 && f.Offset >= 0 {
 		where += fmt.Sprintf(" to %d", f.Next-1)
 	}
 	_, err := fmt.Fprintf(w, "\n%-6s %s\n       expected %s\n       found    %s\n       %s\n", f.Grade, where, f.Expected, f.Found, f.Hint)
@@ -211,13 +226,17 @@ type inspectedLine struct {
 	Start     int64  `json:"startOffset"`
 	End       int64  `json:"endOffset"`
 	State     string `json:"state"`
+	Open      string `json:"openIn,omitempty"`
 }
 
 // verifyLines prints a line for each partition and each finding.
-func (s *shell) verifyLines(found *runnel.Inspection) error {
+func (s *shell) verifyLines(found *runnel.Inspection, held holding) error {
 	all := found.Findings
 	for _, p := range found.Partitions {
-		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "mend", "damage"}[p.Worst()]}
+		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "mend", "damage"}[p.Worst()], held.name}
+		if held.name != "" && !held.compared && p.Worst() == log.Note {
+			line.State = "open" // what is not durable was not read
+		}
 		if err := s.line(line); err != nil {
 			return err
 		}
@@ -229,63 +248,4 @@ func (s *shell) verifyLines(found *runnel.Inspection) error {
 		}
 	}
 	return nil
-}
-
-// meter shows on a terminal how far a long reading is.
-type meter struct {
-	w     io.Writer // nil: nobody looks
-	began time.Time
-	shown time.Time
-}
-
-func (s *shell) newMeter() *meter {
-	m := &meter{began: time.Now()}
-	if s.watched {
-		m.w = s.errs
-	}
-	return m
-}
-
-// show replaces the line on the terminal, a few times a second.
-func (m *meter) show(done, total int64) {
-	now := time.Now()
-	if m.w == nil || now.Sub(m.shown) < 200*time.Millisecond {
-		return
-	}
-	m.shown = now
-	fmt.Fprintf(m.w, "\r\x1b[K%s", progressLine(done, total, now.Sub(m.began)))
-}
-
-// end clears the line.
-func (m *meter) end() {
-	if m.w != nil && !m.shown.IsZero() {
-		fmt.Fprint(m.w, "\r\x1b[K")
-	}
-}
-
-// progressLine says how far something is that has done some of total bytes in a
-// time; a total below 0 is not known.
-func progressLine(done, total int64, took time.Duration) string {
-	rate := float64(done) / max(took.Seconds(), 1e-3)
-	line := fmt.Sprintf("%s, %s/s", size(done), size(int64(rate)))
-	if total <= 0 {
-		return line
-	}
-	left := time.Duration(float64(total-done) / max(rate, 1) * float64(time.Second))
-	return fmt.Sprintf("%3d%% of %s, %s/s, %s left", 100*done/total, size(total), size(int64(rate)), left.Round(time.Second))
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, unit := float64(n), "B"
-	for _, next := range []string{"kB", "MB", "GB", "TB"} {
-		if f < 1000 {
-			break
-		}
-		f, unit = f/1000, next
-	}
-	return fmt.Sprintf("%.1f %s", f, unit)
 }

@@ -44,7 +44,7 @@ func Dial(dir string) (*Client, error) {
 	if abs, err := filepath.Abs(dir); err == nil && fits(abs) {
 		dir = abs
 	}
-	control, r, err := open(dir)
+	control, r, err := open(context.Background(), dir)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +56,14 @@ func Dial(dir string) (*Client, error) {
 func (c *Client) Holder() string { return c.control.server.String() }
 
 // connect makes a connection for a session.
-func (c *Client) connect() (*conn, *bufio.Reader, error) {
+func (c *Client) connect(ctx context.Context) (*conn, *bufio.Reader, error) {
 	if err := c.control.failure(); err != nil {
 		return nil, nil, err
 	}
-	session, r, err := open(c.dir)
+	session, r, err := open(ctx, c.dir)
+	if err != nil && ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, nil, fault.Newf(fault.Closed, "%s does not answer", c.control.server).Because(err)
 	}
@@ -100,13 +103,18 @@ func (c *Client) Close() error {
 		<-c.closed
 		return nil
 	}
-	var errs []error
+	// At once, for another side that does not answer is waited for in each.
+	errs := make(chan error, len(sessions))
 	for s := range sessions {
-		errs = append(errs, s.Close())
+		go func() { errs <- s.Close() }()
+	}
+	var err error
+	for range sessions {
+		err = errors.Join(err, <-errs)
 	}
 	c.control.close()
 	close(c.closed)
-	return errors.Join(errs...)
+	return err
 }
 
 // CreateTopics implements topic.Admin.
@@ -204,7 +212,7 @@ func (c *Client) SetGroupOffsets(ctx context.Context, group string, all map[reco
 // Stream has the backend write something to w, over a connection of its own, so
 // that nobody waits for w but this call.
 func (c *Client) Stream(ctx context.Context, name string, w io.Writer) error {
-	link, r, err := c.connect()
+	link, r, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -49,12 +49,19 @@ type call struct {
 
 // open connects to the socket in a directory and says hello. Goroutines begin
 // with start.
-func open(dir string) (*conn, *bufio.Reader, error) {
+func open(ctx context.Context, dir string) (*conn, *bufio.Reader, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	raw, err := dial(dir)
 	if err != nil {
 		return nil, nil, err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	c, r, err := meet(raw)
+	if !stop() {
+		err = ctx.Err()
+	}
 	if err != nil {
 		_ = raw.Close()
 	}

@@ -12,7 +12,7 @@ import (
 
 // OpenConsumer implements consumer.Backend.
 func (c *Client) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
-	link, r, err := c.connect()
+	link, r, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}

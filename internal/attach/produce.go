@@ -21,7 +21,7 @@ const maxFree = 16
 
 // OpenProducer implements producer.Backend.
 func (c *Client) OpenProducer(ctx context.Context, cfg producer.Config) (producer.Session, error) {
-	link, r, err := c.connect()
+	link, r, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -68,11 +68,11 @@ type lane struct {
 	settling    bool       // somebody is the settler
 	due         bool       // the open batch's linger is over
 	linger      *time.Timer
-	free        *openBatch // batches to use again
-	closed      error      // why nothing is accepted any more, or nil
-	sequence    int32      // of the next record, if the lane is idempotent
-	handed      int        // batches with a sequence of which the partition has not told the outcome
-	failing     error      // why nothing is accepted until lastFailing is settled, or nil
+	free        *openBatch    // batches to use again
+	closed      error         // why nothing is accepted any more, or nil
+	sequence    int32         // of the next record, if the lane is idempotent
+	handed      int           // batches with a sequence of which the partition has not told the outcome
+	failing     chan struct{} // nothing is accepted until lastFailing is settled, when it is closed; or nil
 	lastFailing *openBatch
 	settled     chan struct{} // closed when a closed lane's queue is empty and nobody settles
 }
@@ -167,8 +167,8 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	held := l.session.cfg.BatchBytes
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.refusal() != nil || l.open.Load() != nil {
-		return l.refusal()
+	if err := l.awaitFailures(ctx); err != nil || l.open.Load() != nil {
+		return err
 	}
 	if !l.session.allowance.try(held) {
 		l.mu.Unlock()
@@ -177,9 +177,9 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 		if err != nil {
 			return err
 		}
-		if l.refusal() != nil || l.open.Load() != nil {
+		if err := l.awaitFailures(ctx); err != nil || l.open.Load() != nil {
 			l.session.allowance.give(held)
-			return l.refusal()
+			return err
 		}
 	}
 	b := l.takeFree()
@@ -193,9 +193,6 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	l.beginLinger()
 	return nil
 }
-
-// refusal returns why nothing is accepted, or nil; mu is held.
-func (l *lane) refusal() error { return cmp.Or(l.closed, l.failing) }
 
 // largestSize returns the most bytes that r can take in a batch.
 func largestSize(r *record.Record) int {
@@ -257,7 +254,7 @@ func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn pro
 	b.base.Store(ms)
 	b.latest.Store(ms)
 	b.count, b.fn = 1, fn
-	return l.enqueue(b, now)
+	return l.enqueue(ctx, b, now)
 }
 
 // sendWhole sends a batch as it is.
@@ -274,7 +271,7 @@ func (l *lane) sendWhole(ctx context.Context, whole *record.Batch, fn producer.C
 	}
 	copy(b.buf.bytes, whole.Bytes)
 	b.count, b.fn, b.whole = whole.Count, fn, true
-	return l.enqueue(b, true)
+	return l.enqueue(ctx, b, true)
 }
 
 // ownBatch returns a batch that nobody else fills, with room for size bytes.
@@ -302,9 +299,9 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 }
 
 // enqueue puts a ready batch behind everything that was sent before.
-func (l *lane) enqueue(b *openBatch, now bool) error {
+func (l *lane) enqueue(ctx context.Context, b *openBatch, now bool) error {
 	l.mu.Lock()
-	if err := l.refusal(); err != nil {
+	if err := l.awaitFailures(ctx); err != nil {
 		l.mu.Unlock()
 		b.buf.Recycle(nil)
 		l.session.allowance.give(b.held)

@@ -176,6 +176,7 @@ func (l *lane) settle() {
 		}
 		b.flushes = b.flushes[:0]
 		if b == l.lastFailing {
+			close(l.failing)
 			l.failing, l.lastFailing = nil, nil
 		}
 		if l.closed == nil {

@@ -113,10 +113,10 @@ func (l *lane) seal(b *openBatch, bytes []byte) {
 }
 
 // failBehind is told that a batch with a sequence was refused. Its sequences are
-// free again, and everything that is sent behind it fails too until its sender
-// has been told, or the partition would have a hole: what the partition has been
-// handed, it refuses by its sequence; the rest is not handed to it, and nothing
-// is accepted meanwhile. mu is held.
+// free again, and everything that was sent behind it fails too, or the partition
+// would have a hole: what the partition has been handed, it refuses by its
+// sequence; the rest is not handed to it. Whoever sends meanwhile waits until all
+// of them have been told. mu is held.
 func (l *lane) failBehind(b *openBatch) {
 	l.sequence = b.sequence
 	cause := fault.At(fault.CodeOf(b.err), l.topic, l.number, -1).
@@ -138,7 +138,30 @@ func (l *lane) failBehind(b *openBatch) {
 		}
 	}
 	l.unsent = nil
-	l.failing, l.lastFailing = cause, l.last
+	if l.lastFailing = l.last; l.failing == nil {
+		l.failing = make(chan struct{})
+	}
+}
+
+// awaitFailures returns once nobody is still to be told that a batch failed before
+// what is sent now, or why the lane accepts nothing. mu is held, and given up
+// while it waits.
+func (l *lane) awaitFailures(ctx context.Context) error {
+	for l.closed == nil && l.failing != nil {
+		told := l.failing
+		l.mu.Unlock()
+		var err error
+		select {
+		case <-told:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		l.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return l.closed
 }
 
 // hasEnded reports whether the partition may forget the lane's producer: it

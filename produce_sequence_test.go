@@ -252,6 +252,30 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures i
 	return failures
 }
 
+// TestToldFailureIsOver: who has been told that a record failed and sends again
+// fails for reasons of its own alone.
+func TestToldFailureIsOver(t *testing.T) {
+	for _, durability := range []topic.Durability{topic.OS, topic.Fsync} {
+		fsys := vfs.NewFaulty(vfs.NewMemory())
+		b := openOn(t, fsys)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: durability}}))
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		send := func() error {
+			_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: make([]byte, 10_000)})
+			return err
+		}
+		for range 2000 {
+			fsys.SetFree(0)
+			require.ErrorIs(t, send(), fault.DiskFull)
+			fsys.SetFree(-1)
+			require.NoError(t, send())
+		}
+		require.NoError(t, p.Close())
+		require.NoError(t, b.Close())
+	}
+}
+
 // TestEnoughReplicas: a topic that wants more copies than there are takes nothing
 // from who waits for all of them.
 func TestEnoughReplicas(t *testing.T) {

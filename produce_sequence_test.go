@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -265,10 +266,10 @@ func TestToldFailureIsOver(t *testing.T) {
 			_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: make([]byte, 10_000)})
 			return err
 		}
-		for range 2000 {
-			fsys.SetFree(0)
+		for range 500 {
+			full := fsys.Add(vfs.Rule{On: vfs.OpWrite, Match: vfs.Named(".log"), Err: syscall.ENOSPC})
 			require.ErrorIs(t, send(), fault.DiskFull)
-			fsys.SetFree(-1)
+			full()
 			require.NoError(t, send())
 		}
 		require.NoError(t, p.Close())

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -124,6 +125,10 @@ func (f *produceFlags) nullable(b []byte) []byte {
 	return b
 }
 
+// pipeLinger is how long a batch of what comes from a pipe waits for more. (Kafka's
+// own tool waits a second.)
+const pipeLinger = 100 * time.Millisecond
+
 // produced counts what was acknowledged.
 type produced struct {
 	mu      sync.Mutex
@@ -153,6 +158,9 @@ func (p *produced) failure() error {
 
 // produce sends the lines. What was read before an error stays sent.
 func (s *shell) produce(ctx context.Context, b backend, name string, f *produceFlags, headers []record.Header, opts []producer.Option) error {
+	if !isTerminal(s.in) { // what comes from a pipe comes in numbers, and its end sends the rest
+		opts = append(opts, producer.Linger(pipeLinger))
+	}
 	p, err := producer.New(b, opts...)
 	if err != nil {
 		return err

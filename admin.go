@@ -187,7 +187,9 @@ func (b *Broker) ConfigureTopic(ctx context.Context, name string, cfg topic.Conf
 		for _, p := range t.open() {
 			p.Configure(b.settings(cfg))
 			p.SetSegments(segments(cfg))
-			b.cleaner.lookAnew(t, p)
+			if !isBroken(p) {
+				b.cleaner.lookAnew(t, p)
+			}
 		}
 		if t.partitions.Load() == nil {
 			b.cleaner.look(t, nil)

@@ -18,6 +18,8 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/streams"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -111,6 +113,12 @@ func TestDamagedPartitionLeavesTheOthers(t *testing.T) {
 				require.ErrorIs(t, err, context.Canceled, "it is told once")
 				require.NoError(t, c.Close(), name)
 			}
+
+			app, err := streams.New(b, "app", func(top *streams.Topology) {
+				streams.Stream(top, serde.For("orders", serde.String, serde.String)).ForEach(func(_, _ string) {})
+			})
+			require.NoError(t, err)
+			isDamage(t, app.Run(ctx), broken)
 
 			ps := describe(t, b, "orders").Partitions
 			require.Equal(t, topic.PartitionDescription{

@@ -52,7 +52,8 @@ func (i Inspection) Worst() log.Grade {
 // finds is in the Inspection; without log.Damage among it, the directory can be
 // opened and every record read.
 //
-// It takes no lock. Of a directory that a program has open it looks at what the
+// It holds no lock, but for the instant in which it looks whether somebody has the
+// directory open. Of a directory that a program has open it looks at what the
 // partitions' checkpoints call durable, and, if it found something, once more, for
 // that may be the program at work; Broker.Verify is for the rest. One that
 // is opened meanwhile is fault.Locked, unless nothing was found. Other errors say

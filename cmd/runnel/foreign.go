@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,6 +29,9 @@ func foreign(dir string) (paths []string, err error) {
 		switch {
 		case e.IsDir() && partitionDir.MatchString(e.Name()):
 			files, err := os.ReadDir(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // a program has deleted its topic
+			}
 			if err != nil {
 				return nil, err
 			}

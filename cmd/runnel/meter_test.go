@@ -37,3 +37,13 @@ func TestMeter(t *testing.T) {
 	m.end()
 	require.Equal(t, "\r\x1b[K 10% of 70 B\r\x1b[K", out.String())
 }
+
+// Who waits sees for how long, and nothing is left of it.
+func TestWaiting(t *testing.T) {
+	var out strings.Builder
+	(&shell{errs: &out, watched: true}).waiting("somebody compares 70 B")()
+	require.Equal(t, "\r\x1b[Ksomebody compares 70 B, 0s\r\x1b[K", out.String())
+	out.Reset()
+	(&shell{errs: &out}).waiting("somebody compares 70 B")()
+	require.Empty(t, out.String())
+}

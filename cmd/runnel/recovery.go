@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ func newRecovery(s *shell) *cobra.Command {
 found and did: which were closed in order, how much was verified, what was cut
 off and why, which indexes were built anew, how long it took.
 
-The exit code is 1 if a partition did not open.`,
+The exit code is 1 if a topic or a partition did not open.`,
 		Example: `  runnel recovery --at ./data
   runnel recovery --json | jq 'select(.cut > 0)'`,
 		Args: exactly(0, "no arguments"),
@@ -91,16 +92,26 @@ func withFailed(r runnel.Recovery, failed []runnel.PartitionRecovery) runnel.Rec
 
 // unopened returns an error if something did not open.
 func unopened(r runnel.Recovery, dir string) error {
-	n := 0
+	topics, partitions := int64(0), int64(0)
 	for _, p := range r.Partitions {
-		if p.Err != nil {
-			n++
+		switch {
+		case p.Err != nil && p.Partition < 0:
+			topics++
+		case p.Err != nil:
+			partitions++
 		}
 	}
-	if n == 0 {
+	var what []string
+	if topics > 0 {
+		what = append(what, count(topics, "topic"))
+	}
+	if partitions > 0 {
+		what = append(what, count(partitions, "partition"))
+	}
+	if what == nil {
 		return nil
 	}
-	return hinted{fmt.Errorf("%s did not open", count(int64(n), "partition")), "runnel verify " + dir + " says what is wrong"}
+	return hinted{errors.New(strings.Join(what, " and ") + " did not open"), "runnel verify " + dir + " says what is wrong"}
 }
 
 // placeOf is a partition's name, or that of a topic where all of it is meant.

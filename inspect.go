@@ -173,7 +173,7 @@ func (n *inspecting) run() error {
 			case hasEntry(entries, tp.String()) && !doomed[tp]:
 				err = n.partition(tp, t)
 			case n.Clean:
-				n.add(log.Damage, tp, n.path(tp), "the partition's directory", "none", "restore it from a copy; opening begins the partition anew, empty")
+				n.add(log.Damage, tp, n.path(tp), "the partition's directory", "none", "restore it from a copy; or runnel repair --accept-loss begins the partition anew, empty")
 			default:
 				n.add(log.Mend, tp, n.path(tp), "the partition's directory", "none",
 					"a crash while the topic was created leaves it so, and opening begins the partition; otherwise restore it from a copy")

@@ -46,7 +46,7 @@ type PartitionRecovery struct {
 func (r PartitionRecovery) String() string {
 	switch {
 	case r.Err != nil:
-		return r.TopicPartition.String() + ": " + r.Err.Error()
+		return r.Err.Error() // which names the partition
 	case r.Clean:
 		return r.TopicPartition.String() + ": closed in order"
 	}

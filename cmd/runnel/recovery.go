@@ -170,6 +170,10 @@ func (s *shell) showRecovery(r runnel.Recovery) error {
 		}
 	}
 	for _, tp := range r.Missing {
+		if r.Clean {
+			say("%s: its directory is gone", tp)
+			continue
+		}
 		say("%s: its directory was gone; it began anew, empty", tp)
 	}
 	for _, dir := range r.Removed {

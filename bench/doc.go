@@ -3,7 +3,7 @@
 //
 //	go run ./bench                      # everything, medians of three runs
 //	go run ./bench -only replay,reopen  # some groups
-//	go run ./bench -only durable,durable64,open -dir /mnt/disk
+//	go run ./bench -only durable,durable64,open -dir DIR
 //	go run ./bench -json > results.json
 //	go run ./bench -profile profiles    # a CPU profile of each of Runnel's cases
 //

@@ -121,8 +121,8 @@ func (l *lane) failBehind(b *openBatch) {
 	l.sequence = b.sequence
 	cause := fault.At(fault.CodeOf(b.err), l.topic, l.number, -1).
 		Detailf("what was sent before failed, and this must not be written without it").Because(b.err)
-	if open := l.open.Load(); open != nil && !open.isEmpty() {
-		l.sealOpen()
+	if l.open.Load() != nil {
+		l.sealOpen() // an empty one, too: somebody may be about to reserve room in it
 	}
 	for next := b.next; next != nil; next = next.next {
 		if next.done || next.doomed != nil {

@@ -1,6 +1,7 @@
 package runnel
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -251,6 +252,44 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures i
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
 	return failures
+}
+
+// TestFailureSealsAnEmptyBatch: a sender that has just opened a batch when another
+// one fails does not get in behind the failure before it is told.
+func TestFailureSealsAnEmptyBatch(t *testing.T) {
+	b := openOn(t, vfs.NewMemory())
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
+	require.NoError(t, err)
+	defer s.Close()
+	w, err := s.Topic(t.Context(), "orders")
+	require.NoError(t, err)
+	l, err := w.(*writer).lane(0)
+	require.NoError(t, err)
+
+	failing := &openBatch{lane: l, count: 1, ready: true, sent: true, sequence: 0, err: fault.DiskFull}
+	l.mu.Lock()
+	l.push(failing)
+	l.unsent = nil
+	l.backlog--
+	l.mu.Unlock()
+	require.NoError(t, l.makeRoom(t.Context(), 1000, 0)) // and here it is held up
+	opened := l.open.Load()
+	l.mu.Lock()
+	l.failBehind(failing)
+	l.mu.Unlock()
+	_, outcome := opened.reserve(&record.Record{Value: []byte("x")}, 0)
+	require.Equal(t, isSealed, outcome)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "it waits until the failure is told")
+	l.mu.Lock()
+	failing.finish(-1, fault.DiskFull)
+	l.settle()
+	_, err = w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Flush(t.Context()), fault.DiskFull, "of the one that failed")
 }
 
 // TestToldFailureIsOver: who has been told that a record failed and sends again

@@ -14,7 +14,7 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-const checkpointName = "runnel.checkpoint"
+const checkpointName = "runnel-checkpoint"
 
 // Layout of the checkpoint file: two slots, each in a block of its own, so that
 // no torn write damages both. docs/format.md draws a slot.

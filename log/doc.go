@@ -51,9 +51,9 @@
 //	00000000000000000000.timeindex  offsets by time, Kafka's format
 //	00000000000000001042.snapshot   the idempotent producers at that offset, Kafka's format
 //	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
-//	runnel.checkpoint               what is durable, whether the log was closed, where it starts
-//	runnel.swap, *.cleaned          while compaction puts a segment in the place of others
-//	runnel.repair, *.repaired       while a repair does so; *.damaged-… is what was there before
+//	runnel-checkpoint               what is durable, whether the log was closed, where it starts
+//	runnel-swap, *.cleaned          while compaction puts a segment in the place of others
+//	runnel-repair, *.repaired       while a repair does so; *.damaged-… is what was there before
 //
 // Everything but the .log files and the checkpoint is derived from them, and made
 // anew when it is missing or wrong. docs/format.md states every byte, and why

@@ -8,6 +8,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestKafkaMindsNoName holds our own files' names against Kafka's parsers: it
+// takes the first twenty characters, or all before the first dot, of a name
+// that ends in one of its own ways for an offset, and dies of one that is none.
+func TestKafkaMindsNoName(t *testing.T) {
+	for _, name := range []string{checkpointName, swapName, journalName, epochName, "00000000000000000007.log" + damagedSuffix + "20261126T113811Z", "00000000000000000007.log" + repairedSuffix} {
+		for _, name := range []string{name, name + ".tmp"} {
+			require.NotContains(t, []string{
+				".checkpoint", ".part", ".deleted", ".swap", ".cleaned", ".log", ".index", ".timeindex", ".txnindex", ".snapshot",
+			}, filepath.Ext(name), name)
+		}
+	}
+}
+
 // TestFormat holds every file of a log against the bytes that docs/format.md
 // states.
 func TestFormat(t *testing.T) {
@@ -34,7 +47,7 @@ func TestFormat(t *testing.T) {
 	require.Equal(t, []string{
 		"00000000000000000000.index", "00000000000000000000.log", "00000000000000000000.timeindex",
 		"00000000000000000008.index", "00000000000000000008.log", "00000000000000000008.timeindex",
-		"leader-epoch-checkpoint", "runnel.checkpoint",
+		"leader-epoch-checkpoint", "runnel-checkpoint",
 	}, names)
 	require.Equal(t, batches[:4*172], file("00000000000000000000.log"))
 	require.Equal(t, batches[4*172:], file("00000000000000000008.log"))
@@ -48,7 +61,7 @@ func TestFormat(t *testing.T) {
 	require.Equal(t, "0\n2\n0 0\n1 8\n", string(file("leader-epoch-checkpoint")))
 
 	// Checkpoints: the first append (1), the roll (2), SetStart (3), Close (4).
-	slots := file("runnel.checkpoint")
+	slots := file("runnel-checkpoint")
 	require.Len(t, slots, 4096+128)
 	slot := slots[:128]
 	want := "524e4c43484b5054" + "0001" + "0001" + "00000001" +

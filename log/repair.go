@@ -17,7 +17,7 @@ import (
 
 // Names of what a repair makes. docs/format.md has the order of its steps.
 const (
-	journalName    = "runnel.repair"
+	journalName    = "runnel-repair"
 	repairedSuffix = ".repaired"
 	damagedSuffix  = ".damaged-" // and the time
 )

@@ -172,7 +172,7 @@ func TestRepair(t *testing.T) {
 			b := make([]byte, slotStride)
 			copy(b, c.encode())
 			writeFile(t, cfg.FS, cfg.Dir+"/"+checkpointName, b)
-		}, []string{"runnel.checkpoint: make it anew from the log"}},
+		}, []string{"runnel-checkpoint: make it anew from the log"}},
 		{"epochs that the batches do not have", func(t *testing.T, cfg Config) {
 			b := readFile(t, cfg.FS, cfg.Dir+"/"+epochName)
 			require.Contains(t, string(b), "\n1 8\n")
@@ -183,7 +183,7 @@ func TestRepair(t *testing.T) {
 		{"both slots of the checkpoint", func(t *testing.T, cfg Config) {
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, 3)
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, slotStride+3)
-		}, []string{"runnel.checkpoint: make it from the log"}},
+		}, []string{"runnel-checkpoint: make it from the log"}},
 		{"bytes that were taken away, and a torn tail", func(t *testing.T, cfg Config) {
 			b := readFile(t, cfg.FS, logFile(cfg, 24))
 			writeFile(t, cfg.FS, logFile(cfg, 24), slices.Concat(b[:20], b[80:], make([]byte, 60), []byte{1}))

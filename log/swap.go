@@ -14,7 +14,7 @@ import (
 
 // swapName is the manifest of a swap: from when it is durable the new segment
 // counts, and until it is removed whoever opens the log finishes what it says.
-const swapName = "runnel.swap"
+const swapName = "runnel-swap"
 
 // Layout of the manifest; docs/format.md draws it.
 const (

@@ -31,7 +31,7 @@ directory that is in use.
 It stops at damage, unless told --skip: then it goes on with the next batch.`,
 		Example: `  runnel dump data/quickstart-events-0
   runnel dump data/quickstart-events-0/00000000000000000000.log --records
-  runnel dump data/quickstart-events-0/runnel.checkpoint
+  runnel dump data/quickstart-events-0/runnel-checkpoint
   runnel dump data/__consumer_offsets-0 --json`,
 		Args: atLeast(1, "files or directories"),
 		RunE: func(_ *cobra.Command, paths []string) error {

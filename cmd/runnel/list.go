@@ -20,7 +20,7 @@ const maxListed = 64 << 20
 // what it says.
 func listed(path string) bool {
 	return slices.Contains([]string{".index", ".timeindex", ".snapshot"}, filepath.Ext(path)) ||
-		slices.Contains([]string{"leader-epoch-checkpoint", "runnel.checkpoint", "partition.metadata"}, filepath.Base(path))
+		slices.Contains([]string{"leader-epoch-checkpoint", "runnel-checkpoint", "partition.metadata"}, filepath.Base(path))
 }
 
 // list shows what such a file says.

@@ -64,7 +64,7 @@ fuzz: ## Run every fuzz target with FUZZTIME inputs (200000x)
 bench: ## Run the benchmarks that match BENCH (all) in every module; the comparison is `go run ./bench`
 	@$(call each,bench,go test -run '^$$' -bench '$(BENCH)' -benchmem ./...)
 
-size: ## Show what runnel.Open adds to a program, in bytes and modules; fails beyond the limits
+size: ## Show what runnel.Open adds to programs, in bytes and modules; fails beyond the limits
 	@tools/size
 
 modules: ## Check that every go.mod is tidy and every download is what go.sum says

@@ -53,7 +53,7 @@ func open(ctx context.Context, dir string) (*conn, *bufio.Reader, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
-	raw, err := dial(dir)
+	raw, err := dial(ctx, dir)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -51,7 +51,7 @@ func Serve(l *Listener, b Backend) *Server {
 // accept is the goroutine that waits for clients.
 func (s *Server) accept() {
 	for {
-		conn, err := s.listener.accept()
+		conn, err := s.listener.Accept()
 		if err != nil {
 			// The listener is closed, or the process has no descriptors left,
 			// of which there is nobody to tell, and which may be there again.

@@ -1,12 +1,16 @@
 package attach
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 )
@@ -59,8 +63,12 @@ func Listen(dir string) (*Listener, error) {
 		}
 	}
 	l := &Listener{path: path}
-	err = withAddress(dir, func(address string) (err error) {
-		l.endpoint, err = listenAt(address)
+	err = withAddress(dir, func(address string) error {
+		bound, err := (&net.ListenConfig{Control: private}).Listen(context.Background(), "unix", address)
+		if err == nil {
+			l.UnixListener = bound.(*net.UnixListener)
+			l.SetUnlinkOnClose(false) // its address may mean another file by then
+		}
 		return err
 	})
 	if err != nil {
@@ -75,7 +83,7 @@ func Listen(dir string) (*Listener, error) {
 
 // Listener is a socket in a directory, at which clients wait to be let in.
 type Listener struct {
-	*endpoint
+	*net.UnixListener
 	path string
 }
 
@@ -83,14 +91,37 @@ type Listener struct {
 // no harm: the next Listen replaces it.
 func (l *Listener) Close() {
 	_ = os.Remove(l.path)
-	_ = l.endpoint.Close()
+	_ = l.UnixListener.Close()
 }
 
-// dial connects to the socket in a directory.
-func dial(dir string) (conn stream, err error) {
-	err = withAddress(dir, func(address string) (err error) {
-		conn, err = dialTo(address)
-		return err
-	})
-	return conn, err
+// crowdPause is how long a client that finds too many others waiting stays away.
+const crowdPause = 10 * time.Millisecond
+
+// dial connects to the socket in a directory. Where more clients wait to be let in
+// than the socket keeps, it comes back until helloPatience is over.
+func dial(ctx context.Context, dir string) (conn stream, err error) {
+	patient, cancel := context.WithTimeout(ctx, helloPatience)
+	defer cancel()
+	for {
+		err = withAddress(dir, func(address string) (err error) {
+			conn, err = (&net.Dialer{}).DialContext(patient, "unix", address)
+			return err
+		})
+		if errno, _ := errors.AsType[syscall.Errno](err); crowded(errno) {
+			select {
+			case <-time.After(crowdPause):
+				continue
+			case <-patient.Done():
+			}
+		}
+		switch {
+		case err == nil:
+			return conn, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case patient.Err() != nil:
+			return nil, os.ErrDeadlineExceeded
+		}
+		return nil, err
+	}
 }

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -77,6 +78,58 @@ var topicTests = []test{
 		require.ErrorIs(s, err, fault.TopicExists)
 		_, err = s.DescribeTopics(s.ctx, other)
 		require.ErrorIs(s, err, fault.UnknownTopic)
+	}},
+	{"are ensured: created where missing, grown where asked, never shrunk or configured", func(s *suite) {
+		cfg := topic.Config{Cleanup: topic.Compact, Retention: time.Hour}
+		there, missing := s.topic(2, cfg), s.name()
+		found, err := topic.Ensure(s.ctx, s, topic.Spec{Name: there, Partitions: 2, Config: cfg}, topic.Spec{Name: missing, Partitions: 3})
+		require.NoError(s, err)
+		require.Equal(s, []topic.Ensured{{Name: there, Partitions: 2}, {Name: missing, Created: true, Partitions: 3}}, found)
+
+		// More partitions are made, fewer and other settings are reported.
+		found, err = topic.Ensure(s.ctx, s, topic.Spec{Name: missing, Partitions: 1}, topic.Spec{Name: there, Partitions: 4, Replicas: 2})
+		require.NoError(s, err)
+		require.Equal(s, []topic.Ensured{
+			{Name: missing, Partitions: 3, Differs: []topic.Difference{{Setting: "partitions", Asked: "1", Have: "3"}}},
+			{Name: there, Partitions: 4, Added: 2, Differs: []topic.Difference{
+				{Setting: "cleanup.policy", Asked: "delete", Have: "compact"},
+				{Setting: "replicas", Asked: "2", Have: "1"},
+				{Setting: "retention.ms", Asked: "604800000", Have: "3600000"},
+			}},
+		}, found)
+		require.NoError(s, (topic.Ensured{}).Err())
+		require.ErrorIs(s, found[0].Err(), fault.InvalidConfig)
+		described, err := s.DescribeTopics(s.ctx, there, missing)
+		require.NoError(s, err)
+		require.Len(s, described[0].Partitions, 4)
+		require.Equal(s, cfg, described[0].Config)
+		require.Len(s, described[1].Partitions, 3)
+
+		// What makes no sense creates nothing.
+		other := s.name()
+		_, err = topic.Ensure(s.ctx, s, topic.Spec{Name: other}, topic.Spec{Name: "a/b"})
+		require.ErrorIs(s, err, fault.InvalidTopic)
+		_, err = topic.Ensure(s.ctx, s, topic.Spec{Name: other}, topic.Spec{Name: other, Partitions: 2})
+		require.ErrorIs(s, err, fault.InvalidRequest)
+		_, err = s.DescribeTopics(s.ctx, other)
+		require.ErrorIs(s, err, fault.UnknownTopic)
+	}},
+	{"are ensured by many at once", func(s *suite) {
+		const n = 4
+		specs := []topic.Spec{{Name: s.name(), Partitions: 2}, {Name: s.name(), Partitions: 3}}
+		errs := make(chan error, n)
+		for range n {
+			go func() {
+				found, err := topic.Ensure(s.ctx, s, specs...)
+				for _, f := range found {
+					err = errors.Join(err, f.Err())
+				}
+				errs <- err
+			}()
+		}
+		for range n {
+			require.NoError(s, <-errs)
+		}
 	}},
 	{"have valid names", func(s *suite) {
 		for _, name := range []string{"", ".", "..", "a/b", "a b", "../a", "ä", "a\x00b", strings.Repeat("x", 250)} {

@@ -16,6 +16,7 @@ type Admin interface {
 	// fault.TopicExists, fault.InvalidTopic, fault.InvalidPartitions,
 	// fault.InvalidConfig. fault.Storage says that they are there, but files of theirs
 	// are not; whoever uses them has them made. (A Kafka cluster creates topics one by one.)
+	// A program that starts, and wants its topics to be there, calls Ensure.
 	CreateTopics(ctx context.Context, specs ...Spec) error
 
 	// DeleteTopics deletes topics with their records; fault.UnknownTopic.

@@ -6,7 +6,8 @@
 // both hold a [Config]: a struct whose zero value works, and whose fields have
 // Kafka's names and values as text (Config.Entries, Config.Set). An [Admin] is
 // whoever keeps topics: *runnel.Broker in this process, or a Kafka cluster. An
-// [OffsetSpec] names an offset without knowing its number.
+// [OffsetSpec] names an offset without knowing its number. [Ensure] is how a
+// program that starts gets its topics: those that are missing are created.
 //
 // A [Partitioner] makes, for one topic of one producer, the function that
 // chooses each record's partition. DefaultPartitioner does what Kafka's own

@@ -15,7 +15,6 @@ import (
 	"sync"
 
 	"github.com/runnel-go/runnel/consumer"
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/serde"
 	"github.com/runnel-go/runnel/topic"
@@ -33,10 +32,8 @@ type Backend interface {
 // searches, and a monitor that looks for visitors in trouble. What they found in
 // what was new to them is printed on out.
 func Run(ctx context.Context, backend Backend, accessLog io.Reader, out io.Writer) error {
-	for _, s := range specs() {
-		if err := backend.CreateTopics(ctx, s); err != nil && !errors.Is(err, fault.TopicExists) {
-			return err
-		}
+	if _, err := topic.Ensure(ctx, backend, specs()...); err != nil {
+		return err
 	}
 	published, err := publish(ctx, backend, accessLog)
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/consumer"
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -53,11 +52,14 @@ type Entry struct {
 // Open opens the ledger of a backend, begins one where there is none, and
 // applies all events. Close it in the end.
 func Open(ctx context.Context, backend Backend) (*Ledger, error) {
-	err := backend.CreateTopics(ctx, topic.Spec{
+	found, err := topic.Ensure(ctx, backend, topic.Spec{
 		Name: events.Name, Partitions: 1, Config: topic.Config{Retention: topic.Forever},
 	})
-	if err != nil && !errors.Is(err, fault.TopicExists) {
+	if err != nil {
 		return nil, err
+	}
+	if err := found[0].Err(); err != nil {
+		return nil, err // a ledger has one order, and forgets nothing
 	}
 	p, err := producer.New(backend)
 	if err != nil {

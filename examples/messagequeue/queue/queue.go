@@ -57,12 +57,14 @@ type Backend interface {
 	topic.Admin
 }
 
-// Create creates the queue's topics. No more than partitions workers have
-// something to do at once. fault.TopicExists where the queue is there already.
+// Create creates the queue's topics, those that are missing. No more than
+// partitions workers have something to do at once: a queue that is there and has
+// fewer gets more.
 func Create(ctx context.Context, backend Backend, partitions int) error {
-	return backend.CreateTopics(ctx,
+	_, err := topic.Ensure(ctx, backend,
 		topic.Spec{Name: jobs.Name, Partitions: partitions},
 		topic.Spec{Name: results.Name}, topic.Spec{Name: deadLetters.Name})
+	return err
 }
 
 // Enqueue appends jobs to the queue and returns how many there were. When it

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/consumer"
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -54,12 +53,8 @@ type Service struct {
 
 // CreateTopics creates the service's topics where they are missing.
 func CreateTopics(ctx context.Context, admin topic.Admin) error {
-	for _, name := range []string{Orders.Name, Reminders.Name} {
-		if err := admin.CreateTopics(ctx, topic.Spec{Name: name}); err != nil && !errors.Is(err, fault.TopicExists) {
-			return err
-		}
-	}
-	return nil
+	_, err := topic.Ensure(ctx, admin, topic.Spec{Name: Orders.Name}, topic.Spec{Name: Reminders.Name})
+	return err
 }
 
 // Run reminds of each order that is not paid within after, once, until ctx ends.

@@ -17,7 +17,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -114,13 +113,10 @@ type written struct {
 
 // open creates the topics, or finds out what they hold.
 func open(ctx context.Context, backend streams.Backend) ([]written, error) {
-	err := backend.CreateTopics(ctx,
+	_, err := topic.Ensure(ctx, backend,
 		topic.Spec{Name: lines.Name, Partitions: partitions},
 		topic.Spec{Name: totals.Name, Partitions: partitions, Config: topic.Config{Cleanup: topic.Compact}})
-	if err == nil {
-		return make([]written, partitions), nil
-	}
-	if !errors.Is(err, fault.TopicExists) {
+	if err != nil {
 		return nil, err
 	}
 	found, err := backend.DescribeTopics(ctx, lines.Name)

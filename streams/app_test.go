@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,6 +106,9 @@ func start(app *streams.App) (stop func() error) {
 // drain runs an App until it has caught up.
 func drain(t require.TestingT, app *streams.App) {
 	stop := start(app)
+	for app.State() == streams.Failed { // CaughtUp would tell of the Run before
+		runtime.Gosched()
+	}
 	require.NoError(t, app.CaughtUp(context.Background()))
 	require.NoError(t, stop())
 	require.Equal(t, streams.NotRunning, app.State())
@@ -373,6 +377,7 @@ func TestAPanicFailsTheApplicationNotTheProgram(t *testing.T) {
 	require.Equal(t, "check", failed.Node)
 	require.Equal(t, int64(1), failed.At.Offset)
 	require.Equal(t, streams.Failed, app.State())
+	require.ErrorIs(t, app.CaughtUp(context.Background()), err, "it failed before the call")
 
 	caughtUp := make(chan error)
 	go func() { caughtUp <- app.CaughtUp(context.Background()) }()

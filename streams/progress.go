@@ -93,11 +93,15 @@ func (p *progress) current() State {
 	return p.state
 }
 
-// runs returns how often Run has returned.
-func (p *progress) runs() int {
+// runs returns how often Run has returned, and the error of a Run that has failed
+// and has not been called again.
+func (p *progress) runs() (ended int, failed error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ended
+	if p.state == Failed {
+		failed = p.err
+	}
+	return p.ended, failed
 }
 
 // await waits until every partition is committed up to the offset given for it,
@@ -130,12 +134,16 @@ func (p *progress) await(ctx context.Context, ended int, until map[record.TopicP
 // CaughtUp waits until everything that the topology's topics held when it was
 // called has been processed and committed, with all that followed from it in
 // repartition topics. It may be called before Run, which it waits for. When Run
-// returns first, its error is returned, or fault.Closed.
+// returns first, or has failed and was not called again, its error is returned;
+// fault.Closed where it had none.
 //
 // It knows what this App commits: an application that several processes share
 // is caught up when each of them is.
 func (a *App) CaughtUp(ctx context.Context) error {
-	ended := a.progress.runs()
+	ended, err := a.progress.runs()
+	if err != nil {
+		return err
+	}
 	s, err := a.openOffsets(ctx)
 	if err != nil {
 		return err

@@ -119,7 +119,7 @@ func dial(ctx context.Context, dir string) (conn stream, err error) {
 			return conn, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case patient.Err() != nil:
+		case patient.Err() != nil, os.IsTimeout(err):
 			return nil, os.ErrDeadlineExceeded
 		}
 		return nil, err

@@ -102,7 +102,7 @@ func (s *fetchSession) heartbeat() (assignment, error) {
 	id := newID().String()
 	a, err := shard.join(ctx, group.Member{
 		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
-		Topics: s.cfg.Topics, Assignor: s.cfg.Assignor,
+		Topics: s.cfg.Topics, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
 		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
 	}, &memberSession{news: s.changed, heard: s.heard})
 	if err != nil {

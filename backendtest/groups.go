@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -377,6 +378,32 @@ var groupTests = []test{
 			require.Len(s, owned, 2)
 			require.Equal(s, owned[0].Partition, owned[1].Partition, "the range assignor keeps like partitions together")
 		}
+	}},
+	{"give out tasks as a whole", func(s *suite) {
+		a, b, group := s.topic(4, topic.Config{}), s.topic(2, topic.Config{}), s.name()
+		told, err := tasks.Metadata{SubTopologies: [][]string{{a, b}}}.Encode()
+		require.NoError(s, err)
+		thread := func(cfg *consumer.Config) { cfg.Assignor, cfg.Metadata = tasks.Assignor, told }
+		topics := []string{a, b}
+		slices.Sort(topics)
+		all := append(tps(a, 0, 1, 2, 3), tps(b, 0, 1)...)
+		slices.SortFunc(all, record.TopicPartition.Compare)
+		first := s.join(group, topics, thread)
+		s.settle(all, first)
+		second := s.join(group, topics, thread)
+		s.settle(all, first, second)
+		for _, m := range []*member{first, second} {
+			reads := map[string]int{}
+			numbers := map[int32]bool{}
+			for _, tp := range m.Assignment() {
+				reads[tp.Topic]++
+				numbers[tp.Partition] = true
+			}
+			require.Equal(s, 2, reads[a], "two of four tasks")
+			require.Len(s, numbers, 2, "both topics' partitions of a task belong to one member")
+		}
+		s.leave(second)
+		s.settle(all, first)
 	}},
 	{"may be left at any moment", func(s *suite) {
 		name, group := s.topic(2, topic.Config{}), s.name()

@@ -27,6 +27,12 @@ type Config struct {
 	InstanceID string   // KIP-345: a static member's name, or empty
 	Assignor   string   // "uniform", "range", "roundrobin" or "sticky"; empty: the backend's default
 
+	// Metadata is what the member tells its group's assignor, in bytes that the
+	// group keeps and nobody else reads, as the userData of Kafka's
+	// ConsumerPartitionAssignor. With it the assignor is "tasks", that of
+	// streams applications: its members' partitions move in whole tasks.
+	Metadata []byte
+
 	// Start is where a partition without a committed offset begins, and where
 	// one begins again whose offset is out of range.
 	Start topic.OffsetSpec

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -53,6 +54,8 @@ func (s *consuming) membership() []kgo.Opt {
 		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID))
 	}
 	switch {
+	case s.cfg.Assignor == tasks.Assignor:
+		opts = append(opts, kgo.Balancers(taskBalancer{s.cfg.Metadata}))
 	case s.cfg.Assignor == "range":
 		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
 	case s.cfg.Assignor == "roundrobin":
@@ -206,7 +209,7 @@ func (s *consuming) leaveAsStatic(id string) {
 // serverSide reports whether the group is to be assigned by the server, if it
 // can.
 func (s *consuming) serverSide() bool {
-	return !s.cluster.classic && s.cfg.Assignor != "roundrobin" && s.cfg.Assignor != "sticky"
+	return !s.cluster.classic && s.cfg.Assignor != "roundrobin" && s.cfg.Assignor != "sticky" && s.cfg.Assignor != tasks.Assignor
 }
 
 // isGone reports whether the session has left its group.

@@ -87,6 +87,13 @@ func (b *batches) send(atLeast int) error {
 	return nil
 }
 
+// forget drops what is open for a partition.
+func (b *batches) forget(topic string, partition int32) {
+	if t, ok := b.topics[topic]; ok && int(partition) < len(t.open) {
+		t.open[partition].Reset()
+	}
+}
+
 // flush sends everything and waits until it is acknowledged.
 func (b *batches) flush() error {
 	if err := b.send(0); err != nil {

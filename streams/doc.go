@@ -17,8 +17,10 @@
 // there lies a repartition topic, <application>-<name>-repartition, and on each
 // side a sub-topology. A sub-topology has a task for each partition of the topics
 // that it reads; tasks are spread over threads, and over processes, by the
-// consumer group that bears the application's name. Within a task operators hand
-// typed values to each other by calls.
+// consumer group that bears the application's name. When an instance comes or
+// goes, as few tasks move as possible, and one moves only when its old owner has
+// committed and let it go: a task never has two owners. Within a task operators
+// hand typed values to each other by calls.
 //
 // Every store is backed by a compacted topic, <application>-<store>-changelog,
 // and is restored from it when its task starts.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -159,6 +160,21 @@ func (p *plan) largest(sources []*node, counts map[string]int) int {
 // tasks returns the number of a sub-topology's tasks.
 func (p *plan) tasks(sub *subTopology, counts map[string]int) int {
 	return p.largest(sub.sources, counts)
+}
+
+// told returns what a thread of a process tells its group's assignor.
+func (p *plan) told(process string) tasks.Metadata {
+	m := tasks.Metadata{Process: process}
+	for _, sub := range p.subs {
+		var topics []string
+		for _, n := range sub.sources {
+			if name := p.topicOf(n); !slices.Contains(topics, name) {
+				topics = append(topics, name)
+			}
+		}
+		m.SubTopologies = append(m.SubTopologies, topics)
+	}
+	return m
 }
 
 // taskOf returns the task that reads a partition.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -74,11 +76,15 @@ func openThread(work context.Context, a *App, found layout, number int) (*thread
 	}
 	cfg := a.consumerConfig(fmt.Sprintf("thread-%d", number))
 	cfg.Topics = append(a.plan.topics(sourceNode, false), a.plan.topics(sourceNode, true)...)
-	cfg.Assignor = "range" // partition i of all topics of a sub-topology comes together
+	slices.Sort(cfg.Topics)
+	var err error
+	cfg.Assignor = tasks.Assignor
+	if cfg.Metadata, err = a.plan.told(found.process).Encode(); err != nil {
+		return nil, err
+	}
 	cfg.OnAssigned = func(tps []record.TopicPartition) { t.gained = append(t.gained, tps...) }
 	cfg.OnRevoked = t.revoked
 	cfg.OnLost = t.lost
-	var err error
 	if t.out, err = openBatches(work, a.backend, cfg.ClientID, found.batchBytes); err != nil {
 		return nil, err
 	}
@@ -272,8 +278,19 @@ func (t *thread) revoked(tps []record.TopicPartition) {
 	t.release(tps)
 }
 
-// lost is called when the partitions may be another member's already.
-func (t *thread) lost(tps []record.TopicPartition) { t.release(tps) }
+// lost is called when the partitions may be another member's already. What was
+// not sent on to changelogs is dropped: it would overwrite what the new owners
+// have written since.
+func (t *thread) lost(tps []record.TopicPartition) {
+	for _, tp := range tps {
+		if at, ok := t.tasks[t.app.plan.taskOf(tp)]; ok {
+			for _, s := range at.stores {
+				t.out.forget(s.changelog, at.id.Partition)
+			}
+		}
+	}
+	t.release(tps)
+}
 
 // release takes partitions out of their tasks. A task goes with its last one.
 func (t *thread) release(tps []record.TopicPartition) {
@@ -303,26 +320,49 @@ func (t *thread) settle() error {
 	}
 	t.app.progress.restoring()
 	defer t.app.progress.restored()
-	var fresh []*task
+	fresh := make(map[TaskID]*task)
 	for _, tp := range t.gained {
 		id := t.app.plan.taskOf(tp)
-		at, ok := t.tasks[id]
-		if !ok {
-			made, err := newTask(t.app.plan, id, t.out, !t.app.config.uncached)
+		if fresh[id] == nil {
+			made, err := t.begin(id)
 			if err != nil {
 				return err
 			}
-			at = &assigned{task: made}
-			t.tasks[id] = at
-			fresh = append(fresh, made)
+			fresh[id] = made
 		}
+		at := t.tasks[id]
 		at.partitions = append(at.partitions, tp)
 		if !t.app.plan.internal[tp.Topic] {
 			t.outer = append(t.outer, tp)
 		}
 	}
 	t.gained = t.gained[:0]
-	return t.app.restore(t.work, fresh)
+	return t.app.restore(t.work, slices.Collect(maps.Values(fresh)))
+}
+
+// begin makes a task, whose stores are yet to be restored. One that runs and
+// gains a partition, as its topics grow, is made once more, from what it has
+// written: whoever may have written to its changelogs since.
+func (t *thread) begin(id TaskID) (*task, error) {
+	at, runs := t.tasks[id]
+	if runs {
+		if err := at.flush(); err != nil {
+			return nil, err
+		}
+		if err := t.out.flush(); err != nil {
+			return nil, err
+		}
+	}
+	made, err := newTask(t.app.plan, id, t.out, !t.app.config.uncached)
+	if err != nil {
+		return nil, err
+	}
+	if !runs {
+		at = &assigned{}
+		t.tasks[id] = at
+	}
+	at.task = made
+	return made, nil
 }
 
 // purge deletes records of repartition topics that are committed.

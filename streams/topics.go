@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"maps"
 	"slices"
@@ -20,12 +21,13 @@ const repartitionSegment = 16 << 20
 type layout struct {
 	partitions map[string]int // of every topic that is read
 	batchBytes map[string]int // the largest batch of a topic that is written, where it is less than usual
+	process    string         // names this run to the others of the application
 }
 
 // prepare checks that the topics which the topology names exist, and creates the
 // internal ones.
 func (a *App) prepare(ctx context.Context) (layout, error) {
-	found := layout{make(map[string]int), make(map[string]int)}
+	found := layout{make(map[string]int), make(map[string]int), rand.Text()}
 	sources, sinks := a.plan.topics(sourceNode, false), a.plan.topics(sinkNode, false)
 	described, err := a.backend.DescribeTopics(ctx, append(slices.Clone(sources), sinks...)...)
 	if err != nil {

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"bytes"
 	"math"
 	"time"
 
@@ -92,6 +93,18 @@ func text[T ~string](c *coder, v *T) {
 		return
 	}
 	c.w.Bytes([]byte(*v))
+}
+
+// bytes are of any length. None are read as nil.
+func (c *coder) bytes(v *[]byte) {
+	if !c.isReading() {
+		c.w.Bytes(*v)
+		return
+	}
+	*v = nil
+	if b := c.r.Bytes(); len(b) > 0 {
+		*v = bytes.Clone(b)
+	}
 }
 
 // list is a slice whose elements take at least so many bytes each. An empty one

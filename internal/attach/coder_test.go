@@ -58,7 +58,7 @@ func TestOtherValuesSurvive(t *testing.T) {
 		topic.AtTime(time.UnixMilli(0)), topic.AtTime(time.UnixMilli(1_700_000_000_123)), topic.AtTime(time.Unix(1<<40, 999)),
 	} {
 		sent := consumer.Config{
-			ClientID: "client", Group: "group", Topics: []string{"a", "b"}, InstanceID: "one", Assignor: "range", Start: spec,
+			ClientID: "client", Group: "group", Topics: []string{"a", "b"}, InstanceID: "one", Assignor: "tasks", Metadata: []byte("told"), Start: spec,
 			SessionTimeout: 1, RebalanceTimeout: 2, MaxRecords: 3, MaxBytes: 4,
 		}
 		var got consumer.Config

@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -91,7 +92,7 @@ func checkConsumer(cfg *consumer.Config) error {
 		}
 	}
 	switch cfg.Assignor {
-	case "", "uniform", "range", "roundrobin", "sticky":
+	case "", "uniform", "range", "roundrobin", "sticky", tasks.Assignor:
 	default:
 		return fault.Newf(fault.UnsupportedAssignor, "%q", cfg.Assignor)
 	}

@@ -106,6 +106,7 @@ func (c *coder) consumerConfig(v *consumer.Config) {
 	c.texts(&v.Topics)
 	text(c, &v.InstanceID)
 	text(c, &v.Assignor)
+	c.bytes(&v.Metadata)
 	c.spec(&v.Start)
 	int64s(c, &v.SessionTimeout)
 	int64s(c, &v.RebalanceTimeout)

@@ -11,7 +11,7 @@ import (
 )
 
 // clientTower is what programs call. It runs on any backend, so it knows none.
-var clientTower = []string{"fault", "record", "serde", "topic", "producer", "consumer", "streams", "streams/..."}
+var clientTower = []string{"fault", "record", "serde", "topic", "producer", "consumer", "streams", "streams/...", "internal/tasks"}
 
 // allowed is the table of ARCHITECTURE.md: what each package of the root module
 // may import, of this module and of others. "dir/..." stands for all packages
@@ -43,10 +43,11 @@ var allowed = map[string][]string{
 	"internal/fixture":         {"internal/vfs"},
 	"internal/wire":            {"fault"},
 	"internal/catalogue":       {"fault", "record", "topic", "internal/wire"},
-	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire"},
+	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire", "internal/tasks"},
+	"internal/tasks":           {"fault", "record", "internal/wire"},
 	"internal/lint":            {},
 	"internal/attach": {
-		"fault", "record", "topic", "producer", "consumer", "internal/wire",
+		"fault", "record", "topic", "producer", "consumer", "internal/wire", "internal/tasks",
 	},
 
 	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),

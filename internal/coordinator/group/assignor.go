@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"sort"
+
+	"github.com/runnel-go/runnel/internal/tasks"
 )
 
 // assignor computes a target assignment: every partition of every topic that
@@ -19,6 +21,8 @@ var assignors = map[string]assignor{
 	"range":      assignRange,
 	"roundrobin": assignRoundRobin,
 	"sticky":     assignSticky,
+
+	tasks.Assignor: assignTasks,
 }
 
 // DefaultAssignor is the assignor of a group whose members don't choose.
@@ -29,6 +33,7 @@ type subscriber struct {
 	order  string  // what subscribers are sorted by
 	id     string  // the member's ID
 	topics []Topic // that exist, sorted by ID
+	told   tasks.Metadata
 	before partitions
 	target []Partition // the result
 }
@@ -48,7 +53,7 @@ func (s *subscriber) give(p Partition) { s.target = append(s.target, p) }
 func (g *group) subscribers(topics *Topics) []*subscriber {
 	all := make([]*subscriber, 0, len(g.members))
 	for id, m := range g.members {
-		s := &subscriber{id: id, order: "1" + id, before: g.targets[id]}
+		s := &subscriber{id: id, order: "1" + id, before: g.targets[id], told: m.tasks}
 		if m.instanceID != "" {
 			s.order = "0" + m.instanceID
 		}

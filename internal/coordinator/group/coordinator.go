@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"maps"
@@ -62,6 +63,7 @@ type Member struct {
 	ClientID         string
 	Topics           []string // sorted
 	Assignor         string   // or empty
+	Metadata         []byte   // what it tells its assignor, or nil
 	RebalanceTimeout time.Duration
 	SessionTimeout   time.Duration
 }
@@ -75,7 +77,8 @@ type Assignment struct {
 // Join takes a member into its group. A static member that comes back gets the
 // place that it left, without a rebalance.
 //
-// fault.UnreleasedInstance says that another member has the instance's place,
+// fault.InconsistentProtocol says that only some of the members share tasks,
+// fault.UnreleasedInstance that another member has the instance's place,
 // fault.PolicyViolation that the group is full, fault.UnsupportedAssignor that
 // nobody knows the assignor.
 func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
@@ -83,9 +86,15 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	if m.Assignor != "" && assignors[m.Assignor] == nil {
 		return Assignment{}, Result{}, fault.Newf(fault.UnsupportedAssignor, "%q", m.Assignor)
 	}
+	if err := checkTold(m); err != nil {
+		return Assignment{}, Result{}, err
+	}
 	var before *member
 	g := c.groups[m.Group]
 	if g != nil {
+		if err := g.checkKind(m); err != nil {
+			return Assignment{}, Result{}, err
+		}
 		if id, ok := g.statics[m.InstanceID]; ok && m.InstanceID != "" {
 			if before = g.members[id]; before.epoch != epochAway {
 				return Assignment{}, Result{}, fault.Newf(fault.UnreleasedInstance, "%q in group %q", m.InstanceID, m.Group)
@@ -98,13 +107,16 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	metadata := memberMetadata{
 		instanceID: m.InstanceID, clientID: m.ClientID, topics: m.Topics, assignor: m.Assignor,
 		rebalanceTimeout: m.RebalanceTimeout, sessionTimeout: m.SessionTimeout,
+		told: m.Metadata,
 	}
 	joined := current{epoch: epochJoin, previousEpoch: epochJoin}
 	bump := true
 	if before != nil {
 		target := g.targets[before.id]
-		bump = !slices.Equal(before.topics, m.Topics) || before.assignor != m.Assignor
-		joined.state, joined.assigned, joined.revoking = before.state, before.assigned, before.revoking
+		bump = !slices.Equal(before.topics, m.Topics) || before.assignor != m.Assignor || !bytes.Equal(before.told, m.Metadata)
+		if bytes.Equal(before.told, m.Metadata) { // otherwise its tasks may be others, and it takes them up from nothing
+			joined.state, joined.assigned, joined.revoking = before.state, before.assigned, before.revoking
+		}
 		c.remove(g, before)
 		c.emit(key{kind: keyTarget, group: m.Group, member: m.ID}, func(w *wire.Writer) { encodeTarget(w, target) })
 	}
@@ -137,7 +149,7 @@ func (c *Coordinator) heartbeat(g *group, m *member, owned partitions) (Assignme
 	// Giving up and getting are two steps: a member that has nothing to give up
 	// takes both at once.
 	for {
-		next := g.reconcile(m, owned)
+		next := g.reconcile(m, c.topics, owned)
 		if next.equal(m.current) {
 			break
 		}

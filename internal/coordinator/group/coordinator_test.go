@@ -59,11 +59,13 @@ func (w *world) took(result Result, err error) {
 }
 
 func (w *world) join(group, instance, assignor string, topics ...string) *client {
+	return w.joins(Member{Group: group, InstanceID: instance, Topics: topics, Assignor: assignor})
+}
+
+func (w *world) joins(m Member) *client {
 	w.ids++
-	cl := &client{Member: Member{
-		Group: group, ID: fmt.Sprintf("m%03d", w.ids), InstanceID: instance, ClientID: "test", Topics: topics,
-		Assignor: assignor, RebalanceTimeout: time.Minute, SessionTimeout: 10 * time.Second,
-	}}
+	m.ID, m.ClientID, m.RebalanceTimeout, m.SessionTimeout = fmt.Sprintf("m%03d", w.ids), "test", time.Minute, 10*time.Second
+	cl := &client{Member: m}
 	a, result, err := w.c.Join(cl.Member)
 	w.took(result, err)
 	w.clients[cl.ID] = cl

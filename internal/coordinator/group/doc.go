@@ -43,7 +43,14 @@
 // A record without a value takes its key away. Records of other types, which
 // other groups of Kafka have, are passed over. An offset's value is version 4
 // with its topic's ID, so that a topic which was deleted and made anew has none.
-// A member's session timeout stands in tagged field 1000 of its metadata.
+// A member's session timeout stands in tagged field 1000 of its metadata, what it
+// tells its assignor as compact bytes in field 1001.
+//
+// # Tasks
+//
+// Members of a streams application's group are given tasks, that is all
+// partitions which one sub-topology reads under one number; see package tasks. A
+// task moves as a whole: its next owner gets none of it before all of it is free.
 //
 // A Coordinator is not safe for concurrent use.
 package group

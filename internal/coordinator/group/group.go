@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -46,6 +47,7 @@ type group struct {
 type member struct {
 	id string
 	memberMetadata
+	tasks tasks.Metadata // what told says; nothing where it cannot be read
 	current
 }
 
@@ -139,6 +141,7 @@ func (g *group) put(k key, value []byte) error {
 		m := g.member(k.member)
 		g.forgetStatic(m)
 		m.memberMetadata = v
+		m.tasks, _ = tasks.Decode(v.told)
 		if v.instanceID != "" {
 			g.statics[v.instanceID] = m.id
 		}

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -29,6 +30,7 @@ const (
 	tagMetadataHash   = 0    // of ConsumerGroupMetadataValue
 	tagTopicID        = 0    // of OffsetCommitValue
 	tagSessionTimeout = 1000 // of ConsumerGroupMemberMetadataValue
+	tagAssignorBytes  = 1001 // of the same
 )
 
 // key is a decoded key; which fields count depends on the kind.
@@ -154,6 +156,7 @@ type memberMetadata struct {
 	assignor         string   // empty: no preference
 	rebalanceTimeout time.Duration
 	sessionTimeout   time.Duration
+	told             []byte // what it tells the assignor; nil: nothing
 }
 
 func (m memberMetadata) encode(w *wire.Writer) {
@@ -171,8 +174,16 @@ func (m memberMetadata) encode(w *wire.Writer) {
 	w.CompactNullableString(orNull(m.assignor))
 	var tag wire.Writer
 	tag.Int32(millis(m.sessionTimeout))
-	w.Tags(1)
+	if m.told == nil {
+		w.Tags(1)
+		w.Tag(tagSessionTimeout, tag.B)
+		return
+	}
+	w.Tags(2)
 	w.Tag(tagSessionTimeout, tag.B)
+	var told wire.Writer
+	told.CompactBytes(m.told)
+	w.Tag(tagAssignorBytes, told.B)
 }
 
 func decodeMember(b []byte) (memberMetadata, error) {
@@ -191,6 +202,9 @@ func decodeMember(b []byte) (memberMetadata, error) {
 	r.Tags(func(number uint32, value *wire.Reader) {
 		if number == tagSessionTimeout {
 			m.sessionTimeout = time.Duration(value.Int32()) * time.Millisecond
+		}
+		if number == tagAssignorBytes {
+			m.told = bytes.Clone(value.CompactBytes())
 		}
 	})
 	return m, first(err, r.End())

@@ -1,0 +1,70 @@
+package streams_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/streams"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// put writes a record with that key to a partition of a topic.
+func put(t require.TestingT, b streams.Backend, name string, partition int32, keys ...string) {
+	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
+	require.NoError(t, err)
+	for _, key := range keys {
+		p.SendAsync(context.Background(), record.Record{Topic: name, Partition: partition, Key: []byte(key), Value: []byte(key)}, nil)
+	}
+	require.NoError(t, p.Flush(context.Background()))
+	require.NoError(t, p.Close())
+}
+
+// Two topics with different numbers of partitions meet in one sub-topology, and
+// a task reads a partition of each. An instance comes and goes: each task has
+// one owner at any time, with one state.
+func TestATaskWithTwoTopicsMovesAsAWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := closed(t, openMemory(t))
+		create(t, broker, 4, "a")
+		create(t, broker, 2, "b")
+		create(t, broker, 1, "both", "totals")
+		a, b := serde.For("a", serde.String, serde.String), serde.For("b", serde.String, serde.String)
+		instance := func() *streams.App {
+			app, err := streams.New(broker, "app", func(t *streams.Topology) {
+				left, right := streams.Stream(t, a), streams.Stream(t, b)
+				streams.Count(right.GroupByKey(), "counts").ToStream().To(totals)
+				left.Merge(right).To(serde.For("both", serde.String, serde.String))
+			}, streams.Threads(1))
+			require.NoError(t, err)
+			return app
+		}
+		want := map[string]int64{}
+		count := func() {
+			put(t, broker, "b", 0, "zero")
+			put(t, broker, "b", 1, "one")
+			want["zero"]++
+			want["one"]++
+			time.Sleep(time.Second)
+			synctest.Wait()
+			require.Equal(t, want, table(t, broker, totals))
+		}
+		stopX := start(instance())
+		count()
+		stopY := start(instance())
+		count()
+		require.NoError(t, stopY())
+		count()
+		stopY = start(instance())
+		count()
+		require.NoError(t, stopX())
+		count()
+		require.NoError(t, stopY())
+	})
+}

@@ -86,7 +86,7 @@ func (f *folding[K, A]) changed(e *state.Entry[K, A]) error {
 	if f.cached {
 		return nil
 	}
-	return f.flush()
+	return f.store.WriteThrough(f.log, f.emit)
 }
 
 // flush writes changes to the changelog and sends them on.
@@ -100,7 +100,7 @@ func (f *folding[K, A]) emit(e *state.Entry[K, A]) error {
 	ms := f.task.ms
 	f.task.ms = e.Ms
 	err = f.next.receive(message[K, change[A]]{key: key, hasKey: true, hasValue: true, value: change[A]{
-		old: e.Old, hasOld: e.OldPresent, new: e.Value, hasNew: e.Present,
+		new: e.Value, hasNew: e.Present,
 	}})
 	f.task.ms = ms
 	return err

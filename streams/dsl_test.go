@@ -121,17 +121,22 @@ func TestANullAggregateDeletesItsKey(t *testing.T) {
 	require.Equal(t, 1, store.Len())
 	in.Send("k", -5)
 	require.Zero(t, store.Len())
-	in.Send("k", 0) // null again: nothing was there, so nothing is to be told
+	in.Send("k", 0) // null again: each update is told, as by Kafka's stores without a cache
 	in.Send("k", 7)
+	in.Send("never seen", 0)
+	require.Equal(t, 1, store.Len())
 
 	all := out.ReadAll()
-	require.Len(t, all, 3)
+	require.Len(t, all, 5)
 	require.Equal(t, int64(5), *all[0].Value)
 	require.False(t, all[1].HasValue)
-	require.Equal(t, int64(7), *all[2].Value)
+	require.False(t, all[2].HasValue)
+	require.Equal(t, int64(7), *all[3].Value)
+	require.Equal(t, "never seen", all[4].Key)
+	require.False(t, all[4].HasValue)
 
 	log := d.Records("test-sum-changelog")
-	require.Len(t, log, 3)
+	require.Len(t, log, 5)
 	require.Nil(t, log[1].Value)
 	require.Equal(t, []byte("k"), log[1].Key)
 }

@@ -12,11 +12,10 @@ type message[K, V any] struct {
 	hasValue bool
 }
 
-// change is what happened to a row of a table: what it was when downstream last
-// heard of it, and what it is.
+// change is what happened to a row of a table: what it is now.
 type change[V any] struct {
-	old, new       V
-	hasOld, hasNew bool
+	new    V
+	hasNew bool
 }
 
 // receiver is a node at work in a task, as its parent sees it.

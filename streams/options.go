@@ -34,7 +34,8 @@ func CommitInterval(d time.Duration) Option {
 }
 
 // Uncached has every update of a store written and sent on at once. By default
-// the updates of a key between two commits leave the store as one.
+// the updates of a key between two commits leave the store as one, and a key that
+// came and went between them leaves no trace.
 func Uncached() Option { return option(func(c *config) { c.uncached = true }) }
 
 // compile declares the topology of an application and reads its options.

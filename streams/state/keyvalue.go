@@ -20,9 +20,16 @@ type Entry[K, V any] struct {
 	dirty      bool // Changed since the last Flush: the entry is in KeyValue.dirty
 	typed      bool // key is decoded
 
-	Old   V      // Value at the last Flush
-	bytes string // the key as the changelog has it
-	key   K      // decoded when it is first asked for
+	old   *previous // what it was at the last Flush, while OldPresent and where the store keeps it
+	bytes string    // the key as the changelog has it
+	key   K         // decoded when it is first asked for
+}
+
+// previous is a value as the changelog has it. It is bytes, for a value that is
+// a slice, a map or a pointer may be changed in place.
+type previous struct {
+	value []byte
+	ms    int64
 }
 
 // KeyValue is a store of timestamped values by key, in memory.
@@ -34,8 +41,12 @@ type KeyValue[K, V any] struct {
 	entries map[string]*Entry[K, V] // by serialized key
 	free    []Entry[K, V]           // the rest of the block that new entries are taken from
 	dirty   []*Entry[K, V]          // in the order of their first change
+	next    int                     // the first of dirty that has not been handed on
+	failed  bool                    // its value could not be encoded, or that is being tried
 	absent  int                     // entries that are not Present
-	scratch []byte
+	keepOld bool
+	scratch []byte // keys
+	written []byte // what the changelog was given last
 }
 
 var _ Store = (*KeyValue[string, int64])(nil)
@@ -46,8 +57,12 @@ const entryBlock = 128
 // NewKeyValue returns an empty store. The key's serde must give equal bytes for
 // equal keys.
 func NewKeyValue[K, V any](name string, key serde.Serde[K], value serde.Serde[V]) *KeyValue[K, V] {
-	return &KeyValue[K, V]{name: name, key: key, value: value, entries: make(map[string]*Entry[K, V]), scratch: make([]byte, 0, 64)}
+	return &KeyValue[K, V]{name: name, key: key, value: value, entries: make(map[string]*Entry[K, V]), scratch: make([]byte, 0, 64), written: make([]byte, 0, 64)}
 }
+
+// KeepOld has the store keep each value as it was at the last Flush, for Old and
+// Undo. It costs memory, and is called before the store has entries.
+func (s *KeyValue[K, V]) KeepOld() { s.keepOld = true }
 
 // Name returns the store's name.
 func (s *KeyValue[K, V]) Name() string { return s.name }
@@ -70,7 +85,7 @@ func (s *KeyValue[K, V]) Restore(key, value []byte, ms int64) error {
 	e := s.Entry(key)
 	s.setPresent(e, true)
 	e.Value, e.Ms = v, ms
-	e.Old, e.OldPresent = v, true
+	s.handedOn(e, value)
 	return nil
 }
 
@@ -133,52 +148,119 @@ func (s *KeyValue[K, V]) Key(e *Entry[K, V]) (K, error) {
 	return e.key, nil
 }
 
+// Release forgets an entry that Entry made and that nobody changed.
+func (s *KeyValue[K, V]) Release(e *Entry[K, V]) {
+	if !e.Present && !e.dirty {
+		s.drop(e)
+	}
+}
+
+// Old returns e's value as it was at the last Flush, in memory of its own, and
+// false where it had none. The store must keep such values: KeepOld.
+func (s *KeyValue[K, V]) Old(e *Entry[K, V]) (v V, ok bool, err error) {
+	if !e.OldPresent {
+		return v, false, nil
+	}
+	v, err = s.value.Decode(e.old.value)
+	return v, err == nil, err
+}
+
 // Flush writes every changed entry to log, then hands it to emit, which may
-// read Old and OldPresent, in the order in which they first changed. A key that
-// came and went in between is passed over.
+// read OldPresent and Old, in the order in which they first changed. A key that
+// came and went in between is passed over. After an error the next Flush goes on
+// with the entry that it failed at.
 func (s *KeyValue[K, V]) Flush(log Changelog, emit func(*Entry[K, V]) error) error {
-	for i := 0; i < len(s.dirty); i++ {
-		e := s.dirty[i]
-		if !e.Present && !e.OldPresent {
-			s.forget(e)
-			continue
+	return s.flush(log, emit, false)
+}
+
+// WriteThrough is Flush for a store that is flushed after each change: nothing
+// is passed over, so the deletion of a key that was never there is written and
+// handed on like any other.
+func (s *KeyValue[K, V]) WriteThrough(log Changelog, emit func(*Entry[K, V]) error) error {
+	return s.flush(log, emit, true)
+}
+
+func (s *KeyValue[K, V]) flush(log Changelog, emit func(*Entry[K, V]) error, every bool) error {
+	for ; s.next < len(s.dirty); s.next++ {
+		e := s.dirty[s.next]
+		if every || e.Present || e.OldPresent {
+			value, err := s.write(log, e)
+			if err != nil {
+				return err
+			}
+			if err := emit(e); err != nil {
+				return err
+			}
+			s.handedOn(e, value)
 		}
-		if err := s.write(log, e); err != nil {
-			return err
-		}
-		if err := emit(e); err != nil {
-			return err
-		}
-		e.Old, e.OldPresent, e.dirty = e.Value, e.Present, false
-		if !e.Present {
-			s.forget(e)
+		if e.dirty = false; !e.Present {
+			s.drop(e)
 		}
 	}
 	clear(s.dirty)
-	s.dirty = s.dirty[:0]
+	s.dirty, s.next = s.dirty[:0], 0
 	return nil
 }
 
-// forget drops an entry that is absent.
-func (s *KeyValue[K, V]) forget(e *Entry[K, V]) {
-	e.dirty = false
-	s.drop(e)
+// Undo takes back the change whose value could not be encoded in the Flush that
+// failed or panicked last, and returns its entry; the next Flush goes on behind
+// it. It returns nil where that was not the reason. The store must keep old
+// values: KeepOld.
+func (s *KeyValue[K, V]) Undo() (*Entry[K, V], error) {
+	if !s.failed {
+		return nil, nil
+	}
+	e := s.dirty[s.next]
+	v, present, err := s.Old(e)
+	if err != nil {
+		return e, err
+	}
+	s.failed, e.dirty = false, false
+	s.next++
+	s.setPresent(e, present)
+	if e.Value = v; present {
+		e.Ms = e.old.ms
+	} else {
+		s.drop(e)
+	}
+	return e, nil
 }
 
-// write appends e's state to the changelog.
-func (s *KeyValue[K, V]) write(log Changelog, e *Entry[K, V]) error {
-	buf := append(s.scratch[:0], e.bytes...)
+// write appends e's state to the changelog, and returns its value as it is there.
+func (s *KeyValue[K, V]) write(log Changelog, e *Entry[K, V]) (value []byte, err error) {
+	buf := append(s.written[:0], e.bytes...)
 	end := len(buf)
-	if !e.Present {
-		s.scratch = buf
-		return log.Append(buf, nil, e.Ms)
+	if e.Present {
+		s.failed = true // also where a panic ends this
+		if buf, err = s.value.Append(buf, e.Value); err != nil {
+			return nil, err
+		}
+		s.failed = false
+		value = buf[end:]
 	}
-	buf, err := s.value.Append(buf, e.Value)
-	if err != nil {
-		return err
+	s.written = buf
+	return value, log.Append(buf[:end:end], value, e.Ms)
+}
+
+// handedOn notes that value, which is e's, is what the changelog has.
+func (s *KeyValue[K, V]) handedOn(e *Entry[K, V], value []byte) {
+	if e.OldPresent = e.Present; !s.keepOld || !e.Present {
+		return
 	}
-	s.scratch = buf
-	return log.Append(buf[:end:end], buf[end:], e.Ms)
+	if e.old == nil {
+		e.old = new(previous)
+	}
+	e.old.value, e.old.ms = append(e.old.value[:0], value...), e.Ms
+}
+
+// Encoded returns e's key, and its value or null, as the changelog has them. The
+// slices are the caller's.
+func (s *KeyValue[K, V]) Encoded(e *Entry[K, V]) (key, value []byte, err error) {
+	key = []byte(e.bytes)
+	if e.Present {
+		value, err = s.value.Append([]byte{}, e.Value)
+	}
+	return key, value, err
 }
 
 // Get returns a key's value and its timestamp.

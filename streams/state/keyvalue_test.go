@@ -39,7 +39,17 @@ func remove(s *state.KeyValue[string, int64], key string) {
 }
 
 func newStore() *state.KeyValue[string, int64] {
-	return state.NewKeyValue("counts", serde.String, serde.Int64)
+	s := state.NewKeyValue("counts", serde.String, serde.Int64)
+	s.KeepOld()
+	return s
+}
+
+// old returns what an entry was at the last flush.
+func old[V any](t require.TestingT, s *state.KeyValue[string, V], e *state.Entry[string, V]) V {
+	v, ok, err := s.Old(e)
+	require.NoError(t, err)
+	require.Equal(t, e.OldPresent, ok)
+	return v
 }
 
 func ExampleKeyValue() {
@@ -79,7 +89,7 @@ func TestFlushWritesEachChangedKeyOnce(t *testing.T) {
 	remove(s, "b")
 	require.NoError(t, s.Flush(&log, func(e *state.Entry[string, int64]) error {
 		require.True(t, e.OldPresent)
-		require.Equal(t, int64(2), e.Old)
+		require.Equal(t, int64(2), old(t, s, e))
 		key, err := s.Key(e)
 		require.Equal(t, "b", key)
 		return err
@@ -159,11 +169,9 @@ func TestAStoreIsAMapAndItsChangelogIsTheStore(t *testing.T) {
 				require.NoError(t, s.Flush(&log, func(e *state.Entry[string, int64]) error {
 					k, err := s.Key(e)
 					require.NoError(t, err)
-					old, there := flushed[k]
+					before, there := flushed[k]
 					require.Equal(t, there, e.OldPresent)
-					if there {
-						require.Equal(t, old.n, e.Old)
-					}
+					require.Equal(t, before.n, old(t, s, e))
 					delete(flushed, k)
 					if e.Present {
 						flushed[k] = value{e.Value, e.Ms}
@@ -180,4 +188,150 @@ func TestAStoreIsAMapAndItsChangelogIsTheStore(t *testing.T) {
 			"": func(*rapid.T) { check(s, model) },
 		})
 	})
+}
+
+// A value that is changed in place does not take the old one with it: in the
+// store that made it, and in the one that was restored.
+func TestTheOldValueHasMemoryOfItsOwn(t *testing.T) {
+	open := func() *state.KeyValue[string, map[string]int] {
+		s := state.NewKeyValue("sets", serde.String, serde.JSON[map[string]int]())
+		s.KeepOld()
+		return s
+	}
+	var log changelog
+	change := func(s *state.KeyValue[string, map[string]int], n int, before map[string]int) {
+		e := s.Entry([]byte("a"))
+		if !e.Present {
+			e.Value = map[string]int{}
+		}
+		e.Value["n"] = n
+		s.Changed(e, true)
+		emitted := 0
+		require.NoError(t, s.Flush(&log, func(e *state.Entry[string, map[string]int]) error {
+			emitted++
+			require.Equal(t, before, old(t, s, e))
+			require.Equal(t, map[string]int{"n": n}, e.Value)
+			return nil
+		}))
+		require.Equal(t, 1, emitted)
+	}
+	s := open()
+	change(s, 1, nil)
+	change(s, 2, map[string]int{"n": 1})
+	restored := open()
+	for _, r := range log {
+		require.NoError(t, restored.Restore([]byte(r.key), r.value, r.ms))
+	}
+	change(restored, 3, map[string]int{"n": 2})
+}
+
+// The deletion of an entry that was restored is written, or the key would come
+// back with the next restore.
+func TestARestoredEntryIsDeletedForGood(t *testing.T) {
+	one, _ := serde.Int64.Append(nil, 1)
+	s, log := newStore(), changelog{{"a", one, 7}}
+	require.NoError(t, s.Restore([]byte("a"), one, 7))
+	remove(s, "a")
+	emitted := 0
+	require.NoError(t, s.Flush(&log, func(e *state.Entry[string, int64]) error {
+		emitted++
+		require.False(t, e.Present)
+		require.Equal(t, int64(1), old(t, s, e))
+		return nil
+	}))
+	require.Equal(t, 1, emitted)
+	again := newStore()
+	for _, r := range log {
+		require.NoError(t, again.Restore([]byte(r.key), r.value, r.ms))
+	}
+	require.Equal(t, 0, again.Len())
+	require.Equal(t, changelog{{"a", one, 7}, {"a", nil, 7}}, log)
+}
+
+// What is flushed after each change passes no deletion over, as Kafka's stores
+// without a cache do.
+func TestWritingThroughTellsOfADeletionOfNothing(t *testing.T) {
+	s, log, emitted := newStore(), changelog{}, 0
+	emit := func(e *state.Entry[string, int64]) error {
+		emitted++
+		require.False(t, e.Present || e.OldPresent)
+		return nil
+	}
+	remove(s, "a")
+	require.NoError(t, s.Flush(&log, emit))
+	require.Empty(t, log)
+	remove(s, "a")
+	require.NoError(t, s.WriteThrough(&log, emit))
+	require.Equal(t, changelog{{"a", nil, 0}}, log)
+	require.Equal(t, 1, emitted)
+	require.Equal(t, 0, s.Len())
+}
+
+// odd is an int64 whose serde does not write odd numbers and panics at 13.
+var odd = serde.Func(func(dst []byte, v int64) ([]byte, error) {
+	switch {
+	case v == 13:
+		panic("thirteen")
+	case v%2 != 0:
+		return dst, errors.New("odd")
+	}
+	return serde.Int64.Append(dst, v)
+}, serde.Int64.Decode)
+
+// A value that cannot be written is taken back, and the others are flushed.
+func TestUndoTakesBackWhatCannotBeWritten(t *testing.T) {
+	s, log := state.NewKeyValue("even", serde.String, odd), changelog{}
+	s.KeepOld()
+	var emitted []string
+	flush := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panicked: %v", p)
+			}
+		}()
+		return s.Flush(&log, func(e *state.Entry[string, int64]) error {
+			emitted = append(emitted, fmt.Sprint(s.Key(e)))
+			return nil
+		})
+	}
+	put(s, "a", 2, 1)
+	require.NoError(t, flush())
+	e, err := s.Undo()
+	require.NoError(t, err)
+	require.Nil(t, e, "nothing failed")
+
+	log, emitted = nil, nil
+	put(s, "a", 3, 2)
+	put(s, "b", 4, 2)
+	put(s, "new", 13, 2)
+	put(s, "c", 6, 2)
+	for _, reason := range []string{"odd", "thirteen"} {
+		require.ErrorContains(t, flush(), reason)
+		e, err := s.Undo()
+		require.NoError(t, err)
+		require.Equal(t, reason == "odd", e.Present)
+	}
+	require.NoError(t, flush())
+	require.Equal(t, []string{"b<nil>", "c<nil>"}, emitted)
+	require.Len(t, log, 2)
+	n, at, ok, err := s.Get("a")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, int64(2), n)
+	require.Equal(t, time.UnixMilli(1), at)
+	require.Equal(t, 3, s.Len())
+}
+
+func TestReleaseForgetsWhatWasOnlyLookedAt(t *testing.T) {
+	s := newStore()
+	e := s.Entry([]byte("a"))
+	s.Release(e)
+	require.NotSame(t, e, s.Entry([]byte("a")))
+	put(s, "a", 1, 1)
+	s.Release(s.Entry([]byte("a")))
+	require.Equal(t, 1, s.Len())
+	key, value, err := s.Encoded(s.Entry([]byte("a")))
+	require.NoError(t, err)
+	require.Equal(t, "a", string(key))
+	require.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 1}, value)
 }

@@ -1,6 +1,10 @@
 package streams
 
 import (
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
 	"github.com/runnel-go/runnel/streams/state"
 )
@@ -51,11 +55,14 @@ func aggregate[K, V, A any](
 	in := newCodec(g.value)
 	value = serdeFor(t, n, "results", value)
 	table := &KTable[K, A]{topology: t, out: &outlet[K, change[A]]{node: n}, key: key, value: value}
-	from.to(func(w *wiring) receiver[K, V] {
+	from.to(n, func(w *wiring) receiver[K, V] {
 		kept := state.NewKeyValue(store, key, value)
+		if w.guarded && any(value) != any(serde.Int64) { // which can always be written
+			kept.KeepOld()
+		}
 		f := folding[K, A]{
 			step: w.step(n), store: kept, log: w.changelog(n.store, kept), value: newCodec(value),
-			next: table.out.wire(w), cached: w.cached,
+			next: table.out.wire(w), cached: w.cached, guarded: w.guarded,
 		}
 		at := work(f, gatherer[K, V]{key: newCodec(key), value: in, asRead: asRead})
 		w.flushes(n, at.(flusher))
@@ -68,11 +75,13 @@ func aggregate[K, V, A any](
 // of its changes.
 type folding[K, A any] struct {
 	step
-	store  *state.KeyValue[K, A]
-	log    state.Changelog
-	value  codec[A]
-	next   receiver[K, change[A]]
-	cached bool // changes wait for the next flush
+	store   *state.KeyValue[K, A]
+	log     state.Changelog
+	value   codec[A]
+	next    receiver[K, change[A]]
+	cached  bool // changes wait for the next flush
+	guarded bool // there are handlers
+	entry   *state.Entry[K, A]
 }
 
 // changed ends a change that the current record made to e.
@@ -86,13 +95,55 @@ func (f *folding[K, A]) changed(e *state.Entry[K, A]) error {
 	if f.cached {
 		return nil
 	}
-	return f.store.WriteThrough(f.log, f.emit)
+	return f.write(true)
 }
 
 // flush writes changes to the changelog and sends them on.
-func (f *folding[K, A]) flush() error { return f.store.Flush(f.log, f.emit) }
+func (f *folding[K, A]) flush() error {
+	f.task.origin = f
+	return f.write(false)
+}
+
+// write has changes written and sent on, each as it was made if through is true.
+// An update that cannot be written is taken back where the handler says so.
+func (f *folding[K, A]) write(through bool) error {
+	for {
+		f.enter()
+		err := f.try(through)
+		if err == nil || f.store.Failing() == nil {
+			return err
+		}
+		f.entry = f.store.Failing()
+		if err := f.handle(Processing, fault.Newf(fault.Serialization, "a value of the store %s", f.store.Name()).Because(err)); err != nil {
+			return err
+		}
+		if err := f.store.Undo(); err != nil {
+			return err
+		}
+	}
+}
+
+// try is write up to the first error. A panic of the value's serde is one where
+// there are handlers.
+func (f *folding[K, A]) try(through bool) (err error) {
+	if f.guarded {
+		defer func() {
+			if f.store.Failing() == nil {
+				return // not the serde's: for somebody else to recover
+			}
+			if p := recover(); p != nil {
+				err = panicked(p)
+			}
+		}()
+	}
+	if through {
+		return f.store.WriteThrough(f.log, f.emit)
+	}
+	return f.store.Flush(f.log, f.emit)
+}
 
 func (f *folding[K, A]) emit(e *state.Entry[K, A]) error {
+	f.entry = e
 	key, err := f.store.Key(e)
 	if err != nil {
 		return f.failed(err)
@@ -103,7 +154,22 @@ func (f *folding[K, A]) emit(e *state.Entry[K, A]) error {
 		new: e.Value, hasNew: e.Present,
 	}})
 	f.task.ms = ms
+	if err == nil {
+		f.enter()
+	}
 	return err
+}
+
+// raw implements origin.
+func (f *folding[K, A]) raw() record.Record {
+	r := record.Record{
+		Topic: f.task.plan.app + "-" + f.store.Name() + changelogSuffix, Partition: f.task.id.Partition, Offset: -1,
+	}
+	if e := f.entry; e != nil {
+		r.Timestamp = time.UnixMilli(e.Ms)
+		r.Key, r.Value = f.store.Encoded(e)
+	}
+	return r
 }
 
 // gatherer reads what an aggregation gathers.
@@ -135,9 +201,10 @@ type counter[K, V any] struct {
 }
 
 func (c *counter[K, V]) receive(m message[K, V]) error {
+	c.enter()
 	key, ok, err := c.bytes(&m)
 	if !ok || err != nil {
-		return c.failed(err)
+		return c.handle(Processing, err)
 	}
 	return c.count(key)
 }
@@ -165,9 +232,10 @@ type reducer[K, V any] struct {
 }
 
 func (r *reducer[K, V]) receive(m message[K, V]) error {
+	r.enter()
 	key, ok, err := r.bytes(&m)
 	if !ok || err != nil {
-		return r.failed(err)
+		return r.handle(Processing, err)
 	}
 	return r.reduce(key, m.value)
 }
@@ -178,7 +246,7 @@ func (r *reducer[K, V]) receiveBytes(key, value []byte) error {
 	}
 	v, err := r.gatherer.value.Decode(value)
 	if err != nil {
-		return r.failed(err)
+		return r.handle(Deserialization, fault.Newf(fault.Serialization, "the value").Because(err))
 	}
 	return r.reduce(key, v)
 }
@@ -201,11 +269,14 @@ type aggregator[K, V, A any] struct {
 }
 
 func (a *aggregator[K, V, A]) receive(m message[K, V]) error {
+	a.enter()
 	key, ok, err := a.bytes(&m)
 	if !ok || err != nil {
-		return a.failed(err)
+		return a.handle(Processing, err)
 	}
-	return a.aggregate(a.store.Entry(key), m.key, m.value)
+	e := a.store.Entry(key)
+	defer a.store.Release(e) // if a panic leaves it empty
+	return a.aggregate(e, m.key, m.value)
 }
 
 func (a *aggregator[K, V, A]) receiveBytes(key, value []byte) error {
@@ -214,12 +285,13 @@ func (a *aggregator[K, V, A]) receiveBytes(key, value []byte) error {
 	}
 	v, err := a.gatherer.value.Decode(value)
 	if err != nil {
-		return a.failed(err)
+		return a.handle(Deserialization, fault.Newf(fault.Serialization, "the value").Because(err))
 	}
 	e := a.store.Entry(key)
+	defer a.store.Release(e) // if an error or a panic leaves it empty
 	k, err := a.store.Key(e)
 	if err != nil {
-		return a.failed(err)
+		return a.handle(Deserialization, fault.Newf(fault.Serialization, "the key").Because(err))
 	}
 	return a.aggregate(e, k, v)
 }

@@ -74,14 +74,18 @@ func (a *App) Describe() string { return a.plan.describe() }
 // Mermaid returns the topology as a Mermaid flowchart.
 func (a *App) Mermaid() string { return a.plan.mermaid() }
 
+// ErrorCounts returns how many records were skipped and dead-lettered since New,
+// by this App's handlers.
+func (a *App) ErrorCounts() ErrorCounts { return a.config.handling.counted() }
+
 // State returns what the App is doing now.
 func (a *App) State() State { return a.progress.current() }
 
 // Run runs the application until ctx ends; then it commits and returns nil. The
 // topics that the topology names must exist (fault.UnknownTopic); internal ones
-// are created. It returns a *ProcessingError when a record cannot be processed,
-// having committed only what was processed before the last commit of that
-// record's thread. An App runs once at a time: fault.InvalidRequest. It may run
+// are created. It returns a *ProcessingError when a record cannot be processed and
+// no handler says what else to do (see OnError), having committed only what was
+// processed before the last commit of that record's thread. An App runs once at a time: fault.InvalidRequest. It may run
 // again after Run has returned.
 func (a *App) Run(ctx context.Context) error {
 	if !a.progress.begin() {
@@ -112,9 +116,15 @@ func (a *App) run(ctx context.Context) error {
 		var running sync.WaitGroup
 		for i, t := range threads {
 			running.Go(func() {
-				if errs[i] = t.run(stop); errs[i] != nil {
-					fail()
-				}
+				defer fail() // it came back because stop has ended, or for good
+				back := false
+				defer func() {
+					if !back {
+						errs[i] = t.exited()
+					}
+				}()
+				errs[i] = t.run(stop)
+				back = true
 			})
 		}
 		running.Wait()

@@ -2,6 +2,8 @@ package streams
 
 import (
 	"context"
+	"slices"
+	"sync"
 
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -21,15 +23,47 @@ const (
 // write to, and the producer that takes the full ones. It belongs to the
 // thread's goroutine.
 type batches struct {
-	ctx     context.Context
-	session producer.Session
-	limits  map[string]int // the largest batch of topics that take less than batchBytes
-	topics  map[string]*topicBatches
-	ordered []*topicBatches
+	ctx      context.Context
+	session  producer.Session
+	plan     *plan
+	handling *handling
+	limits   map[string]int // the largest batch of topics that take less than batchBytes
+	topics   map[string]*topicBatches
+	ordered  []*topicBatches
+	refused  refused
+}
+
+// refused is the batches that were not written, as the session's callbacks tell
+// them.
+type refused struct {
+	mu      sync.Mutex
+	batches []refusedBatch
+}
+
+type refusedBatch struct {
+	record.TopicPartition
+	bytes []byte // the batch, as it was sent
+	err   error
+}
+
+func (r *refused) add(b refusedBatch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batches = append(r.batches, b)
+}
+
+func (r *refused) take() []refusedBatch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	batches := r.batches
+	r.batches = nil
+	return batches
 }
 
 // topicBatches is the open batches of one topic.
 type topicBatches struct {
+	name       string
+	refused    *refused // nil: a batch that is not written is the session's to tell, and the application's end
 	ctx        context.Context
 	writer     producer.Writer
 	limit      int                                           // of a batch, in bytes
@@ -38,14 +72,18 @@ type topicBatches struct {
 	open       []*record.Builder                             // by partition
 }
 
-func openBatches(ctx context.Context, b Backend, clientID string, limits map[string]int) (*batches, error) {
-	s, err := b.OpenProducer(ctx, producer.Config{
+func openBatches(ctx context.Context, a *App, clientID string, limits map[string]int) (*batches, error) {
+	s, err := a.backend.OpenProducer(ctx, producer.Config{
 		ClientID: clientID, Acks: producer.AcksAll, BatchBytes: batchBytes, BufferBytes: 32 << 20,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &batches{ctx: ctx, session: s, limits: limits, topics: make(map[string]*topicBatches)}, nil
+	return newBatches(ctx, s, a.plan, a.config.handling, limits), nil
+}
+
+func newBatches(ctx context.Context, s producer.Session, p *plan, h *handling, limits map[string]int) *batches {
+	return &batches{ctx: ctx, session: s, plan: p, handling: h, limits: limits, topics: make(map[string]*topicBatches)}
 }
 
 func (b *batches) topic(name string) (*topicBatches, error) {
@@ -56,7 +94,7 @@ func (b *batches) topic(name string) (*topicBatches, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &topicBatches{ctx: b.ctx, writer: w, limit: batchBytes, partitions: w.Partitions()}
+	t := &topicBatches{name: name, ctx: b.ctx, writer: w, limit: batchBytes, partitions: w.Partitions()}
 	if limit, ok := b.limits[name]; ok {
 		t.limit = limit
 	}
@@ -66,7 +104,23 @@ func (b *batches) topic(name string) (*topicBatches, error) {
 	return t, nil
 }
 
-func (b *batches) output(topic string) (output, error) { return b.topic(topic) }
+func (b *batches) output(topic string) (output, error) {
+	t, err := b.topic(topic)
+	if err == nil && b.handling.handlers[Production].action != failing {
+		t.refused = &b.refused
+	}
+	return t, err
+}
+
+// deadLetters is topic: a dead letter that is refused is not handled, or it would
+// be refused for ever.
+func (b *batches) deadLetters(topic string) (output, error) {
+	t, err := b.topic(topic)
+	if err == nil {
+		t.refused = nil
+	}
+	return t, err
+}
 
 func (b *batches) changelog(topic string, partition int32) (state.Changelog, error) {
 	t, err := b.topic(topic)
@@ -94,12 +148,55 @@ func (b *batches) forget(topic string, partition int32) {
 	}
 }
 
-// flush sends everything and waits until it is acknowledged.
+// flush sends everything and waits until it is acknowledged, with the dead
+// letters that are written for what was not.
 func (b *batches) flush() error {
-	if err := b.send(0); err != nil {
+	for {
+		if err := b.send(0); err != nil {
+			return err
+		}
+		if err := b.session.Flush(b.ctx); err != nil {
+			return err
+		}
+		failed := b.refused.take()
+		if len(failed) == 0 {
+			return nil
+		}
+		for _, batch := range failed {
+			if err := b.settle(batch); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// settle handles the records of a batch that was not written.
+func (b *batches) settle(batch refusedBatch) error {
+	if !refusedForItself(batch.err) {
+		return batch.err
+	}
+	parsed, err := record.Parse(batch.bytes)
+	if err != nil {
 		return err
 	}
-	return b.session.Flush(b.ctx)
+	records, err := parsed.Records(nil) // they were not compressed
+	if err != nil {
+		return err
+	}
+	n := b.plan.sinkOf(batch.Topic)
+	at := record.Position{Topic: batch.Topic, Partition: batch.Partition, Offset: -1}
+	for r := (record.Record{Topic: at.Topic, Partition: at.Partition}); records.Next(&r); {
+		raw := r.Clone()
+		raw.Offset = -1
+		err := b.handling.settle(&ProcessingError{
+			Node: n.name, Task: TaskID{SubTopology: b.plan.subOf(n), Partition: -1},
+			Phase: Production, At: at, Raw: raw, Err: batch.err,
+		}, b)
+		if err != nil {
+			return err
+		}
+	}
+	return records.Err()
 }
 
 func (t *topicBatches) write(ms int64, key, value []byte, headers []record.Header) error {
@@ -143,9 +240,24 @@ func (t *topicBatches) send(partition int32) error {
 	if err != nil {
 		return err
 	}
-	t.writer.Append(t.ctx, partition, &batch, nil)
+	t.writer.Append(t.ctx, partition, &batch, t.told(partition, &batch))
 	open.Reset()
 	return nil
+}
+
+// told returns what is told of a batch: nothing where nobody would do something
+// about it, for it takes a copy of the batch.
+func (t *topicBatches) told(partition int32, batch *record.Batch) producer.Callback {
+	if t.refused == nil {
+		return nil
+	}
+	of := refusedBatch{TopicPartition: record.TopicPartition{Topic: t.name, Partition: partition}, bytes: slices.Clone(batch.Bytes)}
+	return func(_ record.Position, err error) {
+		if err != nil {
+			of.err = err
+			t.refused.add(of)
+		}
+	}
 }
 
 // changelog is one partition of a changelog topic.

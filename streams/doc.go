@@ -34,6 +34,13 @@
 // is doubled. After a crash, what was processed since the last commit is
 // processed again.
 //
+// A record that cannot be processed ends the application, and does so again at
+// every start, unless a [Handler] says to go on without it: [OnError] skips it, or
+// writes it to a dead-letter topic, whose records are acknowledged before the
+// offsets of what they came from are committed. Functions return no errors: one
+// that cannot go on panics, which is an error of the one record, named with node,
+// topic, partition and offset.
+//
 // Event time is the records' own. A record that an operator makes has the
 // timestamp and the headers of the one it came from; a result of an aggregation
 // has the largest timestamp of its records.

@@ -1,7 +1,10 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
+	"runtime/debug"
+	"strings"
 
 	"github.com/runnel-go/runnel/record"
 )
@@ -10,18 +13,44 @@ import (
 // what the serde expects, its result could not be written, or a function of the
 // topology panicked.
 type ProcessingError struct {
-	Node string          // the operator's name
-	Task TaskID          // the task that it worked in
-	At   record.Position // the record being processed; Offset is -1 when results were being committed
-	Err  error           // what happened
+	Node  string // the operator's name
+	Task  TaskID // the task that it worked in; Partition is -1 where a topic refused a result
+	Phase Phase
+
+	// At is the record being processed. Offset is -1 when results were being
+	// committed; then At names the topic of what is in Raw.
+	At record.Position
+
+	// Raw is the record as it was read, or what a dead letter holds in its place
+	// (see DeadLetter).
+	Raw record.Record
+
+	Err error // what happened
+
+	hinted bool // a handler would help
 }
 
-// Error names the node, the record and what happened.
+// Error names the node, the record, what happened, and what can be done about it.
 func (e *ProcessingError) Error() string {
-	if e.At.Offset < 0 {
-		return fmt.Sprintf("%s in task %s: %v", e.Node, e.Task, e.Err)
+	var b strings.Builder
+	b.WriteString(e.Node)
+	if e.Task.Partition >= 0 {
+		fmt.Fprintf(&b, " in task %s", e.Task)
 	}
-	return fmt.Sprintf("%s in task %s, at %s: %v", e.Node, e.Task, e.At, e.Err)
+	switch {
+	case e.At.Offset >= 0:
+		fmt.Fprintf(&b, ", at %s", e.At)
+	case e.At.Topic != "":
+		fmt.Fprintf(&b, ", for %s", e.At.TopicPartition())
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
+	if e.hinted {
+		option := map[Phase]string{
+			Processing: "OnProcessingError", Deserialization: "OnDeserializationError", Production: "OnProductionError",
+		}[e.Phase]
+		fmt.Fprintf(&b, " (the application stops here at every start; to go on without such records, give streams.New an %s(Skip()) or (DeadLetter(topic)))", option)
+	}
+	return b.String()
 }
 
 // Unwrap returns what happened.
@@ -41,3 +70,10 @@ func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
+
+// panicked returns the error of a recovered panic.
+func panicked(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
+
+// errExited is what a function did that never came back.
+var errExited = errors.New("a function called runtime.Goexit, as t.FailNow of package testing does; " +
+	"to have one record handled as an error, panic instead")

@@ -90,7 +90,7 @@ func repartitionTopic[K, V any](t *Topology, from *outlet[K, V], name string, pa
 	key = serdeFor(t, into, "keys", key)
 	value = serdeFor(t, into, "values", value)
 	out := &outlet[K, V]{node: back}
-	from.to(func(w *wiring) receiver[K, V] { return newSink(w, into, key, value) })
+	from.to(into, func(w *wiring) receiver[K, V] { return newSink(w, into, key, value) })
 	back.open = func(w *wiring) source { return newReader(w, back, key, value, out) }
 	return out
 }

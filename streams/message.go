@@ -29,6 +29,12 @@ type bytesReceiver interface {
 	receiveBytes(key, value []byte) error
 }
 
+// bytesGatherer is a bytesReceiver that may be one.
+type bytesGatherer interface {
+	bytesReceiver
+	gathersBytes() bool
+}
+
 // discard receives what nobody wants.
 type discard[K, V any] struct{}
 

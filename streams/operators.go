@@ -35,7 +35,7 @@ func Map[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) (K2, V2)) *K
 	n := s.topology.process("KSTREAM-MAP-", s.out.node)
 	s.topology.need(n, f != nil)
 	mapped := rekey[K, V, K2, V2](s, n, nil, nil)
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &mapper[K, V, K2, V2]{step: w.step(n), f: f, next: mapped.out.wire(w)}
 	})
 	return mapped
@@ -47,7 +47,7 @@ func MapValues[K, V, V2 any](s *KStream[K, V], f func(value V) V2, options ...Va
 	n := s.topology.process("KSTREAM-MAPVALUES-", s.out.node)
 	s.topology.need(n, f != nil)
 	mapped := derive(s, n, valueSerde(options))
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &valueMapper[K, V, V2]{step: w.step(n), f: f, next: mapped.out.wire(w)}
 	})
 	return mapped
@@ -60,7 +60,7 @@ func FlatMap[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) []KeyVal
 	n := s.topology.process("KSTREAM-FLATMAP-", s.out.node)
 	s.topology.need(n, f != nil)
 	mapped := rekey[K, V, K2, V2](s, n, nil, nil)
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &flatMapper[K, V, K2, V2]{step: w.step(n), f: f, next: mapped.out.wire(w)}
 	})
 	return mapped
@@ -72,7 +72,7 @@ func FlatMapValues[K, V, V2 any](s *KStream[K, V], f func(value V) []V2, options
 	n := s.topology.process("KSTREAM-FLATMAPVALUES-", s.out.node)
 	s.topology.need(n, f != nil)
 	mapped := derive(s, n, valueSerde(options))
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &valueFlatMapper[K, V, V2]{step: w.step(n), f: f, next: mapped.out.wire(w)}
 	})
 	return mapped
@@ -84,7 +84,7 @@ func SelectKey[K, V, K2 any](s *KStream[K, V], f func(key K, value V) K2, option
 	n := s.topology.process("KSTREAM-KEY-SELECT-", s.out.node)
 	s.topology.need(n, f != nil)
 	selected := rekey(s, n, keySerde(options), s.value)
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &keySelector[K, V, K2]{step: w.step(n), f: f, next: selected.out.wire(w)}
 	})
 	return selected

@@ -20,6 +20,7 @@ type config struct {
 	threads        int
 	commitInterval time.Duration
 	uncached       bool
+	handling       *handling
 }
 
 // Threads is how many goroutines share the application's tasks in this process:
@@ -41,7 +42,7 @@ func Uncached() Option { return option(func(c *config) { c.uncached = true }) }
 // compile declares the topology of an application and reads its options.
 // Everything that is wrong is in the error.
 func compile(name string, define func(*Topology), options []Option) (*plan, config, error) {
-	c := config{threads: runtime.GOMAXPROCS(0), commitInterval: 100 * time.Millisecond}
+	c := config{threads: runtime.GOMAXPROCS(0), commitInterval: 100 * time.Millisecond, handling: &handling{app: name}}
 	for _, o := range options {
 		o.apply(&c)
 	}
@@ -59,5 +60,6 @@ func compile(name string, define func(*Topology), options []Option) (*plan, conf
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, c, err
 	}
-	return newPlan(name, t), c, nil
+	p := newPlan(name, t)
+	return p, c, c.handling.check(p.byTopic)
 }

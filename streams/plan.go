@@ -181,3 +181,18 @@ func (p *plan) told(process string) tasks.Metadata {
 func (p *plan) taskOf(tp record.TopicPartition) TaskID {
 	return TaskID{SubTopology: p.byTopic[tp.Topic].id, Partition: tp.Partition}
 }
+
+// sinkOf returns the first node that writes a topic.
+func (p *plan) sinkOf(topic string) *node {
+	for _, n := range p.topology.nodes {
+		if n.kind == sinkNode && p.topicOf(n) == topic {
+			return n
+		}
+	}
+	return nil
+}
+
+// subOf returns the number of a node's sub-topology.
+func (p *plan) subOf(n *node) int {
+	return slices.IndexFunc(p.subs, func(s *subTopology) bool { return slices.Contains(s.nodes, n) })
+}

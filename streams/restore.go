@@ -76,20 +76,26 @@ type restoring struct {
 }
 
 func (s *restoring) apply(records []record.Record) (err error) {
-	i := 0
+	i, back := 0, false
 	defer func() {
 		if p := recover(); p != nil { // of a serde
-			err = s.task.panicked(p)
+			err = panicked(p)
+		} else if !back {
+			err = errExited
 		}
 		if err != nil {
 			err = fmt.Errorf("restore the store %s of task %s from %s: %w", s.Name(), s.task.id, records[i].Position(), err)
 		}
+		if !back {
+			s.task.exited = err
+		}
 	}()
 	for i = range records {
 		r := &records[i]
-		if err := s.Restore(r.Key, r.Value, r.Timestamp.UnixMilli()); err != nil {
-			return err
+		if err = s.Restore(r.Key, r.Value, r.Timestamp.UnixMilli()); err != nil {
+			break
 		}
 	}
-	return nil
+	back = true
+	return err
 }

@@ -16,27 +16,28 @@ import (
 // caused has gone through the repartition topics. A Simulation is not safe for
 // concurrent use.
 type Simulation struct {
-	plan    *plan
-	tasks   []*task // by sub-topology
-	now     time.Time
-	topics  map[string][]record.Record
-	pending []record.Record // written to topics that the topology reads
-	failed  error
+	plan     *plan
+	handling *handling
+	tasks    []*task // by sub-topology
+	now      time.Time
+	topics   map[string][]record.Record
+	pending  []record.Record // written to topics that the topology reads
+	failed   error
 }
 
 // NewSimulation returns a Simulation of the application of that name. Its clock
 // stands at Unix time 0.
 func NewSimulation(name string, define func(*Topology), options ...Option) (*Simulation, error) {
-	p, _, err := compile(name, define, options)
+	p, c, err := compile(name, define, options)
 	if err != nil {
 		return nil, err
 	}
-	s := &Simulation{plan: p, now: time.UnixMilli(0), topics: make(map[string][]record.Record)}
+	s := &Simulation{plan: p, handling: c.handling, now: time.UnixMilli(0), topics: make(map[string][]record.Record)}
 	if err := p.partitions(make(map[string]int)); err != nil {
 		return nil, err
 	}
 	for _, sub := range p.subs {
-		t, err := newTask(p, TaskID{SubTopology: sub.id}, s, false)
+		t, err := newTask(p, TaskID{SubTopology: sub.id}, s, false, c.handling)
 		if err != nil {
 			return nil, err
 		}
@@ -48,8 +49,8 @@ func NewSimulation(name string, define func(*Topology), options ...Option) (*Sim
 // Send writes a record to a topic that the topology reads, and processes it with
 // all that it causes. A zero timestamp means Now; partition and offset are
 // ignored. It fails with fault.UnknownTopic where the topology does not read the
-// topic, and with a ProcessingError, after which the Simulation is of no more
-// use.
+// topic, and with a ProcessingError that no handler takes, after which the
+// Simulation is of no more use.
 func (s *Simulation) Send(r record.Record) error {
 	if s.failed != nil {
 		return s.failed
@@ -97,6 +98,9 @@ func (s *Simulation) append(r record.Record) {
 // The records are not to be changed.
 func (s *Simulation) Records(topic string) []record.Record { return s.topics[topic] }
 
+// ErrorCounts returns how many records were skipped and dead-lettered.
+func (s *Simulation) ErrorCounts() ErrorCounts { return s.handling.counted() }
+
 // Now returns the time of the Simulation's clock.
 func (s *Simulation) Now() time.Time { return s.now }
 
@@ -122,6 +126,8 @@ type simulated struct {
 }
 
 func (s *Simulation) output(topic string) (output, error) { return simulated{s, topic}, nil }
+
+func (s *Simulation) deadLetters(topic string) (output, error) { return simulated{s, topic}, nil }
 
 func (s *Simulation) changelog(topic string, _ int32) (state.Changelog, error) {
 	return simulated{s, topic}, nil

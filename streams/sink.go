@@ -13,6 +13,10 @@ type outbox interface {
 	// output opens a topic for records that go to the partition of their key.
 	output(topic string) (output, error)
 
+	// deadLetters opens a topic for records that could not be processed. What it
+	// refuses is for no handler.
+	deadLetters(topic string) (output, error)
+
 	// changelog opens one partition of a store's changelog.
 	changelog(topic string, partition int32) (state.Changelog, error)
 }
@@ -41,11 +45,12 @@ func newSink[K, V any](w *wiring, n *node, key serde.Serde[K], value serde.Serde
 }
 
 func (s *sink[K, V]) receive(m message[K, V]) (err error) {
+	s.enter()
 	buf := s.scratch[:0]
 	hasKey, hasValue := s.key.present(m.key, m.hasKey), s.value.present(m.value, m.hasValue)
 	if hasKey {
 		if buf, err = s.key.Append(buf, m.key); err != nil {
-			return s.failed(fault.Newf(fault.Serialization, "the key").Because(err))
+			return s.handle(Production, fault.Newf(fault.Serialization, "the key").Because(err))
 		}
 	} else if s.keyed {
 		return nil
@@ -53,7 +58,7 @@ func (s *sink[K, V]) receive(m message[K, V]) (err error) {
 	end := len(buf)
 	if hasValue {
 		if buf, err = s.value.Append(buf, m.value); err != nil {
-			return s.failed(fault.Newf(fault.Serialization, "the value").Because(err))
+			return s.handle(Production, fault.Newf(fault.Serialization, "the value").Because(err))
 		}
 	}
 	if cap(buf) != cap(s.scratch) { // storing a pointer costs while garbage is collected

@@ -24,33 +24,34 @@ type reader[K, V any] struct {
 
 func newReader[K, V any](w *wiring, n *node, key serde.Serde[K], value serde.Serde[V], out *outlet[K, V]) source {
 	r := &reader[K, V]{step: w.step(n), key: newCodec(key), value: newCodec(value), next: out.wire(w)}
-	if b, ok := r.next.(interface {
-		bytesReceiver
-		gathersBytes() bool
-	}); ok && b.gathersBytes() {
+	if b, ok := r.next.(bytesGatherer); ok && b.gathersBytes() {
 		r.bytes = b
+	}
+	if w.guarded {
+		return &guardedSource{r.step, r}
 	}
 	return r
 }
 
 func (s *reader[K, V]) process(r *record.Record) (err error) {
+	s.enter()
 	t := s.task
 	t.ms = r.Timestamp.UnixMilli()
 	if t.headers != nil || r.Headers != nil { // storing a pointer costs while garbage is collected
 		t.headers = r.Headers
 	}
 	if t.ms < 0 {
-		return s.failed(fault.Newf(fault.InvalidTimestamp, "a timestamp before 1970"))
+		return s.handle(Deserialization, fault.Newf(fault.InvalidTimestamp, "a timestamp before 1970"))
 	}
 	if s.bytes != nil {
 		return s.bytes.receiveBytes(r.Key, r.Value)
 	}
 	var m message[K, V]
 	if m.key, m.hasKey, err = s.key.decode(r.Key); err != nil {
-		return s.failed(fault.Newf(fault.Serialization, "the key").Because(err))
+		return s.handle(Deserialization, fault.Newf(fault.Serialization, "the key").Because(err))
 	}
 	if m.value, m.hasValue, err = s.value.decode(r.Value); err != nil {
-		return s.failed(fault.Newf(fault.Serialization, "the value").Because(err))
+		return s.handle(Deserialization, fault.Newf(fault.Serialization, "the value").Because(err))
 	}
 	return s.next.receive(m)
 }

@@ -16,7 +16,7 @@ type BranchedKStream[K, V any] struct {
 // Split begins to split s.
 func (s *KStream[K, V]) Split() *BranchedKStream[K, V] {
 	b := &BranchedKStream[K, V]{stream: s, node: s.topology.process("KSTREAM-BRANCH-", s.out.node)}
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(b.node, func(w *wiring) receiver[K, V] {
 		work := &brancher[K, V]{step: w.step(b.node), tests: b.tests, rest: discard[K, V]{}}
 		for _, branch := range b.branches {
 			work.next = append(work.next, branch.out.wire(w))

@@ -77,7 +77,7 @@ func (s *KStream[K, V]) filter(test func(K, V) bool, keep bool) *KStream[K, V] {
 	n := s.topology.process("KSTREAM-FILTER-", s.out.node)
 	s.topology.need(n, test != nil)
 	kept := derive(s, n, s.value)
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &filter[K, V]{step: w.step(n), test: test, keep: keep, next: kept.out.wire(w)}
 	})
 	return kept
@@ -88,7 +88,7 @@ func (s *KStream[K, V]) Peek(see func(key K, value V)) *KStream[K, V] {
 	n := s.topology.process("KSTREAM-PEEK-", s.out.node)
 	s.topology.need(n, see != nil)
 	seen := derive(s, n, s.value)
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &peek[K, V]{step: w.step(n), see: see, next: seen.out.wire(w)}
 	})
 	return seen
@@ -98,7 +98,7 @@ func (s *KStream[K, V]) Peek(see func(key K, value V)) *KStream[K, V] {
 func (s *KStream[K, V]) ForEach(do func(key K, value V)) {
 	n := s.topology.process("KSTREAM-FOREACH-", s.out.node)
 	s.topology.need(n, do != nil)
-	s.out.to(func(w *wiring) receiver[K, V] {
+	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &peek[K, V]{step: w.step(n), see: do, next: discard[K, V]{}}
 	})
 }
@@ -120,7 +120,7 @@ func (s *KStream[K, V]) Merge(others ...*KStream[K, V]) *KStream[K, V] {
 	merged := derive(s, n, s.value)
 	for _, o := range streams {
 		merged.rekeyed = merged.rekeyed || o.rekeyed
-		o.out.to(func(w *wiring) receiver[K, V] {
+		o.out.to(n, func(w *wiring) receiver[K, V] {
 			return once(w, n, func() receiver[K, V] { return merged.out.wire(w) })
 		})
 	}
@@ -137,7 +137,7 @@ func (s *KStream[K, V]) To(to serde.Topic[K, V]) {
 	t.checkTopic(n)
 	key := serdeFor(t, n, "keys", to.Key, s.key)
 	value := serdeFor(t, n, "values", to.Value, s.value)
-	s.out.to(func(w *wiring) receiver[K, V] { return newSink(w, n, key, value) })
+	s.out.to(n, func(w *wiring) receiver[K, V] { return newSink(w, n, key, value) })
 }
 
 // Repartition writes the stream to an internal topic, <application>-name-repartition,

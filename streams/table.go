@@ -23,7 +23,7 @@ func (t *KTable[K, V]) Named(name string) *KTable[K, V] {
 func (t *KTable[K, V]) ToStream() *KStream[K, V] {
 	n := t.topology.process("KTABLE-TOSTREAM-", t.out.node)
 	s := &KStream[K, V]{topology: t.topology, out: &outlet[K, V]{node: n}, key: t.key, value: t.value}
-	t.out.to(func(w *wiring) receiver[K, change[V]] {
+	t.out.to(n, func(w *wiring) receiver[K, change[V]] {
 		return &newValues[K, V]{next: s.out.wire(w)}
 	})
 	return s

@@ -2,8 +2,8 @@ package streams
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 
 	"github.com/runnel-go/runnel/record"
@@ -19,8 +19,14 @@ type task struct {
 	sources  map[string]source // by topic
 	stores   []taskStore
 	flushers []flushing // parents before children
+	handling *handling
+	out      outbox
 
 	// What is being processed.
+	batch   []record.Record // nil between records
+	current int             // within batch
+	origin  origin          // in place of a record; nil: none
+	exited  error           // a function called runtime.Goexit
 	at      int             // the node that last called a function of the program or failed
 	ms      int64           // the current record's timestamp
 	headers []record.Header // the current record's; not to be changed
@@ -30,6 +36,12 @@ type task struct {
 type taskStore struct {
 	state.Store
 	changelog string
+}
+
+// origin is a store that sends on what it held back, without a record.
+type origin interface {
+	// raw returns what is sent on as its changelog has it, without an offset.
+	raw() record.Record
 }
 
 // flusher is a node that holds changes back until the next commit.
@@ -66,20 +78,32 @@ func (s *step) failed(err error) error {
 	return err
 }
 
+// handle hands an error of this node's to the handler for its phase, and returns
+// nil when the task goes on without the record.
+func (s *step) handle(phase Phase, err error) error {
+	if err == nil {
+		return nil
+	}
+	s.enter()
+	e := s.task.failure(phase, err)
+	return s.task.handling.settle(e, s.task.out)
+}
+
 // wiring is a task being made: nodes at work are made from declared ones, each
 // after its children.
 type wiring struct {
-	task   *task
-	out    outbox
-	cached bool
-	made   map[*node]any // nodes with several parents
-	err    error
+	task    *task
+	out     outbox
+	cached  bool
+	guarded bool          // there are handlers
+	made    map[*node]any // nodes with several parents
+	err     error
 }
 
 // newTask makes the nodes of a task at work. Its stores are empty.
-func newTask(p *plan, id TaskID, out outbox, cached bool) (*task, error) {
-	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1}
-	w := &wiring{task: t, out: out, cached: cached, made: make(map[*node]any)}
+func newTask(p *plan, id TaskID, out outbox, cached bool, h *handling) (*task, error) {
+	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1, handling: h, out: out}
+	w := &wiring{task: t, out: out, cached: cached, guarded: h.set(), made: make(map[*node]any)}
 	for _, n := range p.subs[id.SubTopology].sources {
 		t.sources[p.topicOf(n)] = n.open(w)
 	}
@@ -127,52 +151,79 @@ func (w *wiring) note(n *node, err error) {
 }
 
 // process sends records of one partition through the task, in order. It stops
-// at the first that fails, with a ProcessingError.
-func (t *task) process(topic string, records []record.Record) (err error) {
-	src, i := t.sources[topic], 0
-	defer func() {
-		if p := recover(); p != nil {
-			err = t.panicked(p)
+// at the first that fails and that no handler takes, with a ProcessingError.
+func (t *task) process(topic string, records []record.Record) error {
+	src := t.sources[topic]
+	t.batch = records
+	defer func() { t.batch = nil }()
+	return t.run(func() error {
+		for t.current = range records {
+			if err := src.process(&records[t.current]); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			err = t.failure(err, records[i].Position())
-		}
-	}()
-	for i = range records {
-		if err := src.process(&records[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // flush has everything that was held back written and sent on.
-func (t *task) flush() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = t.panicked(p)
-		}
-		if err != nil {
-			err = t.failure(err, record.Position{Offset: -1})
-		}
-	}()
+func (t *task) flush() error {
 	t.headers = nil
-	for _, f := range t.flushers {
-		if err := f.flush(); err != nil {
-			return err
+	defer func() { t.origin = nil }()
+	return t.run(func() error {
+		for _, f := range t.flushers {
+			if err := f.flush(); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
-// panicked returns the error of a recovered panic.
-func (t *task) panicked(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
+// run calls do, which calls functions of the program. What happens in them is a
+// ProcessingError.
+func (t *task) run(do func() error) (err error) {
+	back := false
+	defer func() {
+		p := recover()
+		switch at := (*ProcessingError)(nil); {
+		case p != nil:
+			e := t.failure(t.phase(), panicked(p))
+			e.hinted = t.handling.handlers[e.Phase].action == failing
+			err = e
+		case !back:
+			t.exited = t.failure(t.phase(), errExited)
+		case err != nil && !errors.As(err, &at):
+			err = t.failure(t.phase(), err)
+		}
+	}()
+	err = do()
+	back = true
+	return err
+}
 
-// failure says where err happened.
-func (t *task) failure(err error, at record.Position) error {
-	e := &ProcessingError{Task: t.id, At: at, Err: err}
+// phase is that of the node that is at work.
+func (t *task) phase() Phase {
+	if t.at < 0 {
+		return Processing
+	}
+	return t.plan.topology.nodes[t.at].phase()
+}
+
+// failure says where err happened. It is told again after the batch is gone, so
+// it has its own copy of the record.
+func (t *task) failure(phase Phase, err error) *ProcessingError {
+	e := &ProcessingError{Task: t.id, Phase: phase, At: record.Position{Offset: -1}, Err: err}
 	if t.at >= 0 {
 		e.Node = t.plan.topology.nodes[t.at].name
+	}
+	switch {
+	case t.batch != nil:
+		e.Raw = t.batch[t.current].Clone()
+		e.At = e.Raw.Position()
+	case t.origin != nil:
+		e.Raw = t.origin.raw()
+		e.At = e.Raw.Position()
 	}
 	return e
 }

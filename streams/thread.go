@@ -85,13 +85,23 @@ func openThread(work context.Context, a *App, found layout, number int) (*thread
 	cfg.OnAssigned = func(tps []record.TopicPartition) { t.gained = append(t.gained, tps...) }
 	cfg.OnRevoked = t.revoked
 	cfg.OnLost = t.lost
-	if t.out, err = openBatches(work, a.backend, cfg.ClientID, found.batchBytes); err != nil {
+	if t.out, err = openBatches(work, a, cfg.ClientID, found.batchBytes); err != nil {
 		return nil, err
 	}
 	if t.in, err = a.backend.OpenConsumer(work, cfg); err != nil {
 		return nil, errors.Join(err, t.out.session.Close())
 	}
 	return t, nil
+}
+
+// exited returns the error of a thread whose run did not come back.
+func (t *thread) exited() error {
+	for _, at := range t.tasks {
+		if at.exited != nil {
+			return at.exited
+		}
+	}
+	return errExited
 }
 
 // close leaves the group. What is not committed is left to the next owner.
@@ -353,7 +363,7 @@ func (t *thread) begin(id TaskID) (*task, error) {
 			return nil, err
 		}
 	}
-	made, err := newTask(t.app.plan, id, t.out, !t.app.config.uncached)
+	made, err := newTask(t.app.plan, id, t.out, !t.app.config.uncached, t.app.config.handling)
 	if err != nil {
 		return nil, err
 	}

@@ -24,11 +24,16 @@ type layout struct {
 	process    string         // names this run to the others of the application
 }
 
-// prepare checks that the topics which the topology names exist, and creates the
-// internal ones.
+// prepare checks that the topics which the topology and the handlers name exist,
+// and creates the internal ones.
 func (a *App) prepare(ctx context.Context) (layout, error) {
 	found := layout{make(map[string]int), make(map[string]int), rand.Text()}
 	sources, sinks := a.plan.topics(sourceNode, false), a.plan.topics(sinkNode, false)
+	for _, name := range a.config.handling.topics() {
+		if !slices.Contains(sinks, name) {
+			sinks = append(sinks, name)
+		}
+	}
 	described, err := a.backend.DescribeTopics(ctx, append(slices.Clone(sources), sinks...)...)
 	if err != nil {
 		return found, err

@@ -47,6 +47,17 @@ type node struct {
 	open func(w *wiring) source // of sources
 }
 
+// phase is where errors of the node happen that nothing else is known of.
+func (n *node) phase() Phase {
+	switch n.kind {
+	case sourceNode:
+		return Deserialization
+	case sinkNode:
+		return Production
+	}
+	return Processing
+}
+
 // storeDecl is a store as it was declared.
 type storeDecl struct {
 	name string
@@ -153,8 +164,10 @@ type outlet[K, V any] struct {
 	next []func(w *wiring) receiver[K, V]
 }
 
-// to adds a child.
-func (o *outlet[K, V]) to(child func(w *wiring) receiver[K, V]) { o.next = append(o.next, child) }
+// to adds n as a child.
+func (o *outlet[K, V]) to(n *node, child func(w *wiring) receiver[K, V]) {
+	o.next = append(o.next, func(w *wiring) receiver[K, V] { return guarded(w, n, child(w)) })
+}
 
 // wire makes the children for a task and returns what hands records to them.
 func (o *outlet[K, V]) wire(w *wiring) receiver[K, V] {

@@ -148,9 +148,9 @@ func (s *KeyValue[K, V]) Key(e *Entry[K, V]) (K, error) {
 	return e.key, nil
 }
 
-// Release forgets an entry that Entry made and that nobody changed.
+// Release forgets an entry that Entry made and that was not changed since.
 func (s *KeyValue[K, V]) Release(e *Entry[K, V]) {
-	if !e.Present && !e.dirty {
+	if !e.Present && !e.dirty && s.entries[e.bytes] == e {
 		s.drop(e)
 	}
 }
@@ -202,18 +202,25 @@ func (s *KeyValue[K, V]) flush(log Changelog, emit func(*Entry[K, V]) error, eve
 	return nil
 }
 
-// Undo takes back the change whose value could not be encoded in the Flush that
-// failed or panicked last, and returns its entry; the next Flush goes on behind
-// it. It returns nil where that was not the reason. The store must keep old
-// values: KeepOld.
-func (s *KeyValue[K, V]) Undo() (*Entry[K, V], error) {
+// Failing returns the entry whose value could not be encoded in the Flush that
+// failed or panicked last, and nil where that was not the reason.
+func (s *KeyValue[K, V]) Failing() *Entry[K, V] {
 	if !s.failed {
-		return nil, nil
+		return nil
 	}
-	e := s.dirty[s.next]
+	return s.dirty[s.next]
+}
+
+// Undo takes back the change of Failing; the next Flush goes on behind it. The
+// store must keep old values: KeepOld.
+func (s *KeyValue[K, V]) Undo() error {
+	e := s.Failing()
+	if e == nil {
+		return nil
+	}
 	v, present, err := s.Old(e)
 	if err != nil {
-		return e, err
+		return err
 	}
 	s.failed, e.dirty = false, false
 	s.next++
@@ -223,7 +230,7 @@ func (s *KeyValue[K, V]) Undo() (*Entry[K, V], error) {
 	} else {
 		s.drop(e)
 	}
-	return e, nil
+	return nil
 }
 
 // write appends e's state to the changelog, and returns its value as it is there.
@@ -253,14 +260,18 @@ func (s *KeyValue[K, V]) handedOn(e *Entry[K, V], value []byte) {
 	e.old.value, e.old.ms = append(e.old.value[:0], value...), e.Ms
 }
 
-// Encoded returns e's key, and its value or null, as the changelog has them. The
-// slices are the caller's.
-func (s *KeyValue[K, V]) Encoded(e *Entry[K, V]) (key, value []byte, err error) {
+// Encoded returns e's key and value as the changelog has them, in memory of their
+// own. The value is nil where there is none, or none that can be encoded.
+func (s *KeyValue[K, V]) Encoded(e *Entry[K, V]) (key, value []byte) {
 	key = []byte(e.bytes)
-	if e.Present {
-		value, err = s.value.Append([]byte{}, e.Value)
+	if !e.Present || e == s.Failing() {
+		return key, nil
 	}
-	return key, value, err
+	value, err := s.value.Append([]byte{}, e.Value)
+	if err != nil {
+		return key, nil
+	}
+	return key, value
 }
 
 // Get returns a key's value and its timestamp.

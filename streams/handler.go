@@ -1,0 +1,309 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Phase is where an error happened on a record's way through a topology.
+type Phase int
+
+// The phases, for each of which there is a Handler.
+const (
+	Processing      Phase = iota // a function of the topology panicked, or a store could not take its result
+	Deserialization              // the bytes that were read are not what the serde expects, or the timestamp is before 1970
+	Production                   // a result has no bytes, or its topic refused it
+)
+
+const phases = 3
+
+// String returns the phase in lower case.
+func (p Phase) String() string {
+	switch p {
+	case Processing:
+		return "processing"
+	case Deserialization:
+		return "deserialization"
+	case Production:
+		return "production"
+	}
+	return fmt.Sprintf("Phase(%d)", int(p))
+}
+
+// Handler says what becomes of a record that cannot be processed: Fail, Skip,
+// DeadLetter, or what a function of the program decides. The zero Handler is
+// Fail.
+type Handler struct {
+	action action
+	topic  string // of dead letters
+	decide func(*ProcessingError) Handler
+}
+
+type action uint8
+
+const (
+	failing action = iota
+	skipping
+	deadLettering
+	deciding
+)
+
+// Fail ends the application: Run returns the ProcessingError, and meets the
+// record again when it is called the next time.
+func Fail() Handler { return Handler{} }
+
+// Skip drops the record from the node on where it failed, and counts it. What
+// the record did before, in stores and on other branches, stays.
+func Skip() Handler { return Handler{action: skipping} }
+
+// DeadLetter is Skip, and writes the record to a topic, with the bytes, the
+// timestamp and the headers that it was read with and headers that say where it
+// comes from and why it is there (see HeaderException and the others). The topic
+// must exist when the application runs, and may not be one that the topology
+// reads. Offsets are committed only when dead letters are acknowledged; one that
+// cannot be written ends the application.
+//
+// A row of a table that fails while it is sent on at a commit has no record: its
+// key and value are written as its changelog has them, under the changelog's
+// name and without an offset. A result that its topic refused is written as it
+// was sent.
+func DeadLetter(topic string) Handler { return Handler{action: deadLettering, topic: topic} }
+
+// Decide asks f about each error. f runs in the task, so several goroutines may
+// call it at once; the error and its record are f's to keep. Topics of dead
+// letters that it returns must exist. If f panics or returns another Decide, the
+// application fails.
+func Decide(f func(*ProcessingError) Handler) Handler {
+	return Handler{action: deciding, decide: f}
+}
+
+// OnDeserializationError says what becomes of records whose bytes are not what
+// their serde expects, or whose timestamps are before 1970: Fail by default.
+func OnDeserializationError(h Handler) Option { return on(h, Deserialization) }
+
+// OnProcessingError says what becomes of records at which a function of the
+// topology panics (the program ends a record so with panic(err)), and of updates
+// that a store's serde cannot write: Fail by default.
+//
+// Where an aggregator panics that changes its aggregate in place, what it had
+// changed stays.
+func OnProcessingError(h Handler) Option { return on(h, Processing) }
+
+// OnProductionError says what becomes of results that their serde cannot write,
+// and of those that their topic refuses for what they are, such as
+// fault.RecordTooLarge: Fail by default. A topic refuses batches: all records of
+// one are handled alike. The application always fails where a topic cannot be
+// written at all, and where a store's changelog refuses an update, which the
+// store would lose.
+func OnProductionError(h Handler) Option { return on(h, Production) }
+
+// OnError is OnDeserializationError, OnProcessingError and OnProductionError in
+// one.
+func OnError(h Handler) Option { return on(h, Deserialization, Processing, Production) }
+
+func on(h Handler, phases ...Phase) Option {
+	return option(func(c *config) {
+		for _, p := range phases {
+			c.handling.handlers[p] = h
+		}
+	})
+}
+
+// Logger has the application log a warning for each record that is skipped or
+// dead-lettered.
+func Logger(l *slog.Logger) Option { return option(func(c *config) { c.handling.logger = l }) }
+
+// ErrorCounts says how many records were skipped and dead-lettered, by the phase
+// in which they failed.
+type ErrorCounts struct {
+	Deserialization, Processing, Production ErrorCount
+}
+
+// ErrorCount is a part of ErrorCounts.
+type ErrorCount struct {
+	Skipped      int64 // by Skip
+	DeadLettered int64 // by DeadLetter
+}
+
+// handling is how an application deals with errors, and what it did so far. It
+// is safe for concurrent use.
+type handling struct {
+	app      string
+	handlers [phases]Handler
+	logger   *slog.Logger
+	counts   [phases]struct{ skipped, deadLettered atomic.Int64 }
+}
+
+// set reports whether there is something else to do than to fail.
+func (h *handling) set() bool {
+	for _, handler := range h.handlers {
+		if handler.action != failing {
+			return true
+		}
+	}
+	return false
+}
+
+// check returns what is wrong with the handlers of an application that reads
+// topics.
+func (h *handling) check(reads map[string]*subTopology) error {
+	var errs []error
+	for phase, handler := range h.handlers {
+		switch handler.action {
+		case deadLettering:
+			if err := topic.ValidateName(handler.topic); err != nil {
+				errs = append(errs, fault.Newf(fault.InvalidConfig, "the dead-letter topic of %v errors", Phase(phase)).Because(err))
+			} else if reads[handler.topic] != nil {
+				errs = append(errs, fault.Newf(fault.InvalidConfig, "the dead-letter topic %s is one that the topology reads: its records would fail again", handler.topic))
+			}
+		case deciding:
+			if handler.decide == nil {
+				errs = append(errs, fault.Newf(fault.InvalidConfig, "no function that decides about %v errors", Phase(phase)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// topics returns the dead-letter topics that are known before anything fails.
+func (h *handling) topics() []string {
+	var names []string
+	for _, handler := range h.handlers {
+		if handler.action == deadLettering {
+			names = append(names, handler.topic)
+		}
+	}
+	return names
+}
+
+// settle does with a record that failed what its handler says. It returns nil
+// when the application goes on without the record.
+func (h *handling) settle(e *ProcessingError, out outbox) error {
+	handler, err := h.choose(e)
+	if err != nil {
+		return err
+	}
+	count := &h.counts[e.Phase]
+	switch handler.action {
+	case skipping:
+		count.skipped.Add(1)
+		h.log(e, "record skipped")
+		return nil
+	case deadLettering:
+		if err := writeDeadLetter(e, out, handler.topic); err != nil {
+			return errors.Join(e, fmt.Errorf("the dead-letter topic %s: %w", handler.topic, err))
+		}
+		count.deadLettered.Add(1)
+		h.log(e, "record dead-lettered", slog.String("to", handler.topic))
+		return nil
+	case deciding:
+		err := fault.Newf(fault.InvalidRequest, "the function that decides about %v errors returned another that decides", e.Phase)
+		return errors.Join(e, err)
+	}
+	return e
+}
+
+// choose returns the handler for e, having asked the program where it decides.
+func (h *handling) choose(e *ProcessingError) (chosen Handler, err error) {
+	chosen = h.handlers[e.Phase]
+	if chosen.action != deciding {
+		e.hinted = chosen.action == failing
+		return chosen, nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.Join(e, fmt.Errorf("the function that decides about it: %w", panicked(p)))
+		}
+	}()
+	return chosen.decide(e), nil
+}
+
+func (h *handling) log(e *ProcessingError, what string, more ...slog.Attr) {
+	if h.logger == nil {
+		return
+	}
+	h.logger.LogAttrs(context.Background(), slog.LevelWarn, what, append([]slog.Attr{
+		slog.String("application", h.app), slog.String("phase", e.Phase.String()), slog.String("node", e.Node),
+		slog.String("task", e.Task.String()), slog.String("topic", e.At.Topic), slog.Int("partition", int(e.At.Partition)),
+		slog.Int64("offset", e.At.Offset), slog.String("error", e.Err.Error()),
+	}, more...)...)
+}
+
+func (h *handling) counted() ErrorCounts {
+	count := func(p Phase) ErrorCount {
+		return ErrorCount{Skipped: h.counts[p].skipped.Load(), DeadLettered: h.counts[p].deadLettered.Load()}
+	}
+	return ErrorCounts{Deserialization: count(Deserialization), Processing: count(Processing), Production: count(Production)}
+}
+
+// refusals are what a topic says of a batch's records, and not of itself.
+var refusals = []fault.Code{fault.RecordTooLarge, fault.RecordListTooLarge, fault.InvalidTimestamp, fault.InvalidRecord}
+
+// refusedForItself reports whether err, of a batch that was sent, is about its
+// records.
+func refusedForItself(err error) bool {
+	for _, code := range refusals {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// guard stands before a node where there are handlers, and hands what panics in
+// it to the one for its phase. The nodes behind have guards of their own, so
+// what failed is the node's.
+type guard[K, V any] struct {
+	step
+	phase Phase
+	next  receiver[K, V]
+}
+
+// guarded returns r, a node at work for n, behind a guard if one is needed.
+func guarded[K, V any](w *wiring, n *node, r receiver[K, V]) receiver[K, V] {
+	if !w.guarded {
+		return r
+	}
+	return &guard[K, V]{step: w.step(n), phase: n.phase(), next: r}
+}
+
+func (g *guard[K, V]) receive(m message[K, V]) (err error) {
+	defer g.catch(g.phase, &err)
+	return g.next.receive(m)
+}
+
+func (g *guard[K, V]) receiveBytes(key, value []byte) (err error) {
+	defer g.catch(g.phase, &err)
+	return g.next.(bytesReceiver).receiveBytes(key, value)
+}
+
+// gathersBytes reports whether the node behind takes keys as bytes.
+func (g *guard[K, V]) gathersBytes() bool {
+	b, ok := g.next.(bytesGatherer)
+	return ok && b.gathersBytes()
+}
+
+// guardedSource is a guard before a source.
+type guardedSource struct {
+	step
+	next source
+}
+
+func (g *guardedSource) process(r *record.Record) (err error) {
+	defer g.catch(Deserialization, &err)
+	return g.next.process(r)
+}
+
+// catch, deferred, hands a panic to the handler of a phase.
+func (s *step) catch(phase Phase, err *error) {
+	if p := recover(); p != nil {
+		*err = s.handle(phase, panicked(p))
+	}
+}

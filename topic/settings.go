@@ -47,6 +47,16 @@ var settings = []setting{
 	millis("segment.ms", func(c *Config) *time.Duration { return &c.SegmentAge }),
 }
 
+// SettingNames returns the names under which Set knows the fields of a Config,
+// sorted.
+func SettingNames() []string {
+	names := make([]string, len(settings))
+	for i, s := range settings {
+		names[i] = s.name
+	}
+	return names
+}
+
 // Entries returns the fields that are set as Kafka's names and values, sorted
 // by name: what kafka-configs.sh prints. Setting them all on a zero Config
 // gives c again.
@@ -92,10 +102,7 @@ func find(name string) (setting, error) {
 	if hint, ok := foreign(name); ok {
 		return setting{}, fault.Newf(fault.InvalidConfig, "%s is a setting of Kafka's that does nothing here", name).Try(hint)
 	}
-	names := make([]string, len(settings))
-	for i, s := range settings {
-		names[i] = s.name
-	}
+	names := SettingNames()
 	err := fault.Newf(fault.InvalidConfig, "there is no setting %q", name)
 	if near := Nearest(name, names); len(near) > 0 {
 		return setting{}, err.Try("did you mean " + strings.Join(near, " or ") + "?")

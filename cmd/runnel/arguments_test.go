@@ -23,6 +23,9 @@ func FuzzArguments(f *testing.F) {
 		"topic|create|orders|--config|retention.ms=x", "topic|create|orders|--config|=", "topic|list|--json", "topic|describe|nothing", "topic|delete|orders|orders|--yes",
 		"produce|orders|--key-separator|:", "produce|orders|--partition|2147483648", "consume|orders|--from|-1", "consume|orders|--from|99999999999999999999",
 		"consume|orders|--group||--limit|-5", "group|list", "group|describe|g", "streams|describe", "dump|missing.log", "dump|.", "dump|--offset|x", "clean|--yes", "--json|--table|topic|list",
+		"kafka-topics.sh|--create|--topic|x", "topic|--alter|--topic|x|--partitions|4", "group|reset|g|--to|start|--topic|orders:9-1", "group|reset|g|--shift|+9223372036854775807",
+		"topic|alter|orders|-c|retention.ms=1|--unset|x", "topic|delete-records|orders|--before|end|--partition|0-99999999", "topic|add-partitions|orders|--total|2147483648",
+		"produce|orders|--from-json", "version|--json", "help|topic|x", "__complete|consume|", "completion|bash",
 		"--help|--version", "nonsense", "topic|nonsense|-x", "-", "|", "--at", "--=x", "topic|create|\x00|\xff",
 	} {
 		f.Add(line)
@@ -47,7 +50,7 @@ func FuzzArguments(f *testing.F) {
 		err := cmd.ExecuteContext(cancelled)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
-			s.explain(err)
+			s.explain(inOurWords(args, err))
 			require.NotEmpty(t, errs.String())
 			require.False(t, errors.As(err, new(usageError)) && strings.Contains(errs.String(), "goroutine"))
 		}

@@ -7,11 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
+	"time"
 
-	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/topic"
@@ -26,19 +26,55 @@ type backend interface {
 	io.Closer
 }
 
-// open opens what --at names: a cluster, or a directory, which must be there
-// unless it is to be made.
-func (s *shell) open(create bool) (backend, error) {
-	if strings.HasPrefix(s.at, kafka.Scheme) {
-		return kafka.Connect(s.at)
-	}
-	if !create {
-		if err := s.thereIs(s.at); err != nil {
-			return nil, err
+// address is what looks like a cluster's address without its scheme.
+var address = regexp.MustCompile(`^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$`)
+
+// checkAt refuses what --at cannot mean.
+func (s *shell) checkAt() error {
+	const what = "--at names a data directory, such as ./data, or a Kafka cluster, such as " + kafka.Scheme + "localhost:9092"
+	scheme, rest, isURL := strings.Cut(s.at, "://")
+	switch {
+	case s.at == "":
+		return usageError{hinted{errors.New("--at is empty"), what}}
+	case isURL && scheme+"://" == kafka.Scheme && strings.Trim(rest, "/,") == "":
+		return usageError{hinted{fmt.Errorf("%s names no broker", s.at), what}}
+	case isURL && scheme+"://" != kafka.Scheme:
+		return usageError{hinted{fmt.Errorf("there is nothing that opens %s://", scheme), what}}
+	case !isURL && address.MatchString(s.at):
+		if _, err := os.Stat(s.at); err != nil {
+			return usageError{hinted{fmt.Errorf("there is no directory %s", s.at), "a cluster is " + kafka.Scheme + s.at}}
 		}
 	}
-	return openDir(s.at)
+	return nil
 }
+
+// onCluster reports whether --at names a cluster.
+func (s *shell) onCluster() bool { return strings.HasPrefix(s.at, kafka.Scheme) }
+
+// open opens what --at names: a cluster, or a directory, which must be there
+// unless it is to be made.
+func (s *shell) open(ctx context.Context, create bool, patience time.Duration) (backend, error) {
+	if err := s.checkAt(); err != nil {
+		return nil, err
+	}
+	if s.onCluster() {
+		if s.hurried {
+			return kafka.Connect(s.at, kafka.Timeout(completionPatience))
+		}
+		return kafka.Connect(s.at)
+	}
+	if err := s.thereIs(s.at); err != nil && !(create && errors.Is(err, fs.ErrNotExist)) {
+		return nil, err
+	}
+	return openDir(ctx, s.at, patience)
+}
+
+// missing is an error that says what is not there.
+type missing struct{ error }
+
+func (e missing) Unwrap() error { return fs.ErrNotExist }
+
+func noDirectory(dir string) error { return missing{fmt.Errorf("there is no data directory %q", dir)} }
 
 // thereIs returns an error unless a directory is there.
 func (s *shell) thereIs(dir string) error {
@@ -46,56 +82,15 @@ func (s *shell) thereIs(dir string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && dir == s.at:
 		return hinted{
-			fmt.Errorf("there is no data directory %q", dir),
+			noDirectory(dir),
 			"--at names it; it is made with the first topic: runnel topic create NAME" + s.atFlag(),
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no data directory %q", dir)
+		return noDirectory(dir)
 	case err != nil:
 		return err
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a directory", dir)
 	}
 	return nil
-}
-
-// attempts is how often openDir looks who has the directory: whoever had it may
-// close it at any moment, and somebody else open it.
-const attempts = 3
-
-// openDir opens a directory, or attaches to the process that holds it.
-func openDir(dir string) (backend, error) {
-	var err error
-	for range attempts {
-		b, locked := runnel.Open(dir)
-		if locked == nil {
-			return b, nil
-		}
-		if !errors.Is(locked, fault.Locked) {
-			return nil, locked
-		}
-		r, refused := runnel.Attach(dir)
-		if refused == nil {
-			return r, nil
-		}
-		if errors.Is(refused, fault.UnsupportedVersion) {
-			return nil, refused
-		}
-		why := refused.Error()
-		if f, ok := errors.AsType[*fault.Error](refused); ok && f.Detail != "" {
-			why = f.Detail
-		}
-		err = hinted{locked, "it lets nobody look in, or not yet: " + why + "\nend that process first, or try again"}
-	}
-	return nil, err
-}
-
-// with opens the backend for the time of one command.
-func (s *shell) with(ctx context.Context, create bool, do func(ctx context.Context, b backend) error) (err error) {
-	b, err := s.open(create)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	return do(ctx, b)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,9 @@ func segmentFiles(paths []string) ([]string, error) {
 	var files []string
 	for _, path := range paths {
 		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, usageError{hinted{fmt.Errorf("there is no file or directory %s", path), "name a partition's directory, such as data/quickstart-events-0, or files in it"}}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -42,7 +42,7 @@ func TestForeign(t *testing.T) {
 	require.Empty(t, paths)
 	snapshots, err := filepath.Glob(filepath.Join(dir, "__cluster_metadata-0", "*.checkpoint"))
 	require.NoError(t, err)
-	require.Greater(t, len(snapshots), 1, "runnel-checkpoint, and a snapshot")
+	require.NotEmpty(t, snapshots)
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "users-0", "00000000000000000000.log~"), nil, 0o600))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "users-0", "00000000000000000001.log"), 0o700))

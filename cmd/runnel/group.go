@@ -17,11 +17,12 @@ import (
 )
 
 func newGroup(s *shell) *cobra.Command {
-	return group("group", "List and describe consumer groups",
+	return group("group", "List, describe, reset and delete consumer groups",
 		"A group shares the partitions of topics among its members and remembers\nhow far it has read.",
 		`  runnel group list
-  runnel group describe billing`,
-		newGroupList(s), newGroupDescribe(s))
+  runnel group describe billing
+  runnel group reset billing --to start --dry-run`,
+		newGroupList(s), newGroupDescribe(s), newGroupReset(s), newGroupDelete(s))
 }
 
 func newGroupList(s *shell) *cobra.Command {

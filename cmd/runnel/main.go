@@ -21,11 +21,23 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is the whole program; it returns the exit code: 0, 1 for a failure, 2 for
-// arguments that make no sense, 130 when it was interrupted.
+// Exit codes beside 0, 1 for a failure and what a command promises.
+const (
+	exitUsage       = 2   // the arguments make no sense
+	exitInterrupted = 130 // 128 + SIGINT
+	exitPipe        = 141 // 128 + SIGPIPE: nobody reads what is printed
+)
+
+// run is the whole program; it returns the exit code. Whatever ends it, a closed
+// terminal or pipe too, it closes the directory first.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ending := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup has
+		ending = append(ending, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ending...)
 	defer stop()
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // so that a write fails instead
 	s := &shell{
 		in: os.Stdin, out: os.Stdout, errs: os.Stderr,
 		people: isTerminal(os.Stdout), watched: isTerminal(os.Stderr),
@@ -33,16 +45,18 @@ func run() int {
 	root := newRoot(s)
 	root.SetArgs(os.Args[1:])
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return 130
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.Is(err, syscall.EPIPE):
+		return exitPipe
+	case errors.As(err, new(usageError)):
+		s.explain(inOurWords(os.Args[1:], err))
+		return exitUsage
 	}
 	s.explain(err)
-	if errors.As(err, new(usageError)) {
-		return 2
-	}
 	if e, ok := errors.AsType[exitError](err); ok {
 		return e.code
 	}

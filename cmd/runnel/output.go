@@ -87,20 +87,6 @@ func text(b []byte) string {
 	return string(b)
 }
 
-// jsonText is bytes in JSON: a string when they are text, null when they are
-// null, and an object with base64 when they are neither.
-type jsonText []byte
-
-func (t jsonText) MarshalJSON() ([]byte, error) {
-	switch {
-	case t == nil:
-		return []byte("null"), nil
-	case utf8.Valid(t):
-		return json.Marshal(string(t))
-	}
-	return json.Marshal(map[string][]byte{"base64": t})
-}
-
 // count returns "1 record", "3 records".
 func count(n int64, what string) string {
 	if n == 1 {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	"errors"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -71,7 +71,8 @@ func FuzzParseLine(f *testing.F) {
 	f.Add("no separator", "::", "no")
 	f.Fuzz(func(t *testing.T, line, sep, null string) {
 		p := &produceFlags{keySep: sep, null: null}
-		key, value, err := p.parse([]byte(line))
+		r, err := p.parse([]byte(line))
+		key, value := r.Key, r.Value
 		if err != nil {
 			require.NotContains(t, line, sep)
 			return
@@ -91,22 +92,38 @@ func FuzzParseLine(f *testing.F) {
 	})
 }
 
-func TestEachLine(t *testing.T) {
-	var lines []string
-	collect := func(n int, line []byte) error {
-		require.Len(t, lines, n-1)
-		lines = append(lines, string(line))
-		return nil
+func TestReadLines(t *testing.T) {
+	all := func(r io.Reader) (lines []string, err error) {
+		source := readLines(t.Context(), r)
+		for {
+			line, err := source.next(t.Context(), nil)
+			if err != nil {
+				return lines, err
+			}
+			lines = append(lines, string(line))
+			require.Len(t, lines, source.n)
+		}
 	}
-	require.NoError(t, eachLine(t.Context(), strings.NewReader("a\r\nb\n\nlast"), collect))
+	lines, err := all(strings.NewReader("a\r\nb\n\nlast"))
+	require.ErrorIs(t, err, io.EOF)
 	require.Equal(t, []string{"a", "b", "", "last"}, lines)
 
-	stop := errors.New("stop")
-	require.ErrorIs(t, eachLine(t.Context(), strings.NewReader("a\nb\n"), func(int, []byte) error { return stop }), stop)
-
 	long := bytes.Repeat([]byte("x"), maxLine+1)
-	err := eachLine(t.Context(), bytes.NewReader(append([]byte("short\n"), long...)), func(int, []byte) error { return nil })
+	_, err = all(bytes.NewReader(append([]byte("short\n"), long...)))
 	require.EqualError(t, err, "line 2 is longer than 16 MiB")
+
+	// Somebody at a terminal who types nothing is not waited for when there is
+	// something else to do.
+	r, w := io.Pipe()
+	defer w.Close()
+	source, nudge := readLines(t.Context(), r), make(chan struct{}, 1)
+	nudge <- struct{}{}
+	_, err = source.next(t.Context(), nudge)
+	require.ErrorIs(t, err, errNudged)
+	go func() { _, _ = io.WriteString(w, "late\n") }()
+	line, err := source.next(t.Context(), nudge)
+	require.NoError(t, err)
+	require.Equal(t, "late", string(line))
 }
 
 func TestTable(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -19,6 +18,8 @@ type shell struct {
 
 	at          string
 	json, table bool
+	hurried     bool // somebody waits for the end of a word
+	again       bool // the command has begun again, on another backend
 }
 
 // tables reports whether output is for people.
@@ -51,9 +52,10 @@ Output is a table for people, and one JSON object per line into a pipe.`
 Examples:
 {{.Example}}
 {{end}}{{if .HasAvailableSubCommands}}
-Commands:{{range .Commands}}{{if and .IsAvailableCommand (not .Annotations.files)}}
+Commands:{{range .Commands}}{{if and .IsAvailableCommand (not .Annotations.kind)}}
   {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
-{{if not .HasParent}}  For data directories:{{range .Commands}}{{if .Annotations.files}} {{.Name}}{{end}}{{end}}
+{{if not .HasParent}}  For data directories:{{range .Commands}}{{if eq .Annotations.kind "files"}} {{.Name}}{{end}}{{end}}
+  For this tool:{{range .Commands}}{{if eq .Annotations.kind "tool"}} {{.Name}}{{end}}{{end}}
 {{end}}{{end}}{{if .HasAvailableLocalFlags}}
 Flags:
 {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
@@ -78,20 +80,30 @@ func newRoot(s *shell) *cobra.Command {
 	root.SetHelpTemplate(rootUsage)
 	root.SetOut(s.out)
 	root.SetErr(s.errs)
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{hinted{err, cmd.CommandPath() + " --help shows what there is"}}
-	})
+	root.SetHelpCommand(newHelp())
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, open or not, or kafka://host:port; default $RUNNEL_AT")
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
 	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s))
 	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
-		cmd.Annotations = map[string]string{"files": "yes"} // help names these in one line, to fit a screen
+		cmd.Annotations = map[string]string{"kind": "files"} // help names these in one line, to fit a screen
 		root.AddCommand(cmd)
 	}
+	root.AddCommand(newVersion(s))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			describeCompletion(cmd)
+			fallthrough
+		case "version", "help":
+			cmd.Annotations = map[string]string{"kind": "tool"}
+		}
+	}
+	complete(s, root)
 	return root
 }
 
@@ -101,14 +113,6 @@ func defaultAt() string {
 		return at
 	}
 	return "data"
-}
-
-// version is the version that the program was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(unknown)"
 }
 
 // group returns a command that only holds others.

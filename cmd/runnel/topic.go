@@ -14,20 +14,25 @@ import (
 )
 
 func newTopic(s *shell) *cobra.Command {
-	return group("topic", "Create, describe, list and delete topics",
+	return group("topic", "Create, describe, list, alter and delete topics",
 		"A topic is a named, partitioned log of records.",
 		`  runnel topic create orders --partitions 6 --config cleanup.policy=compact
   runnel topic describe orders
   runnel topic list`,
-		newTopicCreate(s), newTopicDescribe(s), newTopicList(s), newTopicDelete(s))
+		newTopicCreate(s), newTopicDescribe(s), newTopicList(s), newTopicAlter(s),
+		newAddPartitions(s), newDeleteRecords(s), newTopicDelete(s))
 }
 
 func newTopicCreate(s *shell) *cobra.Command {
 	var spec topic.Spec
 	var configs []string
+	var ifMissing bool
 	cmd := &cobra.Command{
 		Use: "create NAME...", Short: "Create topics, all or none",
 		Long: `Create topics. In a directory either all of them are created or none.
+
+With --if-not-exists, those that are there stay: they get more partitions where
+more are asked for, and what else is not as asked for is said.
 
 The settings are Kafka's; beside them runnel.durability (memory, os or fsync)
 says what a record must survive before it is acknowledged.`,
@@ -50,12 +55,16 @@ says what a record must survive before it is acknowledged.`,
 				}
 			}
 			return s.with(cmd.Context(), true, func(ctx context.Context, b backend) error {
+				if ifMissing {
+					return s.ensure(ctx, b, specs)
+				}
 				return s.create(ctx, b, specs)
 			})
 		},
 	}
 	cmd.Flags().IntVarP(&spec.Partitions, "partitions", "p", 0, "`number` of partitions; 0 is the backend's default")
 	cmd.Flags().IntVar(&spec.Replicas, "replicas", 0, "`number` of copies of each; 0 is the backend's default")
+	cmd.Flags().BoolVar(&ifMissing, "if-not-exists", false, "leave the topics that are there")
 	cmd.Flags().StringArrayVarP(&configs, "config", "c", nil, "a setting, `name=value`; may be repeated")
 	return cmd
 }
@@ -70,9 +79,9 @@ func setConfig(cfg *topic.Config, entry string) error {
 }
 
 func (s *shell) create(ctx context.Context, b backend, specs []topic.Spec) error {
-	err := b.CreateTopics(ctx, specs...)
+	err := s.done(b.CreateTopics(ctx, specs...), fault.TopicExists)
 	if errors.Is(err, fault.TopicExists) {
-		return hinted{err, "runnel topic describe" + s.atFlag() + " shows what there is"}
+		return hinted{err, "runnel topic describe" + s.atFlag() + " shows what there is; --if-not-exists leaves it"}
 	}
 	if err != nil {
 		return err
@@ -95,6 +104,33 @@ func (s *shell) create(ctx context.Context, b backend, specs []topic.Spec) error
 		fmt.Fprintf(s.out, "Created topic %s with %s.\n", d.Name, count(int64(len(d.Partitions)), "partition"))
 	}
 	return nil
+}
+
+// ensureLine is what became of a topic that is to be there, in JSON.
+type ensureLine struct {
+	Topic      string            `json:"topic"`
+	Created    bool              `json:"created"`
+	Partitions int               `json:"partitions"`
+	Added      int               `json:"added"`
+	Differs    map[string]string `json:"differs,omitempty"` // what is, by setting
+}
+
+func (s *shell) ensure(ctx context.Context, b backend, specs []topic.Spec) error {
+	found, err := topic.Ensure(ctx, b, specs...)
+	for _, f := range found {
+		if s.tables() {
+			fmt.Fprintf(s.out, "Topic %v.\n", f)
+			continue
+		}
+		line := ensureLine{f.Name, f.Created, f.Partitions, f.Added, map[string]string{}}
+		for _, d := range f.Differs {
+			line.Differs[d.Setting] = d.Have
+		}
+		if err := s.line(line); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func newTopicDescribe(s *shell) *cobra.Command {
@@ -243,22 +279,13 @@ func newTopicDelete(s *shell) *cobra.Command {
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
 				// Look first, so that a typing error deletes nothing.
-				if _, err := s.describe(ctx, b, names); err != nil {
+				if _, err := s.describe(ctx, b, names); err != nil && !s.again {
 					return err
 				}
-				if err := b.DeleteTopics(ctx, names...); err != nil {
+				if err := s.done(b.DeleteTopics(ctx, names...), fault.UnknownTopic); err != nil {
 					return err
 				}
-				for _, name := range names {
-					if !s.tables() {
-						if err := s.line(map[string]string{"deleted": name}); err != nil {
-							return err
-						}
-						continue
-					}
-					fmt.Fprintf(s.out, "Deleted topic %s.\n", name)
-				}
-				return nil
+				return s.deleted("topic", names)
 			})
 		},
 	}

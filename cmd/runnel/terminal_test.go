@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// terminal is a command that runs as in a shell of its own.
+type terminal struct {
+	t     *testing.T
+	name  string
+	in    *os.File
+	lines chan string // of standard output
+	stop  context.CancelFunc
+	ended chan error
+}
+
+// start runs a command on a directory.
+func start(t *testing.T, dir string, args ...string) *terminal {
+	t.Helper()
+	in, keys, err := os.Pipe()
+	require.NoError(t, err)
+	read, out := io.Pipe()
+	ctx, stop := context.WithCancel(t.Context())
+	p := &terminal{t: t, name: strings.Join(args, " "), in: keys, lines: make(chan string, 1000), stop: stop, ended: make(chan error, 1)}
+	go func() {
+		for scan := bufio.NewScanner(read); scan.Scan(); {
+			p.lines <- scan.Text()
+		}
+		close(p.lines)
+	}()
+	go func() {
+		s := &shell{in: in, out: out, errs: io.Discard, people: true}
+		root := newRoot(s)
+		root.SetArgs(append(args, "--at", dir))
+		p.ended <- root.ExecuteContext(ctx)
+		_ = out.Close()
+		_ = in.Close()
+	}()
+	t.Cleanup(func() {
+		stop()
+		_ = keys.Close()
+	})
+	return p
+}
+
+// patience is longer than anything takes here.
+const patience = 30 * time.Second
+
+// expect waits for these lines and no others.
+func (p *terminal) expect(want ...string) {
+	p.t.Helper()
+	for _, line := range want {
+		select {
+		case got, ok := <-p.lines:
+			if !ok {
+				require.FailNow(p.t, "it has ended", "%s: before %q: %v", p.name, line, <-p.ended)
+			}
+			require.Equal(p.t, line, got, p.name)
+		case <-time.After(patience):
+			require.FailNow(p.t, "nothing comes", "%s: before %q", p.name, line)
+		}
+	}
+}
+
+// types writes lines to the command's standard input.
+func (p *terminal) types(lines ...string) {
+	p.t.Helper()
+	_, err := p.in.WriteString(strings.Join(lines, "\n") + "\n")
+	require.NoError(p.t, err)
+}
+
+// end ends the command, as Ctrl-C does, and returns its error.
+func (p *terminal) end() error {
+	p.stop()
+	return p.wait()
+}
+
+func (p *terminal) wait() error {
+	select {
+	case err := <-p.ended:
+		return err
+	case <-time.After(patience):
+		require.FailNow(p.t, "it does not end", p.name)
+		return nil
+	}
+}
+
+// writes produces lines.
+func writes(t *testing.T, dir string, lines ...string) {
+	t.Helper()
+	p := start(t, dir, "produce", "orders")
+	p.types(lines...)
+	require.NoError(t, p.in.Close())
+	require.NoError(t, p.wait())
+}
+
+// runs runs a command to its end, and returns what it prints.
+func runs(t *testing.T, dir string, args ...string) []string {
+	t.Helper()
+	p := start(t, dir, args...)
+	require.NoError(t, p.in.Close())
+	require.NoError(t, p.wait())
+	var lines []string
+	for line := range p.lines {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Commands in several terminals share a directory. The first holds it; when it
+// ends, another takes over, and the rest go on where they were: nothing is lost,
+// nothing comes twice, and a place such as "the end" is the one of before.
+func TestTerminals(t *testing.T) {
+	dir := t.TempDir()
+	runs(t, dir, "topic", "create", "orders")
+	writes(t, dir, "zero")
+	first := start(t, dir, "consume", "orders", "--follow")
+	first.expect("zero") // so it holds the directory
+	writer := start(t, dir, "produce", "orders")
+	writer.types("one")
+	first.expect("one")
+	second := start(t, dir, "consume", "orders", "--follow", "--group", "g")
+	second.expect("zero", "one")
+	late := start(t, dir, "consume", "orders", "--follow", "--from", "end")
+	require.Equal(t, []string{"zero", "one"}, runs(t, dir, "consume", "orders"))
+	writer.types("two")
+	first.expect("two")
+	second.expect("two")
+
+	require.NoError(t, first.end())
+	writer.types("three")
+	second.expect("three")
+	require.NoError(t, second.end())
+	require.Equal(t, []string{"zero", "one", "two", "three"}, runs(t, dir, "consume", "orders"))
+	writer.types("four")
+	// What came before it had begun is not its; from then on everything is.
+	var got []string
+	for len(got) == 0 || got[len(got)-1] != "four" {
+		select {
+		case line := <-late.lines:
+			got = append(got, line)
+		case <-time.After(patience):
+			require.FailNow(t, "nothing comes", got)
+		}
+	}
+	require.Equal(t, []string{"two", "three", "four"}[3-len(got):], got)
+
+	require.NoError(t, writer.in.Close())
+	writer.expect("4 records written to orders.")
+	require.NoError(t, writer.wait())
+	require.NoError(t, late.end())
+	require.Equal(t, []string{"zero", "one", "two", "three", "four"}, runs(t, dir, "consume", "orders"))
+	require.Equal(t, []string{"four"}, runs(t, dir, "consume", "orders", "--group", "g"), "the group goes on where its member was")
+}
+
+// A member of a group that has printed nothing keeps its place, too.
+func TestPlaceWithoutRecords(t *testing.T) {
+	dir := t.TempDir()
+	runs(t, dir, "topic", "create", "orders")
+	writes(t, dir, "before")
+	require.Empty(t, runs(t, dir, "consume", "orders", "--group", "g", "--from", "end"))
+	writes(t, dir, "after")
+	require.Equal(t, []string{"after"}, runs(t, dir, "consume", "orders", "--group", "g", "--from", "end"))
+}

@@ -54,6 +54,9 @@ func (r PartitionRecovery) String() string {
 	if r.Cut > 0 {
 		s += fmt.Sprintf("; %d bytes cut: %s", r.Cut, r.Reason)
 	}
+	for _, err := range r.Restored {
+		s += "; " + err.Error()
+	}
 	if r.Indexes > 0 {
 		s += fmt.Sprintf("; indexes built anew: %d", r.Indexes)
 	}

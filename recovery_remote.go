@@ -38,9 +38,11 @@ func writeRecovery(to io.Writer, r Recovery) error {
 		w.Int64(p.Cut)
 		w.Bytes([]byte(p.Reason))
 		w.Int64(int64(p.Indexes))
-		w.ArrayLen(len(p.Damage))
-		for _, err := range p.Damage {
-			attach.WriteError(w, err)
+		for _, errs := range [][]error{p.Restored, p.Damage} {
+			w.ArrayLen(len(errs))
+			for _, err := range errs {
+				attach.WriteError(w, err)
+			}
 		}
 		w.Int64(int64(p.Duration))
 		attach.WriteError(w, p.Err)
@@ -67,14 +69,16 @@ func writeRecovery(to io.Writer, r Recovery) error {
 func readRecovery(b []byte) (r Recovery, err error) {
 	d := wire.NewReader(b)
 	r.Clean, r.Duration = d.Bool(), time.Duration(d.Int64())
-	for range d.ArrayLen(62) {
+	for range d.ArrayLen(66) {
 		p := PartitionRecovery{TopicPartition: readPartition(&d)}
 		p.Recovery = log.Recovery{
 			Clean: d.Bool(), Segments: int(d.Int64()), Batches: d.Int64(), Bytes: d.Int64(), Cut: d.Int64(),
 			Reason: string(d.Bytes()), Indexes: int(d.Int64()),
 		}
-		for range d.ArrayLen(1) {
-			p.Damage = append(p.Damage, attach.ReadError(&d))
+		for _, errs := range []*[]error{&p.Restored, &p.Damage} {
+			for range d.ArrayLen(1) {
+				*errs = append(*errs, attach.ReadError(&d))
+			}
 		}
 		p.Duration, p.Err = time.Duration(d.Int64()), attach.ReadError(&d)
 		r.Partitions = append(r.Partitions, p)

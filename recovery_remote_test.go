@@ -21,7 +21,8 @@ func someRecovery() Recovery {
 		Partitions: []PartitionRecovery{
 			{TopicPartition: tp, Recovery: log.Recovery{
 				Clean: true, Segments: 1, Batches: 2, Bytes: 3, Cut: 4, Reason: "torn", Indexes: 5, Duration: time.Minute,
-				Damage: []error{&fault.Corruption{Topic: "orders", Partition: 3, File: "f", Expected: "a", Found: "b"}},
+				Restored: []error{&fault.Corruption{Topic: "orders", Partition: 3, File: "f", Expected: "c", Found: "d", Next: 7}},
+				Damage:   []error{&fault.Corruption{Topic: "orders", Partition: 3, File: "f", Expected: "a", Found: "b"}},
 			}},
 			{TopicPartition: record.TopicPartition{Topic: "visits", Partition: -1}, Err: fault.At(fault.Storage, "visits", 1, -1)},
 		},

@@ -99,6 +99,7 @@ type Corruption struct {
 	Expected  string // what should stand there
 	Found     string // what stands there
 	Hint      string // what to do
+	Next      int64  // the offset behind the damage, where reading goes on; 0 if that is not known
 }
 
 // Error names partition, offset, file and position, expected and found.
@@ -114,6 +115,9 @@ func (c *Corruption) Error() string {
 	fmt.Fprintf(&b, "corrupt data in %s at byte %d: expected %s, found %s", c.File, c.Pos, c.Expected, c.Found)
 	if c.Hint != "" {
 		b.WriteString(" (" + c.Hint + ")")
+	}
+	if c.Next > 0 {
+		fmt.Fprintf(&b, "; reading goes on at offset %d", c.Next)
 	}
 	return b.String()
 }

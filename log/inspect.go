@@ -33,9 +33,11 @@ type Finding struct {
 	*fault.Corruption
 
 	// End is the position after the bytes in question, and Next the offset that
-	// End is the position after the bytes in question, and Next the offset that
 	// follows them, where Grade is Damage in a segment; otherwise both are -1.
 	End, Next int64
+
+	header []byte // what the header of the batch in question must be, if nothing else of it is damaged
+	fields string // which of its fields are
 }
 
 // Inspection is what Inspect found.
@@ -165,17 +167,18 @@ func (n *inspector) add(g Grade, path string, offset, pos int64, expected, found
 		n.Unlisted++
 		return &Finding{}
 	}
-	n.Findings = append(n.Findings, Finding{g, &fault.Corruption{
+	n.Findings = append(n.Findings, Finding{Grade: g, Corruption: &fault.Corruption{
 		Topic: n.l.cfg.Topic, Partition: n.l.cfg.Partition, Offset: offset,
 		File: path, Pos: pos, Expected: expected, Found: found, Hint: hint,
-	}, -1, -1})
+	}, End: -1, Next: -1})
 	return &n.Findings[len(n.Findings)-1]
 }
 
 // damage enters bytes of a segment that are not what was written.
-func (n *inspector) damage(s *segment, offset, pos, end, next int64, found string) {
+func (n *inspector) damage(s *segment, offset, pos, end, next int64, found string) *Finding {
 	f := n.add(Damage, s.logPath(), offset, pos, fmt.Sprintf("the batch of offset %d", offset), found, hintDamage)
 	f.End, f.Next = end, next
+	return f
 }
 
 // Hints.

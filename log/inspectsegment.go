@@ -48,26 +48,47 @@ func (w *walk) through(from, to, next int64) error {
 	}
 }
 
-// skip enters damage at a position and returns where the next sound batch
-// begins, or to.
+// examiner returns one for the bytes before a position, where the offset next
+// follows; it is negative if nobody knows.
+func (w *walk) examiner(end, next int64) *examiner {
+	last := w.n.last
+	return &examiner{
+		file: w.f, end: end, base: w.s.base, limit: next, next: next, gaps: last == nil,
+		since: epochAt(w.epochs, w.offset),
+		epochOf: func(first, next int64) int32 {
+			if !w.n.believed || first >= last.offset || next <= last.start {
+				return record.NoLeaderEpoch
+			}
+			return epochAt(w.epochs, max(first, last.start))
+		},
+	}
+}
+
+// skip enters damage at a position and returns where it ends: where the next
+// sound batch begins, or to.
 func (w *walk) skip(pos, to, next int64, found string) (int64, error) {
-	at, h, err := findFollower(w.f, pos, to, w.offset)
+	x := w.examiner(to, next)
+	if c := w.n.last; c != nil && w.s.base == c.segment && to < c.pos {
+		x.next = -1 // that is where next would follow
+	}
+	d, err := x.diagnose(pos, w.offset)
 	if err != nil {
 		return 0, err
 	}
-	follows := next
-	if h == nil || h.NextOffset() > next {
-		at = to
-	} else {
-		follows = h.BaseOffset
-	}
-	w.n.damage(w.s, w.offset, pos, at, follows, found)
-	w.offset, w.damaged = max(w.offset, follows), at
-	return at, w.n.said(at - pos)
+	return d.end, w.enter(d, found)
+}
+
+// enter makes a finding of what was examined, and goes on behind it.
+func (w *walk) enter(d diagnosis, found string) error {
+	f := w.n.damage(w.s, d.offset, d.pos, d.end, d.next, found)
+	f.header, f.fields = d.header, d.fields
+	w.offset, w.damaged = max(w.offset, d.next), d.end
+	return w.n.said(d.end - d.pos)
 }
 
 // tail reads the batches behind the synced position. The first bytes there that
-// are no sound batch end the log, unless its extent is unknown and one follows.
+// are no sound batch end the log, unless it is certain what they were, or its
+// extent is unknown and more follows.
 func (w *walk) tail(from, to int64) error {
 	for {
 		sc := newScanner(w.f, from, to, w.offset, true)
@@ -87,20 +108,28 @@ func (w *walk) tail(from, to int64) error {
 			if err := w.n.l.noOldMessage(w.s, w.f, sc.pos, w.offset); err != nil {
 				return err
 			}
-			at, h, err := findFollower(w.f, sc.pos, to, w.offset)
-			if err != nil {
+		}
+		d, err := w.examiner(to, -1).diagnose(sc.pos, w.offset)
+		if err != nil {
+			return err
+		}
+		switch {
+		case w.n.last == nil && d.known():
+			if err := w.enter(d, d.explain(found)); err != nil {
 				return err
 			}
-			if h != nil {
-				w.n.damage(w.s, w.offset, sc.pos, at, h.BaseOffset, fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", found, at, h.BaseOffset))
-				w.offset, w.damaged, from, w.n.tailAt = h.BaseOffset, at, at, -1
-				continue
-			}
+		case d.certain():
+			f := w.n.add(Mend, w.s.logPath(), d.offset, d.pos, fmt.Sprintf("the batch of offset %d", d.offset), found,
+				"opening the log restores it: the "+d.fields+" alone is damaged")
+			f.End, f.Next, f.header, f.fields = d.end, d.next, d.header, d.fields
+			w.offset, w.damaged = d.next, d.end
+		default:
+			f := w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
+				"opening the log cuts it off: it was never acknowledged as durable, or the disk has lost it since")
+			f.End = to
+			return nil
 		}
-		f := w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
-			"opening the log cuts it off: it was never acknowledged as durable, or the disk has lost it since")
-		f.End = to
-		return nil
+		from, w.n.tailAt = d.end, -1
 	}
 }
 
@@ -158,7 +187,7 @@ func (w *walk) misplaced(sc *scanner) string {
 	if latest := latestEpoch(w.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
 		return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 	}
-	return ""
+	return outran(sc, w.f, w.epochs)
 }
 
 // disproved reports whether the file of the leader epochs is wrong about the batch

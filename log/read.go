@@ -174,9 +174,22 @@ func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, e
 	if pos >= size {
 		return nil, l.corrupt(s, offset, pos, fmt.Sprintf("the batch of offset %d", offset), "the end of the file")
 	}
-	until := s.boundary(offset, pos, int64(max(maxBytes, record.HeaderLen)), size)
 	r := reader{log: l, segment: s, file: h, pos: pos, size: size, base: base, offset: offset, limit: limit, maxBytes: maxBytes, epochs: l.Epochs()}
-	return r.read(until-pos, buf)
+	b, err := r.readFirst(buf)
+	var damage *fault.Corruption
+	if err != nil && !hinted && base < offset && errors.As(err, &damage) {
+		// It says of itself that it holds the offset, and is damaged.
+		if at, first, passed := l.pass(s, h, 0, offset, size); passed == nil && at < size {
+			r.pos, r.base = at, first
+			return r.readFirst(buf)
+		}
+	}
+	return b, err
+}
+
+// readFirst reads from where r is.
+func (r *reader) readFirst(buf []byte) ([]byte, error) {
+	return r.read(r.segment.boundary(r.offset, r.pos, int64(max(r.maxBytes, record.HeaderLen)), r.size)-r.pos, buf)
 }
 
 // reader is one read from a segment's file.
@@ -313,8 +326,40 @@ func gapHint(found, expected int64) string {
 	return "; if Kafka's compaction has taken away what was between, runnel repair fills the gap"
 }
 
+// damaged is the error for the first batch of a read. It says where reading goes
+// on, as far as that can be found out.
 func (r *reader) damaged(found error) error {
-	return r.log.corrupt(r.segment, r.base, r.pos, fmt.Sprintf("the batch of offset %d", r.base), found.Error())
+	x := r.log.examiner(r.segment, r.file, r.size)
+	x.epochOf = func(first, _ int64) int32 { return epochAt(r.epochs, max(first, r.offset)) }
+	d, err := x.diagnose(r.pos, r.base)
+	if err != nil {
+		d = diagnosis{next: -1}
+	}
+	return r.log.met(r.segment, r.base, r.pos, d.next, found.Error())
+}
+
+// met is the error for damage where a batch of an offset should begin, and where
+// the offset next follows.
+func (l *Log) met(s *segment, offset, pos, next int64, found string) error {
+	err := l.corrupt(s, offset, pos, fmt.Sprintf("the batch of offset %d", offset), found)
+	if damage, ok := err.(*fault.Corruption); ok && next > offset && next < l.end.Load() {
+		damage.Next = next
+	}
+	return err
+}
+
+// examiner returns one for the first bytes of a segment.
+func (l *Log) examiner(s *segment, h *handle, size int64) *examiner {
+	next := int64(-1) // while it grows
+	segments := l.list()
+	if i := segmentOf(segments, s.base); i >= 0 && i+1 < len(segments) && segments[i].base == s.base && segments[i].size.Load() == size {
+		next = segments[i+1].base
+	}
+	return &examiner{
+		file: h, end: size, base: s.base, limit: next, next: next,
+		since:   record.NoLeaderEpoch,
+		epochOf: func(int64, int64) int32 { return record.NoLeaderEpoch },
+	}
 }
 
 // unreadable is the error for a file that can't be opened or read; errGone stays
@@ -369,23 +414,46 @@ func (l *Log) walk(s *segment, h *handle, e offsetEntry, offset, size int64) (po
 	case sc.err != nil:
 		return 0, 0, true, l.unreadable(s, offset, sc.err)
 	case sc.bad != "":
-		return 0, 0, confirmed, l.blame(s, h, e, size, sc)
+		pos, base, err := l.pass(s, h, e, offset, size)
+		return pos, base, confirmed, err
 	}
 	return size, sc.offset, confirmed, nil
 }
 
-// blame returns the error for what a walk met. A damaged length makes headers
-// appear where none ever were, so it looks for the first batch whose checksum is
-// wrong.
-func (l *Log) blame(s *segment, h *handle, e offsetEntry, size int64, met *scanner) error {
-	sc := newScanner(h, e.pos(), size, s.base, true)
+// pass reads on where a walk has met damage: batch by batch with their checksums,
+// because a damaged length makes headers appear where none ever were, and over
+// what is damaged. It returns where the batch that holds offset begins, and its base
+// offset, or size; or the damage that holds the offset.
+func (l *Log) pass(s *segment, h *handle, e offsetEntry, offset, size int64) (pos, base int64, err error) {
+	x := l.examiner(s, h, size)
+	pos, base = e.pos(), s.base
 	if e != 0 {
-		sc.offset = -1
+		base = -1
 	}
-	for sc.next() {
+	for {
+		sc := x.scanner(pos, size)
+		sc.offset = base
+		for sc.next() {
+			if sc.header.LastOffset() >= offset {
+				return sc.pos, sc.header.BaseOffset, nil
+			}
+		}
+		switch {
+		case sc.err != nil:
+			return 0, 0, l.unreadable(s, offset, sc.err)
+		case sc.bad == "":
+			return size, sc.offset, nil
+		case sc.offset < 0: // the entry's own batch
+			pos, base = 0, s.base
+			continue
+		}
+		d, err := x.diagnose(sc.pos, sc.offset)
+		if err != nil {
+			return 0, 0, l.unreadable(s, offset, err)
+		}
+		if d.next < 0 || offset < d.next {
+			return 0, 0, l.met(s, sc.offset, sc.pos, d.next, sc.bad)
+		}
+		pos, base = d.end, d.next
 	}
-	if sc.err != nil || sc.bad == "" || sc.offset < 0 {
-		sc = met
-	}
-	return l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
 }

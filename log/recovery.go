@@ -20,6 +20,7 @@ type Recovery struct {
 	Bytes    int64         // how many bytes of them
 	Cut      int64         // bytes of a torn tail that were cut off, without zeros at its end
 	Reason   string        // what stood there, where Cut > 0
+	Restored []error       // each a *fault.Corruption behind the synced position: a batch of which a header field was damaged, and what it was is certain
 	Indexes  int           // segments whose index files were missing or wrong, and are built anew
 	Damage   []error       // each a *fault.Corruption: the file is left as it is, and readers of these offsets meet it
 	Duration time.Duration // what opening took
@@ -419,6 +420,9 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 		if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
 			return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 		}
+		if reason := outran(sc, sc.file, o.epochs); reason != "" {
+			return reason
+		}
 		o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
 		if index != nil {
 			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval))
@@ -520,6 +524,17 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 	size := s.size.Load()
 	sc := newScanner(f, known.pos, size, known.offset, true)
 	reason := o.verify(sc, s, index)
+	for reason != "" && sc.err == nil && o.last != nil {
+		restored, err := o.restore(f, s, sc, reason)
+		if err != nil {
+			return 0, err
+		}
+		if !restored {
+			break
+		}
+		sc = newScanner(f, sc.pos, size, sc.offset, true)
+		reason = o.verify(sc, s, index)
+	}
 	end := sc.offset
 	if sc.err != nil {
 		return 0, sc.err
@@ -535,11 +550,12 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 				if err := o.l.noOldMessage(s, f, sc.pos, end); err != nil {
 					return 0, err
 				}
-				if pos, h, err := findFollower(f, sc.pos, size, end); err != nil {
+				d, err := o.examiner(f, s, size, end).diagnose(sc.pos, end)
+				if err != nil {
 					return 0, err
-				} else if h != nil {
-					return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end),
-						fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", reason, pos, h.BaseOffset))
+				}
+				if d.known() {
+					return 0, o.l.corrupt(s, end, sc.pos, fmt.Sprintf("the batch of offset %d", end), d.explain(reason))
 				}
 			}
 			o.Cut, o.Reason = content-sc.pos, reason

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
@@ -215,6 +216,8 @@ func (r *repair) plan() {
 		name := filepath.Base(f.File)
 		base, _ := parseName(name, logSuffix)
 		switch {
+		case f.Grade == Mend && f.header != nil:
+			r.planRewrite(f, base)
 		case f.Grade == Mend:
 			r.planMend(f)
 		case f.Grade == Damage && (name == epochName || name == checkpointName):
@@ -254,6 +257,8 @@ func (r *repair) planMend(f Finding) {
 	case ext == cleanedSuffix:
 		r.step(f.File, "delete it: the compaction that wrote it was interrupted")
 		r.journal.remove(name)
+	case ext == logSuffix && f.header != nil:
+		r.step(f.File, f.restored())
 	case ext == logSuffix && f.End > f.Pos:
 		r.step(f.File, fmt.Sprintf("cut off a torn tail of %d bytes at byte %d", f.End-f.Pos, f.Pos))
 		r.journal.cut(name, f.Pos)
@@ -283,13 +288,23 @@ func (r *repair) planRewrite(f Finding, base int64) {
 	r.rewrite[base] = append(r.rewrite[base], f)
 	what := fmt.Sprintf("%d bytes at byte %d: %s", f.End-f.Pos, f.Pos, f.Found)
 	switch {
-	case r.misstamped(f) != nil:
-		r.step(f.File, what+"; nothing else is wrong with it, and it gets the right one")
+	case f.header != nil:
+		r.step(f.File, f.restored())
 	case f.Next > f.Offset:
 		r.lose(f, what)
 	default:
 		r.step(f.File, what)
 	}
+}
+
+// restored says that a batch gets its header back.
+func (f *Finding) restored() string {
+	found, _, _ := strings.Cut(f.Found, "; nothing but its ")
+	what := fmt.Sprintf("%d bytes at byte %d: %s; nothing else is wrong with it, and ", f.End-f.Pos, f.Pos, found)
+	if f.fields == "leader epoch" {
+		return what + "it gets the right one"
+	}
+	return fmt.Sprintf("%sits %s is restored: it is the batch of offset %d", what, f.fields, f.Offset)
 }
 
 // lostEnd reports whether damage is that the end of the log is gone.

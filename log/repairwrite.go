@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"os"
@@ -58,9 +59,6 @@ func (w *rewriting) epochBefore() int32 { return max(0, epochAt(w.r.n.epochs, w.
 
 // copy copies sound batches.
 func (w *rewriting) copy(from, to int64) error {
-	if w.buf == nil {
-		w.buf = make([]byte, scanBytes)
-	}
 	sc := newScanner(w.in, from, to, -1, false)
 	for sc.next() { // only for the epoch of the last one
 		w.epoch = sc.header.LeaderEpoch
@@ -70,6 +68,14 @@ func (w *rewriting) copy(from, to int64) error {
 	}
 	if sc.bad != "" {
 		return fmt.Errorf("%s at byte %d: %s", w.s.logPath(), sc.pos, sc.bad)
+	}
+	return w.pass(from, to)
+}
+
+// pass copies bytes.
+func (w *rewriting) pass(from, to int64) error {
+	if w.buf == nil {
+		w.buf = make([]byte, scanBytes)
 	}
 	for from < to {
 		b := w.buf[:min(scanBytes, to-from)]
@@ -94,13 +100,15 @@ func (w *rewriting) write(b []byte) error {
 }
 
 // replace writes what comes in place of a damaged range: the batch itself if
-// only its leader epoch is wrong, which lies outside of its checksum, and
-// otherwise batches without records over the offsets that are lost.
+// only its header is damaged and what it was is known, and otherwise batches
+// without records over the offsets that are lost.
 func (w *rewriting) replace(d Finding) error {
-	if b := w.r.misstamped(d); b != nil {
-		w.epoch = w.epochOf(d.Offset)
-		record.Stamp(b, d.Offset, w.epoch)
-		return w.write(b)
+	if d.header != nil {
+		w.epoch = int32(binary.BigEndian.Uint32(d.header[atEpoch:]))
+		if err := w.write(d.header); err != nil {
+			return err
+		}
+		return w.pass(d.Pos+record.HeaderLen, d.End)
 	}
 	for offset := d.Offset; offset < d.Next; {
 		delta := min(d.Next-offset-1, math.MaxInt32-1)
@@ -132,42 +140,6 @@ func (w *rewriting) epochOf(offset int64) int32 {
 	}
 	return w.epoch
 }
-
-// misstamped returns the batch that a damaged range is, if nothing but its leader
-// epoch is wrong.
-func (r *repair) misstamped(d Finding) []byte {
-	size := d.End - d.Pos
-	if size < record.HeaderLen || size > maxMisstamped {
-		return nil
-	}
-	f, err := r.cfg.FS.OpenFile(d.File, os.O_RDONLY)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	raw := make([]byte, size)
-	if got, _ := f.ReadAt(raw, d.Pos); got < len(raw) {
-		return nil
-	}
-	b, err := record.Parse(raw)
-	if err != nil || b.BaseOffset != d.Offset || b.NextOffset() != d.Next || int64(b.Size()) != size {
-		return nil
-	}
-	it, err := b.Records(r.cfg.Codec)
-	if err != nil {
-		return nil
-	}
-	for rec := (record.Record{}); it.Next(&rec); {
-	}
-	if it.Err() != nil {
-		return nil
-	}
-	return raw
-}
-
-// maxMisstamped is how long a batch may be that is looked at as a whole: longer
-// ones are not written.
-const maxMisstamped = 1 << 30
 
 // journal is what a repair is about to do: with it in the directory, whatever is
 // not done yet is done by the next Repair.

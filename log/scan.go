@@ -176,17 +176,6 @@ func findBatch(f io.ReaderAt, pos, end, from int64) (int64, *record.BatchHeader,
 	return 0, nil, nil
 }
 
-// findFollower looks for a sound batch at a position where the one of an offset
-// should stand and does not, or behind it: with a gap between their offsets the next
-// one may stand at that very place.
-func findFollower(f io.ReaderAt, pos, end, offset int64) (int64, *record.BatchHeader, error) {
-	at, h, err := findBatch(f, pos, end, offset)
-	if h != nil && at == pos && h.BaseOffset == offset { // the offset is not what is wrong with it
-		return findBatch(f, pos+1, end, offset)
-	}
-	return at, h, err
-}
-
 // oldMessage reports whether a whole message stands at a position as Kafka wrote
 // them before record batches, and of which format.
 func oldMessage(f io.ReaderAt, pos, end int64) (format byte, ok bool, err error) {

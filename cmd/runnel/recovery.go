@@ -133,6 +133,7 @@ type recoveryLine struct {
 	Cut       int64    `json:"cut"`
 	Reason    string   `json:"reason,omitempty"`
 	Indexes   int      `json:"rebuiltIndexes"`
+	Restored  []string `json:"restored,omitempty"`
 	Damage    []string `json:"damage,omitempty"`
 	Error     string   `json:"error,omitempty"`
 	Millis    float64  `json:"ms"`
@@ -162,7 +163,7 @@ func (s *shell) showRecovery(r runnel.Recovery) error {
 		if p.Cut > 0 {
 			say("%s: %d bytes cut off: %s", p.TopicPartition, p.Cut, p.Reason)
 		}
-		for _, d := range p.Damage {
+		for _, d := range slices.Concat(p.Restored, p.Damage) {
 			say("%v", d)
 		}
 		if p.Err != nil {
@@ -198,6 +199,9 @@ func (s *shell) recoveryLines(r runnel.Recovery) error {
 		}
 		if p.Partition >= 0 {
 			line.Partition = &p.Partition
+		}
+		for _, d := range p.Restored {
+			line.Restored = append(line.Restored, d.Error())
 		}
 		for _, d := range p.Damage {
 			line.Damage = append(line.Damage, d.Error())

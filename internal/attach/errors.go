@@ -78,6 +78,7 @@ func (c *coder) problemAt(err *error, depth int) {
 		text(c, &k.Expected)
 		text(c, &k.Found)
 		text(c, &k.Hint)
+		int64s(c, &k.Next)
 	case errCode:
 		code, _ := (*err).(fault.Code)
 		int16s(c, &code)

@@ -29,7 +29,8 @@ type config struct {
 func Threads(n int) Option { return option(func(c *config) { c.threads = n }) }
 
 // CommitInterval is how long results and the offsets of what was processed may
-// be held back: 100 ms by default.
+// be held back: 100 ms by default. With nothing left to process they are not held
+// back: a commit follows at once, if the last one is that long ago.
 func CommitInterval(d time.Duration) Option {
 	return option(func(c *config) { c.commitInterval = d })
 }

@@ -162,6 +162,29 @@ func (p *plan) tasks(sub *subTopology, counts map[string]int) int {
 	return p.largest(sub.sources, counts)
 }
 
+// depths returns the topics that are read: those that are not the application's
+// own, then the repartition topics, each after all that it is made from.
+func (p *plan) depths() [][]string {
+	all := [][]string{p.topics(sourceNode, false)}
+	depth := make(map[string]int)
+	for _, n := range p.topology.nodes { // a node stands behind what it is made from
+		if n.kind != sinkNode || n.internal == nil {
+			continue
+		}
+		d := 0
+		for _, s := range upstream(n) {
+			d = max(d, depth[p.topicOf(s)])
+		}
+		d++
+		depth[p.topicOf(n)] = d
+		if d == len(all) {
+			all = append(all, nil)
+		}
+		all[d] = append(all[d], p.topicOf(n))
+	}
+	return all
+}
+
 // told returns what a thread of a process tells its group's assignor.
 func (p *plan) told(process string) tasks.Metadata {
 	m := tasks.Metadata{Process: process}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -13,18 +14,22 @@ import (
 
 // progress is what an application's threads tell about themselves.
 type progress struct {
-	mu        sync.Mutex
-	state     State // Running is Rebalancing with started and busy == 0
-	ended     int   // how often Run has returned
-	err       error // of the Run that returned last
-	busy      int   // threads that are restoring stores
-	started   bool  // a thread has been assigned something
-	committed map[record.TopicPartition]int64
-	changed   chan struct{} // closed at the next change
+	mu      sync.Mutex
+	state   State         // Running is Rebalancing with started and busy == 0
+	ended   int           // how often Run has returned
+	err     error         // of the Run that returned last
+	busy    int           // threads that are restoring stores
+	started bool          // a thread has been assigned something
+	changed chan struct{} // closed at the next change
+
+	waiting int             // for commits
+	calm    context.Context // has ended while somebody waits
+	stir    context.CancelFunc
 }
 
 func newProgress() progress {
-	return progress{committed: make(map[record.TopicPartition]int64), changed: make(chan struct{})}
+	calm, stir := context.WithCancel(context.Background())
+	return progress{changed: make(chan struct{}), calm: calm, stir: stir}
 }
 
 // update changes p under its lock and wakes who waits for it.
@@ -72,17 +77,8 @@ func (p *progress) restored() {
 	p.update(func() { p.busy--; p.started = true })
 }
 
-// note adds what was committed.
-func (p *progress) note(offsets map[record.TopicPartition]consumer.Offset) {
-	p.update(func() {
-		for tp, o := range offsets {
-			p.committed[tp] = o.Offset
-		}
-	})
-}
-
-// forget is for offsets that were reset.
-func (p *progress) forget() { p.update(func() { clear(p.committed) }) }
+// committed says that there was a commit.
+func (p *progress) committed() { p.update(func() {}) }
 
 func (p *progress) current() State {
 	p.mu.Lock()
@@ -104,41 +100,51 @@ func (p *progress) runs() (ended int, failed error) {
 	return p.ended, failed
 }
 
-// await waits until every partition is committed up to the offset given for it,
-// while Run has returned no more than that often.
-func (p *progress) await(ctx context.Context, ended int, until map[record.TopicPartition]int64) error {
-	for {
-		p.mu.Lock()
-		missing := false
-		for tp, offset := range until {
-			missing = missing || p.committed[tp] < offset
-		}
-		over, err, changed := p.ended > ended, p.err, p.changed
-		p.mu.Unlock()
-		switch {
-		case !missing:
-			return nil
-		case over && err != nil:
-			return err
-		case over:
-			return fault.Newf(fault.Closed, "the application has stopped")
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// watch returns what is closed at the next change, and what Run has returned if
+// it has returned more than that often.
+func (p *progress) watch(ended int) (changed <-chan struct{}, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.ended > ended && p.err != nil:
+		err = p.err
+	case p.ended > ended:
+		err = fault.Newf(fault.Closed, "the application has stopped")
 	}
+	return p.changed, err
+}
+
+// urge has threads commit as soon as they have nothing to process, until relax
+// is called.
+func (p *progress) urge() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting++; p.waiting == 1 {
+		p.stir()
+	}
+}
+
+func (p *progress) relax() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting--; p.waiting == 0 {
+		p.calm, p.stir = context.WithCancel(context.Background())
+	}
+}
+
+// leisure returns a context that ends when somebody waits for commits.
+func (p *progress) leisure() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calm
 }
 
 // CaughtUp waits until everything that the topology's topics held when it was
 // called has been processed and committed, with all that followed from it in
-// repartition topics. It may be called before Run, which it waits for. When Run
-// returns first, or has failed and was not called again, its error is returned;
-// fault.Closed where it had none.
-//
-// It knows what this App commits: an application that several processes share
-// is caught up when each of them is.
+// repartition topics, by whichever instances of the application. It may be
+// called before Run, which it waits for. When Run returns first, or has failed
+// and was not called again, its error is returned; fault.Closed where it had
+// none.
 func (a *App) CaughtUp(ctx context.Context) error {
 	ended, err := a.progress.runs()
 	if err != nil {
@@ -149,59 +155,72 @@ func (a *App) CaughtUp(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	own, err := a.partitionsOf(ctx, a.plan.topics(sourceNode, false))
-	if err != nil {
-		return err
-	}
-	until, err := a.unread(ctx, s, own)
-	if err != nil {
-		return err
-	}
-	// What one sub-topology has processed stands in the next one's repartition
-	// topic, so each round reaches one further.
-	for range a.plan.subs {
-		if err := a.progress.await(ctx, ended, until); err != nil {
-			return err
-		}
-		internal, err := a.partitionsOf(ctx, a.plan.topics(sourceNode, true))
-		if errors.Is(err, fault.UnknownTopic) {
+	a.progress.urge()
+	defer a.progress.relax()
+	// What was made of committed records stands in the repartition topics, so
+	// each of them is asked for its end behind those that it is made from.
+	for depth, names := range a.plan.depths() {
+		tps, err := a.partitionsOf(ctx, names)
+		if depth > 0 && errors.Is(err, fault.UnknownTopic) {
 			return nil // nothing has ever been processed
 		}
 		if err != nil {
 			return err
 		}
-		if until, err = a.unread(ctx, s, internal); err != nil {
+		if err := a.await(ctx, s, ended, tps); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// unread returns the end offsets of the partitions that hold records which the
-// application has not committed.
-func (a *App) unread(ctx context.Context, s consumer.Session, tps []record.TopicPartition) (map[record.TopicPartition]int64, error) {
+// await waits until the group has committed what partitions hold now. What this
+// App commits wakes it; for what others do it looks from time to time.
+func (a *App) await(ctx context.Context, s consumer.Session, ended int, tps []record.TopicPartition) error {
 	if len(tps) == 0 {
-		return nil, nil
+		return nil
 	}
 	ends, err := s.Offsets(ctx, topic.Latest(), tps...)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	every := time.NewTicker(min(max(a.config.commitInterval, 10*time.Millisecond), time.Second))
+	defer every.Stop()
+	for {
+		changed, over := a.progress.watch(ended)
+		left, err := unread(ctx, s, tps, ends)
+		if err != nil || !left {
+			return err
+		}
+		if over != nil {
+			return over
+		}
+		select {
+		case <-changed:
+		case <-every.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// unread reports whether partitions hold records below their ends which the
+// group has not committed.
+func unread(ctx context.Context, s consumer.Session, tps []record.TopicPartition, ends map[record.TopicPartition]int64) (bool, error) {
 	starts, err := s.Offsets(ctx, topic.Earliest(), tps...)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	committed, err := s.Committed(ctx, tps...)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	until := make(map[record.TopicPartition]int64)
 	for _, tp := range tps {
 		if max(committed[tp].Offset, starts[tp]) < ends[tp] {
-			until[tp] = ends[tp]
+			return true, nil
 		}
 	}
-	return until, nil
+	return false, nil
 }
 
 // openOffsets opens a session for the group's offsets, which is no member.

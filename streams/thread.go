@@ -45,7 +45,9 @@ type thread struct {
 
 	// What the next commit is about.
 	offsets  map[record.TopicPartition]consumer.Offset
-	commitAt time.Time // zero: nothing to commit
+	commitAt time.Time // at the latest; zero: nothing to commit
+	restAt   time.Time // the earliest time for a commit because there is nothing else to do
+	failedAt time.Time // the same, however much it is wished for, as the last one did not succeed
 
 	purged  map[record.TopicPartition]int64 // repartition records before it are deleted
 	records []record.Record
@@ -171,11 +173,34 @@ func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
 	if t.commitAt.IsZero() {
 		return t.in.Fetch(ctx, t.records)
 	}
-	if err := t.out.send(0); err != nil {
+	return t.rest(ctx)
+}
+
+// rest is Fetch where there is something to commit and nothing at hand to
+// process. A commit holds nobody up now, so it becomes due at once: but no more
+// often than once in a commit interval, unless somebody waits for it.
+func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
+	if err := t.out.flush(); err != nil { // this thread may be the one to read it
+		return consumer.Fetched{}, err
+	}
+	f, err := t.in.Fetch(t.now, t.records)
+	if err == nil || !ended(err) || len(t.gained) > 0 || t.failure != nil {
 		return f, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, t.commitAt)
+	now, calm := time.Now(), t.app.progress.leisure()
+	until := t.restAt
+	if calm.Err() != nil || until.Before(t.failedAt) {
+		until = t.failedAt
+	}
+	if !now.Before(until) {
+		t.commitAt = now
+		return f, err
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
+	if calm.Err() == nil {
+		defer context.AfterFunc(calm, cancel)()
+	}
 	return t.in.Fetch(ctx, t.records)
 }
 
@@ -239,12 +264,13 @@ func (t *thread) commit(ctx context.Context) error {
 	}
 	switch {
 	case err == nil:
-		t.app.progress.note(t.offsets)
+		t.app.progress.committed()
 		err = t.purge(ctx)
 		clear(t.offsets)
-		t.commitAt = time.Time{}
+		t.commitAt, t.restAt = time.Time{}, time.Now().Add(t.app.config.commitInterval)
 	case fault.Retriable(err) || expelled(err):
 		t.commitAt = time.Now().Add(t.app.config.commitInterval)
+		t.failedAt = t.commitAt
 		return nil
 	}
 	return err

@@ -128,7 +128,6 @@ func (a *App) Reset(ctx context.Context) error {
 	if err := a.rewind(ctx); err != nil {
 		return err
 	}
-	a.progress.forget()
 	internal := make(map[string]bool)
 	for _, spec := range a.internalTopics(nil) {
 		internal[spec.Name] = true

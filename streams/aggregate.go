@@ -52,7 +52,11 @@ func aggregate[K, V, A any](
 	t.need(n, given)
 	t.addStore(n, store)
 	key := serdeFor(t, n, "keys", g.key)
-	in := newCodec(g.value)
+	read := g.value
+	if read == nil && asRead { // the repartition topic is written with this one
+		read, _ = serde.Default[V]()
+	}
+	in := newCodec(read)
 	value = serdeFor(t, n, "results", value)
 	table := &KTable[K, A]{topology: t, out: &outlet[K, change[A]]{node: n}, key: key, value: value}
 	from.to(n, func(w *wiring) receiver[K, V] {

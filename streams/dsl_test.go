@@ -345,3 +345,24 @@ func TestTheClockMovesOnlyByAdvance(t *testing.T) {
 	require.True(t, all[0].At.Equal(time.UnixMilli(0).Add(time.Hour)))
 	require.True(t, all[1].At.Equal(time.UnixMilli(7)))
 }
+
+// What a repartition topic was written with by default, an aggregation behind it
+// reads.
+func TestAggregationsReadWhatWasRepartitionedWithDefaultSerdes(t *testing.T) {
+	sums := serde.For("sums", serde.String, serde.Int64)
+	d := streamstest.New(t, func(t *streams.Topology) {
+		lengths := streams.MapValues(streams.Stream(t, words), func(w string) int64 { return int64(len(w)) })
+		byParity := streams.GroupBy(lengths, func(_ string, n int64) string { return []string{"even", "odd"}[n%2] })
+		streams.Reduce(byParity, "longest", func(a, b int64) int64 { return max(a, b) }).ToStream().To(totals)
+		sum := func(_ string, n, sum int64) int64 { return sum + n }
+		streams.Aggregate(byParity, "sum", func() int64 { return 0 }, sum).ToStream().To(sums)
+	})
+	in := streamstest.Input(d, words)
+	for _, w := range []string{"all", "streams", "lead", "to", "kafka"} {
+		in.Send("", w)
+	}
+	require.Equal(t, some("odd", int64(5+7+3)), last(rows(streamstest.Output(d, sums))))
+	require.Equal(t, some("odd", int64(7)), last(rows(streamstest.Output(d, totals))))
+}
+
+func last[T any](all []T) T { return all[len(all)-1] }

@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -41,6 +42,31 @@ var programTests = []test{
 			}
 		}
 		require.Equal(s, map[string]string{"alice": "2 true", "bob": "0 false", "carol": "3 true"}, last)
+	}},
+	{"hand over the bytes of a record that cannot be decoded, and go on behind it", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		p := s.newProducer()
+		for _, value := range []string{"1", "one", "2"} {
+			_, err := p.Send(s.ctx, record.Record{Topic: name, Key: []byte("k"), Value: []byte(value)})
+			require.NoError(s, err)
+		}
+		c := s.newConsumer(consumer.Group(s.name()), consumer.Topics(name))
+		var seen []string
+		for r, err := range consumer.Of(c, serde.For(name, serde.String, serde.JSON[int]())).Records(s.ctx) {
+			switch failed := (*consumer.DecodeError)(nil); {
+			case errors.As(err, &failed):
+				require.ErrorIs(s, err, fault.Serialization)
+				require.Equal(s, record.Position{Topic: name, Offset: 1}, failed.Raw.Position())
+				seen = append(seen, string(failed.Raw.Key)+"="+string(failed.Raw.Value))
+			default:
+				require.NoError(s, err)
+				seen = append(seen, fmt.Sprint(r.Value))
+			}
+			if len(seen) == 3 {
+				break
+			}
+		}
+		require.Equal(s, []string{"1", "k=one", "2"}, seen)
 	}},
 	{"put equal keys into the partition that Kafka puts them into", func(s *suite) {
 		name := s.topic(5, topic.Config{})

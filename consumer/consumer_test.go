@@ -359,6 +359,10 @@ func TestTyped(t *testing.T) {
 		if err != nil {
 			require.ErrorIs(t, err, fault.Serialization)
 			got = append(got, err.Error())
+			var failed *DecodeError
+			require.ErrorAs(t, err, &failed)
+			require.Equal(t, r.Position(), failed.Raw.Position())
+			require.Equal(t, map[int64]string{1: "two", 3: "four"}[r.Offset], string(failed.Raw.Value))
 			if r.Offset == 3 {
 				break
 			}
@@ -395,6 +399,21 @@ func TestTyped(t *testing.T) {
 		n++
 	}
 	require.Equal(t, 1, n, "a record of another topic ends the loop")
+}
+
+// The bytes of a record that could not be decoded are the program's to keep,
+// whatever becomes of the buffer that they were fetched into.
+func TestWhatCouldNotBeDecodedIsKept(t *testing.T) {
+	f := newFake()
+	f.add(a0, "two", "four")
+	c := open(t, f, ManualCommit(), ReuseBuffers())
+	typed := Of(c, serde.For("a", serde.String, decimal{}))
+	_, err := typed.Poll(t.Context())
+	var failed *DecodeError
+	require.ErrorAs(t, err, &failed)
+	f.records[a0][0].Value[0] = 'X' // as the next fetch into this buffer would
+	require.Equal(t, "two", string(failed.Raw.Value))
+	require.Equal(t, "ktwo", string(failed.Raw.Key))
 }
 
 func TestASerdeThatPanicsHasFailed(t *testing.T) {

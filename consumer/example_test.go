@@ -206,6 +206,28 @@ func ExampleOnRevoked() {
 	// 3 <nil>
 }
 
+func ExampleDecodeError() {
+	broker := greeted()
+	defer broker.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics(greetings.Name))
+	defer c.Close()
+
+	numbers := serde.For(greetings.Name, serde.String, serde.JSON[int]())
+	for _, err := range consumer.Of(c, numbers).Records(context.Background()) {
+		var failed *consumer.DecodeError
+		if errors.As(err, &failed) {
+			fmt.Println(failed.Raw.Position(), string(failed.Raw.Value)) // a place to keep such records
+		}
+		if failed == nil || failed.Raw.Offset == 2 {
+			break
+		}
+	}
+	// Output:
+	// greetings-0@0 hello
+	// greetings-0@1 你好
+	// greetings-0@2 hola
+}
+
 func ExampleOf() {
 	broker := greeted()
 	defer broker.Close()

@@ -31,6 +31,19 @@ func (r Record[K, V]) Position() record.Position {
 	return record.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
 }
 
+// DecodeError says that a serde could not decode a record. It answers
+// errors.Is(err, fault.Serialization).
+type DecodeError struct {
+	Raw record.Record // the record as it was fetched; its bytes are the receiver's
+	Err error         // names topic, partition, offset, and whether it was the key or the value
+}
+
+// Error is that of Err.
+func (e *DecodeError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *DecodeError) Unwrap() error { return e.Err }
+
 // Typed is a view of a Consumer that decodes the records of one topic. It has no
 // state but the slice that its Poll returns.
 type Typed[K, V any] struct {
@@ -47,9 +60,8 @@ func Of[K, V any](c *Consumer, t serde.Topic[K, V]) *Typed[K, V] {
 
 // Records is Consumer.Records with decoded records.
 //
-// A record that its serde cannot decode is yielded with fault.Serialization,
-// which names topic, partition and offset, beside a Record that has its place
-// and its headers. Asking for the next record skips it; a break leaves it to
+// A record that its serde cannot decode is yielded with a *DecodeError, which
+// holds its bytes, beside a Record that has its place and its headers. Asking for the next record skips it; a break leaves it to
 // come again. A record of another topic is fault.InvalidRequest, and ends the
 // loop.
 func (t *Typed[K, V]) Records(ctx context.Context) iter.Seq2[Record[K, V], error] {
@@ -70,9 +82,8 @@ func (t *Typed[K, V]) Records(ctx context.Context) iter.Seq2[Record[K, V], error
 }
 
 // Poll is Consumer.Poll with decoded records. Where a record cannot be decoded,
-// the ones before it come first; the next call returns fault.Serialization,
-// which names topic, partition and offset, and the call after that goes on
-// behind it.
+// the ones before it come first; the next call returns a *DecodeError, which
+// holds the record's bytes, and the call after that goes on behind it.
 func (t *Typed[K, V]) Poll(ctx context.Context) ([]Record[K, V], error) {
 	use, err := t.consumer.enter(useNone)
 	if err != nil {
@@ -142,6 +153,9 @@ func value[T any](s serde.Serde[T], src []byte) (v T, err error) {
 }
 
 func undecodable(r *record.Record, part string, cause error) error {
-	return fault.At(fault.Serialization, r.Topic, r.Partition, r.Offset).Detailf("%s", part).Because(cause).
-		Try("ask for the next record to skip this one")
+	return &DecodeError{
+		Raw: r.Clone(),
+		Err: fault.At(fault.Serialization, r.Topic, r.Partition, r.Offset).Detailf("%s", part).Because(cause).
+			Try("ask for the next record to skip this one"),
+	}
 }

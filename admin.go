@@ -86,7 +86,11 @@ func (b *Broker) establish(names []string, from int) error {
 	for _, t := range topics {
 		for n, p := range t.open() {
 			if err := p.Err(); err != nil && n >= from {
-				errs = append(errs, fault.At(fault.Storage, t.name, int32(n), -1).
+				code := fault.Storage
+				if errors.Is(err, fault.PermissionDenied) {
+					code = fault.PermissionDenied
+				}
+				errs = append(errs, fault.At(code, t.name, int32(n), -1).
 					Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
 			}
 		}
@@ -263,6 +267,9 @@ func (b *Broker) describe(t *localTopic) topic.Description {
 // topic.Admin.
 func (b *Broker) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (map[record.TopicPartition]int64, error) {
 	starts := make(map[record.TopicPartition]int64, len(before))
+	if err := b.lock.keeps(); err != nil {
+		return starts, err
+	}
 	var errs []error
 	for tp, offset := range before {
 		if err := ctx.Err(); err != nil {

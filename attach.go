@@ -87,9 +87,9 @@ type socket struct {
 }
 
 // listen makes the socket in a directory, if it can.
-func listen(dir string, not bool) (s socket) {
+func listen(lock *dirLock, not bool) (s socket) {
 	if !not {
-		s.listener, s.silent = attach.Listen(dir)
+		s.listener, s.silent = attach.Listen(lock.dir, lock.disk.Root())
 	}
 	return s
 }

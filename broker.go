@@ -3,6 +3,7 @@ package runnel
 import (
 	"errors"
 	"io"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,12 +24,9 @@ const nodeID = 1
 // methods are safe for concurrent use.
 type Broker struct {
 	config
-	fsys   vfs.FS
-	dir    string
-	disk   bool     // what is written outlives the process
-	folds  bool     // the file system takes names for one that differ in case
-	lock   *dirLock // nil in memory
-	socket          // for other processes; of Open alone
+	home
+	folds  bool // the file system takes names for one that differ in case
+	socket      // for other processes; of Open alone
 	codec  *record.Codec
 
 	// topics holds a *localTopic for every name, internal ones too. The
@@ -58,6 +56,14 @@ type Broker struct {
 	recovery Recovery
 }
 
+// home is where a broker keeps its files.
+type home struct {
+	fsys vfs.FS
+	dir  string
+	disk bool     // what is written outlives the process
+	lock *dirLock // nil in memory, and in a test's file system
+}
+
 // Open opens the broker in a directory, which is made if it is missing. Records
 // are on disk when they are acknowledged, unless DefaultDurability or a topic's
 // Config says otherwise.
@@ -67,6 +73,10 @@ type Broker struct {
 // are damaged is fault.CorruptMessage. What else opening found is reported by
 // Recovery.
 //
+// A relative name means where the program runs at that moment. Open holds the
+// directory itself: when it is moved, it is used where it is then, and one that
+// takes its name is not touched.
+//
 // Open listens on a socket in the directory, through which other processes of
 // the same user reach the broker: see Attach, Socket and NoSocket.
 func Open(dir string, opts ...Option) (*Broker, error) {
@@ -74,19 +84,25 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir)
+	if dir == "" {
+		return nil, fault.Newf(fault.InvalidConfig, "the data directory has no name").Try(`name one, "." for where the program runs`)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, fault.Newf(fault.InvalidConfig, "data directory %s", dir).Because(err)
+	}
+	lock, err := lockDir(dir, c.fileMode)
 	if err != nil {
 		return nil, err
 	}
 	// Whoever attaches while the directory is being opened waits.
-	socket := listen(dir, c.noSocket)
-	b, err := open(c, vfs.OS(), dir, true)
+	socket := listen(lock, c.noSocket)
+	b, err := open(c, home{lock.disk, dir, true, lock})
 	if err != nil {
 		socket.close()
 		lock.release()
 		return nil, err
 	}
-	b.lock, b.socket = lock, socket
+	b.socket = socket
 	b.socket.serve(b)
 	return b, nil
 }
@@ -98,14 +114,14 @@ func OpenMemory(opts ...Option) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(c, vfs.NewMemory(), "memory", false)
+	return open(c, home{fsys: vfs.NewMemory(), dir: "memory"})
 }
 
-// open opens the broker in a directory of fsys.
-func open(c config, fsys vfs.FS, dir string, disk bool) (*Broker, error) {
+// open opens the broker that has a home.
+func open(c config, h home) (*Broker, error) {
 	began := time.Now()
 	b := &Broker{
-		config: c, fsys: fsys, dir: dir, disk: disk,
+		config: c, home: h,
 		codec:     record.NewCodec(0),
 		catalogue: catalogue.New(),
 		snapshots: snapshots{every: c.snapshotEvery},

@@ -259,6 +259,9 @@ func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition,
 	if t.isGone() {
 		return did, nil
 	}
+	if err := c.broker.lock.keeps(); err != nil {
+		return did, err
+	}
 	if p == nil {
 		return did, c.survey(t)
 	}

@@ -81,15 +81,22 @@ func metadataText(id topic.ID) []byte { return []byte("version: 0\ntopic_id: " +
 // durable yet then. A directory that belongs to another topic is fault.Storage,
 // and stays as it is. One that must be there, and is lost, is a *fault.Corruption.
 func (b *Broker) claim(tp record.TopicPartition, id topic.ID, lost bool) (made bool, err error) {
+	if err := b.lock.keeps(); err != nil {
+		return false, err
+	}
 	dir := b.path(tp)
-	if _, err := b.fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if lost {
-			return false, &fault.Corruption{
-				Topic: tp.Topic, Partition: tp.Partition, Offset: -1, File: dir, Expected: "the partition's directory", Found: "none",
-				Hint: "restore it from a copy; or close the broker and run `runnel repair --accept-loss`, which begins the partition anew, empty",
-			}
-		}
+	lack := &fault.Corruption{
+		Topic: tp.Topic, Partition: tp.Partition, Offset: -1, File: dir, Expected: "the partition's directory", Found: "none",
+		Hint: "restore it from a copy; or close the broker and run `runnel repair --accept-loss`, which begins the partition anew, empty",
+	}
+	switch e, err := b.fsys.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist) && lost:
+		return false, lack
+	case errors.Is(err, fs.ErrNotExist):
 		made = true
+	case err == nil && !e.Dir:
+		lack.Found, lack.Hint = "a file", "move the file elsewhere, and restore the directory from a copy"
+		return false, lack
 	}
 	owner, known, err := readOwner(b.fsys, b.path(tp), tp)
 	switch {

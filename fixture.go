@@ -12,6 +12,6 @@ func init() {
 		if err != nil {
 			return nil, err
 		}
-		return open(c, fsys, dir, true)
+		return open(c, home{fsys: fsys, dir: dir, disk: true})
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/gofrs/flock"
-
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
@@ -68,15 +66,20 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 	} else if !info.IsDir() {
 		return Inspection{}, &fs.PathError{Op: "inspect", Path: dir, Err: errors.New("not a directory")}
 	}
+	disk, err := vfs.OpenDisk(dir, DefaultFileMode)
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer disk.Close()
 	before, err := lockHolder(dir)
 	if err != nil {
 		return Inspection{}, err
 	}
-	found, err := inspect(ctx, vfs.OS(), dir, before != "", progress)
+	found, err := inspect(ctx, disk, dir, before != "", progress)
 	if err == nil && before != "" && found.Worst() > log.Note {
 		// It may be the program at work, and that does not look alike twice.
 		first := found
-		if found, err = inspect(ctx, vfs.OS(), dir, true, nil); err == nil {
+		if found, err = inspect(ctx, disk, dir, true, nil); err == nil {
 			found.confirm(&first)
 		}
 	}
@@ -114,24 +117,6 @@ func (i *Inspection) confirm(before *Inspection) {
 	}
 }
 
-// lockHolder names who holds a data directory, or nobody.
-func lockHolder(dir string) (string, error) {
-	path := filepath.Join(dir, lockFile)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	file := flock.New(path, flock.SetFlag(os.O_RDONLY))
-	free, err := file.TryRLock()
-	_ = file.Close()
-	switch {
-	case err != nil:
-		return "", fault.Newf(fault.Storage, "lock %s", path).Because(err)
-	case free:
-		return "", nil
-	}
-	return holder(path), nil
-}
-
 // inspecting is the work of Inspect.
 type inspecting struct {
 	Inspection
@@ -155,7 +140,7 @@ func inspect(ctx context.Context, fsys vfs.FS, dir string, live bool, progress f
 func (n *inspecting) run() error {
 	entries, err := n.fsys.ReadDir(n.dir)
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", n.dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", n.dir).Because(err)
 	}
 	n.Clean = hasEntry(entries, cleanFile)
 	if err := n.measure(entries); err != nil {
@@ -207,7 +192,7 @@ func (n *inspecting) measure(entries []vfs.Entry) error {
 		}
 		files, err := n.fsys.ReadDir(filepath.Join(n.dir, e.Name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fault.Newf(fault.Storage, "data directory %s", n.dir).Because(err)
+			return fault.Newf(fault.OfDisk(err), "data directory %s", n.dir).Because(err)
 		}
 		for _, f := range files {
 			if filepath.Ext(f.Name) == ".log" {
@@ -235,7 +220,7 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 		}
 		return nil
 	}
-	b := &Broker{fsys: n.fsys, dir: n.dir} // to read what it would read
+	b := &Broker{home: home{fsys: n.fsys, dir: n.dir}} // to read what it would read
 	next, damage, err := n.readSnapshots(b)
 	if err != nil {
 		return err

@@ -16,11 +16,11 @@ func TestLiesAreFound(t *testing.T) {
 	for name, lie := range map[string]vfs.Rule{
 		"syncs nothing":                 {On: vfs.OpSync},
 		"syncs no segment":              {On: vfs.OpSync, Match: vfs.Named(".log")},
-		"syncs no checkpoint":           {On: vfs.OpSync, Match: vfs.Named(".checkpoint")},
+		"syncs no checkpoint":           {On: vfs.OpSync, Match: vfs.Named("runnel-checkpoint")},
 		"syncs no names":                {On: vfs.OpSyncDir},
 		"cuts nothing off":              {On: vfs.OpTruncate, Match: vfs.Named(".log")},
 		"removes no segment":            {On: vfs.OpRemove, Match: vfs.Named(".log")},
-		"writes no checkpoint":          {On: vfs.OpWrite, Match: vfs.Named(".checkpoint")},
+		"writes no checkpoint":          {On: vfs.OpWrite, Match: vfs.Named("runnel-checkpoint")},
 		"writes no byte of any segment": {On: vfs.OpWrite, Match: vfs.Named(".log")},
 		"syncs every other time":        {On: vfs.OpSync, Match: everyOther()},
 		"syncs names every other time":  {On: vfs.OpSyncDir, Match: everyOther()},

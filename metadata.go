@@ -25,6 +25,9 @@ func (b *Broker) command(ctx context.Context, do func() error) error {
 	if b.isClosed() {
 		return fault.Closed
 	}
+	if err := b.lock.keeps(); err != nil {
+		return err
+	}
 	return do()
 }
 

@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -17,6 +18,7 @@ type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
 	noSocket          bool
+	fileMode          fs.FileMode
 
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
@@ -43,6 +45,16 @@ func DefaultDurability(d topic.Durability) Option {
 // process can look in (see Attach), and an idle broker has no goroutine.
 func NoSocket() Option { return option(func(c *config) { c.noSocket = true }) }
 
+// DefaultFileMode is the mode of the files in a data directory, unless FileMode
+// says otherwise: what a program keeps is for its user alone.
+const DefaultFileMode fs.FileMode = 0o600
+
+// FileMode is the mode of the files that Open makes, 0600 unless set. Directories
+// get it with the right to search for those who may read, so that 0640 makes
+// directories of mode 0750. As always, the process's umask takes away from it, and
+// what is there stays as it is. The socket's mode is 0600 whatever this says.
+func FileMode(mode fs.FileMode) Option { return option(func(c *config) { c.fileMode = mode }) }
+
 // ProducerExpiration is how long a partition remembers the idempotent producers
 // of an earlier process after their last record: Kafka's
 // producer.id.expiration.ms. It is 24 hours unless set. Those of this process are
@@ -54,7 +66,7 @@ func ProducerExpiration(d time.Duration) Option {
 // defaults returns the config of a broker without options.
 func defaults(d topic.Durability) config {
 	return config{
-		defaultPartitions: 1, defaultDurability: d, producerExpiration: 24 * time.Hour,
+		defaultPartitions: 1, defaultDurability: d, fileMode: DefaultFileMode, producerExpiration: 24 * time.Hour,
 		snapshotEvery: snapshotEvery,
 	}
 }
@@ -70,6 +82,9 @@ func configure(c config, opts []Option) (config, error) {
 	}
 	if c.defaultDurability < topic.Memory || c.defaultDurability > topic.Fsync {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultDurability(%d): it must be topic.Memory, topic.OS or topic.Fsync", c.defaultDurability))
+	}
+	if c.fileMode&^0o777 != 0 || c.fileMode&0o600 != 0o600 || c.fileMode&0o111 != 0 {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "FileMode(%#o): it must be from 0600 to 0666, for the owner to read and write and nobody to execute", c.fileMode))
 	}
 	if c.producerExpiration <= 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "ProducerExpiration(%v): it must be positive", c.producerExpiration))

@@ -111,7 +111,7 @@ func openFixture(fsys vfs.FS) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(c, fsys, "/srv/data", true)
+	return open(c, home{fsys: fsys, dir: "/srv/data", disk: true})
 }
 
 // promised returns a copy of what is acknowledged.

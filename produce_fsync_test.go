@@ -48,7 +48,7 @@ func TestWritersShareSyncs(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const writers, each = 64, 50
 			fs := &slowFS{FS: vfs.NewMemory()}
-			broker, err := open(defaults(topic.Fsync), fs, "data", true)
+			broker, err := open(defaults(topic.Fsync), home{fsys: fs, dir: "data", disk: true})
 			require.NoError(t, err)
 			defer broker.Close()
 			require.NoError(t, broker.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))

@@ -185,6 +185,9 @@ func (b *Broker) markClean() error {
 	if !b.disk || b.unfinished() {
 		return nil
 	}
+	if err := b.lock.keeps(); err != nil {
+		return err
+	}
 	f, err := b.fsys.OpenFile(filepath.Join(b.dir, cleanFile), os.O_RDWR|os.O_CREATE)
 	if err == nil {
 		err = errors.Join(f.Sync(), f.Close(), b.fsys.SyncDir(b.dir))
@@ -337,7 +340,7 @@ func (b *Broker) finishRemoval(names []string) error {
 	}
 	if len(names) > 0 {
 		if err := b.fsys.SyncDir(b.dir); err != nil {
-			return fault.Newf(fault.Storage, "data directory %s", b.dir).Because(err)
+			return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 		}
 	}
 	return nil

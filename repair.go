@@ -41,20 +41,25 @@ func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) 
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
-	if how.DryRun {
-		if holder, err := lockHolder(dir); err != nil {
-			return nil, err
-		} else if holder != "" {
-			return nil, fault.Newf(fault.Locked, "%s has %s open", holder, dir).Try("close it there")
-		}
-	} else {
-		lock, err := lockDir(dir)
+	if !how.DryRun {
+		lock, err := lockDir(dir, DefaultFileMode)
 		if err != nil {
 			return nil, err
 		}
 		defer lock.release()
+		return repair(ctx, lock.disk, dir, how)
 	}
-	return repair(ctx, vfs.OS(), dir, how)
+	disk, err := vfs.OpenDisk(dir, DefaultFileMode)
+	if err != nil {
+		return nil, err
+	}
+	defer disk.Close()
+	if holder, err := lockHolder(dir); err != nil {
+		return nil, err
+	} else if holder != "" {
+		return nil, fault.Newf(fault.Locked, "%s has %s open", holder, dir).Try("close it there")
+	}
+	return repair(ctx, disk, dir, how)
 }
 
 func repair(ctx context.Context, fsys vfs.FS, dir string, how Repairing) ([]log.Step, error) {

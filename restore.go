@@ -40,12 +40,16 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != lockFile }) {
 		return notEmpty(dir)
 	}
-	lock, err := lockDir(dir)
+	dir, err := filepath.Abs(dir) // the names above it are synced, too
+	if err != nil {
+		return fault.Newf(fault.InvalidConfig, "data directory %s", dir).Because(err)
+	}
+	lock, err := lockDir(dir, DefaultFileMode)
 	if err != nil {
 		return err
 	}
 	defer lock.release()
-	return restore(ctx, vfs.OS(), dir, r)
+	return restore(ctx, lock.disk, dir, r)
 }
 
 func notEmpty(dir string) error {
@@ -81,11 +85,11 @@ type restoredLog struct {
 
 func restore(ctx context.Context, fsys vfs.FS, dir string, r io.Reader) (err error) {
 	if err := fsys.MkdirAll(dir); err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", dir).Because(err)
 	}
 	entries, err := fsys.ReadDir(dir)
 	if err != nil {
-		return fault.Newf(fault.Storage, "data directory %s", dir).Because(err)
+		return fault.Newf(fault.OfDisk(err), "data directory %s", dir).Because(err)
 	}
 	for _, e := range entries {
 		if e.Name != lockFile {
@@ -95,7 +99,7 @@ func restore(ctx context.Context, fsys vfs.FS, dir string, r io.Reader) (err err
 	n := restoring{ctx: ctx, fsys: fsys, dir: dir, logs: map[record.TopicPartition]*restoredLog{}}
 	if err := n.run(r); err != nil {
 		if fault.CodeOf(err) == fault.Unknown && ctx.Err() == nil {
-			err = fault.Newf(fault.Storage, "restoring to %s", dir).Because(err)
+			err = fault.Newf(fault.OfDisk(err), "restoring to %s", dir).Because(err)
 		}
 		return errors.Join(err, n.undo())
 	}

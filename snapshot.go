@@ -159,7 +159,7 @@ func (b *Broker) loadSnapshot() (next int64, damage []error, err error) {
 	b.snapshots.due = start + b.snapshots.every
 	ids, err := b.listSnapshots()
 	if err != nil {
-		return 0, nil, fault.At(fault.Storage, topic.ClusterMetadata, 0, -1).Because(err)
+		return 0, nil, fault.At(fault.OfDisk(err), topic.ClusterMetadata, 0, -1).Because(err)
 	}
 	for _, id := range ids {
 		if id.Offset < start {
@@ -215,7 +215,7 @@ func (b *Broker) listSnapshots() ([]catalogue.SnapshotID, error) {
 func (b *Broker) readSnapshot(id catalogue.SnapshotID) (catalogue.Snapshot, error) {
 	bytes, err := vfs.ReadFile(b.fsys, b.snapshotPath(id), snapshotLimit)
 	if err != nil {
-		return catalogue.Snapshot{}, fault.At(fault.Storage, topic.ClusterMetadata, 0, -1).Because(err)
+		return catalogue.Snapshot{}, fault.At(fault.OfDisk(err), topic.ClusterMetadata, 0, -1).Because(err)
 	}
 	s, pos, err := catalogue.DecodeSnapshot(id, bytes)
 	if errors.Is(err, fault.CorruptMessage) || errors.Is(err, fault.UnsupportedCompression) {
@@ -231,7 +231,7 @@ func (b *Broker) readSnapshot(id catalogue.SnapshotID) (catalogue.Snapshot, erro
 func (b *Broker) verifySnapshots() error {
 	ids, err := b.listSnapshots()
 	if err != nil {
-		return fault.At(fault.Storage, topic.ClusterMetadata, 0, -1).Because(err)
+		return fault.At(fault.OfDisk(err), topic.ClusterMetadata, 0, -1).Because(err)
 	}
 	var errs []error
 	for _, id := range ids {

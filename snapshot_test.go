@@ -91,7 +91,7 @@ func TestFirstSnapshotAtOpening(t *testing.T) {
 	fsys := vfs.NewMemory()
 	c, err := configure(defaults(topic.Fsync), nil)
 	require.NoError(t, err)
-	b, err := open(c, fsys, "/srv/data", true)
+	b, err := open(c, home{fsys: fsys, dir: "/srv/data", disk: true})
 	require.NoError(t, err)
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 30}))
 	require.Empty(t, filesOf(t, b))

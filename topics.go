@@ -396,7 +396,7 @@ func (b *Broker) deleteTopic(t *localTopic) error {
 		failed = err
 	}
 	if failed != nil {
-		return fault.At(fault.Storage, t.name, -1, -1).
+		return fault.At(fault.OfDisk(failed), t.name, -1, -1).
 			Detailf("the topic is deleted, but its files are not").Because(failed)
 	}
 	return nil

@@ -173,7 +173,7 @@ func (m *victim) trouble() {
 		Torn:  m.rand.IntN(400),
 	}
 	if m.chance(60) {
-		r.Match = vfs.Named([]string{".log", ".index", ".checkpoint", "-checkpoint.tmp"}[m.rand.IntN(4)])
+		r.Match = vfs.Named([]string{".log", ".index", "runnel-checkpoint", "-checkpoint.tmp"}[m.rand.IntN(4)])
 	}
 	m.fsys.Add(r)
 	m.note("operation %b fails with %v after %d, %d times, torn at %d", r.On, r.Err, r.Skip, r.Times, r.Torn)

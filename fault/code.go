@@ -77,6 +77,7 @@ const (
 	BufferFull        Code = 10005
 	Serialization     Code = 10006
 	NotAssigned       Code = 10007
+	PermissionDenied  Code = 10008
 )
 
 // entry is what the table knows about one code.
@@ -151,6 +152,7 @@ var table = map[Code]entry{
 	BufferFull:        {"BUFFER_FULL", true, "the producer's buffer is full"},
 	Serialization:     {"SERIALIZATION", false, "the bytes are not what the serde expects"},
 	NotAssigned:       {"NOT_ASSIGNED", false, "the partition is not assigned to this consumer"},
+	PermissionDenied:  {"PERMISSION_DENIED", false, "the operating system does not let this process do that"},
 }
 
 // Error returns the code's sentence.

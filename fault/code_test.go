@@ -105,6 +105,7 @@ func declaredCodes(t *testing.T) []string {
 var own = []fault.Code{
 	fault.Closed, fault.Locked, fault.UnknownOutcome, fault.DiskFull,
 	fault.UnsupportedFormat, fault.BufferFull, fault.Serialization, fault.NotAssigned,
+	fault.PermissionDenied,
 }
 
 func TestEveryCodeIsInTheTable(t *testing.T) {

@@ -3,6 +3,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"syscall"
 )
@@ -143,10 +144,14 @@ func CodeOf(err error) Code {
 }
 
 // OfDisk returns the code for what a file system returned: DiskFull where there
-// is no space or quota left, Storage otherwise.
+// is no space or quota left, PermissionDenied where the process has no right to
+// it, Storage otherwise.
 func OfDisk(err error) Code {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return DiskFull
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return PermissionDenied
 	}
 	return Storage
 }

@@ -41,7 +41,7 @@ func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{256 << 10, 16 << 10, 200} {
 		batch := batchOf(0, 0, max(1, size/110), 100)
 		b.Run(fmt.Sprintf("%d/log", len(batch)), func(b *testing.B) {
-			benchAppend(b, vfs.OS(), filepath.Join(b.TempDir(), "log"), batch)
+			benchAppend(b, disk(b), filepath.Join(b.TempDir(), "log"), batch)
 		})
 		b.Run(fmt.Sprintf("%d/raw", len(batch)), func(b *testing.B) { benchWrite(b, batch) })
 		b.Run(fmt.Sprintf("%d/memory", len(batch)), func(b *testing.B) { benchAppend(b, vfs.NewMemory(), "log", batch) })
@@ -115,7 +115,7 @@ func benchWrite(b *testing.B, batch []byte) {
 // and checksums the same bytes.
 func BenchmarkRead(b *testing.B) {
 	for _, size := range []int{256 << 10, 16 << 10, 200} {
-		cfg := Config{FS: vfs.OS(), Dir: filepath.Join(b.TempDir(), "log"), SegmentBytes: 64 << 20, TailBytes: -1}
+		cfg := Config{FS: disk(b), Dir: filepath.Join(b.TempDir(), "log"), SegmentBytes: 64 << 20, TailBytes: -1}
 		l, _, err := Open(cfg)
 		require.NoError(b, err)
 		var run []byte
@@ -197,7 +197,7 @@ func nextOf(b []byte) int64 {
 func BenchmarkSync(b *testing.B) {
 	batch := batchOf(0, 0, 1, 100)
 	b.Run("log", func(b *testing.B) {
-		l, _, err := Open(Config{FS: vfs.OS(), Dir: filepath.Join(b.TempDir(), "log")})
+		l, _, err := Open(Config{FS: disk(b), Dir: filepath.Join(b.TempDir(), "log")})
 		require.NoError(b, err)
 		for range b.N {
 			raw := append([]byte(nil), batch...)
@@ -212,7 +212,7 @@ func BenchmarkSync(b *testing.B) {
 		require.NoError(b, l.Close())
 	})
 	b.Run("raw", func(b *testing.B) {
-		f, err := vfs.OS().OpenFile(filepath.Join(b.TempDir(), "raw"), os.O_RDWR|os.O_CREATE)
+		f, err := disk(b).OpenFile(filepath.Join(b.TempDir(), "raw"), os.O_RDWR|os.O_CREATE)
 		require.NoError(b, err)
 		for i := range b.N {
 			if _, err := f.WriteAt(batch, int64(i*len(batch))); err != nil {
@@ -229,7 +229,7 @@ func BenchmarkSync(b *testing.B) {
 // BenchmarkOpen opens a log of five million 100-byte records, after a clean
 // close and after a crash.
 func BenchmarkOpen(b *testing.B) {
-	cfg := Config{FS: vfs.OS(), Dir: filepath.Join(b.TempDir(), "log")}
+	cfg := Config{FS: disk(b), Dir: filepath.Join(b.TempDir(), "log")}
 	l, _, err := Open(cfg)
 	require.NoError(b, err)
 	batch := batchOf(0, 0, 2_000, 100)

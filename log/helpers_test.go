@@ -25,8 +25,16 @@ func eachFS(t *testing.T, test func(t *testing.T, cfg Config)) {
 		test(t, Config{FS: vfs.NewMemory(), Dir: "orders-3", Topic: "orders", Partition: 3})
 	})
 	t.Run("disk", func(t *testing.T) {
-		test(t, Config{FS: vfs.OS(), Dir: filepath.Join(t.TempDir(), "orders-3"), Topic: "orders", Partition: 3})
+		test(t, Config{FS: disk(t), Dir: filepath.Join(t.TempDir(), "orders-3"), Topic: "orders", Partition: 3})
 	})
+}
+
+// disk returns the file system that has the test's directories.
+func disk(t testing.TB) vfs.FS {
+	d, err := vfs.OpenDisk(os.TempDir(), 0o600)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	return d
 }
 
 // unlessRaced returns all, or, under the race detector, some.

@@ -45,7 +45,7 @@ func TestFlatMemory(t *testing.T) {
 		keyBytes = 64 << 10
 		buffers  = 4 << 20 // what is read and written at once, with room
 	)
-	cfg := Config{FS: unsynced{vfs.OS()}, Dir: filepath.Join(t.TempDir(), "orders-3"), SegmentBytes: 600, TailBytes: -1}
+	cfg := Config{FS: unsynced{disk(t)}, Dir: filepath.Join(t.TempDir(), "orders-3"), SegmentBytes: 600, TailBytes: -1}
 	l, _ := open(t, cfg)
 	for l.Segments() < segments {
 		var batch []keyed

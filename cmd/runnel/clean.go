@@ -39,6 +39,9 @@ process has open, or in which there is anything that Runnel did not put there.`,
 				if err := s.ask(fmt.Sprintf("Delete %s with everything in it?", s.at)); err != nil {
 					return err
 				}
+				if err := s.checkClean(s.at); err != nil { // much may happen before the answer
+					return err
+				}
 			}
 			if err := os.RemoveAll(s.at); err != nil {
 				return err

@@ -16,7 +16,7 @@ import (
 // being opened for one; and so do sessions that are opened at once.
 func TestCrowd(t *testing.T) {
 	dir := t.TempDir()
-	l, err := attach.Listen(dir)
+	l, err := listenIn(t, dir)
 	require.NoError(t, err)
 	var clients sync.WaitGroup
 	for range 300 {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -60,7 +61,7 @@ func serve(t *testing.T, specs ...topic.Spec) (watched, *attach.Server, string) 
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	require.NoError(t, b.CreateTopics(t.Context(), specs...))
 	dir := t.TempDir()
-	l, err := attach.Listen(dir)
+	l, err := listenIn(t, dir)
 	require.NoError(t, err)
 	w := watched{b, make(chan struct{}, 1000)}
 	s := attach.Serve(l, w)
@@ -318,4 +319,12 @@ func TestStrangers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"orders"}, names)
 	require.Zero(t, b.Sessions())
+}
+
+// listenIn makes the socket in a directory that is held until the test ends.
+func listenIn(t *testing.T, dir string) (*attach.Listener, error) {
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, root.Close()) })
+	return attach.Listen(dir, root)
 }

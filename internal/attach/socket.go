@@ -28,8 +28,9 @@ func fits(dir string) bool {
 }
 
 // withAddress calls do with an address for the directory's socket: its path, or,
-// where that is too long, one through a descriptor of the directory.
-func withAddress(dir string, do func(address string) error) error {
+// where that is too long, one through a descriptor of the directory, which open
+// opens.
+func withAddress(dir string, open func() (*os.File, error), do func(address string) error) error {
 	path := filepath.Join(dir, SocketName)
 	if len(path) <= maxAddress {
 		return do(path)
@@ -37,7 +38,7 @@ func withAddress(dir string, do func(address string) error) error {
 	if !fits(dir) {
 		return fault.Newf(fault.InvalidConfig, "the path %s has %d bytes, and a socket's at most %d", path, len(path), maxAddress)
 	}
-	d, err := os.Open(dir)
+	d, err := open()
 	if err != nil {
 		return err
 	}
@@ -45,12 +46,12 @@ func withAddress(dir string, do func(address string) error) error {
 	return do("/proc/self/fd/" + strconv.Itoa(int(d.Fd())) + "/" + SocketName)
 }
 
-// Listen makes the socket in a directory that the caller holds, open to this
-// user alone. A socket that a killed process left is replaced; anything else
-// under its name stays, and is an error.
-func Listen(dir string) (*Listener, error) {
+// Listen makes the socket in a directory that the caller holds as root, open to
+// this user alone; dir is the directory's name. A socket that a killed process
+// left is replaced; anything else under its name stays, and is an error.
+func Listen(dir string, root *os.Root) (*Listener, error) {
 	path := filepath.Join(dir, SocketName)
-	info, err := os.Lstat(path)
+	info, err := root.Lstat(SocketName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -58,12 +59,12 @@ func Listen(dir string) (*Listener, error) {
 	case info.Mode()&fs.ModeSocket == 0:
 		return nil, fault.Newf(fault.Storage, "%s is there and is no socket", path).Try("move it elsewhere")
 	default:
-		if err := os.Remove(path); err != nil {
+		if err := root.Remove(SocketName); err != nil {
 			return nil, err
 		}
 	}
-	l := &Listener{path: path}
-	err = withAddress(dir, func(address string) error {
+	l := &Listener{root: root}
+	err = withAddress(dir, func() (*os.File, error) { return root.Open(".") }, func(address string) error {
 		bound, err := (&net.ListenConfig{Control: private}).Listen(context.Background(), "unix", address)
 		if err == nil {
 			l.UnixListener = bound.(*net.UnixListener)
@@ -74,7 +75,11 @@ func Listen(dir string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	info, err = root.Lstat(SocketName) // which is not there if the directory was replaced
+	if err == nil && info.Mode().Perm() != 0o600 {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
 		l.Close()
 		return nil, err
 	}
@@ -84,13 +89,13 @@ func Listen(dir string) (*Listener, error) {
 // Listener is a socket in a directory, at which clients wait to be let in.
 type Listener struct {
 	*net.UnixListener
-	path string
+	root *os.Root
 }
 
 // Close stops listening and removes the socket. One that cannot be removed does
 // no harm: the next Listen replaces it.
 func (l *Listener) Close() {
-	_ = os.Remove(l.path)
+	_ = l.root.Remove(SocketName)
 	_ = l.UnixListener.Close()
 }
 
@@ -103,7 +108,7 @@ func dial(ctx context.Context, dir string) (conn stream, err error) {
 	patient, cancel := context.WithTimeout(ctx, helloPatience)
 	defer cancel()
 	for {
-		err = withAddress(dir, func(address string) (err error) {
+		err = withAddress(dir, func() (*os.File, error) { return os.Open(dir) }, func(address string) (err error) {
 			conn, err = (&net.Dialer{}).DialContext(patient, "unix", address)
 			return err
 		})

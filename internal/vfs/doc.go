@@ -2,7 +2,7 @@
 // or memory.
 //
 // An [FS] names, opens and removes files; a [File] is read and written by
-// position. [OS] is the disk; [NewMemory] returns a file system in memory, so
+// position. [Disk] is a directory on the disk; [NewMemory] returns a file system in memory, so
 // that the in-memory engine is the durable one with another FS beneath it.
 // [WriteFile] replaces a small file as a whole, [ReadFile] reads one.
 //

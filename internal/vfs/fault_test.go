@@ -13,7 +13,7 @@ import (
 
 // eachFaulty runs a test over memory and disk.
 func eachFaulty(t *testing.T, test func(t *testing.T, f *Faulty, dir string)) {
-	for name, fsys := range map[string]FS{"disk": OS(), "memory": NewMemory()} {
+	for name, fsys := range map[string]FS{"disk": onDisk(t), "memory": NewMemory()} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			require.NoError(t, fsys.MkdirAll(dir))

@@ -4,11 +4,8 @@ package vfs
 
 import "os"
 
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
+// syncDir makes the names in a directory durable, and closes it.
+func syncDir(f *os.File) error {
 	if err := f.Sync(); err != nil {
 		f.Close()
 		return err

@@ -17,7 +17,7 @@ import (
 
 // conform runs a test on every file system, in a directory of its own.
 func conform(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
-	t.Run("disk", func(t *testing.T) { test(t, OS(), t.TempDir()) })
+	t.Run("disk", func(t *testing.T) { test(t, onDisk(t), t.TempDir()) })
 	t.Run("memory", func(t *testing.T) {
 		m := NewMemory()
 		dir := filepath.Join(string(filepath.Separator), "data", "here")
@@ -34,7 +34,7 @@ func conform(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
 		require.NoError(t, c.MkdirAll("/here"))
 		test(t, c.Crash(Loss{Kept: KeepAll}), "/here")
 	})
-	for name, fsys := range map[string]FS{"disk": OS(), "crashable": NewCrashable()} {
+	for name, fsys := range map[string]FS{"disk": onDisk(t), "crashable": NewCrashable()} {
 		t.Run("faulty "+name, func(t *testing.T) {
 			f := NewFaulty(fsys)
 			f.SetFree(1 << 40)
@@ -44,6 +44,14 @@ func conform(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
 			test(t, f, dir)
 		})
 	}
+}
+
+// onDisk returns the disk that has the test's directories.
+func onDisk(t *testing.T) *Disk {
+	d, err := OpenDisk(os.TempDir(), 0o600)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	return d
 }
 
 func create(t testing.TB, fsys FS, name, content string) File {

@@ -1,0 +1,71 @@
+package vfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+)
+
+// Explain gives an error the whole name of what it is about and, where the
+// operating system does not allow something, whose it is.
+func Explain(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	op := "open"
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		op, err = p.Op, p.Err
+	} else if l, ok := errors.AsType[*os.LinkError](err); ok {
+		op, err = l.Op, l.Err
+	}
+	op = strings.TrimSuffix(op, "at") // openat, mkdirat, and so on
+	if errors.Is(err, fs.ErrPermission) {
+		of := name
+		switch op {
+		case "mkdir", "remove", "rename", "rmdir", "unlink":
+			of = filepath.Dir(name) // whose right it takes
+		}
+		err = denied{err, owner(of)}
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}
+
+// denied is an error of permission, and whose the file is.
+type denied struct {
+	error
+	owner string
+}
+
+func (d denied) Unwrap() error { return d.error }
+
+func (d denied) Error() string { return d.error.Error() + d.owner }
+
+// owner says whose a file is, or the directory in which it is not there, and who
+// this process is.
+func owner(name string) string {
+	for {
+		info, err := os.Lstat(name)
+		if err == nil {
+			if uid, ok := ownerOf(info); ok {
+				return ": " + name + " belongs to " + userName(uid) + " (" + info.Mode().String() + "), and this process is " + userName(effectiveUser())
+			}
+			return ""
+		}
+		above := filepath.Dir(name)
+		if above == name {
+			return ""
+		}
+		name = above
+	}
+}
+
+// userName returns a user's name, and otherwise the number.
+func userName(uid string) string {
+	if u, err := user.LookupId(uid); err == nil && u.Username != "" {
+		return "user " + u.Username
+	}
+	return "user " + uid
+}

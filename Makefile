@@ -25,12 +25,13 @@ each = for m in $(MODULES); do echo "-- $$(date +%T) $(1): $$m"; (cd "$$m" && $(
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race torture lint golangci format fuzz bench size modules
+.PHONY: help check test race torture lint golangci format fuzz bench size modules release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 check: lint modules race size ## Everything that CI holds a change to
+	@$(MAKE) --no-print-directory release VERSION=v0.0.1-check DRY=1
 
 test: ## Run the tests of every module
 	@$(call each,test,GOWORK=$(alone) go test ./...)
@@ -67,9 +68,12 @@ bench: ## Run the benchmarks that match BENCH (all) in every module; the compari
 size: ## Show what runnel.Open adds to programs, in bytes and modules; fails beyond the limits
 	@tools/size
 
-modules: ## Check that every go.mod is tidy and every download is what go.sum says
-	@$(call each,tidy,GOWORK=off go mod tidy -diff)
-	@$(call each,verify,GOWORK=off go mod verify)
+modules: ## Check that go.mod is tidy (of kafka and cmd/runnel, release does) and every download is what go.sum says
+	@for m in . bench; do echo "-- $$(date +%T) tidy: $$m"; (cd "$$m" && GOWORK=off go mod tidy -diff); done
+	@echo "-- $$(date +%T) verify" && go mod verify
+
+release: ## Release VERSION (v0.1.0): commit, tag, and try it from a proxy in bin/proxy; with DRY=1 only there, of the tree as it is
+	@tools/release $(VERSION) $(if $(DRY),dry)
 
 $(BIN)/staticcheck: tools/go.mod tools/go.sum
 	@echo '-- building the tools (once)'

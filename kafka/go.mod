@@ -3,7 +3,7 @@ module github.com/runnel-go/runnel/kafka
 go 1.26.0
 
 require (
-	github.com/runnel-go/runnel v0.0.0-00010101000000-000000000000
+	github.com/runnel-go/runnel v0.0.0
 	github.com/stretchr/testify v1.12.1
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
@@ -20,5 +20,3 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 )
-
-replace github.com/runnel-go/runnel => ../

@@ -4,9 +4,10 @@ go 1.26.0
 
 require (
 	github.com/rogpeppe/go-internal v1.16.0
-	github.com/runnel-go/runnel v0.0.0-00010101000000-000000000000
-	github.com/runnel-go/runnel/kafka v0.0.0-00010101000000-000000000000
+	github.com/runnel-go/runnel v0.0.0
+	github.com/runnel-go/runnel/kafka v0.0.0
 	github.com/spf13/cobra v1.10.2
+	github.com/spf13/pflag v1.0.9
 	github.com/stretchr/testify v1.12.1
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	golang.org/x/term v0.47.0
@@ -17,7 +18,6 @@ require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/pierrec/lz4/v4 v4.1.33 // indirect
-	github.com/spf13/pflag v1.0.9 // indirect
 	github.com/twmb/franz-go v1.22.2 // indirect
 	github.com/twmb/franz-go/pkg/kadm v1.19.0 // indirect
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // indirect
@@ -25,9 +25,4 @@ require (
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.26.0 // indirect
-)
-
-replace (
-	github.com/runnel-go/runnel => ../../
-	github.com/runnel-go/runnel/kafka => ../../kafka
 )

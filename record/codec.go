@@ -2,7 +2,6 @@ package record
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 
@@ -44,7 +42,7 @@ func NewCodec(maxDecompressed int) *Codec {
 	c := &Codec{maxDecompressed: maxDecompressed}
 	c.zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 		return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true),
-			zstd.WithDecoderMaxMemory(uint64(max(maxDecompressed, zstdMaxWindow))))
+			zstd.WithDecoderMaxMemory(uint64(max(maxDecompressed, zstdMaxWindow))), zstd.WithDecoderMaxWindow(zstdMaxWindow))
 	})
 	for speed := zstd.SpeedFastest; speed <= zstd.SpeedBestCompression; speed++ {
 		c.zstdEncoder[speed] = sync.OnceValues(func() (*zstd.Encoder, error) {
@@ -60,9 +58,10 @@ const (
 	// takes: as much as a batch has at most by default.
 	zstdWindow = 1 << 20
 
-	// zstdMaxWindow is the window of zstd's highest level. Frames announce
-	// windows that are larger than what they hold, and none is ever allocated.
-	zstdMaxWindow = 128 << 20
+	// zstdMaxWindow is the largest window that zstd itself writes and reads.
+	// Frames announce windows that are larger than what they hold, and none is
+	// ever allocated.
+	zstdMaxWindow = 1 << 31
 )
 
 // CheckLevel returns fault.InvalidConfig for a level that c does not have.
@@ -111,9 +110,9 @@ func (k *Codec) Compress(dst []byte, c Compression, level int, src []byte) ([]by
 // Decompress returns what src was compressed from, in dst's array where that is
 // large enough, whatever it held, and else in a new one; dst may be nil.
 //
-// More than the codec's limit is fault.RecordTooLarge, and little more than the
-// limit is allocated; bytes that c did not write are
-// fault.CorruptMessage.
+// More than the codec's limit is fault.RecordTooLarge; bytes that c did not write
+// are fault.CorruptMessage. What is allocated depends on what comes out and not
+// on what the bytes claim, and stays near the limit.
 func (k *Codec) Decompress(dst []byte, c Compression, src []byte) ([]byte, error) {
 	var out []byte
 	var err error
@@ -252,104 +251,4 @@ func (k *Codec) readAll(pool *sync.Pool, fresh func() *reader, dst, src []byte) 
 			return nil, io.ErrNoProgress
 		}
 	}
-}
-
-// unzstd decodes into dst, which is empty, and into larger arrays until one is
-// large enough. The decoder itself would enlarge dst too, but again for every
-// frame, and there may be many small ones.
-func (k *Codec) unzstd(dst, src []byte) ([]byte, error) {
-	decoder, err := k.zstdDecoder()
-	if err != nil {
-		return nil, err
-	}
-	size := max(8*len(src), 4<<10)
-	var header zstd.Header
-	if header.Decode(src) == nil && header.HasFCS {
-		size = int(min(header.FrameContentSize, uint64(k.maxDecompressed)+1))
-	}
-	for {
-		size = min(size, k.maxDecompressed+1)
-		dst = slices.Grow(dst[:0], size)
-		out, err := decoder.DecodeAll(src, dst)
-		switch {
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return out, err
-		case cap(dst) > k.maxDecompressed:
-			return nil, errTooLarge
-		}
-		size = max(4*cap(dst), 4<<10)
-	}
-}
-
-// Snappy as snappy-java frames it, which is what Kafka's clients write: a header,
-// then blocks, each behind its length.
-const (
-	xerialMagic  = "\x82SNAPPY\x00"
-	xerialHeader = xerialMagic + "\x00\x00\x00\x01\x00\x00\x00\x01" // version, oldest version that reads it
-	xerialBlock  = 32 << 10                                         // bytes in a block before compression
-)
-
-// snappyMaxRatio is the most that snappy's densest element, a copy of 64 bytes
-// in 3, expands.
-const snappyMaxRatio = 64 / 3
-
-func appendXerial(dst, src []byte) []byte {
-	dst = append(dst, xerialHeader...)
-	for len(src) > 0 {
-		block := src[:min(len(src), xerialBlock)]
-		src = src[len(block):]
-		at := len(dst)
-		dst = slices.Grow(dst, 4+s2.MaxEncodedLen(len(block)))
-		encoded := s2.EncodeSnappy(dst[at+4:cap(dst)], block)
-		binary.BigEndian.PutUint32(dst[at:at+4], uint32(len(encoded)))
-		dst = dst[:at+4+len(encoded)]
-	}
-	return dst
-}
-
-// unsnappy appends to dst, which is empty, and reads both the framing and a bare
-// block, as other clients write it.
-func (k *Codec) unsnappy(dst, src []byte) ([]byte, error) {
-	if !bytes.HasPrefix(src, []byte(xerialMagic)) {
-		return k.unsnappyBlock(dst, src)
-	}
-	if len(src) < len(xerialHeader) {
-		return nil, io.ErrUnexpectedEOF
-	}
-	for rest := src[len(xerialHeader):]; len(rest) > 0; {
-		if len(rest) < 4 {
-			return nil, io.ErrUnexpectedEOF
-		}
-		n := binary.BigEndian.Uint32(rest)
-		rest = rest[4:]
-		if uint64(n) > uint64(len(rest)) {
-			return nil, io.ErrUnexpectedEOF
-		}
-		var err error
-		if dst, err = k.unsnappyBlock(dst, rest[:n]); err != nil {
-			return nil, err
-		}
-		rest = rest[n:]
-	}
-	return dst, nil
-}
-
-// unsnappyBlock appends one block. A block says how long it will be; one that
-// says more than snappy can make of its bytes is refused before anything is
-// allocated.
-func (k *Codec) unsnappyBlock(dst, block []byte) ([]byte, error) {
-	n, err := s2.DecodedLen(block)
-	switch {
-	case err != nil:
-		return nil, err
-	case n > snappyMaxRatio*len(block)+64:
-		return nil, s2.ErrCorrupt
-	case n > k.maxDecompressed-len(dst):
-		return nil, errTooLarge
-	}
-	dst = slices.Grow(dst, n)
-	if _, err := s2.Decode(dst[len(dst):len(dst)+n], block); err != nil {
-		return nil, err
-	}
-	return dst[:len(dst)+n], nil
 }

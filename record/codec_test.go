@@ -3,6 +3,7 @@ package record_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -185,6 +186,7 @@ func TestLyingLengths(t *testing.T) {
 		{"a framed snappy block of half a MiB in 5 bytes", record.Snappy, append([]byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"), 0, 0, 0, 5, 0x80, 0x80, 0x20, 0, 0)},
 		{"a zstd frame of 2^62 bytes", record.Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x40, 1, 0, 0}},
 		{"a zstd frame of no bytes that has some", record.Zstd, []byte("\x28\xb5\x2f\xfd0\x00=\x01\x00\xf4\x01some text that \x10epeats itself, \x01T\x15\x05\x1a\x8b")},
+		{"a zstd frame of a MiB in 10 bytes", record.Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0x10, 0, 1, 0, 0}},
 		{"a zstd window of 2^41 bytes", record.Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 1, 0, 0}},
 		{"an lz4 frame of blocks of 4 MiB", record.LZ4, []byte{0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73, 0xff, 0xff, 0x3f, 0}},
 	} {
@@ -197,6 +199,75 @@ func TestLyingLengths(t *testing.T) {
 			require.Less(t, allocated, uint64(24<<20))
 		})
 	}
+}
+
+// TestShortBlockOfSixtyMiB claims nearly all that the codec allows, in twenty
+// bytes, and measures that nothing is allocated for it.
+func TestShortBlockOfSixtyMiB(t *testing.T) {
+	codec := record.NewCodec(64 << 20)
+	_, err := codec.Decompress(nil, record.Zstd, streamedZstd(t, []byte("the decoder is made before it is measured")))
+	require.NoError(t, err)
+	bare := append([]byte{0x80, 0x80, 0x80, 0x1e}, make([]byte, 16)...)
+	framed := append([]byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x14"), bare...)
+	frame := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0xc0, 3}, 5, 0, 0, 0, 0, 0)
+	for name, c := range map[string]struct {
+		c     record.Compression
+		bytes []byte
+	}{"bare": {record.Snappy, bare}, "framed": {record.Snappy, framed}, "zstd": {record.Zstd, frame}} {
+		var err error
+		allocated := measure(func() { _, err = codec.Decompress(nil, c.c, c.bytes) })
+		require.ErrorIs(t, err, fault.CorruptMessage, name)
+		require.Less(t, allocated, uint64(1<<20), name)
+	}
+}
+
+// TestWhatExpandsMost reads back what each algorithm packs most densely, and
+// streams that do not say how long they will be.
+func TestWhatExpandsMost(t *testing.T) {
+	codec := record.NewCodec(0)
+	lines := logLines(50_000)
+	for _, plain := range [][]byte{make([]byte, 32<<10), make([]byte, 1<<20), make([]byte, 5_000_000), lines, lines[:1000]} {
+		for _, c := range compressions {
+			packed, err := codec.Compress(nil, c, 0, plain)
+			require.NoError(t, err)
+			for _, room := range [][]byte{nil, make([]byte, 100), make([]byte, 200_000)} {
+				got, err := codec.Decompress(room, c, packed)
+				require.NoError(t, err, "%d bytes in %d of %s", len(plain), len(packed), c)
+				require.True(t, bytes.Equal(plain, got))
+			}
+		}
+		packed := streamedZstd(t, plain)
+		for _, frames := range []int{1, 3} {
+			got, err := codec.Decompress(nil, record.Zstd, bytes.Repeat(packed, frames))
+			require.NoError(t, err, "%d bytes in %d", len(plain), len(packed))
+			require.True(t, bytes.Equal(bytes.Repeat(plain, frames), got))
+		}
+	}
+
+	// One literal, and then copies of 64 bytes in 3, are all that snappy can do.
+	densest := append(binary.AppendUvarint(nil, 1+64*1000), 0, 'x')
+	for range 1000 {
+		densest = append(densest, 63<<2|2, 1, 0)
+	}
+	got, err := codec.Decompress(nil, record.Snappy, densest)
+	require.NoError(t, err)
+	require.Equal(t, bytes.Repeat([]byte("x"), 1+64*1000), got)
+
+	// Streams that were put together, as Java's reads them.
+	framed, err := codec.Compress(nil, record.Snappy, 0, []byte("one"))
+	require.NoError(t, err)
+	got, err = codec.Decompress(nil, record.Snappy, bytes.Repeat(framed, 2))
+	require.NoError(t, err)
+	require.Equal(t, "oneone", string(got))
+}
+
+// logLines returns ordinary log lines.
+func logLines(n int) []byte {
+	var b []byte
+	for i := range n {
+		b = fmt.Appendf(b, `{"time":"2026-11-27T08:%02d:%02d.%03dZ","level":"info","service":"orders","message":"request served","status":200,"path":"/orders/%d","ms":%d}`+"\n", i/60%60, i%60, i%1000, i*7919%100000, i*31%97)
+	}
+	return b
 }
 
 // TestDecompressIntoAnyRoom gives zstd, which has to be told how much room there

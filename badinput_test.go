@@ -101,7 +101,7 @@ func TestLyingBatches(t *testing.T) {
 			require.Less(t, allocated, uint64(20*record.DefaultMaxDecompressed), "of a buffer that grows, in sum, and twice")
 			require.Equal(t, "before", got[0])
 			require.NotContains(t, got, "behind")
-			require.Contains(t, []fault.Code{fault.CorruptMessage, fault.RecordTooLarge}, fault.CodeOf(failed))
+			require.Contains(t, []fault.Code{fault.Undecodable, fault.ExpandsTooFar}, fault.CodeOf(failed), "no damage: the checksum holds")
 			var e *fault.Error
 			require.ErrorAs(t, failed, &e)
 			require.Equal(t, []any{"a", int32(0)}, []any{e.Topic, e.Partition})
@@ -312,4 +312,35 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// TestMaxExpandedBatch: what a batch may expand to is a setting, and beyond it
+// there is an error that says so, which is no damage.
+func TestMaxExpandedBatch(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, allowed := range []int{0, 999_999, 1_000_100} {
+		raw, err := Open(dir, MaxExpandedBatch(allowed), DefaultDurability(topic.OS))
+		b := newTestBroker(t, raw, err)
+		if allowed == 0 {
+			b.create("a", 1)
+			p, err := producer.New(b, producer.Compression(record.Zstd))
+			require.NoError(t, err)
+			_, err = p.Send(t.Context(), record.Record{Topic: "a", Value: make([]byte, 1_000_000)})
+			require.NoError(t, err)
+			require.NoError(t, p.Close())
+		}
+		c := b.consumer(consumer.Assign(tps("a", 0)...))
+		records, err := c.Poll(t.Context())
+		if allowed == 999_999 {
+			require.ErrorIs(t, err, fault.ExpandsTooFar)
+			require.NotErrorIs(t, err, fault.CorruptMessage)
+			require.ErrorContains(t, err, "MaxExpandedBatch allows more; Seek to offset 1 goes on behind the batch")
+		} else {
+			require.NoError(t, err)
+			require.Len(t, records[0].Value, 1_000_000)
+		}
+		require.NoError(t, b.Close())
+	}
+	_, err := OpenMemory(MaxExpandedBatch(-1))
+	require.ErrorIs(t, err, fault.InvalidConfig)
 }

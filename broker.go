@@ -122,7 +122,7 @@ func open(c config, h home) (*Broker, error) {
 	began := time.Now()
 	b := &Broker{
 		config: c, home: h,
-		codec:     record.NewCodec(0),
+		codec:     record.NewCodec(c.maxExpanded),
 		catalogue: catalogue.New(),
 		snapshots: snapshots{every: c.snapshotEvery},
 		writer:    make(chan struct{}, 1),

@@ -188,12 +188,12 @@ func (src *source) nextBatch(some bool) (bool, error) {
 		h, err := record.ParseHeader(src.rest)
 		if err != nil {
 			src.discard()
-			return false, src.undecodable(err)
+			return false, err
 		}
 		size := h.Size()
 		if size > len(src.rest) {
 			src.discard()
-			return false, src.undecodable(fault.Newf(fault.CorruptMessage, "a batch that is cut short"))
+			return false, fault.At(fault.CorruptMessage, src.tp.Topic, src.tp.Partition, src.offset.Load()).Detailf("a batch that is cut short")
 		}
 		raw := src.rest[:size:size]
 		src.rest = src.rest[size:]
@@ -289,9 +289,13 @@ func (src *source) undecodable(err error) error {
 }
 
 func (src *source) undecodableAt(offset int64, err error) error {
-	e := fault.At(fault.CodeOf(err), src.tp.Topic, src.tp.Partition, offset).Because(err)
+	e := record.Undecodable(err, src.tp.Topic, src.tp.Partition, offset)
+	way := ""
+	if e.Code == fault.ExpandsTooFar {
+		way = "MaxExpandedBatch allows more; "
+	}
 	if src.batchEnd > offset {
-		return e.Try(fmt.Sprintf("Seek to offset %d goes on behind the batch", src.batchEnd))
+		return e.Try(fmt.Sprintf("%sSeek to offset %d goes on behind the batch", way, src.batchEnd))
 	}
 	return e
 }
@@ -319,7 +323,7 @@ func (src *source) fail(err error) error {
 // the error.
 func (src *source) halt(err error) error {
 	switch fault.CodeOf(err) {
-	case fault.CorruptMessage, fault.UnsupportedCompression, fault.UnsupportedFormat, fault.RecordTooLarge:
+	case fault.CorruptMessage, fault.UnsupportedCompression, fault.UnsupportedFormat, fault.Undecodable, fault.ExpandsTooFar:
 		s := src.session
 		s.mu.Lock()
 		src.halted = true

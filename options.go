@@ -19,6 +19,7 @@ type config struct {
 	defaultDurability topic.Durability
 	noSocket          bool
 	fileMode          fs.FileMode
+	maxExpanded       int // bytes of a decompressed batch; 0: the codec's default
 
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
@@ -39,6 +40,15 @@ func DefaultPartitions(n int) Option { return option(func(c *config) { c.default
 // directory, topic.Memory behaves as topic.OS.
 func DefaultDurability(d topic.Durability) Option {
 	return option(func(c *config) { c.defaultDurability = d })
+}
+
+// MaxExpandedBatch is how many bytes a compressed batch may expand to, 64 MiB
+// unless set. A batch that would be larger stays as it is, and reading it is
+// fault.ExpandsTooFar: a few bytes must not fill the memory of the program. Set it
+// higher to read larger ones, such as Kafka has them after a change of
+// max.message.bytes.
+func MaxExpandedBatch(bytes int) Option {
+	return option(func(c *config) { c.maxExpanded = bytes })
 }
 
 // NoSocket keeps Open from listening on a socket in the directory: no other
@@ -85,6 +95,9 @@ func configure(c config, opts []Option) (config, error) {
 	}
 	if c.fileMode&^0o777 != 0 || c.fileMode&0o600 != 0o600 || c.fileMode&0o111 != 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "FileMode(%#o): it must be from 0600 to 0666, for the owner to read and write and nobody to execute", c.fileMode))
+	}
+	if c.maxExpanded < 0 {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "MaxExpandedBatch(%d): it must be positive", c.maxExpanded))
 	}
 	if c.producerExpiration <= 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "ProducerExpiration(%v): it must be positive", c.producerExpiration))

@@ -92,14 +92,14 @@ func (r *repairing) run() error {
 		}
 	}
 	for _, f := range r.Findings {
-		if f.Grade > log.Note {
+		if f.Grade >= log.Mend {
 			if err := r.directory(f); err != nil {
 				return err
 			}
 		}
 	}
 	for _, p := range r.Partitions {
-		if p.Worst() > log.Note {
+		if p.Worst() >= log.Mend {
 			if err := r.log(p); err != nil {
 				return err
 			}

@@ -218,7 +218,7 @@ func (b *Broker) readSnapshot(id catalogue.SnapshotID) (catalogue.Snapshot, erro
 		return catalogue.Snapshot{}, fault.At(fault.OfDisk(err), topic.ClusterMetadata, 0, -1).Because(err)
 	}
 	s, pos, err := catalogue.DecodeSnapshot(id, bytes)
-	if errors.Is(err, fault.CorruptMessage) || errors.Is(err, fault.UnsupportedCompression) {
+	if errors.Is(err, fault.CorruptMessage) || errors.Is(err, fault.UnsupportedCompression) || errors.Is(err, fault.ExpandsTooFar) {
 		return s, b.snapshotDamage(id, pos, "a batch of the snapshot", err.Error())
 	}
 	if err != nil {

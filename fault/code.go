@@ -78,6 +78,8 @@ const (
 	Serialization     Code = 10006
 	NotAssigned       Code = 10007
 	PermissionDenied  Code = 10008
+	Undecodable       Code = 10009
+	ExpandsTooFar     Code = 10010
 )
 
 // entry is what the table knows about one code.
@@ -153,6 +155,8 @@ var table = map[Code]entry{
 	Serialization:     {"SERIALIZATION", false, "the bytes are not what the serde expects"},
 	NotAssigned:       {"NOT_ASSIGNED", false, "the partition is not assigned to this consumer"},
 	PermissionDenied:  {"PERMISSION_DENIED", false, "the operating system does not let this process do that"},
+	Undecodable:       {"UNDECODABLE", false, "the batch is as it was written, and its records cannot be decoded"},
+	ExpandsTooFar:     {"EXPANDS_TOO_FAR", false, "the batch expands to more bytes than are allowed here"},
 }
 
 // Error returns the code's sentence.

@@ -106,6 +106,7 @@ var own = []fault.Code{
 	fault.Closed, fault.Locked, fault.UnknownOutcome, fault.DiskFull,
 	fault.UnsupportedFormat, fault.BufferFull, fault.Serialization, fault.NotAssigned,
 	fault.PermissionDenied,
+	fault.Undecodable, fault.ExpandsTooFar,
 }
 
 func TestEveryCodeIsInTheTable(t *testing.T) {

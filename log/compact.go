@@ -344,7 +344,7 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 			err = w.batches(s, s.base, nextBase(group, i, next), func(b record.Batch) (bool, error) {
 				v, left, err := w.filter.batch(b)
 				if err != nil {
-					return false, w.undecodable(&b.BatchHeader, err)
+					return false, err
 				}
 				return true, out.add(v, left)
 			})
@@ -370,7 +370,7 @@ func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
 	err = w.batches(s, s.base, next, func(b record.Batch) (bool, error) {
 		v, _, err := w.filter.batch(b)
 		if err != nil {
-			return false, w.undecodable(&b.BatchHeader, err)
+			return false, err
 		}
 		// A batch for nothing but offsets is what it becomes, unless two meet.
 		isEmpty := v == emptied && b.Count == 0
@@ -379,9 +379,4 @@ func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
 		return !changes, nil
 	})
 	return changes, err
-}
-
-// undecodable is the error for a batch whose records can't be decoded.
-func (w *cleaning) undecodable(h *record.BatchHeader, err error) error {
-	return w.log.at(fault.CodeOf(err), h.BaseOffset).Because(err)
 }

@@ -28,6 +28,10 @@ type filter struct {
 	now     int64 // milliseconds
 	horizon int64 // what a tombstone's delete horizon becomes that has none yet; math.MaxInt64 for none
 
+	// opaque says that a batch was met whose records cannot be decoded. There may be
+	// records in it that the tombstones behind it delete, so these stay.
+	opaque bool
+
 	removed int64 // records that went
 	next    int64 // the earliest horizon of tombstones that stay, math.MaxInt64 for none
 
@@ -47,21 +51,21 @@ func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
 	}
 	payload, err := b.Payload(f.codec, f.payload)
 	if err != nil {
-		return same, b, err
+		return f.passOver(b)
 	}
 	if h.Compression() != record.None {
 		f.payload = payload
 	}
 	n, latest, tombstones, err := f.choose(h, payload)
 	if err != nil {
-		return same, b, err
+		return f.passOver(b)
 	}
 	horizon, known := h.DeleteHorizon()
 	if tombstones && !known {
 		horizon = f.horizon
 		tombstones = horizon != math.MaxInt64
 	}
-	if tombstones {
+	if tombstones && !f.opaque {
 		f.next = min(f.next, horizon)
 	}
 	f.removed += int64(h.Count) - int64(n)
@@ -75,6 +79,13 @@ func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
 	return changed, left, err
 }
 
+// passOver leaves a batch as it is whose checksum holds and whose records cannot
+// be decoded: another program may be able to read it.
+func (f *filter) passOver(b record.Batch) (verdict, record.Batch, error) {
+	f.opaque = f.opaque || b.LastOffset() >= f.start
+	return same, b, nil
+}
+
 // choose sets which records of the batch stay, and returns how many, their
 // latest timestamp, and whether there are tombstones among them.
 func (f *filter) choose(h *record.BatchHeader, payload []byte) (left int32, latest int64, tombstones bool, err error) {
@@ -86,7 +97,7 @@ func (f *filter) choose(h *record.BatchHeader, payload []byte) (left int32, late
 	var r record.Record
 	for it.Next(&r) {
 		stays := r.Offset >= f.end ||
-			r.Offset >= f.start && r.Key != nil && r.Offset >= f.keys.last(r.Key) && (r.Value != nil || !expired)
+			r.Offset >= f.start && r.Key != nil && r.Offset >= f.keys.last(r.Key) && (r.Value != nil || !expired || f.opaque)
 		f.stay = append(f.stay, stays)
 		if stays {
 			left++
@@ -156,7 +167,7 @@ func (f *filter) learn(b record.Batch) (more bool, err error) {
 	}
 	payload, err := b.Payload(f.codec, f.payload)
 	if err != nil {
-		return false, err
+		return true, nil // see passOver
 	}
 	if b.Compression() != record.None {
 		f.payload = payload
@@ -169,5 +180,5 @@ func (f *filter) learn(b record.Batch) (more bool, err error) {
 			return false, nil
 		}
 	}
-	return true, it.Err()
+	return true, nil
 }

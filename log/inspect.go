@@ -20,12 +20,13 @@ type Grade int
 
 const (
 	Note   Grade = iota // nothing is wrong, but there is something to know
+	Opaque              // a batch is as it was written, and its records cannot be decoded: it stays as it is
 	Mend                // opening the log or repairing it makes this good; no record is affected
 	Damage              // records cannot be read, or the log cannot be opened
 )
 
-// String returns note, mend or damage.
-func (g Grade) String() string { return [...]string{"note", "mend", "damage"}[g] }
+// String returns note, opaque, mend or damage.
+func (g Grade) String() string { return [...]string{"note", "opaque", "mend", "damage"}[g] }
 
 // Finding is something that Inspect found, with its place.
 type Finding struct {
@@ -33,7 +34,7 @@ type Finding struct {
 	*fault.Corruption
 
 	// End is the position after the bytes in question, and Next the offset that
-	// follows them, where Grade is Damage in a segment; otherwise both are -1.
+	// follows them, where Grade is Damage or Opaque in a segment; otherwise both are -1.
 	End, Next int64
 
 	header []byte // what the header of the batch in question must be, if nothing else of it is damaged
@@ -86,7 +87,7 @@ type Inspecting struct {
 // Inspect reads a log through, every byte of its segments and indexes, and
 // changes nothing. It finds what Open and reads of all offsets would find, and
 // what they would repair; whoever finds no Damage can open the log and read every
-// record of it. Memory does not depend on the log's length.
+// record of it, but for those in batches that are Opaque. Memory does not depend on the log's length.
 //
 // The log need not be closed; unless how says that it is in use, nobody may have
 // it open. An error says that a file could not be read, that a newer version
@@ -181,9 +182,16 @@ func (n *inspector) damage(s *segment, offset, pos, end, next int64, found strin
 	return f
 }
 
+// opaque enters a batch whose checksum holds, and whose records say nothing.
+func (n *inspector) opaque(s *segment, h *record.BatchHeader, pos int64, why error) {
+	f := n.add(Opaque, s.logPath(), h.BaseOffset, pos, fmt.Sprintf("%d records in the batch of offset %d", h.Count, h.BaseOffset), "bytes with the right checksum, and "+why.Error(), hintOpaque)
+	f.End, f.Next = pos+int64(h.Size()), h.NextOffset()
+}
+
 // Hints.
 const (
 	hintDamage   = "the file is left as it is; restore it from a copy, or see what runnel repair --dry-run would do"
+	hintOpaque   = "nothing drops or changes it, and compaction passes over it; what wrote it, or a program that allows larger batches, may be able to read it"
 	hintDerived  = "runnel repair makes it anew from the log"
 	hintOpening  = "opening the log does it"
 	hintNoExtent = "nobody knows which offsets were given away; restore the file from a copy, or see what runnel repair --dry-run offers"

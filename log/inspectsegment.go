@@ -150,8 +150,10 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 		if err != nil {
 			return "", err
 		}
-		if found := w.records(b); found != "" {
-			w.n.damage(w.s, h.BaseOffset, pos, pos+int64(h.Size()), h.NextOffset(), found)
+		if found, err := w.records(b); err != nil {
+			w.n.damage(w.s, h.BaseOffset, pos, pos+int64(h.Size()), h.NextOffset(), err.Error())
+		} else if found != nil {
+			w.n.opaque(w.s, &h, pos, found)
 		}
 		w.n.Batches++
 		if err := errors.Join(w.confirmOffset(pos, &h), w.confirmTime(&h)); err != nil {
@@ -206,25 +208,27 @@ func (w *walk) disproved(sc *scanner, epoch int32) bool {
 	return true
 }
 
-// records decodes a batch's records and returns what is wrong with them.
-func (w *walk) records(b record.Batch) (found string) {
-	it, err := b.Records(w.n.l.cfg.Codec)
-	if err != nil {
-		return err.Error()
-	}
-	var r record.Record
-	for it.Next(&r) {
-		w.n.Records++
-	}
-	if err := it.Err(); err != nil {
-		return err.Error()
-	}
+// records decodes a batch's records, and returns why they cannot be decoded, or
+// what how.Batch has against them.
+func (w *walk) records(b record.Batch) (opaque, err error) {
+	opaque = w.decode(b)
 	if w.n.how.Batch != nil {
 		if err := w.n.how.Batch(b); err != nil {
-			return err.Error()
+			return nil, err
 		}
 	}
-	return ""
+	return opaque, nil
+}
+
+func (w *walk) decode(b record.Batch) error {
+	it, err := b.Records(w.n.l.cfg.Codec)
+	if err != nil {
+		return err
+	}
+	for r := (record.Record{}); it.Next(&r); {
+		w.n.Records++
+	}
+	return it.Err()
 }
 
 // entryReader reads an index file through.

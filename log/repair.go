@@ -148,7 +148,7 @@ func (r *repair) refuse(file, what string) {
 // mend does what the findings ask for.
 func (r *repair) mend() error {
 	switch r.n.Worst() {
-	case Note:
+	case Note, Opaque:
 		return nil
 	case Mend:
 		return r.derive()

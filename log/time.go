@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -93,7 +92,7 @@ func (l *Log) searchBatch(s *segment, h *handle, pos int64, header *record.Batch
 	}
 	it, err := record.Batch{BatchHeader: *header, Bytes: b}.Records(l.cfg.Codec)
 	if err != nil {
-		return 0, 0, false, l.at(fault.CodeOf(err), header.BaseOffset).Because(err)
+		return 0, 0, false, record.Undecodable(err, l.cfg.Topic, l.cfg.Partition, header.BaseOffset)
 	}
 	var rec record.Record
 	for it.Next(&rec) {
@@ -101,7 +100,10 @@ func (l *Log) searchBatch(s *segment, h *handle, pos int64, header *record.Batch
 			return rec.Offset, t, true, nil
 		}
 	}
-	return 0, 0, false, it.Err()
+	if err := it.Err(); err != nil {
+		return 0, 0, false, record.Undecodable(err, l.cfg.Topic, l.cfg.Partition, header.BaseOffset)
+	}
+	return 0, 0, false, nil
 }
 
 // latestTime returns the latest timestamp of a segment, or math.MaxInt64 when

@@ -304,6 +304,8 @@ func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
 	switch {
 	case err != nil:
 		err = p.fault(fault.InvalidRecord, -1).Because(err)
+	case h.Compression() > record.Zstd:
+		err = p.fault(fault.UnsupportedCompression, -1).Detailf("%s", h.Compression())
 	case h.Size() != len(batch):
 		err = p.fault(fault.InvalidRecord, -1).Detailf("the batch says that it has %d bytes, here are %d", h.Size(), len(batch))
 	case h.Count == 0 || h.Count != h.LastOffsetDelta+1:

@@ -64,6 +64,7 @@ func TestRefusedBatches(t *testing.T) {
 		{"nothing", nil, fault.InvalidRecord},
 		{"half a header", batchOf("v")[:30], fault.InvalidRecord},
 		{"cut short", batchOf("value")[:65], fault.InvalidRecord},
+		{"a compression of the future", patch(22, 5), fault.UnsupportedCompression},
 		{"too long", append(batchOf("v"), 0), fault.InvalidRecord},
 		{"two batches", append(batchOf("v"), batchOf("w")...), fault.InvalidRecord},
 		{"no records", patch(57, 0, 0, 0, 0), fault.InvalidRecord},

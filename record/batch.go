@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"math"
 
@@ -138,8 +139,9 @@ func (h BatchHeader) Size() int { return int(h.Length) + lengthEnd }
 // It checks everything that the header says about itself, not the checksum.
 //
 // Fewer bytes, or bytes that are no header, are fault.CorruptMessage; a batch of
-// the formats before 2017 is fault.UnsupportedFormat, one whose compression
-// nobody knows is fault.UnsupportedCompression.
+// the formats before 2017 is fault.UnsupportedFormat. A compression that this
+// package does not know is for whoever wants the records to refuse: the batch may
+// be kept, and moved, as it is.
 func ParseHeader(b []byte) (BatchHeader, error) {
 	if len(b) < HeaderLen {
 		return BatchHeader{}, fault.Newf(fault.CorruptMessage, "a batch's header has %d bytes, here are %d", HeaderLen, len(b))
@@ -178,8 +180,6 @@ func (h BatchHeader) check(version byte) error {
 		return fault.Newf(fault.UnsupportedFormat, "a batch of format %d, only %d is read", version, magic)
 	case version > magic:
 		return fault.Newf(fault.CorruptMessage, "a batch of the unknown format %d", version)
-	case h.Compression() > Zstd:
-		return fault.Newf(fault.UnsupportedCompression, "a batch with compression %d", h.Compression())
 	case h.BaseOffset < 0 || h.LastOffsetDelta < 0 || h.BaseOffset > math.MaxInt64-1-int64(h.LastOffsetDelta):
 		return fault.Newf(fault.CorruptMessage, "a batch from offset %d to %d later", h.BaseOffset, h.LastOffsetDelta)
 	case h.Count < 0 || int64(h.Count) > int64(h.LastOffsetDelta)+1:
@@ -244,6 +244,20 @@ func (b Batch) Payload(codec *Codec, dst []byte) ([]byte, error) {
 		return nil, fault.Newf(fault.UnsupportedCompression, "a batch with %s, and no codec", c)
 	}
 	return codec.Decompress(dst, c, payload)
+}
+
+// Undecodable names the place in an error that decoding a batch returned whose
+// checksum holds: nothing is damaged, so fault.Undecodable takes the place of
+// fault.CorruptMessage.
+func Undecodable(err error, topic string, partition int32, offset int64) *fault.Error {
+	e := fault.At(fault.CodeOf(err), topic, partition, offset).Because(err)
+	if known, ok := errors.AsType[*fault.Error](err); ok {
+		e.Detail, e.Cause = known.Detail, known.Cause
+	}
+	if e.Code == fault.CorruptMessage {
+		e.Code = fault.Undecodable
+	}
+	return e
 }
 
 // checksum returns the CRC-32C of raw, a whole batch, as its header should say

@@ -110,7 +110,7 @@ func (k *Codec) Compress(dst []byte, c Compression, level int, src []byte) ([]by
 // Decompress returns what src was compressed from, in dst's array where that is
 // large enough, whatever it held, and else in a new one; dst may be nil.
 //
-// More than the codec's limit is fault.RecordTooLarge; bytes that c did not write
+// More than the codec's limit is fault.ExpandsTooFar; bytes that c did not write
 // are fault.CorruptMessage. What is allocated depends on what comes out and not
 // on what the bytes claim, and stays near the limit.
 func (k *Codec) Decompress(dst []byte, c Compression, src []byte) ([]byte, error) {
@@ -132,7 +132,7 @@ func (k *Codec) Decompress(dst []byte, c Compression, src []byte) ([]byte, error
 	}
 	switch {
 	case len(out) > k.maxDecompressed, errors.Is(err, errTooLarge):
-		return nil, fault.Newf(fault.RecordTooLarge, "a batch with %s grows beyond %d bytes", c, k.maxDecompressed)
+		return nil, fault.Newf(fault.ExpandsTooFar, "with %s, beyond %d", c, k.maxDecompressed)
 	case err != nil:
 		return nil, fault.Newf(fault.CorruptMessage, "%s", c).Because(err)
 	}

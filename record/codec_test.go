@@ -142,7 +142,7 @@ func TestBombs(t *testing.T) {
 			allocated := measure(func() {
 				_, err = codec.Decompress(nil, c, bomb)
 			})
-			require.ErrorIs(t, err, fault.RecordTooLarge)
+			require.ErrorIs(t, err, fault.ExpandsTooFar)
 			require.Less(t, allocated, uint64(24<<20))
 		})
 	}
@@ -195,7 +195,7 @@ func TestLyingLengths(t *testing.T) {
 			var err error
 			allocated := measure(func() { _, err = codec.Decompress(nil, tc.c, tc.bytes) })
 			require.Error(t, err)
-			require.Contains(t, []fault.Code{fault.CorruptMessage, fault.RecordTooLarge}, fault.CodeOf(err))
+			require.Contains(t, []fault.Code{fault.CorruptMessage, fault.ExpandsTooFar}, fault.CodeOf(err))
 			require.Less(t, allocated, uint64(24<<20))
 		})
 	}
@@ -287,7 +287,7 @@ func TestDecompressIntoAnyRoom(t *testing.T) {
 	for _, limit := range []int{len(want) - 1, len(want), len(want) + 1} {
 		got, err := record.NewCodec(limit).Decompress(nil, record.Zstd, packed)
 		if limit < len(want) {
-			require.ErrorIs(t, err, fault.RecordTooLarge)
+			require.ErrorIs(t, err, fault.ExpandsTooFar)
 			continue
 		}
 		require.NoError(t, err)
@@ -307,7 +307,7 @@ func TestDecompressAtTheLimit(t *testing.T) {
 		packed, err = roomy.Compress(nil, c, 0, make([]byte, limit+1))
 		require.NoError(t, err)
 		_, err = tight.Decompress(nil, c, packed)
-		require.ErrorIs(t, err, fault.RecordTooLarge, c)
+		require.ErrorIs(t, err, fault.ExpandsTooFar, c)
 	}
 }
 

@@ -88,7 +88,7 @@ func ExampleCodec() {
 	fmt.Println(err)
 	// Output:
 	// true 100000 <nil>
-	// the record is larger than max.message.bytes: a batch with zstd grows beyond 1048576 bytes
+	// the batch expands to more bytes than are allowed here: with zstd, beyond 1048576
 }
 
 func ExampleRecord_Header() {

@@ -69,7 +69,7 @@ func FuzzBatch(f *testing.F) {
 		}
 		payload, err := b.Payload(codec, nil)
 		if err != nil {
-			require.Contains(t, []fault.Code{fault.CorruptMessage, fault.RecordTooLarge}, fault.CodeOf(err))
+			require.Contains(t, []fault.Code{fault.CorruptMessage, fault.ExpandsTooFar}, fault.CodeOf(err))
 			return
 		}
 		require.LessOrEqual(t, len(payload), max(fuzzLimit, len(raw)))
@@ -138,7 +138,7 @@ func FuzzDecompress(f *testing.F) {
 		c := record.Compression(compression % 5)
 		plain, err := codec.Decompress(nil, c, packed)
 		if err != nil {
-			require.Contains(t, []fault.Code{fault.CorruptMessage, fault.RecordTooLarge}, fault.CodeOf(err))
+			require.Contains(t, []fault.Code{fault.CorruptMessage, fault.ExpandsTooFar}, fault.CodeOf(err))
 			require.Nil(t, plain)
 			return
 		}

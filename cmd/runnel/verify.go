@@ -179,7 +179,7 @@ func showFinding(w io.Writer, dir string, f log.Finding) error {
 	if f.Offset >= 0 {
 		where += fmt.Sprintf(", offset %d", f.Offset)
 	}
-	if f.Grade == log.Damage && f.Next > f.Offset+1 && f.Offset >= 0 {
+	if (f.Grade == log.Damage || f.Grade == log.Opaque) && f.Next > f.Offset+1 && f.Offset >= 0 {
 		where += fmt.Sprintf(" to %d", f.Next-1)
 	}
 	_, err := fmt.Fprintf(w, "\n%-6s %s\n       expected %s\n       found    %s\n       %s\n", f.Grade, where, f.Expected, f.Found, f.Hint)
@@ -233,7 +233,7 @@ type inspectedLine struct {
 func (s *shell) verifyLines(found *runnel.Inspection, held holding) error {
 	all := found.Findings
 	for _, p := range found.Partitions {
-		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "mend", "damage"}[p.Worst()], held.name}
+		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "sound", "mend", "damage"}[p.Worst()], held.name}
 		if held.name != "" && !held.compared && p.Worst() == log.Note {
 			line.State = "open" // what is not durable was not read
 		}

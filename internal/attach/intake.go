@@ -53,7 +53,7 @@ type failure struct {
 func alone(err error) bool {
 	switch fault.CodeOf(err) {
 	case fault.RecordTooLarge, fault.RecordListTooLarge, fault.InvalidRecord, fault.InvalidTimestamp, fault.UnsupportedCompression,
-		fault.CorruptMessage, fault.UnknownTopic:
+		fault.CorruptMessage, fault.Undecodable, fault.ExpandsTooFar, fault.UnknownTopic:
 		return true
 	}
 	return false

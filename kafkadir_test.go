@@ -1,0 +1,167 @@
+package runnel_test
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// kafkaDirectory returns a data directory that Apache Kafka 4.3.1 wrote.
+func kafkaDirectory(t testing.TB) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	file, err := os.Open("testdata/kafka.tar.gz")
+	require.NoError(t, err)
+	defer file.Close()
+	unpacked, err := gzip.NewReader(file)
+	require.NoError(t, err)
+	for archive := tar.NewReader(unpacked); ; {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return filepath.Join(dir, "kafka")
+		}
+		require.NoError(t, err)
+		path := filepath.Join(dir, h.Name)
+		if h.Typeflag == tar.TypeDir {
+			require.NoError(t, os.MkdirAll(path, 0o755))
+			continue
+		}
+		b, err := io.ReadAll(archive)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, b, 0o644))
+	}
+}
+
+// readByKafka is what Kafka's own consumer read of a partition there: a checksum
+// over a line for each record.
+type readByKafka struct {
+	Topic      string
+	Partition  int32
+	Isolation  string
+	Begin, End int64
+	Records    int64
+	SHA256     string
+}
+
+// readUncommitted returns what Kafka read of the partitions that it had not
+// compacted.
+func readUncommitted(t testing.TB) (all []readByKafka) {
+	t.Helper()
+	b, err := os.ReadFile("testdata/kafka.json")
+	require.NoError(t, err)
+	var file struct{ Topics []readByKafka }
+	require.NoError(t, json.Unmarshal(b, &file))
+	for _, p := range file.Topics {
+		if p.Isolation == "read_uncommitted" && !strings.Contains(p.Topic, "compact") {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// addTo adds a record as Kafka's reader did.
+func addTo(sum hash.Hash, r *record.Record) {
+	text := func(b []byte) string {
+		if b == nil {
+			return "null"
+		}
+		return hex.EncodeToString(b)
+	}
+	fmt.Fprintf(sum, "%d %d %s %s", r.Offset, r.Timestamp.UnixMilli(), text(r.Key), text(r.Value))
+	for _, h := range r.Headers {
+		fmt.Fprintf(sum, " %s=%s", h.Key, text(h.Value))
+	}
+	fmt.Fprintln(sum)
+}
+
+// adopted returns a directory of ours with the partitions that Kafka wrote.
+func adopted(t testing.TB, partitions []readByKafka) (dir string) {
+	t.Helper()
+	from, dir := kafkaDirectory(t), filepath.Join(t.TempDir(), "data")
+	b, err := runnel.Open(dir, runnel.DefaultDurability(topic.OS))
+	require.NoError(t, err)
+	numbers := map[string]int{}
+	for _, p := range partitions {
+		numbers[p.Topic]++
+	}
+	for name, n := range numbers {
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: name, Partitions: n, Config: topic.Config{Retention: topic.Forever}}))
+	}
+	require.NoError(t, b.Close())
+	for _, p := range partitions {
+		tp := record.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String()
+		ours, err := filepath.Glob(filepath.Join(dir, tp, "*"))
+		require.NoError(t, err)
+		for _, path := range ours {
+			if filepath.Base(path) != "partition.metadata" {
+				require.NoError(t, os.Remove(path))
+			}
+		}
+		files, err := os.ReadDir(filepath.Join(from, tp))
+		require.NoError(t, err)
+		for _, f := range files {
+			if f.Name() != "partition.metadata" {
+				require.NoError(t, os.Rename(filepath.Join(from, tp, f.Name()), filepath.Join(dir, tp, f.Name())))
+			}
+		}
+	}
+	return dir
+}
+
+// TestReadsWhatKafkaWrote reads every partition of Kafka's directory that it had
+// not compacted, and compares every record with what Kafka's consumer got.
+func TestReadsWhatKafkaWrote(t *testing.T) {
+	partitions := readUncommitted(t)
+	require.Len(t, partitions, 19)
+	dir := adopted(t, partitions)
+	found, err := runnel.Inspect(t.Context(), dir, nil)
+	require.NoError(t, err)
+	for _, p := range found.Partitions {
+		for _, f := range p.Findings {
+			require.NotEqual(t, ".log", filepath.Ext(f.File), "%v", f)
+		}
+	}
+	b := openDir(t, dir)
+	for _, p := range partitions {
+		tp := record.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+		if p.Begin > 0 {
+			_, err := b.DeleteRecords(t.Context(), map[record.TopicPartition]int64{tp: p.Begin})
+			require.NoError(t, err)
+		}
+		c, err := consumer.New(b, consumer.Assign(tp))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		sum, n := sha256.New(), int64(0)
+		for n < p.Records {
+			records, err := c.Poll(ctx)
+			require.NoError(t, err, "%s after %d of %d records", tp, n, p.Records)
+			for i := range records {
+				addTo(sum, &records[i])
+				n++
+			}
+		}
+		cancel()
+		require.Equal(t, p.Records, n, tp)
+		require.Equal(t, p.SHA256, hex.EncodeToString(sum.Sum(nil)), tp)
+		require.NoError(t, c.Close())
+	}
+}

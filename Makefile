@@ -25,7 +25,7 @@ each = for m in $(MODULES); do echo "-- $$(date +%T) $(1): $$m"; (cd "$$m" && $(
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race torture lint golangci format fuzz bench size modules release
+.PHONY: help check test race torture mutants lint golangci format fuzz bench size modules release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ race: ## Run the tests of every module under the race detector
 
 torture: ## Do what it likes with a log on a failing disk, from a random seed, until it loses something or is stopped
 	@go test -run TestTorture -timeout 0 -v . -torture.on
+
+mutants: ## Plant bugs one at a time and run what should catch each (minutes; ONLY=regexp plants some, V=1 shows why one survived)
+	@go run ./internal/mutants -only '$(ONLY)' $(if $(V),-v)
 
 lint: $(BIN)/staticcheck ## Check formatting, go vet and staticcheck (the house's own rules are tests: internal/lint)
 	@echo '-- format'

@@ -245,8 +245,8 @@ func (t *topicBatches) send(partition int32) error {
 	return nil
 }
 
-// told returns what is told of a batch: nothing where nobody would do something
-// about it, for it takes a copy of the batch.
+// told returns the callback for a batch that is sent. It keeps a copy of the
+// batch, so there is one only where a handler may need that.
 func (t *topicBatches) told(partition int32, batch *record.Batch) producer.Callback {
 	if t.refused == nil {
 		return nil

@@ -433,7 +433,7 @@ func TestAnUpdateThatCannotBeWrittenIsTakenBack(t *testing.T) {
 	require.ErrorContains(t, err, "OnProcessingError(")
 }
 
-// What fails while a commit sends it on is told with the store's row.
+// What fails while a commit sends it on is dead-lettered as the store's row.
 func TestWhatFailsAtACommitIsTheStoresRow(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 1, "lines", "words", "dead")

@@ -269,3 +269,15 @@ func TestReplayEqualsLiveState(t *testing.T) {
 		})
 	})
 }
+
+func TestProducerIDsFollowEachOther(t *testing.T) {
+	c := New()
+	given := int64(0)
+	for _, n := range []int64{1, 1000, 1} {
+		first, values, err := c.ProducerIDs(n, 1)
+		require.NoError(t, err)
+		require.Equal(t, given, first)
+		apply(t, c, values, nil)
+		given += n
+	}
+}

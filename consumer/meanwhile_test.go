@@ -1,0 +1,53 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/record"
+)
+
+// slow is a backend whose first commit waits until it may go on.
+type slow struct {
+	*fake
+	first     sync.Once
+	begun, on chan struct{}
+}
+
+func (s *slow) OpenConsumer(ctx context.Context, cfg Config) (Session, error) {
+	_, err := s.fake.OpenConsumer(ctx, cfg)
+	return s, err
+}
+
+func (s *slow) Commit(ctx context.Context, offsets map[record.TopicPartition]Offset) error {
+	s.first.Do(func() {
+		close(s.begun)
+		<-s.on
+	})
+	return s.fake.Commit(ctx, offsets)
+}
+
+// What gets done while a commit is on its way is the next one's.
+func TestCommitKeepsWhatIsDoneMeanwhile(t *testing.T) {
+	s := &slow{fake: newFake(), begun: make(chan struct{}), on: make(chan struct{})}
+	s.add(a0, "0", "1")
+	c, err := New(s, Group("g"), Topics("a"), MaxRecords(1), ManualCommit())
+	require.NoError(t, err)
+	told := make(chan error)
+	for i := range 2 {
+		_, err := c.Poll(t.Context())
+		require.NoError(t, err)
+		c.CommitAsync(func(err error) { told <- err })
+		if i == 0 {
+			<-s.begun
+		}
+	}
+	close(s.on)
+	require.NoError(t, <-told)
+	require.NoError(t, <-told)
+	require.Equal(t, map[int32]int64{0: 2}, s.offsets())
+	require.NoError(t, c.Close())
+}

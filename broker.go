@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/closing"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
@@ -186,10 +187,7 @@ func (b *Broker) Close() error {
 	}
 	close(b.closing)
 	b.socket.close()
-	var errs []error
-	for s := range sessions {
-		errs = append(errs, s.Close())
-	}
+	errs := closeSessions(sessions)
 	b.groups.close()
 	b.cleaner.close()
 	b.writer <- struct{}{} // never given back
@@ -202,6 +200,29 @@ func (b *Broker) Close() error {
 	}
 	close(b.closed)
 	return b.failure
+}
+
+// closeSessions closes consumers first: where one is within Fetch, its callbacks
+// may still send and commit.
+func closeSessions(sessions map[io.Closer]struct{}) (errs []error) {
+	for s := range sessions {
+		if c, ok := s.(*fetchSession); ok {
+			c.abandon()
+		}
+	}
+	late, cancel := closing.Late()
+	defer cancel()
+	for s := range sessions {
+		if c, ok := s.(*fetchSession); ok {
+			errs = append(errs, c.await(late.Done()))
+		}
+	}
+	for s := range sessions {
+		if _, ok := s.(*fetchSession); !ok {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errs
 }
 
 // isClosed reports whether Close has begun.

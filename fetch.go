@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/closing"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -22,6 +23,7 @@ func (b *Broker) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	}
 	s := &fetchSession{
 		broker: b, cfg: cfg, opened: time.Now(),
+		gate:    closing.New(),
 		signal:  make(chan struct{}, 1),
 		buffers: buffers{reuse: cfg.ReuseBuffers},
 		sources: map[record.TopicPartition]*source{},
@@ -46,6 +48,7 @@ type fetchSession struct {
 	broker *Broker
 	cfg    consumer.Config
 	member membership
+	gate   *closing.Gate // which goroutine ends the session
 	signal chan struct{} // something has happened: records, news, the end
 	news   atomic.Bool   // the group or the topics have changed
 	opened time.Time
@@ -56,11 +59,12 @@ type fetchSession struct {
 	seen    <-chan struct{} // the state of the topics that it knows
 	buffers buffers
 
-	mu       sync.Mutex // below; held for a few instructions
-	sources  map[record.TopicPartition]*source
-	ready    line
-	fetching int // calls within Fetch, Assign and Seek, which may be nested
-	closed   bool
+	mu      sync.Mutex // below; held for a few instructions
+	sources map[record.TopicPartition]*source
+	ready   line
+	cut     bool                    // the broker did not wait for the goroutine that fetches any longer
+	untold  []record.TopicPartition // lost with the session: the next call tells
+	failure error                   // of leaving the group
 }
 
 // wake makes a waiting Fetch look again.
@@ -80,38 +84,25 @@ func (s *fetchSession) changed() {
 // metadataChanged tells the session that topics or partitions have changed.
 func (s *fetchSession) metadataChanged() { s.wake() }
 
-// begin takes the session for a call of the goroutine that fetches.
-func (s *fetchSession) begin() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return fault.Closed
-	}
-	s.fetching++
-	return nil
-}
-
-func (s *fetchSession) end() {
-	s.mu.Lock()
-	s.fetching--
-	last := s.closed && s.fetching == 0
-	s.mu.Unlock()
-	if last {
-		s.dismantle()
-	}
-}
-
 // Fetch brings records of one partition. See consumer.Session.
-func (s *fetchSession) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
-	if err := s.begin(); err != nil {
-		return consumer.Fetched{Records: dst[:0]}, err
+func (s *fetchSession) Fetch(ctx context.Context, dst []record.Record) (fetched consumer.Fetched, err error) {
+	if !s.gate.Enter() {
+		return consumer.Fetched{Records: dst[:0]}, s.isOver()
 	}
-	defer s.end()
+	defer func() {
+		if s.gate.Leave() {
+			s.finish()
+			fetched, err = consumer.Fetched{Records: dst[:0]}, fault.Closed
+		}
+	}()
 	if s.member.wanted(s) {
 		s.left.Store(0)
 		defer s.leave()
 	}
 	for {
+		if s.gate.Closed() {
+			return consumer.Fetched{Records: dst[:0]}, fault.Closed
+		}
 		if err := s.update(); err != nil {
 			return consumer.Fetched{Records: dst[:0]}, err
 		}
@@ -172,7 +163,7 @@ func (s *fetchSession) serve(dst []record.Record) (consumer.Fetched, bool, error
 func (s *fetchSession) next() (*source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.closed {
+	for !s.gate.Closed() {
 		src := s.ready.pop()
 		if src == nil {
 			return nil, nil
@@ -210,7 +201,13 @@ func (s *fetchSession) enqueue(src *source) {
 }
 
 // Release says that the records of the last Fetch are no longer in use.
-func (s *fetchSession) Release() { s.buffers.release() }
+func (s *fetchSession) Release() {
+	if !s.cfg.ReuseBuffers || !s.gate.Enter() {
+		return
+	}
+	s.buffers.release()
+	s.exit()
+}
 
 // Assignment returns the partitions that the session owns, sorted.
 func (s *fetchSession) Assignment() []record.TopicPartition {
@@ -242,10 +239,10 @@ func (s *fetchSession) Assign(ctx context.Context, partitions []record.TopicPart
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.begin(); err != nil {
-		return err
+	if !s.gate.Enter() {
+		return s.isOver()
 	}
-	defer s.end()
+	defer s.exit()
 	owned := s.Assignment()
 	s.giveUp(without(owned, partitions))
 	return s.takeUp(without(partitions, owned), nil)
@@ -265,10 +262,10 @@ func without(all, less []record.TopicPartition) []record.TopicPartition {
 // Seek makes the next Fetch of a partition start where spec says. See
 // consumer.Session.
 func (s *fetchSession) Seek(_ context.Context, tp record.TopicPartition, to topic.OffsetSpec) error {
-	if err := s.begin(); err != nil {
-		return err
+	if !s.gate.Enter() {
+		return fault.Closed
 	}
-	defer s.end()
+	defer s.exit()
 	src, err := s.source(tp)
 	if err != nil {
 		return err
@@ -331,36 +328,6 @@ func (s *fetchSession) Offsets(ctx context.Context, spec topic.OffsetSpec, parti
 		offsets[tp] = l.Offset
 	}
 	return offsets, nil
-}
-
-// Close leaves the group and gives everything back. See consumer.Session.
-func (s *fetchSession) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
-	s.closed = true
-	idle := s.fetching == 0
-	s.mu.Unlock()
-	s.broker.removeSession(s)
-	if owned := s.Assignment(); len(owned) > 0 && s.cfg.OnRevoked != nil {
-		s.cfg.OnRevoked(owned)
-	}
-	err := s.member.leave(s)
-	s.wake()
-	if idle {
-		s.dismantle()
-	}
-	s.reads.Wait()
-	return err
-}
-
-// dismantle lets go of all sources, once nobody fetches any more.
-func (s *fetchSession) dismantle() {
-	for _, tp := range s.Assignment() {
-		s.drop(tp)
-	}
 }
 
 // drop ends one source.

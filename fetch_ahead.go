@@ -69,12 +69,11 @@ func (a *readAhead) askFor(buf []byte) bool {
 // beginReading counts a goroutine that Close has to wait for, unless the session
 // is closed.
 func (s *fetchSession) beginReading() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.reads.Add(1)
+	if s.gate.Closed() {
+		return false
 	}
-	return !s.closed
+	s.reads.Add(1) // by the goroutine that fetches, which also is the one to wait for them
+	return true
 }
 
 func (a *readAhead) run() {

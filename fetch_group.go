@@ -109,14 +109,8 @@ func (s *fetchSession) heartbeat() (assignment, error) {
 		return assignment{}, err
 	}
 	s.mu.Lock()
-	closed := s.closed
-	if !closed {
-		s.member = membership{id: id, shard: shard}
-	}
+	s.member = membership{id: id, shard: shard}
 	s.mu.Unlock()
-	if closed {
-		return assignment{}, errors.Join(fault.Closed, shard.leave(ctx, s.cfg.Group, id))
-	}
 	return a, nil
 }
 
@@ -160,7 +154,7 @@ func (s *fetchSession) compare(a assignment) (lost, revoked, added []record.Topi
 		}
 	}
 	for _, set := range [][]record.TopicPartition{lost, revoked, added} {
-		slices.SortFunc(set, record.TopicPartition.Compare)
+		sortPartitions(set)
 	}
 	return lost, revoked, added
 }
@@ -222,7 +216,7 @@ func (s *fetchSession) call(fn func([]record.TopicPartition), partitions []recor
 		s.leave()
 		defer s.left.Store(0)
 	}
-	fn(slices.Clone(partitions))
+	s.gate.Tell(func() { fn(slices.Clone(partitions)) })
 }
 
 // leave takes the member out of its group.
@@ -235,11 +229,11 @@ func (m *membership) leave(s *fetchSession) error {
 }
 
 // gone reports whether the session is closed and owns nothing any more; while
-// Close calls OnRevoked it still does, and may commit.
+// OnRevoked is called at its end it still does, and may commit.
 func (s *fetchSession) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closed && len(s.sources) == 0
+	return s.gate.Closed() && len(s.sources) == 0
 }
 
 // Commit stores offsets for the group. See consumer.Session.
@@ -294,4 +288,8 @@ func (s *fetchSession) committed(partitions []record.TopicPartition) (map[record
 		return map[record.TopicPartition]consumer.Offset{}, nil
 	}
 	return s.Committed(context.Background(), partitions...)
+}
+
+func sortPartitions(all []record.TopicPartition) {
+	slices.SortFunc(all, record.TopicPartition.Compare)
 }

@@ -208,15 +208,22 @@ func (b *Broker) openTopic(t *localTopic) error {
 		return err
 	}
 	defer func() { <-t.opening }()
+	if b.isClosed() {
+		return fault.Closed
+	}
+	return b.openMissing(t)
+}
+
+// openMissing is openTopic for who has the token. A command that has begun calls it
+// though the broker is being closed: directories that the catalogue tells of must be
+// there when it is marked as cleanly closed.
+func (b *Broker) openMissing(t *localTopic) error {
+	if t.isGone() {
+		return b.unknown(t.name)
+	}
 	ps := t.open()
 	all := make([]*partition.Partition, len(*t.placement.Load()))
 	var added []*partition.Partition
-	switch {
-	case b.isClosed():
-		return fault.Closed
-	case t.isGone():
-		return b.unknown(t.name)
-	}
 	for n := range all {
 		if n < len(ps) && !isBroken(ps[n]) {
 			all[n] = ps[n]
@@ -292,7 +299,7 @@ func (b *Broker) partitionConfig(t *localTopic, tp record.TopicPartition) partit
 // they sync, the file system syncs together.
 const openWorkers = 16
 
-// openTopics opens topics, several at a time.
+// openTopics opens topics, several at a time, for the writer.
 func (b *Broker) openTopics(topics []*localTopic) error {
 	var next atomic.Int64
 	errs := make([]error, len(topics))
@@ -303,7 +310,10 @@ func (b *Broker) openTopics(topics []*localTopic) error {
 			if i >= len(topics) {
 				return
 			}
-			errs[i] = b.openTopic(topics[i])
+			t := topics[i]
+			t.opening <- struct{}{} // Close takes it for good, but waits for the writer before
+			errs[i] = b.openMissing(t)
+			<-t.opening
 		}
 	}
 	for range min(openWorkers, len(topics)) - 1 {

@@ -51,6 +51,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"consuming", consumingTests},
 		{"committing", committingTests},
 		{"groups", groupTests},
+		{"closing", closingTests},
 		{"group admin", groupAdminTests},
 		{"programs", programTests},
 	} {

@@ -31,3 +31,12 @@ func TestDisk(t *testing.T) {
 		return b
 	}, features)
 }
+
+func TestClosing(t *testing.T) {
+	backendtest.RunClosing(t, func(t *testing.T) backendtest.Closer {
+		b, err := runnel.OpenMemory()
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, b.Close()) })
+		return b
+	})
+}

@@ -46,10 +46,10 @@ type Config struct {
 	MaxBytes     int  // bytes fetched ahead from one partition, about; one batch may be larger
 	ReuseBuffers bool // Release makes the records' bytes invalid, and their buffer is used again
 
-	// OnAssigned, OnRevoked and OnLost are called from within Fetch, Assign or
-	// Close, on the caller's goroutine, with partitions sorted. During
-	// OnRevoked the session still owns the partitions, and Commit works; after
-	// OnLost another member may own them already. Any may be nil.
+	// OnAssigned, OnRevoked and OnLost are called from within Fetch, Assign,
+	// Seek or Close, on the goroutine that fetches (see Session), with partitions
+	// sorted. During OnRevoked the session still owns the partitions, and Commit
+	// works; after OnLost another member may own them already. Any may be nil.
 	OnAssigned, OnRevoked, OnLost func(partitions []record.TopicPartition)
 }
 
@@ -81,8 +81,17 @@ type Offset struct {
 }
 
 // Session is one consumer's connection to a backend. Fetch, Release, Assign and
-// Seek belong to one goroutine at a time; the other methods may be called from
-// any, Close at any moment.
+// Seek belong to one goroutine at a time, the one that fetches; the other methods
+// may be called from any, Close at any moment.
+//
+// Callbacks run on the goroutine that fetches, always: what they touch is its. So a
+// session that is closed from elsewhere, by Close or by the backend that is being
+// closed, has that goroutine end it. Where it is within a call, it is woken, calls
+// OnRevoked (or OnLost, see Close) and gets fault.Closed from the call; the closer waits
+// for it, but not for ever. Between two calls Close is the next call itself, and
+// whoever makes it is the goroutine that fetches; a backend that is closed then takes
+// the partitions away, and the next Fetch, Assign or Close calls OnLost before it
+// returns fault.Closed. The same holds for a connection that breaks.
 type Session interface {
 	// Fetch waits until there is a record in an assigned partition that is not
 	// paused, appends decoded records of one partition to dst[:0] and returns
@@ -131,9 +140,12 @@ type Session interface {
 	// Offsets returns what spec names in each partition, assigned or not.
 	Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error)
 
-	// Close leaves the group, after OnRevoked, and gives everything back. A
-	// static member stays in its group until its session times out. Close is
-	// idempotent and does not hang.
+	// Close leaves the group, after OnRevoked, and gives everything back; for a
+	// member that its group has gone on without, and for topics that were deleted,
+	// it is OnLost. A static member stays in its group until its session times out.
+	// Close is idempotent and does not hang: a callback that takes too long is left
+	// behind, with fault.TimedOut. Within a callback it only asks: the session ends
+	// when the callback has returned.
 	Close() error
 }
 

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -23,11 +24,42 @@ func (c *Consumer) Commit(ctx context.Context) error {
 	return c.commit(ctx)
 }
 
+// mark is how far a partition is done. Marks are counted, so that a commit which was
+// overtaken by a later one does not undo it.
+type mark struct {
+	Offset
+	number uint64
+}
+
+// mark notes how far a partition is done. c.mu is held.
+func (c *Consumer) mark(tp record.TopicPartition, o Offset) {
+	c.marks++
+	c.done[tp] = mark{o, c.marks}
+	c.arm()
+}
+
+// async is a call of CommitAsync.
+type async struct {
+	fn   func(error)
+	want map[record.TopicPartition]mark
+	err  error // why something in it cannot be committed any more
+}
+
+// forget takes a partition out that went before it was committed.
+func (a *async) forget(tp record.TopicPartition) {
+	if m, ok := a.want[tp]; ok {
+		delete(a.want, tp)
+		a.err = errors.Join(a.err, fault.At(fault.StaleMemberEpoch, tp.Topic, tp.Partition, m.Offset.Offset).
+			Detailf("the partition was taken away before it was committed"))
+	}
+}
+
 // CommitAsync marks what was brought as done and commits in the background. fn,
-// which may be nil, is told the outcome on another goroutine. Commits of one
-// consumer happen in order, and later ones may include what earlier ones began.
-// An error for which there is no fn is returned by the next Poll. fn must not
-// call Close, which waits for it.
+// which may be nil, is told the outcome on another goroutine: nil says that what was
+// done is stored, by this commit or by a later one of the same consumer. Commits
+// of one consumer happen in order; partitions that are revoked, and Close, wait for
+// those on their way. An error for which there is no fn is returned by the next
+// Poll. fn must not call Close, which waits for it.
 func (c *Consumer) CommitAsync(fn func(error)) {
 	if fn == nil {
 		fn = func(err error) {
@@ -37,13 +69,14 @@ func (c *Consumer) CommitAsync(fn func(error)) {
 		}
 	}
 	c.mu.Lock()
-	if c.closed {
+	if c.closed && c.isEnded() {
 		c.mu.Unlock()
 		c.tell(fn, fault.Closed)
 		return
 	}
 	c.settleLocked()
-	c.asyncs = append(c.asyncs, fn)
+	c.asyncs = append(c.asyncs, &async{fn: fn, want: maps.Clone(c.done)})
+	c.pending++
 	start := !c.draining
 	if start {
 		c.draining = true
@@ -55,23 +88,83 @@ func (c *Consumer) CommitAsync(fn func(error)) {
 	}
 }
 
+func (c *Consumer) isEnded() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // drain serves CommitAsync until nothing waits, one commit for all that do.
 func (c *Consumer) drain() {
 	defer c.waits.Done()
 	for {
-		c.mu.Lock()
-		fns := c.asyncs
-		c.asyncs = nil
-		if len(fns) == 0 {
-			c.draining = false
-			c.mu.Unlock()
+		asyncs, err := c.commitAsyncs()
+		if len(asyncs) == 0 {
 			return
 		}
-		c.mu.Unlock()
-		err := c.commit(context.Background())
-		for _, fn := range fns {
-			c.tell(fn, err)
+		for _, a := range asyncs {
+			c.tell(a.fn, errors.Join(err, a.err))
 		}
+	}
+}
+
+// commitAsyncs commits for those that wait when it is their turn. With none left
+// it gives up draining.
+func (c *Consumer) commitAsyncs() ([]*async, error) {
+	ctx := context.Background()
+	if err := c.takeToken(ctx); err != nil {
+		return nil, err
+	}
+	defer c.returnToken()
+	c.mu.Lock()
+	asyncs := c.asyncs
+	c.asyncs = nil
+	if len(asyncs) == 0 {
+		c.draining = false
+		c.mu.Unlock()
+		return nil, nil
+	}
+	want := make(map[record.TopicPartition]mark)
+	for _, a := range asyncs {
+		for tp, m := range a.want {
+			if m.number > c.stored[tp] { // else a later commit was faster
+				want[tp] = m
+			}
+		}
+	}
+	c.mu.Unlock()
+	err := c.store(ctx, want)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending -= len(asyncs)
+	if c.pending == 0 && c.settled != nil {
+		close(c.settled)
+		c.settled = nil
+	}
+	return asyncs, err
+}
+
+// awaitCommits waits for commits that are on their way, but not for ever.
+func (c *Consumer) awaitCommits() {
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	c.mu.Lock()
+	if c.pending > 0 && c.settled == nil {
+		c.settled = make(chan struct{})
+	}
+	settled := c.settled
+	c.mu.Unlock()
+	if settled != nil {
+		select {
+		case <-settled:
+		case <-ctx.Done():
+		}
+	}
+	if c.takeToken(ctx) == nil {
+		c.returnToken()
 	}
 }
 
@@ -88,7 +181,15 @@ func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[record.TopicPa
 		return err
 	}
 	defer c.returnToken()
-	return c.session.Commit(ctx, offsets)
+	if err := c.session.Commit(ctx, offsets); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for tp := range offsets {
+		c.stored[tp] = c.marks // what CommitAsync has still to commit was before
+	}
+	return nil
 }
 
 // Committed returns the offsets that the group has committed for partitions, by
@@ -114,28 +215,38 @@ func (c *Consumer) returnToken() { <-c.writing }
 
 // commit stores what is done at the moment at which it is this commit's turn.
 func (c *Consumer) commit(ctx context.Context) error {
-	if c.cfg.Group == "" {
-		return fault.Newf(fault.InvalidGroup, "a consumer without a group commits nothing").
-			Try("name one with consumer.Group")
-	}
 	if err := c.takeToken(ctx); err != nil {
 		return err
 	}
 	defer c.returnToken()
 	c.mu.Lock()
 	c.note()
-	offsets := maps.Clone(c.done)
+	done := maps.Clone(c.done)
 	c.mu.Unlock()
-	if len(offsets) == 0 {
+	return c.store(ctx, done)
+}
+
+// store commits marks, by whoever has the token.
+func (c *Consumer) store(ctx context.Context, marks map[record.TopicPartition]mark) error {
+	if c.cfg.Group == "" {
+		return fault.Newf(fault.InvalidGroup, "a consumer without a group commits nothing").
+			Try("name one with consumer.Group")
+	}
+	if len(marks) == 0 {
 		return nil
+	}
+	offsets := make(map[record.TopicPartition]Offset, len(marks))
+	for tp, m := range marks {
+		offsets[tp] = m.Offset
 	}
 	if err := c.session.Commit(ctx, offsets); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for tp, offset := range offsets {
-		if c.done[tp] == offset {
+	for tp, m := range marks {
+		c.stored[tp] = m.number
+		if c.done[tp] == m {
 			delete(c.done, tp)
 		}
 	}

@@ -25,6 +25,7 @@ type Consumer struct {
 	// consumer reach the session in order.
 	writing chan struct{}
 	waits   sync.WaitGroup // goroutines that commit
+	ended   chan struct{}  // closed when Close has ended the session
 
 	// cursor counts records of batch: the lower half those handed out, the
 	// upper half the done ones. done <= handed <= len(batch.Records), except
@@ -35,14 +36,21 @@ type Consumer struct {
 	mu       sync.Mutex // below; held for moments only
 	batch    Fetched    // what the last Fetch brought
 	noted    int        // how many records of batch are accounted for in done
-	done     map[record.TopicPartition]Offset
+	done     map[record.TopicPartition]mark
+	marks    uint64                           // how many there were
+	stored   map[record.TopicPartition]uint64 // the number of the mark that was committed last
 	paused   map[record.TopicPartition]bool
-	timer    *time.Timer // commits what is done; nil until there is something
-	armed    bool        // timer is running
-	failure  error       // of a callback or of the timer's commit, for the next call
-	asyncs   []func(error)
-	draining bool // a goroutine is at work on asyncs
+	timer    *time.Timer   // commits what is done; nil until there is something
+	armed    bool          // timer is running
+	failure  error         // of a callback or of the timer's commit, for the next call
+	asyncs   []*async      // of CommitAsync, waiting for their turn
+	pending  int           // of CommitAsync, not committed yet: asyncs and those at work
+	settled  chan struct{} // closed when pending is 0 again; nil while nobody waits for that
+	draining bool          // a goroutine is at work on asyncs
 	closed   bool
+	staying  *stay                   // who may be in the program's code
+	asked    chan error              // where a loop is to tell how ending the session went
+	untold   []record.TopicPartition // what a loop is to be told as lost
 
 	buf []record.Record // of the reading goroutine: what Fetch decodes into
 }
@@ -70,8 +78,9 @@ func New(backend Backend, opts ...Option) (*Consumer, error) {
 		return nil, err
 	}
 	c := &Consumer{
-		cfg: o.Config, writing: make(chan struct{}, 1),
-		done: make(map[record.TopicPartition]Offset), paused: make(map[record.TopicPartition]bool),
+		cfg: o.Config, writing: make(chan struct{}, 1), ended: make(chan struct{}),
+		done: make(map[record.TopicPartition]mark), stored: make(map[record.TopicPartition]uint64),
+		paused: make(map[record.TopicPartition]bool),
 	}
 	if !o.manual && o.Group != "" {
 		c.auto = o.commitEvery
@@ -90,11 +99,18 @@ func New(backend Backend, opts ...Option) (*Consumer, error) {
 	return c, nil
 }
 
-// Close commits what is done (unless ManualCommit was chosen), calls OnRevoked,
-// leaves the group and gives everything back. What was brought last and not
-// marked done comes again to whoever reads next. A Poll that is waiting returns
-// fault.Closed. Close is idempotent and does not hang, and may be called at any
-// moment but from CommitAsync's function, for which it waits.
+// Close commits what is done (unless ManualCommit was chosen), waits for commits
+// that are on their way, calls OnRevoked (or OnLost, where the group went on without
+// this consumer), leaves the group and gives everything back. What was brought last
+// and not marked done comes again to whoever reads next. A Poll that is waiting
+// returns fault.Closed.
+//
+// Close is idempotent and does not hang, and may be called at any moment but from
+// CommitAsync's function, for which it waits. Callbacks run on the goroutine that
+// has the consumer: where another one is within Poll, or within a loop over
+// Records, that one runs them, when it asks for its next record at the latest, and
+// Close waits for it. If that takes longer than five seconds, Close goes on without
+// it, and it is told OnLost when it comes by.
 func (c *Consumer) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -110,9 +126,16 @@ func (c *Consumer) Close() error {
 	if c.auto > 0 {
 		errs = append(errs, c.commitSoon())
 	}
-	errs = append(errs, c.session.Close())
+	c.awaitCommits()
+	handed, err := c.handOver()
+	if !handed {
+		err = c.session.Close()
+	}
+	c.mu.Lock()
+	close(c.ended)
+	c.mu.Unlock()
 	c.waits.Wait()
-	return errors.Join(append(errs, c.takeFailure())...)
+	return errors.Join(append(errs, err, c.takeFailure())...)
 }
 
 // closing is how long a commit that the consumer makes by itself, before it
@@ -161,12 +184,23 @@ func (c *Consumer) revoked(partitions []record.TopicPartition) {
 			c.fail(err)
 		}
 	}
+	c.awaitCommits()
+	if c.elsewhere() != nil { // it did not come in time
+		c.forget(partitions)
+		c.withhold(partitions)
+		return
+	}
 	c.callback("OnRevoked", c.cfg.OnRevoked, partitions)
+	c.awaitCommits()
 	c.forget(partitions)
 }
 
 func (c *Consumer) lost(partitions []record.TopicPartition) {
 	c.forget(partitions)
+	if c.elsewhere() != nil {
+		c.withhold(partitions)
+		return
+	}
 	c.callback("OnLost", c.cfg.OnLost, partitions)
 }
 
@@ -176,6 +210,7 @@ func (c *Consumer) callback(name string, fn func([]record.TopicPartition), parti
 	if fn == nil || len(partitions) == 0 {
 		return
 	}
+	defer c.leaveProgram(c.enterProgram())
 	use := c.use.Swap(useCallback)
 	defer c.use.Store(use)
 	defer c.caught(name)
@@ -210,8 +245,12 @@ func (c *Consumer) forget(partitions []record.TopicPartition) {
 	defer c.mu.Unlock()
 	for _, tp := range partitions {
 		delete(c.done, tp)
+		delete(c.stored, tp)
 		delete(c.paused, tp)
 		c.drop(tp)
+		for _, a := range c.asyncs {
+			a.forget(tp)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -53,6 +54,12 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] 
 			return
 		}
 		defer c.leave(use)
+		outer := c.enterProgram()
+		defer func() { // the loop is left, and nothing of the program runs in it
+			c.use.Store(useCall)
+			c.obey()
+			c.leaveProgram(outer)
+		}()
 		defer c.handBack()
 		place := newPlaceholder(c.cfg)
 		defer place.stop()
@@ -97,6 +104,7 @@ func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(reco
 // keeps the consumer's place in the group, and returns the batch at hand or the
 // next one.
 func (c *Consumer) more(ctx context.Context, place *placeholder) ([]record.Record, error) {
+	c.obey()
 	if place.due.Load() {
 		c.settle()
 		if err := c.keepPlace(); err != nil {
@@ -143,8 +151,7 @@ func (c *Consumer) note() {
 	if n < len(b.Records) {
 		done = Offset{Offset: b.Records[n].Offset, LeaderEpoch: b.Records[n-1].LeaderEpoch}
 	}
-	c.done[b.TopicPartition] = done
-	c.arm()
+	c.mark(b.TopicPartition, done)
 }
 
 // next marks what was handed out as done and returns a batch of which not all
@@ -177,6 +184,7 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	c.session.Release()
 	fetched, err := c.session.Fetch(ctx, c.buf)
 	if err != nil {
+		c.awaitEnd(err)
 		return err
 	}
 	c.buf = fetched.Records
@@ -187,10 +195,27 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	if len(fetched.Records) == 0 && c.cfg.Group != "" {
 		// Markers and compacted records were passed over: there is nothing to do
 		// about them, so they are done.
-		c.done[fetched.TopicPartition] = Offset{Offset: fetched.Next, LeaderEpoch: fetched.LeaderEpoch}
+		c.mark(fetched.TopicPartition, Offset{Offset: fetched.Next, LeaderEpoch: fetched.LeaderEpoch})
 	}
 	c.arm()
 	return nil
+}
+
+// awaitEnd keeps a call that found the session closed from returning while Close
+// still calls back the program.
+func (c *Consumer) awaitEnd(err error) {
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if !closed || !errors.Is(err, fault.Closed) {
+		return
+	}
+	late := time.NewTimer(closing)
+	defer late.Stop()
+	select {
+	case <-c.ended:
+	case <-late.C:
+	}
 }
 
 // placeholder reminds a loop over Records to keep the consumer's place in its

@@ -72,8 +72,7 @@ func (c *Consumer) seek(ctx context.Context, tp record.TopicPartition, spec topi
 	defer c.mu.Unlock()
 	c.drop(tp)
 	if c.cfg.Group != "" {
-		c.done[tp] = Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch}
-		c.arm()
+		c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
 	}
 	return nil
 }

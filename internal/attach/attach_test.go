@@ -33,3 +33,31 @@ func TestBackend(t *testing.T) {
 		return r
 	}, backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true})
 }
+
+func TestClosing(t *testing.T) {
+	for name, broker := range map[string]bool{"the client": false, "the broker": true} {
+		t.Run(name, func(t *testing.T) {
+			backendtest.RunClosing(t, func(t *testing.T) backendtest.Closer {
+				dir := t.TempDir()
+				b, err := runnel.Open(dir)
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, b.Close()) })
+				r, err := runnel.Attach(dir)
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, r.Close()) })
+				if broker {
+					return closedByBroker{r, b}
+				}
+				return r
+			})
+		})
+	}
+}
+
+// closedByBroker is a Remote that closes what it is attached to.
+type closedByBroker struct {
+	*runnel.Remote
+	b *runnel.Broker
+}
+
+func (c closedByBroker) Close() error { return c.b.Close() }

@@ -103,17 +103,30 @@ func (c *Client) Close() error {
 		<-c.closed
 		return nil
 	}
-	// At once, for another side that does not answer is waited for in each.
-	errs := make(chan error, len(sessions))
+	// Consumers first: within Fetch, their callbacks may still send and commit.
+	var consumers, others []func() error
 	for s := range sessions {
-		go func() { errs <- s.Close() }()
+		if r, ok := s.(*receiving); ok {
+			consumers = append(consumers, r.abandon)
+		} else {
+			others = append(others, s.Close)
+		}
 	}
-	var err error
-	for range sessions {
-		err = errors.Join(err, <-errs)
-	}
+	err := errors.Join(atOnce(consumers), atOnce(others))
 	c.control.close()
 	close(c.closed)
+	return err
+}
+
+// atOnce calls all, for another side that does not answer is waited for in each.
+func atOnce(all []func() error) (err error) {
+	errs := make(chan error, len(all))
+	for _, do := range all {
+		go func() { errs <- do() }()
+	}
+	for range all {
+		err = errors.Join(err, <-errs)
+	}
 	return err
 }
 

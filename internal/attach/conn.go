@@ -206,6 +206,7 @@ type dialogue struct {
 	part  func(body []byte) error // of the answer
 	event func(body []byte)       // before the answer, on the caller's goroutine
 	stay  bool                    // when ctx ends, wait for what the other side says to that
+	stop  <-chan struct{}         // closed: the same as a ctx that ends; nil: never
 	limit time.Duration           // how long the other side may be silent; 0: for ever
 }
 
@@ -257,7 +258,7 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 
 // await waits for a call's answer.
 func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]byte, error) {
-	ended := ctx.Done()
+	ended, stop := ctx.Done(), d.stop
 	if d.stay && ctx.Err() != nil {
 		ended = nil // the other side knows it
 	}
@@ -284,7 +285,11 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 			if !d.stay {
 				return nil, ctx.Err()
 			}
-			ended = nil
+			ended, stop = nil, nil
+			over = time.After(patience)
+		case <-stop:
+			c.send(appendHead(nil, kindCancel, id, 0))
+			ended, stop = nil, nil
 			over = time.After(patience)
 		case <-over:
 			c.cut() // what was on its way must not be taken for lost

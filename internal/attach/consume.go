@@ -2,10 +2,13 @@ package attach
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/closing"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -16,7 +19,10 @@ func (c *Client) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	if err != nil {
 		return nil, err
 	}
-	s := &receiving{client: c, conn: link, cfg: cfg}
+	s := &receiving{
+		client: c, conn: link, cfg: cfg, gate: closing.New(), asked: make(chan struct{}),
+		owned: map[record.TopicPartition]struct{}{},
+	}
 	link.start(r)
 	err = link.call(ctx, openConsumer, func(c *coder) { c.consumerConfig(&cfg) }, none)
 	if err == nil {
@@ -29,12 +35,19 @@ func (c *Client) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	return s, nil
 }
 
-// receiving is a consumer's session. All that it knows is on the other side.
+// receiving is a consumer's session. All that it knows is on the other side, but
+// what it told the program to own: that is lost when the other side is.
 type receiving struct {
 	client *Client
 	conn   *conn
 	cfg    consumer.Config
-	once   sync.Once
+	gate   *closing.Gate // which goroutine ends the session
+	asked  chan struct{} // closed when one that waits in Fetch is to end it
+	asking sync.Once
+
+	mu      sync.Mutex
+	owned   map[record.TopicPartition]struct{}
+	failure error // of closing
 }
 
 // What a session tells of its assignment.
@@ -65,25 +78,76 @@ func (s *receiving) told(body []byte) {
 		s.conn.cut()
 		return
 	}
-	fn := [...]func([]record.TopicPartition){s.cfg.OnAssigned, s.cfg.OnRevoked, s.cfg.OnLost}[e.what]
-	if fn != nil {
-		fn(e.partitions)
+	switch e.what {
+	case tellAssigned:
+		s.mu.Lock()
+		for _, tp := range e.partitions {
+			s.owned[tp] = struct{}{}
+		}
+		s.mu.Unlock()
+		s.tell(s.cfg.OnAssigned, e.partitions)
+	case tellRevoked:
+		s.tell(s.cfg.OnRevoked, e.partitions)
+		s.disown(e.partitions)
+	case tellLost:
+		s.disown(e.partitions)
+		s.tell(s.cfg.OnLost, e.partitions)
 	}
 }
 
+func (s *receiving) tell(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
+	if fn != nil {
+		s.gate.Tell(func() { fn(slices.Clone(partitions)) })
+	}
+}
+
+func (s *receiving) disown(partitions []record.TopicPartition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, tp := range partitions {
+		delete(s.owned, tp)
+	}
+}
+
+// lose tells, on the goroutine that fetches, what went with the connection.
+func (s *receiving) lose() {
+	s.mu.Lock()
+	lost := slices.SortedFunc(maps.Keys(s.owned), record.TopicPartition.Compare)
+	clear(s.owned)
+	s.mu.Unlock()
+	if len(lost) > 0 {
+		s.tell(s.cfg.OnLost, lost)
+	}
+}
+
+// broken reports whether an error of a call came with the end of the connection,
+// of which nobody on the other side can tell any more.
+func (s *receiving) broken(err error) bool { return err != nil && s.conn.failure() != nil }
+
 // Fetch implements consumer.Session.
-func (s *receiving) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
+func (s *receiving) Fetch(ctx context.Context, dst []record.Record) (got consumer.Fetched, err error) {
 	dst = dst[:0]
+	if !s.gate.Enter() {
+		return consumer.Fetched{Records: dst}, s.isOver()
+	}
+	defer func() {
+		if s.gate.Leave() {
+			s.finish()
+			got, err = consumer.Fetched{Records: dst[:0]}, fault.Closed
+		}
+	}()
 	ended := ctx.Err() != nil
-	var got consumer.Fetched
-	err := s.conn.talk(ctx, fetch, func(c *coder) { c.bool(&ended) }, func(c *coder) { c.fetched(&got) }, &dialogue{
-		event: s.told, stay: true,
+	err = s.conn.talk(ctx, fetch, func(c *coder) { c.bool(&ended) }, func(c *coder) { c.fetched(&got) }, &dialogue{
+		event: s.told, stay: true, stop: s.asked,
 		part: func(body []byte) (err error) {
 			dst, err = s.part(dst, body)
 			return err
 		},
 	})
 	if err != nil {
+		if s.broken(err) {
+			s.lose()
+		}
 		return consumer.Fetched{Records: dst[:0]}, err
 	}
 	got.Records = dst
@@ -124,7 +188,15 @@ func (s *receiving) Assign(ctx context.Context, partitions []record.TopicPartiti
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.conn.talk(ctx, assign, func(c *coder) { c.partitions(&partitions) }, none, &dialogue{event: s.told, stay: true})
+	if !s.gate.Enter() {
+		return s.isOver()
+	}
+	defer s.exit()
+	err := s.conn.talk(ctx, assign, func(c *coder) { c.partitions(&partitions) }, none, &dialogue{event: s.told, stay: true})
+	if s.broken(err) {
+		s.lose()
+	}
+	return err
 }
 
 // Assignment implements consumer.Session.
@@ -137,6 +209,10 @@ func (s *receiving) Assignment() (owned []record.TopicPartition) {
 
 // Seek implements consumer.Session.
 func (s *receiving) Seek(ctx context.Context, tp record.TopicPartition, to topic.OffsetSpec) error {
+	if !s.gate.Enter() {
+		return fault.Closed
+	}
+	defer s.exit()
 	return s.conn.call(ctx, seek, func(c *coder) {
 		c.partition(&tp)
 		c.spec(&to)
@@ -182,14 +258,88 @@ func (s *receiving) Offsets(ctx context.Context, spec topic.OffsetSpec, partitio
 }
 
 // Close implements consumer.Session.
-func (s *receiving) Close() (err error) {
-	s.once.Do(func() {
-		err = s.conn.talk(context.Background(), closeConsumer, none, none, &dialogue{event: s.told, limit: patience})
-		s.conn.close()
-		s.client.removeSession(s)
-		if fault.CodeOf(err) == fault.Closed {
-			err = nil // the other side has closed it before
+func (s *receiving) Close() error {
+	switch s.gate.Close() {
+	case closing.Mine:
+		s.finish()
+	case closing.Within:
+		s.ask() // whoever is within ends it
+		return nil
+	case closing.Theirs:
+		s.ask()
+		late, cancel := closing.Late()
+		defer cancel()
+		if !s.gate.Wait(late.Done()) {
+			return s.giveUpWaiting()
 		}
-	})
-	return err
+	case closing.Over:
+		s.lose()
+	}
+	return s.outcome()
+}
+
+// abandon is Close by the client, which is not the goroutine that fetches: where
+// that one is not within a call, its next one tells what was lost.
+func (s *receiving) abandon() error {
+	if s.gate.Close() == closing.Mine {
+		s.end(nil)
+		return nil
+	}
+	s.ask()
+	late, cancel := closing.Late()
+	defer cancel()
+	if !s.gate.Wait(late.Done()) {
+		return s.giveUpWaiting()
+	}
+	return s.outcome()
+}
+
+func (s *receiving) ask() { s.asking.Do(func() { close(s.asked) }) }
+
+// giveUpWaiting ends the connection though the goroutine that fetches does not
+// come back, which then finds its partitions lost.
+func (s *receiving) giveUpWaiting() error {
+	s.conn.close()
+	s.client.removeSession(s)
+	return fault.Newf(fault.TimedOut, "a consumer's callback, or what it waits for, took longer than %v: the session was closed under it", closing.Patience)
+}
+
+// exit ends a call of the goroutine that fetches.
+func (s *receiving) exit() {
+	if s.gate.Leave() {
+		s.finish()
+	}
+}
+
+// finish ends the session, on the goroutine that fetches.
+func (s *receiving) finish() {
+	var err error
+	defer func() { s.end(err) }()
+	err = s.conn.talk(context.Background(), closeConsumer, none, none, &dialogue{event: s.told, limit: patience})
+	s.lose() // what the other side told nothing about
+	if fault.CodeOf(err) == fault.Closed {
+		err = nil // the other side has closed it before
+	}
+}
+
+// end gives everything back: the other side notices, if it was not told.
+func (s *receiving) end(err error) {
+	s.conn.close()
+	s.mu.Lock()
+	s.failure = err
+	s.mu.Unlock()
+	s.client.removeSession(s)
+	s.gate.End()
+}
+
+func (s *receiving) outcome() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+// isOver is what a call says after the end, when it has told what was lost.
+func (s *receiving) isOver() error {
+	s.lose()
+	return fault.Closed
 }

@@ -182,15 +182,16 @@ func (o *outlet) leave(call uint32) error {
 	return o.within(call, consumer.Session.Close)
 }
 
-// tell has the client call a callback, within the call that began last, and
-// waits until it has. Where there is no call or no client, nobody is told: the
+// tell has the client call a callback, within the call that the session is
+// calling it from, and waits until it has: that is the first of those at hand, for
+// the others wait for it. Where there is no call or no client, nobody is told: the
 // session is being closed from this side.
 func (o *outlet) tell(e event) {
 	o.mu.Lock()
 	n := len(o.hand)
 	var call uint32
 	if n > 0 {
-		call = o.hand[n-1]
+		call = o.hand[0]
 	}
 	o.telling++
 	o.mu.Unlock()

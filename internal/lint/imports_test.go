@@ -33,12 +33,13 @@ var allowed = map[string][]string{
 
 	".": {
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
-		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach", "internal/wire",
+		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach", "internal/closing", "internal/wire",
 		"github.com/gofrs/flock", "golang.org/x/sync/...",
 	},
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
 	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),
 
+	"internal/closing":         {},
 	"internal/vfs":             {},
 	"internal/fixture":         {"internal/vfs"},
 	"internal/wire":            {"fault"},
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 	"internal/lint":            {},
 	"internal/mutants":         {},
 	"internal/attach": {
-		"fault", "record", "topic", "producer", "consumer", "internal/wire", "internal/tasks",
+		"fault", "record", "topic", "producer", "consumer", "internal/closing", "internal/wire", "internal/tasks",
 	},
 
 	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),

@@ -94,6 +94,12 @@ func (c *Coordinator) Offsets(groupName string, only ...record.TopicPartition) m
 // Has reports whether there is a group of that name.
 func (c *Coordinator) Has(groupName string) bool { return c.groups[groupName] != nil }
 
+// IsMember reports whether a group has a member with that ID.
+func (c *Coordinator) IsMember(groupName, memberID string) bool {
+	_, _, err := c.find(groupName, memberID)
+	return err == nil
+}
+
 // Knows reports whether there is a member with that ID in any group.
 func (c *Coordinator) Knows(memberID string) bool {
 	for _, g := range c.groups {

@@ -266,6 +266,9 @@ func (s *fetchSession) Seek(_ context.Context, tp record.TopicPartition, to topi
 		return fault.Closed
 	}
 	defer s.exit()
+	if offset, ok := to.Offset(); ok && offset < 0 {
+		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, offset).Detailf("Seek goes to an offset of 0 or more")
+	}
 	src, err := s.source(tp)
 	if err != nil {
 		return err

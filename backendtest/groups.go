@@ -310,6 +310,19 @@ var groupTests = []test{
 		})
 		require.Equal(s, []string{"7", "8", "9"}, values(s.fetch(c, 3)))
 	}},
+	{"seek to no negative offset", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		s.sendMany(name, 1, 10)
+		c := s.consumer(inGroup(s.name(), name), func(cfg *consumer.Config) { cfg.MaxRecords = 4 })
+		s.fetch(c, 4)
+		for _, offset := range []int64{-1, -2, -1 << 62} {
+			require.ErrorIs(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(offset)), fault.OffsetOutOfRange)
+			at, err := c.Position(s.ctx, tp(name, 0))
+			require.NoError(s, err)
+			require.EqualValues(s, 4, at)
+		}
+		require.Equal(s, []string{"4", "5", "6", "7"}, values(s.fetch(c, 4)))
+	}},
 	{"wait for topics that do not exist yet", func(s *suite) {
 		name := s.name()
 		m := s.join(s.name(), []string{name})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -127,6 +128,70 @@ var programTests = []test{
 		require.NoError(s, c.Close())
 		c = s.newConsumer(consumer.Group(group), consumer.Topics(name))
 		require.Equal(s, []string{"5", "6", "7", "8", "9"}, s.poll(c, 5))
+	}},
+	{"go on where they began, though nothing came", func(s *suite) {
+		name, group := s.topic(2, topic.Config{}), s.name()
+		s.sendMany(name, 2, 3)
+		fromEnd := []consumer.Option{consumer.Group(group), consumer.Topics(name), consumer.FromEnd()}
+		quiet, cancel := context.WithCancel(s.ctx)
+		assigned := make(chan struct{}, 10)
+		c := s.newConsumer(append(fromEnd, consumer.OnAssigned(func([]record.TopicPartition) { assigned <- struct{}{} }))...)
+		go func() {
+			<-assigned
+			cancel()
+		}()
+		_, err := c.Poll(quiet)
+		require.ErrorIs(s, err, context.Canceled)
+		require.NoError(s, c.Close())
+		s.send(name, 1, "while nobody reads")
+		c = s.newConsumer(fromEnd...)
+		require.Equal(s, []string{"while nobody reads"}, s.poll(c, 1))
+	}},
+	{"go on where a reset brought them", func(s *suite) {
+		name, group := s.topic(1, topic.Config{}), s.name()
+		s.sendMany(name, 1, 10)
+		require.NoError(s, s.SetGroupOffsets(s.ctx, group, map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 2, LeaderEpoch: -1}}))
+		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 10})
+		require.NoError(s, err)
+		options := []consumer.Option{consumer.Group(group), consumer.Topics(name), consumer.FromEnd(), consumer.ManualCommit()}
+		c := s.newConsumer(options...)
+		_, err = c.Poll(s.ctx)
+		require.ErrorIs(s, err, fault.OffsetOutOfRange)
+		require.NoError(s, c.Commit(s.ctx))
+		committed, err := s.GroupOffsets(s.ctx, group)
+		require.NoError(s, err)
+		require.EqualValues(s, 10, committed[tp(name, 0)].Offset)
+		require.NoError(s, c.Close())
+		s.send(name, 0, "a", "b", "c")
+		c = s.newConsumer(options...)
+		require.Equal(s, []string{"a", "b", "c"}, s.poll(c, 3))
+	}},
+	{"are told of an asynchronous commit what is true", func(s *suite) {
+		name, group := s.topic(1, topic.Config{}), s.name()
+		s.sendMany(name, 1, 200)
+		var mu sync.Mutex
+		told := map[int64]error{}
+		c := s.newConsumer(consumer.Group(group), consumer.Topics(name), consumer.ManualCommit(), consumer.MaxRecords(1))
+		last := int64(0)
+		for range 200 {
+			batch, err := c.Poll(s.ctx)
+			require.NoError(s, err)
+			next := batch[0].Offset + 1
+			last = next
+			c.CommitAsync(func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				told[next] = err
+			})
+		}
+		require.NoError(s, c.Close())
+		committed, err := s.GroupOffsets(s.ctx, group)
+		require.NoError(s, err)
+		require.Len(s, told, 200)
+		for next, err := range told {
+			require.NoError(s, err, "up to %d", next)
+		}
+		require.Equal(s, last, committed[tp(name, 0)].Offset)
 	}},
 	{"end silently when their context ends", func(s *suite) {
 		name := s.topic(1, topic.Config{})

@@ -115,8 +115,9 @@ type Session interface {
 	// Assignment returns the partitions that the session owns now, sorted.
 	Assignment() []record.TopicPartition
 
-	// Seek makes the next Fetch of a partition start there;
-	// fault.NotAssigned. Records already fetched are dropped.
+	// Seek makes the next Fetch of a partition start there. Records already
+	// fetched are dropped. fault.NotAssigned, and fault.OffsetOutOfRange for an
+	// offset below 0; then the position stays.
 	Seek(ctx context.Context, tp record.TopicPartition, to topic.OffsetSpec) error
 
 	// Position returns the offset at which the next Fetch of a partition

@@ -39,6 +39,7 @@ type Consumer struct {
 	done     map[record.TopicPartition]mark
 	marks    uint64                           // how many there were
 	stored   map[record.TopicPartition]uint64 // the number of the mark that was committed last
+	awaited  map[record.TopicPartition]bool   // assigned, with a position that is not known yet
 	paused   map[record.TopicPartition]bool
 	timer    *time.Timer   // commits what is done; nil until there is something
 	armed    bool          // timer is running
@@ -80,7 +81,7 @@ func New(backend Backend, opts ...Option) (*Consumer, error) {
 	c := &Consumer{
 		cfg: o.Config, writing: make(chan struct{}, 1), ended: make(chan struct{}),
 		done: make(map[record.TopicPartition]mark), stored: make(map[record.TopicPartition]uint64),
-		paused: make(map[record.TopicPartition]bool),
+		paused: make(map[record.TopicPartition]bool), awaited: make(map[record.TopicPartition]bool),
 	}
 	if !o.manual && o.Group != "" {
 		c.auto = o.commitEvery
@@ -175,6 +176,7 @@ func (c *Consumer) leave(use int32) { c.use.Store(use) }
 
 // assigned, revoked and lost are what the session calls.
 func (c *Consumer) assigned(partitions []record.TopicPartition) {
+	c.take(partitions)
 	c.callback("OnAssigned", c.cfg.OnAssigned, partitions)
 }
 
@@ -246,6 +248,7 @@ func (c *Consumer) forget(partitions []record.TopicPartition) {
 	for _, tp := range partitions {
 		delete(c.done, tp)
 		delete(c.stored, tp)
+		delete(c.awaited, tp)
 		delete(c.paused, tp)
 		c.drop(tp)
 		for _, a := range c.asyncs {

@@ -182,8 +182,10 @@ func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 // fetch brings the next batch, which may be empty.
 func (c *Consumer) fetch(ctx context.Context) error {
 	c.session.Release()
+	c.takeAwaited()
 	fetched, err := c.session.Fetch(ctx, c.buf)
 	if err != nil {
+		c.taken(ctx, err)
 		c.awaitEnd(err)
 		return err
 	}
@@ -192,6 +194,10 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	defer c.mu.Unlock()
 	c.batch = fetched
 	c.cursor.Store(0)
+	if len(c.awaited) > 0 && c.awaited[fetched.TopicPartition] && len(fetched.Records) > 0 {
+		delete(c.awaited, fetched.TopicPartition)
+		c.mark(fetched.TopicPartition, Offset{Offset: fetched.Records[0].Offset, LeaderEpoch: record.NoLeaderEpoch})
+	}
 	if len(fetched.Records) == 0 && c.cfg.Group != "" {
 		// Markers and compacted records were passed over: there is nothing to do
 		// about them, so they are done.

@@ -2,8 +2,11 @@ package consumer
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"slices"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -35,8 +38,9 @@ func (c *Consumer) Assign(ctx context.Context, partitions ...record.TopicPartiti
 
 // Seek goes on in a partition at that offset, which is then what is done: the
 // next commit stores it. What was brought of the partition is dropped. It may be
-// called in a loop over Records and in callbacks; fault.NotAssigned. An offset
-// that the partition does not hold is found out by the next Poll.
+// called in a loop over Records and in callbacks; fault.NotAssigned. An offset below
+// 0 is fault.OffsetOutOfRange and changes nothing; another one that the partition
+// does not hold is found out by the next Poll.
 func (c *Consumer) Seek(ctx context.Context, tp record.TopicPartition, offset int64) error {
 	return c.SeekTo(ctx, topic.AtOffset(offset), tp)
 }
@@ -61,6 +65,9 @@ func (c *Consumer) SeekTo(ctx context.Context, spec topic.OffsetSpec, partitions
 }
 
 func (c *Consumer) seek(ctx context.Context, tp record.TopicPartition, spec topic.OffsetSpec) error {
+	if offset, ok := spec.Offset(); ok && offset < 0 {
+		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, offset).Detailf("Seek goes to an offset of 0 or more")
+	}
 	if err := c.session.Seek(ctx, tp, spec); err != nil {
 		return err
 	}
@@ -71,10 +78,66 @@ func (c *Consumer) seek(ctx context.Context, tp record.TopicPartition, spec topi
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(tp)
+	delete(c.awaited, tp)
 	if c.cfg.Group != "" {
 		c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
 	}
 	return nil
+}
+
+// take makes the positions of partitions that were assigned the group's, where it
+// has none: they were taken by the start policy, and the next commit stores them,
+// with or without records. Otherwise a partition in which nothing happens would begin
+// behind what happens while nobody reads. The goroutine that fetches calls it before
+// records come.
+func (c *Consumer) take(partitions []record.TopicPartition) {
+	if c.cfg.Group == "" || len(partitions) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	committed, err := c.session.Committed(ctx, partitions...)
+	for _, tp := range partitions {
+		if _, ok := committed[tp]; ok {
+			continue
+		}
+		offset, unknown := int64(0), err
+		if unknown == nil {
+			offset, unknown = c.session.Position(ctx, tp)
+		}
+		c.mu.Lock()
+		c.awaited[tp] = unknown != nil
+		if unknown == nil {
+			delete(c.awaited, tp)
+			c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
+		}
+		c.mu.Unlock()
+	}
+}
+
+// takeAwaited is take for partitions that were not there when they were assigned,
+// or of which the group did not answer.
+func (c *Consumer) takeAwaited() {
+	c.mu.Lock()
+	awaited := slices.Collect(maps.Keys(c.awaited))
+	c.mu.Unlock()
+	c.take(awaited)
+}
+
+// taken notes the position that a partition got by a reset, which its error tells.
+func (c *Consumer) taken(ctx context.Context, err error) {
+	var f *fault.Error
+	if c.cfg.Group == "" || !errors.As(err, &f) || f.Code != fault.OffsetOutOfRange {
+		return
+	}
+	tp := record.TopicPartition{Topic: f.Topic, Partition: f.Partition}
+	offset, err := c.session.Position(context.WithoutCancel(ctx), tp)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
 }
 
 // Position returns the offset of the next record that comes from a partition:

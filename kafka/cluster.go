@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/closing"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -133,12 +134,32 @@ func (c *Cluster) Close() error {
 		<-c.closed
 		return nil
 	}
-	var errs []error
-	for s := range sessions {
-		errs = append(errs, s.Close())
-	}
+	errs := closeSessions(sessions)
 	c.dead.Store(true)
 	c.client.Close()
 	close(c.closed)
 	return errors.Join(errs...)
+}
+
+// closeSessions closes consumers first: where one is within Fetch, its callbacks may
+// still send and commit.
+func closeSessions(sessions map[io.Closer]struct{}) (errs []error) {
+	for s := range sessions {
+		if c, ok := s.(*consuming); ok {
+			c.abandon()
+		}
+	}
+	late, cancel := closing.Late()
+	defer cancel()
+	for s := range sessions {
+		if c, ok := s.(*consuming); ok {
+			errs = append(errs, c.await(late.Done()))
+		}
+	}
+	for s := range sessions {
+		if _, ok := s.(*consuming); !ok {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errs
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/closing"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -24,9 +25,9 @@ func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer
 		cluster: c, cfg: cfg,
 		member: cfg.Group != "" && len(cfg.Topics) > 0,
 		owned:  map[record.TopicPartition]*owned{},
+		gate:   closing.New(),
 		kick:   make(chan struct{}, 1),
-		turn:   make(chan struct{}, 1),
-		closed: make(chan struct{}),
+		cut:    make(chan struct{}),
 	}
 	opts := []kgo.Opt{
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session resolves starts itself
@@ -56,17 +57,17 @@ const fetchWait = 500 * time.Millisecond
 
 // consuming is a consumer's session: a franz-go client that fetches and, for a
 // member of a group, keeps its place there. The client's callbacks are passed
-// on to whoever is in Fetch or Close; see rebalance.go.
+// on to the goroutine that fetches; see rebalance.go.
 type consuming struct {
 	cluster *Cluster
 	client  *kgo.Client
 	cfg     consumer.Config
 	member  bool // of a group, which assigns its partitions
 
-	kick   chan struct{} // one token when changes wait for Close
-	turn   chan struct{} // holds a token while somebody runs callbacks
-	closed chan struct{} // closed when Close begins
-	once   sync.Once
+	gate    *closing.Gate // which goroutine ends the session
+	kick    chan struct{} // one token when changes wait for who ends it
+	cut     chan struct{} // closed when changes are not waited for any longer
+	cutting sync.Once
 
 	mu      sync.Mutex
 	owned   map[record.TopicPartition]*owned
@@ -75,6 +76,8 @@ type consuming struct {
 	astray  []record.TopicPartition // partitions whose offset is out of range
 	changes []*change               // of the assignment, to be carried out
 	wake    context.CancelFunc      // ends the client's poll at hand, or nil
+	silent  bool                    // nobody is called back any more: the next call tells what was lost
+	untold  []record.TopicPartition // what that is
 }
 
 // owned is what the session knows about a partition it owns.
@@ -103,9 +106,10 @@ func (s *consuming) Assignment() []record.TopicPartition {
 
 // Assign implements consumer.Session.
 func (s *consuming) Assign(ctx context.Context, partitions []record.TopicPartition) error {
-	if s.isClosed() {
-		return fault.Closed
+	if !s.gate.Enter() {
+		return s.isOver()
 	}
+	defer s.exit()
 	if s.member {
 		return fault.Newf(fault.InvalidRequest, "a consumer that subscribes to topics is assigned its partitions by its group")
 	}
@@ -129,7 +133,7 @@ func (s *consuming) Assign(ctx context.Context, partitions []record.TopicPartiti
 	slices.SortFunc(removed, record.TopicPartition.Compare)
 	slices.SortFunc(added, record.TopicPartition.Compare)
 	if len(removed) > 0 {
-		tell(s.cfg.OnRevoked, removed)
+		s.tell(s.cfg.OnRevoked, removed)
 		s.client.RemoveConsumePartitions(byTopic(removed))
 		s.disown(removed)
 	}
@@ -139,7 +143,7 @@ func (s *consuming) Assign(ctx context.Context, partitions []record.TopicPartiti
 			s.owned[tp] = &owned{position: starts[tp]}
 		}
 		s.mu.Unlock()
-		tell(s.cfg.OnAssigned, added) // which may seek
+		s.tell(s.cfg.OnAssigned, added) // which may seek
 		s.client.AddConsumePartitions(s.golive(added))
 	}
 	return nil
@@ -211,6 +215,13 @@ func (s *consuming) starts(ctx context.Context, partitions []record.TopicPartiti
 
 // Seek implements consumer.Session.
 func (s *consuming) Seek(ctx context.Context, tp record.TopicPartition, to topic.OffsetSpec) error {
+	if !s.gate.Enter() {
+		return fault.Closed
+	}
+	defer s.exit()
+	if offset, ok := to.Offset(); ok && offset < 0 {
+		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, offset).Detailf("Seek goes to an offset of 0 or more")
+	}
 	if _, err := s.find(tp); err != nil {
 		return err
 	}

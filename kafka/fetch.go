@@ -14,8 +14,17 @@ import (
 )
 
 // Fetch implements consumer.Session.
-func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
+func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (got consumer.Fetched, err error) {
 	dst = dst[:0]
+	if !s.gate.Enter() {
+		return consumer.Fetched{}, s.isOver()
+	}
+	defer func() {
+		if s.gate.Leave() {
+			s.finish()
+			got, err = consumer.Fetched{}, fault.Closed
+		}
+	}()
 	for {
 		if s.isClosed() {
 			return consumer.Fetched{}, fault.Closed
@@ -39,14 +48,7 @@ func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (consumer.Fe
 	}
 }
 
-func (s *consuming) isClosed() bool {
-	select {
-	case <-s.closed:
-		return true
-	default:
-		return false
-	}
-}
+func (s *consuming) isClosed() bool { return s.gate.Closed() }
 
 // next takes an error or the records of the partition whose turn it is.
 func (s *consuming) next(dst []record.Record) (consumer.Fetched, bool, error) {
@@ -107,7 +109,7 @@ func (s *consuming) poll(ctx context.Context) bool {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	if len(s.changes) > 0 {
+	if len(s.changes) > 0 || s.isClosed() {
 		s.mu.Unlock()
 		return true
 	}

@@ -56,3 +56,11 @@ func TestBackend(t *testing.T) {
 		})
 	}
 }
+
+func TestClosing(t *testing.T) {
+	seeds := os.Getenv("KAFKA_SEEDS")
+	if seeds == "" {
+		seeds = fake(t)
+	}
+	backendtest.RunClosing(t, func(t *testing.T) backendtest.Closer { return connect(t, seeds) })
+}

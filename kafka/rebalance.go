@@ -13,10 +13,10 @@ import (
 )
 
 // The client tells of changes to its assignment on goroutines of its own. A
-// session promises its caller that they happen within Fetch or Close, so each
-// becomes a change in a queue; the client's goroutine waits until the caller's
-// has carried it out. Close carries them out until the client has left its
-// group, so none waits for ever.
+// session promises its caller that they happen on the goroutine that fetches, so
+// each becomes a change in a queue; the client's goroutine waits until the caller's
+// has carried it out. Whoever ends the session carries them out until the client
+// has left its group, so none waits for ever.
 
 // change is something that happens to the assignment.
 type change struct {
@@ -82,14 +82,14 @@ func (s *consuming) pass(kind changeKind, partitions []record.TopicPartition) {
 	s.changes = append(s.changes, c)
 	s.mu.Unlock()
 	s.rouse()
-	<-c.done
+	select {
+	case <-c.done:
+	case <-s.cut:
+	}
 }
 
-// carryOut carries out the changes that wait, one after the other. Fetch and
-// Close may be at it at the same time, so it takes turns.
+// carryOut carries out the changes that wait, one after the other.
 func (s *consuming) carryOut() {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
 	for {
 		s.mu.Lock()
 		if len(s.changes) == 0 {
@@ -115,15 +115,19 @@ func (s *consuming) apply(c *change) {
 			s.owned[tp] = &owned{position: unknown}
 		}
 		s.mu.Unlock()
-		tell(s.cfg.OnAssigned, c.partitions)
+		s.tell(s.cfg.OnAssigned, c.partitions)
 	case revoked:
 		partitions := s.ownedOf(c.partitions)
-		tell(s.cfg.OnRevoked, partitions)
+		if !s.keepSilent(partitions) {
+			s.tell(s.cfg.OnRevoked, partitions)
+		}
 		s.disown(partitions)
 	case lost:
 		partitions := s.ownedOf(c.partitions)
 		s.disown(partitions)
-		tell(s.cfg.OnLost, partitions)
+		if !s.keepSilent(partitions) {
+			s.tell(s.cfg.OnLost, partitions)
+		}
 	}
 }
 
@@ -134,9 +138,20 @@ func (s *consuming) ownedOf(partitions []record.TopicPartition) []record.TopicPa
 	return slices.DeleteFunc(partitions, func(tp record.TopicPartition) bool { return s.owned[tp] == nil })
 }
 
-func tell(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
+// keepSilent notes that partitions went, for the next call to tell, where nobody is
+// to be called back now.
+func (s *consuming) keepSilent(partitions []record.TopicPartition) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.silent {
+		s.untold = append(s.untold, partitions...)
+	}
+	return s.silent
+}
+
+func (s *consuming) tell(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
 	if fn != nil && len(partitions) > 0 {
-		fn(partitions)
+		s.gate.Tell(func() { fn(slices.Clone(partitions)) })
 	}
 }
 
@@ -214,32 +229,3 @@ func (s *consuming) serverSide() bool {
 
 // isGone reports whether the session has left its group.
 func (s *consuming) isGone() bool { return s.isClosed() && len(s.Assignment()) == 0 }
-
-// Close implements consumer.Session.
-func (s *consuming) Close() error {
-	s.once.Do(func() {
-		close(s.closed)
-		s.rouse()
-		if !s.member {
-			tell(s.cfg.OnRevoked, s.Assignment())
-		}
-		left := make(chan struct{})
-		go func() {
-			defer close(left)
-			id, _ := s.client.GroupMetadata()
-			s.client.CloseAllowingRebalance()
-			s.leaveAsStatic(id)
-		}()
-		for waiting := true; waiting; {
-			select {
-			case <-s.kick:
-				s.carryOut()
-			case <-left:
-				waiting = false
-			}
-		}
-		s.disown(s.Assignment())
-		s.cluster.remove(s)
-	})
-	return nil
-}

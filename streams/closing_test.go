@@ -63,7 +63,7 @@ func TestClosingUnderARunningApplication(t *testing.T) {
 				require.NoError(t, err)
 				ran := make(chan error, 1)
 				go func() { ran <- app.Run(context.Background()) }()
-				time.Sleep(time.Duration(rand.IntN(8_000)) * time.Microsecond)
+				<-time.After(time.Duration(rand.IntN(8_000)) * time.Microsecond)
 				_ = shut()
 				select {
 				case err := <-ran:

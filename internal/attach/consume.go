@@ -19,10 +19,7 @@ func (c *Client) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	if err != nil {
 		return nil, err
 	}
-	s := &receiving{
-		client: c, conn: link, cfg: cfg, gate: closing.New(), asked: make(chan struct{}),
-		owned: map[record.TopicPartition]struct{}{},
-	}
+	s := newReceiving(c, link, cfg)
 	link.start(r)
 	err = link.call(ctx, openConsumer, func(c *coder) { c.consumerConfig(&cfg) }, none)
 	if err == nil {
@@ -48,6 +45,13 @@ type receiving struct {
 	mu      sync.Mutex
 	owned   map[record.TopicPartition]struct{}
 	failure error // of closing
+}
+
+func newReceiving(c *Client, link *conn, cfg consumer.Config) *receiving {
+	return &receiving{
+		client: c, conn: link, cfg: cfg, gate: closing.New(), asked: make(chan struct{}),
+		owned: map[record.TopicPartition]struct{}{},
+	}
 }
 
 // What a session tells of its assignment.

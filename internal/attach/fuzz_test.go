@@ -336,7 +336,7 @@ func FuzzClient(f *testing.F) {
 		}()
 		c, r, err := meet(near)
 		require.NoError(t, err)
-		in := &receiving{conn: c, cfg: consumer.Config{MaxRecords: 10}}
+		in := newReceiving(nil, c, consumer.Config{MaxRecords: 10})
 		out := newSending(nil, c, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
 		w := &writer{session: out, topic: "orders", open: map[int32]*parcel{}, heard: map[int32]uint32{}}
 		out.writers[0] = w

@@ -193,14 +193,23 @@ func (w *walk) misplaced(sc *scanner) string {
 }
 
 // disproved reports whether the file of the leader epochs is wrong about the batch
-// that sc is at, and not the batch: the next one says the same of its own. From
-// then on the epochs are those of the batches.
+// that sc is at, and not the batch: the next one says the same of its own, and from
+// what comes before to what comes behind, epochs only rise. From then on the epochs
+// are those of the batches.
 func (w *walk) disproved(sc *scanner, epoch int32) bool {
 	h := &sc.header
+	if h.LeaderEpoch < latestEpoch(w.n.met) {
+		return false
+	}
 	then := newScanner(w.f, sc.pos+int64(h.Size()), sc.end, h.NextOffset(), true)
 	if !then.next() || then.header.LeaderEpoch != h.LeaderEpoch || then.header.BaseOffset >= w.n.last.offset ||
 		epochAt(w.epochs, then.header.BaseOffset) == h.LeaderEpoch {
 		return false
+	}
+	for n := 0; n < mostWitnesses && then.next(); n++ {
+		if then.header.LeaderEpoch < h.LeaderEpoch {
+			return false
+		}
 	}
 	w.n.add(Damage, filepath.Join(w.n.l.cfg.Dir, epochName), h.BaseOffset, 0,
 		fmt.Sprintf("leader epoch %d, which the batches have", h.LeaderEpoch), fmt.Sprint(epoch), hintDerived)

@@ -128,13 +128,18 @@ type inspecting struct {
 
 	codec       *record.Codec
 	catalogue   *catalogue.Catalogue
+	next        int64 // the offset at which the newest whole snapshot of it ends; 0 without one
 	done, total int64
 }
 
 func inspect(ctx context.Context, fsys vfs.FS, dir string, live bool, progress func(done, total int64)) (Inspection, error) {
-	n := inspecting{ctx: ctx, fsys: fsys, dir: dir, live: live, progress: progress, codec: record.NewCodec(0), catalogue: catalogue.New()}
+	n := newInspecting(ctx, fsys, dir, live, progress)
 	err := n.run()
 	return n.Inspection, err
+}
+
+func newInspecting(ctx context.Context, fsys vfs.FS, dir string, live bool, progress func(done, total int64)) *inspecting {
+	return &inspecting{ctx: ctx, fsys: fsys, dir: dir, live: live, progress: progress, codec: record.NewCodec(0), catalogue: catalogue.New()}
 }
 
 func (n *inspecting) run() error {
@@ -179,9 +184,13 @@ func (n *inspecting) add(g log.Grade, tp record.TopicPartition, path, expected, 
 	if n.live && tp != metadataPartition {
 		return
 	}
-	n.Findings = append(n.Findings, log.Finding{Grade: g, Corruption: &fault.Corruption{
+	n.Findings = append(n.Findings, finding(g, tp, path, expected, found, hint))
+}
+
+func finding(g log.Grade, tp record.TopicPartition, path, expected, found, hint string) log.Finding {
+	return log.Finding{Grade: g, Corruption: &fault.Corruption{
 		Topic: tp.Topic, Partition: tp.Partition, Offset: -1, File: path, Expected: expected, Found: found, Hint: hint,
-	}, End: -1, Next: -1})
+	}, End: -1, Next: -1}
 }
 
 // measure adds up what is to be read.
@@ -225,6 +234,7 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 	if err != nil {
 		return err
 	}
+	n.next = next
 	err = n.inspectLog(metadataPartition, func(r *record.Record) error {
 		if r.Offset < next {
 			return nil
@@ -251,9 +261,9 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 		p.Findings = append(p.Findings, log.Finding{Grade: log.Damage, Corruption: d, End: -1, Next: -1})
 	}
 	for _, d := range damage {
-		grade := log.Note // an older one, or the log, serves, and the next one replaces it
-		if p.Start > next {
-			grade = log.Damage
+		grade := log.Damage // though an older one and the log may serve: then a repair puts it aside
+		if d.Offset < p.Start && p.Start <= next {
+			grade = log.Note // none that is needed any more
 		}
 		p.Findings = append(p.Findings, log.Finding{Grade: grade, Corruption: d, End: -1, Next: -1})
 	}
@@ -294,6 +304,8 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 		return err
 	case !known:
 		n.add(log.Mend, tp, path, "the ID of the topic", "no file", "opening writes it")
+	case owner != t.ID && n.live: // confirm forgets it if the topic was made anew meanwhile
+		n.Findings = append(n.Findings, finding(log.Damage, tp, path, "topic ID "+t.ID.String(), owner.String(), "close the directory, and see what runnel repair --dry-run says"))
 	case owner != t.ID:
 		n.add(log.Damage, tp, path, "topic ID "+t.ID.String(), owner.String(), "move that directory elsewhere, or restore the one that belongs here")
 	}

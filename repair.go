@@ -5,13 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // Repairing says how Repair goes about it. The zero value repairs what can be
@@ -33,7 +34,8 @@ type Repairing struct {
 // damaged, as far as one copy allows, and returns what it did, or with DryRun
 // would do; Step.Refused marks what it does not. Damaged files are kept under
 // another name, nothing is deleted, and no record changes its offset:
-// see log.Repair. A damaged catalogue is not repaired; a backup is what helps.
+// see log.Repair. Of the catalogue, only what a snapshot or its log has otherwise is
+// repaired; else a backup is what helps.
 //
 // A directory that a program has open is fault.Locked. A repair that was
 // interrupted, or ended with an error, is finished by the next one.
@@ -63,11 +65,11 @@ func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) 
 }
 
 func repair(ctx context.Context, fsys vfs.FS, dir string, how Repairing) ([]log.Step, error) {
-	n := inspecting{ctx: ctx, fsys: fsys, dir: dir, progress: how.Progress, codec: record.NewCodec(0), catalogue: catalogue.New()}
+	n := newInspecting(ctx, fsys, dir, false, how.Progress)
 	if err := n.run(); err != nil {
 		return nil, err
 	}
-	r := repairing{inspecting: &n, how: how, stamp: time.Now().UTC().Format("20060102T150405Z")}
+	r := repairing{inspecting: n, how: how, stamp: time.Now().UTC().Format("20060102T150405Z")}
 	err := r.run()
 	return r.steps, err
 }
@@ -85,10 +87,21 @@ func (r *repairing) step(file, what string, refused bool) {
 }
 
 func (r *repairing) run() error {
-	for _, p := range r.Partitions {
-		if p.TopicPartition == metadataPartition && p.Worst() == log.Damage {
-			r.step(p.Findings[0].File, "the catalogue is damaged, and without it nobody knows the topics: restore the directory from a backup", true)
+	if i := slices.IndexFunc(r.Partitions, func(p PartitionInspection) bool { return p.TopicPartition == metadataPartition }); i >= 0 && r.Partitions[i].Worst() == log.Damage {
+		whole, err := r.mendCatalogue(r.Partitions[i])
+		switch {
+		case err != nil || len(r.steps) > 0 && r.steps[len(r.steps)-1].Refused:
+			return err
+		case !r.how.DryRun: // with the catalogue as it is now
+			r.inspecting = newInspecting(r.ctx, r.fsys, r.dir, false, nil)
+			if err := r.inspecting.run(); err != nil {
+				return err
+			}
+		case !whole:
+			r.step(r.path(metadataPartition), "then look at the partitions, with the catalogue that knows them", false)
 			return nil
+		default:
+			r.Partitions = slices.Delete(r.Partitions, i, i+1)
 		}
 	}
 	for _, f := range r.Findings {
@@ -139,7 +152,8 @@ func (r *repairing) directory(f log.Finding) error {
 		return nil
 	case f.File == dir:
 		r.step(f.File, "begin the partition anew, empty", false)
-	case ownerErr != nil:
+	case ownerErr != nil || foreign && r.misspelt(metadata, t.ID):
+		ownerErr = fault.CorruptMessage
 		r.step(f.File, "keep it as "+metadataFile+".damaged-"+r.stamp+" and write the topic's ID anew", false)
 	case foreign:
 		r.step(f.File, "it belongs to another topic: move that directory elsewhere, or restore the one that belongs here", true)
@@ -156,4 +170,21 @@ func (r *repairing) directory(f log.Finding) error {
 		}
 	}
 	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, metadataText(t.ID)), r.fsys.SyncDir(r.dir))
+}
+
+// misspelt reports whether a topic's ID in a file differs in one byte from the
+// right one: IDs are random, so that is no other topic's.
+func (r *repairing) misspelt(path string, id topic.ID) bool {
+	got, err := vfs.ReadFile(r.fsys, path, metadataLimit)
+	want := metadataText(id)
+	if err != nil || len(got) != len(want) {
+		return false
+	}
+	differ := 0
+	for i := range want {
+		if got[i] != want[i] {
+			differ++
+		}
+	}
+	return differ == 1
 }

@@ -12,8 +12,9 @@ import (
 // verifyBytes is how much Verify reads at a time.
 const verifyBytes = 1 << 20
 
-// Verify reads every readable batch of every topic, and the catalogue's
-// snapshots, and compares them with their checksums. It returns a
+// Verify reads every readable batch of every topic, from memory where it is there
+// and from the files, and the catalogue's snapshots, and compares them with their
+// checksums. It returns a
 // fault.CorruptMessage for each partition in which one differs, naming the first:
 // the disk has lost it, or the program has written into the bytes of a record
 // that it received, which are read-only. ctx ends it early. Producers and
@@ -47,15 +48,23 @@ func (b *Broker) Verify(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// verify reads one partition.
+// verify reads one partition: as consumers do, who get from memory what it has, and
+// then the files.
 func (b *Broker) verify(ctx context.Context, tp record.TopicPartition, p *partition.Partition) error {
+	if err := verifyBy(ctx, tp, p, p.Read); err != nil {
+		return err
+	}
+	return verifyBy(ctx, tp, p, p.ReadStored)
+}
+
+func verifyBy(ctx context.Context, tp record.TopicPartition, p *partition.Partition, read func(offset int64, max int, buf []byte) (partition.Slice, error)) error {
 	buf := make([]byte, 0, verifyBytes)
 	end := p.HighWatermark()
 	for offset := p.StartOffset(); offset < end; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s, err := p.Read(offset, verifyBytes, buf)
+		s, err := read(offset, verifyBytes, buf)
 		switch {
 		case errors.Is(err, fault.UnknownTopic):
 			return nil // deleted meanwhile

@@ -45,6 +45,15 @@ func (s *Slice) Release() {
 // StartOffset to EndOffset it is fault.OffsetOutOfRange. Damage is a
 // *fault.Corruption; what is sound before it is returned first.
 func (l *Log) Read(offset, limit int64, maxBytes int, buf []byte) (Slice, error) {
+	return l.read(offset, limit, maxBytes, buf, false)
+}
+
+// ReadStored is Read of what stands in the files, whether or not memory has it.
+func (l *Log) ReadStored(offset, limit int64, maxBytes int, buf []byte) (Slice, error) {
+	return l.read(offset, limit, maxBytes, buf, true)
+}
+
+func (l *Log) read(offset, limit int64, maxBytes int, buf []byte, stored bool) (Slice, error) {
 	end := l.end.Load()
 	if offset < l.start.Load() || offset > end {
 		return Slice{}, l.outOfRange(offset)
@@ -56,8 +65,10 @@ func (l *Log) Read(offset, limit int64, maxBytes int, buf []byte) (Slice, error)
 	if offset >= limit {
 		return Slice{}, nil
 	}
-	if s, ok := l.tail.read(offset, limit, maxBytes, buf); ok {
-		return s, nil
+	if !stored {
+		if s, ok := l.tail.read(offset, limit, maxBytes, buf); ok {
+			return s, nil
+		}
 	}
 	for {
 		generation := l.generation.Load()

@@ -21,6 +21,15 @@ type Slice struct {
 // log.Slice for whose the bytes are. fault.OffsetOutOfRange outside the
 // partition's bounds, a *fault.Corruption where bytes are damaged.
 func (p *Partition) Read(offset int64, max int, buf []byte) (Slice, error) {
+	return p.read(offset, max, buf, p.log.Read)
+}
+
+// ReadStored is Read of what stands in the files, whether or not memory has it.
+func (p *Partition) ReadStored(offset int64, max int, buf []byte) (Slice, error) {
+	return p.read(offset, max, buf, p.log.ReadStored)
+}
+
+func (p *Partition) read(offset int64, max int, buf []byte, from func(offset, limit int64, max int, buf []byte) (log.Slice, error)) (Slice, error) {
 	s := Slice{StartOffset: p.log.StartOffset(), HighWatermark: p.high.Load()}
 	if offset < s.StartOffset || offset > s.HighWatermark {
 		if err := p.gone(); err != nil {
@@ -32,7 +41,7 @@ func (p *Partition) Read(offset int64, max int, buf []byte) (Slice, error) {
 		return s, p.gone()
 	}
 	var err error
-	s.Slice, err = p.log.Read(offset, s.HighWatermark, max, buf)
+	s.Slice, err = from(offset, s.HighWatermark, max, buf)
 	return s, err
 }
 

@@ -280,4 +280,5 @@ func TestProducerIDsFollowEachOther(t *testing.T) {
 		apply(t, c, values, nil)
 		given += n
 	}
+	require.ErrorIs(t, c.Apply(producerIDsRecord{next: given - 1}.encode()), fault.CorruptMessage, "one that was given away")
 }

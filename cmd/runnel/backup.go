@@ -53,6 +53,9 @@ func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return hinted{fmt.Errorf("there is a file %s already", path), "remove it, or name another one"}
 	}
+	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+		return hinted{fmt.Errorf("there is no directory %s", filepath.Dir(path)), "make it, or name a file elsewhere"}
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
@@ -90,6 +93,9 @@ there afterwards or, if the backup is not whole, nothing.`,
 			in := s.in
 			if len(args) == 2 && args[1] != "-" {
 				f, err := os.Open(args[1])
+				if errors.Is(err, fs.ErrNotExist) {
+					return hinted{fmt.Errorf("there is no file %s", args[1]), "usage: " + cmd.UseLine()}
+				}
 				if err != nil {
 					return err
 				}

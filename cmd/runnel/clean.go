@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,7 +65,9 @@ const maxForeign = 10
 // too, and one that is open elsewhere. One that cannot be opened because it is
 // damaged may be deleted.
 func (s *shell) checkClean(dir string) error {
-	if err := s.thereIs(dir); err != nil {
+	if err := s.thereIs(dir); errors.Is(err, fs.ErrNotExist) {
+		return noDirectory(dir)
+	} else if err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, catalogue)); err != nil {

@@ -39,7 +39,7 @@ func (s *shell) explain(err error) {
 
 func wrongArguments(cmd *cobra.Command, what string, n int) error {
 	return usageError{hinted{
-		fmt.Errorf("%s takes %s, not %d arguments", cmd.CommandPath(), what, n),
+		fmt.Errorf("%s takes %s, not %s", cmd.CommandPath(), what, count(int64(n), "argument")),
 		"usage: " + cmd.UseLine(),
 	}}
 }

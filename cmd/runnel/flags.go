@@ -107,7 +107,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		f, why := e.GetFlag(), ""
 		switch f.Value.Type() {
 		case "int", "int32", "int64":
-			why = "it must be a number"
+			if why = "it must be a number"; errors.Is(err, strconv.ErrRange) {
+				why = "it is too large"
+			}
 		case "bool":
 			why = "it must be true or false, or nothing"
 		default:

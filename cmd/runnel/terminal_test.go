@@ -10,6 +10,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // terminal is a command that runs as in a shell of its own.
@@ -169,4 +176,43 @@ func TestPlaceWithoutRecords(t *testing.T) {
 	require.Empty(t, runs(t, dir, "consume", "orders", "--group", "g", "--from", "end"))
 	writes(t, dir, "after")
 	require.Equal(t, []string{"after"}, runs(t, dir, "consume", "orders", "--group", "g", "--from", "end"))
+}
+
+// leaving is a backend that is gone as soon as somebody wants records.
+type leaving struct{ backend }
+
+// OpenConsumer implements consumer.Backend.
+func (l leaving) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
+	s, err := l.backend.OpenConsumer(ctx, cfg)
+	return left{s}, err
+}
+
+type left struct{ consumer.Session }
+
+// Fetch implements consumer.Session.
+func (left) Fetch(context.Context, []record.Record) (consumer.Fetched, error) {
+	return consumer.Fetched{}, fault.Closed
+}
+
+// "The end" is where the log ended when the command began, not where it ends when
+// another process has taken over.
+func TestTheEndStaysWhereItWas(t *testing.T) {
+	b, err := runnel.OpenMemory()
+	require.NoError(t, err)
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	p, err := producer.New(b)
+	require.NoError(t, err)
+	defer p.Close()
+	send := func(value string) {
+		_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte(value)})
+		require.NoError(t, err)
+	}
+	send("before")
+	var out strings.Builder
+	r := newReading(&shell{out: &out, errs: io.Discard, table: true}, &consumeFlags{follow: true, value: "text", count: 1}, []string{"orders"}, topic.Latest())
+	require.ErrorIs(t, r.consume(t.Context(), leaving{b}), fault.Closed)
+	send("meanwhile")
+	require.NoError(t, r.consume(t.Context(), b))
+	require.Equal(t, "meanwhile\n", out.String())
 }

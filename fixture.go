@@ -3,6 +3,7 @@ package runnel
 import (
 	"github.com/runnel-go/runnel/internal/fixture"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -14,4 +15,18 @@ func init() {
 		}
 		return open(c, home{fsys: fsys, dir: dir, disk: true})
 	}
+	fixture.Append = func(broker any, name string, number int32, batch []byte) error {
+		p, err := broker.(*Broker).partition(record.TopicPartition{Topic: name, Partition: number})
+		if err != nil {
+			return err
+		}
+		done := make(fixtureAppend, 1)
+		p.Append(batch, nil, done)
+		return <-done
+	}
 }
+
+// fixtureAppend hears of one append.
+type fixtureAppend chan error
+
+func (c fixtureAppend) Appended(_ int64, err error) { c <- err }

@@ -22,6 +22,8 @@ import (
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/streams"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -164,4 +166,27 @@ func TestReadsWhatKafkaWrote(t *testing.T) {
 		require.Equal(t, p.SHA256, hex.EncodeToString(sum.Sum(nil)), tp)
 		require.NoError(t, c.Close())
 	}
+}
+
+// TestCaughtUpBehindMarkers: Kafka's exactly-once copy ends with a marker, and an
+// application that has read it all is caught up.
+func TestCaughtUpBehindMarkers(t *testing.T) {
+	b := openDir(t, adopted(t, []readByKafka{{Topic: "kcopied"}}))
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "out"}))
+	app, err := streams.New(b, "copy", func(top *streams.Topology) {
+		in := serde.For("kcopied", serde.Bytes, serde.Bytes)
+		streams.Stream(top, in).To(serde.For("out", serde.Bytes, serde.Bytes))
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() { over <- app.Run(ctx) }()
+	bounded, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	require.NoError(t, app.CaughtUp(bounded))
+	committed, err := b.GroupOffsets(t.Context(), "copy")
+	require.NoError(t, err)
+	require.EqualValues(t, 501, committed[record.TopicPartition{Topic: "kcopied"}].Offset)
+	cancel()
+	require.NoError(t, <-over)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -34,6 +35,24 @@ type Features struct {
 	// StaticMembers: a static member that comes back within its session
 	// timeout finds its partitions, and the others of its group notice nothing.
 	StaticMembers bool
+
+	// Mark sends a record with the value "marked" to a partition, in a transaction
+	// that it then commits: behind the record stands a marker, which takes an
+	// offset and which no program sees.
+	Mark func(t *testing.T, b Backend, tp record.TopicPartition)
+}
+
+// Marker returns a transaction's marker as it stands in a log, for a Mark that
+// appends it itself.
+func Marker() record.Batch {
+	key, value := []byte{0, 0, 0, 1}, make([]byte, 6) // version 0, commit; version 0, coordinator epoch 0
+	size := record.Size(0, 0, key, value, nil)
+	raw := make([]byte, record.HeaderLen+size)
+	record.Put(raw[record.HeaderLen:], 0, 0, key, value, nil)
+	return record.Seal(raw, record.BatchHeader{
+		Attributes: record.AttrControl | record.AttrTransactional, Count: 1,
+		ProducerID: record.NoProducerID, ProducerEpoch: record.NoProducerEpoch, BaseSequence: record.NoSequence,
+	})
 }
 
 // Run runs the whole suite, each test on a backend of its own that open
@@ -50,11 +69,15 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"producing", producingTests},
 		{"consuming", consumingTests},
 		{"committing", committingTests},
+		{"markers", markerTests},
 		{"groups", groupTests},
 		{"closing", closingTests},
 		{"group admin", groupAdminTests},
 		{"programs", programTests},
 	} {
+		if group.name == "markers" && features.Mark == nil {
+			continue
+		}
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {
 				t.Run(test.name, func(t *testing.T) {

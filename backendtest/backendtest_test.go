@@ -8,11 +8,24 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/internal/fixture"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var features = backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true}
+var features = backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark}
+
+func mark(t *testing.T, b backendtest.Backend, tp record.TopicPartition) {
+	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
+	require.NoError(t, err)
+	_, err = p.Send(t.Context(), record.Record{Topic: tp.Topic, Partition: tp.Partition, Value: []byte("marked")})
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	require.NoError(t, fixture.Append(b, tp.Topic, tp.Partition, backendtest.Marker().Bytes))
+}
 
 func TestMemory(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backendtest.Backend {

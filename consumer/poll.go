@@ -18,6 +18,10 @@ import (
 // ends, it returns ctx's error; a ctx that has already ended brings what is at
 // hand.
 //
+// It also returns, without records and without an error, when the position of a
+// partition moved and there was none to bring: past a transaction's markers, or
+// what compaction has left empty. So who waits for a position learns of it.
+//
 // After a loop over Records was left, Poll brings the rest of its batch.
 func (c *Consumer) Poll(ctx context.Context) ([]record.Record, error) {
 	use, err := c.enter(useNone)
@@ -155,13 +159,14 @@ func (c *Consumer) note() {
 }
 
 // next marks what was handed out as done and returns a batch of which not all
-// was handed out, and how much was: the batch at hand or a new one.
+// was handed out, and how much was: the batch at hand or a new one, which may be
+// empty.
 func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
-	for {
+	for fetched := false; ; fetched = true {
 		c.mu.Lock()
 		c.settleLocked()
 		records, handed := c.batch.Records, int(uint32(c.cursor.Load()))
-		if handed < len(records) {
+		if handed < len(records) || fetched && len(records) == 0 {
 			c.mu.Unlock()
 			return records, handed, nil
 		}

@@ -33,6 +33,7 @@ func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session resolves starts itself
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),       // and begins anew itself
 		kgo.FetchMaxWait(fetchWait),
+		kgo.KeepControlRecords(), // to know that the position moved past them; no program sees them
 		kgo.FetchMaxPartitionBytes(int32(min(cfg.MaxBytes, 1<<30))),
 		kgo.FetchMaxBytes(int32(max(50<<20, min(cfg.MaxBytes, 1<<30)))),
 	}

@@ -66,9 +66,17 @@ func (s *consuming) next(dst []record.Record) (consumer.Fetched, bool, error) {
 	tp := s.order[i]
 	s.order = slices.Delete(s.order, i, i+1)
 	o := s.owned[tp]
-	n := min(len(o.records), s.cfg.MaxRecords)
-	for _, r := range o.records[:n] {
+	n := 0
+	for _, r := range o.records {
+		if r.Attrs.IsControl() {
+			n++
+			continue
+		}
+		if len(dst) == s.cfg.MaxRecords {
+			break
+		}
 		dst = append(dst, received(r))
+		n++
 	}
 	last := o.records[n-1]
 	clear(o.records[:n])

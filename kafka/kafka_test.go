@@ -1,16 +1,19 @@
 package kafka_test
 
 import (
+	"crypto/rand"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/runnel-go/runnel/backendtest"
 	"github.com/runnel-go/runnel/kafka"
+	"github.com/runnel-go/runnel/record"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,6 +40,18 @@ func connect(t testing.TB, seeds string, opts ...kafka.Option) *kafka.Cluster {
 	return cluster
 }
 
+// mark sends a record in a transaction.
+func mark(t testing.TB, seeds string, tp record.TopicPartition) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds), kgo.TransactionalID(rand.Text()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	require.NoError(t, err)
+	defer client.Close()
+	require.NoError(t, client.BeginTransaction())
+	r := &kgo.Record{Topic: tp.Topic, Partition: tp.Partition, Value: []byte("marked")}
+	require.NoError(t, client.ProduceSync(t.Context(), r).FirstErr())
+	require.NoError(t, client.EndTransaction(t.Context(), kgo.TryCommit))
+}
+
 // TestBackend runs on a cluster in the process, or on a real one where
 // KAFKA_SEEDS names it.
 func TestBackend(t *testing.T) {
@@ -50,6 +65,7 @@ func TestBackend(t *testing.T) {
 			if seeds == "" {
 				seeds, features.AppendTime = fake(t), false
 			}
+			features.Mark = func(t *testing.T, _ backendtest.Backend, tp record.TopicPartition) { mark(t, seeds, tp) }
 			cluster := connect(t, seeds, opts...)
 			open := func(*testing.T) backendtest.Backend { return cluster }
 			backendtest.Run(t, open, features)

@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/internal/fixture"
 	"github.com/runnel-go/runnel/kafka"
 )
 
@@ -42,7 +44,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("KAFKA", kafka.Scheme+cluster.ListenAddrs()[0])
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"settle": settle, "hold": hold},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"settle": settle, "hold": hold, "mark": mark},
 	})
 }
 
@@ -77,6 +79,17 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	broker, err := runnel.Open(ts.MkAbs(args[0]), opts...)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(broker.Close()) })
+}
+
+// mark DIR TOPIC ends a topic's first partition with a transaction's marker.
+func mark(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mark DIR TOPIC")
+	}
+	broker, err := runnel.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(fixture.Append(broker, args[1], 0, backendtest.Marker().Bytes))
+	ts.Check(broker.Close())
 }
 
 // Every command has an example, and its help fits a screen.

@@ -26,6 +26,7 @@ type reading struct {
 	partitions []record.TopicPartition
 	ends       map[record.TopicPartition]int64           // where partitions ended when the command began
 	next       map[record.TopicPartition]consumer.Offset // what comes after the records that were printed
+	left       map[record.TopicPartition]bool            // records came that were not printed
 	committed  map[record.TopicPartition]consumer.Offset // what of next the group has
 	due        time.Time                                 // when what it has not is committed; zero while it has everything
 	n          counter                                   // records printed
@@ -35,6 +36,7 @@ type reading struct {
 func newReading(s *shell, f *consumeFlags, names []string, from topic.OffsetSpec) *reading {
 	return &reading{
 		shell: s, consumeFlags: f, names: names, from: from, wake: func() {},
+		left: map[record.TopicPartition]bool{},
 		next: map[record.TopicPartition]consumer.Offset{}, committed: map[record.TopicPartition]consumer.Offset{},
 	}
 }
@@ -147,6 +149,7 @@ func (r *reading) take(rec record.Record) error {
 	at, known := r.next[tp]
 	switch {
 	case !r.follow && rec.Offset >= r.ends[tp], r.count > 0 && r.n == r.count:
+		r.left[tp] = true
 		if !known { // where a member of the group goes on
 			r.next[tp] = consumer.Offset{Offset: rec.Offset, LeaderEpoch: rec.LeaderEpoch}
 		}
@@ -175,12 +178,16 @@ func (r *reading) commit(ctx context.Context) error {
 	offsets := map[record.TopicPartition]consumer.Offset{}
 	for _, tp := range r.c.Assignment() {
 		at, known := r.next[tp]
-		if !known {
+		if !r.left[tp] { // what follows on the last record printed may be no records
 			position, err := r.c.Position(ctx, tp)
-			if err != nil {
+			switch {
+			case err != nil && !known:
 				continue // it has been taken away, or nothing of it can be read
+			case !known:
+				at = consumer.Offset{Offset: position, LeaderEpoch: -1}
+			case err == nil:
+				at.Offset = max(at.Offset, position)
 			}
-			at = consumer.Offset{Offset: position, LeaderEpoch: -1}
 		}
 		if r.committed[tp] != at {
 			offsets[tp] = at

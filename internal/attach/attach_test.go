@@ -3,6 +3,7 @@ package attach_test
 import (
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +11,10 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/internal/fixture"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 func TestMain(m *testing.M) {
@@ -22,6 +27,16 @@ func TestMain(m *testing.M) {
 
 // What a broker can, it can through its socket.
 func TestBackend(t *testing.T) {
+	var brokers sync.Map // *runnel.Broker by the *runnel.Remote of it
+	mark := func(t *testing.T, b backendtest.Backend, tp record.TopicPartition) {
+		p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
+		require.NoError(t, err)
+		_, err = p.Send(t.Context(), record.Record{Topic: tp.Topic, Partition: tp.Partition, Value: []byte("marked")})
+		require.NoError(t, err)
+		require.NoError(t, p.Close())
+		broker, _ := brokers.Load(b)
+		require.NoError(t, fixture.Append(broker, tp.Topic, tp.Partition, backendtest.Marker().Bytes))
+	}
 	backendtest.Run(t, func(t *testing.T) backendtest.Backend {
 		dir := t.TempDir()
 		b, err := runnel.Open(dir)
@@ -30,8 +45,9 @@ func TestBackend(t *testing.T) {
 		r, err := runnel.Attach(dir)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, r.Close()) })
+		brokers.Store(r, b)
 		return r
-	}, backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true})
+	}, backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark})
 }
 
 func TestClosing(t *testing.T) {

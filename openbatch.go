@@ -29,7 +29,8 @@ type openBatch struct {
 	// latest of them.
 	opened, base, latest atomic.Int64
 
-	fns atomic.Pointer[[]producer.Callback] // by number; nil until a record brings one
+	fns     atomic.Pointer[[]producer.Callback] // by number; nil until a record brings one
+	program atomic.Bool                         // one of them is the program's, and no waiting Send's
 
 	_ [64]byte // copied is written by everybody, what stands above is read by everybody
 
@@ -55,6 +56,7 @@ type openBatch struct {
 	ready bool       // everything has been copied
 	sent  bool       // the partition has it
 	done  bool       // offset and err are known
+	told  int32      // how many callbacks the settler has called
 
 	// sequence is that of the first record once the partition is about to get the
 	// batch, if the lane is idempotent; doomed is why it must not be appended.
@@ -91,8 +93,9 @@ func (b *openBatch) begin(buf *buffer, limit int, now, base int64) {
 	b.base.Store(base)
 	b.latest.Store(record.NoTimestamp)
 	b.copied.Store(0)
-	b.sent, b.done, b.whole = false, false, false
+	b.sent, b.done, b.whole, b.told = false, false, false, 0
 	b.sequence, b.doomed = record.NoSequence, nil
+	b.program.Store(false)
 	generation := b.state.Load()>>generationShift + 1
 	b.state.Store(generation<<generationShift | record.HeaderLen)
 }
@@ -136,12 +139,16 @@ func (b *openBatch) reserve(r *record.Record, ms int64) (reservation, reserved) 
 	}
 }
 
-// fill copies a record to its place. It reports whether the batch is ready now,
-// which the caller then has to tell the lane.
-func (b *openBatch) fill(at reservation, r *record.Record, fn producer.Callback) (ready bool) {
+// fill copies a record to its place. awaited says that fn is a waiting Send's. It
+// reports whether the batch is ready now, which the caller then has to tell the
+// lane.
+func (b *openBatch) fill(at reservation, r *record.Record, fn producer.Callback, awaited bool) (ready bool) {
 	record.Put(b.buf.bytes[at.pos:at.pos+at.size], at.number, at.delta, r.Key, r.Value, r.Headers)
 	if fn != nil {
 		b.callbacks()[at.number] = fn
+		if !awaited && !b.program.Load() {
+			b.program.Store(true)
+		}
 	}
 	for latest := b.latest.Load(); at.ms > latest; latest = b.latest.Load() {
 		if b.latest.CompareAndSwap(latest, at.ms) {

@@ -39,7 +39,7 @@ func TestOpenBatchIsReadyOnceAndWhole(t *testing.T) {
 						return
 					}
 					reservations[sender] = append(reservations[sender], at.number)
-					if b.fill(at, &r, nil) {
+					if b.fill(at, &r, nil, false) {
 						ready.Add(1)
 					}
 				}

@@ -109,7 +109,7 @@ func (s *session) retireLanes() {
 	gone := func(l *lane) bool { return l.writer.topic.isGone() }
 	for _, l := range s.allLanes() {
 		if gone(l) {
-			l.close(fault.At(fault.UnknownTopic, l.topic, l.number, -1))
+			l.close(fault.UnknownTopic)
 		}
 	}
 	s.mu.Lock()
@@ -208,14 +208,25 @@ func (s *session) Flush(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.failed
-	s.failed = nil
-	if err == nil && s.done {
+	err := s.takeFailure()
+	if err == nil && s.isDone() {
 		err = fault.Closed
 	}
 	return err
+}
+
+// takeFailure returns the first failure that nobody was told of, once.
+func (s *session) takeFailure() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err, s.failed = s.failed, nil
+	return err
+}
+
+func (s *session) isDone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done
 }
 
 // Close implements producer.Session.
@@ -231,7 +242,7 @@ func (s *session) Close() error {
 		s.running.Wait()
 		s.broker.removeSession(s)
 	})
-	return nil
+	return s.takeFailure()
 }
 
 // writer appends to one topic for a session.

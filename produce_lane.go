@@ -43,6 +43,10 @@ const (
 // callbacks. Whoever brings work and finds nobody in the role takes it on, or
 // starts a goroutine that does; with the lane idle there is none.
 //
+// Callbacks of the program run on a goroutine of the lane's alone. One that blocks
+// or ends it, by runtime.Goexit, does so neither to who sends nor to who writes
+// for many, and no role is lost.
+//
 // The open batch's time has come when it is full, or when its linger is over and
 // no batch of the lane is on its way: so nobody waits on an idle lane, and on a
 // busy one batches grow while the one before is written.
@@ -91,7 +95,7 @@ func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback,
 			at, outcome := b.reserve(r, ms)
 			switch {
 			case outcome == gotRoom:
-				if b.fill(at, r, fn) {
+				if b.fill(at, r, fn, now) {
 					l.becomesReady(b)
 				}
 				if now || at.number == 0 {
@@ -127,7 +131,8 @@ func (l *lane) sendIdle(r *record.Record, ms int64, fn producer.Callback) bool {
 	}
 	b := l.takeFree()
 	b.sent, b.done, b.ready, b.whole = true, false, true, false
-	b.held, b.count, b.fn = 0, 1, fn
+	b.held, b.count, b.fn, b.told = 0, 1, fn, 0
+	b.program.Store(false)
 	b.sequence, b.doomed = record.NoSequence, nil
 	if l.isIdempotent() {
 		b.sequence = l.sequence
@@ -254,6 +259,7 @@ func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn pro
 	b.base.Store(ms)
 	b.latest.Store(ms)
 	b.count, b.fn = 1, fn
+	b.program.Store(fn != nil && !now)
 	return l.enqueue(ctx, b, now)
 }
 
@@ -271,6 +277,7 @@ func (l *lane) sendWhole(ctx context.Context, whole *record.Batch, fn producer.C
 	}
 	copy(b.buf.bytes, whole.Bytes)
 	b.count, b.fn, b.whole = whole.Count, fn, true
+	b.program.Store(fn != nil)
 	return l.enqueue(ctx, b, true)
 }
 
@@ -387,12 +394,12 @@ func (l *lane) isClosed() bool {
 	return l.closed != nil
 }
 
-// close fails what is unacknowledged with err, and what is sent from now on. It
-// returns when no callback runs any more.
-func (l *lane) close(err error) {
+// close fails what is unacknowledged with an error of this code, and what is sent
+// from now on. It returns when no callback runs any more.
+func (l *lane) close(code fault.Code) {
 	l.mu.Lock()
 	if l.closed == nil {
-		l.closed = err
+		l.closed = fault.At(code, l.topic, l.number, -1)
 	}
 	if l.linger != nil {
 		l.linger.Stop()

@@ -3,6 +3,8 @@ package runnel
 import (
 	"runtime"
 
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/callback"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
@@ -158,31 +160,65 @@ func (l *lane) settle() {
 	}
 	l.settling = true
 	for b := l.first; b != nil && b.done; b = l.first {
-		if l.unsent == b {
-			l.unsent = b.next
+		if b.program.Load() {
+			l.mu.Unlock()
+			callback.Go(l.settleNext)
+			return
 		}
-		l.queued--
-		l.mu.Unlock()
-		l.tell(b)
-		l.mu.Lock()
-		// It stayed in the queue until here for flush to see it.
-		if l.first = b.next; l.first == nil {
-			l.last = nil
-		}
-		b.next = nil
-		for i, f := range b.flushes {
-			f.done()
-			b.flushes[i] = nil
-		}
-		b.flushes = b.flushes[:0]
-		if b == l.lastFailing {
-			close(l.failing)
-			l.failing, l.lastFailing = nil, nil
-		}
-		if l.closed == nil {
-			b.next, l.free = l.free, b
-		}
+		l.settleFirst(b)
 	}
+	l.endSettling()
+}
+
+// settleNext settles the first batch of the queue, as the settler on a goroutine
+// of its own, and reports whether it has to be called again. That it is, too, when
+// a callback has ended the goroutine.
+func (l *lane) settleNext() (more bool) {
+	l.mu.Lock()
+	b := l.first
+	if b == nil || !b.done {
+		l.endSettling()
+		return false
+	}
+	l.settleFirst(b)
+	l.mu.Unlock()
+	return true
+}
+
+// settleFirst tells everybody who waits for the first batch, unless they have been
+// told, and takes it off the queue. mu is held, and given up meanwhile.
+func (l *lane) settleFirst(b *openBatch) {
+	if l.unsent == b {
+		l.unsent = b.next
+	}
+	if b.told == 0 {
+		l.queued--
+	}
+	l.mu.Unlock()
+	l.tell(b)
+	l.mu.Lock()
+	// It stayed in the queue until here for flush to see it.
+	if l.first = b.next; l.first == nil {
+		l.last = nil
+	}
+	b.next = nil
+	for i, f := range b.flushes {
+		f.done()
+		b.flushes[i] = nil
+	}
+	b.flushes = b.flushes[:0]
+	if b == l.lastFailing {
+		close(l.failing)
+		l.failing, l.lastFailing = nil, nil
+	}
+	if l.closed == nil {
+		b.next, l.free = l.free, b
+	}
+}
+
+// endSettling gives the settler's role up. It is called with mu held and unlocks
+// it.
+func (l *lane) endSettling() {
 	l.settling = false
 	if l.settled != nil && l.first == nil {
 		close(l.settled)
@@ -195,7 +231,8 @@ func (l *lane) settle() {
 	}
 }
 
-// tell tells everybody who waits for b its outcome.
+// tell tells everybody who waits for b its outcome. It goes on where it was left
+// if a callback does not return.
 func (l *lane) tell(b *openBatch) {
 	at := record.Position{Topic: l.topic, Partition: l.number, Offset: -1}
 	step := int64(0)
@@ -205,10 +242,13 @@ func (l *lane) tell(b *openBatch) {
 	fns := b.fns.Load()
 	switch {
 	case fns != nil:
-		for i, fn := range (*fns)[:b.count] {
+		at.Offset += step * int64(b.told)
+		for b.told < b.count {
+			fn := (*fns)[b.told]
+			(*fns)[b.told] = nil
+			b.told++
 			if fn != nil {
-				fn(at, b.err)
-				(*fns)[i] = nil
+				l.call(fn, at, b.err)
 			} else if b.err != nil {
 				l.session.fail(b.err)
 			}
@@ -216,8 +256,10 @@ func (l *lane) tell(b *openBatch) {
 		}
 		b.fns.Store(nil)
 		l.session.callbacks.Put(fns)
+	case b.told > 0:
 	case b.fn != nil:
-		b.fn(at, b.err)
+		b.told = 1
+		l.call(b.fn, at, b.err)
 	case b.err != nil && b.count > 0:
 		l.session.fail(b.err)
 	}
@@ -225,4 +267,14 @@ func (l *lane) tell(b *openBatch) {
 	if b.held > 0 {
 		l.session.allowance.give(b.held)
 	}
+}
+
+// call calls a callback. What panics there is a failure that Flush returns.
+func (l *lane) call(fn producer.Callback, at record.Position, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.session.fail(fault.At(fault.Unknown, l.topic, l.number, at.Offset).Detailf("a callback panicked").Because(callback.Panicked(v)))
+		}
+	}()
+	fn(at, err)
 }

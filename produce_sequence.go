@@ -1,6 +1,7 @@
 package runnel
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -144,8 +145,8 @@ func (l *lane) failBehind(b *openBatch) {
 }
 
 // awaitFailures returns once nobody is still to be told that a batch failed before
-// what is sent now, or why the lane accepts nothing. mu is held, and given up
-// while it waits.
+// what is sent now, or why the lane accepts nothing: because it is closed, or
+// because ctx has ended. mu is held, and given up while it waits.
 func (l *lane) awaitFailures(ctx context.Context) error {
 	for l.closed == nil && l.failing != nil {
 		told := l.failing
@@ -161,7 +162,7 @@ func (l *lane) awaitFailures(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.closed
+	return cmp.Or(l.closed, ctx.Err())
 }
 
 // hasEnded reports whether the partition may forget the lane's producer: it

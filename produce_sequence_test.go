@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
@@ -163,27 +165,51 @@ func TestProducerIDsAreNeverGivenTwice(t *testing.T) {
 
 // TestNoHoles has one goroutine send, without waiting, to a disk that is full from
 // time to time. What was written is in order and acknowledged, and behind a
-// record that failed comes only what was sent when that was known.
+// record that failed comes only what was sent when that was known. The same
+// holds through the socket.
 func TestNoHoles(t *testing.T) {
-	failed := 0
-	for seed := range uint64(16) {
-		for _, durability := range []topic.Durability{topic.OS, topic.Fsync} {
-			failed += noHoles(t, seed, durability)
+	for _, attached := range []bool{false, true} {
+		failed := 0
+		for seed := range uint64(16) {
+			for _, durability := range []topic.Durability{topic.OS, topic.Fsync} {
+				failed += noHoles(t, seed, durability, attached)
+			}
 		}
+		require.Greater(t, failed, 16*100, "the disk should have been full more often")
 	}
-	require.Greater(t, failed, 16*100, "the disk should have been full more often")
 }
 
-func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures int) {
+// attachedTo returns the broker as another process sees it.
+func attachedTo(t *testing.T, b *Broker) *attach.Client {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, root.Close()) })
+	l, err := attach.Listen(dir, root)
+	require.NoError(t, err)
+	server := attach.Serve(l, served{b})
+	t.Cleanup(server.Close)
+	client, err := attach.Dial(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
+}
+
+func noHoles(t *testing.T, seed uint64, durability topic.Durability, attached bool) (failures int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	fsys := vfs.NewFaulty(vfs.NewMemory())
 	b := openOn(t, fsys)
+	backend := producer.Backend(b)
+	if attached {
+		backend = attachedTo(t, b)
+	}
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: durability, SegmentBytes: 20_000}}))
 	compression := record.None
 	if seed%3 == 0 {
 		compression = record.LZ4
 	}
-	s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 20_000, Idempotent: true, Compression: compression})
+	s, err := backend.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 20_000, Idempotent: true, Compression: compression})
 	require.NoError(t, err)
 	w, err := s.Topic(t.Context(), "orders")
 	require.NoError(t, err)
@@ -249,6 +275,7 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability) (failures i
 		}
 	}
 	require.Equal(t, want, got, "seed %d", seed)
+	NothingIsHeld(t, b)
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
 	return failures
@@ -290,6 +317,7 @@ func TestFailureSealsAnEmptyBatch(t *testing.T) {
 	_, err = w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Flush(t.Context()), fault.DiskFull, "of the one that failed")
+	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "all is told, but the caller has given up meanwhile")
 }
 
 // TestToldFailureIsOver: who has been told that a record failed and sends again

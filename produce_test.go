@@ -31,7 +31,11 @@ func produceOn(t *testing.T, spec topic.Spec, opts ...producer.Option) (*runnel.
 	require.NoError(t, broker.CreateTopics(t.Context(), spec))
 	p, err := producer.New(broker, opts...)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	t.Cleanup(func() {
+		_ = p.Flush(context.Background())
+		runnel.NothingIsHeld(t, broker)
+		require.NoError(t, p.CloseNow())
+	})
 	return broker, p
 }
 
@@ -294,14 +298,14 @@ func TestAcksNone(t *testing.T) {
 	require.EqualValues(t, 2, endOffset(t, broker, "orders", 0))
 }
 
-func TestCloseFailsWhatIsUnacknowledged(t *testing.T) {
+func TestCloseNowFailsWhatIsUnacknowledged(t *testing.T) {
 	broker, p := produceOn(t, topic.Spec{Name: "orders"}, producer.Linger(time.Hour))
 	var errs []error
 	for range 3 {
 		p.SendAsync(t.Context(), record.Record{Topic: "orders"}, func(_ record.Position, err error) { errs = append(errs, err) })
 	}
-	require.NoError(t, p.Close())
-	require.Len(t, errs, 3, "by the time Close returns")
+	require.NoError(t, p.CloseNow())
+	require.Len(t, errs, 3, "by the time CloseNow returns")
 	for _, err := range errs {
 		require.ErrorIs(t, err, fault.Closed)
 	}

@@ -67,6 +67,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"offsets", offsetTests},
 		{"records", recordTests},
 		{"producing", producingTests},
+		{"closing a producer", closingProducerTests},
 		{"consuming", consumingTests},
 		{"committing", committingTests},
 		{"markers", markerTests},

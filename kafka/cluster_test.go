@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -96,4 +97,26 @@ func TestTwoClustersAreOne(t *testing.T) {
 	at, err := w.Send(ctx, record.Record{Topic: "events", Partition: 1})
 	require.NoError(t, err)
 	require.Equal(t, record.Position{Topic: "events", Partition: 1}, at)
+}
+
+// A producer whose cluster has gone closes within its bound, and says what it has
+// lost.
+func TestCloseWithoutCluster(t *testing.T) {
+	fakes, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	require.NoError(t, err)
+	defer fakes.Close()
+	cluster := connect(t, fakes.ListenAddrs()[0])
+	p, err := producer.New(cluster, producer.CloseTimeout(50*time.Millisecond))
+	require.NoError(t, err)
+	_, err = p.Send(t.Context(), record.Record{Topic: "orders"})
+	require.NoError(t, err)
+	fakes.Close()
+	told := make(chan error, 1)
+	p.SendAsync(t.Context(), record.Record{Topic: "orders"}, func(_ record.Position, err error) { told <- err })
+	began := time.Now()
+	err = p.Close()
+	require.ErrorIs(t, err, fault.Closed)
+	require.ErrorContains(t, err, "within 50ms")
+	require.ErrorIs(t, <-told, fault.Closed)
+	require.Less(t, time.Since(began), 10*time.Second)
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/callback"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -109,9 +110,9 @@ type producing struct {
 	flushes sync.WaitGroup
 	pushing atomic.Bool // somebody flushes because the buffer is full
 
-	// calling is held while a callback runs: callbacks come from the client's
-	// goroutine, and from the caller's where a record was not accepted.
-	calling sync.Mutex
+	// told holds what the client has told the outcome of. Callbacks run there and
+	// not on the client's goroutine, which they must not end.
+	told callback.Queue
 
 	mu      sync.Mutex
 	writers map[string]*writer
@@ -167,10 +168,19 @@ func (s *producing) Flush(ctx context.Context) error {
 	if err := s.client.Flush(ctx); err != nil {
 		return failure(err)
 	}
+	select {
+	case <-s.told.Drained():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.takeFailure()
+}
+
+// takeFailure returns the first failure that nobody was told of, once.
+func (s *producing) takeFailure() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.failed
-	s.failed = nil
+	err, s.failed = s.failed, nil
 	return err
 }
 
@@ -202,14 +212,13 @@ func (s *producing) Close() error {
 	if err := s.room.Acquire(context.Background(), int64(s.cfg.BufferBytes)); err == nil {
 		s.room.Release(int64(s.cfg.BufferBytes))
 	}
-	return nil
+	<-s.told.Drained()
+	return s.takeFailure()
 }
 
-// tell calls fn, or keeps a failure for Flush where there is none.
-func (s *producing) tell(fn producer.Callback, at record.Position, err error) {
+// refuse tells that something was not accepted.
+func (s *producing) refuse(fn producer.Callback, at record.Position, err error) {
 	if fn != nil {
-		s.calling.Lock()
-		defer s.calling.Unlock()
 		fn(at, err)
 		return
 	}
@@ -261,6 +270,10 @@ func (w *writer) refresh(ctx context.Context) error {
 	if s.closed {
 		return fault.Closed
 	}
+	// Close waits for this, so it ends it.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
 	if err := s.client.Flush(ctx); err != nil {
 		return failureAt(err, w.topic, -1)
 	}
@@ -296,7 +309,7 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 // SendAsync implements producer.Writer.
 func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
 	if err := w.accept(ctx, r, fn); err != nil {
-		w.session.tell(fn, record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}, err)
+		w.session.refuse(fn, record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}, err)
 	}
 }
 
@@ -353,7 +366,7 @@ func (w *writer) Append(ctx context.Context, partition int32, b *record.Batch, f
 	at := record.Position{Topic: w.topic, Partition: partition, Offset: -1}
 	records, err := w.session.unpack(b)
 	if err != nil {
-		w.session.tell(fn, at, err)
+		w.session.refuse(fn, at, err)
 		return
 	}
 	all := &whole{session: w.session, fn: fn, left: len(records), at: at}
@@ -385,27 +398,20 @@ func (s *producing) unpack(b *record.Batch) ([]record.Record, error) {
 	return records, nil
 }
 
-// whole gathers the outcomes of a batch's records, which come one at a time.
+// whole gathers the outcomes of a batch's records.
 type whole struct {
 	session *producing
 	fn      producer.Callback
-	left    int
-	at      record.Position // of the first record
-	err     error           // the first failure
+
+	mu   sync.Mutex
+	left int
+	at   record.Position // of the first record
+	err  error           // the first failure
 }
 
 func (b *whole) done(at record.Position, err error) {
-	if b.at.Offset < 0 && err == nil {
-		b.at = at
-	}
-	if b.err == nil {
-		b.err = err
-	}
-	if b.left--; b.left > 0 {
+	if !b.add(at, err) {
 		return
-	}
-	if b.err != nil {
-		b.at.Offset = -1
 	}
 	if b.fn != nil {
 		b.fn(b.at, b.err)
@@ -414,12 +420,31 @@ func (b *whole) done(at record.Position, err error) {
 	b.session.note(b.err)
 }
 
-// sent is a record on its way, with bytes of its own.
+// add notes the outcome of one record, and reports whether it was the last one.
+func (b *whole) add(at record.Position, err error) (all bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.at.Offset < 0 && err == nil {
+		b.at = at
+	}
+	if b.err == nil {
+		b.err = err
+	}
+	if b.err != nil {
+		b.at.Offset = -1
+	}
+	b.left--
+	return b.left == 0
+}
+
+// sent is a record on its way, with bytes of its own. It implements callback.Item.
 type sent struct {
 	kgo.Record
 	writer *writer
 	fn     producer.Callback
 	size   int64 // what it takes of the session's room
+	called bool  // fn has been
+	err    error
 }
 
 // copy fills s from r. Null stays null and empty stays empty.
@@ -449,17 +474,38 @@ func (s *sent) copy(r record.Record) {
 }
 
 // done is called by the client, once, in the order of offsets.
-func (s *sent) done(r *kgo.Record, err error) {
+func (s *sent) done(_ *kgo.Record, err error) {
+	if s.err = err; err != nil {
+		s.err = s.failure(err)
+	}
+	s.writer.session.told.Add(s)
+}
+
+// Step tells the record's outcome.
+func (s *sent) Step() bool {
+	if s.called {
+		return false // and fn has ended its goroutine
+	}
+	s.called = true
 	session := s.writer.session
-	at := record.Position{Topic: s.writer.topic, Partition: s.Partition, Offset: r.Offset}
-	if err != nil {
-		at.Offset = -1
-		err = s.failure(err)
-	} else if session.cfg.Acks == producer.AcksNone {
+	defer session.room.Release(s.size)
+	if s.fn == nil {
+		if s.err != nil {
+			session.note(s.err)
+		}
+		return false
+	}
+	at := record.Position{Topic: s.writer.topic, Partition: s.Partition, Offset: s.Offset}
+	if s.err != nil || session.cfg.Acks == producer.AcksNone {
 		at.Offset = -1
 	}
-	session.tell(s.fn, at, err)
-	session.room.Release(s.size)
+	defer func() {
+		if v := recover(); v != nil {
+			session.note(fault.At(fault.Unknown, at.Topic, at.Partition, at.Offset).Detailf("a callback panicked").Because(callback.Panicked(v)))
+		}
+	}()
+	s.fn(at, s.err)
+	return false
 }
 
 // failure returns what the client's error means for the record.

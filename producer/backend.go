@@ -59,6 +59,12 @@ func (a Acks) String() string {
 // Callback is told the outcome of one record. Callbacks of a partition run in
 // offset order, one at a time. A callback must not block and must not send; to
 // wait for a lock that is held while sending is to block.
+//
+// Callbacks run on a goroutine of the session's, except where a record was not
+// even accepted: the call that sent it says so itself. On the session's goroutine
+// a panic is recovered: the next Flush or Close returns it, with its stack. A
+// callback that ends its goroutine by runtime.Goexit, as testing.T.FailNow does,
+// ends itself alone. Either way all others are called.
 type Callback = func(at record.Position, err error)
 
 // Session is one producer's connection to a backend. It gathers records into
@@ -76,9 +82,10 @@ type Session interface {
 	// that had no callback are returned here, the first since the last Flush.
 	Flush(ctx context.Context) error
 
-	// Close fails what is unacknowledged with fault.Closed. It is idempotent,
-	// may be called at any moment and does not hang; when it returns no
-	// callback runs any more.
+	// Close fails what is unacknowledged with fault.Closed, and does not wait for
+	// it: Producer.Close flushes before. It is idempotent, may be called at any
+	// moment and does not hang; when it returns no callback runs any more. It
+	// returns what Flush would: the first failure of a record without a callback.
 	Close() error
 }
 
@@ -99,6 +106,10 @@ type Writer interface {
 	// for room in the buffer no longer than ctx, and returns; r's slices are
 	// the caller's again. fn, which may be nil, is told the outcome, also when
 	// the record was not accepted.
+	//
+	// What has to wait because a record sent before it failed is not accepted if
+	// ctx has ended when the callbacks of all such records have returned: who
+	// ends ctx in one of them has nothing written behind the failure.
 	SendAsync(ctx context.Context, r record.Record, fn Callback)
 
 	// Append appends a whole batch, behind whatever was sent to the partition

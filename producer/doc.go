@@ -24,6 +24,13 @@
 // the waiting: before a record is accepted its end means that nothing was
 // written, afterwards that the outcome is unknown (fault.UnknownOutcome).
 //
+// # Closing
+//
+// [Producer.Close] waits for what was sent, at most as long as [CloseTimeout]
+// says, so that a program which sends and closes loses nothing.
+// [Producer.CloseNow] does not wait. A backend that closes before its producers,
+// Broker.Close for one, fails what they have not been acknowledged.
+//
 // # Errors
 //
 // Every error names the topic, and the partition where one was chosen, and
@@ -32,7 +39,9 @@
 //
 // # Concurrency
 //
-// All methods are safe for concurrent use. Callbacks, partitioners and serdes run
-// on the producer's goroutines or the caller's: they must not block and must not
-// send. Waiting for a lock is blocking, if that lock is held while sending.
+// All methods are safe for concurrent use. Partitioners and serdes run on the
+// caller's goroutine, and callbacks on one of the producer's: they must not block
+// and must not send. Waiting for a lock is blocking, if that lock is held while
+// sending. A partitioner or serde that panics fails the record; a panic in a
+// callback is returned by Flush or Close, see [Callback].
 package producer

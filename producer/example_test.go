@@ -128,3 +128,33 @@ func ExampleTyped_Record() {
 	fmt.Println(at, err)
 	// Output: greetings-0@0 <nil>
 }
+
+func ExampleProducer_Close() {
+	ctx := context.Background()
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker, producer.Linger(time.Minute), producer.CloseTimeout(time.Second))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for n := range 1000 {
+		p.SendAsync(ctx, record.Record{Topic: "greetings", Value: fmt.Append(nil, n)}, nil)
+	}
+	fmt.Println(p.Close()) // nothing is lost, and a failure would be here
+	// Output: <nil>
+}
+
+func ExampleProducer_CloseNow() {
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker, producer.Linger(time.Minute))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	p.SendAsync(context.Background(), record.Record{Topic: "greetings", Value: []byte("hello")}, nil)
+
+	fmt.Println(p.CloseNow())
+	// Output: greetings-0: it is closed
+}

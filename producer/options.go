@@ -13,6 +13,8 @@ import (
 const (
 	DefaultBatchBytes  = 256 << 10
 	DefaultBufferBytes = 32 << 20
+
+	DefaultCloseTimeout = 30 * time.Second
 )
 
 // Option is one choice of New.
@@ -25,8 +27,9 @@ func (o option) apply(opts *options) { o(opts) }
 // options is what New gathers before it checks everything at once.
 type options struct {
 	Config
-	partitioner topic.Partitioner // nil for the default
-	idempotence *bool             // nil: with AcksAll
+	partitioner  topic.Partitioner // nil for the default
+	idempotence  *bool             // nil: with AcksAll
+	closeTimeout time.Duration
 }
 
 // ClientID names the producer to the backend, for logs and quotas. The default
@@ -68,9 +71,13 @@ func CompressionLevel(level int) Option { return option(func(o *options) { o.Lev
 // is Kafka's, also for nil.
 func Partitioner(p topic.Partitioner) Option { return option(func(o *options) { o.partitioner = p }) }
 
+// CloseTimeout is how long Close waits for what was sent. The default is half a
+// minute.
+func CloseTimeout(d time.Duration) Option { return option(func(o *options) { o.closeTimeout = d }) }
+
 // configure applies the options and reports everything that is wrong with them.
 func configure(opts []Option) (options, error) {
-	o := options{Config: Config{ClientID: "runnel", BatchBytes: DefaultBatchBytes, BufferBytes: DefaultBufferBytes}}
+	o := options{Config: Config{ClientID: "runnel", BatchBytes: DefaultBatchBytes, BufferBytes: DefaultBufferBytes}, closeTimeout: DefaultCloseTimeout}
 	for _, opt := range opts {
 		opt.apply(&o)
 	}
@@ -89,6 +96,9 @@ func configure(opts []Option) (options, error) {
 	}
 	if o.Linger < 0 {
 		refuse("Linger(%v): it must not be negative", o.Linger)
+	}
+	if o.closeTimeout < 0 {
+		refuse("CloseTimeout(%v): it must not be negative", o.closeTimeout)
 	}
 	if o.BatchBytes < 1 {
 		refuse("BatchBytes(%d): it must be positive", o.BatchBytes)

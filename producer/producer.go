@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
@@ -14,9 +15,11 @@ import (
 
 // Producer writes records to topics. See the package's documentation.
 type Producer struct {
-	session     Session
-	partitioner topic.Partitioner
-	batchBytes  int
+	session      Session
+	partitioner  topic.Partitioner
+	batchBytes   int
+	closeTimeout time.Duration
+	closing      atomic.Bool // Close or CloseNow has begun
 
 	// byKey says that the partitioner is the default one, whose choice for a key
 	// needs no call through a function value.
@@ -54,7 +57,7 @@ func New(backend Backend, opts ...Option) (*Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Producer{session: session, partitioner: o.partitioner, byKey: o.partitioner == nil, batchBytes: o.BatchBytes}
+	p := &Producer{session: session, partitioner: o.partitioner, byKey: o.partitioner == nil, batchBytes: o.BatchBytes, closeTimeout: o.closeTimeout}
 	if p.byKey {
 		p.partitioner = topic.DefaultPartitioner
 	}
@@ -138,13 +141,70 @@ func (p *Producer) Flush(ctx context.Context) error {
 	return err
 }
 
-// Close fails what is unacknowledged with fault.Closed and gives everything
-// back; call Flush before. It is idempotent and may be called at any moment but
-// from a callback. When it returns, no callback runs any more.
-func (p *Producer) Close() error { return p.session.Close() }
+// Close waits until all that was sent is acknowledged or has failed, as Flush
+// does, and gives everything back. It waits no longer than CloseTimeout, half a
+// minute by default: what is unacknowledged then fails with fault.Closed. What is
+// sent from its beginning on fails with fault.Closed at once.
+//
+// It returns the first failure, since the last Flush, of a record that was sent
+// without a callback; and fault.Closed when time was over. It is idempotent, may be
+// called at any moment but from a callback, and does not hang: where a backend does
+// not answer, giving up takes it another moment. When it returns, no callback runs
+// any more.
+func (p *Producer) Close() error {
+	p.closing.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), p.closeTimeout)
+	defer cancel()
+	err := p.session.Flush(ctx)
+	late := ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded)
+	if late || isOver(err) {
+		err = nil
+	}
+	given := p.giveUp()
+	if err == nil {
+		err = given
+	}
+	if err == nil && late {
+		err = fault.Newf(fault.Closed, "not everything was acknowledged within %v", p.closeTimeout)
+	}
+	return err
+}
+
+// CloseNow is Close for who does not want to wait: what is unacknowledged fails
+// with fault.Closed at once, whether it was written or not. After
+//
+//	err := p.Flush(ctx)
+//	p.CloseNow()
+//
+// the waiting has ended with ctx. It may be called while Close waits, and ends that.
+func (p *Producer) CloseNow() error {
+	p.closing.Store(true)
+	return p.giveUp()
+}
+
+// giveUp closes the session.
+func (p *Producer) giveUp() error {
+	err := p.session.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed != nil {
+		err, p.failed = p.failed, nil
+	}
+	return err
+}
+
+// isOver reports whether a Flush failed because the session was closed before, and
+// for nothing that happened to a record.
+func isOver(err error) bool {
+	var f *fault.Error
+	return fault.CodeOf(err) == fault.Closed && (!errors.As(err, &f) || f.Topic == "")
+}
 
 // route returns the way to r's topic and sets r's partition.
 func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) {
+	if p.closing.Load() {
+		return nil, fault.At(fault.Closed, r.Topic, -1, -1)
+	}
 	to := p.first.Load()
 	if to == nil || to.topic != r.Topic {
 		to = (*p.routes.Load())[r.Topic]
@@ -195,13 +255,17 @@ func (p *Producer) open(ctx context.Context, name string, stale *route) (*route,
 	if err != nil {
 		return nil, named(err, name)
 	}
+	choose, err := p.chooser(name)
+	if err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	routes := *p.routes.Load()
 	if to := routes[name]; to != nil && to != stale {
 		return to, nil
 	}
-	to := &route{topic: name, writer: w, choose: p.partitioner(name, p.batchBytes)}
+	to := &route{topic: name, writer: w, choose: choose}
 	if first := p.first.Load(); first == nil || first == stale {
 		p.first.Store(to)
 	}
@@ -209,6 +273,17 @@ func (p *Producer) open(ctx context.Context, name string, stale *route) (*route,
 	routes[name] = to
 	p.routes.Store(&routes)
 	return to, nil
+}
+
+// chooser asks the partitioner for what chooses a topic's partitions; what panics
+// there is an error.
+func (p *Producer) chooser(name string) (choose func(r record.Record, partitions int32) int32, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fault.At(fault.InvalidConfig, name, -1, -1).Detailf("the partitioner panicked: %v", v)
+		}
+	}()
+	return p.partitioner(name, p.batchBytes), nil
 }
 
 // refuse tells that r was not taken.

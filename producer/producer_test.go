@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -302,4 +303,80 @@ func TestTypedSendingAllocatesNothing(t *testing.T) {
 	fn := func(record.Position, error) {}
 	ctx := t.Context()
 	require.Less(t, testing.AllocsPerRun(100, func() { totals.SendAsync(ctx, "key", "silence", fn) }), 1.0)
+}
+
+// What makes a topic's partitioner is the program's: it runs under no lock, and
+// what panics there is an error of the record, and of no other one.
+func TestMakingAPartitioner(t *testing.T) {
+	var p *producer.Producer
+	panics := true
+	p, err := producer.New(newFake("orders"), producer.Partitioner(func(string, int) func(record.Record, int32) int32 {
+		if panics {
+			panic("not yet")
+		}
+		if err := p.Flush(t.Context()); err != nil { // takes the producer's lock
+			t.Error(err)
+		}
+		return func(record.Record, int32) int32 { return 3 }
+	}))
+	require.NoError(t, err)
+	_, err = p.Send(t.Context(), record.Record{Topic: "orders"})
+	require.ErrorIs(t, err, fault.InvalidConfig)
+	require.ErrorContains(t, err, "orders: ")
+	require.ErrorContains(t, err, "not yet")
+	panics = false
+	at, err := p.Send(t.Context(), record.Record{Topic: "orders"})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, at.Partition)
+}
+
+// stuck is a session that acknowledges nothing until it is closed.
+type stuck struct {
+	*fake
+	closed chan struct{}
+}
+
+func (s stuck) OpenProducer(context.Context, producer.Config) (producer.Session, error) {
+	return s, nil
+}
+
+func (s stuck) Flush(ctx context.Context) error {
+	select {
+	case <-s.closed:
+		return fault.Closed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s stuck) Close() error {
+	close(s.closed)
+	return nil
+}
+
+// Close waits as long as it says, and not at all once CloseNow was called.
+func TestCloseHasABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := func(opts ...producer.Option) *producer.Producer {
+			p, err := producer.New(stuck{newFake("orders"), make(chan struct{})}, opts...)
+			require.NoError(t, err)
+			return p
+		}
+		for bound, opts := range map[time.Duration][]producer.Option{
+			producer.DefaultCloseTimeout: nil,
+			time.Second:                  {producer.CloseTimeout(time.Second)},
+			0:                            {producer.CloseTimeout(0)},
+		} {
+			began, p := time.Now(), open(opts...)
+			err := p.Close()
+			require.ErrorIs(t, err, fault.Closed)
+			require.ErrorContains(t, err, "not everything was acknowledged within "+bound.String())
+			require.Equal(t, bound, time.Since(began))
+			_, err = p.Send(t.Context(), record.Record{Topic: "orders"})
+			require.ErrorIs(t, err, fault.Closed)
+		}
+		began := time.Now()
+		require.NoError(t, open().CloseNow())
+		require.Equal(t, began, time.Now())
+	})
 }

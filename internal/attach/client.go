@@ -122,7 +122,11 @@ func (c *Client) Close() error {
 func atOnce(all []func() error) (err error) {
 	errs := make(chan error, len(all))
 	for _, do := range all {
-		go func() { errs <- do() }()
+		go func() {
+			var err error
+			defer func() { errs <- err }() // though a callback may not return
+			err = do()
+		}()
 	}
 	for range all {
 		err = errors.Join(err, <-errs)
@@ -229,16 +233,12 @@ func (c *Client) Stream(ctx context.Context, name string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var failed error // of w; written by the reading goroutine, which close ends
 	link.start(r)
-	err = link.talk(ctx, streamBytes, func(c *coder) { text(c, &name) }, none, &dialogue{part: func(body []byte) error {
-		_, failed = w.Write(body)
-		return failed
+	defer link.close()
+	return link.talk(ctx, streamBytes, func(c *coder) { text(c, &name) }, none, &dialogue{take: func(body []byte) error {
+		_, err := w.Write(body)
+		return err
 	}})
-	if link.close(); failed != nil {
-		return failed
-	}
-	return err
 }
 
 // Verify has the broker compare every readable batch with its checksum.

@@ -18,6 +18,7 @@ import (
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -110,7 +111,13 @@ func newProducer(t *testing.T, b producer.Backend, opts ...producer.Option) *pro
 	t.Helper()
 	p, err := producer.New(b, opts...)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	t.Cleanup(func() {
+		_ = p.Flush(context.Background())
+		if c, ok := b.(*attach.Client); ok {
+			attach.NothingIsHeld(t, c)
+		}
+		require.NoError(t, p.CloseNow())
+	})
 	return p
 }
 

@@ -45,6 +45,8 @@ type call struct {
 	answer chan []byte
 	events chan []byte
 	part   func(body []byte) error // takes a part of the answer, on the reading goroutine
+	parts  chan []byte             // parts for the caller; nil where part takes them
+	gone   chan struct{}           // closed when the caller has gone
 }
 
 // open connects to the socket in a directory and says hello. Goroutines begin
@@ -143,6 +145,14 @@ func (c *conn) take(f frame) error {
 		if at != nil && at.part != nil {
 			return at.part(f.body)
 		}
+		if at != nil && at.parts != nil {
+			select {
+			case at.parts <- f.body:
+			case <-at.gone:
+			case <-c.down:
+			}
+			return nil
+		}
 	case kindEvent:
 		if at != nil {
 			select {
@@ -203,8 +213,9 @@ func (c *conn) call(ctx context.Context, m method, args, results fields) error {
 
 // dialogue is what a call has beside its answer.
 type dialogue struct {
-	part  func(body []byte) error // of the answer
-	event func(body []byte)       // before the answer, on the caller's goroutine
+	part  func(body []byte) error // of the answer, on the reading goroutine
+	take  func(body []byte) error // the same, on the caller's goroutine: it may be the program's
+	event func(body []byte)       // before the answer, on the caller's goroutine, and the program's
 	stay  bool                    // when ctx ends, wait for what the other side says to that
 	stop  <-chan struct{}         // closed: the same as a ctx that ends; nil: never
 	limit time.Duration           // how long the other side may be silent; 0: for ever
@@ -224,7 +235,11 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 		}
 	}
 	defer func() { <-c.room }()
-	at := &call{answer: make(chan []byte, 1), events: make(chan []byte, 1), part: d.part}
+	at := &call{answer: make(chan []byte, 1), events: make(chan []byte, 1), part: d.part, gone: make(chan struct{})}
+	if d.take != nil {
+		at.parts = make(chan []byte)
+	}
+	defer close(at.gone)
 	id, err := c.add(at)
 	if err != nil {
 		return err
@@ -275,10 +290,13 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 				c.cut()
 				continue
 			}
-			d.event(body)
-			c.send(appendHead(nil, kindTold, id, 0))
+			c.tell(id, func() { d.event(body) })
 			if over != nil {
 				over = time.After(patience)
+			}
+		case body := <-at.parts:
+			if err := d.take(body); err != nil {
+				return nil, err
 			}
 		case <-ended:
 			c.send(appendHead(nil, kindCancel, id, 0))
@@ -303,6 +321,22 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 			}
 		}
 	}
+}
+
+// tell runs a function of the program for an event, and then says so to the other
+// side, which waits for that. If it does not return, the call has no caller any
+// more who could take the answer, so the connection ends: what the answer would
+// have brought is not lost, as it would be if the session lived on.
+func (c *conn) tell(id uint32, fn func()) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.cut()
+		}
+	}()
+	fn()
+	returned = true
+	c.send(appendHead(nil, kindTold, id, 0))
 }
 
 // close ends the connection: what is queued is written, and the other side is

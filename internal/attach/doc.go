@@ -60,7 +60,9 @@
 // idempotent producer are numbered in each partition, and a parcel bears the
 // number of the last one that its sender was told of: what was sent behind a
 // record that could not be written, and before that was known, is refused when
-// it comes.
+// it comes. What a program sends while it is being told waits until it has been
+// told everything. Callbacks run on a goroutine of the session's, not on the one
+// that reads.
 //
 // Consuming is one call for each Fetch, whose records come before the answer, in
 // parts. What the group assigns and revokes meanwhile comes as an event, which
@@ -70,8 +72,6 @@
 // # What is not safe
 //
 // A Client's producer learns of new partitions, and of a topic's deletion, with
-// the outcome of the next record that it sends. A record that the server is
-// giving to the broker at the very moment at which one before it fails may be
-// written behind it. Nothing is encrypted: the socket's mode lets only its user
-// in, and root.
+// the outcome of the next record that it sends. Nothing is encrypted: the socket's
+// mode lets only its user in, and root.
 package attach

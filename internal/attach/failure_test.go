@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,46 +40,103 @@ func visited(t *testing.T, cfg producer.Config) (*sending, *writer) {
 	return s, w.(*writer)
 }
 
-// What a program has sent behind a record that could not be written, before it
-// was told, is not written either: it may lie in a parcel of its own, and come
-// when the broker is well again.
+// What a client sent behind a record that could not be written, and before it
+// heard of that, is not written either: it may lie in a parcel of its own, and
+// come when the broker is well again.
 func TestNothingIsWrittenBehindAFailure(t *testing.T) {
 	for _, idempotent := range []bool{true, false} {
-		s, w := visited(t, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Idempotent: idempotent})
-		type outcome struct {
-			value string
-			err   error
+		near, far := net.Pipe()
+		v := newVisit(&Server{backend: stub{}}, far)
+		cfg := producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Idempotent: idempotent}
+		require.NoError(t, v.intake.open(t.Context(), stub{}, cfg))
+		number, _, err := v.intake.topic(t.Context(), "orders")
+		require.NoError(t, err)
+		send := func(value string, partition int32, heard uint32) run {
+			b := record.NewBuilder(1 << 10)
+			b.Add(record.NoTimestamp, nil, []byte(value), nil)
+			batch, err := b.Batch(nil, record.None, 0)
+			require.NoError(t, err)
+			c := writing()
+			(&arrival{target: number, partition: partition, heard: heard}).fields(c)
+			require.NoError(t, v.intake.parcel(frame{kind: kindParcel, body: append(c.w.B, batch.Bytes...)}))
+			runs := v.intake.runs
+			v.intake.runs = nil
+			require.Len(t, runs, 1)
+			return runs[0]
 		}
-		told, failing, hold := make(chan outcome, 10), make(chan struct{}), make(chan struct{})
-		send := func(value string, partition int32) {
-			w.SendAsync(t.Context(), record.Record{Partition: partition, Value: []byte(value)}, func(_ record.Position, err error) {
+		require.NoError(t, send("before", 0, 0).err)
+		failed := send("fail", 0, 0)
+		require.ErrorIs(t, failed.err, fault.DiskFull)
+		behind := send("behind", 0, 0)
+		if require.NoError(t, send("elsewhere", 1, 0).err); idempotent {
+			require.EqualValues(t, 1, failed.failure)
+			require.ErrorIs(t, behind.err, fault.DiskFull)
+			require.EqualValues(t, 1, behind.failure)
+		} else {
+			require.NoError(t, behind.err)
+		}
+		require.NoError(t, send("afterwards", 0, failed.failure).err)
+		require.NoError(t, near.Close())
+	}
+}
+
+// What the session is given at the very moment at which a record before it fails
+// comes under a context that the failure has ended.
+func TestFailureEndsWhatWaits(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	in := &newVisit(&Server{backend: stub{}}, far).intake
+	require.NoError(t, in.open(t.Context(), stub{}, producer.Config{BatchBytes: 1, BufferBytes: 1, Idempotent: true}))
+	number, _, err := in.topic(t.Context(), "orders")
+	require.NoError(t, err)
+	first, second := &arrival{id: 1, target: number}, &arrival{id: 2, target: number}
+	_, before := in.way(first, 0)
+	_, waiting := in.way(second, 0)
+	require.NoError(t, waiting.Err())
+	in.outcome(first, 0, record.Position{Offset: -1}, fault.DiskFull)
+	require.Error(t, before.Err())
+	require.Error(t, waiting.Err())
+	in.outcome(second, 0, record.Position{Offset: -1}, waiting.Err())
+	require.ErrorIs(t, in.runs[1].err, fault.DiskFull, "which is why")
+	require.Greater(t, in.runs[1].failure, in.runs[0].failure)
+	_, after := in.way(&arrival{target: number, heard: in.runs[1].failure}, 0)
+	require.NoError(t, after.Err())
+}
+
+// While a program is being told that records failed, what it sends waits: else it
+// would be written between two gaps, and one of them unknown.
+func TestSendingWaitsUntilFailuresAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w := visited(t, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Idempotent: true})
+		var told []string
+		hold := make(chan struct{})
+		send := func(ctx context.Context, value string, partition int32) {
+			w.SendAsync(ctx, record.Record{Partition: partition, Value: []byte(value)}, func(_ record.Position, err error) {
 				if value == "fail" {
-					close(failing)
-					<-hold // the program has not heard of it yet
+					<-hold
 				}
-				told <- outcome{value, err}
+				if err != nil {
+					value += " failed"
+				}
+				told = append(told, value)
 			})
 		}
-		send("before", 0)
-		require.Equal(t, outcome{"before", nil}, <-told)
-		send("fail", 0)
-		<-failing
-		send("behind", 0)
-		send("elsewhere", 1)
+		send(t.Context(), "fail", 0)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		go send(ctx, "impatient", 0)
+		go send(t.Context(), "patient", 0)
+		send(t.Context(), "elsewhere", 1)
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		require.Equal(t, []string{"impatient failed"}, told)
 		close(hold)
-		require.Equal(t, outcome{"fail", fault.DiskFull}, <-told)
-		for range 2 {
-			o := <-told
-			if o.value == "behind" && idempotent {
-				require.ErrorIs(t, o.err, fault.DiskFull)
-			} else {
-				require.NoError(t, o.err)
-			}
-		}
+		synctest.Wait()
+		require.ElementsMatch(t, []string{"impatient failed", "fail failed", "elsewhere", "patient"}, told)
 		require.NoError(t, s.Flush(t.Context()))
-		send("afterwards", 0)
-		require.Equal(t, outcome{"afterwards", nil}, <-told)
-	}
+		nothingIsHeld(t, s)
+	})
 }
 
 // A failed record is alone in what it is alone to blame for.

@@ -338,7 +338,7 @@ func FuzzClient(f *testing.F) {
 		require.NoError(t, err)
 		in := newReceiving(nil, c, consumer.Config{MaxRecords: 10})
 		out := newSending(nil, c, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
-		w := &writer{session: out, topic: "orders", open: map[int32]*parcel{}, heard: map[int32]uint32{}}
+		w := &writer{session: out, topic: "orders", ways: map[int32]*way{}}
 		out.writers[0] = w
 		told := 0
 		for range 3 {
@@ -352,6 +352,7 @@ func FuzzClient(f *testing.F) {
 		}
 		_, _ = (&Client{control: c}).DescribeTopics(t.Context())
 		<-c.over
+		<-out.told.Drained()
 		require.Equal(t, 3, told)
 	})
 }

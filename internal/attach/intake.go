@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -37,16 +38,21 @@ type target struct {
 	writer producer.Writer
 	told   int32 // partitions, as the client knows
 
-	// failures are of the partitions in which a record could not be written. What
-	// the client sent before it heard of that must not be written either: a
-	// partition has no holes.
-	failures map[int32]failure
+	gates map[int32]*gate // by partition
 }
 
-// failure is the last one of a partition.
-type failure struct {
-	number uint32 // from 1 on
-	cause  error
+// gate lets records into a partition. Once one could not be written, what the
+// client sent before it heard of that must not be written either: a partition has
+// no holes.
+//
+// The session takes nothing under a context that ended before, not even what
+// waits in it already. So what passes the gate while a record fails is refused as
+// what comes afterwards.
+type gate struct {
+	failures uint32 // so many; the client says how many it has heard of
+	cause    error  // of the last one
+	ctx      context.Context
+	cancel   context.CancelFunc // of what was let in since the last failure
 }
 
 // alone reports whether an error concerns one record, and none behind it.
@@ -115,7 +121,7 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 			delete(in.targets, t.number)
 		}
 		in.last++
-		t = &target{number: in.last, writer: w, failures: map[int32]failure{}}
+		t = &target{number: in.last, writer: w, gates: map[int32]*gate{}}
 		in.targets[t.number], in.names[name] = t, t
 	}
 	t.told = w.Partitions()
@@ -140,8 +146,8 @@ func (in *intake) parcel(f frame) error {
 		if r.Timestamp.UnixMilli() == record.NoTimestamp {
 			r.Timestamp = time.Time{} // that of the batch's opening
 		}
-		if w := in.way(p, i); w != nil {
-			w.SendAsync(in.visit.ctx, r, func(at record.Position, err error) { in.outcome(p, i, at, err) })
+		if w, ctx := in.way(p, i); w != nil {
+			w.SendAsync(ctx, r, func(at record.Position, err error) { in.outcome(p, i, at, err) })
 		}
 	}
 	return it.Err()
@@ -153,7 +159,7 @@ func (in *intake) batch(f frame) error {
 	if err != nil {
 		return err
 	}
-	w := in.way(p, 0)
+	w, ctx := in.way(p, 0)
 	if w == nil {
 		return nil
 	}
@@ -162,7 +168,7 @@ func (in *intake) batch(f frame) error {
 		fn(record.Position{Offset: -1}, err)
 		return nil
 	}
-	w.Append(in.visit.ctx, p.partition, &p.batch, fn)
+	w.Append(ctx, p.partition, &p.batch, fn)
 	return nil
 }
 
@@ -240,31 +246,52 @@ func (in *intake) accept(f frame) (*arrival, error) {
 
 // way returns where record i of a parcel goes. If it must not be written, that
 // is its outcome, and there is none.
-func (in *intake) way(p *arrival, i int32) producer.Writer {
+func (in *intake) way(p *arrival, i int32) (producer.Writer, context.Context) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	t := in.targets[p.target]
 	if t == nil { // the topic was deleted, and there is another one
 		in.note(p, i, -1, fault.UnknownTopic, 0)
-		return nil
+		return nil, nil
 	}
-	if last := t.failures[p.partition]; last.number > p.heard {
-		in.note(p, i, -1, last.cause, last.number)
-		return nil
+	if in.holes {
+		return t.writer, in.visit.ctx
 	}
-	return t.writer
+	g := t.gates[p.partition]
+	if g == nil {
+		g = &gate{}
+		t.gates[p.partition] = g
+	}
+	if g.failures > p.heard {
+		in.note(p, i, -1, g.cause, g.failures)
+		return nil, nil
+	}
+	if g.ctx == nil {
+		g.ctx, g.cancel = context.WithCancel(in.visit.ctx)
+	}
+	return t.writer, g.ctx
 }
 
 // outcome notes what has become of record i of a parcel.
 func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	number := uint32(0)
-	if t := in.targets[p.target]; t != nil && err != nil && !in.holes && !alone(err) {
-		number = t.failures[p.partition].number + 1
-		t.failures[p.partition] = failure{number, err}
+	t := in.targets[p.target]
+	if t == nil || err == nil || in.holes || alone(err) {
+		in.note(p, i, at.Offset, err, 0)
+		return
 	}
-	in.note(p, i, at.Offset, err, number)
+	g := t.gates[p.partition]
+	if g.failures > p.heard && errors.Is(err, context.Canceled) {
+		err = g.cause // what ended its context
+	}
+	g.failures++
+	g.cause = err
+	if g.cancel != nil {
+		g.cancel()
+		g.ctx, g.cancel = nil, nil
+	}
+	in.note(p, i, at.Offset, err, g.failures)
 }
 
 // note notes an outcome, for the connection to write; mu is held.

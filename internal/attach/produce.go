@@ -1,14 +1,15 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/callback"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
@@ -47,6 +48,7 @@ type sending struct {
 	conn   *conn
 	cfg    producer.Config
 	room   room
+	told   callback.Queue // of *news, once the other side has said what became of records
 
 	pushing atomic.Bool    // the other side is told to send what lingers
 	pushes  sync.WaitGroup // goroutines that wait for that
@@ -73,21 +75,6 @@ func newSending(client *Client, conn *conn, cfg producer.Config) *sending {
 	return s
 }
 
-// parcel is what is sent at once to one partition: records, or a whole batch.
-type parcel struct {
-	id        uint32
-	writer    *writer
-	partition int32
-	heard     uint32 // see arrival
-	kind      kind
-	builder   *record.Builder // of records
-	batch     []byte          // a whole batch
-	fns       []producer.Callback
-	sizes     []int // what each takes of the room; 0 once it is told
-	left      int   // how many are not told
-	taken     bool  // the writing goroutine has it
-}
-
 // Topic implements producer.Session.
 func (s *sending) Topic(ctx context.Context, name string) (producer.Writer, error) {
 	var number uint32
@@ -103,7 +90,7 @@ func (s *sending) Topic(ctx context.Context, name string) (producer.Writer, erro
 	defer s.mu.Unlock()
 	w := s.writers[number]
 	if w == nil {
-		w = &writer{session: s, number: number, topic: name, open: map[int32]*parcel{}, heard: map[int32]uint32{}}
+		w = &writer{session: s, number: number, topic: name, ways: map[int32]*way{}}
 		s.writers[number] = w
 	}
 	w.partitions.Store(partitions)
@@ -116,11 +103,22 @@ func (s *sending) Flush(ctx context.Context) error {
 	if err != nil && fault.CodeOf(err) != fault.Closed {
 		return err
 	}
+	if err != nil {
+		<-s.conn.over // it ends right now, and what is not acknowledged fails
+	}
+	select {
+	case <-s.told.Drained(): // outcomes have come before the answer, and callbacks run
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return cmp.Or(s.takeFailure(), err)
+}
+
+// takeFailure returns the first failure that nobody was told of, once.
+func (s *sending) takeFailure() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed != nil {
-		err, s.failed = s.failed, nil
-	}
+	err, s.failed = s.failed, nil
 	return err
 }
 
@@ -158,8 +156,8 @@ func (s *sending) fill() [][]byte {
 	s.pending, s.written = nil, ps
 	for _, p := range ps {
 		p.taken = true
-		if p.writer.open[p.partition] == p {
-			delete(p.writer.open, p.partition)
+		if p.way.open == p {
+			p.way.open = nil
 		}
 	}
 	s.mu.Unlock()
@@ -182,112 +180,6 @@ func (s *sending) fill() [][]byte {
 	return all
 }
 
-// outcomes takes a frame of outcomes. It runs on the connection's reading
-// goroutine, and so do callbacks.
-func (s *sending) outcomes(body []byte) error {
-	var news outcomes
-	if err := decode(body, news.fields); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	for _, t := range news.topics {
-		if w := s.writers[t.writer]; w != nil {
-			w.partitions.Store(t.partitions)
-		}
-	}
-	s.mu.Unlock()
-	for _, r := range news.runs {
-		if err := s.outcome(r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// outcome tells what has become of some records of a parcel.
-func (s *sending) outcome(r run) error {
-	s.mu.Lock()
-	p := s.parcels[r.parcel]
-	ok := p != nil && p.taken && r.first >= 0 && r.count > 0 && int(r.count) <= len(p.sizes) && int(r.first) <= len(p.sizes)-int(r.count) &&
-		!slices.Contains(p.sizes[r.first:r.first+r.count], 0)
-	if !ok {
-		s.mu.Unlock()
-		return fault.Newf(fault.InvalidRequest, "an outcome of records that were not sent")
-	}
-	if p.left -= int(r.count); p.left == 0 {
-		delete(s.parcels, p.id)
-	}
-	s.mu.Unlock()
-	s.tell(p, int(r.first), int(r.count), r.base, r.err)
-	if r.failure == 0 {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w := p.writer; r.failure > w.heard[p.partition] {
-		w.heard[p.partition] = r.failure
-		delete(w.open, p.partition) // what is in it was sent before
-	}
-	return nil
-}
-
-// tell tells the outcome of some records of a parcel, and gives their room back.
-func (s *sending) tell(p *parcel, first, count int, base int64, err error) {
-	at := record.Position{Topic: p.writer.topic, Partition: p.partition, Offset: -1}
-	bytes := 0
-	for i := first; i < first+count; i++ {
-		if err == nil && base >= 0 {
-			at.Offset = base + int64(i-first)
-		}
-		s.settle(p.fns[i], at, err)
-		p.fns[i] = nil
-		bytes += p.sizes[i]
-		p.sizes[i] = 0
-	}
-	s.room.give(bytes)
-}
-
-// settle calls fn, or keeps a failure for Flush where there is none.
-func (s *sending) settle(fn producer.Callback, at record.Position, err error) {
-	if fn != nil {
-		fn(at, err)
-		return
-	}
-	if err == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.failed == nil {
-		s.failed = err
-	}
-}
-
-// lost fails all that is not acknowledged, in order. What was on its way when the
-// other side died may have been written.
-func (s *sending) lost(said bool, err error) {
-	s.mu.Lock()
-	if s.over == nil {
-		s.over = err
-	}
-	err = s.over
-	parcels := s.parcels
-	s.parcels, s.pending = map[uint32]*parcel{}, nil
-	s.mu.Unlock()
-	for _, id := range slices.Sorted(maps.Keys(parcels)) {
-		p := parcels[id]
-		why := err
-		if p.taken && !said {
-			why = fault.At(fault.UnknownOutcome, p.writer.topic, p.partition, -1).Because(err)
-		}
-		for i, size := range p.sizes {
-			if size != 0 {
-				s.tell(p, i, 1, -1, why)
-			}
-		}
-	}
-}
-
 // Close implements producer.Session.
 func (s *sending) Close() error {
 	s.mu.Lock()
@@ -298,8 +190,9 @@ func (s *sending) Close() error {
 	s.mu.Unlock()
 	s.conn.close()
 	s.pushes.Wait()
+	<-s.told.Drained()
 	s.client.removeSession(s)
-	return nil
+	return s.takeFailure()
 }
 
 // writer is a session's way into one topic.
@@ -308,11 +201,7 @@ type writer struct {
 	number     uint32 // the other side's
 	topic      string
 	partitions atomic.Int32
-
-	// By partition, and guarded by session.mu: the parcels that take records, and
-	// the numbers of the last failures that were told.
-	open  map[int32]*parcel
-	heard map[int32]uint32
+	ways       map[int32]*way // by partition; guarded by session.mu
 }
 
 // Partitions implements producer.Writer: the number as it was with the last
@@ -327,10 +216,10 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 	}
 	nowhere := record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}
 	if w.session.cfg.Acks == producer.AcksNone {
-		return nowhere, w.accept(ctx, &r, nil)
+		return nowhere, w.accept(ctx, &r, nil, false)
 	}
 	done := make(chan outcome, 1)
-	if err := w.accept(ctx, &r, func(at record.Position, err error) { done <- outcome{at, err} }); err != nil {
+	if err := w.accept(ctx, &r, func(at record.Position, err error) { done <- outcome{at, err} }, false); err != nil {
 		return nowhere, err
 	}
 	select {
@@ -343,14 +232,14 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 
 // SendAsync implements producer.Writer.
 func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
-	if err := w.accept(ctx, &r, fn); err != nil {
+	if err := w.accept(ctx, &r, fn, fn != nil); err != nil {
 		w.session.settle(fn, record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}, err)
 	}
 }
 
 // accept takes r into the partition's open parcel. After an error it has not,
-// and fn is not called.
-func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callback) error {
+// and fn, which may be the program's, is not called.
+func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callback, program bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -369,19 +258,20 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 		return err
 	}
 	s.mu.Lock()
-	if s.over != nil {
+	to, err := w.enter(ctx, r.Partition)
+	if err != nil {
 		s.mu.Unlock()
 		s.room.give(size)
-		return s.over
+		return err
 	}
-	p := w.open[r.Partition]
+	p := to.open
 	if p == nil || !p.builder.Add(ms, r.Key, r.Value, r.Headers) {
-		p = s.begin(w, r.Partition, kindParcel)
+		p = s.begin(w, to, r.Partition, kindParcel)
 		p.builder = s.newBuilder()
 		p.builder.Add(ms, r.Key, r.Value, r.Headers)
-		w.open[r.Partition] = p
+		to.open = p
 	}
-	p.add(fn, size)
+	p.add(fn, size, program)
 	s.mu.Unlock()
 	s.conn.poke()
 	return nil
@@ -395,29 +285,6 @@ func (w *writer) hold(ctx context.Context, partition int32, size int) error {
 			Detailf("%d bytes, the producer's buffer holds %d and a connection takes %d at once", size, s.cfg.BufferBytes, maxBody/2)
 	}
 	return s.room.take(ctx, size, s.push)
-}
-
-// begin returns a new parcel behind all others; mu is held.
-func (s *sending) begin(w *writer, partition int32, k kind) *parcel {
-	s.last++
-	p := &parcel{id: s.last, writer: w, partition: partition, heard: w.heard[partition], kind: k}
-	s.parcels[p.id] = p
-	s.pending = append(s.pending, p)
-	return p
-}
-
-func (p *parcel) add(fn producer.Callback, size int) {
-	p.fns, p.sizes = append(p.fns, fn), append(p.sizes, size)
-	p.left++
-}
-
-func (s *sending) newBuilder() *record.Builder {
-	if n := len(s.free); n > 0 {
-		b := s.free[n-1]
-		s.free = s.free[:n-1]
-		return b
-	}
-	return record.NewBuilder(parcelBytes)
 }
 
 // Append implements producer.Writer.
@@ -440,15 +307,16 @@ func (w *writer) append(ctx context.Context, partition int32, b *record.Batch, f
 	}
 	s := w.session
 	s.mu.Lock()
-	if s.over != nil {
+	to, err := w.enter(ctx, partition)
+	if err != nil {
 		s.mu.Unlock()
 		s.room.give(len(b.Bytes))
-		return s.over
+		return err
 	}
-	delete(w.open, partition) // what is sent later comes later
-	p := s.begin(w, partition, kindBatch)
+	to.open = nil // what is sent later comes later
+	p := s.begin(w, to, partition, kindBatch)
 	p.batch = slices.Clone(b.Bytes)
-	p.add(fn, len(b.Bytes))
+	p.add(fn, len(b.Bytes), fn != nil)
 	s.mu.Unlock()
 	s.conn.poke()
 	return nil

@@ -6,11 +6,15 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
 )
 
 // Opening a session waits for a program that has been stopped no longer than its
@@ -71,3 +75,48 @@ func TestSilentProgram(t *testing.T) {
 	}
 	<-waiting
 }
+
+// A producer whose broker has been stopped closes within its bound and a moment,
+// and everything that was sent is told.
+func TestCloseWhenNobodyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		go func() {
+			_, _ = hearHello(far)
+			_ = sayHello(far, self(0))
+		}()
+		c, r, err := meet(near)
+		require.NoError(t, err)
+		s := newSending(&Client{control: c}, c, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
+		c.start(r)
+		w := &writer{session: s, topic: "orders", ways: map[int32]*way{}}
+		w.partitions.Store(1)
+		s.writers[0] = w
+		p, err := producer.New(opened{s, w})
+		require.NoError(t, err)
+		told := 0
+		for range 10 {
+			p.SendAsync(t.Context(), record.Record{Topic: "orders"}, func(_ record.Position, err error) {
+				require.Error(t, err)
+				told++
+			})
+		}
+		began := time.Now()
+		require.ErrorIs(t, p.Close(), fault.Closed)
+		require.Equal(t, 10, told)
+		require.LessOrEqual(t, time.Since(began), producer.DefaultCloseTimeout+patience)
+		nothingIsHeld(t, s)
+	})
+}
+
+// opened is a session with one topic, as a backend.
+type opened struct {
+	*sending
+	w *writer
+}
+
+func (o opened) OpenProducer(context.Context, producer.Config) (producer.Session, error) {
+	return o, nil
+}
+func (o opened) Topic(context.Context, string) (producer.Writer, error) { return o.w, nil }

@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 
 	".": {
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
-		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach", "internal/closing", "internal/wire",
+		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach", "internal/callback", "internal/closing", "internal/wire",
 		"github.com/gofrs/flock", "golang.org/x/sync/...",
 	},
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 
 	"internal/closing":         {},
 	"internal/vfs":             {},
+	"internal/callback":        {},
 	"internal/fixture":         {"internal/vfs"},
 	"internal/wire":            {"fault"},
 	"internal/catalogue":       {"fault", "record", "topic", "internal/wire"},
@@ -49,7 +50,7 @@ var allowed = map[string][]string{
 	"internal/lint":            {},
 	"internal/mutants":         {},
 	"internal/attach": {
-		"fault", "record", "topic", "producer", "consumer", "internal/closing", "internal/wire", "internal/tasks",
+		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/wire", "internal/tasks",
 	},
 
 	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),

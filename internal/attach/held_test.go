@@ -1,0 +1,96 @@
+package attach
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+// NothingIsHeld demands that no session of a client's producers holds any of its
+// buffer, or waits for it: so it is once everything has been flushed.
+func NothingIsHeld(t testing.TB, c *Client) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.sessions {
+		if s, ok := s.(*sending); ok {
+			nothingIsHeld(t, s)
+		}
+	}
+}
+
+func nothingIsHeld(t testing.TB, s *sending) {
+	t.Helper()
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	require.Equal(t, s.cfg.BufferBytes, s.room.free, "bytes of the buffer are still held")
+	require.Empty(t, s.room.waiting)
+}
+
+// Who gives up waiting for room leaves it to those behind, who may need less.
+func TestGivingUpALargeClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &room{free: 100}
+		require.NoError(t, r.take(t.Context(), 50, func() {}))
+		ctx, cancel := context.WithCancel(t.Context())
+		gaveUp, got := make(chan error, 1), make(chan error, 1)
+		go func() { gaveUp <- r.take(ctx, 60, func() {}) }()
+		synctest.Wait()
+		go func() { got <- r.take(t.Context(), 50, func() {}) }()
+		synctest.Wait()
+		require.Empty(t, got, "it stands behind the large one")
+		cancel()
+		require.ErrorIs(t, <-gaveUp, context.Canceled)
+		synctest.Wait()
+		require.Len(t, got, 1)
+		r.give(100)
+		require.Equal(t, 100, r.free)
+	})
+}
+
+// What a session refuses holds nothing, whether it is one record or a batch, and
+// whether its caller has given up or the connection is gone.
+func TestRefusedRecordsHoldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w := visited(t, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 16, Idempotent: true})
+		b := record.NewBuilder(1 << 10)
+		b.Add(1, nil, []byte("v"), nil)
+		batch, err := b.Batch(nil, record.None, 0)
+		require.NoError(t, err)
+		refused := 0
+		refuse := func(ctx context.Context) {
+			fn := func(_ record.Position, err error) {
+				require.Error(t, err)
+				refused++
+			}
+			w.SendAsync(ctx, record.Record{Value: []byte("v")}, fn)
+			w.Append(ctx, 0, &batch, fn)
+		}
+		s.mu.Lock()
+		w.ways[0] = &way{healed: make(chan struct{})} // a failure is being told
+		s.mu.Unlock()
+		for range 2 { // the one, then the other waits
+			ctx, cancel := context.WithCancel(t.Context())
+			if refused > 0 {
+				go w.Append(ctx, 0, &batch, func(_ record.Position, err error) { refused++ })
+			} else {
+				go w.SendAsync(ctx, record.Record{Value: []byte("v")}, func(_ record.Position, err error) { refused++ })
+			}
+			synctest.Wait()
+			require.Less(t, s.room.free, s.cfg.BufferBytes)
+			cancel()
+			synctest.Wait()
+			nothingIsHeld(t, s)
+		}
+		require.NoError(t, s.conn.conn.Close())
+		<-s.conn.over
+		refuse(t.Context())
+		require.Equal(t, 4, refused)
+		nothingIsHeld(t, s)
+	})
+}

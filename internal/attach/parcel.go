@@ -1,0 +1,270 @@
+package attach
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/callback"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+// parcel is what is sent at once to one partition: records, or a whole batch.
+type parcel struct {
+	id        uint32
+	writer    *writer
+	way       *way
+	partition int32
+	heard     uint32 // see arrival
+	kind      kind
+	builder   *record.Builder // of records
+	batch     []byte          // a whole batch
+	fns       []producer.Callback
+	program   bool  // some of fns are the program's
+	sizes     []int // what each takes of the room; 0 once its outcome is known
+	left      int   // how many outcomes are not known
+	taken     bool  // the writing goroutine has it
+}
+
+// way is a writer's way into one partition; it is guarded by session.mu.
+//
+// Once a record could not be written, the other side refuses what was sent behind
+// it, until it gets a parcel that was sent when that was known. It is known when
+// the program has been told all of it: until then nothing is accepted, or what is
+// sent between two bad messages would be written between two gaps.
+type way struct {
+	open    *parcel       // takes records; or nil
+	parcels int           // that are not wholly told
+	heard   uint32        // the number of the last failure of which all is told
+	failure uint32        // of the newest one
+	healed  chan struct{} // closed when heard is failure again; nil while it is
+}
+
+// enter returns the way into a partition, once records are accepted there. s.mu
+// is held, and given up while it waits.
+func (w *writer) enter(ctx context.Context, partition int32) (*way, error) {
+	s := w.session
+	for {
+		if s.over != nil {
+			return nil, s.over
+		}
+		to := w.ways[partition]
+		if to == nil {
+			to = &way{}
+			w.ways[partition] = to
+		}
+		if to.healed == nil {
+			return to, nil
+		}
+		healed := to.healed
+		s.mu.Unlock()
+		var err error
+		select {
+		case <-healed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if s.mu.Lock(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begin returns a new parcel behind all others; mu is held.
+func (s *sending) begin(w *writer, to *way, partition int32, k kind) *parcel {
+	s.last++
+	p := &parcel{id: s.last, writer: w, way: to, partition: partition, heard: to.heard, kind: k}
+	to.parcels++
+	s.parcels[p.id] = p
+	s.pending = append(s.pending, p)
+	return p
+}
+
+func (p *parcel) add(fn producer.Callback, size int, program bool) {
+	p.fns, p.sizes = append(p.fns, fn), append(p.sizes, size)
+	p.program = p.program || program
+	p.left++
+}
+
+func (s *sending) newBuilder() *record.Builder {
+	if n := len(s.free); n > 0 {
+		b := s.free[n-1]
+		s.free = s.free[:n-1]
+		return b
+	}
+	return record.NewBuilder(parcelBytes)
+}
+
+// outcomes takes a frame of outcomes, on the connection's reading goroutine.
+func (s *sending) outcomes(body []byte) error {
+	var frame outcomes
+	if err := decode(body, frame.fields); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for _, t := range frame.topics {
+		if w := s.writers[t.writer]; w != nil {
+			w.partitions.Store(t.partitions)
+		}
+	}
+	s.mu.Unlock()
+	for _, r := range frame.runs {
+		n, err := s.learn(r)
+		if err != nil {
+			return err
+		}
+		s.spread(n)
+	}
+	return nil
+}
+
+// learn notes what has become of some records of a parcel.
+func (s *sending) learn(r run) (*news, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.parcels[r.parcel]
+	ok := p != nil && p.taken && r.first >= 0 && r.count > 0 && int(r.count) <= len(p.sizes) && int(r.first) <= len(p.sizes)-int(r.count) &&
+		!slices.Contains(p.sizes[r.first:r.first+r.count], 0)
+	if !ok {
+		return nil, fault.Newf(fault.InvalidRequest, "an outcome of records that were not sent")
+	}
+	if to := p.way; r.failure > max(to.heard, to.failure) {
+		to.failure = r.failure
+		to.open = nil // what is in it was sent before
+		if to.healed == nil {
+			to.healed = make(chan struct{})
+		}
+	}
+	return s.about(p, int(r.first), int(r.count), r.base, r.err), nil
+}
+
+// about returns the news of some records of a parcel; mu is held.
+func (s *sending) about(p *parcel, first, count int, base int64, err error) *news {
+	n := &news{session: s, parcel: p, next: first, end: first + count, first: first, base: base, err: err}
+	for i := first; i < first+count; i++ {
+		n.bytes += p.sizes[i]
+		p.sizes[i] = 0
+	}
+	if p.left -= count; p.left == 0 {
+		delete(s.parcels, p.id)
+		n.last = true
+	}
+	return n
+}
+
+// spread has news told. The program's callbacks run on a goroutine of their own:
+// they may end it, and what comes from the other side must be read all the same.
+func (s *sending) spread(n *news) {
+	if n.parcel.program || !s.told.Idle() {
+		s.told.Add(n)
+		return
+	}
+	for n.Step() {
+	}
+}
+
+// news is the outcome of some records of one parcel: it implements callback.Item.
+type news struct {
+	session   *sending
+	parcel    *parcel
+	next, end int // records that are not told
+	first     int
+	base      int64
+	err       error
+	bytes     int  // what the records take of the room
+	last      bool // all other records of the parcel were told before
+}
+
+// Step tells one record's outcome. Behind the last one it gives the room back.
+func (n *news) Step() (more bool) {
+	p := n.parcel
+	if n.next == n.end {
+		n.session.settled(n)
+		return false
+	}
+	i := n.next
+	n.next++
+	at := record.Position{Topic: p.writer.topic, Partition: p.partition, Offset: -1}
+	if n.err == nil && n.base >= 0 {
+		at.Offset = n.base + int64(i-n.first)
+	}
+	fn := p.fns[i]
+	p.fns[i] = nil
+	defer func() {
+		if v := recover(); v != nil {
+			n.session.note(fault.At(fault.Unknown, at.Topic, at.Partition, at.Offset).Detailf("a callback panicked").Because(callback.Panicked(v)))
+			more = true
+		}
+	}()
+	n.session.settle(fn, at, n.err)
+	return true
+}
+
+// settled notes that news was told.
+func (s *sending) settled(n *news) {
+	s.room.give(n.bytes)
+	if !n.last {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to := n.parcel.way
+	if to.parcels--; to.parcels == 0 && to.healed != nil {
+		to.heard = to.failure
+		close(to.healed)
+		to.healed = nil
+	}
+}
+
+// settle calls fn, or keeps a failure for Flush where there is none.
+func (s *sending) settle(fn producer.Callback, at record.Position, err error) {
+	if fn != nil {
+		fn(at, err)
+		return
+	}
+	if err != nil {
+		s.note(err)
+	}
+}
+
+// note keeps a failure for Flush.
+func (s *sending) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = err
+	}
+}
+
+// lost fails all that is not acknowledged, in order. What was on its way when the
+// other side died may have been written.
+func (s *sending) lost(said bool, err error) {
+	s.mu.Lock()
+	if s.over == nil {
+		s.over = err
+	}
+	err = s.over
+	s.pending = nil
+	var all []*news
+	for _, id := range slices.Sorted(maps.Keys(s.parcels)) {
+		p := s.parcels[id]
+		why := fault.At(fault.CodeOf(err), p.writer.topic, p.partition, -1)
+		if p.taken && !said {
+			why = fault.At(fault.UnknownOutcome, p.writer.topic, p.partition, -1)
+		}
+		if err != error(fault.Closed) {
+			why = why.Because(err)
+		}
+		for i, size := range p.sizes {
+			if size != 0 {
+				all = append(all, s.about(p, i, 1, -1, why))
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, n := range all {
+		s.spread(n)
+	}
+}

@@ -79,6 +79,28 @@ func TestCrashTakesWhatIsNotSynced(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, values(t, b, "orders"), "what opening found, it synced")
 }
 
+// Where a topic's durability is changed, what was acknowledged before is as safe
+// as it was then, until the next record is: that one takes it along. A topic in
+// memory is, on a directory, one that the operating system keeps.
+func TestChangedDurability(t *testing.T) {
+	for _, before := range []topic.Durability{topic.OS, topic.Memory} {
+		b := runneltest.New(t)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: before}}))
+		sendAll(t, b, "orders", "a")
+		b = b.Crash(runneltest.LoseNothing)
+		require.Equal(t, []string{"a"}, values(t, b, "orders"), "the process died, the machine did not")
+		sendAll(t, b, "orders", "b")
+		require.NoError(t, b.ConfigureTopic(t.Context(), "orders", topic.Config{Durability: topic.Fsync}))
+		sendAll(t, b, "orders", "c")
+		b = b.Crash()
+		require.Equal(t, []string{"a", "b", "c"}, values(t, b, "orders"))
+		require.NoError(t, b.ConfigureTopic(t.Context(), "orders", topic.Config{Durability: before}))
+		sendAll(t, b, "orders", "d")
+		b = b.Crash()
+		require.Equal(t, []string{"a", "b", "c"}, values(t, b, "orders"))
+	}
+}
+
 // What a crash ends is like what a dead process had: of no use, and no trouble.
 func TestCrashEndsSessions(t *testing.T) {
 	b := runneltest.New(t)

@@ -216,3 +216,66 @@ func TestTheEndStaysWhereItWas(t *testing.T) {
 	require.NoError(t, r.consume(t.Context(), b))
 	require.Equal(t, "meanwhile\n", out.String())
 }
+
+// killed is a backend that dies with the second record on its way.
+type killed struct{ backend }
+
+// OpenProducer implements producer.Backend.
+func (k killed) OpenProducer(ctx context.Context, cfg producer.Config) (producer.Session, error) {
+	s, err := k.backend.OpenProducer(ctx, cfg)
+	return dying{s}, err
+}
+
+type dying struct{ producer.Session }
+
+// Topic implements producer.Session.
+func (d dying) Topic(ctx context.Context, name string) (producer.Writer, error) {
+	w, err := d.Session.Topic(ctx, name)
+	return &lastWords{Writer: w}, err
+}
+
+type lastWords struct {
+	producer.Writer
+	n int
+}
+
+// SendAsync implements producer.Writer.
+func (w *lastWords) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
+	if w.n++; w.n == 1 {
+		w.Writer.SendAsync(ctx, r, fn)
+		return
+	}
+	w.Writer.SendAsync(ctx, r, func(record.Position, error) {
+		fn(record.Position{}, fault.At(fault.UnknownOutcome, r.Topic, r.Partition, -1))
+	})
+}
+
+// What was on its way to a process that was killed is sent again, and said to be
+// there twice, perhaps.
+func TestProduceOutlivesAKilledHolder(t *testing.T) {
+	b, err := runnel.OpenMemory()
+	require.NoError(t, err)
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	in, keys, err := os.Pipe()
+	require.NoError(t, err)
+	defer in.Close()
+	var out, errs strings.Builder
+	s := &shell{in: in, out: &out, errs: &errs, table: true, at: "data"}
+	w := newWriting(s, &produceFlags{partition: -1}, "orders", nil, nil)
+	_, err = keys.WriteString("one\ntwo\nthree\n")
+	require.NoError(t, err)
+	require.NoError(t, keys.Close())
+	require.ErrorIs(t, w.produce(t.Context(), killed{b}), fault.UnknownOutcome)
+	require.NoError(t, w.report(w.produce(t.Context(), b)))
+	require.Equal(t, "3 records written to orders.\n", out.String())
+	require.Regexp(t, `^The process that held data ended: [12] records? may be there twice\.\n$`, errs.String())
+	out.Reset()
+	r := newReading(&shell{out: &out, errs: io.Discard, table: true}, &consumeFlags{value: "text"}, []string{"orders"}, topic.Earliest())
+	require.NoError(t, r.consume(t.Context(), b))
+	lines := strings.Fields(out.String())
+	require.Equal(t, "one", lines[0])
+	for _, want := range []string{"two", "three"} {
+		require.Contains(t, lines, want)
+	}
+}

@@ -54,6 +54,9 @@ func Attach(dir string) (*Remote, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fault.Newf(fault.TimedOut, "the process that holds %s does not answer", dir).Because(err)
 	case err != nil:
+		if foreign := ofKafka(dir); foreign != nil {
+			return nil, foreign
+		}
 		return nil, silence(dir, err)
 	}
 	return &Remote{client}, nil

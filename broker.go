@@ -70,7 +70,8 @@ type home struct {
 // Config says otherwise.
 //
 // A directory that another process holds, or this one, is fault.Locked; one
-// that a newer version wrote is fault.UnsupportedFormat; a catalogue whose bytes
+// that a newer version wrote, or Apache Kafka, is fault.UnsupportedFormat, and
+// nothing in it is changed; a catalogue whose bytes
 // are damaged is fault.CorruptMessage. What else opening found is reported by
 // Recovery.
 //
@@ -90,6 +91,9 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fault.Newf(fault.InvalidConfig, "data directory %s", dir).Because(err)
+	}
+	if err := ofKafka(dir); err != nil {
+		return nil, err
 	}
 	lock, err := lockDir(dir, c.fileMode)
 	if err != nil {

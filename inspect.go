@@ -71,6 +71,9 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 		return Inspection{}, err
 	}
 	defer disk.Close()
+	if err := ofKafka(dir); err != nil {
+		return Inspection{}, err
+	}
 	before, err := lockHolder(dir)
 	if err != nil {
 		return Inspection{}, err

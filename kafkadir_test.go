@@ -21,6 +21,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
 	"github.com/runnel-go/runnel/streams"
@@ -189,4 +190,47 @@ func TestCaughtUpBehindMarkers(t *testing.T) {
 	require.EqualValues(t, 501, committed[record.TopicPartition{Topic: "kcopied"}].Offset)
 	cancel()
 	require.NoError(t, <-over)
+}
+
+// TestKafkaDirectoryStaysAsItIs: everything that opens a directory says of Kafka's
+// that it is one, changes nothing in it and leaves nothing behind.
+func TestKafkaDirectoryStaysAsItIs(t *testing.T) {
+	dir := kafkaDirectory(t)
+	before := contents(t, dir)
+	for what, open := range map[string]func() error{
+		"Open":    func() error { _, err := runnel.Open(dir); return err },
+		"Attach":  func() error { _, err := runnel.Attach(dir); return err },
+		"Inspect": func() error { _, err := runnel.Inspect(t.Context(), dir, nil); return err },
+		"Repair":  func() error { _, err := runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true}); return err },
+		"DryRun":  func() error { _, err := runnel.Repair(t.Context(), dir, runnel.Repairing{DryRun: true}); return err },
+		"Restore": func() error { return runnel.Restore(t.Context(), dir, strings.NewReader("")) },
+	} {
+		err := open()
+		require.Error(t, err, what)
+		require.Equal(t, before, contents(t, dir), what)
+		if what != "Restore" { // which takes none that is not empty
+			require.ErrorIs(t, err, fault.UnsupportedFormat, what)
+			require.ErrorContains(t, err, "a data directory of Apache Kafka (node 1, cluster MibUDt56SE6Bskmlir14Nw)", what)
+			require.ErrorContains(t, err, "kafka://HOST:PORT", what)
+		}
+	}
+	require.NoError(t, os.Remove(filepath.Join(dir, "meta.properties"))) // one of several directories of a node has the catalogue
+	_, err := runnel.Open(dir)
+	require.ErrorIs(t, err, fault.UnsupportedFormat)
+}
+
+// contents returns what each file under a directory holds.
+func contents(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			all[path] = "a directory"
+			return err
+		}
+		b, err := os.ReadFile(path)
+		all[path] = string(b)
+		return err
+	}))
+	return all
 }

@@ -43,6 +43,9 @@ func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) 
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
+	if err := ofKafka(dir); err != nil {
+		return nil, err
+	}
 	if !how.DryRun {
 		lock, err := lockDir(dir, DefaultFileMode)
 		if err != nil {

@@ -6,9 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/runnel-go/runnel/fault"
@@ -22,9 +20,24 @@ type Listing struct {
 
 func (l *Listing) row(values ...any) { l.Rows = append(l.Rows, values) }
 
-// List decodes a file of a partition's directory by its name: an index, a time
-// index, leader epochs, a checkpoint, producers or the topic's ID. Names that are
-// none of these are fault.InvalidRequest. What is not sound is an error with its
+// Listed reports whether List knows files of this name.
+func Listed(path string) bool {
+	name := filepath.Base(path)
+	switch filepath.Ext(name) {
+	case indexSuffix, timeIndexSuffix, txnIndexSuffix, snapshotSuffix:
+		return true
+	}
+	switch name {
+	case epochName, checkpointName, "partition.metadata", kafkaPropertiesName, quorumStateName, cleanShutdownName:
+		return true
+	}
+	return strings.HasSuffix(name, offsetsSuffix)
+}
+
+// List decodes a file of a data directory by its name, ours or Kafka's: an index,
+// a time index, an index of aborted transactions, leader epochs, a checkpoint,
+// producers, the topic's ID, the node's properties, offsets of partitions, the
+// state of a quorum. Names that are none of these are fault.InvalidRequest. What is not sound is an error with its
 // place, and the rest is listed all the same.
 func List(path string, b []byte) (Listing, error) {
 	name := filepath.Base(path)
@@ -36,13 +49,21 @@ func List(path string, b []byte) (Listing, error) {
 	case numbered && ext == timeIndexSuffix:
 		return listTimes(path, base, b)
 	case numbered && ext == snapshotSuffix:
-		return listProducers(path, base, b)
+		return listProducers(path, b)
+	case numbered && ext == txnIndexSuffix:
+		return listAborted(path, b)
 	case name == epochName:
 		return listEpochs(path, b)
 	case name == checkpointName:
 		return listCheckpoint(path, b)
 	case name == "partition.metadata":
-		return listFields(b), nil
+		return listProperties(b, ":"), nil
+	case name == kafkaPropertiesName:
+		return listProperties(b, "="), nil
+	case name == quorumStateName, name == cleanShutdownName:
+		return listObject(path, b)
+	case strings.HasSuffix(name, offsetsSuffix):
+		return listCheckpointed(path, b)
 	}
 	return Listing{}, fault.Newf(fault.InvalidRequest, "%s is no file of a log", path)
 }
@@ -52,9 +73,12 @@ func misread(path string, pos int, expected, found string) error {
 }
 
 // entries calls fn with the position and bytes of each of an index's entries,
-// and says what is left over.
+// and says what is left over. Zeros at the end are room that Kafka made.
 func entries(path string, b []byte, size int, fn func(pos int, e []byte)) error {
-	pos := 0
+	pos, end := 0, len(bytes.TrimRight(b, "\x00"))
+	if len(b)%size == 0 {
+		b = b[:(end+size-1)/size*size]
+	}
 	for ; pos+size <= len(b); pos += size {
 		fn(pos, b[pos:pos+size])
 	}
@@ -94,20 +118,6 @@ func listTimes(path string, base int64, b []byte) (l Listing, err error) {
 	return l, cmp.Or(disorder, err)
 }
 
-func listProducers(path string, end int64, b []byte) (l Listing, err error) {
-	l.Columns = []string{"producer", "epoch", "last-sequence", "first-offset", "last-offset", "timestamp"}
-	ps, ok := decodeProducers(b, end)
-	if !ok {
-		return l, misread(path, 0, "producers with their checksum", "other bytes")
-	}
-	for _, id := range slices.Sorted(maps.Keys(ps)) {
-		p := ps[id]
-		last := p.Last()
-		l.row(p.ID, p.Epoch, last.LastSequence, last.FirstOffset, last.LastOffset, p.Timestamp)
-	}
-	return l, nil
-}
-
 func listEpochs(path string, b []byte) (l Listing, err error) {
 	l.Columns = []string{"epoch", "start-offset"}
 	entries, ok := decodeEpochs(b)
@@ -118,15 +128,6 @@ func listEpochs(path string, b []byte) (l Listing, err error) {
 		l.row(e.Epoch, e.Start)
 	}
 	return l, nil
-}
-
-func listFields(b []byte) (l Listing) {
-	l.Columns = []string{"field", "value"}
-	for line := range bytes.Lines(b) {
-		name, value, _ := strings.Cut(strings.TrimSpace(string(line)), ":")
-		l.row(name, strings.TrimSpace(value))
-	}
-	return l
 }
 
 // listCheckpoint lists both slots of a checkpoint beside each other.

@@ -90,6 +90,9 @@ func (s *shell) checkClean(dir string) error {
 	if errors.Is(err, fault.Locked) {
 		return hinted{err, "close it there first; nothing was deleted"}
 	}
+	if errors.Is(err, fault.UnsupportedFormat) {
+		return hinted{err, "nothing was deleted; delete the directory by other means"}
+	}
 	if err == nil {
 		return b.Close()
 	}

@@ -26,8 +26,9 @@ func newDump(s *shell) *cobra.Command {
 		Long: `Show the record batches of segment files, with their checksums verified; for a
 partition's directory, those of all its segments. Of the files beside them, the
 indexes, leader epochs, checkpoints, producers (.snapshot) and partition.metadata,
-it shows what they say. Kafka's own files may be given, too, and files of a
-directory that is in use.
+it shows what they say. Kafka's own files may be given, too (.txnindex,
+meta.properties, quorum-state and *-offset-checkpoint among them), and files of
+a directory that is in use.
 
 It stops at damage, unless told --skip: then it goes on with the next batch.`,
 		Example: `  runnel dump data/quickstart-events-0
@@ -43,7 +44,7 @@ It stops at damage, unless told --skip: then it goes on with the next batch.`,
 			how.codec = record.NewCodec(0)
 			var errs []error
 			for _, file := range files {
-				if listed(file) {
+				if log.Listed(file) {
 					errs = append(errs, s.list(file))
 				} else {
 					errs = append(errs, s.dump(file, how))

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/runnel-go/runnel/log"
@@ -15,13 +13,6 @@ import (
 // maxListed is how long a file may be that is listed, in bytes: the longest
 // index of a segment, and more.
 const maxListed = 64 << 20
-
-// listed reports whether a file is one that is no segment: package log knows
-// what it says.
-func listed(path string) bool {
-	return slices.Contains([]string{".index", ".timeindex", ".snapshot"}, filepath.Ext(path)) ||
-		slices.Contains([]string{"leader-epoch-checkpoint", "runnel-checkpoint", "partition.metadata"}, filepath.Base(path))
-}
 
 // list shows what such a file says.
 func (s *shell) list(path string) error {

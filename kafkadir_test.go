@@ -201,7 +201,10 @@ func TestKafkaDirectoryStaysAsItIs(t *testing.T) {
 		"Open":    func() error { _, err := runnel.Open(dir); return err },
 		"Attach":  func() error { _, err := runnel.Attach(dir); return err },
 		"Inspect": func() error { _, err := runnel.Inspect(t.Context(), dir, nil); return err },
-		"Repair":  func() error { _, err := runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true}); return err },
+		"Repair": func() error {
+			_, err := runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true})
+			return err
+		},
 		"DryRun":  func() error { _, err := runnel.Repair(t.Context(), dir, runnel.Repairing{DryRun: true}); return err },
 		"Restore": func() error { return runnel.Restore(t.Context(), dir, strings.NewReader("")) },
 	} {

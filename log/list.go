@@ -61,7 +61,7 @@ func List(path string, b []byte) (Listing, error) {
 	case name == kafkaPropertiesName:
 		return listProperties(b, "="), nil
 	case name == quorumStateName, name == cleanShutdownName:
-		return listObject(path, b)
+		return listText(b), nil
 	case strings.HasSuffix(name, offsetsSuffix):
 		return listCheckpointed(path, b)
 	}

@@ -68,7 +68,7 @@ func TestListOfKafka(t *testing.T) {
 		}}, // with room that a broker has made
 		"log-start-offset-checkpoint": {[]byte("0\n1\nkcut 0 1234\n"), [][]any{{"kcut", int32(0), int64(1234)}}},
 		"meta.properties":             {[]byte("#\n#Fri Nov 27\nnode.id=1\nversion=1\n"), [][]any{{"node.id", "1"}, {"version", "1"}}},
-		"quorum-state":                {[]byte(`{"clusterId":"","leaderId":1,"currentVoters":[{"voterId":1}]}`), [][]any{{"clusterId", ""}, {"leaderId", "1"}, {"currentVoters", `[{"voterId":1}]`}}},
+		"quorum-state":                {[]byte(`{"clusterId":"","leaderId":1,"currentVoters":[{"voterId":1}]}`), [][]any{{`{"clusterId":"","leaderId":1,"currentVoters":[{"voterId":1}]}`}}},
 		".kafka_cleanshutdown":        {nil, nil},
 	} {
 		require.True(t, Listed("data/x-0/"+name), name)
@@ -92,7 +92,6 @@ func TestListDamage(t *testing.T) {
 		epochName:                        {[]byte("?"), 0, 0},
 		"00000000000000000000.txnindex":  {append(make([]byte, txnEntryLen-1), 1, 0, 7), 1, txnEntryLen},
 		"replication-offset-checkpoint":  {[]byte("0\n2\norders 0 7\n"), 0, 0},
-		"quorum-state":                   {[]byte(`{"leaderId":1`), 1, 13},
 		checkpointName:                   {append(make([]byte, slotStride), "?"...), 15, slotStride},
 	} {
 		l, err := List(name, test.bytes)

@@ -3,7 +3,6 @@ package log
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"strings"
@@ -100,34 +99,11 @@ func listProperties(b []byte, between string) (l Listing) {
 	return l
 }
 
-// listObject lists the fields of a JSON object, in their order.
-func listObject(path string, b []byte) (l Listing, err error) {
-	l.Columns = []string{"field", "value"}
-	if len(b) == 0 {
-		return l, nil // as ours is that says that the directory was closed
+// listText lists a file that is text for people and programs: JSON, as it is.
+func listText(b []byte) (l Listing) {
+	l.Columns = []string{"text"}
+	if text := strings.TrimSpace(string(b)); text != "" { // ours that says that the directory was closed is empty
+		l.row(text)
 	}
-	fields := json.NewDecoder(bytes.NewReader(b))
-	if open, err := fields.Token(); err != nil || open != json.Delim('{') {
-		return l, misread(path, 0, "a JSON object", fmt.Sprintf("%.200q", b))
-	}
-	for fields.More() {
-		var value json.RawMessage
-		name, err := fields.Token()
-		if err == nil {
-			err = fields.Decode(&value)
-		}
-		if err != nil {
-			return l, misread(path, int(fields.InputOffset()), "a JSON object", err.Error())
-		}
-		text := string(value)
-		var plain string
-		if json.Unmarshal(value, &plain) == nil {
-			text = plain
-		}
-		l.row(fmt.Sprint(name), text)
-	}
-	if _, err := fields.Token(); err != nil {
-		return l, misread(path, int(fields.InputOffset()), "the end of a JSON object", err.Error())
-	}
-	return l, nil
+	return l
 }

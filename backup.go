@@ -198,7 +198,7 @@ func (k *backup) copy(l *backupLog) error {
 // changed under way, so that what was written does not go together.
 func (k *backup) copyOnce(l *backupLog) (whole bool, err error) {
 	// Whoever restores begins the log anew with this file.
-	if err := k.writeFile(l.String()+"/"+metadataFile, metadataText(l.topic.id)); err != nil {
+	if err := k.writeFile(l.String()+"/"+metadataFile, metadataText(l.topic.id, l.Partition)); err != nil {
 		return false, err
 	}
 	buf := make([]byte, 0, verifyBytes)

@@ -225,11 +225,13 @@ func (n *inspecting) said(bytes int64) {
 
 // readCatalogue inspects the catalogue's log and folds it.
 func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
+	if found, err := catalogueLost(n.fsys, n.dir, entries); err != nil {
+		return err
+	} else if found != "" {
+		n.add(log.Damage, metadataPartition, n.path(metadataPartition), expectedCatalogue, found, hintCatalogue)
+		return nil
+	}
 	if !hasEntry(entries, metadataPartition.String()) {
-		if slices.ContainsFunc(entries, func(e vfs.Entry) bool { _, _, ok := parseDir(e.Name); return e.Dir && ok }) {
-			n.add(log.Damage, metadataPartition, n.path(metadataPartition), "the catalogue", "none",
-				"restore it from a copy: without it nobody knows the topics, and opening begins an empty one")
-		}
 		return nil
 	}
 	b := &Broker{home: home{fsys: n.fsys, dir: n.dir}} // to read what it would read
@@ -297,7 +299,7 @@ func (n *inspecting) readSnapshots(b *Broker) (next int64, damage []*fault.Corru
 
 // partition inspects a topic's partition.
 func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) error {
-	owner, known, err := readOwner(n.fsys, n.path(tp), tp)
+	of, known, err := readOwner(n.fsys, n.path(tp), tp)
 	path := filepath.Join(n.path(tp), metadataFile)
 	damage, damaged := errors.AsType[*fault.Corruption](err)
 	switch {
@@ -306,11 +308,21 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 	case err != nil:
 		return err
 	case !known:
-		n.add(log.Mend, tp, path, "the ID of the topic", "no file", "opening writes it")
-	case owner != t.ID && n.live: // confirm forgets it if the topic was made anew meanwhile
-		n.Findings = append(n.Findings, finding(log.Damage, tp, path, "topic ID "+t.ID.String(), owner.String(), "close the directory, and see what runnel repair --dry-run says"))
-	case owner != t.ID:
-		n.add(log.Damage, tp, path, "topic ID "+t.ID.String(), owner.String(), "move that directory elsewhere, or restore the one that belongs here")
+		switch empty, err := emptied(n.fsys, n.path(tp)); {
+		case err != nil:
+			return fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
+		case empty && n.Clean:
+			n.add(log.Damage, tp, n.path(tp), "the partition's directory", "one without its files", "restore it from a copy; or runnel repair --accept-loss begins the partition anew, empty")
+		default:
+			n.add(log.Mend, tp, path, "the ID of the topic", "no file", "opening writes it")
+		}
+	case of.ID != t.ID && n.live: // confirm forgets it if the topic was made anew meanwhile
+		n.Findings = append(n.Findings, finding(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "close the directory, and see what runnel repair --dry-run says"))
+	case of.ID != t.ID:
+		n.add(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "move that directory elsewhere, or restore the one that belongs here")
+	case !of.owns(t.ID, tp.Partition):
+		_, hint := of.instead(tp, t.ID)
+		n.add(log.Damage, tp, path, fmt.Sprintf("partition %d", tp.Partition), fmt.Sprintf("partition %d", of.partition), hint)
 	}
 	if tp.Topic != topic.ConsumerOffsets {
 		return n.inspectLog(tp, nil)
@@ -395,10 +407,10 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 
 // ofRemoved reports whether a directory belongs to a topic that was deleted.
 func (n *inspecting) ofRemoved(tp record.TopicPartition) bool {
-	id, known, err := readOwner(n.fsys, n.path(tp), tp)
+	of, known, err := readOwner(n.fsys, n.path(tp), tp)
 	if err != nil || !known {
 		return false
 	}
-	_, removed := n.catalogue.Removed(id)
+	_, removed := n.catalogue.Removed(of.ID)
 	return removed
 }

@@ -110,6 +110,14 @@ func (b *Broker) load() error {
 		return fault.Newf(fault.Storage, "data directory %s holds part of a backup, whose restoring did not end", b.dir).
 			Try("delete the directory, and restore the backup again")
 	}
+	if found, err := catalogueLost(b.fsys, b.dir, entries); err != nil {
+		return err
+	} else if found != "" {
+		return &fault.Corruption{
+			Topic: topic.ClusterMetadata, Partition: 0, Offset: -1, File: b.path(metadataPartition),
+			Expected: expectedCatalogue, Found: found, Hint: hintCatalogue,
+		}
+	}
 	fresh := !hasEntry(entries, metadataPartition.String())
 	wasClosed := hasEntry(entries, cleanFile)
 	b.recovery.Clean = fresh || wasClosed
@@ -130,10 +138,9 @@ func (b *Broker) load() error {
 	if !b.recovery.Clean {
 		b.openAll()
 	} else {
-		for _, tp := range b.recovery.Missing {
-			v, _ := b.topics.Load(tp.Topic)
+		for _, v := range b.topics.Range {
 			t := v.(*localTopic)
-			t.lost = append(t.lost, tp.Partition)
+			t.loaded = int32(len(*t.placement.Load()))
 		}
 	}
 	b.topics.Range(func(_, v any) bool {
@@ -203,10 +210,10 @@ func (b *Broker) unfinished() bool {
 	for _, v := range b.topics.Range {
 		t := v.(*localTopic)
 		for n, p := range t.open() {
-			if !isBroken(p) || slices.Contains(t.lost, int32(n)) {
+			if !isBroken(p) || int32(n) < t.loaded {
 				continue
 			}
-			_, err := b.fsys.Stat(b.path(record.TopicPartition{Topic: t.name, Partition: int32(n)}))
+			_, err := b.fsys.Stat(filepath.Join(b.path(record.TopicPartition{Topic: t.name, Partition: int32(n)}), metadataFile))
 			if errors.Is(err, fs.ErrNotExist) {
 				return true
 			}

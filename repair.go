@@ -145,8 +145,10 @@ func (r *repairing) directory(f log.Finding) error {
 	t := r.catalogue.Topic(f.Topic)
 	dir := r.path(tp)
 	metadata := filepath.Join(dir, metadataFile)
-	_, foreign, ownerErr := readOwner(r.fsys, dir, tp)
+	of, known, ownerErr := readOwner(r.fsys, dir, tp)
 	switch {
+	case tp == metadataPartition:
+		return r.catalogueAnew(f)
 	case t == nil || f.Hint == hintRemoval:
 		r.step(f.File, f.Hint, f.Grade == log.Damage)
 		return nil
@@ -155,11 +157,14 @@ func (r *repairing) directory(f log.Finding) error {
 		return nil
 	case f.File == dir:
 		r.step(f.File, "begin the partition anew, empty", false)
-	case ownerErr != nil || foreign && r.misspelt(metadata, t.ID):
+	case ownerErr != nil || known && r.misspelt(metadata, t.ID):
 		ownerErr = fault.CorruptMessage
 		r.step(f.File, "keep it as "+metadataFile+".damaged-"+r.stamp+" and write the topic's ID anew", false)
-	case foreign:
-		r.step(f.File, "it belongs to another topic: move that directory elsewhere, or restore the one that belongs here", true)
+	case known && of.ID == t.ID:
+		r.step(f.File, "it is another partition's: "+f.Hint, true)
+		return nil
+	case known:
+		r.step(f.File, "it belongs to another topic: "+f.Hint, true)
 		return nil
 	default:
 		r.step(f.File, "write the topic's ID", false)
@@ -172,14 +177,14 @@ func (r *repairing) directory(f log.Finding) error {
 			return err
 		}
 	}
-	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, metadataText(t.ID)), r.fsys.SyncDir(r.dir))
+	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, metadataText(t.ID, tp.Partition)), r.fsys.SyncDir(r.dir))
 }
 
-// misspelt reports whether a topic's ID in a file differs in one byte from the
-// right one: IDs are random, so that is no other topic's.
+// misspelt reports whether a topic's ID in a file that has no checksum differs in
+// one byte from the right one: IDs are random, so that is no other topic's.
 func (r *repairing) misspelt(path string, id topic.ID) bool {
 	got, err := vfs.ReadFile(r.fsys, path, metadataLimit)
-	want := metadataText(id)
+	want := kafkaMetadata(id)
 	if err != nil || len(got) != len(want) {
 		return false
 	}

@@ -45,7 +45,12 @@ func TestRepair(t *testing.T) {
 			"the catalogue", func(t *testing.T, dir string) { flip(t, filepath.Join(dir, "__cluster_metadata-0", firstLog), 65) },
 			"the catalogue is damaged", true, true, 0,
 		},
-		{"the catalogue's directory", remove("__cluster_metadata-0"), "restore it from a copy", true, true, 0},
+		{"the catalogue's directory", remove("__cluster_metadata-0"), "the catalogue is gone", true, false, 3},
+		{"a partition's files", func(t *testing.T, dir string) {
+			remove("orders-1")(t, dir)
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "orders-1"), 0o700))
+		}, "the partition is gone", true, false, 0},
+		{"partitions that changed places", func(t *testing.T, dir string) { exchange(t, dir, "orders-0", "orders-1") }, "it is another partition's: give it its name back, orders-1", true, true, 0},
 		{"a group's offsets", func(t *testing.T, dir string) { // those of group g are in partition 3
 			flip(t, filepath.Join(dir, "__consumer_offsets-3", firstLog), 65)
 		}, "keep it as", false, false, 3},

@@ -143,7 +143,7 @@ func (n *restoring) adoptTopics(c *catalogue.Catalogue) error {
 }
 
 func (n *restoring) adoptTopic(l *restoredLog, id topic.ID) error {
-	if err := vfs.WriteFile(n.fsys, filepath.Join(l.dir, metadataFile), metadataText(id)); err != nil {
+	if err := vfs.WriteFile(n.fsys, filepath.Join(l.dir, metadataFile), metadataText(id, l.Partition)); err != nil {
 		return err
 	}
 	return n.adopt(l)

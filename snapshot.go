@@ -119,8 +119,8 @@ func (b *Broker) forgetRemoved() error {
 		if !ok || suffix != "" || !removed[tp.Topic] {
 			continue
 		}
-		if id, _, err := readOwner(b.fsys, b.path(tp), tp); err == nil {
-			ids[id] = true
+		if of, _, err := readOwner(b.fsys, b.path(tp), tp); err == nil {
+			ids[of.ID] = true
 		} else {
 			names[tp.Topic] = true
 		}

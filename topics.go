@@ -39,9 +39,9 @@ type localTopic struct {
 	// the others. A slice that was stored does not change.
 	partitions atomic.Pointer[[]*partition.Partition]
 
-	// lost are the numbers of those whose directories were gone after a clean
-	// close; written before anybody uses the topic.
-	lost []int32
+	// loaded is how many partitions there were at a clean close, all of which must
+	// be there; written before anybody uses the topic.
+	loaded int32
 
 	// opening is the token of whoever opens or deletes partitions.
 	opening  chan struct{}
@@ -259,7 +259,7 @@ func (b *Broker) openMissing(t *localTopic) error {
 // damage.
 func (b *Broker) openPartition(t *localTopic, n int32) (p *partition.Partition) {
 	tp := record.TopicPartition{Topic: t.name, Partition: n}
-	made, err := b.claim(tp, t.id, slices.Contains(t.lost, n))
+	made, err := b.claim(tp, t.id, n < t.loaded)
 	t.unsynced = t.unsynced || made
 	if err != nil {
 		return b.breakPartition(t, n, err)

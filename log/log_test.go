@@ -1,12 +1,14 @@
 package log
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
 )
 
 func TestAppendReadReopen(t *testing.T) {
@@ -57,6 +59,73 @@ func TestSegments(t *testing.T) {
 	appendN(t, l, 4, 1, 10)
 	require.Equal(t, 7, l.Segments())
 	readAll(t, l, 0)
+}
+
+// A batch that fits to the byte goes into the segment, one that is a byte longer
+// begins the next.
+func TestSegmentsAreFilledToTheByte(t *testing.T) {
+	two := int64(len(batchOf(0, 0, 1, 10)) + len(batchOf(1, 0, 1, 10)))
+	for bytes, segments := range map[int64]int{two: 2, two - 1: 4} {
+		cfg := memoryConfig()
+		cfg.SegmentBytes = bytes
+		l, _ := open(t, cfg)
+		appendN(t, l, 4, 1, 10)
+		require.Equal(t, segments, l.Segments())
+		require.NoError(t, l.Close())
+	}
+}
+
+// What ends above the limit, which is the high watermark, is not there yet: in
+// memory, where one append had several batches, and in the file.
+func TestNothingIsReadBeyondTheLimit(t *testing.T) {
+	for _, tail := range []int{1 << 20, -1} {
+		cfg := memoryConfig()
+		cfg.TailBytes = tail
+		l, _ := open(t, cfg)
+		three := slices.Concat(batchOf(0, 0, 2, 10), batchOf(2, 0, 2, 10), batchOf(4, 0, 2, 10))
+		require.NoError(t, l.Append(three, nil))
+		for limit, want := range [][]int64{nil, nil, {0, 1}, {0, 1}, {0, 1, 2, 3}, {0, 1, 2, 3}, {0, 1, 2, 3, 4, 5}} {
+			for _, buf := range [][]byte{nil, make([]byte, 0, 1<<10)} {
+				s, err := l.Read(0, int64(limit), 1<<20, buf)
+				require.NoError(t, err)
+				require.Equal(t, want, offsetsOf(t, s.Bytes), "to %d, %d bytes of memory", limit, tail)
+				s.Release()
+			}
+		}
+		require.NoError(t, l.Close())
+	}
+}
+
+// What was truncated does not come back from memory in front of what was written in
+// its place.
+func TestTruncationIsForgottenInMemory(t *testing.T) {
+	l, _ := open(t, memoryConfig())
+	write := func(value string) {
+		b := record.NewBuilder(1 << 10)
+		b.Add(0, nil, []byte(value), nil)
+		batch, err := b.Batch(nil, record.None, 0)
+		require.NoError(t, err)
+		stamp(batch.Bytes, l.EndOffset())
+		require.NoError(t, l.Append(batch.Bytes, nil))
+	}
+	for range 8 {
+		write("old")
+	}
+	require.NoError(t, l.Truncate(1))
+	for range 4 {
+		write("new")
+	}
+	for offset := range l.EndOffset() {
+		s, err := l.Read(offset, l.EndOffset(), 1, nil)
+		require.NoError(t, err)
+		batch, err := record.Parse(s.Bytes)
+		require.NoError(t, err)
+		it, err := batch.Records(nil)
+		require.NoError(t, err)
+		var r record.Record
+		require.True(t, it.Next(&r))
+		require.Equal(t, map[bool]string{true: "old", false: "new"}[offset == 0], string(r.Value), "at %d", offset)
+	}
 }
 
 // TestManySegments drops most and then all of many segments: their files go, and

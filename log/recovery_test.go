@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
 )
 
 // crashed returns a log's directory as a process leaves it that is killed after
@@ -426,6 +427,13 @@ func TestIndexFiles(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+func TestEpochsBeginWhereTheySay(t *testing.T) {
+	entries := []EpochEntry{{2, 5}, {4, 9}, {7, 12}}
+	for offset, want := range map[int64]int32{4: record.NoLeaderEpoch, 5: 2, 8: 2, 9: 4, 11: 4, 12: 7, 100: 7} {
+		require.Equal(t, want, epochAt(entries, offset), "at %d", offset)
 	}
 }
 

@@ -65,6 +65,26 @@ func TestOffsetForTime(t *testing.T) {
 	})
 }
 
+// Between the entries of a time index lie many batches, and what is looked for may
+// be any of them: in the active segment and in a sealed one.
+func TestOffsetForTimeBetweenIndexEntries(t *testing.T) {
+	cfg := memoryConfig()
+	cfg.IndexInterval = 400
+	l, _ := open(t, cfg)
+	appendN(t, l, 40, 1, 10) // a record a second
+	for _, sealed := range []bool{false, true} {
+		if sealed {
+			require.NoError(t, l.Roll())
+		}
+		for want := range int64(40) {
+			offset, timestamp, ok, err := l.OffsetForTime(want*1000 - 500)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, []int64{want, want * 1000}, []int64{offset, timestamp})
+		}
+	}
+}
+
 func TestOffsetForTimeWithoutCodec(t *testing.T) {
 	l, _ := open(t, memoryConfig())
 	timed(t, l, record.NewCodec(0), record.Snappy, 10, 20)

@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -136,6 +137,36 @@ func TestBuilderKeepsItsLimit(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(9), batch.BaseTimestamp)
 	require.Equal(t, int64(9), batch.MaxTimestamp)
+}
+
+func TestBuilderIsFilledToTheByte(t *testing.T) {
+	full := record.HeaderLen + record.Size(0, 0, nil, nil, nil) + record.Size(1, 0, nil, nil, nil)
+	for _, limit := range []int{full, full - 1} {
+		b := record.NewBuilder(limit)
+		require.True(t, b.Add(5, nil, nil, nil))
+		require.Equal(t, limit == full, b.Add(5, nil, nil, nil))
+	}
+}
+
+// The latest time of a batch is no other record's but the latest, wherever it
+// stands.
+func TestBuilderKeepsTheLatestTime(t *testing.T) {
+	b := record.NewBuilder(1 << 10)
+	for _, ms := range []int64{5, 9, 7} {
+		require.True(t, b.Add(ms, nil, nil, nil))
+	}
+	batch, err := b.Batch(nil, record.None, 0)
+	require.NoError(t, err)
+	require.Equal(t, int64(9), batch.MaxTimestamp)
+	require.Equal(t, int64(5), batch.BaseTimestamp)
+}
+
+// Sequences begin again at 0 behind 2^31-1, also within a batch.
+func TestSequencesBeginAgain(t *testing.T) {
+	h := record.BatchHeader{BaseSequence: math.MaxInt32 - 1, LastOffsetDelta: 3}
+	require.Equal(t, int32(1), h.LastSequence())
+	h.BaseSequence = record.NoSequence
+	require.Equal(t, record.NoSequence, h.LastSequence())
 }
 
 func TestBuilderWithoutRecords(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/runnel-go/runnel/fault"
 )
 
 // TestFillIsNextOverAndOver decodes batches, sound or damaged, both ways.
@@ -64,4 +66,21 @@ func TestFillAllocatesNothing(t *testing.T) {
 		for it.Fill(dst, "t", 0) > 0 {
 		}
 	}))
+}
+
+// Offsets rise within a batch: one that stands twice is damage, for usual records
+// as for others.
+func TestFillRefusesAnOffsetThatStandsTwice(t *testing.T) {
+	buf := make([]byte, HeaderLen)
+	for _, delta := range []int32{0, 0, 2} {
+		value := make([]byte, 40)
+		body := make([]byte, Size(delta, 0, nil, value, nil))
+		Put(body, delta, 0, nil, value, nil)
+		buf = append(buf, body...)
+	}
+	batch := Seal(buf, BatchHeader{Count: 3, LastOffsetDelta: 2, ProducerID: NoProducerID, BaseSequence: NoSequence})
+	it, err := batch.Records(nil)
+	require.NoError(t, err)
+	require.Equal(t, 1, it.Fill(make([]Record, 3), "orders", 0))
+	require.ErrorIs(t, it.Err(), fault.CorruptMessage)
 }

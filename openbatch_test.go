@@ -91,6 +91,36 @@ func TestOpenBatchIsReadyOnceAndWhole(t *testing.T) {
 	}
 }
 
+// A batch that is sealed while a record is still being copied is not ready: the
+// copier says so when it is.
+func TestSealedBatchWaitsForItsCopiers(t *testing.T) {
+	b := &openBatch{lane: &lane{session: &session{}}}
+	b.state.Store(sealedBit)
+	b.begin(&buffer{bytes: make([]byte, 1000)}, 1000, 0, 0)
+	r := record.Record{Value: []byte("v")}
+	first, _ := b.reserve(&r, 1)
+	second, _ := b.reserve(&r, 1)
+	require.False(t, b.fill(second, &r, nil, false))
+	b.seal()
+	require.False(t, b.ready)
+	require.True(t, b.fill(first, &r, nil, false))
+}
+
+// A batch has the limit that it was opened with, though its buffer be larger.
+func TestOpenBatchKeepsItsLimit(t *testing.T) {
+	b := &openBatch{lane: &lane{session: &session{}}}
+	b.state.Store(sealedBit)
+	r := record.Record{Value: make([]byte, 50)}
+	one := record.Size(0, 0, nil, r.Value, nil)
+	b.begin(&buffer{bytes: make([]byte, 1000)}, record.HeaderLen+2*one, 0, 0)
+	for range 2 {
+		_, outcome := b.reserve(&r, 0)
+		require.Equal(t, gotRoom, outcome)
+	}
+	_, outcome := b.reserve(&record.Record{}, 0)
+	require.Equal(t, isFull, outcome)
+}
+
 // A sender that was held up over a whole life of the batch reserves nothing in
 // the next one by accident.
 func TestOpenBatchGenerations(t *testing.T) {

@@ -463,6 +463,63 @@ func TestOffsetsAreCommittedOnlyBehindTheOutputs(t *testing.T) {
 	require.Equal(t, []string{"a", "b", "c"}, sortedKeys(table(t, broker, totals)))
 }
 
+// loose is a broker whose producers fail to flush what was written to totals.
+type loose struct{ *slippery }
+
+func (b loose) OpenProducer(ctx context.Context, cfg producer.Config) (producer.Session, error) {
+	s, err := b.Broker.OpenProducer(ctx, cfg)
+	return &looseProducer{Session: s}, err
+}
+
+type looseProducer struct {
+	producer.Session
+	wrote bool // to totals
+}
+
+func (s *looseProducer) Topic(ctx context.Context, name string) (producer.Writer, error) {
+	w, err := s.Session.Topic(ctx, name)
+	if name == totals.Name {
+		w = looseWriter{w, s}
+	}
+	return w, err
+}
+
+func (s *looseProducer) Flush(ctx context.Context) error {
+	if s.wrote {
+		return errSlip
+	}
+	return s.Session.Flush(ctx)
+}
+
+type looseWriter struct {
+	producer.Writer
+	of *looseProducer
+}
+
+func (w looseWriter) Append(ctx context.Context, partition int32, b *record.Batch, fn producer.Callback) {
+	w.of.wrote = true
+	w.Writer.Append(ctx, partition, b, fn)
+}
+
+// What a store held back until the commit is acknowledged before the offsets of
+// what it was made from are committed.
+func TestOffsetsAreCommittedBehindWhatStoresHeldBack(t *testing.T) {
+	broker := loose{&slippery{closed(t, openMemory(t)), make(chan struct{}), make(chan map[record.TopicPartition]consumer.Offset, 100)}}
+	close(broker.slip) // its commits are counted
+	create(t, broker, 1, "lines", "totals")
+	app, err := streams.New(broker, "keyed", func(t *streams.Topology) {
+		streams.Count(streams.Stream(t, lines).GroupByKey(), "counts").ToStream().To(totals)
+	}, fast)
+	require.NoError(t, err)
+	p, err := producer.New(broker.Broker)
+	require.NoError(t, err)
+	_, err = producer.To(p, lines).Send(t.Context(), "a", "x")
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	require.ErrorIs(t, app.Run(t.Context()), errSlip)
+	require.Empty(t, broker.commits)
+}
+
 func sortedKeys(m map[string]int64) (keys []string) {
 	for _, k := range []string{"a", "b", "c"} {
 		if _, ok := m[k]; ok {

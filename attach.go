@@ -26,6 +26,12 @@ import (
 // their way to a process that died with fault.UnknownOutcome; what was read and
 // not committed comes again. When this process dies, its members leave their
 // groups.
+//
+// A broker keeps only so much memory for those who are attached, all together:
+// where one sends faster than the disk writes, its sending waits. A record of more
+// than 64 MiB does not pass (fault.RecordTooLarge), and a broker serves 512
+// connections, one for each producer and consumer and one for each Remote
+// (fault.PolicyViolation).
 type Remote struct{ *remote }
 
 type remote = attach.Client

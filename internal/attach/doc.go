@@ -26,7 +26,8 @@
 //	| 4      | 1    | 4  | length - 5 bytes |
 //	+--------+------+----+------------------+
 //
-// A body has at most 1 GiB + 1 MiB, and memory is taken only as its bytes come.
+// A client's body has at most 128 MiB + 1 MiB, a server's 1 GiB + 1 MiB, and memory
+// is taken only as its bytes come.
 // Whoever sends anything that is not described here is cut off.
 //
 //	kind          from    ID       body
@@ -51,6 +52,13 @@
 // records travel in the batches of package record. Errors keep what package
 // fault knows of them, and the two errors of package context; others keep their
 // text and what they wrap.
+//
+// A server keeps only so much of what its clients send, all of them together: 128
+// MiB of calls at hand and of records whose outcome is not known, and as much of
+// frames beyond 256 KiB, which come one at a time. Beyond that it reads no more until
+// there is room, in the order of asking; what lingers is sent then. A large frame
+// that does not go on while others wait ends its connection. There are 512
+// connections at most; the next one is told so.
 //
 // Producing needs no call. Records gather in parcels while the connection is
 // busy, and the server gives them, in order, to a session of the broker's, which

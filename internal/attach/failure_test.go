@@ -20,7 +20,7 @@ import (
 func visited(t *testing.T, cfg producer.Config) (*sending, *writer) {
 	t.Helper()
 	near, far := net.Pipe()
-	v := newVisit(&Server{backend: stub{}}, far)
+	v := newVisit(newServer(stub{}), far)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -46,7 +46,7 @@ func visited(t *testing.T, cfg producer.Config) (*sending, *writer) {
 func TestNothingIsWrittenBehindAFailure(t *testing.T) {
 	for _, idempotent := range []bool{true, false} {
 		near, far := net.Pipe()
-		v := newVisit(&Server{backend: stub{}}, far)
+		v := newVisit(newServer(stub{}), far)
 		cfg := producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Idempotent: idempotent}
 		require.NoError(t, v.intake.open(t.Context(), stub{}, cfg))
 		number, _, err := v.intake.topic(t.Context(), "orders")
@@ -58,7 +58,7 @@ func TestNothingIsWrittenBehindAFailure(t *testing.T) {
 			require.NoError(t, err)
 			c := writing()
 			(&arrival{target: number, partition: partition, heard: heard}).fields(c)
-			require.NoError(t, v.intake.parcel(frame{kind: kindParcel, body: append(c.w.B, batch.Bytes...)}))
+			require.NoError(t, v.intake.parcel(frame{kind: kindParcel, body: append(c.w.B, batch.Bytes...)}, hold{}))
 			runs := v.intake.runs
 			v.intake.runs = nil
 			require.Len(t, runs, 1)
@@ -85,7 +85,7 @@ func TestNothingIsWrittenBehindAFailure(t *testing.T) {
 func TestFailureEndsWhatWaits(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
-	in := &newVisit(&Server{backend: stub{}}, far).intake
+	in := &newVisit(newServer(stub{}), far).intake
 	require.NoError(t, in.open(t.Context(), stub{}, producer.Config{BatchBytes: 1, BufferBytes: 1, Idempotent: true}))
 	number, _, err := in.topic(t.Context(), "orders")
 	require.NoError(t, err)

@@ -44,32 +44,48 @@ func appendHead(dst []byte, k kind, id uint32, body int) []byte {
 	return binary.BigEndian.AppendUint32(dst, id)
 }
 
-// readFrame reads the next frame. A length beyond the limit is
-// fault.InvalidRequest; memory is taken as bytes come, at most twice as much as
-// came and readStep more.
+// readFrame reads the next frame.
 func readFrame(r io.Reader) (frame, error) {
+	f, n, err := readHead(r, maxBody)
+	if err == nil {
+		f.body, err = readBody(r, n)
+	}
+	return f, err
+}
+
+// readHead reads a frame up to its body, and how long that is. A length beyond the
+// limit is fault.InvalidRequest.
+func readHead(r io.Reader, limit int64) (f frame, body int, err error) {
 	var head [frameHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return frame{}, err
+		return f, 0, err
 	}
 	n := int64(binary.BigEndian.Uint32(head[:])) - (frameHead - 4)
-	if n < 0 || n > maxBody {
-		return frame{}, fault.Newf(fault.InvalidRequest, "a frame that says it has %d bytes, at most %d are allowed", n, maxBody)
+	if n < 0 || n > limit {
+		return f, 0, fault.Newf(fault.InvalidRequest, "a frame that says it has %d bytes, at most %d are allowed", n, limit)
 	}
-	f := frame{kind: kind(head[4]), id: binary.BigEndian.Uint32(head[5:])}
-	body := make([]byte, 0, min(int(n), readStep))
-	for len(body) < int(n) {
+	return frame{kind: kind(head[4]), id: binary.BigEndian.Uint32(head[5:])}, int(n), nil
+}
+
+// readBody reads a body of n bytes. Memory is taken as bytes come: at most four
+// times as much as came, and readStep more.
+func readBody(r io.Reader, n int) ([]byte, error) {
+	body := make([]byte, 0, min(n, readStep))
+	for len(body) < n {
 		if len(body) == cap(body) {
-			larger := make([]byte, len(body), min(int(n), 2*cap(body)))
+			larger := make([]byte, len(body), min(n, 4*cap(body)))
 			copy(larger, body)
 			body = larger
 		}
 		got, err := io.ReadFull(r, body[len(body):cap(body)])
 		body = body[:len(body)+got]
-		if err != nil {
-			return frame{}, io.ErrUnexpectedEOF
+		switch {
+		case err == nil:
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return nil, io.ErrUnexpectedEOF
+		default:
+			return nil, err
 		}
 	}
-	f.body = body
-	return f, nil
+	return body, nil
 }

@@ -211,7 +211,7 @@ func (s stubConsumer) Close() error { s.cfg.OnRevoked(nil); return nil }
 func recorded(f *testing.F, do func(c *Client)) (said, answered []byte) {
 	near, far := net.Pipe()
 	var up, down bytes.Buffer
-	v := newVisit(&Server{backend: stub{}}, &tee{far, &up, &down})
+	v := newVisit(newServer(stub{}), &tee{far, &up, &down})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -304,7 +304,7 @@ func FuzzServer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		near, far := net.Pipe()
-		v := newVisit(&Server{backend: stub{}}, far)
+		v := newVisit(newServer(stub{}), far)
 		heard := make(chan struct{})
 		go func() {
 			defer close(heard)

@@ -30,7 +30,7 @@ func TestNobodyReadsTheAnswers(t *testing.T) {
 		const calls = 10 * maxCalls
 		near, far := net.Pipe()
 		b := &wordy{}
-		v := newVisit(&Server{backend: b}, far)
+		v := newVisit(newServer(b), far)
 		go v.run()
 		defer near.Close()
 		require.NoError(t, sayHello(near, self(0)))

@@ -49,7 +49,7 @@ func TestGivingUpALargeClaim(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, got, 1)
 		r.give(100)
-		require.Equal(t, 100, r.free)
+		require.Equal(t, 100, r.left())
 	})
 }
 
@@ -82,7 +82,7 @@ func TestRefusedRecordsHoldNothing(t *testing.T) {
 				go w.SendAsync(ctx, record.Record{Value: []byte("v")}, func(_ record.Position, err error) { refused++ })
 			}
 			synctest.Wait()
-			require.Less(t, s.room.free, s.cfg.BufferBytes)
+			require.Less(t, s.room.left(), s.cfg.BufferBytes)
 			cancel()
 			synctest.Wait()
 			nothingIsHeld(t, s)
@@ -93,4 +93,11 @@ func TestRefusedRecordsHoldNothing(t *testing.T) {
 		require.Equal(t, 4, refused)
 		nothingIsHeld(t, s)
 	})
+}
+
+// left returns how many bytes are free.
+func (r *room) left() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.free
 }

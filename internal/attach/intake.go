@@ -15,6 +15,9 @@ import (
 // taken.
 const maxRuns = 1 << 14
 
+// maxBatch is how large a batch of several records becomes.
+const maxBatch = 1 << 20
+
 // intake is a producer's session that a visit has opened: parcels come in, and
 // outcomes go out.
 type intake struct {
@@ -29,6 +32,7 @@ type intake struct {
 	names   map[string]*target
 	last    uint32 // number of the last target
 	runs    []run
+	pushing bool          // the session sends what lingers
 	taken   chan struct{} // closed when runs are taken; nil while nobody waits for that
 }
 
@@ -75,6 +79,9 @@ func (in *intake) open(ctx context.Context, b producer.Backend, cfg producer.Con
 	if err := in.visit.openSession(); err != nil {
 		return err
 	}
+	// The client keeps to its own limits; these are for what it can make us keep.
+	cfg.BatchBytes = min(cfg.BatchBytes, maxBatch)
+	cfg.BufferBytes = min(cfg.BufferBytes, maxArrival)
 	s, err := b.OpenProducer(ctx, cfg)
 	if err != nil {
 		return err
@@ -129,11 +136,15 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 }
 
 // parcel takes records, in order with all other parcels.
-func (in *intake) parcel(f frame) error {
+func (in *intake) parcel(f frame, h hold) error {
 	p, err := in.accept(f)
 	if err != nil {
+		h.release()
 		return err
 	}
+	given := int32(0)
+	in.begin(p, h, p.batch.Count)
+	defer func() { in.end(p, p.batch.Count-given) }()
 	if p.batch.Compression() != record.None {
 		return fault.Newf(fault.InvalidRequest, "a parcel that is compressed")
 	}
@@ -146,6 +157,7 @@ func (in *intake) parcel(f frame) error {
 		if r.Timestamp.UnixMilli() == record.NoTimestamp {
 			r.Timestamp = time.Time{} // that of the batch's opening
 		}
+		given++
 		if w, ctx := in.way(p, i); w != nil {
 			w.SendAsync(ctx, r, func(at record.Position, err error) { in.outcome(p, i, at, err) })
 		}
@@ -154,11 +166,14 @@ func (in *intake) parcel(f frame) error {
 }
 
 // batch takes a whole batch.
-func (in *intake) batch(f frame) error {
+func (in *intake) batch(f frame, h hold) error {
 	p, err := in.accept(f)
 	if err != nil {
+		h.release()
 		return err
 	}
+	in.begin(p, h, 1)
+	defer in.end(p, 0)
 	w, ctx := in.way(p, 0)
 	if w == nil {
 		return nil
@@ -194,6 +209,35 @@ type arrival struct {
 	partition int32
 	heard     uint32 // the number of the partition's last failure that the client knew of
 	batch     record.Batch
+
+	// Guarded by intake.mu: what is held for the parcel, until left is 0. That
+	// counts outcomes that are not known, and one while the parcel is worked on.
+	hold hold
+	left int32
+}
+
+// begin holds h for p until so many outcomes are known, and end was called.
+func (in *intake) begin(p *arrival, h hold, outcomes int32) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	p.hold, p.left = h, outcomes+1
+}
+
+// end says that p was worked on, and how many outcomes there will never be.
+func (in *intake) end(p *arrival, never int32) {
+	in.mu.Lock()
+	in.count(p, 1+never)
+	in.mu.Unlock()
+	if in.visit.server.budget.small.isAwaited() || in.visit.server.budget.large.isAwaited() {
+		in.push() // what was let in lingers, perhaps
+	}
+}
+
+// count counts outcomes; mu is held.
+func (in *intake) count(p *arrival, n int32) {
+	if p.left -= n; p.left == 0 {
+		p.hold.release()
+	}
 }
 
 // fields is all but the batch, which comes behind.
@@ -296,6 +340,7 @@ func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 
 // note notes an outcome, for the connection to write; mu is held.
 func (in *intake) note(p *arrival, i int32, offset int64, err error, failure uint32) {
+	in.count(p, 1)
 	if n := len(in.runs); n > 0 && in.runs[n-1].extend(p.id, i, offset, err, failure) {
 		return
 	}

@@ -23,6 +23,12 @@ const (
 	maxGroupName    = 1 << 12
 )
 
+// How much is fetched at once, whatever the client would take.
+const (
+	fetchRecords = 1 << 16
+	fetchBytes   = 8 << 20
+)
+
 // outlet is a consumer's session that a visit has opened.
 type outlet struct {
 	visit *visit
@@ -52,6 +58,7 @@ func (o *outlet) open(ctx context.Context, b consumer.Backend, cfg consumer.Conf
 		return err
 	}
 	cfg.ReuseBuffers = true // records are copied into the answer
+	cfg.MaxRecords, cfg.MaxBytes = min(cfg.MaxRecords, fetchRecords), min(cfg.MaxBytes, fetchBytes)
 	for what, fn := range map[int8]*func([]record.TopicPartition){
 		tellAssigned: &cfg.OnAssigned, tellRevoked: &cfg.OnRevoked, tellLost: &cfg.OnLost,
 	} {

@@ -280,9 +280,9 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 // hold takes room for a record or a batch.
 func (w *writer) hold(ctx context.Context, partition int32, size int) error {
 	s := w.session
-	if size > s.cfg.BufferBytes || size > maxBody/2 {
+	if size > s.cfg.BufferBytes || size > maxArrival/2 {
 		return fault.At(fault.RecordTooLarge, w.topic, partition, -1).
-			Detailf("%d bytes, the producer's buffer holds %d and a connection takes %d at once", size, s.cfg.BufferBytes, maxBody/2)
+			Detailf("%d bytes, the producer's buffer holds %d and a connection takes %d at once", size, s.cfg.BufferBytes, maxArrival/2)
 	}
 	return s.room.take(ctx, size, s.push)
 }

@@ -36,14 +36,23 @@ type Server struct {
 	instance int64
 	running  sync.WaitGroup // the accepting goroutine and those of visits
 	closing  chan struct{}  // closed when Close begins
+	budget   budget
 
 	mu     sync.Mutex
 	visits map[*visit]struct{} // nil once Close has begun
 }
 
+func newServer(b Backend) *Server {
+	return &Server{
+		backend: b, instance: time.Now().UnixNano(), closing: make(chan struct{}), visits: map[*visit]struct{}{},
+		budget: budget{small: room{free: budgetBytes}, large: room{free: largeBytes}, turn: make(chan struct{}, 1)},
+	}
+}
+
 // Serve starts to serve; Close ends it, and closes the listener.
 func Serve(l *Listener, b Backend) *Server {
-	s := &Server{backend: b, listener: l, instance: time.Now().UnixNano(), closing: make(chan struct{}), visits: map[*visit]struct{}{}}
+	s := newServer(b)
+	s.listener = l
 	s.running.Go(s.accept)
 	return s
 }
@@ -73,8 +82,9 @@ const acceptPause = 10 * time.Millisecond
 func (s *Server) receive(conn stream) {
 	v := newVisit(s, conn)
 	s.mu.Lock()
-	open := s.visits != nil
+	open := s.visits != nil && len(s.visits) < maxVisits+maxExcess
 	if open {
+		v.excess = len(s.visits) >= maxVisits
 		s.visits[v] = struct{}{}
 	}
 	s.mu.Unlock()

@@ -17,6 +17,7 @@ type visit struct {
 	ctx    context.Context // ends when the connection is of no use any more
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when run has ended
+	excess bool          // it is one connection too many
 
 	handlers sync.WaitGroup
 	answers  chan struct{} // holds a token for each call whose answer is not queued yet
@@ -54,11 +55,15 @@ func (v *visit) run() {
 		v.cut()
 		return
 	}
+	if v.excess {
+		v.refuse()
+		return
+	}
 	v.handlers.Go(v.write)
 	for {
-		f, err := readFrame(r)
+		f, h, err := v.receive(r)
 		if err == nil {
-			err = v.take(f)
+			err = v.take(f, h)
 		}
 		if err != nil {
 			v.part(err)
@@ -100,11 +105,18 @@ func (v *visit) welcome(r io.Reader) bool {
 	return v.conn.SetDeadline(time.Time{}) == nil
 }
 
-// take takes a frame.
-func (v *visit) take(f frame) error {
+// take takes a frame, and sees to it that what is held for it is released.
+func (v *visit) take(f frame, h hold) error {
 	switch f.kind {
 	case kindCall:
-		return v.begin(f)
+		return v.begin(f, h)
+	case kindParcel:
+		return v.intake.parcel(f, h)
+	case kindBatch:
+		return v.intake.batch(f, h)
+	}
+	h.release()
+	switch f.kind {
 	case kindCancel:
 		if h := v.handling(f.id); h != nil {
 			h.cancel()
@@ -118,10 +130,6 @@ func (v *visit) take(f frame) error {
 			}
 		}
 		return nil
-	case kindParcel:
-		return v.intake.parcel(f)
-	case kindBatch:
-		return v.intake.batch(f)
 	}
 	return fault.Newf(fault.InvalidRequest, "a frame of the unknown kind %d", f.kind)
 }
@@ -134,30 +142,33 @@ func (v *visit) handling(id uint32) *handling {
 
 // begin begins to handle a call, once there is room for its answer: calls whose
 // answers wait to be read are not at hand any more, and must not be many either.
-func (v *visit) begin(f frame) error {
+func (v *visit) begin(f frame, h hold) error {
 	select {
 	case v.answers <- struct{}{}:
 	case <-v.down:
+		h.release()
 		return fault.Closed
 	}
 	ctx, cancel := context.WithCancel(v.ctx)
-	h := &handling{cancel: cancel, told: make(chan struct{}, 1)}
+	call := &handling{cancel: cancel, told: make(chan struct{}, 1)}
 	v.mu.Lock()
 	_, twice := v.calls[f.id]
 	n := len(v.calls)
 	many := n >= maxCalls
 	if !twice && !many {
-		v.calls[f.id] = h
+		v.calls[f.id] = call
 	}
 	v.mu.Unlock()
 	if twice || many {
 		cancel()
 		<-v.answers
+		h.release()
 		return fault.Newf(fault.InvalidRequest, "call %d of a connection with %d calls at hand", f.id, n)
 	}
 	v.handlers.Go(func() {
 		defer cancel()
 		answer := v.answer(ctx, f)
+		h.release()
 		v.mu.Lock()
 		delete(v.calls, f.id)
 		v.mu.Unlock()

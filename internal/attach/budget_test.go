@@ -1,0 +1,209 @@
+package attach
+
+import (
+	"context"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+// visitor connects to a server and says hello.
+func visitor(t *testing.T, s *Server) (near net.Conn, ended <-chan struct{}) {
+	t.Helper()
+	near, far := net.Pipe()
+	v := newVisit(s, far)
+	go v.run()
+	t.Cleanup(func() {
+		_ = near.Close()
+		<-v.ended
+	})
+	require.NoError(t, sayHello(near, self(0)))
+	_, err := hearHello(near)
+	require.NoError(t, err)
+	return near, v.ended
+}
+
+// heap returns how many bytes are reachable.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Many clients that begin large frames make the host keep one of them; others are
+// served meanwhile; and whose frame does not go on is cut off when others wait.
+func TestManyLargeFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, size = 8, 8 << 20
+		s := newServer(stub{})
+		s.budget.large = room{free: size}
+		head := appendHead(nil, kindBatch, 1, size)
+		part := make([]byte, size-1<<20) // so much comes, and no more
+		before := heap()
+		var cut []<-chan struct{}
+		for range clients {
+			conn, ended := visitor(t, s)
+			cut = append(cut, ended)
+			go func() {
+				_, _ = conn.Write(head)
+				_, _ = conn.Write(part)
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+		}
+		synctest.Wait()
+		require.Less(t, heap()-before, int64(size+clients*(smallBody+readStep)))
+		require.Zero(t, s.budget.large.left())
+
+		began := time.Now()
+		conn, _ := visitor(t, s)
+		f, err := encode(kindCall, 1, func(c *coder) { m := listTopics; c.method(&m) })
+		require.NoError(t, err)
+		_, err = conn.Write(f)
+		require.NoError(t, err)
+		answer, err := readFrame(conn)
+		require.NoError(t, err)
+		require.Equal(t, kindAnswer, answer.kind)
+		require.Equal(t, began, time.Now(), "who sends little waits for nobody")
+
+		time.Sleep(clients * (stall + grace))
+		open := 0
+		for _, ended := range cut {
+			select {
+			case <-ended:
+			default:
+				open++
+			}
+		}
+		require.Equal(t, 1, open, "the last one keeps nobody waiting")
+		runtime.KeepAlive(part)
+	})
+}
+
+// Memory is taken as bytes come, whatever a frame says of its length.
+func TestLyingLength(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := readBody(io.LimitReader(zeros{}, 100<<10), maxArrival)
+	runtime.ReadMemStats(&after)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4*100<<10+2*readStep))
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }
+
+// lingering is a session that acknowledges nothing until it is flushed.
+type lingering struct {
+	stub
+	stubProducer
+	mu  sync.Mutex
+	fns []producer.Callback
+}
+
+func (l *lingering) OpenProducer(context.Context, producer.Config) (producer.Session, error) {
+	return l, nil
+}
+func (l *lingering) Topic(context.Context, string) (producer.Writer, error) { return l, nil }
+
+func (l *lingering) SendAsync(_ context.Context, _ record.Record, fn producer.Callback) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fns = append(l.fns, fn)
+}
+
+func (l *lingering) Flush(context.Context) error {
+	l.mu.Lock()
+	fns := l.fns
+	l.fns = nil
+	l.mu.Unlock()
+	for _, fn := range fns {
+		fn(record.Position{}, nil)
+	}
+	return nil
+}
+
+// Records count until their outcome is known, those of all clients together; what
+// lingers is sent when others wait for it; and in the end nothing is held.
+func TestRecordsOfAllClientsShareABudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const total = 1 << 20
+		l := &lingering{}
+		s := newServer(l)
+		s.budget.small = room{free: total}
+		most := 0
+		for range 3 {
+			near, far := net.Pipe()
+			v := newVisit(s, far)
+			s.visits[v] = struct{}{}
+			go v.run()
+			c, r, err := meet(near)
+			require.NoError(t, err)
+			cfg := producer.Config{BatchBytes: 1 << 10, BufferBytes: 16 << 20}
+			client := newSending(&Client{control: c}, c, cfg)
+			c.start(r)
+			t.Cleanup(func() { c.close(); <-v.ended })
+			require.NoError(t, c.call(t.Context(), openProducer, func(c *coder) { c.producerConfig(&cfg) }, none))
+			w, err := client.Topic(t.Context(), "orders")
+			require.NoError(t, err)
+			for range 40 {
+				w.SendAsync(t.Context(), record.Record{Value: make([]byte, 100<<10)}, nil)
+			}
+			synctest.Wait()
+			require.GreaterOrEqual(t, s.budget.small.left(), 0)
+			most = max(most, total-s.budget.small.left())
+		}
+		require.Greater(t, most, total/2)
+		for range 3 {
+			require.NoError(t, l.Flush(t.Context()))
+			synctest.Wait()
+		}
+		require.Equal(t, total, s.budget.small.left(), "nothing is held")
+	})
+}
+
+// There are so many connections and no more, and the next one learns why.
+func TestTooManyConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(stub{})
+		connect := func() *conn {
+			near, far := net.Pipe()
+			s.receive(far)
+			c, r, err := meet(near)
+			require.NoError(t, err)
+			c.start(r)
+			return c
+		}
+		ask := func(c *conn) error {
+			var names []string
+			return c.call(t.Context(), listTopics, none, func(c *coder) { c.texts(&names) })
+		}
+		var all []*conn
+		for range maxVisits {
+			all = append(all, connect())
+		}
+		require.NoError(t, ask(all[maxVisits-1]))
+		err := ask(connect())
+		require.ErrorIs(t, err, fault.PolicyViolation)
+		require.ErrorContains(t, err, "serves 512 connections")
+		all[0].close()
+		synctest.Wait()
+		again := connect()
+		require.NoError(t, ask(again))
+		all[0] = again
+		for _, c := range all {
+			c.close()
+		}
+	})
+}

@@ -33,8 +33,11 @@ type pair struct {
 // plant returns a graph of about so many operators.
 func plant(r *rand.Rand, size int) graph {
 	var g graph
-	for range 1 + r.IntN(2) {
+	for range 1 + r.IntN(3) {
 		g = append(g, operator{op: "input", arg: 1 + r.Int64N(4), direct: true})
+	}
+	if len(g) > 1 { // tasks that read topics of different sizes, beside stores of their own
+		g = append(g, operator{op: "merge", from: 0, with: 1}, operator{op: "count", from: r.IntN(2), table: true, direct: true})
 	}
 	for len(g) < size {
 		g.grow(r)

@@ -56,7 +56,7 @@ func randomTopology(t *testing.T, seed uint64) {
 	passed := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
-			w := &troupe{T: t, r: r, g: plant(r, 3+r.IntN(14)), crashes: seed%2 == 0, inputs: make(map[int][]pair)}
+			w := &troupe{T: t, r: r, g: plant(r, 2+r.IntN(14)), crashes: seed%2 == 0, inputs: make(map[int][]pair)}
 			defer func() {
 				if t.Failed() {
 					t.Logf("%s\n%s", w.g, w.story)
@@ -97,12 +97,15 @@ func (w *troupe) play() {
 			create(w, w.broker, int(o.arg), topicAt(i).Name)
 		}
 	}
-	for range 4 + w.r.IntN(12) {
-		steps := []func(){w.send, w.send, w.send, w.start, w.start, w.leave, w.wait, w.wait}
+	for range 4 + w.r.IntN(20) {
+		steps := []func(){w.send, w.send, w.send, w.start, w.start, w.leave}
 		if w.crashes {
 			steps = append(steps, w.crash)
 		}
 		steps[w.r.IntN(len(steps))]()
+		if w.r.IntN(3) > 0 {
+			w.wait()
+		}
 	}
 	w.finish()
 	w.compare()

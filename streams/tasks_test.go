@@ -59,6 +59,14 @@ func TestATaskWithTwoTopicsMovesAsAWhole(t *testing.T) {
 		count()
 		stopY := start(instance())
 		count()
+		groups, err := broker.DescribeGroups(t.Context(), "app")
+		require.NoError(t, err)
+		for _, m := range groups[0].Members {
+			require.Contains(t, [][]record.TopicPartition{
+				{{Topic: "a"}, {Topic: "a", Partition: 1}, {Topic: "b"}, {Topic: "b", Partition: 1}},
+				{{Topic: "a", Partition: 2}, {Topic: "a", Partition: 3}},
+			}, m.Assigned)
+		}
 		require.NoError(t, stopY())
 		count()
 		stopY = start(instance())

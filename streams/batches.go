@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/streams/state"
@@ -124,6 +125,9 @@ func (b *batches) deadLetters(topic string) (output, error) {
 
 func (b *batches) changelog(topic string, partition int32) (state.Changelog, error) {
 	t, err := b.topic(topic)
+	if err == nil && partition >= t.partitions {
+		return noChangelog{topic, partition}, nil
+	}
 	return changelog{t, partition}, err
 }
 
@@ -268,4 +272,15 @@ type changelog struct {
 
 func (c changelog) Append(key, value []byte, ms int64) error {
 	return c.topic.add(c.partition, ms, key, value, nil)
+}
+
+// noChangelog is that of a store in a task which reads none of the topics that
+// feed it: those have fewer partitions than others of the sub-topology.
+type noChangelog struct {
+	topic     string
+	partition int32
+}
+
+func (c noChangelog) Append([]byte, []byte, int64) error {
+	return fault.At(fault.InvalidPartitions, c.topic, c.partition, -1).Detailf("the changelog has no such partition")
 }

@@ -25,6 +25,11 @@
 // Every store is backed by a compacted topic, <application>-<store>-changelog,
 // and is restored from it when its task starts.
 //
+// Topics that are read may get partitions while an application runs, which goes
+// on: repartition topics keep their number. Where a store is fed by a topic that
+// grows, without a repartition topic between, keys are in other partitions than
+// what is known of them: Run returns fault.InvalidPartitions and says what to do.
+//
 // # What is guaranteed
 //
 // Processing is at least once. A commit writes the stores' changes to their

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/runnel-go/runnel/fault"
@@ -104,16 +105,17 @@ func upstream(n *node) []*node {
 	return sources
 }
 
-// partitions adds to counts, which has the partitions of the sources' own
-// topics, those of the repartition topics: as many as asked for, else as the
-// largest topic upstream. Where a store is fed from several topics, all of them
-// need the same number, or equal keys would meet in several tasks:
+// partitions adds to counts, which has the partitions of the sources' topics that
+// exist, those of the repartition topics that don't: as many as asked for, else
+// as the largest topic upstream. Where a store is fed from several topics, all of
+// them need the same number, or equal keys would meet in several tasks:
 // fault.InvalidPartitions.
 func (p *plan) partitions(counts map[string]int) error {
+	exists := maps.Clone(counts)
 	for grown := true; grown; {
 		grown = false
 		grow := func(n *node, to int) {
-			if name := p.topicOf(n); n.internal.partitions == 0 && counts[name] < to {
+			if name := p.topicOf(n); n.internal.partitions == 0 && exists[name] == 0 && counts[name] < to {
 				counts[name], grown = to, true
 			}
 		}

@@ -133,9 +133,11 @@ func (w *wiring) output(n *node) output {
 // changelog opens a store's changelog and gives the store to the task.
 func (w *wiring) changelog(decl *storeDecl, s state.Store) state.Changelog {
 	topic := w.task.plan.changelogOf(decl)
-	w.task.stores = append(w.task.stores, taskStore{s, topic})
 	log, err := w.out.changelog(topic, w.task.id.Partition)
 	w.note(decl.node, err)
+	if _, none := log.(noChangelog); !none {
+		w.task.stores = append(w.task.stores, taskStore{s, topic})
+	}
 	return log
 }
 

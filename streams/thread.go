@@ -42,6 +42,7 @@ type thread struct {
 	failure error                   // of what was called back by the session
 	over    bool                    // run has returned
 	now     context.Context         // has ended: Fetch with it does not wait
+	rouse   context.CancelFunc      // ends a Fetch that waits
 
 	// What the next commit is about.
 	offsets  map[record.TopicPartition]consumer.Offset
@@ -49,6 +50,7 @@ type thread struct {
 	restAt   time.Time // the earliest time for a commit because there is nothing else to do
 	failedAt time.Time // the same, however much it is wished for, as the last one did not succeed
 
+	counts  map[string]int                  // partitions of the topics that are read, at the start
 	purged  map[record.TopicPartition]int64 // repartition records before it are deleted
 	records []record.Record
 }
@@ -72,7 +74,7 @@ func openThread(work context.Context, a *App, found layout, number int) (*thread
 	ended, end := context.WithCancel(context.Background())
 	end()
 	t := &thread{
-		app: a, work: work, now: ended, tasks: make(map[TaskID]*assigned),
+		app: a, work: work, now: ended, rouse: end, counts: found.partitions, tasks: make(map[TaskID]*assigned),
 		offsets: make(map[record.TopicPartition]consumer.Offset), purged: make(map[record.TopicPartition]int64),
 		records: make([]record.Record, 0, fetchRecords),
 	}
@@ -84,7 +86,10 @@ func openThread(work context.Context, a *App, found layout, number int) (*thread
 	if cfg.Metadata, err = a.plan.told(found.process).Encode(); err != nil {
 		return nil, err
 	}
-	cfg.OnAssigned = func(tps []record.TopicPartition) { t.gained = append(t.gained, tps...) }
+	cfg.OnAssigned = func(tps []record.TopicPartition) {
+		t.gained = append(t.gained, tps...)
+		t.rouse() // to begin with them now, not at their first record
+	}
 	cfg.OnRevoked = t.revoked
 	cfg.OnLost = t.lost
 	if t.out, err = openBatches(work, a, cfg.ClientID, found.batchBytes); err != nil {
@@ -171,9 +176,16 @@ func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
 		return f, err
 	}
 	if t.commitAt.IsZero() {
-		return t.in.Fetch(ctx, t.records)
+		return t.wait(ctx)
 	}
 	return t.rest(ctx)
+}
+
+// wait is Fetch that ends, too, when partitions are assigned.
+func (t *thread) wait(ctx context.Context) (consumer.Fetched, error) {
+	ctx, t.rouse = context.WithCancel(ctx)
+	defer t.rouse()
+	return t.in.Fetch(ctx, t.records)
 }
 
 // rest is Fetch where there is something to commit and nothing at hand to
@@ -201,7 +213,7 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 	if calm.Err() == nil {
 		defer context.AfterFunc(calm, cancel)()
 	}
-	return t.in.Fetch(ctx, t.records)
+	return t.wait(ctx)
 }
 
 // process sends fetched records through their task.
@@ -358,6 +370,9 @@ func (t *thread) settle() error {
 	defer t.app.progress.restored()
 	fresh := make(map[TaskID]*task)
 	for _, tp := range t.gained {
+		if err := t.app.grown(tp, t.counts); err != nil {
+			return err
+		}
 		id := t.app.plan.taskOf(tp)
 		if fresh[id] == nil {
 			made, err := t.begin(id)

@@ -46,41 +46,70 @@ func (a *App) prepare(ctx context.Context) (layout, error) {
 			found.batchBytes[d.Name] = limit
 		}
 	}
+	if err := a.keepPartitions(ctx, found.partitions); err != nil {
+		return found, err
+	}
 	if err := a.plan.partitions(found.partitions); err != nil {
 		return found, err
 	}
-	for _, spec := range a.internalTopics(found.partitions) {
-		if err := a.ensure(ctx, spec); err != nil {
+	for _, internal := range a.internalTopics(found.partitions) {
+		if err := a.ensure(ctx, internal); err != nil {
 			return found, err
 		}
 	}
 	return found, nil
 }
 
+// keepPartitions adds to counts the partitions of the repartition topics that are
+// there. Those stay as they are when a topic grows that they are made from: the
+// stores behind them are kept by their number.
+func (a *App) keepPartitions(ctx context.Context, counts map[string]int) error {
+	for _, name := range a.plan.topics(sourceNode, true) {
+		found, err := a.backend.DescribeTopics(ctx, name)
+		switch {
+		case err == nil:
+			counts[name] = len(found[0].Partitions)
+		case !errors.Is(err, fault.UnknownTopic):
+			return err
+		}
+	}
+	return nil
+}
+
+// internalTopic is a topic that belongs to the application.
+type internalTopic struct {
+	topic.Spec
+	node *node // that keeps its store there, or reads it
+}
+
 // internalTopics returns the topics that belong to the application, for that
 // many partitions of the topics that are read.
-func (a *App) internalTopics(counts map[string]int) []topic.Spec {
-	var specs []topic.Spec
+func (a *App) internalTopics(counts map[string]int) []internalTopic {
+	var all []internalTopic
 	for _, sub := range a.plan.subs {
 		for _, n := range sub.nodes {
 			switch {
 			case n.kind == sourceNode && n.internal != nil:
 				name := a.plan.topicOf(n)
-				specs = append(specs, topic.Spec{Name: name, Partitions: counts[name], Config: topic.Config{
+				all = append(all, internalTopic{topic.Spec{Name: name, Partitions: counts[name], Config: topic.Config{
 					Retention: topic.Forever, SegmentBytes: repartitionSegment,
-				}})
+				}}, n})
 			case n.store != nil:
-				specs = append(specs, topic.Spec{Name: a.plan.changelogOf(n.store), Partitions: a.plan.tasks(sub, counts), Config: topic.Config{
+				// As many as the topics that feed the store, so that it shows when
+				// those grow: not as many as there are tasks.
+				name := a.plan.changelogOf(n.store)
+				all = append(all, internalTopic{topic.Spec{Name: name, Partitions: a.plan.largest(upstream(n), counts), Config: topic.Config{
 					Cleanup: topic.Compact,
-				}})
+				}}, n})
 			}
 		}
 	}
-	return specs
+	return all
 }
 
 // ensure creates an internal topic, or checks the one that is there.
-func (a *App) ensure(ctx context.Context, spec topic.Spec) error {
+func (a *App) ensure(ctx context.Context, internal internalTopic) error {
+	spec := internal.Spec
 	found, err := a.backend.DescribeTopics(ctx, spec.Name)
 	if errors.Is(err, fault.UnknownTopic) {
 		err = a.backend.CreateTopics(ctx, spec)
@@ -93,11 +122,45 @@ func (a *App) ensure(ctx context.Context, spec topic.Spec) error {
 		return err
 	}
 	if n := len(found[0].Partitions); n != spec.Partitions {
-		return fault.At(fault.InvalidPartitions, spec.Name, -1, -1).
-			Detailf("the internal topic has %d partitions, the topology needs %d", n, spec.Partitions).
-			Try("keys would be looked for in the wrong partition; begin anew with Reset")
+		return a.regrown(internal.node, n, spec.Partitions)
 	}
 	return nil
+}
+
+// grown returns an error if the application cannot go on with a partition of a
+// topic that had fewer when it started.
+func (a *App) grown(tp record.TopicPartition, counts map[string]int) error {
+	was := counts[tp.Topic]
+	if int(tp.Partition) < was {
+		return nil
+	}
+	for _, n := range a.plan.topology.nodes {
+		fed := n.store != nil && slices.ContainsFunc(upstream(n), func(s *node) bool { return a.plan.topicOf(s) == tp.Topic })
+		fixed := n.kind == sourceNode && n.internal != nil && n.internal.partitions > 0 && a.plan.topicOf(n) == tp.Topic
+		if fed || fixed {
+			return a.regrown(n, was, int(tp.Partition)+1)
+		}
+	}
+	return nil
+}
+
+// regrown says that a node works with some partitions and would have to work with
+// others: it keeps its store by them, or was asked for that many.
+func (a *App) regrown(n *node, has, needs int) error {
+	if n.store == nil {
+		return fault.At(fault.InvalidPartitions, a.plan.topicOf(n), -1, -1).
+			Detailf("the topology asks for %d partitions, and there are %d", n.internal.partitions, max(has, needs)).
+			Try("bring the topology to that number; or begin anew with App.Reset, which deletes what is in the topic")
+	}
+	from := upstream(n)[0]
+	advice := "begin anew with App.Reset"
+	if from.internal == nil { // after Reset, too, its old records would be where they are
+		advice = "gather the keys with Repartition in front of it, and begin anew with App.Reset"
+	}
+	return fault.At(fault.InvalidPartitions, a.plan.topicOf(from), -1, -1).
+		Detailf("the topic has %d partitions, and %s keeps its store by %d, in %s: keys may be in other partitions than before",
+			needs, n.name, has, a.plan.changelogOf(n.store)).
+		Try(advice)
 }
 
 // partitionsOf returns all partitions of topics.
@@ -129,8 +192,8 @@ func (a *App) Reset(ctx context.Context) error {
 		return err
 	}
 	internal := make(map[string]bool)
-	for _, spec := range a.internalTopics(nil) {
-		internal[spec.Name] = true
+	for _, t := range a.internalTopics(nil) {
+		internal[t.Name] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(internal)) {
 		if err := a.backend.DeleteTopics(ctx, name); err != nil && !errors.Is(err, fault.UnknownTopic) {

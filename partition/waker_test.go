@@ -26,3 +26,13 @@ func TestWakingComesBehindTheWatermark(t *testing.T) {
 	}
 	require.Equal(t, []int64{1, 2, 3}, seen)
 }
+
+// Who waits when the partition is closed is woken, for nothing else will come.
+func TestClosingWakesWhoWaits(t *testing.T) {
+	p, _ := open(t, configOn(vfs.NewMemory()))
+	woken := 0
+	require.True(t, p.Wait(7, &looker{func() { woken++ }}))
+	require.NoError(t, p.Close())
+	require.Equal(t, 1, woken)
+	require.False(t, p.Wait(7, &looker{func() { woken++ }}))
+}

@@ -2,12 +2,14 @@ package streams_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -24,6 +26,24 @@ func put(t require.TestingT, b streams.Backend, name string, partition int32, ke
 	}
 	require.NoError(t, p.Flush(context.Background()))
 	require.NoError(t, p.Close())
+}
+
+// wholeTasks checks that partitions of the same number have one owner.
+func wholeTasks(t *testing.T, b *runnel.Broker, group string, topics ...string) {
+	described, err := b.DescribeGroups(t.Context(), group)
+	require.NoError(t, err)
+	owners := make(map[int32]string)
+	for _, m := range described[0].Members {
+		for _, tp := range m.Assigned {
+			if !slices.Contains(topics, tp.Topic) {
+				continue
+			}
+			if owner, owned := owners[tp.Partition]; owned && owner != m.ID {
+				t.Errorf("task %d has the owners %s and %s", tp.Partition, owner, m.ID)
+			}
+			owners[tp.Partition] = m.ID
+		}
+	}
 }
 
 // Two topics with different numbers of partitions meet in one sub-topology, and
@@ -54,6 +74,7 @@ func TestATaskWithTwoTopicsMovesAsAWhole(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			require.Equal(t, want, table(t, broker, totals))
+			wholeTasks(t, broker, "app", "a", "b")
 		}
 		stopX := start(instance())
 		count()

@@ -237,3 +237,50 @@ func contents(t testing.TB, dir string) map[string]string {
 	}))
 	return all
 }
+
+// TestClosedAsKafkaDoes: a directory that was closed has what Kafka looks for:
+// both indexes of each segment, and where logs start whose records were deleted.
+func TestClosedAsKafkaDoes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	starts := func() string {
+		b, err := os.ReadFile(filepath.Join(dir, "log-start-offset-checkpoint"))
+		if errors.Is(err, os.ErrNotExist) {
+			return "no file"
+		}
+		require.NoError(t, err)
+		return string(b)
+	}
+	session := func(do func(b *runnel.Broker)) {
+		b, err := runnel.Open(dir, runnel.DefaultDurability(topic.OS))
+		require.NoError(t, err)
+		do(b)
+		require.NoError(t, b.Close())
+	}
+	cut := record.TopicPartition{Topic: "cut"}
+	session(func(b *runnel.Broker) {
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "cut"}, topic.Spec{Name: "whole"}))
+		write(t, b, cut, "a", "b", "c")
+		write(t, b, record.TopicPartition{Topic: "whole"}, "a")
+	})
+	require.Equal(t, "no file", starts())
+	for _, name := range []string{"cut-0", "whole-0"} {
+		index, err := os.ReadFile(filepath.Join(dir, name, "00000000000000000000.index"))
+		require.NoError(t, err)
+		require.Empty(t, index)
+		times, err := os.ReadFile(filepath.Join(dir, name, "00000000000000000000.timeindex"))
+		require.NoError(t, err)
+		require.Len(t, times, 12, "the largest timestamp")
+	}
+	session(func(b *runnel.Broker) {
+		_, err := b.DeleteRecords(t.Context(), map[record.TopicPartition]int64{cut: 2})
+		require.NoError(t, err)
+	})
+	require.Equal(t, "0\n1\ncut 0 2\n", starts())
+	session(func(*runnel.Broker) {})
+	require.Equal(t, "0\n1\ncut 0 2\n", starts(), "of a partition that was not opened")
+	found, err := runnel.Inspect(t.Context(), dir, nil)
+	require.NoError(t, err)
+	require.Empty(t, found.Findings)
+	session(func(b *runnel.Broker) { require.NoError(t, b.DeleteTopics(t.Context(), "cut")) })
+	require.Equal(t, "0\n0\n", starts())
+}

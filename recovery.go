@@ -195,6 +195,7 @@ func (b *Broker) markClean() error {
 	if err := b.lock.keeps(); err != nil {
 		return err
 	}
+	b.fileStarts()
 	f, err := b.fsys.OpenFile(filepath.Join(b.dir, cleanFile), os.O_RDWR|os.O_CREATE)
 	if err == nil {
 		err = errors.Join(f.Sync(), f.Close(), b.fsys.SyncDir(b.dir))

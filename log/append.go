@@ -213,7 +213,7 @@ func (l *Log) roll() error {
 		if err := l.finish(); err != nil {
 			return err
 		}
-		if err := l.index.file(l.active, true); err != nil {
+		if err := l.index.file(l.active, filingSynced); err != nil {
 			return l.refuse(err)
 		}
 		sealed, sum = sealed+1, sum+digest(l.active.base, l.active.size.Load())
@@ -298,7 +298,7 @@ func (l *Log) removeDropped() error {
 
 // writeCheckpoint records the log's state, all of which must be synced.
 func (l *Log) writeCheckpoint(clean bool) error {
-	if err := l.index.file(l.active, false); err != nil {
+	if err := l.index.file(l.active, filingEntries); err != nil {
 		return err
 	}
 	return l.noteCheckpoint(clean)

@@ -117,9 +117,9 @@ func (w *cleaned) finish() error {
 	}
 	w.index.addTime()
 	fsys := w.log.cfg.FS
-	err := appendIndex(fsys, w.next.indexPath()+cleanedSuffix, encodeOffsets(w.index.offsets.view()), 0, true)
+	err := appendIndex(fsys, w.next.indexPath()+cleanedSuffix, encodeOffsets(w.index.offsets.view()), 0, filingSynced)
 	if err == nil {
-		err = appendIndex(fsys, w.next.timeIndexPath()+cleanedSuffix, encodeTimes(w.index.times.view()), 0, true)
+		err = appendIndex(fsys, w.next.timeIndexPath()+cleanedSuffix, encodeTimes(w.index.times.view()), 0, filingSynced)
 	}
 	if err == nil {
 		err = fsys.SyncDir(w.log.cfg.Dir)

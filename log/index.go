@@ -129,21 +129,29 @@ func (x *liveIndex) addTime() {
 	x.times.append(timeEntry{latest, x.maxRel})
 }
 
-// file writes the entries that the index files do not have yet. With seal, the
-// latest timestamp gets its entry, and the files are synced.
-func (x *liveIndex) file(s *segment, seal bool) error {
-	if seal {
+// filing says how complete index files are to be.
+type filing int
+
+const (
+	filingEntries filing = iota // what entries there are; without any there need be no file
+	filingWhole                 // as Kafka leaves them: both files, and an entry for the latest timestamp
+	filingSynced                // the same, durably
+)
+
+// file writes the entries that the index files do not have yet.
+func (x *liveIndex) file(s *segment, how filing) error {
+	if how >= filingWhole {
 		x.addTime()
 	}
 	offsets, times := x.offsets.view()[x.filed.offsets:], x.times.view()[x.filed.times:]
 	b := encodeOffsets(offsets)
-	if err := appendIndex(s.fs, s.indexPath(), b, int64(x.filed.offsets)*offsetEntryLen, seal); err != nil {
+	if err := appendIndex(s.fs, s.indexPath(), b, int64(x.filed.offsets)*offsetEntryLen, how); err != nil {
 		return err
 	}
 	x.filed.offsets += len(offsets)
 	x.filed.offsetsCRC = crc32.Update(x.filed.offsetsCRC, castagnoli, b)
 	b = encodeTimes(times)
-	if err := appendIndex(s.fs, s.timeIndexPath(), b, int64(x.filed.times)*timeEntryLen, seal); err != nil {
+	if err := appendIndex(s.fs, s.timeIndexPath(), b, int64(x.filed.times)*timeEntryLen, how); err != nil {
 		return err
 	}
 	x.filed.times += len(times)
@@ -170,8 +178,8 @@ func encodeTimes(entries []timeEntry) []byte {
 
 // appendIndex writes b at pos of an index file and cuts what may follow. At 0
 // the file is made, or emptied of whatever an earlier log left.
-func appendIndex(fsys vfs.FS, path string, b []byte, pos int64, sync bool) error {
-	if len(b) == 0 && !sync {
+func appendIndex(fsys vfs.FS, path string, b []byte, pos int64, how filing) error {
+	if len(b) == 0 && how == filingEntries {
 		return nil
 	}
 	flag := os.O_RDWR | os.O_CREATE
@@ -193,7 +201,7 @@ func appendIndex(fsys vfs.FS, path string, b []byte, pos int64, sync bool) error
 			return err
 		}
 	}
-	if sync {
+	if how == filingSynced {
 		return f.Sync()
 	}
 	return nil

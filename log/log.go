@@ -137,6 +137,15 @@ func (l *Log) Size() int64 {
 	return size
 }
 
+// FirstSegment returns the offset at which the first segment begins, which may lie
+// before StartOffset.
+func (l *Log) FirstSegment() int64 {
+	if s := l.list(); len(s) > 0 {
+		return s[0].base
+	}
+	return l.start.Load()
+}
+
 // Segments returns how many segments the log has.
 func (l *Log) Segments() int { return len(l.list()) }
 
@@ -223,7 +232,12 @@ func (l *Log) closeClean() error {
 	if c.clean && !l.epochsDirty && !l.snapshots.stale {
 		return nil
 	}
-	if err := l.writeCheckpoint(true); err != nil {
+	// On a full disk the index stays as it is: it is one without its last entries.
+	err := l.index.file(l.active, filingWhole)
+	if err == nil || fault.OfDisk(err) == fault.DiskFull {
+		err = l.noteCheckpoint(true)
+	}
+	if err != nil {
 		return l.refuse(err)
 	}
 	return nil

@@ -135,6 +135,10 @@ func (p *Partition) Settings() Settings { return *p.settings.Load() }
 // StartOffset returns the first offset that may be read.
 func (p *Partition) StartOffset() int64 { return p.log.StartOffset() }
 
+// FirstSegment returns the offset at which the log's first segment begins, which
+// may lie before StartOffset.
+func (p *Partition) FirstSegment() int64 { return p.log.FirstSegment() }
+
 // HighWatermark returns the offset after the last readable record.
 func (p *Partition) HighWatermark() int64 { return p.high.Load() }
 

@@ -42,10 +42,14 @@ func (s *fetchSession) update() error {
 	if !s.member.wanted(s) || !s.news.Swap(false) {
 		return nil
 	}
+	done := false
+	defer func() {
+		if !done { // it failed, or a callback has ended the goroutine: the next one goes on
+			s.news.Store(true)
+		}
+	}()
 	err := s.rebalance()
-	if err != nil {
-		s.news.Store(true)
-	}
+	done = err == nil
 	return err
 }
 

@@ -73,6 +73,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"markers", markerTests},
 		{"groups", groupTests},
 		{"closing", closingTests},
+		{"when the program does not return,", goexitTests},
 		{"group admin", groupAdminTests},
 		{"programs", programTests},
 	} {

@@ -97,17 +97,33 @@ func (c *Consumer) isEnded() bool {
 	}
 }
 
-// drain serves CommitAsync until nothing waits, one commit for all that do.
+// drain serves CommitAsync until nothing waits, one commit for all that do. A
+// function that ends the goroutine, as a failed require in a test does, ends itself
+// alone.
 func (c *Consumer) drain() {
-	defer c.waits.Done()
+	over := false
+	defer func() {
+		if !over {
+			go c.drain()
+			return
+		}
+		c.waits.Done()
+	}()
 	for {
+		for len(c.telling) > 0 {
+			a := c.telling[0]
+			c.telling = c.telling[1:]
+			c.tell(a.fn, a.err)
+		}
 		asyncs, err := c.commitAsyncs()
 		if len(asyncs) == 0 {
+			over = true
 			return
 		}
 		for _, a := range asyncs {
-			c.tell(a.fn, errors.Join(err, a.err))
+			a.err = errors.Join(err, a.err)
 		}
+		c.telling = asyncs
 	}
 }
 

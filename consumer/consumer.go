@@ -47,6 +47,7 @@ type Consumer struct {
 	asyncs   []*async      // of CommitAsync, waiting for their turn
 	pending  int           // of CommitAsync, not committed yet: asyncs and those at work
 	settled  chan struct{} // closed when pending is 0 again; nil while nobody waits for that
+	telling  []*async      // the drain's: committed, and not told yet
 	draining bool          // a goroutine is at work on asyncs
 	closed   bool
 	staying  *stay                   // who may be in the program's code

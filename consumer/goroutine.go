@@ -117,9 +117,17 @@ func (c *Consumer) obey() {
 	c.untold = nil
 	c.mu.Unlock()
 	if ask != nil {
-		ask <- c.session.Close()
+		c.answer(ask)
 	}
 	c.callback("OnLost", c.cfg.OnLost, lost)
+}
+
+// answer ends the session for who asks, and tells so even if a callback of the
+// session ends this goroutine.
+func (c *Consumer) answer(ask chan<- error) {
+	var err error
+	defer func() { ask <- err }()
+	err = c.session.Close()
 }
 
 // withhold keeps partitions that went while another goroutine was in the

@@ -58,11 +58,10 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] 
 			return
 		}
 		defer c.leave(use)
-		outer := c.enterProgram()
+		defer c.leaveProgram(c.enterProgram())
 		defer func() { // the loop is left, and nothing of the program runs in it
 			c.use.Store(useCall)
 			c.obey()
-			c.leaveProgram(outer)
 		}()
 		defer c.handBack()
 		place := newPlaceholder(c.cfg)

@@ -74,6 +74,13 @@ func (s *consuming) finish() {
 			s.leaveAsStatic(id)
 		}
 	}()
+	defer func() { // also when a callback ends the goroutine: what is left is not told
+		s.cutting.Do(func() { close(s.cut) })
+		<-left
+		if !s.member {
+			s.client.Close()
+		}
+	}()
 	for waiting := true; waiting; {
 		select {
 		case <-s.kick:
@@ -88,9 +95,6 @@ func (s *consuming) finish() {
 			s.tell(s.cfg.OnRevoked, owned)
 		}
 		s.disown(owned)
-	}
-	if !s.member {
-		s.client.Close()
 	}
 }
 

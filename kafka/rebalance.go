@@ -118,10 +118,10 @@ func (s *consuming) apply(c *change) {
 		s.tell(s.cfg.OnAssigned, c.partitions)
 	case revoked:
 		partitions := s.ownedOf(c.partitions)
+		defer s.disown(partitions) // though a callback may not return
 		if !s.keepSilent(partitions) {
 			s.tell(s.cfg.OnRevoked, partitions)
 		}
-		s.disown(partitions)
 	case lost:
 		partitions := s.ownedOf(c.partitions)
 		s.disown(partitions)

@@ -304,6 +304,9 @@ func (c *cleaner) survey(t *localTopic) error {
 			continue // opening it will tell
 		}
 		due := time.UnixMilli(latest).Add(cfg.Retention + time.Millisecond)
+		if latest > now.UnixMilli() {
+			due = now // what is ahead of the clock does not say how old it is
+		}
 		if first.IsZero() || due.Before(first) {
 			first = due
 		}

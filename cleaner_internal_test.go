@@ -205,3 +205,29 @@ func TestCreateOnFullDisk(t *testing.T) {
 	room()
 	fill(t, b, "orders", 1, 1, 10)
 }
+
+// TestRetentionOfUnusedTopicsAhead: a time that is not yet is no reason to leave a
+// topic unopened until then.
+func TestRetentionOfUnusedTopicsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewCrashable()
+		b, err := openFixture(disk)
+		require.NoError(t, err)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Retention: time.Hour, SegmentAge: time.Hour}}))
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		_, err = p.Send(t.Context(), record.Record{Topic: "orders", Timestamp: time.Now().Add(1000 * time.Hour)})
+		require.NoError(t, err)
+		require.NoError(t, p.Close())
+		require.NoError(t, b.Close())
+
+		b, err = openFixture(disk)
+		require.NoError(t, err)
+		time.Sleep(3 * time.Hour)
+		v, _ := b.topics.Load("orders")
+		parts := v.(*localTopic).partitions.Load()
+		require.NotNil(t, parts, "nobody used it, and the cleaner has opened it")
+		require.EqualValues(t, 1, v.(*localTopic).open()[0].StartOffset())
+		require.NoError(t, b.Close())
+	})
+}

@@ -263,20 +263,20 @@ func TestRetentionOfTimesAhead(t *testing.T) {
 		ahead := record.Record{Topic: "orders", Key: []byte("k"), Value: []byte("ahead"), Timestamp: time.Now().Add(1000 * time.Hour)}
 		_, err = p.Send(t.Context(), ahead)
 		require.NoError(t, err)
-		time.Sleep(10 * time.Hour)
-		require.Equal(t, []string{"k=ahead@0"}, content(t, b, "orders"), "nothing says how old it is")
+		time.Sleep(50 * time.Minute)
+		require.Equal(t, []string{"k=ahead@0"}, content(t, b, "orders"))
 		send(t, b, "orders", "k", "now")
 		time.Sleep(50 * time.Minute)
-		require.Len(t, content(t, b, "orders"), 2)
+		require.Len(t, content(t, b, "orders"), 2, "it is as old as what was written next")
 		time.Sleep(20 * time.Minute)
 		require.Empty(t, content(t, b, "orders"))
 
 		_, err = p.Send(t.Context(), ahead)
 		require.NoError(t, err)
-		time.Sleep(900 * time.Hour)
+		time.Sleep(50 * time.Minute)
 		require.Len(t, content(t, b, "orders"), 1)
-		time.Sleep(100 * time.Hour)
-		require.Empty(t, content(t, b, "orders"), "its time has come, and gone")
+		time.Sleep(20 * time.Minute)
+		require.Empty(t, content(t, b, "orders"), "it is as old as it has been there")
 	})
 }
 

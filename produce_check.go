@@ -23,7 +23,7 @@ func (l *lane) check(r *record.Record) (ms int64, err error) {
 	if ms = r.Timestamp.UnixMilli(); ms < 0 {
 		return 0, fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970", r.Timestamp)
 	}
-	return ms, nil
+	return ms, l.partition.CheckTime(ms)
 }
 
 // checkReplicas refuses what wants more copies than there are.

@@ -351,6 +351,8 @@ func (b *Broker) settings(cfg topic.Config) partition.Settings {
 		Fsync:              b.durabilityOf(cfg) == topic.Fsync,
 		MaxMessageBytes:    cfg.MaxMessageBytes,
 		AppendTime:         cfg.Timestamps == topic.LogAppendTime,
+		Before:             cfg.TimestampBefore,
+		After:              cfg.TimestampAfter,
 		Keyed:              cfg.Cleanup != topic.Delete,
 		ProducerExpiration: b.producerExpiration,
 		MinReplicas:        cfg.MinReplicas,

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
@@ -115,13 +116,17 @@ func (l *Log) prepare(n int64, r *run) error {
 	return nil
 }
 
+// now is the clock's time in milliseconds. It serves as a bound for timestamps that
+// are ahead of it, and for nothing else.
+func (l *Log) now() int64 { return time.Now().UnixMilli() }
+
 // full reports whether the active segment must not take the batches: by
 // segment.bytes, by segment.ms, or because the index could not name an offset so
 // far from the base.
 func (l *Log) full(size int64, r *run) bool {
 	return size > l.cfg.SegmentBytes ||
 		r.next-1-l.active.base > math.MaxInt32 ||
-		l.index.firstTimestamp != record.NoTimestamp && r.maxTimestamp-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
+		l.index.firstTimestamp != record.NoTimestamp && min(r.maxTimestamp, l.now())-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
 }
 
 // unwrite cuts off what a write that failed may have left, for good: it must not
@@ -155,7 +160,7 @@ func (l *Log) note(batches []byte, pos int64, r *run) {
 }
 
 func (l *Log) noteBatch(pos int64, h *record.BatchHeader) {
-	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval))
+	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval), l.now())
 	l.producers.note(h)
 	if h.LeaderEpoch > latestEpoch(l.Epochs()) {
 		entries := withEpoch(l.Epochs(), h.LeaderEpoch, h.BaseOffset)

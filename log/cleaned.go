@@ -84,7 +84,7 @@ func (w *cleaned) fillGap() error {
 }
 
 func (w *cleaned) write(b record.Batch) error {
-	w.index.add(w.next.base, w.pos+int64(len(w.buf)), &b.BatchHeader, int64(w.log.cfg.IndexInterval))
+	w.index.add(w.next.base, w.pos+int64(len(w.buf)), &b.BatchHeader, int64(w.log.cfg.IndexInterval), math.MaxInt64)
 	w.buf = append(w.buf, b.Bytes...)
 	if len(w.buf) < cleanedBuffer {
 		return nil

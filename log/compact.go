@@ -46,8 +46,9 @@ type Dirt struct {
 	From, To     int64 // the offsets that were never cleaned and may be
 	Clean, Dirty int64 // bytes of the segments before From, and of the others up to To
 
-	// Earliest is the time of the first batch from From on that has one, whether
-	// or not it may be cleaned yet; math.MaxInt64 when there is none.
+	// Earliest is the time of the first batch from From on that has one that has
+	// come, whether or not it may be cleaned yet; where none has, the time at which
+	// the newest was written. math.MaxInt64 when there is none.
 	Earliest int64
 
 	// Horizon is when the first tombstone before From may go, and Held when the
@@ -71,7 +72,7 @@ func (l *Log) Dirt(c Compaction) (Dirt, error) {
 		}
 	}
 	var err error
-	d.Earliest, err = l.firstTime(d.From)
+	d.Earliest, err = l.firstTime(d.From, c.Now)
 	return d, err
 }
 
@@ -86,12 +87,13 @@ func (l *Log) cleanable(c Compaction) (segments []*segment, end, held int64) {
 	all, dirty := l.list(), l.dirtyFrom()
 	n := 0
 	held = math.MaxInt64
+	ages := ages{log: l, segments: all, now: c.Now}
 	for ; n < len(all)-1 && all[n+1].base <= c.Limit; n++ {
 		if c.MinLag != 0 && all[n+1].base > dirty {
 			if c.MinLag < 0 {
 				break
 			}
-			latest, ok := l.latest(all[n])
+			latest, ok := ages.latest(n)
 			if old := after(latest, c.MinLag); ok && old > c.Now {
 				held = old
 				break
@@ -132,45 +134,55 @@ func (l *Log) latest(s *segment) (timestamp int64, ok bool) {
 	return t, t != math.MaxInt64 && t != record.NoTimestamp
 }
 
-// firstTime returns the time of the first batch from an offset on that has one,
-// or math.MaxInt64.
-func (l *Log) firstTime(from int64) (int64, error) {
+// firstTime returns the time of the first batch from an offset on that has one that
+// is not ahead of the clock, or math.MaxInt64.
+func (l *Log) firstTime(from, now int64) (int64, error) {
 	segments := l.list()
+	ages := ages{log: l, segments: segments, now: now}
+	bound := int64(math.MaxInt64)
 	for i, s := range segments {
 		if nextBase(segments, i, l.end.Load()) <= from {
 			continue
 		}
-		t, err := l.firstTimeIn(s, from)
+		t, ahead, err := l.firstTimeIn(s, from, now)
 		if t != math.MaxInt64 || err != nil && !errors.Is(err, errGone) {
-			return t, err
+			return min(t, bound), err
+		}
+		if latest, ok := ages.latest(i); ahead && ok {
+			bound = min(bound, latest)
 		}
 	}
-	return math.MaxInt64, nil
+	return bound, nil
 }
 
-func (l *Log) firstTimeIn(s *segment, from int64) (int64, error) {
+// firstTimeIn looks in one segment. ahead says that there are times that have not
+// come.
+func (l *Log) firstTimeIn(s *segment, from, now int64) (first int64, ahead bool, err error) {
 	h, err := s.open()
 	if err != nil {
-		return math.MaxInt64, l.unreadable(s, from, err)
+		return math.MaxInt64, false, l.unreadable(s, from, err)
 	}
 	defer h.release()
 	size := s.size.Load()
 	pos, base := int64(0), s.base
 	if from > s.base {
 		if pos, base, err = l.locate(s, h, from, size); err != nil {
-			return math.MaxInt64, err
+			return math.MaxInt64, false, err
 		}
 	}
 	sc := newScanner(h, pos, size, base, false)
 	for sc.next() {
-		if t := sc.header.MaxTimestamp; t != record.NoTimestamp {
-			return t, nil
+		switch t := sc.header.MaxTimestamp; {
+		case t > now:
+			ahead = true
+		case t != record.NoTimestamp:
+			return t, ahead, nil
 		}
 	}
 	if sc.err != nil {
-		return math.MaxInt64, l.unreadable(s, from, sc.err)
+		return math.MaxInt64, ahead, l.unreadable(s, from, sc.err)
 	}
-	return math.MaxInt64, nil
+	return math.MaxInt64, ahead, nil
 }
 
 // Compact removes records that a later one with the same key makes obsolete,

@@ -177,5 +177,9 @@ func TestExpiredAfterAllTimes(t *testing.T) {
 	d, err := l.Dirt(Compaction{Now: 1_500, Limit: 2, MinLag: time.Second})
 	require.NoError(t, err)
 	require.Zero(t, d.Dirty)
+	require.EqualValues(t, 2_000, d.Held, "as old as what was written next")
+	d, err = l.Dirt(Compaction{Now: 500, Limit: 2, MinLag: time.Second})
+	require.NoError(t, err)
+	require.Zero(t, d.Dirty)
 	require.EqualValues(t, math.MaxInt64, d.Held)
 }

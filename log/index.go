@@ -10,6 +10,7 @@ import (
 	"os"
 	"sort"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/record"
@@ -81,8 +82,9 @@ type liveIndex struct {
 
 	maxTimestamp atomic.Int64 // the latest of the segment, -1 for none
 	maxRel       int64        // last offset of its batch, less the segment's base
+	written      atomic.Int64 // the latest timestamp that was not ahead of the clock, or the clock's time: not before what was written last, as far as anybody knows
 
-	firstTimestamp int64 // of the first batch, -1 for none: what the segment's age counts from
+	firstTimestamp int64 // of the first batch, or when it was written if that was earlier; -1 for none: what the segment's age counts from
 	sinceEntry     int64 // bytes since the last offset entry
 
 	filed indexFiled // how much of it stands in the files
@@ -97,14 +99,18 @@ type indexFiled struct {
 func newLiveIndex() *liveIndex {
 	x := &liveIndex{firstTimestamp: record.NoTimestamp}
 	x.maxTimestamp.Store(record.NoTimestamp)
+	x.written.Store(record.NoTimestamp)
 	return x
 }
 
-// add takes up the batch at pos, in the order of the file.
-func (x *liveIndex) add(base, pos int64, h *record.BatchHeader, interval int64) {
+// add takes up the batch at pos, in the order of the file. Its timestamp may be
+// ahead of the clock, which says now.
+func (x *liveIndex) add(base, pos int64, h *record.BatchHeader, interval, now int64) {
+	written := min(h.MaxTimestamp, now)
 	if pos == 0 {
-		x.firstTimestamp = h.MaxTimestamp
+		x.firstTimestamp = written
 	}
+	x.written.Store(max(written, x.written.Load()))
 	rel := h.LastOffset() - base
 	if h.MaxTimestamp > x.maxTimestamp.Load() {
 		x.maxRel = rel
@@ -209,7 +215,10 @@ func appendIndex(fsys vfs.FS, path string, b []byte, pos int64, how filing) erro
 
 // loadLiveIndex reads the index files of the active segment as a checkpoint
 // describes them. It returns nil when they are not what the checkpoint says.
-func loadLiveIndex(s *segment, c *checkpoint) (*liveIndex, error) {
+//
+// No record that was written more than age after the first one is in the segment,
+// unless it lies about its time.
+func loadLiveIndex(s *segment, c *checkpoint, now int64, age time.Duration) (*liveIndex, error) {
 	offsets, err := readIndex(s.fs, s.indexPath(), int64(c.filed.offsets)*offsetEntryLen)
 	if err != nil || crc32.Checksum(offsets, castagnoli) != c.filed.offsetsCRC {
 		return nil, missingIsNil(err)
@@ -219,7 +228,11 @@ func loadLiveIndex(s *segment, c *checkpoint) (*liveIndex, error) {
 		return nil, missingIsNil(err)
 	}
 	x := newLiveIndex()
-	x.firstTimestamp, x.sinceEntry, x.filed = c.firstTimestamp, c.sinceEntry, c.filed
+	x.firstTimestamp, x.sinceEntry, x.filed = min(c.firstTimestamp, now), c.sinceEntry, c.filed
+	x.written.Store(min(c.maxTimestamp, now))
+	if c.maxTimestamp > now && x.firstTimestamp != record.NoTimestamp {
+		x.written.Store(min(now, after(x.firstTimestamp, age)))
+	}
 	x.maxTimestamp.Store(c.maxTimestamp)
 	x.maxRel = c.maxOffset - s.base
 	for ; len(offsets) > 0; offsets = offsets[offsetEntryLen:] {

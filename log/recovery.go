@@ -425,7 +425,7 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 		}
 		o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
 		if index != nil {
-			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval))
+			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval), o.l.now())
 		}
 		if h.BaseOffset >= o.producersFrom {
 			o.l.producers.note(h)
@@ -498,7 +498,7 @@ func (o *opening) loadIndex(s *segment, known *checkpoint) (*liveIndex, error) {
 	if known.pos == 0 {
 		return newLiveIndex(), nil
 	}
-	index, err := loadLiveIndex(s, known)
+	index, err := loadLiveIndex(s, known, o.l.now(), o.l.cfg.SegmentAge)
 	if index != nil || err != nil {
 		return index, err
 	}
@@ -506,7 +506,7 @@ func (o *opening) loadIndex(s *segment, known *checkpoint) (*liveIndex, error) {
 	index = newLiveIndex()
 	err = o.scanHeaders(s, func(h *record.BatchHeader, pos int64) {
 		if pos < known.pos {
-			index.add(s.base, pos, h, int64(o.l.cfg.IndexInterval))
+			index.add(s.base, pos, h, int64(o.l.cfg.IndexInterval), o.l.now())
 		}
 	})
 	return index, err

@@ -21,9 +21,10 @@ type Retention struct {
 // beginning of a segment or, where nothing is left, at the log's end. next is when
 // the next segment comes of age; math.MaxInt64 when none does.
 //
-// A segment's age is that of its latest record, whatever the others say. One whose
-// records have no times or one that is not yet, or of which compaction left no
-// record, goes with the next one whose time has come.
+// A segment's age is that of its latest record, whatever the others say. One with a
+// record whose time is not yet is as old as the records that were written next. One
+// whose records have no times, or of which compaction left no record, goes with the
+// next one whose time has come.
 func (l *Log) Expired(r Retention) (start, next int64) {
 	segments, end := l.list(), l.end.Load()
 	var left int64 // bytes of the segments from the i-th on
@@ -32,6 +33,7 @@ func (l *Log) Expired(r Retention) (start, next int64) {
 	}
 	n := 0
 	next = math.MaxInt64
+	ages := ages{log: l, segments: segments, now: r.Now}
 	for i, s := range segments {
 		if nextBase(segments, i, end) > r.Limit || s.size.Load() == 0 {
 			break
@@ -44,7 +46,7 @@ func (l *Log) Expired(r Retention) (start, next int64) {
 		if r.Age < 0 || r.Ripe > 0 && nextBase(segments, i, end) > r.Ripe {
 			break
 		}
-		latest, ok := l.latest(s)
+		latest, ok := ages.latest(i)
 		if !ok {
 			continue
 		}
@@ -61,6 +63,44 @@ func (l *Log) Expired(r Retention) (start, next int64) {
 		return l.start.Load(), next
 	}
 	return max(l.start.Load(), nextBase(segments, n-1, end)), next
+}
+
+// ages says how old segments are at a time, whatever their records say of theirs.
+type ages struct {
+	log      *Log
+	segments []*segment
+	now      int64
+
+	ahead int   // of the segments before the one of this index, some are ahead of the clock,
+	bound int64 // and what they have was written before this time
+}
+
+// latest returns the time before which all of the i-th segment was written, as far
+// as can be told: its latest timestamp or, if that is not yet, the one of the next
+// segment that has come; in the end, when the newest record was written. ok is false
+// when nobody knows.
+func (a *ages) latest(i int) (timestamp int64, ok bool) {
+	t, ok := a.log.latest(a.segments[i])
+	if !ok || t <= a.now {
+		return t, ok
+	}
+	if i < a.ahead {
+		return min(t, a.bound), true
+	}
+	for j, s := range a.segments[i+1:] {
+		if t, ok := a.log.latest(s); ok && t <= a.now {
+			a.ahead, a.bound = i+1+j, t
+			return t, true
+		}
+	}
+	a.ahead, a.bound = len(a.segments), math.MaxInt64
+	for j := len(a.segments) - 1; j >= i; j-- {
+		if x := a.segments[j].live.Load(); x != nil && x.written.Load() != record.NoTimestamp && x.written.Load() <= a.now {
+			a.bound = x.written.Load()
+			break
+		}
+	}
+	return min(t, a.bound), true
 }
 
 // after returns the time that comes so long after another one, or math.MaxInt64 if

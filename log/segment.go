@@ -284,7 +284,7 @@ func (s *segment) rebuild(f vfs.File, size, interval int64) bool {
 	x := newLiveIndex()
 	sc := newScanner(f, 0, size, s.base, false)
 	for sc.next() {
-		x.add(s.base, sc.pos, &sc.header, interval)
+		x.add(s.base, sc.pos, &sc.header, interval, math.MaxInt64)
 	}
 	if sc.pos != size {
 		return false

@@ -55,7 +55,7 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 	index = newLiveIndex()
 	sc := newScanner(h, 0, pos, s.base, false)
 	for sc.next() {
-		index.add(s.base, sc.pos, &sc.header, int64(l.cfg.IndexInterval))
+		index.add(s.base, sc.pos, &sc.header, int64(l.cfg.IndexInterval), l.now())
 	}
 	switch {
 	case sc.err != nil:

@@ -289,11 +289,34 @@ func (p *Partition) Check(batch []byte) error {
 	if err == nil && h.Attributes&(record.AttrControl|record.AttrTransactional|record.AttrDeleteHorizon) != 0 {
 		err = p.fault(fault.InvalidRecord, -1).Detailf("attributes %#x are not a producer's to set", h.Attributes)
 	}
-	if err == nil && p.settings.Load().Keyed {
-		err = p.checkKeys(record.Batch{BatchHeader: h, Bytes: batch})
+	settings := p.settings.Load()
+	if err == nil && settings.After > 0 {
+		err = p.CheckTime(h.MaxTimestamp)
+	}
+	if err == nil && (settings.Keyed || settings.Before > 0) {
+		err = p.checkRecords(record.Batch{BatchHeader: h, Bytes: batch}, settings)
 	}
 	return err
 }
+
+// CheckTime returns what is wrong with a record's time, in milliseconds: that it
+// lies too far from the clock. One that will be the time of the append never does.
+func (p *Partition) CheckTime(ms int64) error {
+	s := p.settings.Load()
+	if s.AppendTime || s.Before <= 0 && s.After <= 0 {
+		return nil
+	}
+	now := time.Now().UnixMilli()
+	switch {
+	case s.Before > 0 && ms < now-s.Before.Milliseconds():
+		return p.fault(fault.InvalidTimestamp, -1).Detailf("%s is more than message.timestamp.before.max.ms, %v, ago", utc(ms), s.Before)
+	case s.After > 0 && ms > now && ms-now > s.After.Milliseconds():
+		return p.fault(fault.InvalidTimestamp, -1).Detailf("%s is more than message.timestamp.after.max.ms, %v, away", utc(ms), s.After)
+	}
+	return nil
+}
+
+func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 // examine returns the header of a batch, if it is in order.
 func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
@@ -318,15 +341,21 @@ func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
 	return h, err
 }
 
-// checkKeys looks for a record without a key.
-func (p *Partition) checkKeys(b record.Batch) error {
+// checkRecords looks for a record without a key, where each must have one, and for
+// one that is too old.
+func (p *Partition) checkRecords(b record.Batch, settings *Settings) error {
 	it, err := b.Records(p.codec)
 	if err != nil {
 		return p.fault(fault.CodeOf(err), -1).Because(err)
 	}
 	var r record.Record
 	for n := 0; it.Next(&r); n++ {
-		if r.Key == nil {
+		if settings.Before > 0 {
+			if err := p.CheckTime(r.Timestamp.UnixMilli()); err != nil {
+				return err
+			}
+		}
+		if settings.Keyed && r.Key == nil {
 			return p.fault(fault.InvalidRecord, -1).Detailf("record %d of %d has no key, and the topic is compacted by key", n, b.Count)
 		}
 	}

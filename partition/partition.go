@@ -21,11 +21,12 @@ type Config struct {
 // value accepts batches of any size, keeps their times, and lets a record count
 // once it is written.
 type Settings struct {
-	Fsync           bool // a record counts once it is on disk
-	MaxMessageBytes int  // the largest batch that is accepted; 0: any
-	AppendTime      bool // records get the time at which their batch is appended
-	Keyed           bool // every record must have a key, because the log is compacted by it
-	MinReplicas     int  // how many copies whoever asks for all of them wants
+	Fsync           bool          // a record counts once it is on disk
+	MaxMessageBytes int           // the largest batch that is accepted; 0: any
+	AppendTime      bool          // records get the time at which their batch is appended
+	Before, After   time.Duration // how far a record's time may lie before and after the clock; negative or 0: any
+	Keyed           bool          // every record must have a key, because the log is compacted by it
+	MinReplicas     int           // how many copies whoever asks for all of them wants
 
 	// ProducerExpiration is how long idempotent producers are remembered that
 	// the log knows from an earlier process: producer.id.expiration.ms. Those

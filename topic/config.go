@@ -18,6 +18,8 @@ type Config struct {
 	SegmentAge        time.Duration // or at this age (segment.ms): 7 days
 	MaxMessageBytes   int           // the largest batch accepted (max.message.bytes): 1 MiB + 12
 	Timestamps        TimestampType // whose clock stamps records (message.timestamp.type): CreateTime
+	TimestampBefore   time.Duration // how far before the broker's clock a record's time may lie (message.timestamp.before.max.ms): Forever
+	TimestampAfter    time.Duration // and how far after it (message.timestamp.after.max.ms): Forever, where Kafka 4 has 1 h
 	MinReplicas       int           // copies that AcksAll awaits (min.insync.replicas): 1
 	MinCompactionLag  time.Duration // (min.compaction.lag.ms): 0
 	MaxCompactionLag  time.Duration // (max.compaction.lag.ms): Forever

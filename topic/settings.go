@@ -34,6 +34,8 @@ var settings = []setting{
 	millis("delete.retention.ms", func(c *Config) *time.Duration { return &c.DeleteRetention }),
 	millis("max.compaction.lag.ms", func(c *Config) *time.Duration { return &c.MaxCompactionLag }),
 	number("max.message.bytes", func(c *Config) *int { return &c.MaxMessageBytes }),
+	unsignedMillis("message.timestamp.after.max.ms", func(c *Config) *time.Duration { return &c.TimestampAfter }),
+	unsignedMillis("message.timestamp.before.max.ms", func(c *Config) *time.Duration { return &c.TimestampBefore }),
 	choice("message.timestamp.type", func(c *Config) *TimestampType { return &c.Timestamps },
 		"CreateTime", CreateTime, "LogAppendTime", LogAppendTime),
 	ratio("min.cleanable.dirty.ratio", func(c *Config) *float64 { return &c.MinCleanableRatio }),
@@ -117,6 +119,8 @@ func foreign(name string) (hint string, ok bool) {
 		return "batches are kept as the producer compressed them", true
 	case "flush.messages", "flush.ms":
 		return "runnel.durability=memory, os or fsync says when records are on disk", true
+	case "message.timestamp.difference.max.ms":
+		return "message.timestamp.before.max.ms and message.timestamp.after.max.ms took its place in Kafka 3.6", true
 	case "unclean.leader.election.enable":
 		return "a replica that may lack records is never elected", true
 	case "follower.replication.throttled.replicas", "leader.replication.throttled.replicas",
@@ -124,7 +128,6 @@ func foreign(name string) (hint string, ok bool) {
 		"local.retention.bytes", "local.retention.ms",
 		"file.delete.delay.ms", "index.interval.bytes", "preallocate", "segment.index.bytes", "segment.jitter.ms",
 		"message.downconversion.enable", "message.format.version",
-		"message.timestamp.after.max.ms", "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms",
 		"errors.deadletterqueue.group.enable":
 		return "leave it out", true
 	}
@@ -161,6 +164,20 @@ func millis(name string, at func(*Config) *time.Duration) setting {
 		},
 		func(c *Config) { *at(c) = 0 },
 	}
+}
+
+// unsignedMillis is millis for a setting of which Kafka has no -1: no limit is its
+// largest number.
+func unsignedMillis(name string, at func(*Config) *time.Duration) setting {
+	s := millis(name, at)
+	get := s.get
+	s.get = func(c *Config) string {
+		if *at(c) == Forever {
+			return strconv.FormatInt(math.MaxInt64, 10)
+		}
+		return get(c)
+	}
+	return s
 }
 
 func number[N int | int64](name string, at func(*Config) *N) setting {
@@ -265,6 +282,8 @@ func (c Config) Validate() error {
 		{"min.compaction.lag.ms", c.MinCompactionLag},
 		{"max.compaction.lag.ms", c.MaxCompactionLag},
 		{"delete.retention.ms", c.DeleteRetention},
+		{"message.timestamp.before.max.ms", c.TimestampBefore},
+		{"message.timestamp.after.max.ms", c.TimestampAfter},
 	} {
 		check(d.value == Forever || d.value >= 0 && d.value%time.Millisecond == 0,
 			"%s must be whole milliseconds, 0 for its default or Forever: %v", d.name, d.value)
@@ -293,6 +312,8 @@ func (c Config) WithDefaults() Config {
 	orElse(&c.SegmentBytes, 1<<30)
 	orElse(&c.SegmentAge, 7*day)
 	orElse(&c.MaxMessageBytes, 1<<20+12)
+	orElse(&c.TimestampBefore, Forever)
+	orElse(&c.TimestampAfter, Forever)
 	orElse(&c.MinReplicas, 1)
 	orElse(&c.MaxCompactionLag, Forever)
 	orElse(&c.DeleteRetention, day)

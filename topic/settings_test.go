@@ -18,7 +18,7 @@ func TestZeroConfigWorks(t *testing.T) {
 	day := 24 * time.Hour
 	require.Equal(t, Config{
 		Cleanup: Delete, Retention: 7 * day, RetentionBytes: -1, SegmentBytes: 1 << 30, SegmentAge: 7 * day,
-		MaxMessageBytes: 1048588, MinReplicas: 1, MaxCompactionLag: Forever, DeleteRetention: day, MinCleanableRatio: 0.5,
+		MaxMessageBytes: 1048588, TimestampBefore: Forever, TimestampAfter: Forever, MinReplicas: 1, MaxCompactionLag: Forever, DeleteRetention: day, MinCleanableRatio: 0.5,
 	}, c.WithDefaults())
 	require.NoError(t, c.WithDefaults().Validate())
 	require.Equal(t, c.WithDefaults(), c.WithDefaults().WithDefaults())
@@ -35,6 +35,9 @@ func TestSettings(t *testing.T) {
 		{"delete.retention.ms", "60000", Config{DeleteRetention: time.Minute}, ""},
 		{"max.compaction.lag.ms", "9223372036854775807", Config{MaxCompactionLag: Forever}, "-1"},
 		{"max.message.bytes", "2097164", Config{MaxMessageBytes: 2097164}, ""},
+		{"message.timestamp.after.max.ms", "3600000", Config{TimestampAfter: time.Hour}, ""},
+		{"message.timestamp.before.max.ms", "9223372036854775807", Config{TimestampBefore: Forever}, ""},
+		{"message.timestamp.before.max.ms", "-1", Config{TimestampBefore: Forever}, "9223372036854775807"},
 		{"message.timestamp.type", "LogAppendTime", Config{Timestamps: LogAppendTime}, ""},
 		{"min.cleanable.dirty.ratio", "0.01", Config{MinCleanableRatio: 0.01}, ""},
 		{"min.compaction.lag.ms", "1", Config{MinCompactionLag: time.Millisecond}, ""},

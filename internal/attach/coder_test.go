@@ -90,7 +90,7 @@ func TestErrorsSurvive(t *testing.T) {
 	require.NoError(t, pass(t, nil))
 	full := fault.At(fault.DiskFull, "orders", 3, 1042).Detailf("detail").Try("hint").Because(io.ErrShortWrite)
 	corruption := &fault.Corruption{
-		Topic: "orders", Partition: 3, Offset: 40, File: "f", Pos: 512, Expected: "a", Found: "b", Hint: "c",
+		Topic: "orders", Partition: 3, Offset: 40, File: "f", Pos: 512, Expected: "a", Found: "b", Hint: "c", Next: 41,
 	}
 	deep := error(fault.Closed)
 	for range 50 {

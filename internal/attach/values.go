@@ -15,6 +15,8 @@ func (c *coder) config(v *topic.Config) {
 	int64s(c, &v.SegmentAge)
 	int64s(c, &v.MaxMessageBytes)
 	int8s(c, &v.Timestamps)
+	int64s(c, &v.TimestampBefore)
+	int64s(c, &v.TimestampAfter)
 	int64s(c, &v.MinReplicas)
 	int64s(c, &v.MinCompactionLag)
 	int64s(c, &v.MaxCompactionLag)

@@ -222,8 +222,8 @@ func closeSessions(sessions map[io.Closer]struct{}) (errs []error) {
 		}
 	}
 	for s := range sessions {
-		if _, ok := s.(*fetchSession); !ok {
-			errs = append(errs, s.Close())
+		if p, ok := s.(*session); ok {
+			p.end()
 		}
 	}
 	return errs

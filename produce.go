@@ -231,6 +231,13 @@ func (s *session) isDone() bool {
 
 // Close implements producer.Session.
 func (s *session) Close() error {
+	s.end()
+	return s.takeFailure()
+}
+
+// end is Close by the broker: failures that nobody was told of are left for the
+// program's own Close.
+func (s *session) end() {
 	s.closed.Do(func() {
 		s.mu.Lock()
 		s.done = true
@@ -242,7 +249,6 @@ func (s *session) Close() error {
 		s.running.Wait()
 		s.broker.removeSession(s)
 	})
-	return s.takeFailure()
 }
 
 // writer appends to one topic for a session.

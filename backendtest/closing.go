@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -245,5 +246,15 @@ var closingBackendTests = []struct {
 		require.Equal(s, []string{"assigned"}, n.kinds)
 		require.NoError(s, c.Close())
 		require.Equal(s, []string{"assigned", "lost"}, n.kinds)
+	}},
+	{"leaves what a producer was told nothing of to the producer's own Close", func(s *suite, b Closer) {
+		name := s.topic(1, topic.Config{})
+		p := s.program(producer.Linger(time.Hour))
+		p.SendAsync(s.ctx, record.Record{Topic: name, Value: []byte("x")}, nil)
+		require.NoError(s, b.Close())
+		err := p.Close()
+		require.ErrorIs(s, err, fault.Closed)
+		require.ErrorContains(s, err, name+"-0: ")
+		require.NoError(s, p.Close())
 	}},
 }

@@ -157,8 +157,8 @@ func closeSessions(sessions map[io.Closer]struct{}) (errs []error) {
 		}
 	}
 	for s := range sessions {
-		if _, ok := s.(*consuming); !ok {
-			errs = append(errs, s.Close())
+		if p, ok := s.(*producing); ok {
+			p.end()
 		}
 	}
 	return errs

@@ -197,6 +197,13 @@ func (s *producing) push() {
 
 // Close implements producer.Session.
 func (s *producing) Close() error {
+	s.end()
+	return s.takeFailure()
+}
+
+// end is Close by the cluster: failures that nobody was told of are left for the
+// program's own Close.
+func (s *producing) end() {
 	s.cancel()
 	s.sending.Lock()
 	first := !s.closed
@@ -213,7 +220,6 @@ func (s *producing) Close() error {
 		s.room.Release(int64(s.cfg.BufferBytes))
 	}
 	<-s.told.Drained()
-	return s.takeFailure()
 }
 
 // refuse tells that something was not accepted.

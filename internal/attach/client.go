@@ -104,15 +104,16 @@ func (c *Client) Close() error {
 		return nil
 	}
 	// Consumers first: within Fetch, their callbacks may still send and commit.
-	var consumers, others []func() error
+	var consumers, producers []func() error
 	for s := range sessions {
-		if r, ok := s.(*receiving); ok {
-			consumers = append(consumers, r.abandon)
-		} else {
-			others = append(others, s.Close)
+		switch s := s.(type) {
+		case *receiving:
+			consumers = append(consumers, s.abandon)
+		case *sending:
+			producers = append(producers, func() error { s.end(); return nil })
 		}
 	}
-	err := errors.Join(atOnce(consumers), atOnce(others))
+	err := errors.Join(atOnce(consumers), atOnce(producers))
 	c.control.close()
 	close(c.closed)
 	return err

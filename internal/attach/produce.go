@@ -182,6 +182,13 @@ func (s *sending) fill() [][]byte {
 
 // Close implements producer.Session.
 func (s *sending) Close() error {
+	s.end()
+	return s.takeFailure()
+}
+
+// end is Close by the client: failures that nobody was told of are left for the
+// program's own Close.
+func (s *sending) end() {
 	s.mu.Lock()
 	if s.over == nil {
 		s.over = fault.Closed
@@ -192,7 +199,6 @@ func (s *sending) Close() error {
 	s.pushes.Wait()
 	<-s.told.Drained()
 	s.client.removeSession(s)
-	return s.takeFailure()
 }
 
 // writer is a session's way into one topic.

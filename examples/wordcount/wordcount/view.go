@@ -153,9 +153,8 @@ func readLine(ctx context.Context, backend streams.Backend, partition int32, off
 		return "", err
 	}
 	defer in.Close()
-	batch, err := consumer.Of(in, lines).Poll(ctx)
-	if err != nil {
-		return "", err
+	for first, err := range consumer.Of(in, lines).Records(ctx) {
+		return first.Value, err
 	}
-	return batch[0].Value, nil
+	return "", ctx.Err()
 }

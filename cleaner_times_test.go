@@ -2,6 +2,7 @@ package runnel_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,4 +150,39 @@ func TestTimestampLimits(t *testing.T) {
 		require.NoError(t, b.ConfigureTopic(ctx, "near", topic.Config{}))
 		require.NoError(t, sendAt(t, b, "near", "k", now.Add(10_000*time.Hour)))
 	})
+}
+
+// Times of which 64 bits of milliseconds look like others are refused, rather than
+// stored as these, and those asked for are before or after all records.
+func TestTimesBeyondMilliseconds(t *testing.T) {
+	dir := t.TempDir()
+	broker, err := runnel.Open(dir)
+	require.NoError(t, err)
+	defer broker.Close()
+	remote, err := runnel.Attach(dir)
+	require.NoError(t, err)
+	defer remote.Close()
+	require.NoError(t, broker.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	first := record.TopicPartition{Topic: "orders"}
+	for _, backend := range []interface {
+		producer.Backend
+		topic.Admin
+	}{broker, remote} {
+		p, err := producer.New(backend)
+		require.NoError(t, err)
+		defer p.Close()
+		for _, at := range []time.Time{time.Unix(math.MaxInt64/1000+1, 0), time.Unix(1<<61, 0), time.Unix(-1<<61, 0)} {
+			_, err := p.Send(t.Context(), record.Record{Topic: "orders", Timestamp: at})
+			require.ErrorIs(t, err, fault.InvalidTimestamp, "%v", at)
+		}
+		_, err = p.Send(t.Context(), record.Record{Topic: "orders", Timestamp: time.UnixMilli(math.MaxInt64 - 1)})
+		require.NoError(t, err)
+		end, err := backend.ListOffsets(t.Context(), topic.Latest(), first)
+		require.NoError(t, err)
+		for at, want := range map[time.Time]int64{time.Unix(1<<61, 0): end[first].Offset, time.Unix(-1<<61, 0): 0} {
+			listed, err := backend.ListOffsets(t.Context(), topic.AtTime(at), first)
+			require.NoError(t, err)
+			require.Equal(t, want, listed[first].Offset, "%v", at)
+		}
+	}
 }

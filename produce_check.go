@@ -1,6 +1,8 @@
 package runnel
 
 import (
+	"time"
+
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -20,8 +22,8 @@ func (l *lane) check(r *record.Record) (ms int64, err error) {
 	if r.Timestamp.IsZero() {
 		return record.NoTimestamp, nil
 	}
-	if ms = r.Timestamp.UnixMilli(); ms < 0 {
-		return 0, fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970", r.Timestamp)
+	if ms = r.Timestamp.UnixMilli(); ms < 0 || time.UnixMilli(ms).Unix() != r.Timestamp.Unix() { // it wraps around
+		return 0, fault.At(fault.InvalidTimestamp, l.topic, l.number, -1).Detailf("%v is before 1970, or beyond 64 bits of milliseconds", r.Timestamp)
 	}
 	return ms, l.partition.CheckTime(ms)
 }

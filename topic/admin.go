@@ -2,6 +2,7 @@ package topic
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/runnel-go/runnel/record"
@@ -72,7 +73,17 @@ func Latest() OffsetSpec { return OffsetSpec{kind: kindLatest} }
 
 // AtTime is the offset of the first record whose timestamp is t or later, and
 // Latest where there is none.
-func AtTime(t time.Time) OffsetSpec { return OffsetSpec{kind: kindTime, time: t} }
+func AtTime(t time.Time) OffsetSpec {
+	// Timestamps are 64 bits of milliseconds. Beyond them t.UnixMilli wraps around,
+	// so that a time after all records would be one before them.
+	switch first, last := time.UnixMilli(math.MinInt64), time.UnixMilli(math.MaxInt64); {
+	case t.After(last):
+		t = last
+	case t.Before(first):
+		t = first
+	}
+	return OffsetSpec{kind: kindTime, time: t}
+}
 
 // AtOffset is that very offset.
 func AtOffset(offset int64) OffsetSpec { return OffsetSpec{kind: kindOffset, offset: offset} }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/callback"
@@ -251,8 +252,8 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 	}
 	ms := record.NoTimestamp
 	if !r.Timestamp.IsZero() {
-		if ms = r.Timestamp.UnixMilli(); ms < 0 {
-			return fault.At(fault.InvalidTimestamp, w.topic, r.Partition, -1).Detailf("%v is before 1970", r.Timestamp)
+		if ms = r.Timestamp.UnixMilli(); ms < 0 || time.UnixMilli(ms).Unix() != r.Timestamp.Unix() { // it wraps around
+			return fault.At(fault.InvalidTimestamp, w.topic, r.Partition, -1).Detailf("%v is before 1970, or beyond 64 bits of milliseconds", r.Timestamp)
 		}
 	}
 	size := record.HeaderLen + record.MaxRecordOverhead + len(r.Key) + len(r.Value)

@@ -76,7 +76,7 @@ func TestPermissionIsDenied(t *testing.T) {
 		_, err := runnel.Open(dir)
 		denied(err, lock)
 	})
-	reset(0o666, lock)
+	require.NoError(t, filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error { return os.Chmod(path, 0o777) }))
 	reset(0o555, dir) // read-only
 	asSomebody(t, func() {
 		_, err := runnel.Open(dir)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"runtime"
@@ -36,10 +37,9 @@ var (
 func TestProducersInChaos(t *testing.T) {
 	for round := range uint64(*chaosRounds) {
 		seed := *chaosSeed + round
-		hangs := time.AfterFunc(time.Minute, func() { panic("chaos hangs: -chaos.rounds=1 -chaos.seed=" + time.Duration(seed).String()) })
-		newChaos(t, seed).run()
-		hangs.Stop()
-		if t.Failed() {
+		hangs := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("chaos hangs: -chaos.rounds=1 -chaos.seed=%d", seed)) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { newChaos(t, seed).run() })
+		if hangs.Stop(); t.Failed() {
 			t.Fatalf("again: -chaos.rounds=1 -chaos.seed=%d", seed)
 		}
 	}

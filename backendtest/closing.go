@@ -3,6 +3,7 @@ package backendtest
 import (
 	"context"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -163,8 +164,10 @@ var closingTests = []test{
 					over <- err
 					return
 				}
-				close(inBody)
-				<-goOn
+				if !slices.Contains(n.kinds, "body") { // else Close came too late for the first record
+					close(inBody)
+					<-goOn
+				}
 				n.kinds = append(n.kinds, "body")
 			}
 		}()
@@ -174,7 +177,7 @@ var closingTests = []test{
 		time.AfterFunc(20*time.Millisecond, func() { close(goOn) })
 		require.NoError(s, <-closed)
 		require.ErrorIs(s, <-over, fault.Closed)
-		require.Equal(s, []string{"assigned", "body", "revoked"}, n.kinds)
+		require.Equal(s, []string{"assigned", "body", "revoked"}, slices.Compact(n.kinds))
 	}},
 	{"of a consumer within the body of its own loop calls back there", func(s *suite) {
 		name := s.topic(1, topic.Config{})

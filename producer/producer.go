@@ -170,13 +170,14 @@ func (p *Producer) Close() error {
 	return err
 }
 
-// CloseNow is Close for who does not want to wait: what is unacknowledged fails
-// with fault.Closed at once, whether it was written or not. After
+// CloseNow closes without waiting: what is unacknowledged fails with fault.Closed
+// at once, whether it was written or not. To bound the wait by a context, call
 //
 //	err := p.Flush(ctx)
 //	p.CloseNow()
 //
-// the waiting has ended with ctx. It may be called while Close waits, and ends that.
+// It may be called while Close waits, and ends that. Like Close it must not be
+// called from a callback, for it waits until no callback runs.
 func (p *Producer) CloseNow() error {
 	p.closing.Store(true)
 	return p.giveUp()

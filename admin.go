@@ -141,9 +141,10 @@ func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.commit(values); err != nil {
+		if err := b.reserve.with(func() error { return b.commit(values) }); err != nil {
 			return err
 		}
+		defer b.reserve.fill() // of the room that this makes
 		var errs []error
 		for _, name := range names {
 			if v, ok := b.topics.Load(name); ok {
@@ -280,7 +281,11 @@ func (b *Broker) DeleteRecords(ctx context.Context, before map[record.TopicParti
 			errs = append(errs, err)
 			continue
 		}
-		start, err := p.DeleteRecords(offset)
+		var start int64
+		err = b.reserve.with(func() (err error) {
+			start, err = p.DeleteRecords(offset)
+			return err
+		})
 		if err != nil {
 			errs = append(errs, err)
 			continue

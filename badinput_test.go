@@ -159,7 +159,7 @@ func TestTopicNames(t *testing.T) {
 	require.NoError(t, err)
 	for _, e := range entries {
 		tp, _, ok := parseDir(e.Name())
-		own := e.Name() == lockFile || e.Name() == attach.SocketName || ok && tp == metadataPartition
+		own := e.Name() == lockFile || e.Name() == reserveFile || e.Name() == attach.SocketName || ok && tp == metadataPartition
 		require.True(t, own || ok && slices.Contains(accepted, tp.Topic), e.Name())
 	}
 	outside, err := os.ReadDir(dir)

@@ -42,6 +42,7 @@ type Broker struct {
 	metadata  *partition.Partition // the catalogue's log
 	snapshots snapshots
 
+	reserve *reserve
 	groups  *groupService
 	cleaner *cleaner
 	chunks  chunkPool
@@ -135,6 +136,7 @@ func open(c config, h home) (*Broker, error) {
 		closed:    make(chan struct{}),
 		sessions:  map[io.Closer]struct{}{},
 	}
+	b.reserve = newReserve(h, c.reserveBytes)
 	b.groups = newGroupService(b)
 	b.cleaner = newCleaner(b)
 	changed := make(chan struct{})
@@ -143,6 +145,7 @@ func open(c config, h home) (*Broker, error) {
 		b.cleaner.close()
 		return nil, errors.Join(err, b.closePartitions())
 	}
+	b.reserve.fill()
 	b.recovery.Duration = time.Since(began)
 	b.writer <- struct{}{}
 	b.release()
@@ -197,7 +200,7 @@ func (b *Broker) Close() error {
 	b.writer <- struct{}{} // never given back
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {
-		b.failure = b.markClean()
+		b.failure = b.reserve.with(b.markClean)
 	}
 	if b.lock != nil {
 		b.lock.release()

@@ -271,6 +271,9 @@ func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition,
 		cfg.Retention = topic.Forever
 	}
 	did, next, err := p.Clean(ctx, now, cfg)
+	if errors.Is(err, fault.DiskFull) && cfg.Delete {
+		err = c.makeRoom(ctx, p, &did, now, cfg, err)
+	}
 	if ages && !more.IsZero() && (next.IsZero() || more.Before(next)) {
 		next = more
 	}
@@ -282,6 +285,24 @@ func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition,
 		return did, nil
 	}
 	return did, err
+}
+
+// makeRoom deletes what is due of a partition on a disk that is full, with what
+// there is in reserve. Compacting needs more than that: it stays with full, its
+// error.
+func (c *cleaner) makeRoom(ctx context.Context, p *partition.Partition, did *partition.Cleaned, now time.Time, cfg partition.Cleaning, full error) error {
+	compact := cfg.Compact
+	cfg.Compact = false
+	err := c.broker.reserve.with(func() error {
+		part, _, err := p.Clean(ctx, now, cfg)
+		did.Segments, did.Bytes = did.Segments+part.Segments, did.Bytes+part.Bytes
+		return err
+	})
+	c.broker.reserve.fill()
+	if err == nil && compact {
+		return full
+	}
+	return err
 }
 
 // survey finds out when a topic that is not open must be looked at, and opens it

@@ -222,7 +222,7 @@ func (s *groupShard) serve(ops []*groupOp) {
 		results.Wake = append(results.Wake, r.Wake...)
 		results.Gone = append(results.Gone, r.Gone...)
 	}
-	members := false
+	members, first := false, !s.restarted
 	err := s.prepare(gather)
 	if err == nil {
 		for _, op := range ops {
@@ -231,7 +231,12 @@ func (s *groupShard) serve(ops []*groupOp) {
 			gather(r)
 			members = members || op.members
 		}
-		err = s.append(results.Records)
+		add := func() error { return s.append(results.Records) }
+		if first { // so that groups can be looked at on a disk that is full
+			err = s.service.broker.reserve.with(add)
+		} else {
+			err = add()
+		}
 	}
 	if err != nil {
 		s.coordinator = nil

@@ -378,7 +378,7 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 		tp, suffix, ok := parseDir(e.Name)
 		if !e.Dir {
 			switch e.Name {
-			case lockFile, cleanFile, socketFile, startsFile:
+			case lockFile, cleanFile, socketFile, startsFile, reserveFile:
 			case restoringFile:
 				n.add(log.Damage, record.TopicPartition{}, path, "a whole data directory", "part of a backup, whose restoring did not end",
 					"delete the directory, and restore the backup again")

@@ -25,6 +25,7 @@ type config struct {
 	// remembered.
 	producerExpiration time.Duration
 	snapshotEvery      int64 // records between snapshots of the catalogue; no option
+	reserveBytes       int64 // as the constant; no option
 }
 
 type option func(*config)
@@ -77,7 +78,7 @@ func ProducerExpiration(d time.Duration) Option {
 func defaults(d topic.Durability) config {
 	return config{
 		defaultPartitions: 1, defaultDurability: d, fileMode: DefaultFileMode, producerExpiration: 24 * time.Hour,
-		snapshotEvery: snapshotEvery,
+		snapshotEvery: snapshotEvery, reserveBytes: reserveBytes,
 	}
 }
 

@@ -84,7 +84,7 @@ func TestPermissionIsDenied(t *testing.T) {
 		_, err = runnel.Open(filepath.Join(dir, "more"))
 		denied(err, dir)
 	})
-	require.NoError(t, filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error { return os.Chmod(path, 0o777) }))
+	reset(0o777, dir)
 	partition := filepath.Join(dir, "orders-0")
 	reset(0o000, partition)
 	asSomebody(t, func() {

@@ -486,7 +486,13 @@ func (o *opening) openActive() error {
 		return err
 	}
 	l.epochsDirty = true
-	if err := l.writeCheckpoint(o.Clean); err != nil || o.swapped == nil {
+	err = l.writeCheckpoint(o.Clean)
+	if fault.OfDisk(err) == fault.DiskFull && o.swapped == nil {
+		// What the old one says is true still. The next one is written when there
+		// is something new to say; until then opening verifies the same again.
+		return nil
+	}
+	if err != nil || o.swapped == nil {
 		return err
 	}
 	return removeManifest(l.cfg.FS, l.cfg.Dir)

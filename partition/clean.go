@@ -122,14 +122,15 @@ func (p *Partition) asWriter(task func() error) (err error) {
 // next one will be too old.
 func (p *Partition) expire(did *Cleaned, now time.Time, c Cleaning) (due int64, err error) {
 	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.high.Load(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
-	if start <= p.log.StartOffset() {
+	if start < p.log.StartOffset() || start == 0 {
 		return due, nil
 	}
 	err = p.asWriter(func() error {
 		size, segments := p.log.Size(), p.log.Segments()
-		if start > p.log.EndOffset() || start <= p.log.StartOffset() {
+		if start > p.log.EndOffset() || start < p.log.StartOffset() {
 			return nil // it was truncated or moved meanwhile
 		}
+		// One that is where it should be may not be durable yet, for want of space.
 		err := p.log.SetStart(start)
 		did.Bytes += size - p.log.Size()
 		did.Segments += segments - p.log.Segments()

@@ -3,6 +3,7 @@ package partition_test
 import (
 	"context"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -209,4 +210,41 @@ func TestCleanEndsWithinBatch(t *testing.T) {
 	did, _, err = p.Clean(t.Context(), time.Unix(10_000, 0), c)
 	require.NoError(t, err)
 	require.Equal(t, partition.Cleaned{}, did)
+}
+
+// A start that a full disk has no room for is not reported as done by the next
+// try, and retention tries again, too.
+func TestStartOnAFullDisk(t *testing.T) {
+	for name, move := range map[string]func(p *partition.Partition) error{
+		"DeleteRecords": func(p *partition.Partition) error { _, err := p.DeleteRecords(6); return err },
+		"Clean": func(p *partition.Partition) error {
+			_, _, err := p.Clean(t.Context(), time.UnixMilli(1000).Add(time.Hour), partition.Cleaning{Delete: true, Retention: time.Minute, RetentionBytes: -1})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewCrashable()
+			f := vfs.NewFaulty(disk)
+			cfg := configOn(f)
+			cfg.Fsync, cfg.Log.SegmentBytes = true, 150
+			p, _ := open(t, cfg)
+			for range 6 {
+				_, err := appendAll(p, "value")
+				require.NoError(t, err)
+			}
+			end := f.Add(vfs.Rule{On: vfs.OpWrite, Match: vfs.Named("-checkpoint"), Err: syscall.ENOSPC})
+			for range 2 {
+				require.ErrorIs(t, move(p), fault.DiskFull)
+			}
+			end()
+			require.NoError(t, move(p))
+			start := p.StartOffset()
+			require.Positive(t, start)
+			cfg.Log.FS = disk.After(vfs.Loss{Kept: vfs.KeepNone})
+			after, _ := open(t, cfg)
+			require.Equal(t, start, after.StartOffset())
+			require.NoError(t, after.Close())
+			require.NoError(t, p.Close())
+		})
+	}
 }

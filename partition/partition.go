@@ -202,9 +202,7 @@ func (p *Partition) DeleteRecords(before int64) (start int64, err error) {
 			err = p.fault(fault.OffsetOutOfRange, before).Detailf("the high watermark is %d", high)
 			return
 		}
-		if before > p.log.StartOffset() {
-			err = p.log.SetStart(before)
-		}
+		err = p.log.SetStart(before) // a start that is not durable yet is tried again
 		start = p.log.StartOffset()
 	}})
 	<-done

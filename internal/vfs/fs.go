@@ -99,6 +99,7 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 func WriteFile(fsys FS, name string, data []byte) error {
 	tmp := name + ".tmp"
 	if err := writeSynced(fsys, tmp, data); err != nil {
+		_ = fsys.Remove(tmp) // so that what was written of it takes no space
 		return err
 	}
 	if err := fsys.Rename(tmp, name); err != nil {

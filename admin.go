@@ -336,6 +336,8 @@ func listOffset(p *partition.Partition, spec topic.OffsetSpec) (topic.ListedOffs
 		spec = topic.Latest()
 	}
 	switch offset, ok := spec.Offset(); {
+	case spec.IsNone():
+		return listed, fault.Newf(fault.InvalidRequest, "topic.None names no offset")
 	case ok:
 		listed.Offset = offset
 	case spec.IsLatest():

@@ -28,7 +28,10 @@ func (b *Broker) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 		buffers: buffers{reuse: cfg.ReuseBuffers},
 		sources: map[record.TopicPartition]*source{},
 	}
-	if cfg.Group != "" && len(cfg.Topics) > 0 {
+	if cfg.Start.IsLatest() {
+		s.known = b.known(&cfg)
+	}
+	if cfg.Subscribes() {
 		s.news.Store(true) // that it has not joined yet
 		s.leave()
 	}
@@ -52,7 +55,8 @@ type fetchSession struct {
 	signal chan struct{} // something has happened: records, news, the end
 	news   atomic.Bool   // the group or the topics have changed
 	opened time.Time
-	left   atomic.Int64 // when Fetch was left, in nanoseconds since opened; 0 within
+	known  map[topic.ID]int32 // partitions that there were when it was opened, where it begins at their end
+	left   atomic.Int64       // when Fetch was left, in nanoseconds since opened; 0 within
 	reads  sync.WaitGroup
 
 	// The fetching goroutine's.
@@ -233,7 +237,7 @@ func (s *fetchSession) source(tp record.TopicPartition) (*source, error) {
 
 // Assign gives the session these partitions. See consumer.Session.
 func (s *fetchSession) Assign(ctx context.Context, partitions []record.TopicPartition) error {
-	if len(s.cfg.Topics) > 0 {
+	if s.cfg.Subscribes() {
 		return fault.Newf(fault.InvalidRequest, "the consumer subscribes to topics, and its group assigns the partitions")
 	}
 	if err := ctx.Err(); err != nil {

@@ -21,7 +21,36 @@ type membership struct {
 }
 
 // wanted reports whether the session is to be a member of a group.
-func (m *membership) wanted(s *fetchSession) bool { return s.cfg.Group != "" && len(s.cfg.Topics) > 0 }
+func (m *membership) wanted(s *fetchSession) bool { return s.cfg.Subscribes() }
+
+// known returns how many partitions the topics have that a member subscribes to.
+func (b *Broker) known(cfg *consumer.Config) map[topic.ID]int32 {
+	known := make(map[topic.ID]int32)
+	add := func(_, v any) bool {
+		t := v.(*localTopic)
+		known[t.id] = int32(len(*t.placement.Load()))
+		return true
+	}
+	if cfg.Pattern != "" {
+		b.topics.Range(add)
+		return known
+	}
+	for _, name := range cfg.Topics {
+		if v, ok := b.topics.Load(name); ok {
+			add(name, v)
+		}
+	}
+	return known
+}
+
+// isNew reports whether a partition was made after the session had subscribed, or had
+// been assigned it.
+func (s *fetchSession) isNew(src *source) bool {
+	if !s.member.wanted(s) {
+		return src.awaited
+	}
+	return src.tp.Partition >= s.known[src.id]
+}
 
 // current returns the member's ID, empty if it has not joined.
 func (s *fetchSession) current() membership {
@@ -106,7 +135,7 @@ func (s *fetchSession) heartbeat() (assignment, error) {
 	id := newID().String()
 	a, err := shard.join(ctx, group.Member{
 		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
-		Topics: s.cfg.Topics, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
+		Topics: s.cfg.Topics, Pattern: s.cfg.Pattern, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
 		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
 	}, &memberSession{news: s.changed, heard: s.heard})
 	if err != nil {
@@ -176,10 +205,12 @@ func (s *fetchSession) takeUp(partitions []record.TopicPartition, ids map[record
 	for _, tp := range partitions {
 		src := &source{session: s, tp: tp, id: ids[tp]}
 		src.offset.Store(unknownOffset)
-		if err := src.find(committed); err != nil && ids == nil && src.part != nil {
+		if err := src.find(committed); err != nil && ids == nil && src.part != nil && !s.cfg.Start.IsNone() {
 			return err // that of a partition that does not open is for Fetch to say
 		}
+		src.awaited = src.part == nil
 		s.mu.Lock()
+		src.halted = false // what is wrong is for Fetch to say
 		s.sources[tp] = src
 		s.enqueue(src)
 		s.mu.Unlock()

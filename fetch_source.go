@@ -30,9 +30,10 @@ type source struct {
 	tp      record.TopicPartition
 	offset  atomic.Int64 // of the next record to be brought; unknownOffset until it is known
 
-	id     topic.ID             // of the topic that is read, once one was found or the group has named it
-	part   *partition.Partition // nil while there is no such partition
-	sought *topic.OffsetSpec    // where Seek said to begin, before there was a partition
+	id      topic.ID             // of the topic that is read, once one was found or the group has named it
+	part    *partition.Partition // nil while there is no such partition
+	awaited bool                 // there was no such partition when it was assigned
+	sought  *topic.OffsetSpec    // where Seek said to begin, before there was a partition
 
 	high  int64 // the high watermark when the last chunk was read
 	epoch int32 // of the last batch
@@ -335,6 +336,9 @@ func (src *source) halt(err error) error {
 // reset goes on where the configuration says, after an offset that the partition
 // does not hold.
 func (src *source) reset(cause error) error {
+	if src.session.cfg.Start.IsNone() {
+		return src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, src.offset.Load()).Because(cause))
+	}
 	offset, err := src.locate(src.session.cfg.Start)
 	if err != nil {
 		return err
@@ -374,6 +378,7 @@ func (src *source) find(committed map[record.TopicPartition]consumer.Offset) err
 		}
 		if src.id != t.id && src.id != (topic.ID{}) {
 			src.offset.Store(unknownOffset) // another topic under the same name
+			src.awaited = true
 		}
 		src.id, src.part = t.id, p
 	}
@@ -407,13 +412,29 @@ func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (i
 	if offset, ok := s.cfg.Start.Offset(); ok {
 		return offset, nil // out of range is for the first read to say
 	}
+	switch {
+	case s.cfg.Start.IsNone():
+		return 0, src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, -1).
+			Detailf("the group has committed nothing, and the consumer begins where it has"))
+	case s.cfg.Start.IsLatest() && s.isNew(src):
+		return src.locate(topic.Earliest())
+	}
 	return src.locate(s.cfg.Start)
+}
+
+// unplaced makes a source stand still whose offset is for the program to say.
+func (src *source) unplaced(err *fault.Error) error {
+	s := src.session
+	s.mu.Lock()
+	src.halted = true
+	s.mu.Unlock()
+	return err.Try("Seek says where to go on")
 }
 
 // seek begins anew where spec says.
 func (src *source) seek(spec topic.OffsetSpec) error {
-	if err := src.find(nil); err != nil {
-		return err
+	if err := src.find(nil); err != nil && src.part == nil {
+		return err // otherwise it is where to begin that was not found, which spec says
 	}
 	offset, given := spec.Offset()
 	switch {

@@ -117,6 +117,7 @@ type groupShard struct {
 
 	// The writer's.
 	coordinator *group.Coordinator // nil: the log is to be read
+	armed       bool               // the timer runs
 	restarted   bool               // members of the previous process have been seen off
 	seen        <-chan struct{}    // the state of the topics that the coordinator knows
 	topics      *group.Topics
@@ -222,7 +223,8 @@ func (s *groupShard) serve(ops []*groupOp) {
 		results.Wake = append(results.Wake, r.Wake...)
 		results.Gone = append(results.Gone, r.Gone...)
 	}
-	members, first := false, !s.restarted
+	first := !s.restarted
+	members := s.coordinator == nil // then it is read, and what expires is to be found
 	err := s.prepare(gather)
 	if err == nil {
 		for _, op := range ops {
@@ -237,6 +239,7 @@ func (s *groupShard) serve(ops []*groupOp) {
 		} else {
 			err = add()
 		}
+		members = members || !s.armed && len(results.Records) > 0
 	}
 	if err != nil {
 		s.coordinator = nil
@@ -310,76 +313,6 @@ func (b *Broker) groupTopics() *group.Topics {
 	return group.NewTopics(all)
 }
 
-// load folds the log into a new coordinator.
-func (s *groupShard) load() error {
-	c := group.New(group.Limits{})
-	p, err := s.service.broker.sound(s.topic, s.number)
-	if err != nil {
-		return err
-	}
-	err = s.service.broker.scan(p, func(r *record.Record) error { return c.Apply(r.Key, r.Value) })
-	if err == nil {
-		s.coordinator = c
-	}
-	return err
-}
-
-// scan calls fn for every record of p. The record is valid until fn returns.
-func (b *Broker) scan(p *partition.Partition, fn func(*record.Record) error) error {
-	var r record.Record
-	for offset := p.StartOffset(); offset < p.HighWatermark(); {
-		s, err := p.Read(offset, 1<<20, nil)
-		if err != nil {
-			return err
-		}
-		for b2 := s.Bytes; len(b2) > 0; {
-			h, err := record.ParseHeader(b2)
-			if err != nil {
-				return err
-			}
-			batch := record.Batch{BatchHeader: h, Bytes: b2[:h.Size()]}
-			b2, offset = b2[h.Size():], h.NextOffset()
-			if h.Control() {
-				continue
-			}
-			it, err := batch.Records(b.codec)
-			if err != nil {
-				return err
-			}
-			for it.Next(&r) {
-				if err := fn(&r); err != nil {
-					return err
-				}
-			}
-			if err := it.Err(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// append appends records as one batch and waits until they count.
-func (s *groupShard) append(records []group.Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	builder := record.NewBuilder(offsetsSpec.Config.MaxMessageBytes)
-	now := time.Now().UnixMilli()
-	for _, r := range records {
-		if !builder.Add(now, r.Key, r.Value, nil) {
-			return fault.At(fault.RecordListTooLarge, offsetsSpec.Name, -1, -1).Detailf("%d records in one command", len(records))
-		}
-	}
-	batch, err := builder.Batch(nil, record.None, 0)
-	if err != nil {
-		return err
-	}
-	done := make(outcome, 1)
-	s.partition().Append(batch.Bytes, nil, done)
-	return <-done
-}
-
 // expire takes out members that are gone and starts the timer for the next
 // deadline.
 func (s *groupShard) expire(gather func(group.Result)) error {
@@ -399,6 +332,7 @@ func (s *groupShard) expire(gather func(group.Result)) error {
 	} else {
 		gather(r)
 	}
+	s.armed = !next.IsZero()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -1,6 +1,7 @@
 package runnel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -146,6 +148,122 @@ func TestAnExpelledMemberHasLostItsPartitionsAtClose(t *testing.T) {
 		require.NoError(t, lazy.Close())
 		require.Equal(t, []string{"lost [a-0]"}, told)
 	})
+}
+
+// A group without members goes with its offsets, a week after its last commit, and
+// leaves tombstones; one with a member stays however silent it is.
+func TestGroupsWithoutMembersExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memoryBroker(t)
+		b.create("a", 1)
+		b.send("a", 0, "1")
+		at := record.TopicPartition{Topic: "a"}
+		require.NoError(t, b.SetGroupOffsets(t.Context(), "by hand", map[record.TopicPartition]consumer.Offset{at: {Offset: 1}}))
+		member := b.consumer(consumer.Group("member"), consumer.Topics("a"), consumer.RebalanceTimeout(1000*time.Hour))
+		b.poll(member, 1)
+		require.NoError(t, member.Commit(t.Context()))
+		names := func() (names []string) {
+			groups, err := b.Groups(t.Context())
+			require.NoError(t, err)
+			for _, g := range groups {
+				names = append(names, g.Name)
+			}
+			return names
+		}
+		time.Sleep(7*24*time.Hour - time.Minute)
+		require.Equal(t, []string{"by hand", "member"}, names())
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, []string{"member"}, names())
+		_, live := b.groupRecords("by hand")
+		require.Zero(t, live, "every record of the group has its tombstone")
+
+		time.Sleep(8 * 24 * time.Hour)
+		require.NoError(t, member.Close())
+		time.Sleep(7*24*time.Hour - time.Minute)
+		require.Equal(t, []string{"member"}, names(), "it is counted from when its member left")
+		time.Sleep(2 * time.Minute)
+		require.Empty(t, names())
+		_, live = b.groupRecords("member")
+		require.Zero(t, live)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		first, err := OpenMemory(OffsetRetention(0))
+		b := newTestBroker(t, first, err)
+		b.create("a", 1)
+		require.NoError(t, b.SetGroupOffsets(t.Context(), "g", map[record.TopicPartition]consumer.Offset{{Topic: "a"}: {Offset: 0}}))
+		time.Sleep(1000 * 24 * time.Hour)
+		groups, err := b.Groups(t.Context())
+		require.NoError(t, err)
+		require.Len(t, groups, 1)
+	})
+	_, err := OpenMemory(OffsetRetention(-1))
+	require.ErrorIs(t, err, fault.InvalidConfig)
+}
+
+// A program that comes back after longer than that finds its group, if it does not
+// let it wait again.
+func TestAGroupThatIsOverdueWaitsForItsMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := group.New(group.Limits{Retention: time.Hour, ExpireFrom: time.Now().Add(10 * time.Minute)})
+		c.SetTopics(group.NewTopics([]group.Topic{{Name: "a", Partitions: 1}}))
+		_, err := c.Commit("g", "", map[record.TopicPartition]consumer.Offset{{Topic: "a"}: {Offset: 1}}, time.Now().Add(-24*time.Hour))
+		require.NoError(t, err)
+		expire := func() time.Time {
+			_, next, err := c.Expire(time.Now(), nil)
+			require.NoError(t, err)
+			return next
+		}
+		require.Equal(t, time.Now().Add(10*time.Minute), expire())
+		time.Sleep(10*time.Minute - time.Second)
+		expire()
+		require.True(t, c.Has("g"))
+		time.Sleep(time.Second)
+		require.Zero(t, expire())
+		require.False(t, c.Has("g"))
+	})
+}
+
+// Offsets of a topic that was deleted go from the log too: compaction would keep them
+// for ever.
+func TestOffsetsOfADeletedTopicGetTombstones(t *testing.T) {
+	b := memoryBroker(t)
+	b.create("a", 2)
+	b.create("b", 1)
+	require.NoError(t, b.SetGroupOffsets(t.Context(), "g", map[record.TopicPartition]consumer.Offset{
+		{Topic: "a"}: {Offset: 0}, {Topic: "a", Partition: 1}: {Offset: 0}, {Topic: "b"}: {Offset: 0},
+	}))
+	all, live := b.groupRecords("g")
+	require.Equal(t, 3, all)
+	require.Equal(t, 3, live)
+	require.NoError(t, b.DeleteTopics(t.Context(), "a"))
+	offsets, err := b.GroupOffsets(t.Context(), "g")
+	require.NoError(t, err)
+	require.Len(t, offsets, 1)
+	all, live = b.groupRecords("g")
+	require.Equal(t, 5, all)
+	require.Equal(t, 1, live)
+}
+
+// groupRecords counts what the log holds of a group, and how much of it would stay
+// after a compaction.
+func (b *testBroker) groupRecords(name string) (all, live int) {
+	b.t.Helper()
+	shard, err := b.groups.shard(b.t.Context(), name, true)
+	require.NoError(b.t, err)
+	last := map[string]bool{}
+	require.NoError(b.t, b.scan(shard.partition(), func(r *record.Record) error {
+		if bytes.Contains(r.Key, []byte(name)) {
+			all++
+			last[string(r.Key)] = r.Value != nil
+		}
+		return nil
+	}))
+	for _, kept := range last {
+		if kept {
+			live++
+		}
+	}
+	return all, live
 }
 
 // A slow loop over Records keeps its place between the records of one batch.

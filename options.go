@@ -21,6 +21,9 @@ type config struct {
 	fileMode          fs.FileMode
 	maxExpanded       int // bytes of a decompressed batch; 0: the codec's default
 
+	// offsetRetention is how long groups without members are kept; 0 is for ever.
+	offsetRetention time.Duration
+
 	// producerExpiration is how long producers of earlier processes are
 	// remembered.
 	producerExpiration time.Duration
@@ -74,11 +77,22 @@ func ProducerExpiration(d time.Duration) Option {
 	return option(func(c *config) { c.producerExpiration = d })
 }
 
+// OffsetRetention is how long a consumer group without members is kept, with its
+// offsets: counted from its last commit, or from when its last member left. It is
+// Kafka's offsets.retention.minutes, 7 days unless set; 0 keeps groups for ever. A
+// group whose time was over before the directory was opened has ten minutes from when
+// groups are first used, so that a program which comes back after a long time finds
+// its offsets.
+func OffsetRetention(d time.Duration) Option {
+	return option(func(c *config) { c.offsetRetention = d })
+}
+
 // defaults returns the config of a broker without options.
 func defaults(d topic.Durability) config {
 	return config{
 		defaultPartitions: 1, defaultDurability: d, fileMode: DefaultFileMode, producerExpiration: 24 * time.Hour,
-		snapshotEvery: snapshotEvery, reserveBytes: reserveBytes,
+		offsetRetention: 7 * 24 * time.Hour,
+		snapshotEvery:   snapshotEvery, reserveBytes: reserveBytes,
 	}
 }
 
@@ -102,6 +116,9 @@ func configure(c config, opts []Option) (config, error) {
 	}
 	if c.producerExpiration <= 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "ProducerExpiration(%v): it must be positive", c.producerExpiration))
+	}
+	if c.offsetRetention < 0 {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "OffsetRetention(%v): it must not be negative; 0 is for ever", c.offsetRetention))
 	}
 	return c, errors.Join(errs...)
 }

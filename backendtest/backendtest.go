@@ -72,6 +72,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"committing", committingTests},
 		{"markers", markerTests},
 		{"groups", groupTests},
+		{"starting", startingTests},
 		{"closing", closingTests},
 		{"when the program does not return,", goexitTests},
 		{"group admin", groupAdminTests},

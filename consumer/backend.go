@@ -33,8 +33,15 @@ type Config struct {
 	// streams applications: its members' partitions move in whole tasks.
 	Metadata []byte
 
+	// Pattern subscribes to all topics, internal ones apart, whose whole name a
+	// regular expression of package regexp matches, now or later; beside Topics.
+	Pattern string
+
 	// Start is where a partition without a committed offset begins, and where
-	// one begins again whose offset is out of range.
+	// one begins again whose offset is out of range. With topic.Latest, a
+	// partition that was made after the session had been opened begins at its first
+	// record. With topic.None, Fetch returns fault.OffsetOutOfRange once, and
+	// passes over the partition until Seek.
 	Start topic.OffsetSpec
 
 	// SessionTimeout is how long a member may be silent before its group takes
@@ -51,6 +58,11 @@ type Config struct {
 	// sorted. During OnRevoked the session still owns the partitions, and Commit
 	// works; after OnLost another member may own them already. Any may be nil.
 	OnAssigned, OnRevoked, OnLost func(partitions []record.TopicPartition)
+}
+
+// Subscribes reports whether the session is to be a member of its group.
+func (c *Config) Subscribes() bool {
+	return c.Group != "" && (len(c.Topics) > 0 || c.Pattern != "")
 }
 
 // Fetched is what one Fetch brought: records of one partition in offset order.
@@ -206,6 +218,7 @@ type Member struct {
 	ClientID   string
 	Epoch      int32
 	Topics     []string                // subscribed, sorted
+	Pattern    string                  // subscribed by a regular expression, or empty
 	Assigned   []record.TopicPartition // owned now, sorted
 	Target     []record.TopicPartition // to be owned, sorted
 }

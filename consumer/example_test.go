@@ -77,6 +77,37 @@ func ExampleNew() {
 	// greetings-0@2 hola
 }
 
+func ExampleTopicsMatching() {
+	broker := greeted()
+	defer broker.Close()
+
+	c := open(broker, consumer.Group("printer"), consumer.TopicsMatching("greet.*"))
+	defer c.Close()
+	if _, err := c.Poll(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(c.Assignment())
+	// Output: [greetings-0]
+}
+
+func ExampleFromCommitted() {
+	broker := greeted()
+	defer broker.Close()
+
+	c := open(broker, consumer.Group("printer"), consumer.Topics("greetings"), consumer.FromCommitted())
+	defer c.Close()
+	_, err := c.Poll(context.Background())
+	fmt.Println(errors.Is(err, fault.OffsetOutOfRange))
+	if err := c.SeekTo(context.Background(), topic.Latest()); err != nil {
+		log.Fatal(err)
+	}
+	lag, err := c.Lag(context.Background())
+	fmt.Println(lag, err)
+	// Output:
+	// true
+	// map[greetings-0:0] <nil>
+}
+
 func ExampleConsumer_Records() {
 	broker := greeted()
 	defer broker.Close()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/pattern"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -47,6 +48,13 @@ func Topics(names ...string) Option {
 	return option(func(o *options) { o.Topics = append(o.Topics, names...) })
 }
 
+// TopicsMatching subscribes, within Group, to all topics whose whole name matches a
+// regular expression of package regexp, now and when they are created later:
+// TopicsMatching(`orders\..*`). Internal topics are not among them.
+func TopicsMatching(pattern string) Option {
+	return option(func(o *options) { o.Pattern = pattern })
+}
+
 // Assign gives the consumer these partitions, whatever other consumers read. It
 // excludes Topics; with Group, offsets may be committed. Consumer.Assign changes
 // the partitions later.
@@ -59,7 +67,8 @@ func Assign(partitions ...record.TopicPartition) Option {
 func FromStart() Option { return from(topic.Earliest()) }
 
 // FromEnd begins behind a partition's last record where the group has committed
-// nothing.
+// nothing. A partition that is made after New has subscribed is read from its first
+// record.
 func FromEnd() Option { return from(topic.Latest()) }
 
 // FromTime begins at a partition's first record of time t or later where the
@@ -69,6 +78,16 @@ func FromTime(t time.Time) Option { return from(topic.AtTime(t)) }
 // FromOffset begins every partition at that offset where the group has committed
 // nothing.
 func FromOffset(offset int64) Option { return from(topic.AtOffset(offset)) }
+
+// FromAgo begins at a partition's first record that is no older than d where the
+// group has committed nothing: Kafka's auto.offset.reset=by_duration (KIP-1106).
+func FromAgo(d time.Duration) Option { return from(topic.Ago(d)) }
+
+// FromCommitted begins nowhere but where the group has committed: Kafka's
+// auto.offset.reset=none. For a partition without a committed offset, and for one
+// whose offset the log no longer holds, Poll returns fault.OffsetOutOfRange once; the
+// others go on, and this one when Seek says where.
+func FromCommitted() Option { return from(topic.None()) }
 
 func from(spec topic.OffsetSpec) Option {
 	return option(func(o *options) { o.Start = spec })
@@ -159,6 +178,8 @@ func gather(opts []Option) (options, error) {
 	return o, o.check()
 }
 
+func (o *options) subscribed() bool { return len(o.Topics) > 0 || o.Pattern != "" }
+
 func (o *options) check() error {
 	var errs []error
 	bad := func(code fault.Code, format string, args ...any) {
@@ -169,11 +190,11 @@ func (o *options) check() error {
 		bad(fault.InvalidGroup, "a group's name has at least one character")
 	case len(o.Group) > maxGroupLen:
 		bad(fault.InvalidGroup, "a group's name has at most %d bytes, not %d", maxGroupLen, len(o.Group))
-	case len(o.Topics) > 0 && !o.grouped:
+	case o.subscribed() && !o.grouped:
 		errs = append(errs, fault.Newf(fault.InvalidGroup, "topics without a group").
 			Try("name one with consumer.Group, or choose partitions with consumer.Assign"))
 	}
-	if len(o.Topics) > 0 && len(o.partitions) > 0 {
+	if o.subscribed() && len(o.partitions) > 0 {
 		bad(fault.InvalidRequest, "a consumer either subscribes to Topics or is given partitions by Assign")
 	}
 	for _, name := range o.Topics {
@@ -182,7 +203,13 @@ func (o *options) check() error {
 	for _, tp := range o.partitions {
 		errs = append(errs, checkPartition(tp))
 	}
-	if o.InstanceID != "" && len(o.Topics) == 0 {
+	if _, err := pattern.Parse(o.Pattern); err != nil {
+		errs = append(errs, err)
+	}
+	if ago, ok := o.Start.Duration(); ok && ago < 0 {
+		bad(fault.InvalidConfig, "FromAgo(%v): it must not be negative", ago)
+	}
+	if o.InstanceID != "" && !o.subscribed() {
 		bad(fault.InvalidRequest, "an instance ID is for members of a group, and there are no topics")
 	}
 	switch o.Assignor {

@@ -238,7 +238,7 @@ type placeholder struct {
 
 func newPlaceholder(cfg Config) *placeholder {
 	p := &placeholder{every: cfg.RebalanceTimeout / 3}
-	if cfg.Group != "" && len(cfg.Topics) > 0 {
+	if cfg.Subscribes() {
 		p.timer = time.AfterFunc(p.every, func() { p.due.Store(true) })
 	}
 	return p

@@ -12,59 +12,60 @@ type Code int16
 
 // Errors that Kafka has too, under Kafka's numbers.
 const (
-	Unknown                 Code = -1
-	OffsetOutOfRange        Code = 1
-	CorruptMessage          Code = 2
-	UnknownTopic            Code = 3
-	LeaderNotAvailable      Code = 5
-	NotLeader               Code = 6
-	TimedOut                Code = 7
-	RecordTooLarge          Code = 10
-	OffsetMetadataTooLarge  Code = 12
-	NetworkException        Code = 13
-	CoordinatorLoading      Code = 14
-	CoordinatorNotAvailable Code = 15
-	NotCoordinator          Code = 16
-	InvalidTopic            Code = 17
-	RecordListTooLarge      Code = 18
-	NotEnoughReplicas       Code = 19
-	IllegalGeneration       Code = 22
-	InconsistentProtocol    Code = 23
-	InvalidGroup            Code = 24
-	UnknownMember           Code = 25
-	InvalidSessionTimeout   Code = 26
-	RebalanceInProgress     Code = 27
-	TopicAuthorization      Code = 29
-	GroupAuthorization      Code = 30
-	ClusterAuthorization    Code = 31
-	InvalidTimestamp        Code = 32
-	UnsupportedVersion      Code = 35
-	TopicExists             Code = 36
-	InvalidPartitions       Code = 37
-	InvalidReplication      Code = 38
-	InvalidConfig           Code = 40
-	InvalidRequest          Code = 42
-	PolicyViolation         Code = 44
-	OutOfOrderSequence      Code = 45
-	DuplicateSequence       Code = 46
-	InvalidProducerEpoch    Code = 47
-	Storage                 Code = 56
-	SaslAuthentication      Code = 58
-	UnknownProducer         Code = 59
-	NonEmptyGroup           Code = 68
-	GroupNotFound           Code = 69
-	FencedLeaderEpoch       Code = 74
-	UnknownLeaderEpoch      Code = 75
-	UnsupportedCompression  Code = 76
-	FencedInstance          Code = 82
-	InvalidRecord           Code = 87
-	UnstableOffsetCommit    Code = 88
-	ProducerFenced          Code = 90
-	UnknownTopicID          Code = 100
-	FencedMemberEpoch       Code = 110
-	UnreleasedInstance      Code = 111
-	UnsupportedAssignor     Code = 112
-	StaleMemberEpoch        Code = 113
+	Unknown                  Code = -1
+	OffsetOutOfRange         Code = 1
+	CorruptMessage           Code = 2
+	UnknownTopic             Code = 3
+	LeaderNotAvailable       Code = 5
+	NotLeader                Code = 6
+	TimedOut                 Code = 7
+	RecordTooLarge           Code = 10
+	OffsetMetadataTooLarge   Code = 12
+	NetworkException         Code = 13
+	CoordinatorLoading       Code = 14
+	CoordinatorNotAvailable  Code = 15
+	NotCoordinator           Code = 16
+	InvalidTopic             Code = 17
+	RecordListTooLarge       Code = 18
+	NotEnoughReplicas        Code = 19
+	IllegalGeneration        Code = 22
+	InconsistentProtocol     Code = 23
+	InvalidGroup             Code = 24
+	UnknownMember            Code = 25
+	InvalidSessionTimeout    Code = 26
+	RebalanceInProgress      Code = 27
+	TopicAuthorization       Code = 29
+	GroupAuthorization       Code = 30
+	ClusterAuthorization     Code = 31
+	InvalidTimestamp         Code = 32
+	UnsupportedVersion       Code = 35
+	TopicExists              Code = 36
+	InvalidPartitions        Code = 37
+	InvalidReplication       Code = 38
+	InvalidConfig            Code = 40
+	InvalidRequest           Code = 42
+	PolicyViolation          Code = 44
+	OutOfOrderSequence       Code = 45
+	DuplicateSequence        Code = 46
+	InvalidProducerEpoch     Code = 47
+	Storage                  Code = 56
+	SaslAuthentication       Code = 58
+	UnknownProducer          Code = 59
+	NonEmptyGroup            Code = 68
+	GroupNotFound            Code = 69
+	FencedLeaderEpoch        Code = 74
+	UnknownLeaderEpoch       Code = 75
+	UnsupportedCompression   Code = 76
+	FencedInstance           Code = 82
+	InvalidRecord            Code = 87
+	UnstableOffsetCommit     Code = 88
+	ProducerFenced           Code = 90
+	UnknownTopicID           Code = 100
+	FencedMemberEpoch        Code = 110
+	UnreleasedInstance       Code = 111
+	UnsupportedAssignor      Code = 112
+	StaleMemberEpoch         Code = 113
+	InvalidRegularExpression Code = 128
 )
 
 // Errors that only Runnel has.
@@ -92,59 +93,60 @@ type entry struct {
 // table holds every code once: Kafka's name, whether the same call may succeed
 // when it is made again, and one sentence.
 var table = map[Code]entry{
-	Unknown:                 {"UNKNOWN_SERVER_ERROR", false, "an unexpected error"},
-	OffsetOutOfRange:        {"OFFSET_OUT_OF_RANGE", false, "the offset is outside the range that the partition holds"},
-	CorruptMessage:          {"CORRUPT_MESSAGE", true, "the bytes do not match their checksum or their format"},
-	UnknownTopic:            {"UNKNOWN_TOPIC_OR_PARTITION", true, "there is no such topic or partition"},
-	LeaderNotAvailable:      {"LEADER_NOT_AVAILABLE", true, "the partition has no leader at the moment"},
-	NotLeader:               {"NOT_LEADER_OR_FOLLOWER", true, "this replica does not lead the partition"},
-	TimedOut:                {"REQUEST_TIMED_OUT", true, "the time allowed is over"},
-	RecordTooLarge:          {"MESSAGE_TOO_LARGE", false, "the record is larger than max.message.bytes"},
-	OffsetMetadataTooLarge:  {"OFFSET_METADATA_TOO_LARGE", false, "the metadata beside a committed offset is too long"},
-	NetworkException:        {"NETWORK_EXCEPTION", true, "the connection broke before an answer came"},
-	CoordinatorLoading:      {"COORDINATOR_LOAD_IN_PROGRESS", true, "the coordinator is reading its log"},
-	CoordinatorNotAvailable: {"COORDINATOR_NOT_AVAILABLE", true, "the group has no coordinator at the moment"},
-	NotCoordinator:          {"NOT_COORDINATOR", true, "this is not the group's coordinator"},
-	InvalidTopic:            {"INVALID_TOPIC_EXCEPTION", false, "the topic's name is not valid"},
-	RecordListTooLarge:      {"RECORD_LIST_TOO_LARGE", false, "the batch is larger than a segment may be"},
-	NotEnoughReplicas:       {"NOT_ENOUGH_REPLICAS", true, "fewer replicas are in sync than the topic requires"},
-	IllegalGeneration:       {"ILLEGAL_GENERATION", false, "the member speaks of a past generation of its group"},
-	InconsistentProtocol:    {"INCONSISTENT_GROUP_PROTOCOL", false, "the member's protocol differs from its group's"},
-	InvalidGroup:            {"INVALID_GROUP_ID", false, "the group's name is not valid"},
-	UnknownMember:           {"UNKNOWN_MEMBER_ID", false, "the group does not know this member"},
-	InvalidSessionTimeout:   {"INVALID_SESSION_TIMEOUT", false, "the session timeout is outside the allowed range"},
-	RebalanceInProgress:     {"REBALANCE_IN_PROGRESS", false, "the group is changing its assignment"},
-	TopicAuthorization:      {"TOPIC_AUTHORIZATION_FAILED", false, "the cluster does not allow this on the topic"},
-	GroupAuthorization:      {"GROUP_AUTHORIZATION_FAILED", false, "the cluster does not allow this on the group"},
-	ClusterAuthorization:    {"CLUSTER_AUTHORIZATION_FAILED", false, "the cluster does not allow this"},
-	InvalidTimestamp:        {"INVALID_TIMESTAMP", false, "the record's timestamp is out of the allowed range"},
-	UnsupportedVersion:      {"UNSUPPORTED_VERSION", false, "the two sides speak different versions of the protocol"},
-	TopicExists:             {"TOPIC_ALREADY_EXISTS", false, "a topic of this name exists already"},
-	InvalidPartitions:       {"INVALID_PARTITIONS", false, "the number of partitions is not valid"},
-	InvalidReplication:      {"INVALID_REPLICATION_FACTOR", false, "the replication factor is not valid here"},
-	InvalidConfig:           {"INVALID_CONFIG", false, "the configuration is not valid"},
-	InvalidRequest:          {"INVALID_REQUEST", false, "the call contradicts itself"},
-	PolicyViolation:         {"POLICY_VIOLATION", false, "a policy forbids this"},
-	OutOfOrderSequence:      {"OUT_OF_ORDER_SEQUENCE_NUMBER", false, "the producer's sequence has a gap"},
-	DuplicateSequence:       {"DUPLICATE_SEQUENCE_NUMBER", false, "the producer's sequence was written already"},
-	InvalidProducerEpoch:    {"INVALID_PRODUCER_EPOCH", false, "the producer's epoch is older than the partition's"},
-	Storage:                 {"KAFKA_STORAGE_ERROR", true, "the partition's storage has failed"},
-	SaslAuthentication:      {"SASL_AUTHENTICATION_FAILED", false, "the cluster does not accept the credentials"},
-	UnknownProducer:         {"UNKNOWN_PRODUCER_ID", false, "the partition no longer knows this producer"},
-	NonEmptyGroup:           {"NON_EMPTY_GROUP", false, "the group still has members"},
-	GroupNotFound:           {"GROUP_ID_NOT_FOUND", false, "there is no such group"},
-	FencedLeaderEpoch:       {"FENCED_LEADER_EPOCH", true, "the leader epoch is older than the partition's"},
-	UnknownLeaderEpoch:      {"UNKNOWN_LEADER_EPOCH", true, "the leader epoch is newer than the partition's"},
-	UnsupportedCompression:  {"UNSUPPORTED_COMPRESSION_TYPE", false, "the compression is not one of none, gzip, snappy, lz4, zstd"},
-	FencedInstance:          {"FENCED_INSTANCE_ID", false, "another member took over this static member's place"},
-	InvalidRecord:           {"INVALID_RECORD", false, "the record or batch breaks a rule of the topic or the format"},
-	UnstableOffsetCommit:    {"UNSTABLE_OFFSET_COMMIT", true, "the group's offsets are part of an open transaction"},
-	ProducerFenced:          {"PRODUCER_FENCED", false, "a newer producer took over this transactional identity"},
-	UnknownTopicID:          {"UNKNOWN_TOPIC_ID", true, "there is no topic with this ID"},
-	FencedMemberEpoch:       {"FENCED_MEMBER_EPOCH", false, "the group moved on without this member, which must join again"},
-	UnreleasedInstance:      {"UNRELEASED_INSTANCE_ID", false, "the static member's place is still taken"},
-	UnsupportedAssignor:     {"UNSUPPORTED_ASSIGNOR", false, "the group does not know this assignor"},
-	StaleMemberEpoch:        {"STALE_MEMBER_EPOCH", false, "the member has not yet heard of its newest assignment"},
+	Unknown:                  {"UNKNOWN_SERVER_ERROR", false, "an unexpected error"},
+	OffsetOutOfRange:         {"OFFSET_OUT_OF_RANGE", false, "the offset is outside the range that the partition holds"},
+	CorruptMessage:           {"CORRUPT_MESSAGE", true, "the bytes do not match their checksum or their format"},
+	UnknownTopic:             {"UNKNOWN_TOPIC_OR_PARTITION", true, "there is no such topic or partition"},
+	LeaderNotAvailable:       {"LEADER_NOT_AVAILABLE", true, "the partition has no leader at the moment"},
+	NotLeader:                {"NOT_LEADER_OR_FOLLOWER", true, "this replica does not lead the partition"},
+	TimedOut:                 {"REQUEST_TIMED_OUT", true, "the time allowed is over"},
+	RecordTooLarge:           {"MESSAGE_TOO_LARGE", false, "the record is larger than max.message.bytes"},
+	OffsetMetadataTooLarge:   {"OFFSET_METADATA_TOO_LARGE", false, "the metadata beside a committed offset is too long"},
+	NetworkException:         {"NETWORK_EXCEPTION", true, "the connection broke before an answer came"},
+	CoordinatorLoading:       {"COORDINATOR_LOAD_IN_PROGRESS", true, "the coordinator is reading its log"},
+	CoordinatorNotAvailable:  {"COORDINATOR_NOT_AVAILABLE", true, "the group has no coordinator at the moment"},
+	NotCoordinator:           {"NOT_COORDINATOR", true, "this is not the group's coordinator"},
+	InvalidTopic:             {"INVALID_TOPIC_EXCEPTION", false, "the topic's name is not valid"},
+	RecordListTooLarge:       {"RECORD_LIST_TOO_LARGE", false, "the batch is larger than a segment may be"},
+	NotEnoughReplicas:        {"NOT_ENOUGH_REPLICAS", true, "fewer replicas are in sync than the topic requires"},
+	IllegalGeneration:        {"ILLEGAL_GENERATION", false, "the member speaks of a past generation of its group"},
+	InconsistentProtocol:     {"INCONSISTENT_GROUP_PROTOCOL", false, "the member's protocol differs from its group's"},
+	InvalidGroup:             {"INVALID_GROUP_ID", false, "the group's name is not valid"},
+	UnknownMember:            {"UNKNOWN_MEMBER_ID", false, "the group does not know this member"},
+	InvalidSessionTimeout:    {"INVALID_SESSION_TIMEOUT", false, "the session timeout is outside the allowed range"},
+	RebalanceInProgress:      {"REBALANCE_IN_PROGRESS", false, "the group is changing its assignment"},
+	TopicAuthorization:       {"TOPIC_AUTHORIZATION_FAILED", false, "the cluster does not allow this on the topic"},
+	GroupAuthorization:       {"GROUP_AUTHORIZATION_FAILED", false, "the cluster does not allow this on the group"},
+	ClusterAuthorization:     {"CLUSTER_AUTHORIZATION_FAILED", false, "the cluster does not allow this"},
+	InvalidTimestamp:         {"INVALID_TIMESTAMP", false, "the record's timestamp is out of the allowed range"},
+	UnsupportedVersion:       {"UNSUPPORTED_VERSION", false, "the two sides speak different versions of the protocol"},
+	TopicExists:              {"TOPIC_ALREADY_EXISTS", false, "a topic of this name exists already"},
+	InvalidPartitions:        {"INVALID_PARTITIONS", false, "the number of partitions is not valid"},
+	InvalidReplication:       {"INVALID_REPLICATION_FACTOR", false, "the replication factor is not valid here"},
+	InvalidConfig:            {"INVALID_CONFIG", false, "the configuration is not valid"},
+	InvalidRequest:           {"INVALID_REQUEST", false, "the call contradicts itself"},
+	PolicyViolation:          {"POLICY_VIOLATION", false, "a policy forbids this"},
+	OutOfOrderSequence:       {"OUT_OF_ORDER_SEQUENCE_NUMBER", false, "the producer's sequence has a gap"},
+	DuplicateSequence:        {"DUPLICATE_SEQUENCE_NUMBER", false, "the producer's sequence was written already"},
+	InvalidProducerEpoch:     {"INVALID_PRODUCER_EPOCH", false, "the producer's epoch is older than the partition's"},
+	Storage:                  {"KAFKA_STORAGE_ERROR", true, "the partition's storage has failed"},
+	SaslAuthentication:       {"SASL_AUTHENTICATION_FAILED", false, "the cluster does not accept the credentials"},
+	UnknownProducer:          {"UNKNOWN_PRODUCER_ID", false, "the partition no longer knows this producer"},
+	NonEmptyGroup:            {"NON_EMPTY_GROUP", false, "the group still has members"},
+	GroupNotFound:            {"GROUP_ID_NOT_FOUND", false, "there is no such group"},
+	FencedLeaderEpoch:        {"FENCED_LEADER_EPOCH", true, "the leader epoch is older than the partition's"},
+	UnknownLeaderEpoch:       {"UNKNOWN_LEADER_EPOCH", true, "the leader epoch is newer than the partition's"},
+	UnsupportedCompression:   {"UNSUPPORTED_COMPRESSION_TYPE", false, "the compression is not one of none, gzip, snappy, lz4, zstd"},
+	FencedInstance:           {"FENCED_INSTANCE_ID", false, "another member took over this static member's place"},
+	InvalidRecord:            {"INVALID_RECORD", false, "the record or batch breaks a rule of the topic or the format"},
+	UnstableOffsetCommit:     {"UNSTABLE_OFFSET_COMMIT", true, "the group's offsets are part of an open transaction"},
+	ProducerFenced:           {"PRODUCER_FENCED", false, "a newer producer took over this transactional identity"},
+	UnknownTopicID:           {"UNKNOWN_TOPIC_ID", true, "there is no topic with this ID"},
+	FencedMemberEpoch:        {"FENCED_MEMBER_EPOCH", false, "the group moved on without this member, which must join again"},
+	UnreleasedInstance:       {"UNRELEASED_INSTANCE_ID", false, "the static member's place is still taken"},
+	UnsupportedAssignor:      {"UNSUPPORTED_ASSIGNOR", false, "the group does not know this assignor"},
+	StaleMemberEpoch:         {"STALE_MEMBER_EPOCH", false, "the member has not yet heard of its newest assignment"},
+	InvalidRegularExpression: {"INVALID_REGULAR_EXPRESSION", false, "the regular expression is not valid"},
 
 	Closed:            {"CLOSED", false, "it is closed"},
 	Locked:            {"LOCKED", false, "another process holds the data directory"},

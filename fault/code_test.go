@@ -75,6 +75,7 @@ var kafkaErrors = []struct {
 	{fault.UnreleasedInstance, 111, "UNRELEASED_INSTANCE_ID", false},
 	{fault.UnsupportedAssignor, 112, "UNSUPPORTED_ASSIGNOR", false},
 	{fault.StaleMemberEpoch, 113, "STALE_MEMBER_EPOCH", false},
+	{fault.InvalidRegularExpression, 128, "INVALID_REGULAR_EXPRESSION", false},
 }
 
 func TestCodesAreKafkas(t *testing.T) {

@@ -17,17 +17,22 @@ import (
 )
 
 // OpenConsumer implements consumer.Backend.
-func (c *Cluster) OpenConsumer(_ context.Context, cfg consumer.Config) (consumer.Session, error) {
+func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
 	if err := c.live(); err != nil {
 		return nil, err
 	}
 	s := &consuming{
 		cluster: c, cfg: cfg,
-		member: cfg.Group != "" && len(cfg.Topics) > 0,
+		member: cfg.Subscribes(),
 		owned:  map[record.TopicPartition]*owned{},
 		gate:   closing.New(),
 		kick:   make(chan struct{}, 1),
 		cut:    make(chan struct{}),
+	}
+	if s.member && cfg.Start.IsLatest() {
+		if err := s.lookAround(ctx); err != nil {
+			return nil, err
+		}
 	}
 	opts := []kgo.Opt{
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session resolves starts itself
@@ -63,7 +68,8 @@ type consuming struct {
 	cluster *Cluster
 	client  *kgo.Client
 	cfg     consumer.Config
-	member  bool // of a group, which assigns its partitions
+	known   map[string]int // partitions that there were when it was opened, where it begins at their end
+	member  bool           // of a group, which assigns its partitions
 
 	gate    *closing.Gate // which goroutine ends the session
 	kick    chan struct{} // one token when changes wait for who ends it
@@ -88,6 +94,7 @@ type owned struct {
 	position int64         // of the next Fetch, or unknown
 	live     bool          // the client fetches it, so a seek goes to the client
 	paused   bool
+	unplaced bool // with topic.None: until Seek says where, what the client fetches is not wanted
 }
 
 // unknown is the position of a partition whose committed offset is still being
@@ -128,7 +135,7 @@ func (s *consuming) Assign(ctx context.Context, partitions []record.TopicPartiti
 	}
 	s.mu.Unlock()
 	starts, err := s.starts(ctx, added)
-	if err != nil {
+	if err != nil && !s.cfg.Start.IsNone() {
 		return err
 	}
 	slices.SortFunc(removed, record.TopicPartition.Compare)
@@ -141,7 +148,12 @@ func (s *consuming) Assign(ctx context.Context, partitions []record.TopicPartiti
 	if len(added) > 0 {
 		s.mu.Lock()
 		for _, tp := range added {
-			s.owned[tp] = &owned{position: starts[tp]}
+			at, known := starts[tp]
+			if !known {
+				at = unknown
+				s.unplace(tp)
+			}
+			s.owned[tp] = &owned{position: at, unplaced: !known}
 		}
 		s.mu.Unlock()
 		s.tell(s.cfg.OnAssigned, added) // which may seek
@@ -165,7 +177,7 @@ func (s *consuming) golive(partitions []record.TopicPartition) map[string]map[in
 		if at[tp.Topic] == nil {
 			at[tp.Topic] = make(map[int32]kgo.Offset)
 		}
-		at[tp.Topic][tp.Partition] = kgo.NewOffset().At(o.position)
+		at[tp.Topic][tp.Partition] = kgo.NewOffset().At(max(o.position, 0))
 	}
 	return at
 }
@@ -175,7 +187,7 @@ func (s *consuming) disown(partitions []record.TopicPartition) {
 	var resume []record.TopicPartition
 	s.mu.Lock()
 	for _, tp := range partitions {
-		if o := s.owned[tp]; o != nil && o.paused {
+		if o := s.owned[tp]; o != nil && (o.paused || o.unplaced) {
 			resume = append(resume, tp)
 		}
 		delete(s.owned, tp)
@@ -209,9 +221,58 @@ func (s *consuming) starts(ctx context.Context, partitions []record.TopicPartiti
 			}
 		}
 	}
-	offsets, err := s.Offsets(ctx, s.cfg.Start, rest...)
+	offsets, err := s.begins(ctx, rest)
 	maps.Copy(starts, offsets)
 	return starts, err
+}
+
+// lookAround notes what partitions there are.
+func (s *consuming) lookAround(ctx context.Context) error {
+	topics, err := s.cluster.allTopics(ctx)
+	s.known = make(map[string]int, len(topics))
+	for _, t := range topics {
+		if t.Topic != nil {
+			s.known[*t.Topic] = len(t.Partitions)
+		}
+	}
+	return err
+}
+
+// begins returns where partitions begin that have no committed offset.
+func (s *consuming) begins(ctx context.Context, partitions []record.TopicPartition) (map[record.TopicPartition]int64, error) {
+	if len(partitions) == 0 {
+		return nil, nil
+	}
+	if s.cfg.Start.IsNone() {
+		return nil, noneCommitted(partitions[0])
+	}
+	var fresh, rest []record.TopicPartition
+	for _, tp := range partitions {
+		if s.known != nil && int(tp.Partition) >= s.known[tp.Topic] {
+			fresh = append(fresh, tp)
+		} else {
+			rest = append(rest, tp)
+		}
+	}
+	all, err := s.Offsets(ctx, s.cfg.Start, rest...)
+	if err != nil || len(fresh) == 0 {
+		return all, err
+	}
+	first, err := s.Offsets(ctx, topic.Earliest(), fresh...)
+	maps.Copy(all, first)
+	return all, err
+}
+
+func noneCommitted(tp record.TopicPartition) *fault.Error {
+	return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, -1).
+		Detailf("the group has committed nothing, and the consumer begins where it has").Try("Seek says where to go on")
+}
+
+// unplace has the next Fetch say that a partition has no place to begin at. s.mu is
+// held.
+func (s *consuming) unplace(tp record.TopicPartition) {
+	s.errs = append(s.errs, noneCommitted(tp))
+	s.client.PauseFetchPartitions(byTopic([]record.TopicPartition{tp}))
 }
 
 // Seek implements consumer.Session.
@@ -236,10 +297,14 @@ func (s *consuming) Seek(ctx context.Context, tp record.TopicPartition, to topic
 		s.mu.Unlock()
 		return notAssigned(tp)
 	}
-	o.position, o.records = offsets[tp], nil
+	resume := o.unplaced && !o.paused
+	o.position, o.records, o.unplaced = offsets[tp], nil, false
 	s.order = slices.DeleteFunc(s.order, func(t record.TopicPartition) bool { return t == tp })
 	live := o.live
 	s.mu.Unlock()
+	if resume {
+		defer s.client.ResumeFetchPartitions(byTopic([]record.TopicPartition{tp}))
+	}
 	switch {
 	case !live: // the client has not begun, and will begin there
 	case s.member:

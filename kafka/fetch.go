@@ -154,7 +154,7 @@ func (s *consuming) keep(fetches kgo.Fetches) bool {
 		switch o := s.owned[tp]; {
 		case p.Err == nil:
 		case errors.Is(p.Err, kerr.OffsetOutOfRange):
-			if o != nil && !slices.Contains(s.astray, tp) {
+			if o != nil && !o.unplaced && !slices.Contains(s.astray, tp) {
 				s.astray = append(s.astray, tp)
 				some = true
 			}
@@ -163,7 +163,7 @@ func (s *consuming) keep(fetches kgo.Fetches) bool {
 			some = true
 		}
 		o := s.owned[tp]
-		if o == nil || len(p.Records) == 0 {
+		if o == nil || o.unplaced || len(p.Records) == 0 {
 			return
 		}
 		if len(o.records) == 0 {
@@ -192,6 +192,12 @@ func (s *consuming) restart(ctx context.Context) error {
 		return nil
 	}
 	at := was.position
+	if s.cfg.Start.IsNone() {
+		s.mu.Lock()
+		was.unplaced = true
+		s.mu.Unlock()
+		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Try("Seek says where to go on")
+	}
 	err := s.Seek(ctx, tp, s.cfg.Start)
 	if errors.Is(err, fault.NotAssigned) {
 		return nil

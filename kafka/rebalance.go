@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"time"
 
@@ -40,7 +41,7 @@ func (s *consuming) membership() []kgo.Opt {
 	}
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(s.cfg.Group),
-		kgo.ConsumeTopics(s.cfg.Topics...),
+		kgo.ConsumeTopics(s.subscribed()...),
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(s.cfg.SessionTimeout),
 		kgo.RebalanceTimeout(s.cfg.RebalanceTimeout),
@@ -49,6 +50,9 @@ func (s *consuming) membership() []kgo.Opt {
 		kgo.OnPartitionsRevoked(on(revoked)),
 		kgo.OnPartitionsLost(on(lost)),
 		kgo.AdjustFetchOffsetsFn(s.begin),
+	}
+	if s.cfg.Pattern != "" {
+		opts = append(opts, kgo.ConsumeRegex())
 	}
 	if s.cfg.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID))
@@ -69,6 +73,19 @@ func (s *consuming) membership() []kgo.Opt {
 		opts = append(opts, kgo.ServerSideBalancer())
 	}
 	return opts
+}
+
+// subscribed returns what the client subscribes to: with a pattern, all are regular
+// expressions, which the client would find in the middle of names too.
+func (s *consuming) subscribed() []string {
+	if s.cfg.Pattern == "" {
+		return s.cfg.Topics
+	}
+	all := []string{"^(?:" + s.cfg.Pattern + ")$"}
+	for _, name := range s.cfg.Topics {
+		all = append(all, "^"+regexp.QuoteMeta(name)+"$")
+	}
+	return all
 }
 
 // pass hands a change to the caller's goroutine and waits until it is carried
@@ -178,11 +195,17 @@ func (s *consuming) begin(ctx context.Context, offsets map[string]map[int32]kgo.
 		}
 	}
 	s.mu.Unlock()
-	starts, err := s.Offsets(ctx, s.cfg.Start, fresh...)
-	if err != nil {
+	starts, err := s.begins(ctx, fresh)
+	if err != nil && !s.cfg.Start.IsNone() {
 		return nil, err
 	}
 	s.mu.Lock()
+	for _, tp := range fresh {
+		if o := s.owned[tp]; o != nil && o.position == unknown && s.cfg.Start.IsNone() {
+			o.unplaced = true
+			s.unplace(tp)
+		}
+	}
 	for tp, at := range starts {
 		if o := s.owned[tp]; o != nil && o.position == unknown {
 			o.position = at

@@ -377,6 +377,9 @@ func (c *Cluster) DeleteRecords(ctx context.Context, before map[record.TopicPart
 // ListOffsets implements topic.Admin.
 func (c *Cluster) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
 	listed := make(map[record.TopicPartition]topic.ListedOffset, len(partitions))
+	if spec.IsNone() {
+		return nil, fault.Newf(fault.InvalidRequest, "topic.None names no offset")
+	}
 	if offset, ok := spec.Offset(); ok {
 		for _, tp := range partitions {
 			listed[tp] = topic.ListedOffset{Offset: offset, LeaderEpoch: -1}

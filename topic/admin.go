@@ -49,11 +49,12 @@ type Admin interface {
 }
 
 // OffsetSpec names an offset without knowing its number: Earliest, Latest,
-// AtTime or AtOffset. The zero value is Earliest.
+// AtTime, Ago or AtOffset; or None. The zero value is Earliest.
 type OffsetSpec struct {
 	kind   specKind
 	time   time.Time
 	offset int64
+	ago    time.Duration
 }
 
 type specKind uint8
@@ -63,6 +64,8 @@ const (
 	kindLatest
 	kindTime
 	kindOffset
+	kindAgo
+	kindNone
 )
 
 // Earliest is the log start offset.
@@ -88,14 +91,32 @@ func AtTime(t time.Time) OffsetSpec {
 // AtOffset is that very offset.
 func AtOffset(offset int64) OffsetSpec { return OffsetSpec{kind: kindOffset, offset: offset} }
 
+// Ago is AtTime of a moment that long before the one at which it is asked for.
+func Ago(d time.Duration) OffsetSpec { return OffsetSpec{kind: kindAgo, ago: d} }
+
+// None names no offset: as the start of a consumer it makes an error of a partition
+// without a committed offset. Elsewhere it is fault.InvalidRequest.
+func None() OffsetSpec { return OffsetSpec{kind: kindNone} }
+
 // IsEarliest reports whether s is Earliest.
 func (s OffsetSpec) IsEarliest() bool { return s.kind == kindEarliest }
 
 // IsLatest reports whether s is Latest.
 func (s OffsetSpec) IsLatest() bool { return s.kind == kindLatest }
 
-// Time returns the time of AtTime, and whether s is one.
-func (s OffsetSpec) Time() (time.Time, bool) { return s.time, s.kind == kindTime }
+// IsNone reports whether s is None.
+func (s OffsetSpec) IsNone() bool { return s.kind == kindNone }
+
+// Time returns the time of AtTime, or that of Ago as of now, and whether s is one.
+func (s OffsetSpec) Time() (time.Time, bool) {
+	if s.kind == kindAgo {
+		return time.Now().Add(-s.ago), true
+	}
+	return s.time, s.kind == kindTime
+}
+
+// Duration returns the duration of Ago, and whether s is one.
+func (s OffsetSpec) Duration() (time.Duration, bool) { return s.ago, s.kind == kindAgo }
 
 // Offset returns the offset of AtOffset, and whether s is one.
 func (s OffsetSpec) Offset() (int64, bool) { return s.offset, s.kind == kindOffset }

@@ -178,13 +178,20 @@ const (
 	specLatest
 	specTime
 	specOffset
+	specAgo
+	specNone
 )
 
 func (c *coder) spec(s *topic.OffsetSpec) {
 	which, number, nanos := specEarliest, int64(0), int32(0)
 	at, byTime := s.Time()
 	offset, byOffset := s.Offset()
+	ago, byAgo := s.Duration()
 	switch {
+	case byAgo:
+		which, number = specAgo, int64(ago)
+	case s.IsNone():
+		which = specNone
 	case s.IsLatest():
 		which = specLatest
 	case byTime:
@@ -207,6 +214,10 @@ func (c *coder) spec(s *topic.OffsetSpec) {
 		*s = topic.AtTime(time.Unix(number, int64(nanos)))
 	case specOffset:
 		*s = topic.AtOffset(number)
+	case specAgo:
+		*s = topic.Ago(time.Duration(number))
+	case specNone:
+		*s = topic.None()
 	default:
 		c.fail("an offset named in an unknown way")
 	}

@@ -56,9 +56,10 @@ func TestOtherValuesSurvive(t *testing.T) {
 	for _, spec := range []topic.OffsetSpec{
 		topic.Earliest(), topic.Latest(), topic.AtOffset(0), topic.AtOffset(1 << 40),
 		topic.AtTime(time.UnixMilli(0)), topic.AtTime(time.UnixMilli(1_700_000_000_123)), topic.AtTime(time.Unix(1<<40, 999)),
+		topic.Ago(time.Hour), topic.None(),
 	} {
 		sent := consumer.Config{
-			ClientID: "client", Group: "group", Topics: []string{"a", "b"}, InstanceID: "one", Assignor: "tasks", Metadata: []byte("told"), Start: spec,
+			ClientID: "client", Group: "group", Topics: []string{"a", "b"}, Pattern: "c.*", InstanceID: "one", Assignor: "tasks", Metadata: []byte("told"), Start: spec,
 			SessionTimeout: 1, RebalanceTimeout: 2, MaxRecords: 3, MaxBytes: 4,
 		}
 		var got consumer.Config

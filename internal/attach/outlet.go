@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/pattern"
 	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -86,11 +87,14 @@ func (o *outlet) open(ctx context.Context, b consumer.Backend, cfg consumer.Conf
 func checkConsumer(cfg *consumer.Config) error {
 	start, fixed := cfg.Start.Offset()
 	if cfg.MaxRecords < 1 || cfg.MaxRecords > maxFetchRecords || cfg.MaxBytes < 1 || cfg.MaxBytes > maxFetchBytes ||
-		fixed && start < 0 || len(cfg.Group) > maxGroupName || len(cfg.Topics) > 0 && cfg.Group == "" {
+		fixed && start < 0 || len(cfg.Group) > maxGroupName || (len(cfg.Topics) > 0 || cfg.Pattern != "") && cfg.Group == "" {
 		return fault.Newf(fault.InvalidConfig, "a consumer with %d records and %d bytes at once from offset %d, topics %q and a group of %d bytes",
 			cfg.MaxRecords, cfg.MaxBytes, start, cfg.Topics, len(cfg.Group))
 	}
-	if len(cfg.Topics) > 0 && (cfg.SessionTimeout <= 0 || cfg.RebalanceTimeout <= 0) {
+	if _, err := pattern.Parse(cfg.Pattern); err != nil {
+		return err
+	}
+	if cfg.Subscribes() && (cfg.SessionTimeout <= 0 || cfg.RebalanceTimeout <= 0) {
 		return fault.Newf(fault.InvalidSessionTimeout, "%v, and %v to rebalance", cfg.SessionTimeout, cfg.RebalanceTimeout)
 	}
 	for _, name := range cfg.Topics {

@@ -244,7 +244,7 @@ func openConsumerBody() []byte {
 	for range 3 { // client, group, no topics
 		body = append(body, 0, 0, 0, 0)
 	}
-	body = append(body, make([]byte, 12)...) // instance, assignor, metadata
+	body = append(body, make([]byte, 16)...) // pattern, instance, assignor, metadata
 	body = append(body, make([]byte, 13)...) // from the start
 	body = append(body, make([]byte, 16)...) // timeouts
 	body = binary.BigEndian.AppendUint64(body, 1000)

@@ -86,6 +86,7 @@ func (c *coder) member(v *consumer.Member) {
 	text(c, &v.ClientID)
 	int32s(c, &v.Epoch)
 	c.texts(&v.Topics)
+	text(c, &v.Pattern)
 	c.partitions(&v.Assigned)
 	c.partitions(&v.Target)
 }
@@ -106,6 +107,7 @@ func (c *coder) consumerConfig(v *consumer.Config) {
 	text(c, &v.ClientID)
 	text(c, &v.Group)
 	c.texts(&v.Topics)
+	text(c, &v.Pattern)
 	text(c, &v.InstanceID)
 	text(c, &v.Assignor)
 	c.bytes(&v.Metadata)

@@ -57,7 +57,7 @@ func (g *group) subscribers(topics *Topics) []*subscriber {
 		if m.instanceID != "" {
 			s.order = "0" + m.instanceID
 		}
-		for _, name := range m.topics {
+		for _, name := range m.subscribed(topics) {
 			if t, ok := topics.byName[name]; ok {
 				s.topics = append(s.topics, t)
 			}

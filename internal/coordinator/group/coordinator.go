@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/pattern"
 	"github.com/runnel-go/runnel/internal/wire"
 	"github.com/runnel-go/runnel/record"
 )
@@ -20,6 +21,12 @@ import (
 type Limits struct {
 	Members  int // of one group; 10,000
 	Metadata int // bytes beside a committed offset; 4096, as for Kafka
+
+	// Retention is how long a group without members is kept after its last
+	// commit, and after its last member left; 0 is for ever. None expires before
+	// ExpireFrom, so that who comes back after a long time finds its group.
+	Retention  time.Duration
+	ExpireFrom time.Time
 }
 
 // Coordinator holds the groups of one partition of __consumer_offsets. See the
@@ -31,6 +38,7 @@ type Coordinator struct {
 	// What is not in the log.
 	topics *Topics
 	away   map[string]time.Time // by the IDs of static members that are away: since when
+	left   map[string]time.Time // by the names of groups: when their last member left, as far as this process saw it
 
 	// Of the command at work.
 	records []Record
@@ -41,8 +49,11 @@ type Coordinator struct {
 // New returns a Coordinator without groups, to which the log is to be applied.
 func New(limits Limits) *Coordinator {
 	return &Coordinator{
-		limits: Limits{Members: cmp.Or(limits.Members, 10_000), Metadata: cmp.Or(limits.Metadata, 4096)},
-		groups: map[string]*group{}, topics: NewTopics(nil), away: map[string]time.Time{},
+		limits: Limits{
+			Members: cmp.Or(limits.Members, 10_000), Metadata: cmp.Or(limits.Metadata, 4096),
+			Retention: limits.Retention, ExpireFrom: limits.ExpireFrom,
+		},
+		groups: map[string]*group{}, topics: NewTopics(nil), away: map[string]time.Time{}, left: map[string]time.Time{},
 	}
 }
 
@@ -62,6 +73,7 @@ type Member struct {
 	InstanceID       string // KIP-345, or empty
 	ClientID         string
 	Topics           []string // sorted
+	Pattern          string   // a regular expression for further topics, or empty
 	Assignor         string   // or empty
 	Metadata         []byte   // what it tells its assignor, or nil
 	RebalanceTimeout time.Duration
@@ -89,6 +101,9 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	if err := checkTold(m); err != nil {
 		return Assignment{}, Result{}, err
 	}
+	if _, err := pattern.Parse(m.Pattern); err != nil {
+		return Assignment{}, Result{}, err
+	}
 	var before *member
 	g := c.groups[m.Group]
 	if g != nil {
@@ -105,7 +120,7 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 		}
 	}
 	metadata := memberMetadata{
-		instanceID: m.InstanceID, clientID: m.ClientID, topics: m.Topics, assignor: m.Assignor,
+		instanceID: m.InstanceID, clientID: m.ClientID, topics: m.Topics, pattern: m.Pattern, assignor: m.Assignor,
 		rebalanceTimeout: m.RebalanceTimeout, sessionTimeout: m.SessionTimeout,
 		told: m.Metadata,
 	}
@@ -113,7 +128,7 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	bump := true
 	if before != nil {
 		target := g.targets[before.id]
-		bump = !slices.Equal(before.topics, m.Topics) || before.assignor != m.Assignor || !bytes.Equal(before.told, m.Metadata)
+		bump = !slices.Equal(before.topics, m.Topics) || before.pattern != m.Pattern || before.assignor != m.Assignor || !bytes.Equal(before.told, m.Metadata)
 		if bytes.Equal(before.told, m.Metadata) { // otherwise its tasks may be others, and it takes them up from nothing
 			joined.state, joined.assigned, joined.revoking = before.state, before.assigned, before.revoking
 		}
@@ -178,7 +193,7 @@ func (c *Coordinator) Leave(groupName, memberID string, now time.Time) (Result, 
 
 func (c *Coordinator) leave(g *group, m *member, now time.Time) {
 	if m.instanceID == "" {
-		c.evict(g, m)
+		c.evict(g, m, now)
 		return
 	}
 	away := m.current
@@ -188,8 +203,9 @@ func (c *Coordinator) leave(g *group, m *member, now time.Time) {
 }
 
 // evict takes a member out of its group, whoever it is.
-func (c *Coordinator) evict(g *group, m *member) {
+func (c *Coordinator) evict(g *group, m *member, now time.Time) {
 	c.remove(g, m)
+	c.left[g.name] = now
 	c.raise(g)
 	c.retarget(g)
 }
@@ -211,6 +227,7 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 			switch {
 			case m.instanceID == "":
 				c.remove(g, m)
+				c.left[name] = now
 				c.news[name] = true
 			case m.epoch == epochAway:
 				c.away[m.id] = now
@@ -229,7 +246,8 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 
 // Expire takes out the static members that were away for too long and the
 // members that have not asked for records for longer than their rebalance
-// timeout. heard returns when a member last did, which is now for one that is
+// timeout, and deletes groups that have been without members for longer than
+// Limits.Retention. heard returns when a member last did, which is now for one that is
 // waiting for records. The time returned is when to call Expire next, or zero.
 func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Time) (Result, time.Time, error) {
 	c.begin()
@@ -246,15 +264,41 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 			}
 			if !now.Before(deadline) {
 				gone = append(gone, m.id)
-				c.evict(g, m)
+				c.evict(g, m, now)
 			} else if next.IsZero() || deadline.Before(next) {
 				next = deadline
 			}
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
+		g := c.groups[name]
+		if len(g.members) > 0 || c.limits.Retention == 0 {
+			continue
+		}
+		if deadline := c.expiry(g); !now.Before(deadline) {
+			c.erase(g)
+		} else if next.IsZero() || deadline.Before(next) {
+			next = deadline
+		}
+	}
 	result, err := c.end("")
 	result.Gone = gone
 	return result, next, err
+}
+
+// expiry returns when a group without members is deleted.
+func (c *Coordinator) expiry(g *group) time.Time {
+	last := c.left[g.name]
+	for _, o := range g.offsets {
+		if at := time.UnixMilli(o.committed); at.After(last) {
+			last = at
+		}
+	}
+	last = last.Add(c.limits.Retention)
+	if last.Before(c.limits.ExpireFrom) {
+		return c.limits.ExpireFrom
+	}
+	return last
 }
 
 // SetTopics tells the coordinator which topics exist. Groups whose topics
@@ -341,15 +385,21 @@ func (c *Coordinator) Delete(groupName string) (Result, error) {
 	case len(g.members) > 0:
 		return Result{}, fault.Newf(fault.NonEmptyGroup, "group %q has %d members", groupName, len(g.members))
 	}
+	c.erase(g)
+	return c.end("")
+}
+
+// erase deletes a group without members.
+func (c *Coordinator) erase(g *group) {
 	for _, tp := range slices.SortedFunc(maps.Keys(g.offsets), record.TopicPartition.Compare) {
-		c.emit(key{kind: keyOffset, group: groupName, topic: tp.Topic, partition: tp.Partition}, nil)
+		c.emit(key{kind: keyOffset, group: g.name, topic: tp.Topic, partition: tp.Partition}, nil)
 	}
 	for _, id := range slices.Sorted(maps.Keys(g.targets)) {
-		c.emit(key{kind: keyTarget, group: groupName, member: id}, nil)
+		c.emit(key{kind: keyTarget, group: g.name, member: id}, nil)
 	}
-	c.emit(key{kind: keyTargetMetadata, group: groupName}, nil)
-	c.emit(key{kind: keyGroup, group: groupName}, nil)
-	return c.end("")
+	c.emit(key{kind: keyTargetMetadata, group: g.name}, nil)
+	c.emit(key{kind: keyGroup, group: g.name}, nil)
+	delete(c.left, g.name)
 }
 
 func (c *Coordinator) find(groupName, memberID string) (*group, *member, error) {
@@ -363,7 +413,7 @@ func (c *Coordinator) find(groupName, memberID string) (*group, *member, error) 
 
 // raise begins the group's next epoch.
 func (c *Coordinator) raise(g *group) {
-	next := groupMetadata{epoch: max(g.epoch, 0)%math.MaxInt32 + firstEpoch, hash: c.topics.hash(g.topics())}
+	next := groupMetadata{epoch: max(g.epoch, 0)%math.MaxInt32 + firstEpoch, hash: c.topics.hash(g.topics(c.topics))}
 	c.emit(key{kind: keyGroup, group: g.name}, next.encode)
 	c.news[g.name] = true
 }
@@ -371,7 +421,7 @@ func (c *Coordinator) raise(g *group) {
 // retarget computes the target assignment of the group's epoch where it is not
 // there yet, beginning an epoch first where topics changed.
 func (c *Coordinator) retarget(g *group) {
-	if len(g.members) > 0 && g.hash != c.topics.hash(g.topics()) {
+	if len(g.members) > 0 && g.hash != c.topics.hash(g.topics(c.topics)) {
 		c.raise(g)
 	}
 	if g.targetEpoch == g.epoch {

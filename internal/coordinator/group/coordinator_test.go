@@ -157,7 +157,7 @@ func (w *world) check() {
 func (w *world) checkSettled() {
 	for name, g := range w.c.groups {
 		wanted := map[Partition]bool{}
-		for _, tn := range g.topics() {
+		for _, tn := range g.topics(w.c.topics) {
 			if tp, ok := w.c.topics.byName[tn]; ok {
 				for _, p := range tp.partitions() {
 					wanted[p] = true

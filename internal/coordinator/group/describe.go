@@ -30,6 +30,7 @@ func (c *Coordinator) Describe(groupName string) (consumer.GroupDescription, err
 		d.Members = append(d.Members, consumer.Member{
 			ID: m.id, InstanceID: m.instanceID, ClientID: m.clientID, Epoch: m.epoch,
 			Topics:   slices.Clone(m.topics),
+			Pattern:  m.pattern,
 			Assigned: c.named(m.assigned.plus(m.revoking)),
 			Target:   c.named(g.targets[m.id]),
 		})

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/pattern"
 	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 )
@@ -47,8 +48,25 @@ type group struct {
 type member struct {
 	id string
 	memberMetadata
-	tasks tasks.Metadata // what told says; nothing where it cannot be read
+	tasks    tasks.Metadata   // what told says; nothing where it cannot be read
+	matching *pattern.Pattern // pattern; nil without one
 	current
+}
+
+// subscribed returns the names of the topics that a member subscribes to, sorted:
+// those that it names, and those that exist and match its pattern.
+func (m *member) subscribed(exist *Topics) []string {
+	if m.matching == nil {
+		return m.topics
+	}
+	names := slices.Clone(m.topics)
+	for name := range exist.byName {
+		if m.matching.Matches(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func newGroup(name string) *group {
@@ -74,10 +92,10 @@ func (g *group) sorted() []*member {
 }
 
 // topics returns the names of all topics that members subscribe to, sorted.
-func (g *group) topics() []string {
+func (g *group) topics(exist *Topics) []string {
 	var names []string
 	for _, m := range g.members {
-		names = append(names, m.topics...)
+		names = append(names, m.subscribed(exist)...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -141,6 +159,7 @@ func (g *group) put(k key, value []byte) error {
 		m := g.member(k.member)
 		g.forgetStatic(m)
 		m.memberMetadata = v
+		m.matching, _ = pattern.Parse(v.pattern) // Join has tried it; one that another broker wrote may match nothing here
 		m.tasks, _ = tasks.Decode(v.told)
 		if v.instanceID != "" {
 			g.statics[v.instanceID] = m.id

@@ -153,6 +153,7 @@ type memberMetadata struct {
 	instanceID       string // empty: a dynamic member
 	clientID         string
 	topics           []string // sorted
+	pattern          string   // a regular expression, or empty
 	assignor         string   // empty: no preference
 	rebalanceTimeout time.Duration
 	sessionTimeout   time.Duration
@@ -169,7 +170,7 @@ func (m memberMetadata) encode(w *wire.Writer) {
 	for _, name := range m.topics {
 		w.CompactString(name)
 	}
-	w.CompactNullableString(nil) // pattern
+	w.CompactNullableString(orNull(m.pattern))
 	w.Int32(millis(m.rebalanceTimeout))
 	w.CompactNullableString(orNull(m.assignor))
 	var tag wire.Writer
@@ -196,7 +197,7 @@ func decodeMember(b []byte) (memberMetadata, error) {
 	for n := r.CompactArrayLen(1); n > 0; n-- {
 		m.topics = append(m.topics, r.CompactString())
 	}
-	r.CompactNullableString()
+	m.pattern = orEmpty(r.CompactNullableString())
 	m.rebalanceTimeout = time.Duration(r.Int32()) * time.Millisecond
 	m.assignor = orEmpty(r.CompactNullableString())
 	r.Tags(func(number uint32, value *wire.Reader) {

@@ -21,6 +21,10 @@ type config struct {
 	commitInterval time.Duration
 	uncached       bool
 	handling       *handling
+
+	// purgeRecords is how many committed records of a partition of a repartition
+	// topic may be left before they are deleted.
+	purgeRecords int64
 }
 
 // Threads is how many goroutines share the application's tasks in this process:
@@ -43,7 +47,7 @@ func Uncached() Option { return option(func(c *config) { c.uncached = true }) }
 // compile declares the topology of an application and reads its options.
 // Everything that is wrong is in the error.
 func compile(name string, define func(*Topology), options []Option) (*plan, config, error) {
-	c := config{threads: runtime.GOMAXPROCS(0), commitInterval: 100 * time.Millisecond, handling: &handling{app: name}}
+	c := config{threads: runtime.GOMAXPROCS(0), commitInterval: 100 * time.Millisecond, purgeRecords: 1 << 18, handling: &handling{app: name}}
 	for _, o := range options {
 		o.apply(&c)
 	}

@@ -21,10 +21,6 @@ const (
 
 	// stopTimeout bounds the last commit of an application that is being stopped.
 	stopTimeout = 30 * time.Second
-
-	// purgeRecords is how many committed records of a repartition topic may be
-	// left before they are deleted.
-	purgeRecords = 1 << 18
 )
 
 // thread is a goroutine that fetches records and sends them through the tasks
@@ -419,13 +415,16 @@ func (t *thread) begin(id TaskID) (*task, error) {
 // purge deletes records of repartition topics that are committed.
 func (t *thread) purge(ctx context.Context) error {
 	for tp, o := range t.offsets {
-		if !t.app.plan.internal[tp.Topic] || o.Offset-t.purged[tp] < purgeRecords {
+		if !t.app.plan.internal[tp.Topic] || o.Offset-t.purged[tp] < t.app.config.purgeRecords {
 			continue
 		}
-		if _, err := t.app.backend.DeleteRecords(ctx, map[record.TopicPartition]int64{tp: o.Offset}); err != nil {
+		_, err := t.app.backend.DeleteRecords(ctx, map[record.TopicPartition]int64{tp: o.Offset})
+		switch {
+		case err == nil:
+			t.purged[tp] = o.Offset
+		case !fault.Retriable(err): // otherwise the next commit tries again
 			return err
 		}
-		t.purged[tp] = o.Offset
 	}
 	return nil
 }

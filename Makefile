@@ -40,8 +40,11 @@ race: ## Run the tests of every module under the race detector
 	@$(if $(RACE),,echo 'NO C COMPILER: the tests run without the race detector')
 	@$(call each,race,GOWORK=$(alone) go test $(RACE) ./...)
 
-torture: ## Do what it likes with a log on a failing disk, from a random seed, until it loses something or is stopped
-	@go test -run TestTorture -timeout 0 -v . -torture.on
+torture: ## Torment a log on a failing disk, and random topologies beside it, from random seeds, until something is wrong or it is stopped
+	@go test -c -o $(BIN)/torture-log.test . && go test -c -o $(BIN)/torture-streams.test ./streams
+	@(cd streams && exec $(BIN)/torture-streams.test -test.run TestRandomTopologies -torture.on) & \
+		beside=$$!; trap "kill $$beside 2>/dev/null" EXIT; \
+		$(BIN)/torture-log.test -test.run TestTorture -torture.on
 
 mutants: ## Plant bugs one at a time and run what should catch each (minutes; ONLY=regexp plants some, V=1 shows why one survived)
 	@go run ./internal/mutants -only '$(ONLY)' $(if $(V),-v)

@@ -79,6 +79,23 @@ func (g *graph) grow(r *rand.Rand) {
 	*g = append(*g, o)
 }
 
+// mayGrow reports whether an input feeds no store by its own partitions.
+func (g graph) mayGrow(input int) bool {
+	for _, o := range g {
+		if o.op != "count" && o.op != "sum" && o.op != "max" || !o.direct {
+			continue
+		}
+		from := o.from
+		for slices.Contains([]string{"values", "filter", "flat", "even", "odd"}, g[from].op) {
+			from = g[from].from
+		}
+		if from == input {
+			return false
+		}
+	}
+	return true
+}
+
 func chosen(value, arg int64) string { return fmt.Sprint("k", (value+arg)%5) }
 
 func (g graph) String() string {

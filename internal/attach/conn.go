@@ -217,6 +217,7 @@ type dialogue struct {
 	take  func(body []byte) error // the same, on the caller's goroutine: it may be the program's
 	event func(body []byte)       // before the answer, on the caller's goroutine, and the program's
 	stay  bool                    // when ctx ends, wait for what the other side says to that
+	ended bool                    // the call itself says that ctx has ended
 	stop  <-chan struct{}         // closed: the same as a ctx that ends; nil: never
 	limit time.Duration           // how long the other side may be silent; 0: for ever
 }
@@ -274,8 +275,10 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 // await waits for a call's answer.
 func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]byte, error) {
 	ended, stop := ctx.Done(), d.stop
-	if d.stay && ctx.Err() != nil {
-		ended = nil // the other side knows it
+	if d.ended {
+		// Not ctx.Err(): what ended since the call was made, the other side has yet
+		// to learn.
+		ended = nil
 	}
 	var over <-chan time.Time // of the other side's silence
 	if d.limit > 0 {

@@ -142,7 +142,7 @@ func (s *receiving) Fetch(ctx context.Context, dst []record.Record) (got consume
 	}()
 	ended := ctx.Err() != nil
 	err = s.conn.talk(ctx, fetch, func(c *coder) { c.bool(&ended) }, func(c *coder) { c.fetched(&got) }, &dialogue{
-		event: s.told, stay: true, stop: s.asked,
+		event: s.told, stay: true, ended: ended, stop: s.asked,
 		part: func(body []byte) (err error) {
 			dst, err = s.part(dst, body)
 			return err

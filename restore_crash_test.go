@@ -1,9 +1,11 @@
 package runnel
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"syscall"
 	"testing"
 
@@ -168,4 +170,55 @@ func FuzzRestore(f *testing.F) {
 		require.NoError(t, broker.Verify(t.Context()))
 		require.NoError(t, broker.Close())
 	})
+}
+
+// rewritten returns an archive with the content of one file changed.
+func rewritten(t *testing.T, backup []byte, name string, change func([]byte)) []byte {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	changed := false
+	for r := tar.NewReader(bytes.NewReader(backup)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		content, err := io.ReadAll(r)
+		require.NoError(t, err)
+		if h.Name == name {
+			change(content)
+			changed = true
+		}
+		require.NoError(t, w.WriteHeader(h))
+		_, err = w.Write(content)
+		require.NoError(t, err)
+	}
+	require.True(t, changed)
+	require.NoError(t, w.Close())
+	return out.Bytes()
+}
+
+// TestRestoreComparesChecksums refuses a backup of which a log's batches are sound,
+// one by one, and are not those that were copied: the list at its end says so.
+func TestRestoreComparesChecksums(t *testing.T) {
+	backup := tinyBackup(t, vfs.NewCrashable())
+	const segment = "orders-0/00000000000000000000.log"
+	for name, change := range map[string]func([]byte){
+		"another record": func(b []byte) {
+			h, err := record.ParseHeader(b)
+			require.NoError(t, err)
+			b[h.Size()-2] ^= 1 // its value
+			record.Seal(b[:h.Size()], h)
+		},
+		"another leader epoch": func(b []byte) { record.Stamp(b, 0, 7) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := vfs.NewMemory()
+			err := restore(t.Context(), fsys, "/srv/data", bytes.NewReader(rewritten(t, backup, segment, change)))
+			require.ErrorContains(t, err, "orders-0 is not what its list of contents says")
+			require.False(t, wholeOrRefused(t, fsys, name))
+		})
+	}
+	same := rewritten(t, backup, segment, func([]byte) {})
+	require.NoError(t, restore(t.Context(), vfs.NewMemory(), "/srv/data", bytes.NewReader(same)))
 }

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,14 @@ import (
 type Config struct {
 	Log log.Config
 	Settings
+
+	// Crowd is how many producers are remembered before it is looked whom to
+	// forget. Default 1024.
+	Crowd int
 }
+
+// DefaultCrowd is Config.Crowd where it is 0.
+const DefaultCrowd = 1024
 
 // Settings are what the topic's configuration says about appending. The zero
 // value accepts batches of any size, keeps their times, and lets a record count
@@ -55,6 +63,7 @@ type Partition struct {
 	// Also the writer's: idempotent producers.
 	staged  []staged           // in the write that is being gathered
 	live    map[int64]struct{} // those who appended since Open, until it is noticed that they ended
+	crowd   int                // Config.Crowd
 	crowded int                // with how many known producers it is time to forget some
 
 	mu       sync.Mutex
@@ -77,7 +86,7 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	if err != nil {
 		return nil, found, err
 	}
-	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, codec: cfg.Log.Codec, live: map[int64]struct{}{}}
+	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, codec: cfg.Log.Codec, live: map[int64]struct{}{}, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
 	p.settings.Store(&cfg.Settings)
 	p.forgetProducers()
 	if epochs := l.Epochs(); len(epochs) > 0 {

@@ -93,7 +93,7 @@ func (p *Partition) outOfSequence(known *log.Producer, h *record.BatchHeader) (_
 func (p *Partition) EndProducer(id int64) {
 	p.mu.Lock()
 	p.ended = append(p.ended, id)
-	crowded := len(p.ended)%crowd == 0
+	crowded := len(p.ended)%p.crowd == 0
 	p.mu.Unlock()
 	if crowded { // with those that have written nothing
 		p.enqueue(pending{task: func(refused error) {
@@ -103,10 +103,6 @@ func (p *Partition) EndProducer(id int64) {
 		}})
 	}
 }
-
-// crowd is how many producers a partition remembers before it looks whom to
-// forget.
-const crowd = 1024
 
 // forgetProducers forgets those who have ended, and those who wrote before this
 // process began and nothing for so long that they are expired. It is the
@@ -129,5 +125,5 @@ func (p *Partition) forgetProducers() {
 		_, live := p.live[q.ID]
 		return gone || !live && q.Timestamp < expired
 	})
-	p.crowded = max(crowd, 2*p.log.Producers())
+	p.crowded = max(p.crowd, 2*p.log.Producers())
 }

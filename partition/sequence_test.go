@@ -396,3 +396,53 @@ func TestProducersThatWroteNothing(t *testing.T) {
 		require.NoError(t, p.Close())
 	}
 }
+
+// TestForgettingProducers: a partition remembers few of the producers that have
+// ended, and never forgets one that goes on.
+func TestForgettingProducers(t *testing.T) {
+	for _, fsync := range []bool{false, true} {
+		cfg := smallSegments(fsync)
+		cfg.Crowd = 4
+		p, _ := open(t, cfg)
+		const stays = int64(1000)
+		for n := range int32(40) {
+			_, err := produce(p, stays, 0, n, "goes on")
+			require.NoError(t, err, "it is the one that wrote first, and is not forgotten")
+			_, err = produce(p, int64(n), 0, 0, "comes and goes")
+			require.NoError(t, err)
+			p.EndProducer(int64(n))
+			require.LessOrEqual(t, p.Producers(), 2+2*4)
+		}
+		base, err := produce(p, stays, 0, 39, "goes on")
+		require.NoError(t, err)
+		require.EqualValues(t, 78, base, "what it sent last is known")
+		_, err = produce(p, 3, 0, 1, "it had ended")
+		require.ErrorIs(t, err, fault.UnknownProducer)
+		require.NoError(t, p.Close())
+	}
+}
+
+// TestForgettingInACrowd: those who have ended are forgotten when there are many
+// who have not, without waiting for more to end.
+func TestForgettingInACrowd(t *testing.T) {
+	cfg := smallSegments(false)
+	cfg.Crowd = 4
+	p, _ := open(t, cfg)
+	wrote := func(from, to int64) {
+		for id := from; id < to; id++ {
+			_, err := produce(p, id, 0, 0, "v")
+			require.NoError(t, err)
+		}
+	}
+	wrote(0, 5)
+	require.Equal(t, 5, p.Producers())
+	wrote(10, 13)
+	for id := int64(10); id < 13; id++ {
+		p.EndProducer(id)
+	}
+	require.Equal(t, 8, p.Producers())
+	wrote(20, 23)
+	require.Equal(t, 8, p.Producers(), "11 were more than twice what was left the last time")
+	require.Zero(t, p.Ended())
+	require.NoError(t, p.Close())
+}

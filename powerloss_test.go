@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -372,4 +373,42 @@ func TestPowerLossWhileCommitting(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPowerLossWhileOpeningAgain loses power, and again at every change of the disk
+// by which opening repairs what the first time has left. Nothing that was
+// acknowledged is lost by that.
+func TestPowerLossWhileOpeningAgain(t *testing.T) {
+	p := losePower(t, func(fsys vfs.FS) vfs.FS { return fsys }, func(p *powerLoss) {
+		p.create(topic.Spec{Name: "orders", Config: topic.Config{SegmentBytes: 500}})
+		p.send("orders", 5, 100)
+	}, func(p *powerLoss) {
+		p.send("orders", 5, 100)
+		p.create(topic.Spec{Name: "gone"})
+		p.delete("gone")
+		p.create(topic.Spec{Name: "late", Partitions: 2})
+		p.send("late", 1, 100)
+	})
+	opened := 0
+	for n := 0; n < len(p.moments); n += 1 + rand.IntN(len(p.moments)/12) {
+		first := p.moments[n]
+		first.inspected = false
+		var again []moment
+		fsys := vfs.NewFaulty(first.disk)
+		remove := fsys.Add(vfs.Rule{On: vfs.OpChange, Do: func() {
+			m := first
+			m.name += fmt.Sprintf("; then at change %d of opening", len(again))
+			m.disk = first.disk.After([]vfs.Loss{{Kept: vfs.KeepNone}, {Kept: vfs.KeepAll}, vfs.RandomLoss(rand.Uint64())}[len(again)%3])
+			again = append(again, m)
+		}})
+		b, err := openFixture(fsys)
+		require.NoError(t, err, first.name)
+		remove()
+		require.NoError(t, b.Close(), first.name)
+		for i := rand.IntN(3); i < len(again); i += 3 {
+			again[i].check(t)
+			opened++
+		}
+	}
+	require.Greater(t, opened, 20)
 }

@@ -318,7 +318,7 @@ func (x *examiner) place(seen *sighting, offset int64, adjoins bool) (at int64, 
 		return offset, confirmedSo, true, nil
 	case x.gaps && can(said) && (len(witnesses) == 0 || witnesses[0].at >= said):
 		return said, confirmedSo, true, nil
-	case adjoins && can(offset) && asItStands > 0 && (asItStands > asItSays || !can(said)):
+	case adjoins && can(offset) && asItStands > 0 && (asItStands >= asItSays || !can(said)): // by chance nobody agrees with what stands before
 		return offset, confirmedThere, true, nil
 	case can(said) && asItSays > 0:
 		return said, confirmedSo, true, nil

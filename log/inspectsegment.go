@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/record"
@@ -201,7 +202,7 @@ func (w *walk) disproved(sc *scanner, epoch int32) bool {
 	if h.LeaderEpoch < latestEpoch(w.n.met) {
 		return false
 	}
-	then := newScanner(w.f, sc.pos+int64(h.Size()), sc.end, h.NextOffset(), true)
+	then := newScanner(w.f, sc.pos+int64(h.Size()), w.s.size.Load(), h.NextOffset(), true)
 	if !then.next() || then.header.LeaderEpoch != h.LeaderEpoch || then.header.BaseOffset >= w.n.last.offset ||
 		epochAt(w.epochs, then.header.BaseOffset) == h.LeaderEpoch {
 		return false
@@ -211,10 +212,30 @@ func (w *walk) disproved(sc *scanner, epoch int32) bool {
 			return false
 		}
 	}
+	if w.beginsLower(h.LeaderEpoch) {
+		return false
+	}
 	w.n.add(Damage, filepath.Join(w.n.l.cfg.Dir, epochName), h.BaseOffset, 0,
 		fmt.Sprintf("leader epoch %d, which the batches have", h.LeaderEpoch), fmt.Sprint(epoch), hintDerived)
 	w.n.believed, w.epochs = false, w.n.met
 	return true
+}
+
+// beginsLower reports whether the segment behind this one begins with a batch of a
+// lower leader epoch.
+func (w *walk) beginsLower(epoch int32) bool {
+	i := slices.Index(w.n.segments, w.s) + 1
+	if i == 0 || i == len(w.n.segments) {
+		return false
+	}
+	next := w.n.segments[i]
+	f, err := w.n.l.cfg.FS.OpenFile(next.logPath(), os.O_RDONLY)
+	if err != nil {
+		return false // reading it will tell
+	}
+	defer f.Close()
+	sc := newScanner(f, 0, next.size.Load(), next.base, true)
+	return sc.next() && sc.header.LeaderEpoch < epoch
 }
 
 // records decodes a batch's records, and returns why they cannot be decoded, or

@@ -361,13 +361,13 @@ func (l *Log) met(s *segment, offset, pos, next int64, found string) error {
 
 // examiner returns one for the first bytes of a segment.
 func (l *Log) examiner(s *segment, h *handle, size int64) *examiner {
-	next := int64(-1) // while it grows
+	next, limit := int64(-1), l.end.Load() // while it grows
 	segments := l.list()
 	if i := segmentOf(segments, s.base); i >= 0 && i+1 < len(segments) && segments[i].base == s.base && segments[i].size.Load() == size {
-		next = segments[i+1].base
+		next, limit = segments[i+1].base, segments[i+1].base
 	}
 	return &examiner{
-		file: h, end: size, base: s.base, limit: next, next: next,
+		file: h, end: size, base: s.base, limit: limit, next: next,
 		since:   record.NoLeaderEpoch,
 		epochOf: func(int64, int64) int32 { return record.NoLeaderEpoch },
 	}

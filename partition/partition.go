@@ -114,7 +114,7 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 // err: whatever is asked of it is answered with that error, its offsets and its
 // leader epoch are -1, and Delete removes what there is of it.
 func Broken(cfg Config, err error) *Partition {
-	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, epoch: -1, log: log.Absent(cfg.Log), closed: err, broken: err}
+	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, epoch: -1, log: log.Absent(cfg.Log), closed: err, broken: err, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
 	p.settings.Store(&cfg.Settings)
 	p.high.Store(-1)
 	return p

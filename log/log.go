@@ -24,7 +24,8 @@ type Config struct {
 	SegmentBytes int64
 
 	// SegmentAge is Kafka's segment.ms, in the time of the records: an append
-	// that is so much later than the segment's first batch begins a new one.
+	// that is so much later than the segment's first batch begins a new one. A time
+	// ahead of the clock counts as the clock's.
 	// Default 7 days.
 	SegmentAge time.Duration
 

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"context"
 	"regexp"
 	"time"
 
@@ -42,6 +43,12 @@ var startingTests = []test{
 				require.Equal(s, "3", string(r.Value))
 				require.EqualValues(s, 1, r.Partition)
 			}
+		}
+		over, cancel := context.WithCancel(s.ctx)
+		cancel()
+		for range 2 {
+			_, err := c.Fetch(over, nil)
+			require.ErrorIs(s, err, context.Canceled, "it is said once")
 		}
 		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(2)))
 		require.Equal(s, []string{"2", "3"}, values(s.fetch(c, 2)))

@@ -187,14 +187,12 @@ func (c *Consumer) revoked(partitions []record.TopicPartition) {
 			c.fail(err)
 		}
 	}
-	c.awaitCommits()
 	if c.elsewhere() != nil { // it did not come in time
-		c.forget(partitions)
 		c.withhold(partitions)
-		return
+	} else {
+		c.callback("OnRevoked", c.cfg.OnRevoked, partitions)
 	}
-	c.callback("OnRevoked", c.cfg.OnRevoked, partitions)
-	c.awaitCommits()
+	c.awaitCommits() // those of the callback, too
 	c.forget(partitions)
 }
 

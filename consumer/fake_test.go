@@ -18,8 +18,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a backend with one session, over partitions of topic a that are plain
-// slices. It owns whatever owned says, from the first Fetch on.
+// fake is a backend with one session, over partitions of topic a that are slices of
+// records, with offsets that belong to none (see gap). It owns those that have a
+// position, from the first Fetch on.
 type fake struct {
 	cfg     Config
 	signal  chan struct{}
@@ -27,6 +28,7 @@ type fake struct {
 
 	mu        sync.Mutex
 	records   map[record.TopicPartition][]record.Record
+	ends      map[record.TopicPartition]int64 // the offset after the last record or gap
 	position  map[record.TopicPartition]int64
 	paused    map[record.TopicPartition]bool
 	committed map[record.TopicPartition]Offset
@@ -42,7 +44,7 @@ var a0, a1 = record.TopicPartition{Topic: "a"}, record.TopicPartition{Topic: "a"
 func newFake() *fake {
 	return &fake{
 		signal: make(chan struct{}, 1), closing: make(chan struct{}),
-		records: map[record.TopicPartition][]record.Record{}, position: map[record.TopicPartition]int64{},
+		records: map[record.TopicPartition][]record.Record{}, ends: map[record.TopicPartition]int64{}, position: map[record.TopicPartition]int64{},
 		paused: map[record.TopicPartition]bool{}, committed: map[record.TopicPartition]Offset{},
 	}
 }
@@ -57,13 +59,48 @@ func (f *fake) add(tp record.TopicPartition, values ...string) {
 	for _, v := range values {
 		f.records[tp] = append(f.records[tp], record.Record{
 			Topic: tp.Topic, Partition: tp.Partition, LeaderEpoch: 7,
-			Offset: int64(len(f.records[tp])), Key: []byte("k" + v), Value: []byte(v),
+			Offset: f.ends[tp], Key: []byte("k" + v), Value: []byte(v),
 		})
+		f.ends[tp]++
 	}
+	f.wake()
+}
+
+// gap adds offsets of control records, or of compacted ones, to a partition.
+func (f *fake) gap(tp record.TopicPartition, n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ends[tp] += n
+	f.wake()
+}
+
+func (f *fake) wake() {
 	select {
 	case f.signal <- struct{}{}:
 	default:
 	}
+}
+
+// read returns what a Fetch brings of a partition: records up to the next gap, and
+// Next behind that. It moves the position.
+func (f *fake) read(tp record.TopicPartition, dst []record.Record) (Fetched, bool) {
+	at := f.position[tp]
+	if f.paused[tp] || at >= f.ends[tp] {
+		return Fetched{}, false
+	}
+	got := Fetched{TopicPartition: tp, Records: dst[:0], Next: f.ends[tp], LeaderEpoch: 7, HighWatermark: f.ends[tp]}
+	for _, r := range f.records[tp] {
+		if r.Offset < at {
+			continue
+		}
+		if n := len(got.Records); n == f.cfg.MaxRecords || r.Offset > at+int64(n) {
+			got.Next = r.Offset
+			break
+		}
+		got.Records = append(got.Records, r)
+	}
+	f.position[tp] = got.Next
+	return got, true
 }
 
 func (f *fake) OpenConsumer(_ context.Context, cfg Config) (Session, error) {
@@ -88,15 +125,9 @@ func (f *fake) Fetch(ctx context.Context, dst []record.Record) (Fetched, error) 
 			return Fetched{}, err
 		}
 		for _, tp := range slices.SortedFunc(maps.Keys(f.position), record.TopicPartition.Compare) {
-			at := f.position[tp]
-			if all := f.records[tp]; !f.paused[tp] && at < int64(len(all)) {
-				end := min(at+int64(f.cfg.MaxRecords), int64(len(all)))
-				f.position[tp] = end
+			if got, ok := f.read(tp, dst); ok {
 				f.mu.Unlock()
-				return Fetched{
-					TopicPartition: tp, Records: append(dst[:0], all[at:end]...),
-					Next: end, LeaderEpoch: 7, HighWatermark: int64(len(all)),
-				}, nil
+				return got, nil
 			}
 		}
 		f.mu.Unlock()
@@ -146,7 +177,7 @@ func (f *fake) Seek(_ context.Context, tp record.TopicPartition, to topic.Offset
 	}
 	offset, ok := to.Offset()
 	if !ok && to.IsLatest() {
-		offset = int64(len(f.records[tp]))
+		offset = f.ends[tp]
 	}
 	f.position[tp] = offset
 	return nil
@@ -202,13 +233,15 @@ func (f *fake) Offsets(_ context.Context, _ topic.OffsetSpec, partitions ...reco
 	defer f.mu.Unlock()
 	ends := map[record.TopicPartition]int64{}
 	for _, tp := range partitions {
-		ends[tp] = int64(len(f.records[tp]))
+		ends[tp] = f.ends[tp]
 	}
 	return ends, nil
 }
 
 func (f *fake) Close() error {
-	f.cfg.OnRevoked(f.Assignment())
+	if owned := f.Assignment(); len(owned) > 0 {
+		f.cfg.OnRevoked(owned)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.closed {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -67,11 +68,18 @@ func (taskBalancer) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kg
 		for _, owned := range meta.OwnedPartitions {
 			for _, p := range owned.Partitions {
 				tp := record.TopicPartition{Topic: owned.Topic, Partition: p}
-				members[i].Owned = append(members[i].Owned, tp)
 				if claims[tp] == nil {
 					claims[tp] = make(map[int]int32)
 				}
 				claims[tp][i] = meta.Generation
+			}
+		}
+	}
+	for tp, by := range claims {
+		newest := slices.Max(slices.Collect(maps.Values(by)))
+		for i, generation := range by {
+			if generation == newest {
+				members[i].Owned = append(members[i].Owned, tp)
 			}
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -104,6 +106,42 @@ func TestSealedBatchWaitsForItsCopiers(t *testing.T) {
 	b.seal()
 	require.False(t, b.ready)
 	require.True(t, b.fill(first, &r, nil, false))
+}
+
+// A lane that is closed while a record is copied waits for the copier, whose
+// callback runs before.
+func TestClosingWaitsForACopier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker, err := OpenMemory()
+		require.NoError(t, err)
+		defer broker.Close()
+		require.NoError(t, broker.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		opened, err := broker.OpenProducer(t.Context(), producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Linger: time.Hour})
+		require.NoError(t, err)
+		w, err := opened.Topic(t.Context(), "orders")
+		require.NoError(t, err)
+		told := 0
+		tell := func(record.Position, error) { told++ }
+		w.SendAsync(t.Context(), record.Record{}, tell)
+		l := opened.(*session).allLanes()[0]
+		b, r := l.open.Load(), record.Record{}
+		at, outcome := b.reserve(&r, 1)
+		require.Equal(t, gotRoom, outcome)
+
+		closed := false
+		go func() {
+			l.close(fault.Closed)
+			closed = true
+		}()
+		synctest.Wait()
+		require.False(t, closed)
+		require.True(t, b.fill(at, &r, tell, false))
+		l.becomesReady(b)
+		synctest.Wait()
+		require.True(t, closed)
+		require.Equal(t, 2, told)
+		require.NoError(t, opened.Close())
+	})
 }
 
 // A batch has the limit that it was opened with, though its buffer be larger.

@@ -68,6 +68,18 @@ func TestTailRecycles(t *testing.T) {
 	require.Len(t, back.bufs, 4)
 }
 
+// Memory holds as much as it may and no more, but for one append that is larger.
+func TestTailKeepsItsBudget(t *testing.T) {
+	const budget = 10_000
+	l := tailLog(t, budget)
+	for _, count := range []int{10, 20, 30, 10, 300, 10, 10} {
+		b := batchOf(l.EndOffset(), 0, count, 100)
+		require.NoError(t, l.Append(b, nil))
+		require.LessOrEqual(t, l.tail.bytes, max(budget, cap(b)))
+	}
+	require.Positive(t, l.tail.bytes)
+}
+
 func TestTailOfSmallAppends(t *testing.T) {
 	l := tailLog(t, 0)
 	appendN(t, l, 1_000, 1, 30)

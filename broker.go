@@ -43,6 +43,7 @@ type Broker struct {
 	snapshots snapshots
 
 	reserve *reserve
+	journal *journal
 	groups  *groupService
 	cleaner *cleaner
 	chunks  chunkPool
@@ -110,6 +111,9 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	}
 	b.socket = socket
 	b.socket.serve(b)
+	if err := socket.silent; err != nil {
+		b.journal.warn("other processes cannot look in", "error", err)
+	}
 	return b, nil
 }
 
@@ -136,6 +140,10 @@ func open(c config, h home) (*Broker, error) {
 		closed:    make(chan struct{}),
 		sessions:  map[io.Closer]struct{}{},
 	}
+	b.journal = &journal{logger: c.logger}
+	if c.logger != nil {
+		b.fsys = vfs.Watch(h.fsys, slowSync, b.noteSlow)
+	}
 	b.reserve = newReserve(h, c.reserveBytes)
 	b.groups = newGroupService(b)
 	b.cleaner = newCleaner(b)
@@ -143,10 +151,13 @@ func open(c config, h home) (*Broker, error) {
 	b.changed.Store(&changed)
 	if err := b.load(); err != nil {
 		b.cleaner.close()
-		return nil, errors.Join(err, b.closePartitions())
+		err = errors.Join(err, b.closePartitions())
+		b.journal.close()
+		return nil, err
 	}
 	b.reserve.fill()
 	b.recovery.Duration = time.Since(began)
+	b.noteOpening()
 	b.writer <- struct{}{}
 	b.release()
 	return b, nil
@@ -202,6 +213,7 @@ func (b *Broker) Close() error {
 	if b.failure = errors.Join(errs...); b.failure == nil {
 		b.failure = b.reserve.with(b.markClean)
 	}
+	b.journal.close()
 	if b.lock != nil {
 		b.lock.release()
 	}

@@ -203,7 +203,8 @@ func (c *cleaner) run() {
 		ripe, more := c.ripen(j)
 		// Errors are for Cleanup to tell: what can't be cleaned stays as it is,
 		// until something is written to it or its settings change.
-		_, _ = c.do(c.ctx, j.topic, j.part, ripe, more)
+		_, err := c.do(c.ctx, j.topic, j.part, ripe, more)
+		c.broker.noteCleaning(j, err)
 	}
 }
 

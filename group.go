@@ -330,6 +330,7 @@ func (s *groupShard) expire(gather func(group.Result)) error {
 		s.coordinator = nil
 		next = now.Add(time.Second)
 	} else {
+		s.service.broker.noteGone(r.GoneFrom, r.Gone)
 		gather(r)
 	}
 	s.armed = !next.IsZero()

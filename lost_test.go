@@ -85,10 +85,12 @@ func TestCatalogueAnew(t *testing.T) {
 	b := openDir(t, dir)
 	spec := topic.Spec{Name: "orders", Partitions: 3, Config: topic.Config{Cleanup: topic.Compact}}
 	require.NoError(t, b.CreateTopics(t.Context(), spec, topic.Spec{Name: "visits"}))
-	for _, v := range []string{"a", "b"} {
-		send(t, b, "visits", "k", v)
-	}
 	before := describe(t, b, "orders")
+	for _, v := range []string{"a", "b", "c"} { // each by a producer of another process
+		send(t, b, "visits", "k", v)
+		require.NoError(t, b.Close())
+		b = openDir(t, dir)
+	}
 	require.NoError(t, b.Close())
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "__cluster_metadata-0")))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "photos-2024"), 0o700)) // anybody's
@@ -109,10 +111,12 @@ func TestCatalogueAnew(t *testing.T) {
 	require.Equal(t, before.ID, after.ID)
 	require.Len(t, after.Partitions, 3)
 	require.Equal(t, topic.Forever, after.Config.Retention)
-	for _, v := range []string{"c", "d"} {
+	for _, v := range []string{"d", "e", "f"} {
 		send(t, b, "visits", "k", v)
+		require.NoError(t, b.Close())
+		b = openDir(t, dir)
 	}
-	require.Equal(t, []string{"a", "b", "c", "d"}, readPartition(t, b, record.TopicPartition{Topic: "visits"}))
+	require.Equal(t, []string{"a", "b", "c", "d", "e", "f"}, readPartition(t, b, record.TopicPartition{Topic: "visits"}))
 }
 
 // A directory that merely looks like a partition's does not make a new data

@@ -29,6 +29,7 @@ type config struct {
 	producerExpiration time.Duration
 	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 	reserveBytes       int64 // as the constant; no option
+	logger             logger
 }
 
 type option func(*config)
@@ -68,6 +69,24 @@ const DefaultFileMode fs.FileMode = 0o600
 // directories of mode 0750. As always, the process's umask takes away from it, and
 // what is there stays as it is. The socket's mode is 0600 whatever this says.
 func FileMode(mode fs.FileMode) Option { return option(func(c *config) { c.fileMode = mode }) }
+
+// Logger is told what is worth a line, and nothing while nothing happens: recovery
+// after a crash and what it cut off, damage, partitions that do not open or take no
+// more records because a write or a sync failed, cleaning that failed, members that
+// were expelled from their groups, syncs that take longer than a second. A
+// *slog.Logger is one. The attributes are topic, partition, group, member, file, dir,
+// bytes, took, reason and error. With nil, the default, nobody is told.
+//
+// It is called by a goroutine of its own, one line after the other, and may use the
+// broker but not close it. Close waits for it.
+func Logger(l interface {
+	Info(message string, attributes ...any)
+	Warn(message string, attributes ...any)
+	Error(message string, attributes ...any)
+},
+) Option {
+	return option(func(c *config) { c.logger = l })
+}
 
 // ProducerExpiration is how long a partition remembers the idempotent producers
 // of an earlier process after their last record: Kafka's

@@ -80,13 +80,19 @@ func (b *Broker) Recovery() Recovery {
 // recovered notes what opening a partition found, if that is to be known, in place
 // of why it did not open before.
 func (b *Broker) recovered(found PartitionRecovery, known bool) {
+	again := false // the same as last time
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.recovery.Partitions = slices.DeleteFunc(b.recovery.Partitions, func(p PartitionRecovery) bool {
-		return p.Err != nil && p.TopicPartition == found.TopicPartition
+		before := p.Err != nil && p.TopicPartition == found.TopicPartition
+		again = again || before && found.Err != nil && p.Err.Error() == found.Err.Error()
+		return before
 	})
 	if known {
 		b.recovery.Partitions = append(b.recovery.Partitions, found)
+	}
+	b.mu.Unlock()
+	if known && !again {
+		b.noteRecovery(found)
 	}
 }
 

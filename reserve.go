@@ -93,4 +93,6 @@ func (r *reserve) fill() {
 	_, _ = rand.NewChaCha8([32]byte{}).Read(bytes) // never fails
 	n, _ := f.WriteAt(bytes, r.left)
 	r.left += int64(n)
+	_ = f.Sync() // so that it outlives a power loss
+	_ = r.fsys.SyncDir(filepath.Dir(r.path))
 }

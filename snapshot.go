@@ -49,7 +49,8 @@ func (b *Broker) release() {
 	}
 	go func() {
 		defer func() { <-b.writer }()
-		if b.writeSnapshot() != nil {
+		if err := b.writeSnapshot(); err != nil {
+			b.journal.warn("a snapshot of the catalogue could not be written", "error", err)
 			// The log has all that the snapshot would have had.
 			b.snapshots.due = b.metadata.HighWatermark() + b.snapshots.every
 		}

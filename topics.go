@@ -330,7 +330,7 @@ func (b *Broker) logConfig(tp record.TopicPartition, cfg topic.Config) log.Confi
 	return log.Config{
 		FS: b.fsys, Dir: b.path(tp),
 		Topic: tp.Topic, Partition: tp.Partition,
-		SegmentBytes: bytes, SegmentAge: age,
+		SegmentBytes: bytes, SegmentAge: age, Failed: b.noteFailed(tp),
 		Codec: b.codec,
 	}
 }

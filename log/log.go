@@ -48,6 +48,10 @@ type Config struct {
 	// block.
 	Begun func()
 
+	// Failed, unless nil, is called by the writer when the log takes no more appends
+	// because of an error. It must not block.
+	Failed func(error)
+
 	repairing bool // Repair opens it
 }
 
@@ -180,6 +184,9 @@ func (l *Log) fail(cause error) error {
 	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).ForGood().
 		Try("the log accepts no more appends; open the broker again once the disk is sound")
 	l.broken.Store(true)
+	if l.cfg.Failed != nil {
+		l.cfg.Failed(l.failed)
+	}
 	return l.failed
 }
 

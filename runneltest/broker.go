@@ -1,11 +1,14 @@
 package runneltest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/fnv"
+	"log/slog"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/runnel-go/runnel"
@@ -27,6 +30,7 @@ const dir = "/data"
 type Broker struct {
 	*runnel.Broker
 	t       testing.TB
+	log     *testLog
 	opts    []runnel.Option
 	disk    *vfs.Crashable
 	faults  *vfs.Faulty // on disk
@@ -38,13 +42,29 @@ type Broker struct {
 // New opens a broker on a file system in memory that can crash, and closes it
 // when the test ends, after its cleanups that were registered later. As with
 // runnel.Open, what is acknowledged is on that disk, unless DefaultDurability or
-// a topic's Config says otherwise. It fails the test where the broker cannot be
+// a topic's Config says otherwise. What is worth a line is in the test's log, unless
+// runnel.Logger says otherwise. It fails the test where the broker cannot be
 // opened; see the package's documentation for what fails it at the end.
 func New(t testing.TB, opts ...runnel.Option) *Broker {
 	t.Helper()
-	b := &Broker{t: t, opts: opts, disk: vfs.NewCrashable(), seed: seedOf(t)}
+	out := &testLog{t: t}
+	told := runnel.Logger(slog.New(slog.NewTextHandler(out, nil)))
+	b := &Broker{t: t, log: out, opts: append([]runnel.Option{told}, opts...), disk: vfs.NewCrashable(), seed: seedOf(t)}
 	b.open()
 	return b
+}
+
+// testLog writes lines to a test's log.
+type testLog struct {
+	t    testing.TB
+	mute atomic.Bool
+}
+
+func (l *testLog) Write(line []byte) (int, error) {
+	if !l.mute.Load() {
+		l.t.Logf("runnel: %s", bytes.TrimSuffix(line, []byte("\n")))
+	}
+	return len(line), nil
 }
 
 // seedOf returns the seed of a test's fixture.

@@ -60,10 +60,12 @@ func (b *Broker) Crash(loss ...Loss) *Broker {
 	default:
 		b.t.Fatalf("runneltest: Crash(%d): there is no such loss", how)
 	}
-	next := &Broker{t: b.t, opts: b.opts, disk: b.disk.Crash(taken), seed: b.seed, crashes: b.crashes + 1}
+	next := &Broker{t: b.t, log: b.log, opts: b.opts, disk: b.disk.Crash(taken), seed: b.seed, crashes: b.crashes + 1}
 	b.crashed = true
 	b.faults.Clear()
+	b.log.mute.Store(true)
 	_ = b.Close() // it has lost its disk, and says so
+	b.log.mute.Store(false)
 	next.open()
 	return next
 }

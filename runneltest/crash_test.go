@@ -169,8 +169,9 @@ func TestSeedIsPrintedOnFailure(t *testing.T) {
 	b = b.Crash(runneltest.LoseAny)
 	r.Errorf("the test failed")
 	r.end()
-	require.Len(t, r.logs, 1)
-	require.Contains(t, r.logs[0], "RUNNEL_SEED=42")
+	require.Len(t, r.logs, 2)
+	require.Contains(t, r.logs[0], "recovered a directory that was not closed")
+	require.Contains(t, r.logs[1], "RUNNEL_SEED=42")
 	_, err := b.Topics(t.Context())
 	require.ErrorIs(t, err, fault.Closed)
 

@@ -64,6 +64,7 @@ type Result struct {
 	// Wake are the members, by their IDs, for whom there is news, but for the
 	// one whose command it was. Gone are those that Expire took out.
 	Wake, Gone []string
+	GoneFrom   []string // the groups of those that are Gone
 }
 
 // Member says who joins a group.
@@ -252,7 +253,7 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Time) (Result, time.Time, error) {
 	c.begin()
 	var next time.Time
-	var gone []string
+	var gone, from []string
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
 		g := c.groups[name]
 		for _, m := range g.sorted() {
@@ -263,7 +264,7 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 				deadline = heard(m.id).Add(m.rebalanceTimeout)
 			}
 			if !now.Before(deadline) {
-				gone = append(gone, m.id)
+				gone, from = append(gone, m.id), append(from, name)
 				c.evict(g, m, now)
 			} else if next.IsZero() || deadline.Before(next) {
 				next = deadline
@@ -282,7 +283,7 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 		}
 	}
 	result, err := c.end("")
-	result.Gone = gone
+	result.Gone, result.GoneFrom = gone, from
 	return result, next, err
 }
 

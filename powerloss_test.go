@@ -393,9 +393,12 @@ func TestPowerLossWhileOpeningAgain(t *testing.T) {
 	for n := 0; n < len(p.moments); n += 1 + rand.IntN(len(p.moments)/12) {
 		first := p.moments[n]
 		first.inspected = false
+		var mu sync.Mutex // partitions are opened side by side
 		var again []moment
 		fsys := vfs.NewFaulty(first.disk)
 		remove := fsys.Add(vfs.Rule{On: vfs.OpChange, Do: func() {
+			mu.Lock()
+			defer mu.Unlock()
 			m := first
 			m.name += fmt.Sprintf("; then at change %d of opening", len(again))
 			m.disk = first.disk.After([]vfs.Loss{{Kept: vfs.KeepNone}, {Kept: vfs.KeepAll}, vfs.RandomLoss(rand.Uint64())}[len(again)%3])

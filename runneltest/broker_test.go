@@ -2,6 +2,7 @@ package runneltest_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,14 +27,18 @@ type recorder struct {
 	testing.TB
 	cleanups []func()
 	errors   []string
-	logs     []string
 	fatal    bool
+
+	mu   sync.Mutex // the broker's logger has a goroutine of its own
+	logs []string
 }
 
 func (r *recorder) Helper()      {}
 func (r *recorder) Name() string { return "TestRecorded" }
 func (r *recorder) Failed() bool { return len(r.errors) > 0 }
 func (r *recorder) Logf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.logs = append(r.logs, fmt.Sprintf(format, args...))
 }
 

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -72,7 +73,7 @@ func (c *Crashable) After(loss Loss) *Crashable {
 // aftermath builds the file system that a crash leaves.
 type aftermath struct {
 	loss  Loss
-	rand  *rand.Rand
+	rand  *rand.Rand                             // for the names; then for the file at hand
 	names map[*memoryNode]map[string]*memoryNode // the entries of directories of which a change survived
 	built map[*memoryNode]*memoryNode
 }
@@ -93,7 +94,7 @@ func (c *Crashable) after(loss Loss) *Crashable {
 		change.apply(a.entries)
 	}
 	next := &Crashable{live: &Memory{}}
-	next.live.top = a.node(c.live.top)
+	next.live.top = a.node(c.live.top, "/")
 	return next
 }
 
@@ -162,23 +163,28 @@ func (a *aftermath) survivingNames(changes []nameChange) []nameChange {
 // odds returns how likely something is to survive, from never to always.
 func (a *aftermath) odds() float64 { return float64(a.rand.IntN(6)) / 5 }
 
-// node returns what is left of a node. A file with two names, of which one
-// should have gone, is one file.
-func (a *aftermath) node(old *memoryNode) *memoryNode {
+// node returns what is left of a node that is found at path. A file with two
+// names, of which one should have gone, is one file.
+func (a *aftermath) node(old *memoryNode, path string) *memoryNode {
 	if n := a.built[old]; n != nil {
 		return n
 	}
 	n := &memoryNode{crash: &crashNode{}}
 	a.built[old] = n
 	if !old.isDir() {
+		// Each file has draws of its own: what one loses does not depend on how
+		// often another was written, which may be a matter of time.
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(path)) // never fails
+		a.rand = rand.New(rand.NewPCG(a.loss.Seed, h.Sum64()))
 		n.data = a.content(old.crash, old.data.size())
 		n.crash.data = n.data.clone()
 		return n
 	}
 	entries := a.entries(old)
 	n.entries = make(map[string]*memoryNode, len(entries))
-	for _, name := range slices.Sorted(maps.Keys(entries)) { // the order of the draws
-		n.entries[name] = a.node(entries[name])
+	for _, name := range slices.Sorted(maps.Keys(entries)) { // the first of two names is that of the draws
+		n.entries[name] = a.node(entries[name], path+name+"/")
 	}
 	n.crash.entries = maps.Clone(n.entries)
 	return n

@@ -49,8 +49,9 @@ var (
 // Where no broker listens, the error is fault.Closed: nobody has the directory
 // open, or with NoSocket, or where a socket cannot be. fault.UnsupportedVersion
 // says that the two programs were built with versions of this module that do not
-// understand each other, and which one to upgrade; fault.TimedOut that the
-// process did not answer for ten seconds: it may still be opening the directory.
+// understand each other, and which one to upgrade; fault.PolicyViolation that the
+// broker has as many connections as it serves; fault.TimedOut that the process did
+// not answer for ten seconds: it may still be opening the directory.
 func Attach(dir string) (*Remote, error) {
 	client, err := attach.Dial(dir)
 	var f *fault.Error

@@ -225,12 +225,16 @@ func (s *fetchSession) Assignment() []record.TopicPartition {
 	return all
 }
 
-// source returns an assigned partition; fault.NotAssigned.
+// source returns an assigned partition; fault.NotAssigned, and fault.Closed where
+// it went with the session.
 func (s *fetchSession) source(tp record.TopicPartition) (*source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if src := s.sources[tp]; src != nil {
 		return src, nil
+	}
+	if s.gate.Closed() {
+		return nil, fault.Closed
 	}
 	return nil, fault.At(fault.NotAssigned, tp.Topic, tp.Partition, -1)
 }

@@ -18,7 +18,6 @@ import (
 // them, and come one at a time: what half came of many would never be complete.
 const (
 	maxVisits = 512 // connections
-	maxExcess = 64  // connections beyond that which are told so
 
 	smallBody  = 256 << 10
 	maxArrival = 128<<20 + 1<<20 // the largest body
@@ -141,16 +140,4 @@ func (in *intake) push() {
 		defer in.mu.Unlock()
 		in.pushing = false
 	})
-}
-
-// refuse tells one connection too many why it is.
-func (v *visit) refuse() {
-	err := error(fault.Newf(fault.PolicyViolation, "%s serves %d connections, and no more", self(0), maxVisits).
-		Try("close producers, consumers and clients that are not in use"))
-	v.handlers.Go(v.write)
-	_ = v.sendFields(kindBye, 0, func(c *coder) { c.problem(&err) })
-	v.cancel()
-	v.end(grace)
-	v.handlers.Wait()
-	v.cut()
 }

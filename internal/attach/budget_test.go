@@ -4,14 +4,17 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -173,37 +176,52 @@ func TestRecordsOfAllClientsShareABudget(t *testing.T) {
 	})
 }
 
-// There are so many connections and no more, and the next one learns why.
+// There are so many connections and no more. However many come beyond that and at
+// once, each learns how many there may be and what to do; and there is room again
+// when one has gone.
 func TestTooManyConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newServer(stub{})
-		connect := func() *conn {
-			near, far := net.Pipe()
-			s.receive(far)
-			c, r, err := meet(near)
-			require.NoError(t, err)
-			c.start(r)
-			return c
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	l, err := Listen(dir, root)
+	require.NoError(t, err)
+	s := Serve(l, stub{})
+	defer s.Close()
+	var all []*Client
+	for range maxVisits {
+		c, err := Dial(dir)
+		require.NoError(t, err)
+		all = append(all, c)
+	}
+	refused := func(err error) {
+		assert.ErrorIs(t, err, fault.PolicyViolation)
+		assert.ErrorContains(t, err, "serves 512 connections")
+		assert.ErrorContains(t, err, "close producers, consumers and clients that are not in use")
+	}
+	var others sync.WaitGroup
+	for range 200 {
+		others.Go(func() {
+			_, err := Dial(dir)
+			refused(err)
+		})
+	}
+	others.Wait()
+	_, err = all[0].OpenProducer(t.Context(), producer.Config{})
+	refused(err)
+	_, err = all[0].OpenConsumer(t.Context(), consumer.Config{})
+	refused(err)
+	require.NoError(t, all[maxVisits-1].Verify(t.Context()))
+
+	require.NoError(t, all[0].Close())
+	for {
+		if all[0], err = Dial(dir); err == nil {
+			break
 		}
-		ask := func(c *conn) error {
-			var names []string
-			return c.call(t.Context(), listTopics, none, func(c *coder) { c.texts(&names) })
-		}
-		var all []*conn
-		for range maxVisits {
-			all = append(all, connect())
-		}
-		require.NoError(t, ask(all[maxVisits-1]))
-		err := ask(connect())
-		require.ErrorIs(t, err, fault.PolicyViolation)
-		require.ErrorContains(t, err, "serves 512 connections")
-		all[0].close()
-		synctest.Wait()
-		again := connect()
-		require.NoError(t, ask(again))
-		all[0] = again
-		for _, c := range all {
-			c.close()
-		}
-	})
+		refused(err) // the server has yet to notice
+		runtime.Gosched()
+	}
+	for _, c := range all {
+		require.NoError(t, c.Close())
+	}
 }

@@ -37,8 +37,9 @@ var (
 
 // Dial connects to the broker that holds a directory. Where nobody listens, the
 // error is the operating system's; fault.UnsupportedVersion where the two sides
-// speak different versions of the protocol, os.ErrDeadlineExceeded where the other
-// does not answer.
+// speak different versions of the protocol, fault.PolicyViolation where the other
+// has as many connections as it serves, os.ErrDeadlineExceeded where it does not
+// answer.
 func Dial(dir string) (*Client, error) {
 	// Sessions find it, too, should the working directory change meanwhile.
 	if abs, err := filepath.Abs(dir); err == nil && fits(abs) {
@@ -63,6 +64,9 @@ func (c *Client) connect(ctx context.Context) (*conn, *bufio.Reader, error) {
 	session, r, err := open(ctx, c.dir)
 	if err != nil && ctx.Err() != nil {
 		return nil, nil, ctx.Err()
+	}
+	if fault.CodeOf(err) == fault.PolicyViolation { // there are too many connections
+		return nil, nil, err
 	}
 	if err != nil {
 		return nil, nil, fault.Newf(fault.Closed, "%s does not answer", c.control.server).Because(err)

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -70,7 +71,8 @@ func open(ctx context.Context, dir string) (*conn, *bufio.Reader, error) {
 	return c, r, err
 }
 
-// meet says hello on a new connection.
+// meet says hello on a new connection. A server that lets nobody more in has said
+// hello and bye by then, and may have gone before it could be greeted.
 func meet(raw stream) (*conn, *bufio.Reader, error) {
 	c := &conn{
 		room: make(chan struct{}, maxCalls), over: make(chan struct{}),
@@ -79,19 +81,35 @@ func meet(raw stream) (*conn, *bufio.Reader, error) {
 	c.init(raw)
 	_ = raw.SetDeadline(time.Now().Add(helloPatience))
 	own := self(0)
-	if err := sayHello(raw, own); err != nil {
-		return nil, nil, err
-	}
+	deaf := sayHello(raw, own)
 	r := bufio.NewReaderSize(raw, 64<<10)
 	var err error
 	if c.server, err = hearHello(r); err != nil {
-		return nil, nil, err
+		return nil, nil, cmp.Or(deaf, err)
 	}
 	if err := own.meets(c.server); err != nil {
 		return nil, nil, err
 	}
+	if deaf != nil || r.Buffered() > 0 {
+		return nil, nil, cmp.Or(hearBye(r), deaf)
+	}
 	_ = raw.SetDeadline(time.Time{})
 	return c, r, nil
+}
+
+// hearBye reads why the other side ends a connection that has just begun.
+func hearBye(r io.Reader) (why error) {
+	f, err := readFrame(io.LimitReader(r, 4<<10))
+	switch {
+	case err != nil:
+		return err
+	case f.kind != kindBye:
+		return fault.Newf(fault.InvalidRequest, "a frame of kind %d that nobody waits for", f.kind)
+	}
+	if err := decode(f.body, func(c *coder) { c.problem(&why) }); err != nil {
+		return err
+	}
+	return why
 }
 
 // start begins to read and write.

@@ -320,6 +320,7 @@ func (in *intake) way(p *arrival, i int32) (producer.Writer, context.Context) {
 func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	err = ended(in.visit.ctx, err)
 	t := in.targets[p.target]
 	if t == nil || err == nil || in.holes || alone(err) {
 		in.note(p, i, at.Offset, err, 0)

@@ -78,18 +78,22 @@ func (s *Server) accept() {
 // acceptPause is how long nobody is let in after somebody could not be.
 const acceptPause = 10 * time.Millisecond
 
-// receive begins a visit.
+// receive begins a visit, or says why there is none.
 func (s *Server) receive(conn stream) {
 	v := newVisit(s, conn)
 	s.mu.Lock()
-	open := s.visits != nil && len(s.visits) < maxVisits+maxExcess
-	if open {
-		v.excess = len(s.visits) >= maxVisits
+	closed, full := s.visits == nil, len(s.visits) >= maxVisits
+	if !closed && !full {
 		s.visits[v] = struct{}{}
 	}
 	s.mu.Unlock()
-	if !open {
-		_ = conn.Close()
+	switch {
+	case closed:
+		s.turnAway(conn, s.closed())
+		return
+	case full:
+		s.turnAway(conn, fault.Newf(fault.PolicyViolation, "%s serves %d connections, and no more", self(0), maxVisits).
+			Try("close producers, consumers and clients that are not in use"))
 		return
 	}
 	s.running.Go(func() {
@@ -98,6 +102,29 @@ func (s *Server) receive(conn stream) {
 		defer s.mu.Unlock()
 		delete(s.visits, v)
 	})
+}
+
+// turnAway says hello and bye to a client that is not let in. Both are one write,
+// which the empty buffer of a new connection takes at once, so neither a goroutine
+// nor the client's own hello is waited for: however many come, each learns why.
+func (s *Server) turnAway(conn stream, why error) {
+	defer func() { _ = conn.Close() }()
+	own := self(s.instance)
+	hello, err := encode(kindHello, 0, own.fields)
+	if err != nil {
+		return
+	}
+	bye, err := encode(kindBye, 0, func(c *coder) { c.problem(&why) })
+	if err != nil {
+		return
+	}
+	_ = conn.SetWriteDeadline(time.Now().Add(acceptPause))
+	_, _ = conn.Write(append(hello, bye...))
+}
+
+// closed is what clients are told when the server closes.
+func (s *Server) closed() error {
+	return fault.Newf(fault.Closed, "%s has closed the directory", self(s.instance))
 }
 
 // Close stops listening, closes the sessions of all clients, which then fail
@@ -116,7 +143,7 @@ func (s *Server) Close() {
 	s.listener.Close()
 	var ending sync.WaitGroup
 	for v := range visits {
-		ending.Go(func() { v.finish(fault.Newf(fault.Closed, "%s has closed the directory", self(s.instance))) })
+		ending.Go(func() { v.finish(s.closed()) })
 	}
 	ending.Wait()
 	s.running.Wait()

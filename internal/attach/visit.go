@@ -3,6 +3,7 @@ package attach
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -15,9 +16,8 @@ type visit struct {
 	link
 	server *Server
 	ctx    context.Context // ends when the connection is of no use any more
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	ended  chan struct{} // closed when run has ended
-	excess bool          // it is one connection too many
 
 	handlers sync.WaitGroup
 	answers  chan struct{} // holds a token for each call whose answer is not queued yet
@@ -40,7 +40,7 @@ type handling struct {
 func newVisit(s *Server, conn stream) *visit {
 	v := &visit{server: s, ended: make(chan struct{}), answers: make(chan struct{}, 2*maxCalls), calls: map[uint32]*handling{}}
 	v.init(conn)
-	v.ctx, v.cancel = context.WithCancel(context.Background())
+	v.ctx, v.cancel = context.WithCancelCause(context.Background())
 	v.intake.visit, v.outlet.visit = v, v
 	v.fill = v.intake.fill
 	return v
@@ -49,14 +49,10 @@ func newVisit(s *Server, conn stream) *visit {
 // run is the reading goroutine of a visit, from the hello to the end.
 func (v *visit) run() {
 	defer close(v.ended)
-	defer v.cancel()
+	defer v.cancel(fault.Closed)
 	r := bufio.NewReaderSize(v.conn, 64<<10)
 	if !v.welcome(r) {
 		v.cut()
-		return
-	}
-	if v.excess {
-		v.refuse()
 		return
 	}
 	v.handlers.Go(v.write)
@@ -70,7 +66,7 @@ func (v *visit) run() {
 			break
 		}
 	}
-	v.cancel()
+	v.cancel(fault.Closed)
 	v.closeSession()
 	v.end(grace)
 	v.handlers.Wait()
@@ -184,6 +180,7 @@ func (v *visit) answer(ctx context.Context, f frame) []byte {
 	c := reading(f.body)
 	c.method(&m)
 	results, err := v.handle(ctx, m, f.id, c)
+	err = ended(ctx, err)
 	answer, bad := encode(kindAnswer, f.id, func(c *coder) {
 		if c.problem(&err); err == nil {
 			results(c)
@@ -193,6 +190,22 @@ func (v *visit) answer(ctx context.Context, f frame) []byte {
 		answer, _ = encode(kindAnswer, f.id, func(c *coder) { c.problem(&bad) })
 	}
 	return answer
+}
+
+// ended returns what a call or a record says that failed with err: where it was
+// the end of its visit that canceled it, that, for whoever waits has canceled
+// nothing.
+func ended(ctx context.Context, err error) error {
+	why := context.Cause(ctx)
+	if why == nil || why == context.Canceled || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		said := *f
+		said.Cause = why
+		return &said
+	}
+	return why
 }
 
 // finish ends a visit from this side: the session is closed, the client told
@@ -209,7 +222,7 @@ func (v *visit) finish(why error) {
 	late := time.AfterFunc(grace, v.cut)
 	defer late.Stop()
 	v.closeSession()
-	v.cancel()
+	v.cancel(why)
 	_ = v.sendFields(kindBye, 0, func(c *coder) { c.problem(&why) })
 	v.end(grace)
 	<-v.ended

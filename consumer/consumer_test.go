@@ -401,6 +401,83 @@ func TestTyped(t *testing.T) {
 	require.Equal(t, 1, n, "a record of another topic ends the loop")
 }
 
+// A loop over Records is a consumer from its beginning to its end: what the loop is
+// done with is committed when it is left, and the session is closed.
+func TestALoopOverATopicIsAConsumer(t *testing.T) {
+	strings := serde.For("a", serde.String, serde.String)
+	begin := func() *fake {
+		f := newFake()
+		f.add(a0, numbers(0, 3)...)
+		return f
+	}
+
+	t.Run("left by break", func(t *testing.T) {
+		f := begin()
+		for r, err := range Records(t.Context(), f, strings, Group("g")) {
+			require.NoError(t, err)
+			if r.Value == "2" {
+				break
+			}
+		}
+		require.Equal(t, []string{"a"}, f.cfg.Topics)
+		require.Equal(t, map[int32]int64{0: 2}, f.offsets(), "the record at the break comes again")
+		require.True(t, f.closed)
+	})
+	t.Run("ended by its context", func(t *testing.T) {
+		f := begin()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for r, err := range Records(ctx, f, strings, Group("g")) {
+			require.NoError(t, err)
+			if r.Value == "2" {
+				cancel()
+			}
+		}
+		require.Equal(t, map[int32]int64{0: 3}, f.offsets(), "every record was done")
+		require.True(t, f.closed)
+	})
+	t.Run("cannot commit when it ends", func(t *testing.T) {
+		f := begin()
+		f.failCommits(fault.Storage)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var last error
+		for r, err := range Records(ctx, f, strings, Group("g")) {
+			if last = err; r.Value == "2" {
+				cancel()
+			}
+		}
+		require.ErrorIs(t, last, fault.Storage)
+		require.True(t, f.closed)
+	})
+	t.Run("left by a panic", func(t *testing.T) {
+		f := begin()
+		require.Panics(t, func() {
+			for range Records(t.Context(), f, strings, Group("g")) {
+				panic("in the loop")
+			}
+		})
+		require.True(t, f.closed)
+	})
+	t.Run("cannot be opened", func(t *testing.T) {
+		n := 0
+		for _, err := range Records(t.Context(), newFake(), strings) {
+			require.ErrorIs(t, err, fault.InvalidGroup)
+			n++
+		}
+		require.Equal(t, 1, n)
+	})
+	t.Run("of partitions", func(t *testing.T) {
+		f := begin()
+		for r, err := range Records(t.Context(), f, strings, Assign(a0)) {
+			require.NoError(t, err)
+			require.Equal(t, "0", r.Value)
+			break
+		}
+		require.Empty(t, f.cfg.Topics)
+	})
+}
+
 // The bytes of a record that could not be decoded are the program's to keep,
 // whatever becomes of the buffer that they were fetched into.
 func TestWhatCouldNotBeDecodedIsKept(t *testing.T) {

@@ -4,7 +4,7 @@
 // cluster. With [Group] and [Topics] it shares the topics' partitions with the
 // other consumers of its group; with [Assign] it reads the partitions it is
 // given. [Consumer.Poll] brings records by the batch, [Consumer.Records] one by
-// one, and [Of] makes a typed view of either.
+// one, and [Of] makes a typed view of either. [Records] is a consumer for one loop.
 //
 // # What is done
 //

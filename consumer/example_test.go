@@ -283,3 +283,26 @@ func ExampleOf() {
 	// 你好 world true
 	// hola world true
 }
+
+func ExampleRecords() {
+	broker := greeted()
+	defer broker.Close()
+
+	for r, err := range consumer.Records(context.Background(), broker, greetings, consumer.Group("printer")) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if r.Offset == 2 {
+			break // this one is not done
+		}
+		fmt.Println(r.Key, r.Value)
+	}
+	for r := range consumer.Records(context.Background(), broker, greetings, consumer.Group("printer")) {
+		fmt.Println("next time:", r.Value)
+		break
+	}
+	// Output:
+	// world hello
+	// world 你好
+	// next time: hola
+}

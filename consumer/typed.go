@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -56,6 +57,51 @@ type Typed[K, V any] struct {
 // owner's, who closes it.
 func Of[K, V any](c *Consumer, t serde.Topic[K, V]) *Typed[K, V] {
 	return &Typed[K, V]{consumer: c, topic: t}
+}
+
+// Records reads a topic with a consumer of its own, which it opens when a loop
+// over it begins and closes when the loop ends:
+//
+//	for r, err := range consumer.Records(ctx, broker, greetings, consumer.Group("printer")) {
+//
+// The loop is that of Typed.Records: asking for the next record marks this one
+// done, a break leaves it to come again, and it ends when ctx ends. Closing
+// commits what is done. An error of opening is yielded, and so is one of closing
+// when the loop ended by itself; after a break there is no loop left to take it, and
+// what was not committed comes again.
+//
+// It needs Group, or Assign. A program that commits by hand, seeks, or reads
+// several topics opens a Consumer with New.
+func Records[K, V any](ctx context.Context, backend Backend, topic serde.Topic[K, V], opts ...Option) iter.Seq2[Record[K, V], error] {
+	return func(yield func(Record[K, V], error) bool) {
+		c, err := New(backend, slices.Concat(opts, []Option{subscription(topic.Name)})...)
+		if err != nil {
+			yield(Record[K, V]{}, err)
+			return
+		}
+		left := false
+		defer func() {
+			if err := c.Close(); err != nil && !left {
+				yield(Record[K, V]{}, err)
+			}
+		}()
+		left = true // also where the loop's body panics
+		for r, err := range Of(c, topic).Records(ctx) {
+			if !yield(r, err) {
+				return
+			}
+		}
+		left = false
+	}
+}
+
+// subscription subscribes to a topic unless there is Assign. It comes last.
+func subscription(name string) Option {
+	return option(func(o *options) {
+		if len(o.partitions) == 0 {
+			o.Topics = append(o.Topics, name)
+		}
+	})
 }
 
 // Records is Consumer.Records with decoded records.

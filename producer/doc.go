@@ -5,7 +5,7 @@
 // Kafka cluster. [Producer.Send] waits until the record is acknowledged,
 // [Producer.SendAsync] calls back, [Producer.SendAll] waits for many at once.
 // [To] gives a topic's typed view: [Typed] encodes keys and values with the
-// topic's serdes.
+// topic's serdes. [Send] is all of this for a single record.
 //
 // # Batches
 //

@@ -158,3 +158,12 @@ func ExampleProducer_CloseNow() {
 	fmt.Println(p.CloseNow())
 	// Output: greetings-0: it is closed
 }
+
+func ExampleSend() {
+	broker := exampleBroker()
+	defer broker.Close()
+
+	at, err := producer.Send(context.Background(), broker, serde.For("totals", serde.String, serde.Int64), "words", 42)
+	fmt.Println(at, err)
+	// Output: totals-0@0 <nil>
+}

@@ -21,6 +21,7 @@ import (
 type fake struct {
 	cfg    producer.Config
 	opened int // sessions' topics
+	closed int // sessions
 
 	mu      sync.Mutex
 	writers map[string]*fakeWriter
@@ -51,7 +52,7 @@ func (f *fake) Topic(_ context.Context, name string) (producer.Writer, error) {
 }
 
 func (f *fake) Flush(context.Context) error { return f.failed }
-func (f *fake) Close() error                { return nil }
+func (f *fake) Close() error                { f.closed++; return nil }
 
 type fakeWriter struct {
 	fake       *fake
@@ -251,6 +252,27 @@ func TestTyped(t *testing.T) {
 	require.NotNil(t, sent[3].Key, "empty is not null")
 	require.Equal(t, "async", string(sent[4].Key))
 	require.Equal(t, "from", sent[5].Headers[0].Key)
+}
+
+// Send is a producer for one record, which is closed whatever becomes of it.
+func TestSendingOnce(t *testing.T) {
+	f := newFake("a")
+	words := serde.For("a", serde.String, serde.String)
+	at, err := producer.Send(t.Context(), f, words, "key", "value", producer.ClientID("once"))
+	require.NoError(t, err)
+	require.Equal(t, "a", at.Topic)
+	require.Equal(t, "once", f.cfg.ClientID)
+	require.Equal(t, "key=value", string(f.writers["a"].sent[0].Key)+"="+string(f.writers["a"].sent[0].Value))
+	require.Equal(t, 1, f.closed)
+
+	_, err = producer.Send(t.Context(), f, words, "key", "refuse")
+	require.ErrorIs(t, err, fault.RecordTooLarge)
+	require.Equal(t, 2, f.closed)
+
+	at, err = producer.Send(t.Context(), f, words, "key", "value", producer.Linger(-1))
+	require.ErrorIs(t, err, fault.InvalidConfig)
+	require.Equal(t, record.Position{Topic: "a", Partition: -1, Offset: -1}, at)
+	require.Equal(t, 2, f.closed)
 }
 
 func TestTypedNull(t *testing.T) {

@@ -29,6 +29,25 @@ func To[K, V any](p *Producer, topic serde.Topic[K, V]) *Typed[K, V] {
 	}
 }
 
+// Send sends one key and value with a producer of its own, which it opens and
+// closes, and waits for the acknowledgement. Use it where a program sends now and
+// then: a command, a script, a test. A program that keeps sending keeps a
+// Producer, because opening one costs more than sending does, on a Kafka cluster
+// a connection; and only records of one Producer gather in batches.
+//
+// ctx bounds opening and sending; see Producer.Send for what its end means.
+func Send[K, V any](ctx context.Context, backend Backend, topic serde.Topic[K, V], key K, value V, opts ...Option) (record.Position, error) {
+	p, err := New(backend, opts...)
+	if err != nil {
+		return record.Position{Topic: topic.Name, Partition: -1, Offset: -1}, err
+	}
+	at, err := To(p, topic).Send(ctx, key, value)
+	if closed := p.CloseNow(); err == nil {
+		err = closed
+	}
+	return at, err
+}
+
 // Send sends a key and a value and waits for the acknowledgement; see
 // Producer.Send. A key or value that a serde.NullableSerde calls null is null.
 func (t *Typed[K, V]) Send(ctx context.Context, key K, value V) (record.Position, error) {

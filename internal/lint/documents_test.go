@@ -50,15 +50,15 @@ func blocks(document string) []block {
 // documents returns what users read, by path from the tree's top.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	paths, err := filepath.Glob(root + "/*.md")
-	require.NoError(t, err)
-	below, err := filepath.Glob(root + "/docs/*.md")
-	require.NoError(t, err)
 	all := map[string]string{}
-	for _, path := range append(paths, below...) {
-		text, err := os.ReadFile(path)
+	for _, pattern := range []string{"/*.md", "/docs/*.md", "/docs/*/*.md"} {
+		paths, err := filepath.Glob(root + pattern)
 		require.NoError(t, err)
-		all[strings.TrimPrefix(path, root+"/")] = string(text)
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			all[strings.TrimPrefix(path, root+"/")] = string(text)
+		}
 	}
 	return all
 }
@@ -205,19 +205,47 @@ func TestOutputInDocumentsIsReal(t *testing.T) {
 			if !b.program() || i+1 == len(all) || all[i+1].language != "text" {
 				continue
 			}
-			dir := t.TempDir()
-			main := filepath.Join(dir, "main.go")
-			require.NoError(t, os.WriteFile(main, []byte(b.text), 0o600))
-			build := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), main)
-			build.Dir = root
-			out, err := build.CombinedOutput()
-			require.NoError(t, err, "%s:%d: %s", path, b.line, out)
-			run := exec.Command(filepath.Join(dir, "program"))
-			run.Dir = dir
-			out, err = run.CombinedOutput()
-			require.NoError(t, err, "%s:%d: %s", path, b.line, out)
-			require.Equal(t, all[i+1].text, string(out), "%s:%d", path, b.line)
+			run := build(t, b.text)
+			require.Equal(t, all[i+1].text, run(), "%s:%d", path, b.line)
 		}
+	}
+}
+
+// build compiles a program in an empty directory and returns what runs it there.
+func build(t *testing.T, program string) (run func() string) {
+	t.Helper()
+	dir := t.TempDir()
+	main := filepath.Join(dir, "main.go")
+	require.NoError(t, os.WriteFile(main, []byte(program), 0o600))
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), main)
+	cmd.Dir = root
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return func() string {
+		cmd := exec.Command(filepath.Join(dir, "program"))
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+}
+
+// TestFirstScreen: a README begins with a program whose main has at most 20 lines,
+// and says what the program prints when it runs for the first time and again.
+func TestFirstScreen(t *testing.T) {
+	all := documents(t)
+	for _, path := range []string{"README.md", "README.zh-CN.md"} {
+		first := blocks(all[path])[0]
+		require.True(t, first.program(), path)
+		require.Less(t, first.line, 10, "%s: the program is not on the first screen", path)
+		_, body, found := strings.Cut(first.text, "\nfunc main() {\n")
+		require.True(t, found, path)
+		body, _, _ = strings.Cut(body, "\n}\n")
+		require.LessOrEqual(t, strings.Count(body, "\n")+1, 20, "%s: lines in main", path)
+
+		run := build(t, first.text)
+		run()
+		require.Contains(t, all[path], "`"+strings.TrimSpace(run())+"`", path)
 	}
 }
 

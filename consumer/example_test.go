@@ -306,3 +306,71 @@ func ExampleRecords() {
 	// world 你好
 	// next time: hola
 }
+
+func ExampleDecode() {
+	broker := greeted()
+	defer broker.Close()
+	visits := serde.For("visits", serde.String, serde.Int64)
+	if _, err := topic.Ensure(context.Background(), broker, topic.Spec{Name: visits.Name}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := producer.Send(context.Background(), broker, visits, "world", 3); err != nil {
+		log.Fatal(err)
+	}
+
+	c := open(broker, consumer.Group("both"), consumer.Topics(greetings.Name, visits.Name))
+	defer c.Close()
+	hello, visited := 0, int64(0)
+	for r, err := range c.Records(context.Background()) {
+		switch {
+		case err != nil:
+			log.Fatal(err)
+		case r.Topic == greetings.Name:
+			g, err := consumer.Decode(greetings, r)
+			if err != nil {
+				log.Fatal(err)
+			}
+			hello += len(g.Key)
+		case r.Topic == visits.Name:
+			v, err := consumer.Decode(visits, r)
+			if err != nil {
+				log.Fatal(err)
+			}
+			visited = v.Value
+		}
+		if hello == 15 && visited == 3 {
+			break
+		}
+	}
+	fmt.Println(hello, visited)
+	// Output: 15 3
+}
+
+func ExampleRecord_Header() {
+	broker := greeted()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	r, err := producer.To(p, greetings).Record("world", "ciao")
+	if err != nil {
+		log.Fatal(err)
+	}
+	r.Headers = append(r.Headers, record.Header{Key: "language", Value: []byte("it")})
+	if _, err := p.Send(context.Background(), r); err != nil {
+		log.Fatal(err)
+	}
+
+	for r, err := range consumer.Records(context.Background(), broker, greetings, consumer.Group("printer")) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if language, found := r.Header("language"); found {
+			fmt.Printf("%s: %s\n", language, r.Value)
+			break
+		}
+	}
+	// Output: it: ciao
+}

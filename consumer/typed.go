@@ -32,6 +32,19 @@ func (r Record[K, V]) Position() record.Position {
 	return record.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
 }
 
+// Header returns the value of the last header with that key, and whether there is
+// one.
+func (r Record[K, V]) Header(key string) ([]byte, bool) {
+	return record.Record{Headers: r.Headers}.Header(key)
+}
+
+// Decode decodes the key and value of a record of topic t: for a consumer of
+// several topics, which asks r.Topic. A record that its serde cannot decode is a
+// *DecodeError, one of another topic is fault.InvalidRequest.
+func Decode[K, V any](t serde.Topic[K, V], r record.Record) (Record[K, V], error) {
+	return decode(&t, &r)
+}
+
 // DecodeError says that a serde could not decode a record. It answers
 // errors.Is(err, fault.Serialization).
 type DecodeError struct {
@@ -119,7 +132,7 @@ func (t *Typed[K, V]) Records(ctx context.Context) iter.Seq2[Record[K, V], error
 				}
 				continue
 			}
-			typed, err := t.decode(&r)
+			typed, err := decode(&t.topic, &r)
 			if !yield(typed, err) || Fatal(err) {
 				return
 			}
@@ -143,7 +156,7 @@ func (t *Typed[K, V]) Poll(ctx context.Context) ([]Record[K, V], error) {
 	clear(t.buf)
 	t.buf = t.buf[:0]
 	for i := range records {
-		typed, err := t.decode(&records[i])
+		typed, err := decode(&t.topic, &records[i])
 		if err == nil {
 			t.buf = append(t.buf, typed)
 			continue
@@ -164,24 +177,24 @@ func (c *Consumer) keepBack(n int) {
 	c.cursor.CompareAndSwap(at, pack(done, max(handed-n, done)))
 }
 
-func (t *Typed[K, V]) decode(r *record.Record) (Record[K, V], error) {
+func decode[K, V any](t *serde.Topic[K, V], r *record.Record) (Record[K, V], error) {
 	typed := Record[K, V]{
 		HasKey: r.Key != nil, HasValue: r.Value != nil,
 		Topic: r.Topic, Partition: r.Partition, LeaderEpoch: r.LeaderEpoch, Offset: r.Offset,
 		Timestamp: r.Timestamp, Headers: r.Headers,
 	}
-	if r.Topic != t.topic.Name {
+	if r.Topic != t.Name {
 		return typed, fault.At(fault.InvalidRequest, r.Topic, r.Partition, r.Offset).
-			Detailf("a record of another topic than %s", t.topic.Name)
+			Detailf("a record of another topic than %s", t.Name)
 	}
 	var err error
 	if typed.HasKey {
-		if typed.Key, err = value(t.topic.Key, r.Key); err != nil {
+		if typed.Key, err = value(t.Key, r.Key); err != nil {
 			return typed, undecodable(r, "key", err)
 		}
 	}
 	if typed.HasValue {
-		if typed.Value, err = value(t.topic.Value, r.Value); err != nil {
+		if typed.Value, err = value(t.Value, r.Value); err != nil {
 			return typed, undecodable(r, "value", err)
 		}
 	}

@@ -176,7 +176,7 @@ func check(t *testing.T, exports map[string]string, sources []string) {
 func exportData(t *testing.T) map[string]string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Export", "./...", module+"/kafka",
-		"context", "errors", "fmt", "log", "os", "os/signal", "strings", "sync", "testing", "testing/synctest", "time")
+		"context", "encoding/json", "errors", "fmt", "log", "maps", "net/http", "os", "os/signal", "slices", "strconv", "strings", "sync", "testing", "testing/synctest", "time")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOWORK=") // kafka is a module of its own
 	var stderr bytes.Buffer

@@ -65,6 +65,29 @@ func TestASubTopologyThatFeedsItselfCatchesUp(t *testing.T) {
 	}
 }
 
+// Who begins to wait for a commit while a thread settles down to rest does not wait
+// until it has rested, which takes an hour here.
+func TestWaitingBeginsWhileAThreadSettlesDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker, instance := openFolded(t, 0)
+		app := instance()
+		stop := start(app)
+		send(t, broker, "a")
+		require.NoError(t, app.CaughtUp(t.Context()))
+		streams.StirBehindALook(app)
+		send(t, broker, "a")
+		synctest.Wait()
+		committed, err := broker.GroupOffsets(t.Context(), "folded")
+		require.NoError(t, err)
+		read := int64(0)
+		for _, o := range committed {
+			read += o.Offset
+		}
+		require.EqualValues(t, 2, read, "no time has passed")
+		require.NoError(t, stop())
+	})
+}
+
 // What another instance commits counts, on either side.
 func TestEveryInstanceCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

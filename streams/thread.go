@@ -21,6 +21,10 @@ const (
 
 	// stopTimeout bounds the last commit of an application that is being stopped.
 	stopTimeout = 30 * time.Second
+
+	// retryCommit is how long after a commit that did not succeed the next one
+	// comes, at the latest: Kafka's retry.backoff.ms.
+	retryCommit = 100 * time.Millisecond
 )
 
 // thread is a goroutine that fetches records and sends them through the tasks
@@ -196,8 +200,9 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 		return f, err
 	}
 	now, calm := time.Now(), t.app.progress.leisure()
-	until := t.restAt
-	if calm.Err() != nil || until.Before(t.failedAt) {
+	// One look decides both: who begins to wait behind it finds the waker set.
+	urged, until := calm.Err() != nil, t.restAt
+	if urged || until.Before(t.failedAt) {
 		until = t.failedAt
 	}
 	if !now.Before(until) {
@@ -206,7 +211,7 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 	}
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	if calm.Err() == nil {
+	if !urged {
 		defer context.AfterFunc(calm, cancel)()
 	}
 	return t.wait(ctx)
@@ -277,7 +282,7 @@ func (t *thread) commit(ctx context.Context) error {
 		clear(t.offsets)
 		t.commitAt, t.restAt = time.Time{}, time.Now().Add(t.app.config.commitInterval)
 	case fault.Retriable(err) || expelled(err):
-		t.commitAt = time.Now().Add(t.app.config.commitInterval)
+		t.commitAt = time.Now().Add(min(t.app.config.commitInterval, retryCommit))
 		t.failedAt = t.commitAt
 		return nil
 	}

@@ -25,7 +25,7 @@ each = for m in $(MODULES); do echo "-- $$(date +%T) $(1): $$m"; (cd "$$m" && $(
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race torture mutants lint golangci format fuzz bench size modules release
+.PHONY: help check test race torture flips mutants lint golangci format fuzz bench size modules release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ torture: ## Torment a log on a failing disk, and random topologies beside it, fr
 	@(cd streams && exec $(BIN)/torture-streams.test -test.run TestRandomTopologies -torture.on) & \
 		beside=$$!; trap "kill $$beside 2>/dev/null" EXIT; \
 		$(BIN)/torture-log.test -test.run TestTorture -torture.on
+
+flips: ## Invert the bits of every kind of file and of every header, far more than the tests do (an hour or more)
+	@go test -timeout 0 -run 'Flip|VerifyEverywhere' -v . ./log -every
 
 mutants: ## Plant bugs one at a time and run what should catch each (minutes; ONLY=regexp plants some, V=1 shows why one survived)
 	@go run ./internal/mutants -only '$(ONLY)' $(if $(V),-v)

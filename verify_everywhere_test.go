@@ -110,11 +110,37 @@ func TestVerifyEverywhere(t *testing.T) {
 			verifyFlip(t, original, path, bit, kind)
 		}
 	}
+	catalogue := "/srv/data/__cluster_metadata-0/00000000000000000000.log"
+	for _, pos := range leaderEpochs(t, original, catalogue) {
+		verifyFlip(t, original, catalogue, 8*(pos+3), "catalogue's .log")
+	}
 	for _, kind := range strings.Fields(".index .timeindex .log .snapshot .metadata leader-epoch-checkpoint runnel-checkpoint") {
 		require.Positive(t, kinds[kind], kind)
 	}
 	require.EqualValues(t, 2, kinds["catalogue's .checkpoint"])
 	require.Positive(t, kinds["catalogue's .log"])
+}
+
+// leaderEpochs returns where the leader epochs of some batches of a file stand, the
+// first one's and the last one's among them. No checksum covers them.
+func leaderEpochs(t *testing.T, fsys vfs.FS, path string) (some []int64) {
+	raw, err := vfs.ReadFile(fsys, path, 1<<30)
+	require.NoError(t, err)
+	var all []int64
+	for pos := 0; pos+record.HeaderLen <= len(raw); {
+		h, err := record.ParseHeader(raw[pos:])
+		require.NoError(t, err)
+		all = append(all, int64(pos)+12)
+		pos += int(h.Size())
+	}
+	step := 5
+	if *everyFlip {
+		step = 1
+	}
+	for n := 0; n < len(all); n += step {
+		some = append(some, all[n])
+	}
+	return append(some, all[len(all)-1])
 }
 
 func verifyFlip(t *testing.T, original vfs.FS, path string, bit int64, kind string) {

@@ -52,16 +52,10 @@ func (w *walk) through(from, to, next int64) error {
 // examiner returns one for the bytes before a position, where the offset next
 // follows; it is negative if nobody knows.
 func (w *walk) examiner(end, next int64) *examiner {
-	last := w.n.last
 	return &examiner{
-		file: w.f, end: end, base: w.s.base, limit: next, next: next, gaps: last == nil,
-		since: epochAt(w.epochs, w.offset),
-		epochOf: func(first, next int64) int32 {
-			if !w.n.believed || first >= last.offset || next <= last.start {
-				return record.NoLeaderEpoch
-			}
-			return epochAt(w.epochs, max(first, last.start))
-		},
+		file: w.f, end: end, base: w.s.base, limit: next, next: next, gaps: w.n.last == nil,
+		since:   epochAt(w.epochsAt(w.offset), w.offset),
+		epochOf: w.filed,
 	}
 }
 
@@ -174,23 +168,48 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 // others, as reading and opening do.
 func (w *walk) misplaced(sc *scanner) string {
 	h := &sc.header
-	if w.n.believed && h.BaseOffset < w.n.last.offset {
-		if h.NextOffset() <= w.n.last.start {
-			return "" // the epochs are those from the log's start on, and nobody reads this
-		}
-		epoch := epochAt(w.epochs, max(h.BaseOffset, w.n.last.start))
-		if epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch && !w.disproved(sc, epoch) {
-			return fmt.Sprintf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
-		}
-		if w.n.believed {
-			return ""
-		}
+	epoch := w.filed(h.BaseOffset, h.NextOffset())
+	if epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch && !w.disproved(sc, epoch) {
+		return fmt.Sprintf("one of leader epoch %d instead of %d", h.LeaderEpoch, epoch)
 	}
-	o := opening{epochs: w.epochs}
-	if latest := latestEpoch(w.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
+	if w.n.believed && h.BaseOffset < w.n.last.offset && (epoch != record.NoLeaderEpoch || !w.deleted(h.BaseOffset)) {
+		return ""
+	}
+	if w.deleted(h.BaseOffset) && len(w.epochs) > 0 && h.LeaderEpoch > w.epochs[0].Epoch {
+		return fmt.Sprintf("a batch of leader epoch %d before one of %d", h.LeaderEpoch, w.epochs[0].Epoch)
+	}
+	o := opening{epochs: w.epochsAt(h.BaseOffset)}
+	if latest := latestEpoch(o.epochs); h.LeaderEpoch < latest && !o.ofEpoch(h) {
 		return fmt.Sprintf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, latest)
 	}
-	return outran(sc, w.f, w.epochs)
+	return outran(sc, w.f, o.epochs)
+}
+
+// filed returns the leader epoch that wrote the offsets from the first to before the
+// second by the file of the leader epochs, or record.NoLeaderEpoch. It may begin at
+// the log's start, whatever was before.
+func (w *walk) filed(first, next int64) int32 {
+	if !w.n.believed || first >= w.n.last.offset {
+		return record.NoLeaderEpoch
+	}
+	if start := w.n.last.start; next > start {
+		first = max(first, start)
+	}
+	return epochAt(w.epochs, first)
+}
+
+// deleted reports whether an offset lies before the log's start, where the file of
+// the leader epochs may say nothing.
+func (w *walk) deleted(offset int64) bool { return w.n.believed && offset < w.n.last.start }
+
+// epochsAt returns the leader epochs that a batch at an offset is held against:
+// before the log's start those of the batches so far, for a log without its
+// checkpoint is read from there.
+func (w *walk) epochsAt(offset int64) []EpochEntry {
+	if w.deleted(offset) {
+		return w.n.met
+	}
+	return w.epochs
 }
 
 // disproved reports whether the file of the leader epochs is wrong about the batch

@@ -443,7 +443,7 @@ func (o *opening) ofEpoch(h *record.BatchHeader) bool {
 	if epoch := epochAt(o.epochs, h.BaseOffset); epoch != record.NoLeaderEpoch {
 		return h.LeaderEpoch == epoch
 	}
-	return h.LeaderEpoch <= o.epochs[0].Epoch
+	return len(o.epochs) > 0 && h.LeaderEpoch <= o.epochs[0].Epoch
 }
 
 // openActive opens the last segment for appending.

@@ -12,8 +12,11 @@ import (
 // Count counts the records of each key in a store of that name, and returns the
 // table of the counts. The timestamp of a count is the largest of its records'.
 func Count[K, V any](g Grouped[K, V], store string) *KTable[K, int64] {
-	grouped := g.grouping()
-	return aggregate(grouped, "KSTREAM-AGGREGATE-", store, serde.Int64, true, func(f folding[K, int64], w gatherer[K, V]) receiver[K, V] {
+	return newTable(counted(g.grouping(), store))
+}
+
+func counted[K, V any](g *grouping[K, V], store string) changes[K, int64] {
+	return aggregate(g, "KSTREAM-AGGREGATE-", store, serde.Int64, true, func(f folding[K, int64], w gatherer[K, V]) receiver[K, V] {
 		return &counter[K, V]{folding: f, gatherer: w}
 	})
 }
@@ -23,9 +26,9 @@ func Count[K, V any](g Grouped[K, V], store string) *KTable[K, int64] {
 // null result deletes the key.
 func Reduce[K, V any](g Grouped[K, V], store string, f func(result, value V) V) *KTable[K, V] {
 	grouped := g.grouping()
-	return aggregate(grouped, "KSTREAM-REDUCE-", store, grouped.value, f != nil, func(work folding[K, V], w gatherer[K, V]) receiver[K, V] {
+	return newTable(aggregate(grouped, "KSTREAM-REDUCE-", store, grouped.value, f != nil, func(work folding[K, V], w gatherer[K, V]) receiver[K, V] {
 		return &reducer[K, V]{folding: work, gatherer: w, f: f}
-	})
+	}))
 }
 
 // Aggregate combines the values of each key in a store of that name, beginning
@@ -34,17 +37,18 @@ func Reduce[K, V any](g Grouped[K, V], store string, f func(result, value V) V) 
 func Aggregate[K, V, A any](g Grouped[K, V], store string, initial func() A, add func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
 	grouped := g.grouping()
 	given := initial != nil && add != nil
-	return aggregate(grouped, "KSTREAM-AGGREGATE-", store, valueSerde(options), given, func(f folding[K, A], w gatherer[K, V]) receiver[K, V] {
+	return newTable(aggregate(grouped, "KSTREAM-AGGREGATE-", store, valueSerde(options), given, func(f folding[K, A], w gatherer[K, V]) receiver[K, V] {
 		return &aggregator[K, V, A]{folding: f, gatherer: w, initial: initial, add: add}
-	})
+	}))
 }
 
-// aggregate declares a node with a store of A over a grouping; work makes the
-// node at work.
+// aggregate declares a node with a store of A over a grouping and returns its
+// changes; work makes the node at work. It does not make the KTable itself, so
+// that windowed groupings can have methods that call it: see KTable.
 func aggregate[K, V, A any](
 	g *grouping[K, V], prefix, store string, value serde.Serde[A], given bool,
 	work func(folding[K, A], gatherer[K, V]) receiver[K, V],
-) *KTable[K, A] {
+) changes[K, A] {
 	t := g.topology
 	name := t.generate(prefix)
 	from, asRead := g.gathered(store)
@@ -58,7 +62,7 @@ func aggregate[K, V, A any](
 	}
 	in := newCodec(read)
 	value = serdeFor(t, n, "results", value)
-	table := &KTable[K, A]{topology: t, out: &outlet[K, change[A]]{node: n}, key: key, value: value}
+	results := changes[K, A]{topology: t, out: &outlet[K, change[A]]{node: n}, key: key, value: value}
 	from.to(n, func(w *wiring) receiver[K, V] {
 		kept := state.NewKeyValue(store, key, value)
 		if w.guarded && any(value) != any(serde.Int64) { // which can always be written
@@ -66,13 +70,13 @@ func aggregate[K, V, A any](
 		}
 		f := folding[K, A]{
 			step: w.step(n), store: kept, log: w.changelog(n.store, kept), value: newCodec(value),
-			next: table.out.wire(w), cached: w.cached, guarded: w.guarded,
+			next: results.out.wire(w), cached: w.cached, guarded: w.guarded,
 		}
 		at := work(f, gatherer[K, V]{key: newCodec(key), value: in, asRead: asRead})
 		w.flushes(n, at.(flusher))
 		return at
 	})
-	return table
+	return results
 }
 
 // folding is what all nodes that aggregate share: the store, and what becomes

@@ -7,6 +7,19 @@
 // [GroupBy]). [Count], [Reduce] and [Aggregate] turn a grouped stream into a
 // [KTable], whose ToStream and To lead to a topic again.
 //
+// With Go 1.27, which has generic methods, each of these functions is a method
+// too, and a topology is one chain:
+//
+//	streams.Stream(t, lines).
+//		FlatMapValues(func(line string) []string { return strings.Fields(strings.ToLower(line)) }).
+//		GroupBy(func(_, word string) string { return word }).
+//		Count("counts").
+//		ToStream().
+//		To(totals)
+//
+// Both forms build the same topology. The toolchain decides, not the go line of
+// go.mod. Older versions of Go leave the methods out.
+//
 // [New] checks the topology for a [Backend] and an application's name; [App.Run]
 // runs it until its context ends. [NewSimulation], and package streamstest above
 // it, run the same tasks without a backend.

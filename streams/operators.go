@@ -32,10 +32,17 @@ func Stream[K, V any](t *Topology, from serde.Topic[K, V]) *KStream[K, V] {
 // Map returns the stream of what f makes of each record. The result is
 // partitioned anew where records are gathered by key.
 func Map[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) (K2, V2)) *KStream[K2, V2] {
-	n := s.topology.process("KSTREAM-MAP-", s.out.node)
-	s.topology.need(n, f != nil)
-	mapped := rekey[K, V, K2, V2](s, n, nil, nil)
-	s.out.to(n, func(w *wiring) receiver[K, V] {
+	return mapRecords(s.topology, s.out, f)
+}
+
+// mapRecords is Map of what leaves a node. It takes an outlet instead of a
+// KStream so that a stream with windowed keys can have a method that calls it:
+// see KTable.
+func mapRecords[K, V, K2, V2 any](t *Topology, from *outlet[K, V], f func(key K, value V) (K2, V2)) *KStream[K2, V2] {
+	n := t.process("KSTREAM-MAP-", from.node)
+	t.need(n, f != nil)
+	mapped := rekey[K2, V2](t, n, nil, nil)
+	from.to(n, func(w *wiring) receiver[K, V] {
 		return &mapper[K, V, K2, V2]{step: w.step(n), f: f, next: mapped.out.wire(w)}
 	})
 	return mapped
@@ -59,7 +66,7 @@ func MapValues[K, V, V2 any](s *KStream[K, V], f func(value V) V2, options ...Va
 func FlatMap[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) []KeyValue[K2, V2]) *KStream[K2, V2] {
 	n := s.topology.process("KSTREAM-FLATMAP-", s.out.node)
 	s.topology.need(n, f != nil)
-	mapped := rekey[K, V, K2, V2](s, n, nil, nil)
+	mapped := rekey[K2, V2](s.topology, n, nil, nil)
 	s.out.to(n, func(w *wiring) receiver[K, V] {
 		return &flatMapper[K, V, K2, V2]{step: w.step(n), f: f, next: mapped.out.wire(w)}
 	})
@@ -81,10 +88,18 @@ func FlatMapValues[K, V, V2 any](s *KStream[K, V], f func(value V) []V2, options
 // SelectKey returns the stream with the keys that f gives the records. It is
 // partitioned anew where records are gathered by key.
 func SelectKey[K, V, K2 any](s *KStream[K, V], f func(key K, value V) K2, options ...KeyOption[K2]) *KStream[K2, V] {
-	n := s.topology.process("KSTREAM-KEY-SELECT-", s.out.node)
-	s.topology.need(n, f != nil)
-	selected := rekey(s, n, keySerde(options), s.value)
-	s.out.to(n, func(w *wiring) receiver[K, V] {
+	return selectKey(s.topology, s.out, s.value, f, options)
+}
+
+// selectKey is SelectKey of what leaves a node, for the reason that mapRecords
+// gives.
+func selectKey[K, V, K2 any](
+	t *Topology, from *outlet[K, V], value serde.Serde[V], f func(key K, value V) K2, options []KeyOption[K2],
+) *KStream[K2, V] {
+	n := t.process("KSTREAM-KEY-SELECT-", from.node)
+	t.need(n, f != nil)
+	selected := rekey(t, n, keySerde(options), value)
+	from.to(n, func(w *wiring) receiver[K, V] {
 		return &keySelector[K, V, K2]{step: w.step(n), f: f, next: selected.out.wire(w)}
 	})
 	return selected

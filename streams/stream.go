@@ -8,7 +8,8 @@ import (
 
 // KStream is a stream of records: each is an event of its own. Operators that
 // keep the types are methods, those that change one are functions of this
-// package. A KStream may be used several times: each use gets every record.
+// package, and methods too with Go 1.27. A KStream may be used several times: each
+// use gets every record.
 //
 // Functions see the zero value where a record has null, and what they return is
 // there, unless the serde that writes it says that it stands for null
@@ -36,9 +37,10 @@ func derive[K, V, V2 any](s *KStream[K, V], n *node, value serde.Serde[V2]) *KSt
 	return &KStream[K, V2]{topology: s.topology, out: &outlet[K, V2]{node: n}, key: s.key, value: value, rekeyed: s.rekeyed}
 }
 
-// rekey returns the stream that n, a new child of s, emits under other keys.
-func rekey[K, V, K2, V2 any](s *KStream[K, V], n *node, key serde.Serde[K2], value serde.Serde[V2]) *KStream[K2, V2] {
-	return &KStream[K2, V2]{topology: s.topology, out: &outlet[K2, V2]{node: n}, key: key, value: value, rekeyed: true}
+// rekey returns the stream that n emits: its keys are not those that the records
+// were partitioned by.
+func rekey[K, V any](t *Topology, n *node, key serde.Serde[K], value serde.Serde[V]) *KStream[K, V] {
+	return &KStream[K, V]{topology: t, out: &outlet[K, V]{node: n}, key: key, value: value, rekeyed: true}
 }
 
 // Named gives the operator that made s a name, which must be unique within the

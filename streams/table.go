@@ -4,12 +4,26 @@ import "github.com/runnel-go/runnel/serde"
 
 // KTable is a table: a stream of changes, of which the last one for each key
 // counts. A null value deletes the key.
-type KTable[K, V any] struct {
+type KTable[K, V any] struct{ changes[K, V] }
+
+// changes is what leaves the node of a table, and how it is written.
+//
+// It exists beside KTable because of tables with windowed keys. Go refuses types
+// whose methods lead to ever larger instances of themselves: were
+// KTable[Windowed[K], V] reached from a method of KStream[K, V], through grouping
+// and windowing, then its ToStream and GroupByKey would reach
+// KTable[Windowed[Windowed[K]], V], and so on. So a windowed table and a windowed
+// stream are types of their own, with K alone, and everything that their methods
+// call (aggregate, valuesOf, mapRecords, selectKey) deals in grouping, changes and
+// outlet, which lead to no KStream or KTable of the same key.
+type changes[K, V any] struct {
 	topology *Topology
 	out      *outlet[K, change[V]]
 	key      serde.Serde[K]
 	value    serde.Serde[V]
 }
+
+func newTable[K, V any](c changes[K, V]) *KTable[K, V] { return &KTable[K, V]{c} }
 
 // Named gives the operator that made the table a name, which must be unique
 // within the topology, and returns the table.
@@ -21,12 +35,17 @@ func (t *KTable[K, V]) Named(name string) *KTable[K, V] {
 // ToStream returns the table's changes as a stream of its new values; where a
 // key was deleted, the value is null.
 func (t *KTable[K, V]) ToStream() *KStream[K, V] {
-	n := t.topology.process("KTABLE-TOSTREAM-", t.out.node)
-	s := &KStream[K, V]{topology: t.topology, out: &outlet[K, V]{node: n}, key: t.key, value: t.value}
-	t.out.to(n, func(w *wiring) receiver[K, change[V]] {
-		return &newValues[K, V]{next: s.out.wire(w)}
+	return &KStream[K, V]{topology: t.topology, out: valuesOf(t.changes), key: t.key, value: t.value}
+}
+
+// valuesOf declares the node that emits a table's new values.
+func valuesOf[K, V any](c changes[K, V]) *outlet[K, V] {
+	n := c.topology.process("KTABLE-TOSTREAM-", c.out.node)
+	out := &outlet[K, V]{node: n}
+	c.out.to(n, func(w *wiring) receiver[K, change[V]] {
+		return &newValues[K, V]{next: out.wire(w)}
 	})
-	return s
+	return out
 }
 
 type newValues[K, V any] struct {

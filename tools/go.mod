@@ -2,6 +2,8 @@ module github.com/runnel-go/runnel/tools
 
 go 1.26.0
 
+toolchain go1.27.3
+
 tool (
 	golang.org/x/perf/cmd/benchstat
 	honnef.co/go/tools/cmd/staticcheck

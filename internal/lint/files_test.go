@@ -23,6 +23,19 @@ func TestNoDrawers(t *testing.T) {
 	}
 }
 
+// TestNewerFilesAreMarked: a file's name says that it needs Go 1.27, because the
+// formatter of an older Go has to pass over it without reading it.
+func TestNewerFilesAreMarked(t *testing.T) {
+	for _, s := range sources(t) {
+		constrained := strings.HasPrefix(s.text, "//go:build go1.27\n")
+		if constrained && !isNewer(s.path) {
+			t.Errorf("%s is for Go 1.27, so its name should end in %s", s.path, newer)
+		} else if isNewer(s.path) && !constrained {
+			t.Errorf("%s should begin with //go:build go1.27", s.path)
+		}
+	}
+}
+
 // TestFilesAreShort: a file past 600 lines is two things.
 func TestFilesAreShort(t *testing.T) {
 	for _, s := range sources(t) {

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -34,16 +33,6 @@ var (
 	lines  = serde.For("wordcount-lines", serde.String, serde.String)
 	totals = serde.For("wordcount-totals", serde.String, serde.Int64)
 )
-
-// Topology splits lines into words, without regard to upper and lower case, and
-// counts each word.
-func Topology(t *streams.Topology) {
-	words := streams.FlatMapValues(streams.Stream(t, lines), func(line string) []string {
-		return strings.Fields(strings.ToLower(line))
-	})
-	byWord := streams.GroupBy(words, func(_, word string) string { return word })
-	streams.Count(byWord, "counts").ToStream().To(totals)
-}
 
 // Job is a text to be counted.
 type Job struct {

@@ -1,0 +1,72 @@
+package lint_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// stilted are words that plain technical English does without. Each stands with
+// what to write instead.
+var stilted = map[string]string{
+	"whoever":  "name it: the caller, the reader, the process",
+	"nobody":   "no one, or the passive: is not closed",
+	"anew":     "again, or rebuilt",
+	"mended":   "fixed, repaired",
+	"is told":  "gets, receives",
+	"are told": "get, receive",
+}
+
+// longest is how many words a sentence may have. A longer one is a list.
+const longest = 45
+
+// prose returns the paragraphs, list items and table cells of a document, each on
+// one line, without code.
+func prose(document string) []string {
+	document = fenced.ReplaceAllString(document, "\n")
+	document = regexp.MustCompile("`[^`]*`").ReplaceAllString(document, "code")
+	var all []string
+	begins := true
+	for line := range strings.Lines(document) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "":
+			begins = true
+		case strings.HasPrefix(line, "|"):
+			all, begins = append(all, strings.Split(line, "|")...), true
+		case begins || strings.HasPrefix(line, "#") || item.MatchString(line):
+			all, begins = append(all, line), strings.HasPrefix(line, "#")
+		default:
+			all[len(all)-1] += " " + line
+		}
+	}
+	return all
+}
+
+var (
+	item = regexp.MustCompile(`^([-*]|\d+\.) `)
+	stop = regexp.MustCompile(`[.!?]['")*]*\s+`)
+)
+
+// TestProseIsPlain holds the documents for users to plain words and short
+// sentences.
+func TestProseIsPlain(t *testing.T) {
+	for path, text := range documents(t) {
+		if !strings.HasPrefix(path, "docs/") && !slices.Contains(readmes, path) {
+			continue
+		}
+		for _, paragraph := range prose(text) {
+			for word, instead := range stilted {
+				if regexp.MustCompile(`(?i)\b` + word + `\b`).MatchString(paragraph) {
+					t.Errorf("%s: %q (%s) in: %s", path, word, instead, paragraph)
+				}
+			}
+			for _, sentence := range stop.Split(paragraph, -1) {
+				if n := len(strings.Fields(sentence)); n > longest {
+					t.Errorf("%s: a sentence of %d words, which should be a list: %s", path, n, sentence)
+				}
+			}
+		}
+	}
+}

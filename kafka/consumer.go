@@ -38,6 +38,7 @@ func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consum
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session resolves starts itself
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),       // and begins anew itself
 		kgo.FetchMaxWait(fetchWait),
+		kgo.WithHooks(batches{s}),
 		kgo.KeepControlRecords(), // to know that the position moved past them; no program sees them
 		kgo.FetchMaxPartitionBytes(int32(min(cfg.MaxBytes, 1<<30))),
 		kgo.FetchMaxBytes(int32(max(50<<20, min(cfg.MaxBytes, 1<<30)))),
@@ -94,7 +95,8 @@ type owned struct {
 	position int64         // of the next Fetch, or unknown
 	live     bool          // the client fetches it, so a seek goes to the client
 	paused   bool
-	unplaced bool // with topic.None: until Seek says where, what the client fetches is not wanted
+	behind   time.Time // since when the client may be past offsets without records; zero: it is not
+	unplaced bool      // with topic.None: until Seek says where, what the client fetches is not wanted
 }
 
 // unknown is the position of a partition whose committed offset is still being
@@ -298,7 +300,7 @@ func (s *consuming) Seek(ctx context.Context, tp record.TopicPartition, to topic
 		return notAssigned(tp)
 	}
 	resume := o.unplaced && !o.paused
-	o.position, o.records, o.unplaced = offsets[tp], nil, false
+	o.position, o.records, o.unplaced, o.behind = offsets[tp], nil, false, time.Time{}
 	s.order = slices.DeleteFunc(s.order, func(t record.TopicPartition) bool { return t == tp })
 	live := o.live
 	s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -35,6 +36,9 @@ func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (got consume
 		}
 		if got, ok, err := s.next(dst); ok || err != nil {
 			return got, err
+		}
+		if got, ok := s.skip(ctx, dst); ok {
+			return got, nil
 		}
 		if s.poll(ctx) {
 			continue
@@ -83,7 +87,10 @@ func (s *consuming) next(dst []record.Record) (consumer.Fetched, bool, error) {
 	if o.records = o.records[n:]; len(o.records) > 0 {
 		s.order = append(s.order, tp)
 	}
-	o.position = last.Offset + 1
+	o.position, o.behind = last.Offset+1, time.Time{}
+	if len(o.records) == 0 && o.position < o.high {
+		o.behind = time.Now() // more comes, or there is none
+	}
 	return consumer.Fetched{
 		TopicPartition: tp, Records: dst, Next: o.position,
 		LeaderEpoch: last.LeaderEpoch, HighWatermark: max(o.high, o.position),
@@ -120,6 +127,10 @@ func (s *consuming) poll(ctx context.Context) bool {
 	if len(s.changes) > 0 || s.isClosed() {
 		s.mu.Unlock()
 		return true
+	}
+	if _, due := s.look(); !due.IsZero() {
+		waiting, cancel = context.WithDeadline(waiting, due)
+		defer cancel()
 	}
 	s.wake = cancel
 	s.mu.Unlock()
@@ -170,7 +181,7 @@ func (s *consuming) keep(fetches kgo.Fetches) bool {
 			s.order = append(s.order, tp)
 		}
 		o.records = append(o.records, p.Records...)
-		o.high = p.HighWatermark
+		o.high, o.behind = p.HighWatermark, time.Time{}
 		some = true
 	})
 	return some

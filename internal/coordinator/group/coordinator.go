@@ -206,7 +206,7 @@ func (c *Coordinator) leave(g *group, m *member, now time.Time) {
 // evict takes a member out of its group, whoever it is.
 func (c *Coordinator) evict(g *group, m *member, now time.Time) {
 	c.remove(g, m)
-	c.left[g.name] = now
+	c.emptied(g, now)
 	c.raise(g)
 	c.retarget(g)
 }
@@ -228,7 +228,7 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 			switch {
 			case m.instanceID == "":
 				c.remove(g, m)
-				c.left[name] = now
+				c.emptied(g, now)
 				c.news[name] = true
 			case m.epoch == epochAway:
 				c.away[m.id] = now
@@ -243,63 +243,6 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 	// The targets follow with the first member, who may come back with topics
 	// that are not known yet.
 	return c.end("")
-}
-
-// Expire takes out the static members that were away for too long and the
-// members that have not asked for records for longer than their rebalance
-// timeout, and deletes groups that have been without members for longer than
-// Limits.Retention. heard returns when a member last did, which is now for one that is
-// waiting for records. The time returned is when to call Expire next, or zero.
-func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Time) (Result, time.Time, error) {
-	c.begin()
-	var next time.Time
-	var gone, from []string
-	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
-		g := c.groups[name]
-		for _, m := range g.sorted() {
-			var deadline time.Time
-			if m.epoch == epochAway {
-				deadline = c.away[m.id].Add(m.sessionTimeout)
-			} else {
-				deadline = heard(m.id).Add(m.rebalanceTimeout)
-			}
-			if !now.Before(deadline) {
-				gone, from = append(gone, m.id), append(from, name)
-				c.evict(g, m, now)
-			} else if next.IsZero() || deadline.Before(next) {
-				next = deadline
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
-		g := c.groups[name]
-		if len(g.members) > 0 || c.limits.Retention == 0 {
-			continue
-		}
-		if deadline := c.expiry(g); !now.Before(deadline) {
-			c.erase(g)
-		} else if next.IsZero() || deadline.Before(next) {
-			next = deadline
-		}
-	}
-	result, err := c.end("")
-	result.Gone, result.GoneFrom = gone, from
-	return result, next, err
-}
-
-// expiry returns when a group without members is deleted.
-func (c *Coordinator) expiry(g *group) time.Time {
-	last := c.left[g.name]
-	for _, o := range g.offsets {
-		if at := time.UnixMilli(o.committed); at.After(last) {
-			last = at
-		}
-	}
-	last = last.Add(c.limits.Retention)
-	if last.Before(c.limits.ExpireFrom) {
-		return c.limits.ExpireFrom
-	}
-	return last
 }
 
 // SetTopics tells the coordinator which topics exist. Groups whose topics

@@ -340,35 +340,6 @@ func TestTopicsComeGrowAndGo(t *testing.T) {
 	w.check()
 }
 
-func TestRestartWritesThatEverybodyLeft(t *testing.T) {
-	w := newWorld(t)
-	w.setTopics(w.topicNamed("a", 4))
-	w.join("g", "", "", "a")
-	static := w.join("g", "static", "", "a")
-	w.settle()
-	place := static.owned
-
-	again := New(Limits{})
-	for _, r := range w.log {
-		require.NoError(t, again.Apply(r.Key, r.Value))
-	}
-	w.c, w.clients = again, map[string]*client{}
-	w.setTopics(w.topics...)
-	result, err := w.c.Restart(w.now)
-	w.took(result, err)
-	w.check()
-	d, err := w.c.Describe("g")
-	require.NoError(t, err)
-	require.Len(t, d.Members, 1)
-	require.Equal(t, "static", d.Members[0].InstanceID)
-
-	back := w.join("g", "static", "", "a")
-	w.settle()
-	require.Subset(t, back.owned, place)
-	require.Len(t, back.owned, 4, "the other one is no more")
-	w.check()
-}
-
 func TestCommit(t *testing.T) {
 	w := newWorld(t)
 	w.setTopics(w.topicNamed("a", 2))

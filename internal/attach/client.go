@@ -141,12 +141,24 @@ func atOnce(all []func() error) (err error) {
 
 // CreateTopics implements topic.Admin.
 func (c *Client) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
-	return c.control.call(ctx, createTopics, func(c *coder) { list(c, 16, &specs, (*coder).topicSpec) }, none)
+	err := c.control.call(ctx, createTopics, func(c *coder) { list(c, 16, &specs, (*coder).topicSpec) }, none)
+	for _, spec := range specs {
+		if err == nil { // what was written to under that name before was another topic
+			c.partitionsChanged(spec.Name, 0)
+		}
+	}
+	return err
 }
 
 // DeleteTopics implements topic.Admin.
 func (c *Client) DeleteTopics(ctx context.Context, names ...string) error {
-	return c.control.call(ctx, deleteTopics, func(c *coder) { c.texts(&names) }, none)
+	err := c.control.call(ctx, deleteTopics, func(c *coder) { c.texts(&names) }, none)
+	for _, name := range names {
+		if err == nil {
+			c.partitionsChanged(name, 0)
+		}
+	}
+	return err
 }
 
 // Topics implements topic.Admin.
@@ -165,10 +177,31 @@ func (c *Client) DescribeTopics(ctx context.Context, names ...string) (ds []topi
 
 // AddPartitions implements topic.Admin.
 func (c *Client) AddPartitions(ctx context.Context, name string, total int) error {
-	return c.control.call(ctx, addPartitions, func(c *coder) {
+	err := c.control.call(ctx, addPartitions, func(c *coder) {
 		text(c, &name)
 		int64s(c, &total)
 	}, none)
+	if err == nil {
+		c.partitionsChanged(name, int32(total))
+	}
+	return err
+}
+
+// partitionsChanged lets the client's own producers know at once what it has done to a
+// topic. The other side tells them only with the next outcome, and until then they
+// would refuse a partition that there is, or send to a topic that there is not.
+func (c *Client) partitionsChanged(name string, partitions int32) {
+	c.mu.Lock()
+	var producers []*sending
+	for s := range c.sessions {
+		if s, ok := s.(*sending); ok {
+			producers = append(producers, s)
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range producers {
+		s.partitionsChanged(name, partitions)
+	}
 }
 
 // ConfigureTopic implements topic.Admin.

@@ -106,7 +106,7 @@ func (s *sending) outcomes(body []byte) error {
 	s.mu.Lock()
 	for _, t := range frame.topics {
 		if w := s.writers[t.writer]; w != nil {
-			w.partitions.Store(t.partitions)
+			w.change(t.partitions)
 		}
 	}
 	s.mu.Unlock()

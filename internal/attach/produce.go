@@ -212,8 +212,27 @@ type writer struct {
 }
 
 // Partitions implements producer.Writer: the number as it was with the last
-// acknowledgement.
+// acknowledgement, or as the client itself has changed it since.
 func (w *writer) Partitions() int32 { return w.partitions.Load() }
+
+// change sets the number of partitions, 0 for a topic that was deleted. A topic has
+// never fewer than before, so a smaller number is older; session.mu is held.
+func (w *writer) change(partitions int32) {
+	if before := w.partitions.Load(); partitions == 0 || before != 0 && partitions > before {
+		w.partitions.Store(partitions)
+	}
+}
+
+// partitionsChanged tells the writers of a topic how many partitions it has now.
+func (s *sending) partitionsChanged(name string, partitions int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.writers {
+		if w.topic == name {
+			w.change(partitions)
+		}
+	}
+}
 
 // Send implements producer.Writer.
 func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, error) {

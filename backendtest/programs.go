@@ -44,6 +44,27 @@ var programTests = []test{
 		}
 		require.Equal(s, map[string]string{"alice": "2 true", "bob": "0 false", "carol": "3 true"}, last)
 	}},
+	{"send with a producer for one record, and read with a consumer for one loop", func(s *suite) {
+		words, group := serde.For(s.topic(1, topic.Config{}), serde.String, serde.String), s.name()
+		for i, word := range []string{"one", "two", "three"} {
+			at, err := producer.Send(s.ctx, s.Backend, words, "key", word)
+			require.NoError(s, err)
+			require.Equal(s, record.Position{Topic: words.Name, Offset: int64(i)}, at)
+		}
+		ctx, cancel := context.WithCancel(s.ctx)
+		defer cancel()
+		for r, err := range consumer.Records(ctx, s.Backend, words, consumer.Group(group)) {
+			require.NoError(s, err)
+			if r.Value == "two" {
+				cancel() // the loop ends by itself: this record is done
+			}
+		}
+		for r, err := range consumer.Records(s.ctx, s.Backend, words, consumer.Group(group)) {
+			require.NoError(s, err)
+			require.Equal(s, "three", r.Value, "the group goes on behind what was done")
+			break
+		}
+	}},
 	{"hand over the bytes of a record that cannot be decoded, and go on behind it", func(s *suite) {
 		name := s.topic(1, topic.Config{})
 		p := s.newProducer()

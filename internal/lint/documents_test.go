@@ -210,7 +210,7 @@ func check(t *testing.T, exports map[string]string, sources []string) {
 func exportData(t *testing.T) map[string]string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Export", "./...", module+"/kafka",
-		"context", "encoding/json", "errors", "fmt", "log", "maps", "net/http", "os", "os/signal", "slices", "strconv", "strings", "sync", "testing", "testing/synctest", "time")
+		"context", "encoding/json", "errors", "fmt", "log", "maps", "net/http", "net/http/httptest", "os", "os/signal", "slices", "strconv", "strings", "sync", "testing", "testing/synctest", "time")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOWORK=") // kafka is a module of its own
 	var stderr bytes.Buffer
@@ -286,6 +286,32 @@ func TestFirstScreen(t *testing.T) {
 		require.Equal(t, printed.text, run(), path)
 		require.Contains(t, all[path], "`"+strings.TrimSpace(run())+"`", path)
 	}
+}
+
+// TestServiceOfTheDocumentWorks runs the declarations of docs/building-a-service.md
+// under the program in testdata.
+func TestServiceOfTheDocumentWorks(t *testing.T) {
+	driver, err := os.ReadFile("testdata/service.go.txt")
+	require.NoError(t, err)
+	code := string(driver)
+	for _, b := range blocks(documents(t)["docs/building-a-service.md"]) {
+		if _, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+b.text, 0); err == nil && b.language == "go" {
+			code += b.text
+		}
+	}
+	withoutComments := regexp.MustCompile(`(?m)//.*$`).ReplaceAllString(code, "")
+	run := build(t, "package main\n"+imports(exportData(t), withoutComments)+code)
+	require.Equal(t, strings.Join([]string{
+		"POST /orders/ann 201 orders-2@0",
+		"POST /orders/ann 201 orders-2@1",
+		"POST /orders/bob 201 orders-0@0",
+		"POST /orders/bob 400 invalid character 'o' in literal null (expecting 'u')",
+		"the client hung up, and the order was taken: 201",
+		"GET /totals/ann 200 2",
+		"GET /totals/bob 200 2",
+		"GET /totals/eve 404 404 page not found",
+		"given up: ann's espresso, after 6 attempts",
+	}, "\n")+"\n", run())
 }
 
 var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)

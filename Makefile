@@ -22,20 +22,20 @@ RACE := $(if $(shell command -v gcc || command -v clang || command -v cc),-race,
 # $(call each,title,command) runs a command in every module.
 each = for m in $(MODULES); do echo "-- $$(date +%T) $(1): $$m"; (cd "$$m" && $(2)); done
 
-# The Go that builds *_go127.go, where methods have type parameters. go.mod asks
-# for an older one, which leaves these files out and cannot parse them; so the
-# tools are built with this one.
-NEWER := $(shell awk '$$1 == "toolchain" { print $$2 }' tools/go.mod)
+# The toolchain for *_go127.go, where methods have type parameters: the one at hand
+# if it is new enough, else the one that tools/go.mod names if it is installed or
+# can be downloaded, else none. go.mod asks for an older Go, which leaves these files
+# out and cannot parse them; so the tools are built with this one.
+PINNED := $(shell awk '$$1 == "toolchain" { print $$2 }' tools/go.mod)
+NEWER   = $(shell if go list -f '{{context.ReleaseTags}}' ./streams | grep -qw 'go1\.27'; then echo local; \
+	elif GOTOOLCHAIN=$(PINNED) go version >/dev/null 2>&1; then echo $(PINNED); fi)
 
-# have_newer succeeds where that Go is installed or can be downloaded.
-have_newer = GOTOOLCHAIN=$(NEWER) go version >/dev/null 2>&1
-
-# newer_tools succeeds where the tools were built with it.
+# newer_tools succeeds if they were.
 newer_tools = $(BIN)/gofumpt -l streams/methods_go127.go >/dev/null 2>&1
 
 # sources lists every Go file that gofumpt can parse.
 sources = if $(newer_tools); then find . -name '*.go' -print0; else \
-		echo 'NO $(NEWER) when the tools were built: the format of *_go127.go is not looked at (later: make -B bin/staticcheck)' >&2; \
+		echo 'NO $(PINNED) when the tools were built: the format of *_go127.go is not looked at (later: make -B bin/staticcheck)' >&2; \
 		find . -name '*.go' -not -name '*_go127.go' -not -name '*_go127_test.go' -print0; fi
 
 # The module as its users build it: alone, without the workspace.
@@ -57,13 +57,11 @@ race: ## Run the tests of every module under the race detector
 	@$(call each,race,GOWORK=$(alone) go test $(RACE) ./...)
 
 newer: $(BIN)/staticcheck ## Vet and test what only a newer Go builds: the methods of package streams that make a chain
-	@if ! $(have_newer); then \
-		echo 'NO $(NEWER), here or for download: *_go127.go in streams and examples/wordcount are neither vetted nor tested'; exit; fi; \
-	export GOTOOLCHAIN=$(NEWER) GOWORK=off; set -- ./streams/... ./examples/wordcount/...; \
-	echo "-- $$(date +%T) vet with $(NEWER): $$*"; go vet "$$@"; \
-	if $(newer_tools); then \
-		echo "-- $$(date +%T) staticcheck with $(NEWER): $$*"; $(BIN)/staticcheck "$$@"; fi; \
-	echo "-- $$(date +%T) test with $(NEWER): $$*"; go test "$$@"
+	@export GOTOOLCHAIN=$(NEWER) GOWORK=off; set -- ./streams/... ./examples/wordcount/...; \
+	if [ -z "$$GOTOOLCHAIN" ]; then echo "NO $(PINNED), here or for download: *_go127.go are neither vetted nor tested in $$*"; exit; fi; \
+	echo "-- $$(date +%T) vet with $$(go env GOVERSION): $$*"; go vet "$$@"; \
+	if $(newer_tools); then echo "-- $$(date +%T) staticcheck with $$(go env GOVERSION): $$*"; $(BIN)/staticcheck "$$@"; fi; \
+	echo "-- $$(date +%T) test with $$(go env GOVERSION): $$*"; go test "$$@"
 
 torture: ## Torment a log on a failing disk, and random topologies beside it, from random seeds, until something is wrong or it is stopped
 	@go test -c -o $(BIN)/torture-log.test . && go test -c -o $(BIN)/torture-streams.test ./streams
@@ -111,6 +109,5 @@ release: ## Release VERSION (v0.1.0): commit, tag, and try it from a proxy in bi
 
 $(BIN)/staticcheck: tools/go.mod tools/go.sum
 	@echo '-- building the tools (once)'
-	@if $(have_newer); then toolchain=$(NEWER); else toolchain=local; fi; \
-		cd tools && GOTOOLCHAIN=$$toolchain GOWORK=off GOBIN=$(BIN) go install tool
+	@cd tools && GOTOOLCHAIN=$(or $(NEWER),local) GOWORK=off GOBIN=$(BIN) go install tool
 	@touch $@

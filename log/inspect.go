@@ -194,6 +194,7 @@ const (
 	hintOpaque   = "nothing drops or changes it, and compaction passes over it; what wrote it, or a program that allows larger batches, may be able to read it"
 	hintDerived  = "runnel repair makes it anew from the log"
 	hintOpening  = "opening the log does it"
+	hintForeign  = "the segment was hardly written here: put the right one back, or runnel repair --accept-loss takes it as it is"
 	hintNoExtent = "nobody knows which offsets were given away; restore the file from a copy, or see what runnel repair --dry-run offers"
 )
 
@@ -407,6 +408,7 @@ func (n *inspector) segment(i int, s *segment) error {
 		err = w.through(0, size, n.segments[i+1].base)
 	case n.last != nil && n.last.segment == s.base:
 		if err = w.through(0, min(n.last.pos, size), n.last.offset); err == nil && size >= n.last.pos {
+			w.confirmCheckpoint()
 			err = w.tail(n.last.pos, size)
 		}
 	case n.last != nil && s.base < n.last.segment: // the segments behind it are missing

@@ -440,6 +440,18 @@ func (w *walk) confirmTime(h *record.BatchHeader) error {
 	return nil
 }
 
+// confirmCheckpoint holds what was read of the active segment against what the
+// checkpoint sums up. Another log's segment of the same length fits in with the
+// offsets, but its records were hardly written in the same milliseconds.
+func (w *walk) confirmCheckpoint() {
+	c := w.n.last
+	if w.damaged > 0 || w.latest == c.maxTimestamp {
+		return
+	}
+	w.n.add(Damage, filepath.Join(w.n.l.cfg.Dir, checkpointName), -1, 0,
+		fmt.Sprintf("%d as the largest timestamp of %s, as its batches have it", w.latest, filepath.Base(w.s.logPath())), fmt.Sprint(c.maxTimestamp), hintForeign)
+}
+
 // finishIndexes looks at what the indexes have left behind the last batch, and
 // whether a sealed segment's largest timestamp is in its time index: whoever
 // looks for a time passes the segment over otherwise.

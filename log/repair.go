@@ -220,6 +220,8 @@ func (r *repair) plan() {
 			r.planRewrite(f, base)
 		case f.Grade == Mend:
 			r.planMend(f)
+		case f.Grade == Damage && f.Hint == hintForeign && !r.how.AcceptLoss:
+			r.refuse(f.File, "the segment is not the one that was written here, as far as its times tell: put that one back, or accept the loss, and this one is taken for it")
 		case f.Grade == Damage && (name == epochName || name == checkpointName):
 			r.step(f.File, "make it anew from the log")
 			r.journal.remove(name)

@@ -137,7 +137,7 @@ func (f *folding[K, A]) try(through bool) (err error) {
 	if f.guarded {
 		defer func() {
 			if f.store.Failing() == nil {
-				return // not the serde's: for somebody else to recover
+				return // not the serde's panic: one that run or a guard recovers
 			}
 			if p := recover(); p != nil {
 				err = panicked(p)

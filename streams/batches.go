@@ -34,8 +34,8 @@ type batches struct {
 	refused  refused
 }
 
-// refused is the batches that were not written, as the session's callbacks tell
-// them.
+// refused collects the batches that were not written. The session's callbacks add
+// them from its goroutines, flush takes them on the thread's.
 type refused struct {
 	mu      sync.Mutex
 	batches []refusedBatch
@@ -64,7 +64,7 @@ func (r *refused) take() []refusedBatch {
 // topicBatches is the open batches of one topic.
 type topicBatches struct {
 	name       string
-	refused    *refused // nil: a batch that is not written is the session's to tell, and the application's end
+	refused    *refused // nil: a batch that is not written ends the application, through the session's Flush
 	ctx        context.Context
 	writer     producer.Writer
 	limit      int                                           // of a batch, in bytes
@@ -145,15 +145,16 @@ func (b *batches) send(atLeast int) error {
 	return nil
 }
 
-// forget drops what is open for a partition.
+// forget drops the open batch of a partition: another member may own the partition
+// now, and these records are older than what it has written.
 func (b *batches) forget(topic string, partition int32) {
 	if t, ok := b.topics[topic]; ok && int(partition) < len(t.open) {
 		t.open[partition].Reset()
 	}
 }
 
-// flush sends everything and waits until it is acknowledged, with the dead
-// letters that are written for what was not.
+// flush sends everything and waits until it is acknowledged. Handling a refused
+// batch may write dead letters, which have to be acknowledged too: hence the loop.
 func (b *batches) flush() error {
 	for {
 		if err := b.send(0); err != nil {
@@ -167,15 +168,17 @@ func (b *batches) flush() error {
 			return nil
 		}
 		for _, batch := range failed {
-			if err := b.settle(batch); err != nil {
+			if err := b.handleRefused(batch); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// settle handles the records of a batch that was not written.
-func (b *batches) settle(batch refusedBatch) error {
+// handleRefused hands each record of a batch that was not written to the handler
+// for production errors. The topic refused the batch as a whole, so all of its
+// records are handled alike.
+func (b *batches) handleRefused(batch refusedBatch) error {
 	if !refusedForItself(batch.err) {
 		return batch.err
 	}
@@ -192,7 +195,7 @@ func (b *batches) settle(batch refusedBatch) error {
 	for r := (record.Record{Topic: at.Topic, Partition: at.Partition}); records.Next(&r); {
 		raw := r.Clone()
 		raw.Offset = -1
-		err := b.handling.settle(&ProcessingError{
+		err := b.handling.resolve(&ProcessingError{
 			Node: n.name, Task: TaskID{SubTopology: b.plan.subOf(n), Partition: -1},
 			Phase: Production, At: at, Raw: raw, Err: batch.err,
 		}, b)
@@ -235,8 +238,8 @@ func (t *topicBatches) addToNext(partition int32, ms int64, key, value []byte, h
 	return nil
 }
 
-// send hands a partition's open batch to the producer. What becomes of it is
-// told by the producer's Flush.
+// send hands a partition's open batch to the producer, whose Flush reports whether
+// it was written.
 func (t *topicBatches) send(partition int32) error {
 	t.partitions = t.writer.Partitions()
 	open := t.open[partition]
@@ -244,14 +247,14 @@ func (t *topicBatches) send(partition int32) error {
 	if err != nil {
 		return err
 	}
-	t.writer.Append(t.ctx, partition, &batch, t.told(partition, &batch))
+	t.writer.Append(t.ctx, partition, &batch, t.completion(partition, &batch))
 	open.Reset()
 	return nil
 }
 
-// told returns the callback for a batch that is sent. It keeps a copy of the
-// batch, so there is one only where a handler may need that.
-func (t *topicBatches) told(partition int32, batch *record.Batch) producer.Callback {
+// completion returns the callback for a batch that is sent: nil unless a handler
+// may need the records, because it keeps a copy of the batch.
+func (t *topicBatches) completion(partition int32, batch *record.Batch) producer.Callback {
 	if t.refused == nil {
 		return nil
 	}

@@ -43,6 +43,34 @@
 // grows, without a repartition topic between, keys are in other partitions than
 // what is known of them: Run returns fault.InvalidPartitions and says what to do.
 //
+// # States
+//
+// An [App] is in one of Kafka's states:
+//
+//	Created --Run--> Rebalancing <-----> Running
+//	                      |                 |
+//	                      +--------+--------+
+//	                               | Run's context ended
+//	                               v
+//	                        PendingShutdown
+//	                               | last commit
+//	                               v
+//	                           NotRunning
+//
+// An error leads from each of them to Failed. Run may be called again in NotRunning
+// and Failed. Rebalancing lasts while no thread has got tasks yet, or a thread
+// restores stores.
+//
+// A thread takes each task that the group assigns to it through these steps:
+//
+//	assigned --stores restored--> processing --revoked: commit--> released
+//	                                  |                               ^
+//	                                  +---lost: no commit-------------+
+//
+// A revoked task is committed before it is released, so its next owner continues
+// behind it. A lost one may have another owner already: what it held back is
+// dropped, and that owner processes again what was not committed.
+//
 // # What is guaranteed
 //
 // Processing is at least once. A commit writes the stores' changes to their

@@ -183,9 +183,9 @@ func (h *handling) topics() []string {
 	return names
 }
 
-// settle does with a record that failed what its handler says. It returns nil
+// resolve does with a record that failed what its handler says. It returns nil
 // when the application goes on without the record.
-func (h *handling) settle(e *ProcessingError, out outbox) error {
+func (h *handling) resolve(e *ProcessingError, out outbox) error {
 	handler, err := h.choose(e)
 	if err != nil {
 		return err

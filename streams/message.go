@@ -35,7 +35,7 @@ type bytesGatherer interface {
 	gathersBytes() bool
 }
 
-// discard receives what nobody wants.
+// discard takes what leaves a node without children.
 type discard[K, V any] struct{}
 
 func (discard[K, V]) receive(message[K, V]) error { return nil }

@@ -30,7 +30,7 @@ func Stream[K, V any](t *Topology, from serde.Topic[K, V]) *KStream[K, V] {
 }
 
 // Map returns the stream of what f makes of each record. The result is
-// partitioned anew where records are gathered by key.
+// repartitioned where records are gathered by key.
 func Map[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) (K2, V2)) *KStream[K2, V2] {
 	return mapRecords(s.topology, s.out, f)
 }
@@ -61,8 +61,8 @@ func MapValues[K, V, V2 any](s *KStream[K, V], f func(value V) V2, options ...Va
 }
 
 // FlatMap returns the stream of the records that f makes of each record, in
-// their order, all with its timestamp and headers. The result is partitioned
-// anew where records are gathered by key.
+// their order, all with its timestamp and headers. The result is
+// repartitioned where records are gathered by key.
 func FlatMap[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) []KeyValue[K2, V2]) *KStream[K2, V2] {
 	n := s.topology.process("KSTREAM-FLATMAP-", s.out.node)
 	s.topology.need(n, f != nil)
@@ -86,7 +86,7 @@ func FlatMapValues[K, V, V2 any](s *KStream[K, V], f func(value V) []V2, options
 }
 
 // SelectKey returns the stream with the keys that f gives the records. It is
-// partitioned anew where records are gathered by key.
+// repartitioned where records are gathered by key.
 func SelectKey[K, V, K2 any](s *KStream[K, V], f func(key K, value V) K2, options ...KeyOption[K2]) *KStream[K2, V] {
 	return selectKey(s.topology, s.out, s.value, f, options)
 }

@@ -187,8 +187,8 @@ func (p *plan) depths() [][]string {
 	return all
 }
 
-// told returns what a thread of a process tells its group's assignor.
-func (p *plan) told(process string) tasks.Metadata {
+// metadata returns what the threads of a process send to their group's assignor.
+func (p *plan) metadata(process string) tasks.Metadata {
 	m := tasks.Metadata{Process: process}
 	for _, sub := range p.subs {
 		var topics []string

@@ -12,7 +12,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// progress is what an application's threads tell about themselves.
+// progress is what an application's threads report about themselves, and what
+// CaughtUp asks of them.
 type progress struct {
 	mu      sync.Mutex
 	state   State         // Running is Rebalancing with started and busy == 0
@@ -23,7 +24,7 @@ type progress struct {
 	changed chan struct{} // closed at the next change
 
 	waiting int             // for commits
-	calm    context.Context // has ended while somebody waits
+	calm    context.Context // canceled while at least one CaughtUp waits
 	stir    context.CancelFunc
 }
 
@@ -32,7 +33,7 @@ func newProgress() progress {
 	return progress{changed: make(chan struct{}), calm: calm, stir: stir}
 }
 
-// update changes p under its lock and wakes who waits for it.
+// update changes p under its lock and wakes everything that waits for a change.
 func (p *progress) update(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +78,7 @@ func (p *progress) restored() {
 	p.update(func() { p.busy--; p.started = true })
 }
 
-// committed says that there was a commit.
+// committed wakes what waits for commits.
 func (p *progress) committed() { p.update(func() {}) }
 
 func (p *progress) current() State {
@@ -114,9 +115,9 @@ func (p *progress) watch(ended int) (changed <-chan struct{}, err error) {
 	return p.changed, err
 }
 
-// urge has threads commit as soon as they have nothing to process, until relax
-// is called.
-func (p *progress) urge() {
+// addWaiter has threads commit as soon as they have nothing to process, until as
+// many calls of removeWaiter have followed.
+func (p *progress) addWaiter() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiting++; p.waiting == 1 {
@@ -124,7 +125,7 @@ func (p *progress) urge() {
 	}
 }
 
-func (p *progress) relax() {
+func (p *progress) removeWaiter() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiting--; p.waiting == 0 {
@@ -132,8 +133,9 @@ func (p *progress) relax() {
 	}
 }
 
-// leisure returns a context that ends when somebody waits for commits.
-func (p *progress) leisure() context.Context {
+// untilWaiter returns a context that is canceled while a CaughtUp waits for
+// commits.
+func (p *progress) untilWaiter() context.Context {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.calm
@@ -155,8 +157,8 @@ func (a *App) CaughtUp(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	a.progress.urge()
-	defer a.progress.relax()
+	a.progress.addWaiter()
+	defer a.progress.removeWaiter()
 	// What was made of committed records stands in the repartition topics, so
 	// each of them is asked for its end behind those that it is made from.
 	for depth, names := range a.plan.depths() {
@@ -174,8 +176,8 @@ func (a *App) CaughtUp(ctx context.Context) error {
 	return nil
 }
 
-// await waits until the group has committed what partitions hold now. What this
-// App commits wakes it; for what others do it looks from time to time.
+// await waits until the group has committed what partitions hold now. A commit of
+// this App wakes it. Other instances can't, so it also asks at intervals.
 func (a *App) await(ctx context.Context, s consumer.Session, ended int, tps []record.TopicPartition) error {
 	if len(tps) == 0 {
 		return nil

@@ -8,7 +8,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// restore brings the stores of new tasks to where their changelogs end.
+// restore fills the stores of new tasks from their changelogs, up to where these
+// end when it begins: only the owner of a task writes there.
+//
+// It reads with a consumer of its own, outside the group, because the partitions of
+// a thread's session are the group's to assign.
 func (a *App) restore(ctx context.Context, tasks []*task) error {
 	stores := make(map[record.TopicPartition]*restoring)
 	var tps []record.TopicPartition
@@ -60,6 +64,8 @@ func (a *App) restore(ctx context.Context, tasks []*task) error {
 			return err
 		}
 		in.Release()
+		// Next, not the last record's offset: compaction may have removed the
+		// records right below the end.
 		if f.Next >= ends[f.TopicPartition] && !s.done {
 			s.done = true
 			left--
@@ -75,6 +81,8 @@ type restoring struct {
 	done bool
 }
 
+// apply restores records, of which the store copies what it keeps. Panics of a
+// serde and runtime.Goexit are handled as in task.run.
 func (s *restoring) apply(records []record.Record) (err error) {
 	i, back := 0, false
 	defer func() {

@@ -62,12 +62,12 @@ func (s *Simulation) Send(r record.Record) error {
 		r.Timestamp = s.now
 	}
 	s.append(r.Clone())
-	s.failed = s.settle()
+	s.failed = s.drain()
 	return s.failed
 }
 
-// settle processes until no record is pending and nothing is held back.
-func (s *Simulation) settle() error {
+// drain processes until no record is pending and nothing is held back.
+func (s *Simulation) drain() error {
 	for len(s.pending) > 0 {
 		for len(s.pending) > 0 {
 			r := s.pending[0]
@@ -85,7 +85,7 @@ func (s *Simulation) settle() error {
 	return nil
 }
 
-// append writes r, which shares its bytes with nobody, to its topic.
+// append writes r, whose bytes must be its own, to its topic.
 func (s *Simulation) append(r record.Record) {
 	r.Partition, r.Offset = 0, int64(len(s.topics[r.Topic]))
 	s.topics[r.Topic] = append(s.topics[r.Topic], r)

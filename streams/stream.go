@@ -19,7 +19,7 @@ import (
 type KStream[K, V any] struct {
 	topology *Topology
 	out      *outlet[K, V]
-	key      serde.Serde[K] // nil: nobody said
+	key      serde.Serde[K] // nil: not given
 	value    serde.Serde[V]
 
 	// rekeyed: the key is not the one that the records were partitioned by, so

@@ -67,10 +67,11 @@ type step struct {
 	node int
 }
 
-// enter says that the node calls a function of the program now.
+// enter notes that the node is about to call a function of the program, so that a
+// panic in it is reported under the node's name.
 func (s *step) enter() { s.task.at = s.node }
 
-// failed says that an error is this node's.
+// failed notes that err, if there is one, happened in this node, and returns it.
 func (s *step) failed(err error) error {
 	if err != nil {
 		s.enter()
@@ -86,7 +87,7 @@ func (s *step) handle(phase Phase, err error) error {
 	}
 	s.enter()
 	e := s.task.failure(phase, err)
-	return s.task.handling.settle(e, s.task.out)
+	return s.task.handling.resolve(e, s.task.out)
 }
 
 // wiring is a task being made: nodes at work are made from declared ones, each
@@ -182,8 +183,12 @@ func (t *task) flush() error {
 	})
 }
 
-// run calls do, which calls functions of the program. What happens in them is a
-// ProcessingError.
+// run calls do, which calls functions of the program, and returns a panic or an
+// error in them as a ProcessingError.
+//
+// A function may also call runtime.Goexit. That can't be recovered: deferred
+// functions run and the goroutine ends, so nothing is returned. back stays false
+// then, and exited keeps the error for the goroutine that waits for this one.
 func (t *task) run(do func() error) (err error) {
 	back := false
 	defer func() {
@@ -212,8 +217,8 @@ func (t *task) phase() Phase {
 	return t.plan.topology.nodes[t.at].phase()
 }
 
-// failure says where err happened. It is told again after the batch is gone, so
-// it has its own copy of the record.
+// failure returns err with the place where it happened. The error outlives the
+// batch, whose buffer is reused, so it has its own copy of the record.
 func (t *task) failure(phase Phase, err error) *ProcessingError {
 	e := &ProcessingError{Task: t.id, Phase: phase, At: record.Position{Offset: -1}, Err: err}
 	if t.at >= 0 {

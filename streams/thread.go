@@ -39,7 +39,7 @@ type thread struct {
 	gained  []record.TopicPartition // assigned, not yet part of a task
 	outer   []record.TopicPartition // assigned, of topics that are not the application's own
 	paused  bool                    // outer is
-	failure error                   // of what was called back by the session
+	failure error                   // of OnRevoked, which cannot return it
 	over    bool                    // run has returned
 	now     context.Context         // has ended: Fetch with it does not wait
 	rouse   context.CancelFunc      // ends a Fetch that waits
@@ -48,7 +48,7 @@ type thread struct {
 	offsets  map[record.TopicPartition]consumer.Offset
 	commitAt time.Time // at the latest; zero: nothing to commit
 	restAt   time.Time // the earliest time for a commit because there is nothing else to do
-	failedAt time.Time // the same, however much it is wished for, as the last one did not succeed
+	failedAt time.Time // the same after a commit that did not succeed, even while a CaughtUp waits
 
 	counts  map[string]int                  // partitions of the topics that are read, at the start
 	purged  map[record.TopicPartition]int64 // repartition records before it are deleted
@@ -83,7 +83,7 @@ func openThread(work context.Context, a *App, found layout, number int) (*thread
 	slices.Sort(cfg.Topics)
 	var err error
 	cfg.Assignor = tasks.Assignor
-	if cfg.Metadata, err = a.plan.told(found.process).Encode(); err != nil {
+	if cfg.Metadata, err = a.plan.metadata(found.process).Encode(); err != nil {
 		return nil, err
 	}
 	cfg.OnAssigned = func(tps []record.TopicPartition) {
@@ -111,7 +111,8 @@ func (t *thread) exited() error {
 	return errExited
 }
 
-// close leaves the group. What is not committed is left to the next owner.
+// close leaves the group. The next owner of its tasks processes again what is not
+// committed.
 func (t *thread) close() error {
 	err := t.in.Close()
 	return errors.Join(err, t.out.session.Close())
@@ -131,7 +132,7 @@ func (t *thread) run(ctx context.Context) error {
 func (t *thread) loop(ctx context.Context) error {
 	for ctx.Err() == nil {
 		f, err := t.fetch(ctx)
-		if err := t.settle(); err != nil {
+		if err := t.startTasks(); err != nil {
 			return err
 		}
 		switch {
@@ -188,9 +189,9 @@ func (t *thread) wait(ctx context.Context) (consumer.Fetched, error) {
 	return t.in.Fetch(ctx, t.records)
 }
 
-// rest is Fetch where there is something to commit and nothing at hand to
-// process. A commit holds nobody up now, so it becomes due at once: but no more
-// often than once in a commit interval, unless somebody waits for it.
+// rest is Fetch where there is something to commit and nothing at hand to process.
+// A commit delays no record now, so it becomes due at once, but no more often than
+// once in a commit interval, unless a CaughtUp waits for it.
 func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 	if err := t.out.flush(); err != nil { // this thread may be the one to read it
 		return consumer.Fetched{}, err
@@ -199,8 +200,9 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 	if err == nil || !ended(err) || len(t.gained) > 0 || t.failure != nil {
 		return f, err
 	}
-	now, calm := time.Now(), t.app.progress.leisure()
-	// One look decides both: who begins to wait behind it finds the waker set.
+	now, calm := time.Now(), t.app.progress.untilWaiter()
+	// Read once, for the decision and the wakeup below: a CaughtUp that begins
+	// after this line cancels the very context that ends the Fetch.
 	urged, until := calm.Err() != nil, t.restAt
 	if urged || until.Before(t.failedAt) {
 		until = t.failedAt
@@ -237,8 +239,8 @@ func (t *thread) process(f consumer.Fetched) error {
 	return t.pause()
 }
 
-// pause lets the topics wait that repartition topics are made from, if this
-// thread reads any of those.
+// pause stops fetching from the topics that repartition topics are made from, if
+// this thread reads a repartition topic.
 func (t *thread) pause() error {
 	read := 0
 	for _, at := range t.tasks {
@@ -259,6 +261,11 @@ func (t *thread) resume() error {
 // commit makes everything processed so far final: what stores held back is
 // written and sent on, all that was written is acknowledged, and then the
 // offsets are committed.
+//
+// The order makes processing at least once. A crash before the offsets are
+// committed repeats records; with the offsets first, it would lose the results of
+// records that are never read again. A commit that the group doesn't accept now
+// leaves the offsets where they are, and the next one includes them.
 func (t *thread) commit(ctx context.Context) error {
 	if t.commitAt.IsZero() {
 		return nil
@@ -290,7 +297,7 @@ func (t *thread) commit(ctx context.Context) error {
 }
 
 // expelled reports whether err says that the group went on without this member.
-// The next Fetch joins it again, after telling what was lost.
+// The next Fetch reports the lost partitions to OnLost and joins the group again.
 func expelled(err error) bool {
 	return errors.Is(err, fault.UnknownMember) || errors.Is(err, fault.FencedMemberEpoch) || errors.Is(err, fault.IllegalGeneration)
 }
@@ -319,7 +326,9 @@ func (t *thread) stop() error {
 }
 
 // revoked is called within Fetch or Close, while the partitions are still this
-// thread's.
+// thread's: it commits, so that their next owner continues behind what was
+// processed here. A thread whose run has returned has committed already, or has
+// failed and must not.
 func (t *thread) revoked(tps []record.TopicPartition) {
 	if t.failure == nil && !t.over {
 		t.failure = t.commit(t.work)
@@ -361,9 +370,9 @@ func without(tps []record.TopicPartition, tp record.TopicPartition) []record.Top
 	return slices.DeleteFunc(tps, func(other record.TopicPartition) bool { return other == tp })
 }
 
-// settle makes tasks of the partitions that were gained, and restores their
+// startTasks makes tasks of the partitions that were gained, and restores their
 // stores.
-func (t *thread) settle() error {
+func (t *thread) startTasks() error {
 	if len(t.gained) == 0 || t.failure != nil {
 		return t.failure
 	}
@@ -376,7 +385,7 @@ func (t *thread) settle() error {
 		}
 		id := t.app.plan.taskOf(tp)
 		if fresh[id] == nil {
-			made, err := t.begin(id)
+			made, err := t.makeTask(id)
 			if err != nil {
 				return err
 			}
@@ -392,10 +401,11 @@ func (t *thread) settle() error {
 	return t.app.restore(t.work, slices.Collect(maps.Values(fresh)))
 }
 
-// begin makes a task, whose stores are yet to be restored. One that runs and
-// gains a partition, as its topics grow, is made once more, from what it has
-// written: whoever may have written to its changelogs since.
-func (t *thread) begin(id TaskID) (*task, error) {
+// makeTask makes a task, whose stores are yet to be restored. A running task that
+// gains a partition, because its topics grew, is made again: it writes what it
+// holds back, and its stores are restored from their changelogs, to which another
+// member may have written.
+func (t *thread) makeTask(id TaskID) (*task, error) {
 	at, runs := t.tasks[id]
 	if runs {
 		if err := at.flush(); err != nil {
@@ -417,7 +427,9 @@ func (t *thread) begin(id TaskID) (*task, error) {
 	return made, nil
 }
 
-// purge deletes records of repartition topics that are committed.
+// purge deletes the records of repartition topics that are committed: no task reads
+// them again. Deleting is a request of its own and frees whole segments, so it
+// waits until purgeRecords of them have gathered.
 func (t *thread) purge(ctx context.Context) error {
 	for tp, o := range t.offsets {
 		if !t.app.plan.internal[tp.Topic] || o.Offset-t.purged[tp] < t.app.config.purgeRecords {

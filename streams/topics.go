@@ -150,12 +150,12 @@ func (a *App) regrown(n *node, has, needs int) error {
 	if n.store == nil {
 		return fault.At(fault.InvalidPartitions, a.plan.topicOf(n), -1, -1).
 			Detailf("the topology asks for %d partitions, and there are %d", n.internal.partitions, max(has, needs)).
-			Try("bring the topology to that number; or begin anew with App.Reset, which deletes what is in the topic")
+			Try("bring the topology to that number; or start over with App.Reset, which deletes what is in the topic")
 	}
 	from := upstream(n)[0]
-	advice := "begin anew with App.Reset"
+	advice := "start over with App.Reset"
 	if from.internal == nil { // after Reset, too, its old records would be where they are
-		advice = "gather the keys with Repartition in front of it, and begin anew with App.Reset"
+		advice = "gather the keys with Repartition in front of it, and start over with App.Reset"
 	}
 	return fault.At(fault.InvalidPartitions, a.plan.topicOf(from), -1, -1).
 		Detailf("the topic has %d partitions, and %s keeps its store by %d, in %s: keys may be in other partitions than before",
@@ -179,7 +179,7 @@ func (a *App) partitionsOf(ctx context.Context, topics []string) ([]record.Topic
 	return tps, nil
 }
 
-// Reset makes the application begin anew when it runs next: its internal topics
+// Reset makes the application start over when it runs next: its internal topics
 // are deleted with what its stores remember, and its offsets go back to the
 // start of the topics that it reads. What it wrote to other topics stays. The
 // application must not be running, in this process or another:
@@ -233,7 +233,7 @@ func (a *App) rewind(ctx context.Context) error {
 	start := make(map[record.TopicPartition]consumer.Offset)
 	for tp := range committed {
 		o := consumer.Offset{LeaderEpoch: -1}
-		if !a.plan.internal[tp.Topic] { // those will be made anew
+		if !a.plan.internal[tp.Topic] { // those will be created again
 			o.Offset = starts[tp]
 		}
 		start[tp] = o

@@ -11,7 +11,7 @@ import (
 // Topology is what a stream processor does: sources, operators, stores and
 // sinks, and how records flow between them. A function that New is given
 // declares it, by opening streams with Stream and calling operators on them.
-// Nothing runs while it is declared, and what is wrong with it is told by New.
+// Nothing runs while it is declared, and New reports what is wrong with it.
 //
 // A Topology belongs to the goroutine that declares it and may not be changed
 // afterwards.

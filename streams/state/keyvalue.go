@@ -10,7 +10,7 @@ import (
 )
 
 // Entry is a key's place in a KeyValue. Value and Ms mean something only while
-// Present. Who changes one calls Changed, before or after.
+// Present. Code that changes one calls Changed, before or after.
 type Entry[K, V any] struct {
 	// What counting touches comes first, to lie in one cache line.
 	Value      V

@@ -141,10 +141,10 @@ func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.reserve.with(func() error { return b.commit(values) }); err != nil {
+		if err := b.reserve.With(func() error { return b.commit(values) }); err != nil {
 			return err
 		}
-		defer b.reserve.fill() // of the room that this makes
+		defer b.reserve.Fill() // of the room that this makes
 		var errs []error
 		for _, name := range names {
 			if v, ok := b.topics.Load(name); ok {
@@ -268,7 +268,7 @@ func (b *Broker) describe(t *localTopic) topic.Description {
 // topic.Admin.
 func (b *Broker) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (map[record.TopicPartition]int64, error) {
 	starts := make(map[record.TopicPartition]int64, len(before))
-	if err := b.lock.keeps(); err != nil {
+	if err := b.lock.Keeps(); err != nil {
 		return starts, err
 	}
 	var errs []error
@@ -282,7 +282,7 @@ func (b *Broker) DeleteRecords(ctx context.Context, before map[record.TopicParti
 			continue
 		}
 		var start int64
-		err = b.reserve.with(func() (err error) {
+		err = b.reserve.With(func() (err error) {
 			start, err = p.DeleteRecords(offset)
 			return err
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/attach"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -61,7 +62,7 @@ func Attach(dir string) (*Remote, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fault.Newf(fault.TimedOut, "the process that holds %s does not answer", dir).Because(err)
 	case err != nil:
-		if foreign := ofKafka(dir); foreign != nil {
+		if foreign := layout.OfKafka(dir); foreign != nil {
 			return nil, foreign
 		}
 		return nil, silence(dir, err)
@@ -73,7 +74,7 @@ func Attach(dir string) (*Remote, error) {
 // does not try the lock, which would keep others from opening the directory.
 func silence(dir string, err error) error {
 	f := fault.Newf(fault.Closed, "no broker listens in %s", dir).Because(err)
-	lock := filepath.Join(dir, lockFile)
+	lock := filepath.Join(dir, layout.LockFile)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		f.Detail += ", which is not there"
 		return f.Try("runnel.Open makes it")
@@ -82,7 +83,7 @@ func silence(dir string, err error) error {
 		f.Detail += ", which nobody has open"
 		return f.Try("runnel.Open opens it")
 	}
-	f.Detail += ", which " + holder(lock) + " was the last to open"
+	f.Detail += ", which " + layout.WrittenBy(lock) + " was the last to open"
 	return f.Try("it has ended, or lets nobody in, as with runnel.NoSocket: runnel.Open opens the directory, or says who has it")
 }
 
@@ -97,9 +98,9 @@ type socket struct {
 }
 
 // listen makes the socket in a directory, if it can.
-func listen(lock *dirLock, not bool) (s socket) {
+func listen(lock *layout.Lock, not bool) (s socket) {
 	if !not {
-		s.listener, s.silent = attach.Listen(lock.dir, lock.disk.Root())
+		s.listener, s.silent = attach.Listen(lock.Dir(), lock.Disk().Root())
 	}
 	return s
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -198,7 +199,7 @@ func (k *backup) copy(l *backupLog) error {
 // changed under way, so that what was written does not go together.
 func (k *backup) copyOnce(l *backupLog) (whole bool, err error) {
 	// Whoever restores begins the log anew with this file.
-	if err := k.writeFile(l.String()+"/"+metadataFile, metadataText(l.topic.id, l.Partition)); err != nil {
+	if err := k.writeFile(l.String()+"/"+layout.MetadataFile, layout.MetadataText(l.topic.id, l.Partition)); err != nil {
 		return false, err
 	}
 	buf := make([]byte, 0, verifyBytes)
@@ -265,7 +266,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // writeCatalogue writes a catalogue of these records, in place of one that was
 // written before.
 func (k *backup) writeCatalogue(values [][]byte) error {
-	l := backupLog{TopicPartition: metadataPartition}
+	l := backupLog{TopicPartition: layout.Catalogue}
 	builder := record.NewBuilder(backupChunk)
 	now := time.Now().UnixMilli()
 	k.chunk = k.chunk[:0]
@@ -295,7 +296,7 @@ func (k *backup) writeCatalogue(values [][]byte) error {
 	if err := k.writeChunk(&l, 0); err != nil {
 		return err
 	}
-	k.logs = append(slices.DeleteFunc(k.logs, func(l backupLog) bool { return l.TopicPartition == metadataPartition }), l)
+	k.logs = append(slices.DeleteFunc(k.logs, func(l backupLog) bool { return l.TopicPartition == layout.Catalogue }), l)
 	return nil
 }
 

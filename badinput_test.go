@@ -16,6 +16,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -158,8 +159,8 @@ func TestTopicNames(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Join(dir, "data"))
 	require.NoError(t, err)
 	for _, e := range entries {
-		tp, _, ok := parseDir(e.Name())
-		own := e.Name() == lockFile || e.Name() == reserveFile || e.Name() == attach.SocketName || ok && tp == metadataPartition
+		tp, _, ok := layout.Parse(e.Name())
+		own := e.Name() == layout.LockFile || e.Name() == layout.ReserveFile || e.Name() == attach.SocketName || ok && tp == layout.Catalogue
 		require.True(t, own || ok && slices.Contains(accepted, tp.Topic), e.Name())
 	}
 	outside, err := os.ReadDir(dir)
@@ -268,7 +269,7 @@ func FuzzDirectory(f *testing.F) {
 		put("orders-0/partition.metadata", owner)
 		put("__cluster_metadata-0/"+catalogue.SnapshotID{Offset: int64(len(snapped) % 20)}.FileName(), resealed(snapped))
 		if len(clean)%2 == 0 {
-			put(cleanFile, clean)
+			put(layout.CleanFile, clean)
 		}
 		if len(clean)%3 == 0 {
 			put(segment, resealed(catalogued))

@@ -11,6 +11,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/closing"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
@@ -42,7 +43,7 @@ type Broker struct {
 	metadata  *partition.Partition // the catalogue's log
 	snapshots snapshots
 
-	reserve *reserve
+	reserve *layout.Reserve
 	journal *journal
 	groups  *groupService
 	cleaner *cleaner
@@ -63,8 +64,8 @@ type Broker struct {
 type home struct {
 	fsys vfs.FS
 	dir  string
-	disk bool     // what is written outlives the process
-	lock *dirLock // nil in memory, and in a test's file system
+	disk bool         // what is written outlives the process
+	lock *layout.Lock // nil in memory, and in a test's file system
 }
 
 // Open opens the broker in a directory, which is made if it is missing. Records
@@ -94,19 +95,19 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fault.Newf(fault.InvalidConfig, "data directory %s", dir).Because(err)
 	}
-	if err := ofKafka(dir); err != nil {
+	if err := layout.OfKafka(dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir, c.fileMode)
+	lock, err := layout.LockDir(dir, c.fileMode)
 	if err != nil {
 		return nil, err
 	}
 	// Whoever attaches while the directory is being opened waits.
 	socket := listen(lock, c.noSocket)
-	b, err := open(c, home{lock.disk, dir, true, lock})
+	b, err := open(c, home{lock.Disk(), dir, true, lock})
 	if err != nil {
 		socket.close()
-		lock.release()
+		lock.Release()
 		return nil, err
 	}
 	b.socket = socket
@@ -144,7 +145,10 @@ func open(c config, h home) (*Broker, error) {
 	if c.logger != nil {
 		b.fsys = vfs.Watch(h.fsys, slowSync, b.noteSlow)
 	}
-	b.reserve = newReserve(h, c.reserveBytes)
+	if !h.disk {
+		c.reserveBytes = 0
+	}
+	b.reserve = layout.NewReserve(h.fsys, h.dir, c.reserveBytes)
 	b.groups = newGroupService(b)
 	b.cleaner = newCleaner(b)
 	changed := make(chan struct{})
@@ -155,7 +159,7 @@ func open(c config, h home) (*Broker, error) {
 		b.journal.close()
 		return nil, err
 	}
-	b.reserve.fill()
+	b.reserve.Fill()
 	b.recovery.Duration = time.Since(began)
 	b.noteOpening()
 	b.writer <- struct{}{}
@@ -211,11 +215,11 @@ func (b *Broker) Close() error {
 	b.writer <- struct{}{} // never given back
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {
-		b.failure = b.reserve.with(b.markClean)
+		b.failure = b.reserve.With(b.markClean)
 	}
 	b.journal.close()
 	if b.lock != nil {
-		b.lock.release()
+		b.lock.Release()
 	}
 	close(b.closed)
 	return b.failure

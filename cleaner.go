@@ -260,7 +260,7 @@ func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition,
 	if t.isGone() {
 		return did, nil
 	}
-	if err := c.broker.lock.keeps(); err != nil {
+	if err := c.broker.lock.Keeps(); err != nil {
 		return did, err
 	}
 	if p == nil {
@@ -294,12 +294,12 @@ func (c *cleaner) do(ctx context.Context, t *localTopic, p *partition.Partition,
 func (c *cleaner) makeRoom(ctx context.Context, p *partition.Partition, did *partition.Cleaned, now time.Time, cfg partition.Cleaning, full error) error {
 	compact := cfg.Compact
 	cfg.Compact = false
-	err := c.broker.reserve.with(func() error {
+	err := c.broker.reserve.With(func() error {
 		part, _, err := p.Clean(ctx, now, cfg)
 		did.Segments, did.Bytes = did.Segments+part.Segments, did.Bytes+part.Bytes
 		return err
 	})
-	c.broker.reserve.fill()
+	c.broker.reserve.Fill()
 	if err == nil && compact {
 		return full
 	}

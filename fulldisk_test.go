@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -146,14 +147,14 @@ func TestReserve(t *testing.T) {
 	f := vfs.NewFaulty(disk)
 	b, err := openFull(f)
 	require.NoError(t, err)
-	path := filepath.Join(b.dir, reserveFile)
+	path := filepath.Join(b.dir, layout.ReserveFile)
 	size := func() int64 {
 		t.Helper()
 		e, err := disk.Stat(path)
 		require.NoError(t, err)
 		return e.Size
 	}
-	require.EqualValues(t, reserveBytes, size())
+	require.EqualValues(t, layout.ReserveBytes, size())
 	for n := range 3 {
 		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: strings.Repeat("t", n+1)}))
 	}
@@ -162,15 +163,15 @@ func TestReserve(t *testing.T) {
 	require.NoError(t, err)
 	f.SetFree(0)
 	require.ErrorIs(t, b.CreateTopics(t.Context(), topic.Spec{Name: "new", Partitions: 1000}), fault.DiskFull, "what takes room gets none")
-	require.EqualValues(t, reserveBytes, size())
+	require.EqualValues(t, layout.ReserveBytes, size())
 	require.NoError(t, b.DeleteTopics(t.Context(), "t", "tt"))
-	require.Less(t, size(), int64(reserveBytes))
+	require.Less(t, size(), int64(layout.ReserveBytes))
 	require.Positive(t, size())
 	f.SetFree(1 << 20)
 	require.NoError(t, b.DeleteTopics(t.Context(), "ttt"))
-	require.EqualValues(t, reserveBytes, size())
+	require.EqualValues(t, layout.ReserveBytes, size())
 	require.NoError(t, b.Close())
-	require.EqualValues(t, reserveBytes, size(), "others may fill the disk meanwhile")
+	require.EqualValues(t, layout.ReserveBytes, size(), "others may fill the disk meanwhile")
 }
 
 // Groups are looked at on a full disk, though their members of the killed process

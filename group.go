@@ -235,7 +235,7 @@ func (s *groupShard) serve(ops []*groupOp) {
 		}
 		add := func() error { return s.append(results.Records) }
 		if first { // so that groups can be looked at on a disk that is full
-			err = s.service.broker.reserve.with(add)
+			err = s.service.broker.reserve.With(add)
 		} else {
 			err = add()
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -71,10 +72,10 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 		return Inspection{}, err
 	}
 	defer disk.Close()
-	if err := ofKafka(dir); err != nil {
+	if err := layout.OfKafka(dir); err != nil {
 		return Inspection{}, err
 	}
-	before, err := lockHolder(dir)
+	before, err := layout.Holder(dir)
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -90,7 +91,7 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 	if err != nil || before != "" {
 		return found, err
 	}
-	after, err := lockHolder(dir)
+	after, err := layout.Holder(dir)
 	if err == nil && after != "" && found.Worst() > log.Note {
 		err = fault.Newf(fault.Locked, "%s has opened %s meanwhile, so that nothing certain was found", after, dir).Try("inspect it again")
 	}
@@ -150,7 +151,7 @@ func (n *inspecting) run() error {
 	if err != nil {
 		return fault.Newf(fault.OfDisk(err), "data directory %s", n.dir).Because(err)
 	}
-	n.Clean = hasEntry(entries, cleanFile)
+	n.Clean = layout.Has(entries, layout.CleanFile)
 	if err := n.measure(entries); err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (n *inspecting) run() error {
 		for number := range t.Partitions {
 			tp := record.TopicPartition{Topic: name, Partition: int32(number)}
 			switch {
-			case hasEntry(entries, tp.String()) && !doomed[tp]:
+			case layout.Has(entries, tp.String()) && !doomed[tp]:
 				err = n.partition(tp, t)
 			case n.Clean:
 				n.add(log.Damage, tp, n.path(tp), "the partition's directory", "none", "restore it from a copy; or runnel repair --accept-loss begins the partition anew, empty")
@@ -184,7 +185,7 @@ func (n *inspecting) path(tp record.TopicPartition) string { return filepath.Joi
 // add enters a finding about the directory. Of one in use there is none: topics
 // come and go after what its catalogue calls durable.
 func (n *inspecting) add(g log.Grade, tp record.TopicPartition, path, expected, found, hint string) {
-	if n.live && tp != metadataPartition {
+	if n.live && tp != layout.Catalogue {
 		return
 	}
 	n.Findings = append(n.Findings, finding(g, tp, path, expected, found, hint))
@@ -199,7 +200,7 @@ func finding(g log.Grade, tp record.TopicPartition, path, expected, found, hint 
 // measure adds up what is to be read.
 func (n *inspecting) measure(entries []vfs.Entry) error {
 	for _, e := range entries {
-		if _, suffix, ok := parseDir(e.Name); !e.Dir || !ok || suffix != "" {
+		if _, suffix, ok := layout.Parse(e.Name); !e.Dir || !ok || suffix != "" {
 			continue
 		}
 		files, err := n.fsys.ReadDir(filepath.Join(n.dir, e.Name))
@@ -225,13 +226,13 @@ func (n *inspecting) said(bytes int64) {
 
 // readCatalogue inspects the catalogue's log and folds it.
 func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
-	if found, err := catalogueLost(n.fsys, n.dir, entries); err != nil {
+	if found, err := layout.CatalogueLost(n.fsys, n.dir, entries); err != nil {
 		return err
 	} else if found != "" {
-		n.add(log.Damage, metadataPartition, n.path(metadataPartition), expectedCatalogue, found, hintCatalogue)
+		n.add(log.Damage, layout.Catalogue, n.path(layout.Catalogue), layout.ExpectedCatalogue, found, layout.HintCatalogue)
 		return nil
 	}
-	if !hasEntry(entries, metadataPartition.String()) {
+	if !layout.Has(entries, layout.Catalogue.String()) {
 		return nil
 	}
 	b := &Broker{home: home{fsys: n.fsys, dir: n.dir}} // to read what it would read
@@ -240,7 +241,7 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 		return err
 	}
 	n.next = next
-	err = n.inspectLog(metadataPartition, func(r *record.Record) error {
+	err = n.inspectLog(layout.Catalogue, func(r *record.Record) error {
 		if r.Offset < next {
 			return nil
 		}
@@ -255,7 +256,7 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 	p := &n.Partitions[0]
 	if damage == nil && p.Start > next {
 		damage = append(damage, &fault.Corruption{
-			Topic: topic.ClusterMetadata, Offset: next, File: n.path(metadataPartition),
+			Topic: topic.ClusterMetadata, Offset: next, File: n.path(layout.Catalogue),
 			Expected: fmt.Sprintf("a snapshot of the catalogue up to offset %d or later, where its log begins", p.Start), Found: "none",
 			Hint: "restore the directory from a backup",
 		})
@@ -299,8 +300,8 @@ func (n *inspecting) readSnapshots(b *Broker) (next int64, damage []*fault.Corru
 
 // partition inspects a topic's partition.
 func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) error {
-	of, known, err := readOwner(n.fsys, n.path(tp), tp)
-	path := filepath.Join(n.path(tp), metadataFile)
+	of, known, err := layout.ReadOwner(n.fsys, n.path(tp), tp)
+	path := filepath.Join(n.path(tp), layout.MetadataFile)
 	damage, damaged := errors.AsType[*fault.Corruption](err)
 	switch {
 	case damaged:
@@ -308,7 +309,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 	case err != nil:
 		return err
 	case !known:
-		switch empty, err := emptied(n.fsys, n.path(tp)); {
+		switch empty, err := layout.Emptied(n.fsys, n.path(tp)); {
 		case err != nil:
 			return fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 		case empty && n.Clean:
@@ -320,9 +321,9 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 		n.Findings = append(n.Findings, finding(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "close the directory, and see what runnel repair --dry-run says"))
 	case of.ID != t.ID:
 		n.add(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "move that directory elsewhere, or restore the one that belongs here")
-	case !of.owns(t.ID, tp.Partition):
-		_, hint := of.instead(tp, t.ID)
-		n.add(log.Damage, tp, path, fmt.Sprintf("partition %d", tp.Partition), fmt.Sprintf("partition %d", of.partition), hint)
+	case !of.Owns(t.ID, tp.Partition):
+		_, hint := of.Instead(tp, t.ID)
+		n.add(log.Damage, tp, path, fmt.Sprintf("partition %d", tp.Partition), fmt.Sprintf("partition %d", of.Partition), hint)
 	}
 	if tp.Topic != topic.ConsumerOffsets {
 		return n.inspectLog(tp, nil)
@@ -340,7 +341,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 // is no marker.
 func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Record) error) error {
 	// Of the catalogue everything counts: without it nobody knows the topics.
-	how := log.Inspecting{Live: n.live, Ahead: tp == metadataPartition, Progress: n.said}
+	how := log.Inspecting{Live: n.live, Ahead: tp == layout.Catalogue, Progress: n.said}
 	if each != nil {
 		how.Batch = func(b record.Batch) error {
 			if b.Control() {
@@ -375,11 +376,11 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 	doomed := map[record.TopicPartition]bool{}
 	for _, e := range entries {
 		path := filepath.Join(n.dir, e.Name)
-		tp, suffix, ok := parseDir(e.Name)
+		tp, suffix, ok := layout.Parse(e.Name)
 		if !e.Dir {
 			switch e.Name {
-			case lockFile, cleanFile, socketFile, startsFile, reserveFile:
-			case restoringFile:
+			case layout.LockFile, layout.CleanFile, socketFile, layout.StartsFile, layout.ReserveFile:
+			case layout.RestoringFile:
 				n.add(log.Damage, record.TopicPartition{}, path, "a whole data directory", "part of a backup, whose restoring did not end",
 					"delete the directory, and restore the backup again")
 			default:
@@ -389,8 +390,8 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 		}
 		t := n.catalogue.Topic(tp.Topic)
 		switch {
-		case ok && tp == metadataPartition && suffix == "":
-		case ok && suffix == suffixDelete:
+		case ok && tp == layout.Catalogue && suffix == "":
+		case ok && suffix == layout.SuffixDelete:
 			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
 		case ok && suffix == "" && removed[tp.Topic] && n.ofRemoved(tp):
 			doomed[tp] = true
@@ -407,7 +408,7 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 
 // ofRemoved reports whether a directory belongs to a topic that was deleted.
 func (n *inspecting) ofRemoved(tp record.TopicPartition) bool {
-	of, known, err := readOwner(n.fsys, n.path(tp), tp)
+	of, known, err := layout.ReadOwner(n.fsys, n.path(tp), tp)
 	if err != nil || !known {
 		return false
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -25,11 +26,8 @@ func TestLockFileAlone(t *testing.T) {
 			b, err := Open(dir)
 			require.NoError(t, err)
 			require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
-			if b.lock.self != nil {
-				require.NoError(t, b.lock.self.Close())
-				b.lock.self = nil
-			}
-			path := filepath.Join(dir, lockFile)
+			require.NoError(t, b.lock.LeaveDir())
+			path := filepath.Join(dir, layout.LockFile)
 			require.NoError(t, os.WriteFile(path+".other", nil, 0o600))
 			require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "more"}))
 
@@ -42,7 +40,7 @@ func TestLockFileAlone(t *testing.T) {
 			_, err = b.DeleteRecords(t.Context(), map[record.TopicPartition]int64{{Topic: "orders"}: 0})
 			require.ErrorIs(t, err, fault.Locked)
 			require.ErrorIs(t, b.Close(), fault.Locked)
-			require.NoFileExists(t, filepath.Join(dir, cleanFile))
+			require.NoFileExists(t, filepath.Join(dir, layout.CleanFile))
 		})
 	}
 }

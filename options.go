@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -28,7 +29,7 @@ type config struct {
 	// remembered.
 	producerExpiration time.Duration
 	snapshotEvery      int64 // records between snapshots of the catalogue; no option
-	reserveBytes       int64 // as the constant; no option
+	reserveBytes       int64 // as layout.ReserveBytes; no option
 	logger             logger
 }
 
@@ -111,7 +112,7 @@ func defaults(d topic.Durability) config {
 	return config{
 		defaultPartitions: 1, defaultDurability: d, fileMode: DefaultFileMode, producerExpiration: 24 * time.Hour,
 		offsetRetention: 7 * 24 * time.Hour,
-		snapshotEvery:   snapshotEvery, reserveBytes: reserveBytes,
+		snapshotEvery:   snapshotEvery, reserveBytes: layout.ReserveBytes,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
@@ -96,9 +97,6 @@ func (b *Broker) recovered(found PartitionRecovery, known bool) {
 	}
 }
 
-// cleanFile is Kafka's name for the file that a clean close leaves behind.
-const cleanFile = ".kafka_cleanshutdown"
-
 // load opens the catalogue, replays it, and compares it with the directory.
 // After a clean close that is all; otherwise it opens every partition too.
 func (b *Broker) load() error {
@@ -109,29 +107,29 @@ func (b *Broker) load() error {
 	if err != nil {
 		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
-	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(lockFile))); err == nil {
+	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(layout.LockFile))); err == nil {
 		b.folds = true
 	}
-	if hasEntry(entries, restoringFile) {
+	if layout.Has(entries, layout.RestoringFile) {
 		return fault.Newf(fault.Storage, "data directory %s holds part of a backup, whose restoring did not end", b.dir).
 			Try("delete the directory, and restore the backup again")
 	}
-	if found, err := catalogueLost(b.fsys, b.dir, entries); err != nil {
+	if found, err := layout.CatalogueLost(b.fsys, b.dir, entries); err != nil {
 		return err
 	} else if found != "" {
 		return &fault.Corruption{
-			Topic: topic.ClusterMetadata, Partition: 0, Offset: -1, File: b.path(metadataPartition),
-			Expected: expectedCatalogue, Found: found, Hint: hintCatalogue,
+			Topic: topic.ClusterMetadata, Partition: 0, Offset: -1, File: b.path(layout.Catalogue),
+			Expected: layout.ExpectedCatalogue, Found: found, Hint: layout.HintCatalogue,
 		}
 	}
-	fresh := !hasEntry(entries, metadataPartition.String())
-	wasClosed := hasEntry(entries, cleanFile)
+	fresh := !layout.Has(entries, layout.Catalogue.String())
+	wasClosed := layout.Has(entries, layout.CleanFile)
 	b.recovery.Clean = fresh || wasClosed
 	if wasClosed {
 		if err := b.unmarkClean(); err != nil {
 			return err
 		}
-	} else if err := syncNames(b.fsys, b.dir); err != nil {
+	} else if err := layout.SyncNames(b.fsys, b.dir); err != nil {
 		return err
 	}
 	if err := b.loadCatalogue(fresh); err != nil {
@@ -158,30 +156,9 @@ func (b *Broker) load() error {
 	return nil
 }
 
-// syncNames makes the names durable of the data directory, of those above it and
-// of what is in it. Whoever made them may have died before.
-func syncNames(fsys vfs.FS, data string) error {
-	for dir := data; ; {
-		err := fsys.SyncDir(dir)
-		if dir == data && err != nil {
-			return fault.Newf(fault.OfDisk(err), "data directory %s", data).Because(err)
-		}
-		above := filepath.Dir(dir)
-		if above == dir || err != nil {
-			return nil // one above that may not be opened was there before
-		}
-		dir = above
-	}
-}
-
-// hasEntry reports whether a directory's listing has a name.
-func hasEntry(entries []vfs.Entry, name string) bool {
-	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
-}
-
 // unmarkClean makes sure that the directory does not look closed any more.
 func (b *Broker) unmarkClean() error {
-	err := b.fsys.Remove(filepath.Join(b.dir, cleanFile))
+	err := b.fsys.Remove(filepath.Join(b.dir, layout.CleanFile))
 	if err == nil {
 		err = b.fsys.SyncDir(b.dir)
 	}
@@ -198,11 +175,13 @@ func (b *Broker) markClean() error {
 	if !b.disk || b.unfinished() {
 		return nil
 	}
-	if err := b.lock.keeps(); err != nil {
+	if err := b.lock.Keeps(); err != nil {
 		return err
 	}
-	b.fileStarts()
-	f, err := b.fsys.OpenFile(filepath.Join(b.dir, cleanFile), os.O_RDWR|os.O_CREATE)
+	// Nothing here reads them, so a file that cannot be written keeps nobody from
+	// closing.
+	_ = layout.UpdateStarts(b.fsys, b.dir, b.fileStarts)
+	f, err := b.fsys.OpenFile(filepath.Join(b.dir, layout.CleanFile), os.O_RDWR|os.O_CREATE)
 	if err == nil {
 		err = errors.Join(f.Sync(), f.Close(), b.fsys.SyncDir(b.dir))
 	}
@@ -210,6 +189,25 @@ func (b *Broker) markClean() error {
 		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
 	}
 	return nil
+}
+
+// fileStarts makes starts those of logs that do not begin with a segment.
+func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
+	for tp := range starts {
+		if t := b.catalogue.Topic(tp.Topic); t == nil || int(tp.Partition) >= len(t.Partitions) {
+			delete(starts, tp)
+		}
+	}
+	for _, v := range b.topics.Range { // those that were not opened start where they did
+		t := v.(*localTopic)
+		for n, p := range t.open() {
+			tp := record.TopicPartition{Topic: t.name, Partition: int32(n)}
+			delete(starts, tp)
+			if !isBroken(p) && p.StartOffset() > p.FirstSegment() {
+				starts[tp] = p.StartOffset()
+			}
+		}
+	}
 }
 
 // unfinished reports whether the directory of a partition could not be made.
@@ -220,7 +218,7 @@ func (b *Broker) unfinished() bool {
 			if !isBroken(p) || int32(n) < t.loaded {
 				continue
 			}
-			_, err := b.fsys.Stat(filepath.Join(b.path(record.TopicPartition{Topic: t.name, Partition: int32(n)}), metadataFile))
+			_, err := b.fsys.Stat(filepath.Join(b.path(record.TopicPartition{Topic: t.name, Partition: int32(n)}), layout.MetadataFile))
 			if errors.Is(err, fs.ErrNotExist) {
 				return true
 			}
@@ -229,14 +227,11 @@ func (b *Broker) unfinished() bool {
 	return false
 }
 
-// metadataPartition is the catalogue's.
-var metadataPartition = record.TopicPartition{Topic: topic.ClusterMetadata, Partition: 0}
-
 // loadCatalogue opens the catalogue's log and folds it, from the newest snapshot
 // on. In a fresh directory it begins one.
 func (b *Broker) loadCatalogue(fresh bool) error {
 	p, found, err := partition.Open(partition.Config{
-		Log:      b.logConfig(metadataPartition, topic.Config{SegmentBytes: metadataSegment}),
+		Log:      b.logConfig(layout.Catalogue, topic.Config{SegmentBytes: metadataSegment}),
 		Settings: partition.Settings{Fsync: b.disk},
 	})
 	if err != nil {
@@ -248,7 +243,7 @@ func (b *Broker) loadCatalogue(fresh bool) error {
 		return err
 	}
 	found.Damage = append(found.Damage, damage...)
-	b.recovered(PartitionRecovery{TopicPartition: metadataPartition, Recovery: found}, !fresh)
+	b.recovered(PartitionRecovery{TopicPartition: layout.Catalogue, Recovery: found}, !fresh)
 	for offset := next; offset < p.HighWatermark(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {
@@ -309,14 +304,14 @@ func (b *Broker) survey(entries []vfs.Entry) error {
 		if !e.Dir {
 			continue
 		}
-		tp, suffix, ok := parseDir(e.Name)
-		if !ok || tp == metadataPartition && suffix == "" {
+		tp, suffix, ok := layout.Parse(e.Name)
+		if !ok || tp == layout.Catalogue && suffix == "" {
 			continue
 		}
 		t := b.catalogue.Topic(tp.Topic)
 		known := t != nil && int(tp.Partition) < len(t.Partitions)
 		switch {
-		case suffix == suffixDelete || suffix == "" && removed[tp.Topic] && b.ofRemoved(tp):
+		case suffix == layout.SuffixDelete || suffix == "" && removed[tp.Topic] && b.ofRemoved(tp):
 			doomed = append(doomed, e.Name)
 		case suffix == "" && known:
 			present[tp] = true
@@ -334,6 +329,17 @@ func (b *Broker) survey(entries []vfs.Entry) error {
 	return b.finishRemoval(doomed)
 }
 
+// ofRemoved reports whether a partition's directory belongs to a topic that was
+// deleted.
+func (b *Broker) ofRemoved(tp record.TopicPartition) bool {
+	of, known, err := layout.ReadOwner(b.fsys, b.path(tp), tp)
+	if err != nil || !known {
+		return false
+	}
+	_, removed := b.catalogue.Removed(of.ID)
+	return removed
+}
+
 // finishRemoval removes the directories of deleted partitions. One that still
 // has its partition's name is renamed first: what a crash leaves of it must not
 // be taken for a partition.
@@ -341,8 +347,8 @@ func (b *Broker) finishRemoval(names []string) error {
 	for _, name := range names {
 		path := filepath.Join(b.dir, name)
 		var err error
-		if !strings.HasSuffix(name, suffixDelete) {
-			path, err = b.setAside(path, suffixDelete)
+		if !strings.HasSuffix(name, layout.SuffixDelete) {
+			path, err = layout.SetAside(b.fsys, path, layout.SuffixDelete)
 		}
 		if err == nil {
 			err = b.fsys.RemoveAll(path)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -43,23 +44,23 @@ func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) 
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
-	if err := ofKafka(dir); err != nil {
+	if err := layout.OfKafka(dir); err != nil {
 		return nil, err
 	}
 	if !how.DryRun {
-		lock, err := lockDir(dir, DefaultFileMode)
+		lock, err := layout.LockDir(dir, DefaultFileMode)
 		if err != nil {
 			return nil, err
 		}
-		defer lock.release()
-		return repair(ctx, lock.disk, dir, how)
+		defer lock.Release()
+		return repair(ctx, lock.Disk(), dir, how)
 	}
 	disk, err := vfs.OpenDisk(dir, DefaultFileMode)
 	if err != nil {
 		return nil, err
 	}
 	defer disk.Close()
-	if holder, err := lockHolder(dir); err != nil {
+	if holder, err := layout.Holder(dir); err != nil {
 		return nil, err
 	} else if holder != "" {
 		return nil, fault.Newf(fault.Locked, "%s has %s open", holder, dir).Try("close it there")
@@ -90,7 +91,7 @@ func (r *repairing) step(file, what string, refused bool) {
 }
 
 func (r *repairing) run() error {
-	if i := slices.IndexFunc(r.Partitions, func(p PartitionInspection) bool { return p.TopicPartition == metadataPartition }); i >= 0 && r.Partitions[i].Worst() == log.Damage {
+	if i := slices.IndexFunc(r.Partitions, func(p PartitionInspection) bool { return p.TopicPartition == layout.Catalogue }); i >= 0 && r.Partitions[i].Worst() == log.Damage {
 		whole, err := r.mendCatalogue(r.Partitions[i])
 		switch {
 		case err != nil || len(r.steps) > 0 && r.steps[len(r.steps)-1].Refused:
@@ -101,7 +102,7 @@ func (r *repairing) run() error {
 				return err
 			}
 		case !whole:
-			r.step(r.path(metadataPartition), "then look at the partitions, with the catalogue that knows them", false)
+			r.step(r.path(layout.Catalogue), "then look at the partitions, with the catalogue that knows them", false)
 			return nil
 		default:
 			r.Partitions = slices.Delete(r.Partitions, i, i+1)
@@ -144,10 +145,10 @@ func (r *repairing) directory(f log.Finding) error {
 	tp := record.TopicPartition{Topic: f.Topic, Partition: f.Partition}
 	t := r.catalogue.Topic(f.Topic)
 	dir := r.path(tp)
-	metadata := filepath.Join(dir, metadataFile)
-	of, known, ownerErr := readOwner(r.fsys, dir, tp)
+	metadata := filepath.Join(dir, layout.MetadataFile)
+	of, known, ownerErr := layout.ReadOwner(r.fsys, dir, tp)
 	switch {
-	case tp == metadataPartition:
+	case tp == layout.Catalogue:
 		return r.catalogueAnew(f)
 	case t == nil || f.Hint == hintRemoval:
 		r.step(f.File, f.Hint, f.Grade == log.Damage)
@@ -159,7 +160,7 @@ func (r *repairing) directory(f log.Finding) error {
 		r.step(f.File, "begin the partition anew, empty", false)
 	case ownerErr != nil || known && r.misspelt(metadata, t.ID):
 		ownerErr = fault.CorruptMessage
-		r.step(f.File, "keep it as "+metadataFile+".damaged-"+r.stamp+" and write the topic's ID anew", false)
+		r.step(f.File, "keep it as "+layout.MetadataFile+".damaged-"+r.stamp+" and write the topic's ID anew", false)
 	case known && of.ID == t.ID:
 		r.step(f.File, "it is another partition's: "+f.Hint, true)
 		return nil
@@ -177,14 +178,14 @@ func (r *repairing) directory(f log.Finding) error {
 			return err
 		}
 	}
-	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, metadataText(t.ID, tp.Partition)), r.fsys.SyncDir(r.dir))
+	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, layout.MetadataText(t.ID, tp.Partition)), r.fsys.SyncDir(r.dir))
 }
 
 // misspelt reports whether a topic's ID in a file that has no checksum differs in
 // one byte from the right one: IDs are random, so that is no other topic's.
 func (r *repairing) misspelt(path string, id topic.ID) bool {
-	got, err := vfs.ReadFile(r.fsys, path, metadataLimit)
-	want := kafkaMetadata(id)
+	got, err := vfs.ReadFile(r.fsys, path, layout.MetadataLimit)
+	want := layout.KafkaMetadata(id)
 	if err != nil || len(got) != len(want) {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -29,7 +30,7 @@ func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error)
 		case f.Grade < log.Damage:
 		case snapshot && id.Offset != r.next:
 			broken = append(broken, id)
-		case snapshot || f.File == r.path(metadataPartition): // the log is shorter than it, or there is none
+		case snapshot || f.File == r.path(layout.Catalogue): // the log is shorter than it, or there is none
 			return refuse(catalogueRefused)
 		case f.Next > r.next:
 			whole = false
@@ -38,7 +39,7 @@ func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error)
 	if p.Start > r.next {
 		return refuse(catalogueRefused)
 	}
-	cfg := log.Config{FS: r.fsys, Dir: r.path(metadataPartition), Topic: topic.ClusterMetadata, Codec: r.codec}
+	cfg := log.Config{FS: r.fsys, Dir: r.path(layout.Catalogue), Topic: topic.ClusterMetadata, Codec: r.codec}
 	how := log.Repairing{DryRun: true, Stamp: r.stamp}
 	planned, err := log.Repair(r.ctx, cfg, how)
 	if err != nil {
@@ -76,7 +77,7 @@ func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error)
 
 // putAside keeps a snapshot that is damaged under another name.
 func (r *repairing) putAside(id catalogue.SnapshotID) error {
-	path := filepath.Join(r.path(metadataPartition), id.FileName())
+	path := filepath.Join(r.path(layout.Catalogue), id.FileName())
 	kept := path + ".damaged-" + r.stamp
 	what := fmt.Sprintf("the snapshot of offset %d and the log have", r.next)
 	if r.next == 0 {
@@ -89,7 +90,7 @@ func (r *repairing) putAside(id catalogue.SnapshotID) error {
 	if err := r.fsys.Rename(path, kept); err != nil {
 		return err
 	}
-	return r.fsys.SyncDir(r.path(metadataPartition))
+	return r.fsys.SyncDir(r.path(layout.Catalogue))
 }
 
 func (r *repairing) beginAt(cfg log.Config, start int64) error {

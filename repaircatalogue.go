@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -35,7 +36,7 @@ func (r *repairing) catalogueAnew(f log.Finding) error {
 		config: defaults(topic.Fsync), home: home{fsys: r.fsys, dir: r.dir, disk: true},
 		codec: r.codec, catalogue: catalogue.New(),
 	}
-	if err := b.clear(metadataPartition); err != nil {
+	if err := b.clear(layout.Catalogue); err != nil {
 		return err
 	}
 	err = b.loadCatalogue(true)
@@ -56,11 +57,11 @@ func (r *repairing) topicsThere() ([]topic.Spec, map[string]topic.ID, error) {
 	}
 	specs, ids := map[string]topic.Spec{}, map[string]topic.ID{}
 	for _, e := range entries {
-		tp, suffix, ok := parseDir(e.Name)
-		if !ok || !e.Dir || suffix != "" || tp == metadataPartition || int(tp.Partition) >= catalogue.MaxPartitions {
+		tp, suffix, ok := layout.Parse(e.Name)
+		if !ok || !e.Dir || suffix != "" || tp == layout.Catalogue || int(tp.Partition) >= catalogue.MaxPartitions {
 			continue
 		}
-		of, known, err := readOwner(r.fsys, filepath.Join(r.dir, e.Name), tp)
+		of, known, err := layout.ReadOwner(r.fsys, filepath.Join(r.dir, e.Name), tp)
 		if err != nil || !known {
 			continue // an orphan, which stays as it is
 		}

@@ -16,14 +16,11 @@ import (
 	"strings"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
-
-// restoringFile is in a data directory as long as a backup is being restored to
-// it: what is there is not all.
-const restoringFile = ".runnel_restoring"
 
 // Restore makes a data directory of what Backup wrote. The directory is made if
 // it is missing, and must be empty. When Restore returns without an error, Open
@@ -37,19 +34,19 @@ const restoringFile = ".runnel_restoring"
 func Restore(ctx context.Context, dir string, r io.Reader) error {
 	// Not even a lock is made in a directory that has something in it. One may be
 	// there: a restoring that failed has left it.
-	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != lockFile }) {
+	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != layout.LockFile }) {
 		return notEmpty(dir)
 	}
 	dir, err := filepath.Abs(dir) // the names above it are synced, too
 	if err != nil {
 		return fault.Newf(fault.InvalidConfig, "data directory %s", dir).Because(err)
 	}
-	lock, err := lockDir(dir, DefaultFileMode)
+	lock, err := layout.LockDir(dir, DefaultFileMode)
 	if err != nil {
 		return err
 	}
-	defer lock.release()
-	return restore(ctx, lock.disk, dir, r)
+	defer lock.Release()
+	return restore(ctx, lock.Disk(), dir, r)
 }
 
 func notEmpty(dir string) error {
@@ -92,7 +89,7 @@ func restore(ctx context.Context, fsys vfs.FS, dir string, r io.Reader) (err err
 		return fault.Newf(fault.OfDisk(err), "data directory %s", dir).Because(err)
 	}
 	for _, e := range entries {
-		if e.Name != lockFile {
+		if e.Name != layout.LockFile {
 			return notEmpty(dir)
 		}
 	}
@@ -107,7 +104,7 @@ func restore(ctx context.Context, fsys vfs.FS, dir string, r io.Reader) (err err
 }
 
 func (n *restoring) run(r io.Reader) error {
-	marker := filepath.Join(n.dir, restoringFile)
+	marker := filepath.Join(n.dir, layout.RestoringFile)
 	if err := vfs.WriteFile(n.fsys, marker, nil); err != nil {
 		return err
 	}
@@ -121,11 +118,11 @@ func (n *restoring) run(r io.Reader) error {
 	if err := n.adoptTopics(c); err != nil {
 		return err
 	}
-	f, err := n.fsys.OpenFile(filepath.Join(n.dir, cleanFile), os.O_RDWR|os.O_CREATE)
+	f, err := n.fsys.OpenFile(filepath.Join(n.dir, layout.CleanFile), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Sync(), f.Close(), syncNames(n.fsys, n.dir)); err != nil {
+	if err := errors.Join(f.Sync(), f.Close(), layout.SyncNames(n.fsys, n.dir)); err != nil {
 		return err
 	}
 	if err := n.fsys.Remove(marker); err != nil {
@@ -142,7 +139,7 @@ func (n *restoring) undo() error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name != lockFile && e.Name != restoringFile { // the lock is held
+		if e.Name != layout.LockFile && e.Name != layout.RestoringFile { // the lock is held
 			if err := n.fsys.RemoveAll(filepath.Join(n.dir, e.Name)); err != nil {
 				return err
 			}
@@ -151,7 +148,7 @@ func (n *restoring) undo() error {
 	if err := n.fsys.SyncDir(n.dir); err != nil {
 		return err
 	}
-	return n.fsys.RemoveAll(filepath.Join(n.dir, restoringFile))
+	return n.fsys.RemoveAll(filepath.Join(n.dir, layout.RestoringFile))
 }
 
 // notWhole is the error for bytes that are no backup, or not all of one.
@@ -194,12 +191,12 @@ func (n *restoring) unpack(r io.Reader) error {
 // must be one that Backup gives.
 func (n *restoring) entry(name string, r io.Reader) error {
 	dir, file, _ := strings.Cut(name, "/")
-	tp, suffix, ok := parseDir(dir)
+	tp, suffix, ok := layout.Parse(dir)
 	digits, segment := strings.CutSuffix(file, ".log")
 	base, err := strconv.ParseInt(digits, 10, 64)
 	switch {
 	case !ok || suffix != "":
-	case file == metadataFile:
+	case file == layout.MetadataFile:
 		return n.begin(n.log(tp), 0)
 	case segment && err == nil && base >= 0 && file == fmt.Sprintf("%020d.log", base):
 		return n.segment(n.log(tp), base, r)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -70,7 +71,7 @@ func (n *restoring) readListed(line string) error {
 	var start, end, size int64
 	var sum uint32
 	got, err := fmt.Sscanf(line, "%s %d %d %d %08x", &name, &start, &end, &size, &sum)
-	tp, suffix, ok := parseDir(name)
+	tp, suffix, ok := layout.Parse(name)
 	if err != nil || got != 5 || !ok || suffix != "" || start < 0 || end < start {
 		return notWhole("its list of contents has the line %.400q", line)
 	}
@@ -84,7 +85,7 @@ func (n *restoring) readListed(line string) error {
 
 // adoptCatalogue makes the catalogue's log ready, and folds it.
 func (n *restoring) adoptCatalogue() (*catalogue.Catalogue, error) {
-	l := n.logs[metadataPartition]
+	l := n.logs[layout.Catalogue]
 	if l == nil || !l.listed {
 		return nil, notWhole("it has no catalogue")
 	}
@@ -129,7 +130,7 @@ func (n *restoring) adoptTopics(c *catalogue.Catalogue) error {
 		}
 	}
 	for tp, l := range n.logs {
-		if tp == metadataPartition {
+		if tp == layout.Catalogue {
 			continue
 		}
 		if l.listed {
@@ -143,7 +144,7 @@ func (n *restoring) adoptTopics(c *catalogue.Catalogue) error {
 }
 
 func (n *restoring) adoptTopic(l *restoredLog, id topic.ID) error {
-	if err := vfs.WriteFile(n.fsys, filepath.Join(l.dir, metadataFile), metadataText(id, l.Partition)); err != nil {
+	if err := vfs.WriteFile(n.fsys, filepath.Join(l.dir, layout.MetadataFile), layout.MetadataText(id, l.Partition)); err != nil {
 		return err
 	}
 	return n.adopt(l)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -95,7 +96,7 @@ func (s *snapshots) noted(id catalogue.SnapshotID, records int64) {
 }
 
 func (b *Broker) snapshotPath(id catalogue.SnapshotID) string {
-	return filepath.Join(b.path(metadataPartition), id.FileName())
+	return filepath.Join(b.path(layout.Catalogue), id.FileName())
 }
 
 // forgetRemoved lets the catalogue forget the deleted topics of which the data
@@ -116,11 +117,11 @@ func (b *Broker) forgetRemoved() error {
 	}
 	ids, names := map[topic.ID]bool{}, map[string]bool{}
 	for _, e := range entries {
-		tp, suffix, ok := parseDir(e.Name)
+		tp, suffix, ok := layout.Parse(e.Name)
 		if !ok || suffix != "" || !removed[tp.Topic] {
 			continue
 		}
-		if of, _, err := readOwner(b.fsys, b.path(tp), tp); err == nil {
+		if of, _, err := layout.ReadOwner(b.fsys, b.path(tp), tp); err == nil {
 			ids[of.ID] = true
 		} else {
 			names[tp.Topic] = true
@@ -134,7 +135,7 @@ func (b *Broker) forgetRemoved() error {
 // others. One that comes back after a power loss lies before the log's start, and
 // is not used.
 func (b *Broker) removeSnapshots(before catalogue.SnapshotID) error {
-	dir := b.path(metadataPartition)
+	dir := b.path(layout.Catalogue)
 	entries, err := b.fsys.ReadDir(dir)
 	if err != nil {
 		return err
@@ -191,13 +192,13 @@ func (b *Broker) loadSnapshot() (next int64, damage []error, err error) {
 		return 0, nil, errors.Join(damage...)
 	}
 	lost := b.snapshotDamage(catalogue.SnapshotID{}, 0, fmt.Sprintf("a snapshot of the catalogue up to offset %d or later, where its log begins", start), "none")
-	lost.File = b.path(metadataPartition)
+	lost.File = b.path(layout.Catalogue)
 	return 0, nil, lost
 }
 
 // listSnapshots returns the catalogue's snapshots, the newest first.
 func (b *Broker) listSnapshots() ([]catalogue.SnapshotID, error) {
-	entries, err := b.fsys.ReadDir(b.path(metadataPartition))
+	entries, err := b.fsys.ReadDir(b.path(layout.Catalogue))
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +249,6 @@ func (b *Broker) snapshotDamage(id catalogue.SnapshotID, pos int64, expected, fo
 	return &fault.Corruption{
 		Topic: topic.ClusterMetadata, Partition: 0, Offset: id.Offset, File: b.snapshotPath(id), Pos: pos,
 		Expected: expected, Found: found,
-		Hint: "restore the directory " + b.path(metadataPartition) + " from a backup: the records of all topics are where they were",
+		Hint: "restore the directory " + b.path(layout.Catalogue) + " from a backup: the records of all topics are where they were",
 	}
 }

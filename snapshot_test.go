@@ -13,6 +13,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -271,7 +272,7 @@ func TestSnapshotOnAFullDisk(t *testing.T) {
 		}
 		settleSnapshot(b)
 		require.Len(t, filesOf(t, b), 2)
-		entries, err := fsys.ReadDir(b.path(metadataPartition))
+		entries, err := fsys.ReadDir(b.path(layout.Catalogue))
 		require.NoError(t, err)
 		for _, e := range entries {
 			require.False(t, strings.HasSuffix(e.Name, ".tmp"), e.Name)

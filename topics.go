@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
@@ -278,6 +279,14 @@ func (b *Broker) openPartition(t *localTopic, n int32) (p *partition.Partition) 
 	return p
 }
 
+// claim makes sure that a partition's directory is there and its own. See layout.Claim.
+func (b *Broker) claim(tp record.TopicPartition, id topic.ID, must bool) (made bool, err error) {
+	if err := b.lock.Keeps(); err != nil {
+		return false, err
+	}
+	return layout.Claim(b.fsys, b.path(tp), tp, id, must)
+}
+
 // hintUnopened is what to do about a partition that does not open.
 const hintUnopened = "nothing was changed, and other partitions can be used; close the broker and have `runnel repair` make the log whole, or restore the directory from a copy"
 
@@ -385,7 +394,7 @@ func (b *Broker) deleteTopic(t *localTopic) error {
 	var failed error
 	for n := range *t.placement.Load() {
 		path := b.path(record.TopicPartition{Topic: t.name, Partition: int32(n)})
-		to, err := b.setAside(path, suffixDelete)
+		to, err := layout.SetAside(b.fsys, path, layout.SuffixDelete)
 		switch {
 		case err == nil:
 			doomed = append(doomed, to)
@@ -410,6 +419,19 @@ func (b *Broker) deleteTopic(t *localTopic) error {
 	if failed != nil {
 		return fault.At(fault.OfDisk(failed), t.name, -1, -1).
 			Detailf("the topic is deleted, but its files are not").Because(failed)
+	}
+	return nil
+}
+
+// clear puts a directory out of the way that has the name of a partition about
+// to be created.
+func (b *Broker) clear(tp record.TopicPartition) error {
+	path := b.path(tp)
+	if _, err := b.fsys.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := layout.SetAside(b.fsys, path, layout.SuffixStray); err != nil {
+		return fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 	}
 	return nil
 }

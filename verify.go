@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
@@ -28,7 +29,7 @@ func (b *Broker) Verify(ctx context.Context) error {
 		names = append(names, name.(string))
 		return true
 	})
-	errs := []error{b.verify(ctx, metadataPartition, b.metadata), b.command(ctx, b.verifySnapshots)}
+	errs := []error{b.verify(ctx, layout.Catalogue, b.metadata), b.command(ctx, b.verifySnapshots)}
 	for _, name := range names {
 		t, err := b.whole(name)
 		if errors.Is(err, fault.UnknownTopic) {

@@ -1,4 +1,4 @@
-package runnel
+package layout
 
 import (
 	"errors"
@@ -14,25 +14,22 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// lockFile is Kafka's name for the file that keeps a directory to one process.
-const lockFile = ".lock"
-
-// dirLock is a data directory held by this process. The operating system lets
+// Lock is a data directory held by this process. The operating system lets
 // go of it when the process ends, however it ends.
 //
 // It is the directory that is held, not its name: whatever takes that name later
 // is another directory. Where the system can, the directory is locked as well as
 // the file, so that removing the file gives it to nobody.
-type dirLock struct {
+type Lock struct {
 	dir  string
 	disk *vfs.Disk
 	file *flock.Flock
 	self *flock.Flock // the directory's own lock; nil where there is none
 }
 
-// lockDir makes the directory, for files of this mode, and takes its lock;
+// LockDir makes the directory, for files of this mode, and takes its lock;
 // fault.Locked names the holder.
-func lockDir(dir string, mode fs.FileMode) (*dirLock, error) {
+func LockDir(dir string, mode fs.FileMode) (*Lock, error) {
 	if err := makeData(dir, mode); err != nil {
 		return nil, err
 	}
@@ -40,7 +37,7 @@ func lockDir(dir string, mode fs.FileMode) (*dirLock, error) {
 	if err != nil {
 		return nil, fault.Newf(fault.OfDisk(err), "data directory %s", dir).Because(err)
 	}
-	l := &dirLock{dir: dir, disk: disk}
+	l := &Lock{dir: dir, disk: disk}
 	if err := l.take(mode); err != nil {
 		l.close()
 		return nil, err
@@ -49,6 +46,12 @@ func lockDir(dir string, mode fs.FileMode) (*dirLock, error) {
 	_ = l.write(strconv.Itoa(os.Getpid()) + "\n")
 	return l, nil
 }
+
+// Dir returns the directory's name when it was locked.
+func (l *Lock) Dir() string { return l.dir }
+
+// Disk returns the directory's files.
+func (l *Lock) Disk() *vfs.Disk { return l.disk }
 
 // makeData makes a data directory.
 func makeData(dir string, mode fs.FileMode) error {
@@ -69,11 +72,11 @@ func makeData(dir string, mode fs.FileMode) error {
 }
 
 // take takes the locks.
-func (l *dirLock) take(mode fs.FileMode) error {
-	path := filepath.Join(l.dir, lockFile)
+func (l *Lock) take(mode fs.FileMode) error {
+	path := filepath.Join(l.dir, LockFile)
 	self, held, err := tryLock(l.dir, os.O_RDONLY, 0)
 	if err == nil && !held {
-		return lockedBy(holder(path), path)
+		return lockedBy(WrittenBy(path), path)
 	}
 	if err == nil { // else the system has no locks on directories
 		l.self = self
@@ -84,10 +87,10 @@ func (l *dirLock) take(mode fs.FileMode) error {
 		return fault.Newf(fault.OfDisk(err), "lock %s", path).Because(err)
 	}
 	if !held {
-		return lockedBy(holder(path), path)
+		return lockedBy(WrittenBy(path), path)
 	}
 	l.file = file
-	if !l.same(file, lockFile) || l.self != nil && !l.same(l.self, ".") {
+	if !l.same(file, LockFile) || l.self != nil && !l.same(l.self, ".") {
 		return fault.Newf(fault.Storage, "data directory %s was replaced while it was opened", l.dir).Try("open it again")
 	}
 	return nil
@@ -110,7 +113,7 @@ func lockedBy(name, path string) error {
 }
 
 // same reports whether a locked file is the one of that name in the directory.
-func (l *dirLock) same(file *flock.Flock, name string) bool {
+func (l *Lock) same(file *flock.Flock, name string) bool {
 	locked, err := file.Stat()
 	if err != nil {
 		return false
@@ -119,20 +122,31 @@ func (l *dirLock) same(file *flock.Flock, name string) bool {
 	return err == nil && os.SameFile(locked, there)
 }
 
-// keeps returns fault.Locked if somebody else may have the directory by now: its
+// Keeps returns fault.Locked if somebody else may have the directory by now: its
 // lock file was removed or replaced, and there is no other lock. A nil lock, of a
 // directory in memory, keeps it.
-func (l *dirLock) keeps() error {
-	if l == nil || l.self != nil || l.same(l.file, lockFile) {
+func (l *Lock) Keeps() error {
+	if l == nil || l.self != nil || l.same(l.file, LockFile) {
 		return nil
 	}
-	path := filepath.Join(l.dir, lockFile)
+	path := filepath.Join(l.dir, LockFile)
 	return fault.Newf(fault.Locked, "%s was removed or replaced, so that another process may have opened the directory", path).
 		ForGood().Try("close the broker, and open the directory again")
 }
 
-// holder names the process that wrote the lock file.
-func holder(path string) string {
+// LeaveDir gives up the lock of the directory itself, so that only that of the file
+// is left, as on systems that cannot lock directories.
+func (l *Lock) LeaveDir() error {
+	if l.self == nil {
+		return nil
+	}
+	err := l.self.Close()
+	l.self = nil
+	return err
+}
+
+// WrittenBy names the process that wrote a lock file.
+func WrittenBy(path string) string {
 	b, _ := os.ReadFile(path)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	switch {
@@ -145,8 +159,8 @@ func holder(path string) string {
 }
 
 // write makes text what the lock file holds.
-func (l *dirLock) write(text string) error {
-	f, err := l.disk.Root().OpenFile(lockFile, os.O_WRONLY|os.O_TRUNC, 0)
+func (l *Lock) write(text string) error {
+	f, err := l.disk.Root().OpenFile(LockFile, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err
 	}
@@ -154,16 +168,16 @@ func (l *dirLock) write(text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// release lets go of the directory. The file stays: removing it would let two
+// Release lets go of the directory. The file stays: removing it would let two
 // processes lock two files of one name.
-func (l *dirLock) release() {
-	if l.keeps() == nil {
+func (l *Lock) Release() {
+	if l.Keeps() == nil {
 		_ = l.write("")
 	}
 	l.close()
 }
 
-func (l *dirLock) close() {
+func (l *Lock) close() {
 	for _, file := range []*flock.Flock{l.file, l.self} {
 		if file != nil {
 			_ = file.Close()
@@ -172,9 +186,9 @@ func (l *dirLock) close() {
 	_ = l.disk.Close()
 }
 
-// lockHolder names who holds a data directory, or nobody.
-func lockHolder(dir string) (string, error) {
-	path := filepath.Join(dir, lockFile)
+// Holder names who holds a data directory, or nobody.
+func Holder(dir string) (string, error) {
+	path := filepath.Join(dir, LockFile)
 	for _, name := range []string{path, dir} {
 		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -187,7 +201,7 @@ func lockHolder(dir string) (string, error) {
 			err = vfs.Explain(path, err)
 			return "", fault.Newf(fault.OfDisk(err), "lock %s", path).Because(err)
 		case err == nil && !free:
-			return holder(path), nil
+			return WrittenBy(path), nil
 		}
 	}
 	return "", nil

@@ -1,4 +1,4 @@
-package runnel
+package layout
 
 import (
 	"errors"
@@ -11,19 +11,15 @@ import (
 )
 
 const (
-	// reserveFile keeps some space of the disk, so that topics and records can be
-	// deleted when there is no other.
-	reserveFile = ".runnel_reserve"
-
-	// reserveBytes is how much.
-	reserveBytes = 64 << 10
+	// ReserveBytes is how much a broker keeps in reserve.
+	ReserveBytes = 64 << 10
 
 	// reserveStep is how much of it is given at a time.
 	reserveStep = 16 << 10
 )
 
-// reserve is space of the disk that is kept for making room.
-type reserve struct {
+// Reserve is space of the disk that is kept for making room.
+type Reserve struct {
 	fsys vfs.FS
 	path string
 	size int64         // 0, as in memory, for none
@@ -31,16 +27,15 @@ type reserve struct {
 	left int64         // what the file holds; the token's
 }
 
-func newReserve(h home, size int64) *reserve {
-	if !h.disk {
-		size = 0
-	}
-	return &reserve{fsys: h.fsys, path: filepath.Join(h.dir, reserveFile), size: size, turn: make(chan struct{}, 1)}
+// NewReserve returns the reserve of a data directory, of so many bytes once it is
+// filled. With 0, as in memory, there is none.
+func NewReserve(fsys vfs.FS, dir string, size int64) *Reserve {
+	return &Reserve{fsys: fsys, path: filepath.Join(dir, ReserveFile), size: size, turn: make(chan struct{}, 1)}
 }
 
-// with does something that makes room, with what is in reserve if the disk is full.
+// With does something that makes room, with what is in reserve if the disk is full.
 // It must be something that can be done again after fault.DiskFull.
-func (r *reserve) with(do func() error) error {
+func (r *Reserve) With(do func() error) error {
 	err := do()
 	gave := false
 	for errors.Is(err, fault.DiskFull) && r.give() {
@@ -48,13 +43,13 @@ func (r *reserve) with(do func() error) error {
 		err = do()
 	}
 	if gave {
-		r.fill()
+		r.Fill()
 	}
 	return err
 }
 
 // give gives back some of the reserve, and reports whether there was any.
-func (r *reserve) give() bool {
+func (r *Reserve) give() bool {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
 	if r.left == 0 {
@@ -73,9 +68,9 @@ func (r *reserve) give() bool {
 	return true
 }
 
-// fill takes what is missing of the reserve, as far as the disk has it. The bytes
+// Fill takes what is missing of the reserve, as far as the disk has it. The bytes
 // are such as no file system can do without.
-func (r *reserve) fill() {
+func (r *Reserve) Fill() {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
 	if r.left >= r.size {

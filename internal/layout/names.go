@@ -1,0 +1,91 @@
+package layout
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Files of a data directory itself, beside the directories of its partitions.
+const (
+	// LockFile is Kafka's name for the file that keeps a directory to one process.
+	LockFile = ".lock"
+
+	// CleanFile is Kafka's name for the mark that a clean close leaves behind.
+	CleanFile = ".kafka_cleanshutdown"
+
+	// RestoringFile marks a data directory to which a backup is being restored: what
+	// is there is not all.
+	RestoringFile = ".runnel_restoring"
+
+	// ReserveFile keeps some space of the disk, so that topics and records can be
+	// deleted when there is no other.
+	ReserveFile = ".runnel_reserve"
+
+	// StartsFile is where Kafka looks for the starts of logs that do not begin with a
+	// segment.
+	StartsFile = "log-start-offset-checkpoint"
+)
+
+// Catalogue is the partition that holds the catalogue.
+var Catalogue = record.TopicPartition{Topic: topic.ClusterMetadata, Partition: 0}
+
+// Has reports whether a directory's listing has a name.
+func Has(entries []vfs.Entry, name string) bool {
+	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
+}
+
+// Kafka's suffixes for a partition's directory that is on its way out.
+const (
+	SuffixDelete = "-delete" // of a deleted topic
+	SuffixStray  = "-stray"  // of no known topic
+)
+
+// maxFileName is the longest name of a directory.
+const maxFileName = 255
+
+// Parse reads the name of a partition's directory: orders-3, or one that was
+// set aside, orders-3.0123456789abcdef0123456789abcdef-delete.
+func Parse(name string) (tp record.TopicPartition, suffix string, ok bool) {
+	for _, s := range []string{SuffixDelete, SuffixStray} {
+		rest, found := strings.CutSuffix(name, s)
+		dot := strings.LastIndexByte(rest, '.')
+		if !found || dot < 0 {
+			continue
+		}
+		if _, err := hex.DecodeString(rest[dot+1:]); err != nil || len(rest)-dot-1 != 32 {
+			continue
+		}
+		name, suffix = rest[:dot], s
+		break
+	}
+	dash := strings.LastIndexByte(name, '-')
+	if dash < 0 {
+		return tp, "", false
+	}
+	n, err := strconv.ParseInt(name[dash+1:], 10, 32)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != name[dash+1:] || topic.ValidateName(name[:dash]) != nil {
+		return tp, "", false
+	}
+	return record.TopicPartition{Topic: name[:dash], Partition: int32(n)}, suffix, true
+}
+
+// SetAside renames a partition's directory, so that nothing takes it for the
+// partition any more, and returns its new path. As Kafka does, it shortens a
+// long topic's name to make room for the suffix.
+func SetAside(fsys vfs.FS, path, suffix string) (string, error) {
+	var unique [16]byte
+	_, _ = rand.Read(unique[:]) // never fails
+	name := filepath.Base(path)
+	dash := strings.LastIndexByte(name, '-')
+	tail := name[dash:] + "." + hex.EncodeToString(unique[:]) + suffix
+	to := filepath.Join(filepath.Dir(path), name[:min(dash, maxFileName-len(tail))]+tail)
+	return to, fsys.Rename(path, to)
+}

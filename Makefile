@@ -54,7 +54,7 @@ test: ## Run the tests of every module
 
 race: ## Run the tests of every module under the race detector
 	@$(if $(RACE),,echo 'NO C COMPILER: the tests run without the race detector')
-	@$(call each,race,GOWORK=$(alone) go test $(RACE) ./...)
+	@$(call each,race,GOWORK=$(alone) go test -timeout 20m $(RACE) ./...)
 
 newer: $(BIN)/staticcheck ## Vet and test what only a newer Go builds: the methods of package streams that make a chain
 	@export GOTOOLCHAIN=$(NEWER) GOWORK=off; set -- ./streams/... ./examples/wordcount/...; \

@@ -2,14 +2,14 @@ package runnel
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/internal/metadata"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -29,7 +29,7 @@ func (b *Broker) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 // createInternal creates an internal topic unless it is there by now.
 func (b *Broker) createInternal(ctx context.Context, spec topic.Spec) error {
 	return b.command(ctx, func() error {
-		if b.catalogue.Topic(spec.Name) != nil {
+		if b.metadata.Catalogue.Topic(spec.Name) != nil {
 			return nil
 		}
 		return b.create([]topic.Spec{spec})
@@ -50,11 +50,11 @@ func (b *Broker) create(specs []topic.Spec) error {
 	if err := b.checkCase(specs); err != nil {
 		return err
 	}
-	values, err := b.catalogue.CreateTopics(specs, nodeID, newID)
+	values, err := b.metadata.Catalogue.CreateTopics(specs, metadata.NodeID, catalogue.NewID)
 	if err != nil {
 		return err
 	}
-	if err := b.commit(values); err != nil {
+	if err := b.metadata.Commit(values); err != nil {
 		return err
 	}
 	names := make([]string, len(specs))
@@ -70,47 +70,32 @@ func (b *Broker) create(specs []topic.Spec) error {
 func (b *Broker) establish(names []string, from int) error {
 	var errs []error
 	for _, name := range names {
-		for n := from; n < len(b.catalogue.Topic(name).Partitions); n++ {
-			errs = append(errs, b.clear(record.TopicPartition{Topic: name, Partition: int32(n)}))
+		for n := from; n < len(b.metadata.Catalogue.Topic(name).Partitions); n++ {
+			errs = append(errs, b.host.Clear(record.TopicPartition{Topic: name, Partition: int32(n)}))
 		}
 	}
 	b.publish(names...)
-	topics := make([]*localTopic, len(names))
+	topics := make([]*host.Topic, len(names))
 	for i, name := range names {
-		v, _ := b.topics.Load(name)
-		topics[i] = v.(*localTopic)
+		topics[i], _ = b.host.Lookup(name)
 	}
-	if err := b.openTopics(topics); err != nil {
+	if err := b.host.OpenTopics(topics); err != nil {
 		errs = append(errs, err)
 	}
 	for _, t := range topics {
-		for n, p := range t.open() {
+		for n, p := range t.Open() {
 			if err := p.Err(); err != nil && n >= from {
 				code := fault.Storage
 				if errors.Is(err, fault.PermissionDenied) {
 					code = fault.PermissionDenied
 				}
-				errs = append(errs, fault.At(code, t.name, int32(n), -1).
+				errs = append(errs, fault.At(code, t.Name, int32(n), -1).
 					Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
 			}
 		}
 	}
-	b.announce()
+	b.host.Announce()
 	return errors.Join(errs...)
-}
-
-// newID returns a random topic ID, none of those that Kafka keeps for itself
-// and none whose text begins with a dash, which would be an option in a shell.
-func newID() topic.ID {
-	for {
-		var id topic.ID
-		_, _ = rand.Read(id[:])   // never fails
-		id[6] = id[6]&0x0f | 0x40 // version 4
-		id[8] = id[8]&0x3f | 0x80 // RFC 9562
-		if !strings.HasPrefix(id.String(), "-") {
-			return id
-		}
-	}
 }
 
 // checkCase refuses names that differ from another one in case only, where the
@@ -120,7 +105,7 @@ func (b *Broker) checkCase(specs []topic.Spec) error {
 		return nil
 	}
 	taken := map[string]string{}
-	for _, name := range b.catalogue.Names() {
+	for _, name := range b.metadata.Catalogue.Names() {
 		taken[strings.ToLower(name)] = name
 	}
 	for _, s := range specs {
@@ -137,21 +122,21 @@ func (b *Broker) checkCase(specs []topic.Spec) error {
 // DeleteTopics deletes topics with their records, all or none. See topic.Admin.
 func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
 	return b.command(ctx, func() error {
-		values, err := b.catalogue.DeleteTopics(names)
+		values, err := b.metadata.Catalogue.DeleteTopics(names)
 		if err != nil {
 			return err
 		}
-		if err := b.reserve.With(func() error { return b.commit(values) }); err != nil {
+		if err := b.reserve.With(func() error { return b.metadata.Commit(values) }); err != nil {
 			return err
 		}
 		defer b.reserve.Fill() // of the room that this makes
 		var errs []error
 		for _, name := range names {
-			if v, ok := b.topics.Load(name); ok {
-				errs = append(errs, b.deleteTopic(v.(*localTopic)))
+			if t, ok := b.host.Lookup(name); ok {
+				errs = append(errs, b.host.Delete(t))
 			}
 		}
-		b.announce()
+		b.host.Announce()
 		return errors.Join(errs...)
 	})
 }
@@ -160,12 +145,12 @@ func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
 // topic.Admin.
 func (b *Broker) AddPartitions(ctx context.Context, name string, total int) error {
 	return b.command(ctx, func() error {
-		values, err := b.catalogue.AddPartitions(name, total, nodeID)
+		values, err := b.metadata.Catalogue.AddPartitions(name, total, metadata.NodeID)
 		if err != nil {
 			return err
 		}
-		from := len(b.catalogue.Topic(name).Partitions)
-		if err := b.commit(values); err != nil {
+		from := len(b.metadata.Catalogue.Topic(name).Partitions)
+		if err := b.metadata.Commit(values); err != nil {
 			return err
 		}
 		return b.establish([]string{name}, from)
@@ -175,31 +160,19 @@ func (b *Broker) AddPartitions(ctx context.Context, name string, total int) erro
 // ConfigureTopic replaces a topic's configuration. See topic.Admin.
 func (b *Broker) ConfigureTopic(ctx context.Context, name string, cfg topic.Config) error {
 	return b.command(ctx, func() error {
-		values, err := b.catalogue.ConfigureTopic(name, cfg)
+		values, err := b.metadata.Catalogue.ConfigureTopic(name, cfg)
 		if err != nil || len(values) == 0 {
 			return err
 		}
-		if err := b.commit(values); err != nil {
+		if err := b.metadata.Commit(values); err != nil {
 			return err
 		}
 		b.publish(name)
-		v, _ := b.topics.Load(name)
-		t := v.(*localTopic)
-		if err := b.claimOpening(t); err != nil {
+		t, _ := b.host.Lookup(name)
+		if err := b.host.Reconfigure(t); err != nil {
 			return err
 		}
-		defer func() { <-t.opening }()
-		for _, p := range t.open() {
-			p.Configure(b.settings(cfg))
-			p.SetSegments(segments(cfg))
-			if !isBroken(p) {
-				b.cleaner.lookAnew(t, p)
-			}
-		}
-		if t.partitions.Load() == nil {
-			b.cleaner.look(t, nil)
-		}
-		b.announce()
+		b.host.Announce()
 		return nil
 	})
 }
@@ -209,7 +182,7 @@ func (b *Broker) Topics(context.Context) ([]string, error) {
 	if b.isClosed() {
 		return nil, fault.Closed
 	}
-	return b.names(), nil
+	return b.host.Names(), nil
 }
 
 // DescribeTopics describes the named topics, or all but internal ones. See
@@ -217,14 +190,14 @@ func (b *Broker) Topics(context.Context) ([]string, error) {
 func (b *Broker) DescribeTopics(ctx context.Context, names ...string) ([]topic.Description, error) {
 	all := len(names) == 0
 	if all {
-		names = b.names()
+		names = b.host.Names()
 	}
 	descriptions := make([]topic.Description, 0, len(names))
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		t, err := b.whole(name)
+		t, err := b.host.Whole(name)
 		if all && errors.Is(err, fault.UnknownTopic) {
 			continue // deleted meanwhile
 		}
@@ -240,10 +213,10 @@ func (b *Broker) DescribeTopics(ctx context.Context, names ...string) ([]topic.D
 }
 
 // describe describes a topic that is open.
-func (b *Broker) describe(t *localTopic) topic.Description {
-	d := topic.Description{Name: t.name, ID: t.id, Internal: t.internal, Config: *t.config.Load()}
-	placement := *t.placement.Load()
-	for n, p := range t.open() {
+func (b *Broker) describe(t *host.Topic) topic.Description {
+	d := topic.Description{Name: t.Name, ID: t.ID, Internal: t.Internal, Config: t.Config()}
+	placement := t.Placement()
+	for n, p := range t.Open() {
 		at := placement[n]
 		pd := topic.PartitionDescription{
 			Number: int32(n), Leader: at.Leader, LeaderEpoch: p.LeaderEpoch(),
@@ -256,7 +229,7 @@ func (b *Broker) describe(t *localTopic) topic.Description {
 			pd.DurableOffset = p.DurableOffset()
 		}
 		pd.EndOffset = p.EndOffset()
-		if isBroken(p) {
+		if host.IsBroken(p) {
 			pd.Leader, pd.ISR, pd.Size = -1, nil, -1
 		}
 		d.Partitions = append(d.Partitions, pd)
@@ -268,7 +241,7 @@ func (b *Broker) describe(t *localTopic) topic.Description {
 // topic.Admin.
 func (b *Broker) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (map[record.TopicPartition]int64, error) {
 	starts := make(map[record.TopicPartition]int64, len(before))
-	if err := b.lock.Keeps(); err != nil {
+	if err := b.host.Keeps(); err != nil {
 		return starts, err
 	}
 	var errs []error
@@ -296,55 +269,15 @@ func (b *Broker) DeleteRecords(ctx context.Context, before map[record.TopicParti
 }
 
 // writable returns a partition of a topic that is not internal.
-func (b *Broker) writable(tp record.TopicPartition) (*partition.Partition, error) {
+func (b *Broker) writable(tp record.TopicPartition) (host.Partition, error) {
 	if topic.IsInternal(tp.Topic) {
 		return nil, fault.At(fault.InvalidTopic, tp.Topic, -1, -1).Detailf("the broker keeps its own state in it")
 	}
-	return b.partition(tp)
+	return b.host.Partition(tp)
 }
 
 // ListOffsets returns the offset that spec names in each partition. See
 // topic.Admin.
 func (b *Broker) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
-	offsets := make(map[record.TopicPartition]topic.ListedOffset, len(partitions))
-	for _, tp := range partitions {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		p, err := b.partition(tp)
-		if err != nil {
-			return nil, err
-		}
-		if offsets[tp], err = listOffset(p, spec); err != nil {
-			return nil, err
-		}
-	}
-	return offsets, nil
-}
-
-// listOffset returns the offset that spec names in p.
-func listOffset(p *partition.Partition, spec topic.OffsetSpec) (topic.ListedOffset, error) {
-	var listed topic.ListedOffset
-	if at, ok := spec.Time(); ok {
-		offset, ms, found, err := p.OffsetForTime(at.UnixMilli())
-		if err != nil {
-			return listed, err
-		}
-		if found {
-			return topic.ListedOffset{Offset: offset, LeaderEpoch: p.EpochAt(offset), Timestamp: time.UnixMilli(ms)}, nil
-		}
-		spec = topic.Latest()
-	}
-	switch offset, ok := spec.Offset(); {
-	case spec.IsNone():
-		return listed, fault.Newf(fault.InvalidRequest, "topic.None names no offset")
-	case ok:
-		listed.Offset = offset
-	case spec.IsLatest():
-		listed.Offset = p.HighWatermark()
-	default:
-		listed.Offset = p.StartOffset()
-	}
-	listed.LeaderEpoch = p.EpochAt(listed.Offset)
-	return listed, nil
+	return b.host.ListOffsets(ctx, spec, partitions...)
 }

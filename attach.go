@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/archive"
 	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/producer"
@@ -121,7 +122,7 @@ func (b served) Stream(ctx context.Context, name string, w io.Writer) error {
 	case streamRecovery:
 		return writeRecovery(w, b.Recovery())
 	case streamBackup:
-		return b.backup(ctx, func(name string, b []byte) error { return writeFile(w, name, b) })
+		return b.backup(ctx, func(name string, b []byte) error { return archive.Send(w, name, b) })
 	}
 	return fault.Newf(fault.InvalidRequest, "nothing here is called %q", name)
 }

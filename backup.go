@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/archive"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/cleaner"
+	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
@@ -19,10 +22,6 @@ import (
 )
 
 const (
-	// backupFile is the last file of a backup: which logs it holds, from where to
-	// where, with their checksums. Without it, a backup is not whole.
-	backupFile = "runnel.backup"
-
 	// backupChunk is how long the pieces are, in bytes, in which a log stands in a
 	// backup: each is a segment file of its own.
 	backupChunk = 8 << 20
@@ -46,11 +45,11 @@ const (
 // with a *fault.Corruption. After an error, of w for one, what was written is no
 // backup, and Restore says so.
 func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
-	a := newArchive(w)
-	if err := b.backup(ctx, a.file); err != nil {
+	a := archive.NewWriter(w)
+	if err := b.backup(ctx, a.File); err != nil {
 		return err
 	}
-	return a.close()
+	return a.Close()
 }
 
 // backup hands the files of a backup to file, one after the other.
@@ -79,7 +78,7 @@ type backup struct {
 // backupLog is a log in a backup.
 type backupLog struct {
 	record.TopicPartition
-	topic      *localTopic // nil for the catalogue
+	topic      *host.Topic // nil for the catalogue
 	partition  *partition.Partition
 	release    func() // lets compaction go on; nil once it does
 	start, end int64
@@ -112,24 +111,24 @@ func (k *backup) run() error {
 	if err := k.leaveOutDeleted(); err != nil {
 		return err
 	}
-	return k.writeFile(backupFile, k.manifest())
+	return k.writeFile(archive.ManifestName, k.manifest())
 }
 
 // openAll opens the topics that were not used yet, so that the cut has little
 // left to do.
 func (k *backup) openAll() error {
-	for name := range k.b.topics.Range {
+	for t := range k.b.host.All() {
 		if err := k.ctx.Err(); err != nil {
 			return err
 		}
-		t, err := k.b.whole(name.(string))
+		t, err := k.b.host.Whole(t.Name)
 		if errors.Is(err, fault.UnknownTopic) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		for _, p := range t.open() {
+		for _, p := range t.Open() {
 			if err := p.Err(); err != nil {
 				return err
 			}
@@ -144,16 +143,16 @@ func (k *backup) openAll() error {
 // an offset is committed after its records, and a producer's ID is given away
 // before its records.
 func (k *backup) cut() error {
-	names := k.b.catalogue.Names()
+	names := k.b.metadata.Catalogue.Names()
 	if i := slices.Index(names, topic.ConsumerOffsets); i > 0 {
 		names = slices.Insert(slices.Delete(names, i, i+1), 0, topic.ConsumerOffsets)
 	}
 	for _, name := range names {
-		t, err := k.b.topic(name)
+		t, err := k.b.host.Topic(name)
 		if err != nil {
 			return err
 		}
-		for n, p := range t.open() {
+		for n, p := range t.Open() {
 			if err := p.Err(); err != nil {
 				return err
 			}
@@ -164,7 +163,7 @@ func (k *backup) cut() error {
 			})
 		}
 	}
-	k.catalogue = k.b.catalogue.Records()
+	k.catalogue = k.b.metadata.Catalogue.Records()
 	return nil
 }
 
@@ -175,8 +174,8 @@ func (k *backup) release(l *backupLog) {
 	}
 	l.release()
 	l.release = nil
-	if cleaning(*l.topic.config.Load()).Compact {
-		k.b.cleaner.lookAt(l.topic, l.partition, time.Now())
+	if cleaner.Policy(l.topic.Config()).Compact {
+		k.b.cleaner.LookAt(l.topic, l.partition, time.Now())
 	}
 }
 
@@ -186,7 +185,7 @@ func (k *backup) copy(l *backupLog) error {
 	for range backupTries {
 		whole, err := k.copyOnce(l)
 		switch {
-		case l.topic.isGone():
+		case l.topic.IsGone():
 			return nil // it is left out
 		case whole || err != nil:
 			return err
@@ -199,7 +198,7 @@ func (k *backup) copy(l *backupLog) error {
 // changed under way, so that what was written does not go together.
 func (k *backup) copyOnce(l *backupLog) (whole bool, err error) {
 	// Whoever restores begins the log anew with this file.
-	if err := k.writeFile(l.String()+"/"+layout.MetadataFile, layout.MetadataText(l.topic.id, l.Partition)); err != nil {
+	if err := k.writeFile(l.String()+"/"+layout.MetadataFile, layout.MetadataText(l.topic.ID, l.Partition)); err != nil {
 		return false, err
 	}
 	buf := make([]byte, 0, verifyBytes)
@@ -256,12 +255,10 @@ func (k *backup) writeChunk(l *backupLog, base int64) error {
 		return err
 	}
 	l.bytes += int64(len(k.chunk))
-	l.sum = crc32.Update(l.sum, castagnoli, k.chunk)
+	l.sum = crc32.Update(l.sum, archive.Castagnoli, k.chunk)
 	k.chunk = k.chunk[:0]
 	return nil
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // writeCatalogue writes a catalogue of these records, in place of one that was
 // written before.
@@ -305,7 +302,7 @@ func (k *backup) writeCatalogue(values [][]byte) error {
 func (k *backup) leaveOutDeleted() error {
 	var gone []string
 	k.logs = slices.DeleteFunc(k.logs, func(l backupLog) bool {
-		deleted := l.topic != nil && l.topic.isGone()
+		deleted := l.topic != nil && l.topic.IsGone()
 		if deleted {
 			gone = append(gone, l.Topic)
 		}
@@ -335,13 +332,11 @@ func (k *backup) leaveOutDeleted() error {
 // manifest returns the backup's last file: docs/format.md has an example.
 func (k *backup) manifest() []byte {
 	var text strings.Builder
-	fmt.Fprintf(&text, "runnel backup %d\n", backupVersion)
+	fmt.Fprintf(&text, "runnel backup %d\n", archive.Version)
 	for _, l := range k.logs {
 		fmt.Fprintf(&text, "%s %d %d %d %08x\n", l, l.start, l.end, l.bytes, l.sum)
 	}
-	sum := crc32.Checksum([]byte(text.String()), castagnoli)
+	sum := crc32.Checksum([]byte(text.String()), archive.Castagnoli)
 	fmt.Fprintf(&text, "complete %08x\n", sum)
 	return []byte(text.String())
 }
-
-const backupVersion = 1

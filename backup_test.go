@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/producer"
@@ -34,8 +35,8 @@ func backupOf(t *testing.T, b *runnel.Broker) []byte {
 func restored(t *testing.T, backup []byte) *runnel.Broker {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "restored")
-	require.NoError(t, runnel.Restore(t.Context(), dir, bytes.NewReader(backup)))
-	found, err := runnel.Inspect(t.Context(), dir, nil)
+	require.NoError(t, datadir.Restore(t.Context(), dir, bytes.NewReader(backup)))
+	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.True(t, found.Clean)
 	require.Equal(t, log.Note, found.Worst(), "%v", found)
@@ -263,7 +264,7 @@ func TestRestoreRefusesTruncated(t *testing.T) {
 	dir := t.TempDir()
 	whole := bytes.LastIndex(backup, []byte("complete ")) + len("complete 00000000\n")
 	for cut := 0; cut < whole; cut += 151 {
-		err := runnel.Restore(t.Context(), dir, bytes.NewReader(backup[:cut]))
+		err := datadir.Restore(t.Context(), dir, bytes.NewReader(backup[:cut]))
 		require.ErrorIs(t, err, fault.CorruptMessage, "cut at %d", cut)
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
@@ -271,7 +272,7 @@ func TestRestoreRefusesTruncated(t *testing.T) {
 			require.Equal(t, ".lock", e.Name())
 		}
 	}
-	require.NoError(t, runnel.Restore(t.Context(), dir, bytes.NewReader(backup)), "nothing is in the way of a whole one")
+	require.NoError(t, datadir.Restore(t.Context(), dir, bytes.NewReader(backup)), "nothing is in the way of a whole one")
 }
 
 func TestRestoreRefuses(t *testing.T) {
@@ -300,20 +301,20 @@ func TestRestoreRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "restored")
-			err := runnel.Restore(t.Context(), dir, bytes.NewReader(test.archive))
+			err := datadir.Restore(t.Context(), dir, bytes.NewReader(test.archive))
 			require.ErrorIs(t, err, fault.CorruptMessage)
 			require.ErrorContains(t, err, test.says)
 		})
 	}
 	full := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(full, "mine"), nil, 0o644))
-	err := runnel.Restore(t.Context(), full, bytes.NewReader(smallBackup(t)))
+	err := datadir.Restore(t.Context(), full, bytes.NewReader(smallBackup(t)))
 	require.ErrorIs(t, err, fault.InvalidRequest)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	dir := filepath.Join(t.TempDir(), "restored")
-	require.ErrorIs(t, runnel.Restore(ctx, dir, bytes.NewReader(smallBackup(t))), context.Canceled)
+	require.ErrorIs(t, datadir.Restore(ctx, dir, bytes.NewReader(smallBackup(t))), context.Canceled)
 }
 
 func TestBackupEnds(t *testing.T) {

@@ -80,11 +80,9 @@ func TestLyingBatches(t *testing.T) {
 			b := memoryBroker(t)
 			require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "a", Config: topic.Config{MaxMessageBytes: 16 << 20}}))
 			b.send("a", 0, "before")
-			p, err := b.partition(record.TopicPartition{Topic: "a"})
+			p, err := b.host.Partition(record.TopicPartition{Topic: "a"})
 			require.NoError(t, err)
-			done := make(outcome, 1)
-			p.Append(lie, nil, done)
-			require.NoError(t, <-done)
+			require.NoError(t, p.AppendAwait(lie))
 			b.send("a", 0, "behind")
 
 			c := b.consumer(consumer.Assign(tps("a", 0)...))
@@ -245,7 +243,7 @@ func FuzzDirectory(f *testing.F) {
 		require.NoError(f, err)
 		return text
 	}
-	snapshot := b.snapshots.last.FileName()
+	snapshot := b.metadata.Newest().FileName()
 	segment := "__cluster_metadata-0/00000000000000000000.log"
 	f.Add(file("orders-0/partition.metadata"), file("__cluster_metadata-0/"+snapshot), file(segment), []byte("x"))
 	f.Add([]byte("version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA\n"), []byte(nil), file(segment)[:100], []byte(nil))
@@ -283,7 +281,7 @@ func FuzzDirectory(f *testing.F) {
 		names, err := b.Topics(t.Context())
 		require.NoError(t, err)
 		for _, name := range names {
-			if _, err := b.topic(name); err != nil {
+			if _, err := b.host.Topic(name); err != nil {
 				require.NotEqual(t, fault.Unknown, fault.CodeOf(err), err)
 			}
 		}

@@ -1,25 +1,28 @@
 package runnel
 
 import (
+	"context"
 	"errors"
-	"io"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/cleaner"
 	"github.com/runnel-go/runnel/internal/closing"
+	"github.com/runnel-go/runnel/internal/coordinator"
+	"github.com/runnel-go/runnel/internal/fetch"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/internal/journal"
 	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/internal/metadata"
+	"github.com/runnel-go/runnel/internal/produce"
 	"github.com/runnel-go/runnel/internal/vfs"
-	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
-
-// nodeID is the broker's number in catalogue records and descriptions.
-const nodeID = 1
 
 // Broker keeps topics in a directory or in memory. It is a topic.Admin, a
 // consumer.Admin, and the backend of producers, consumers and streams. All
@@ -29,35 +32,25 @@ type Broker struct {
 	home
 	folds  bool // the file system takes names for one that differ in case
 	socket      // for other processes; of Open alone
-	codec  *record.Codec
 
-	// topics holds a *localTopic for every name, internal ones too. The
-	// writer changes it.
-	topics  sync.Map
-	changed atomic.Pointer[chan struct{}] // closed and replaced at every change
+	host      *host.Host
+	cleaner   *cleaner.Cleaner
+	groups    *coordinator.Groups
+	producers *produce.Sessions
+	consumers *fetch.Sessions
+	reserve   *layout.Reserve
+	journal   *journal.Journal
 
-	// writer is the token of whoever changes topics: who has put something
-	// into it. The three fields below are the writer's.
-	writer    chan struct{}
-	catalogue *catalogue.Catalogue
-	metadata  *partition.Partition // the catalogue's log
-	snapshots snapshots
+	// writer is the token of changing topics: it is held by who has put something
+	// into it, and what the catalogue holds belongs to the holder.
+	writer   chan struct{}
+	metadata *metadata.Log
 
-	reserve *layout.Reserve
-	journal *journal
-	groups  *groupService
-	cleaner *cleaner
-	chunks  chunkPool
-	ids     producerIDs
-
-	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close has ended
 	failure error         // of closing; to be read once closed
 
-	// mu guards what follows; it is held for a few instructions only.
 	mu       sync.Mutex
-	sessions map[io.Closer]struct{} // nil once Close has begun
-	recovery Recovery
+	recovery Recovery // guarded by mu
 }
 
 // home is where a broker keeps its files.
@@ -113,7 +106,7 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	b.socket = socket
 	b.socket.serve(b)
 	if err := socket.silent; err != nil {
-		b.journal.warn("other processes cannot look in", "error", err)
+		b.journal.Warn("other processes cannot look in", "error", err)
 	}
 	return b, nil
 }
@@ -131,17 +124,8 @@ func OpenMemory(opts ...Option) (*Broker, error) {
 // open opens the broker that has a home.
 func open(c config, h home) (*Broker, error) {
 	began := time.Now()
-	b := &Broker{
-		config: c, home: h,
-		codec:     record.NewCodec(c.maxExpanded),
-		catalogue: catalogue.New(),
-		snapshots: snapshots{every: c.snapshotEvery},
-		writer:    make(chan struct{}, 1),
-		closing:   make(chan struct{}),
-		closed:    make(chan struct{}),
-		sessions:  map[io.Closer]struct{}{},
-	}
-	b.journal = &journal{logger: c.logger}
+	b := &Broker{config: c, home: h, writer: make(chan struct{}, 1), closed: make(chan struct{})}
+	b.journal = journal.New(c.logger)
 	if c.logger != nil {
 		b.fsys = vfs.Watch(h.fsys, slowSync, b.noteSlow)
 	}
@@ -149,14 +133,11 @@ func open(c config, h home) (*Broker, error) {
 		c.reserveBytes = 0
 	}
 	b.reserve = layout.NewReserve(h.fsys, h.dir, c.reserveBytes)
-	b.groups = newGroupService(b)
-	b.cleaner = newCleaner(b)
-	changed := make(chan struct{})
-	b.changed.Store(&changed)
+	b.furnish()
 	if err := b.load(); err != nil {
-		b.cleaner.close()
+		b.cleaner.Close()
 		err = errors.Join(err, b.closePartitions())
-		b.journal.close()
+		b.journal.Close()
 		return nil, err
 	}
 	b.reserve.Fill()
@@ -167,57 +148,65 @@ func open(c config, h home) (*Broker, error) {
 	return b, nil
 }
 
-// addSession notes that s is to be closed by Close; fault.Closed after that.
-func (b *Broker) addSession(s io.Closer) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.sessions == nil {
-		return fault.Closed
-	}
-	b.sessions[s] = struct{}{}
-	return nil
+// furnish makes what the broker is composed of.
+func (b *Broker) furnish() {
+	b.host = host.New(host.Config{
+		FS: b.fsys, Dir: b.dir, Disk: b.disk, Lock: b.lock,
+		Codec: record.NewCodec(b.maxExpanded), Durability: b.defaultDurability, ProducerExpiration: b.producerExpiration,
+		Found: b.noteFound, Failed: b.noteFailed,
+	}, func(h *host.Host) host.Cleaner {
+		b.cleaner = cleaner.New(h, b.reserve, b.noteCleaning)
+		return b.cleaner
+	})
+	b.groups = coordinator.NewGroups(coordinator.GroupsConfig{
+		Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Retention: b.offsetRetention, Gone: b.noteGone,
+	})
+	b.producers = produce.New(b.host, b.newProducerID)
+	b.consumers = fetch.New(b.host, b.groups)
 }
 
-// removeSession notes that s has been closed.
-func (b *Broker) removeSession(s io.Closer) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.sessions, s)
+// OpenProducer implements producer.Backend. Programs call producer.New.
+func (b *Broker) OpenProducer(_ context.Context, cfg producer.Config) (producer.Session, error) {
+	s, err := b.producers.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// OpenConsumer implements consumer.Backend. Programs call consumer.New.
+func (b *Broker) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
+	s, err := b.consumers.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Sessions returns how many producers and consumers are open, those of streams
 // among them.
-func (b *Broker) Sessions() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.sessions)
-}
+func (b *Broker) Sessions() int { return len(b.host.Sessions()) }
 
 // Close closes the sessions of producers, consumers and streams that are still
 // open, lets the command at hand finish and closes all partitions. Whatever is
 // called afterwards fails with fault.Closed. Close is idempotent, may be called
 // at any moment, and when it returns no goroutine of the broker is left.
 func (b *Broker) Close() error {
-	b.mu.Lock()
-	sessions := b.sessions
-	first := sessions != nil
-	b.sessions = nil
-	b.mu.Unlock()
+	sessions, first := b.host.Close()
 	if !first {
 		<-b.closed
 		return b.failure
 	}
-	close(b.closing)
 	b.socket.close()
 	errs := closeSessions(sessions)
-	b.groups.close()
-	b.cleaner.close()
+	b.groups.Close()
+	b.cleaner.Close()
 	b.writer <- struct{}{} // never given back
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {
 		b.failure = b.reserve.With(b.markClean)
 	}
-	b.journal.close()
+	b.journal.Close()
 	if b.lock != nil {
 		b.lock.Release()
 	}
@@ -227,50 +216,35 @@ func (b *Broker) Close() error {
 
 // closeSessions closes consumers first: where one is within Fetch, its callbacks
 // may still send and commit.
-func closeSessions(sessions map[io.Closer]struct{}) (errs []error) {
+func closeSessions(sessions map[host.Session]struct{}) (errs []error) {
 	for s := range sessions {
-		if c, ok := s.(*fetchSession); ok {
-			c.abandon()
+		if c, ok := s.(*fetch.Session); ok {
+			c.Abandon()
 		}
 	}
 	late, cancel := closing.Late()
 	defer cancel()
 	for s := range sessions {
-		if c, ok := s.(*fetchSession); ok {
-			errs = append(errs, c.await(late.Done()))
+		if c, ok := s.(*fetch.Session); ok {
+			errs = append(errs, c.Await(late.Done()))
 		}
 	}
 	for s := range sessions {
-		if p, ok := s.(*session); ok {
-			p.end()
+		if p, ok := s.(*produce.Session); ok {
+			p.End()
 		}
 	}
 	return errs
 }
 
 // isClosed reports whether Close has begun.
-func (b *Broker) isClosed() bool {
-	select {
-	case <-b.closing:
-		return true
-	default:
-		return false
-	}
-}
+func (b *Broker) isClosed() bool { return b.host.IsClosed() }
 
 // closePartitions closes every partition that is open, the catalogue's last.
 func (b *Broker) closePartitions() error {
-	var errs []error
-	b.topics.Range(func(_, v any) bool {
-		t := v.(*localTopic)
-		t.opening <- struct{}{} // never given back: nothing opens any more
-		for _, p := range t.open() {
-			errs = append(errs, p.Close())
-		}
-		return true
-	})
+	err := b.host.Shut()
 	if b.metadata != nil {
-		errs = append(errs, b.metadata.Close())
+		err = errors.Join(err, b.metadata.Close())
 	}
-	return errors.Join(errs...)
+	return err
 }

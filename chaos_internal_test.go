@@ -241,7 +241,7 @@ func (c *chaos) compare() {
 	}
 	for partition := range int32(2) {
 		for _, batch := range batchesOf(c.t, c.broker, record.TopicPartition{Topic: "orders", Partition: partition}) {
-			it, err := batch.Records(c.broker.codec)
+			it, err := batch.Records(c.broker.host.Codec())
 			require.NoError(c.t, err)
 			last := [3]int{-1, -1, -1}
 			for r := (record.Record{}); it.Next(&r); {

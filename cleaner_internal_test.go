@@ -13,6 +13,8 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/cleaner"
+	"github.com/runnel-go/runnel/internal/coordinator"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/producer"
@@ -51,8 +53,8 @@ func TestRetentionOfUnusedTopics(t *testing.T) {
 			b, err = openFixture(disk)
 			require.NoError(t, err)
 			opened := func(name string) bool {
-				v, _ := b.topics.Load(name)
-				return v.(*localTopic).partitions.Load() != nil
+				topic, _ := b.host.Lookup(name)
+				return topic.IsOpen()
 			}
 			time.Sleep(2 * time.Hour)
 			require.False(t, opened("orders"))
@@ -60,7 +62,7 @@ func TestRetentionOfUnusedTopics(t *testing.T) {
 			require.True(t, opened("orders"))
 			require.False(t, opened("kept"))
 			require.False(t, opened("empty"))
-			p, err := b.partition(record.TopicPartition{Topic: "orders"})
+			p, err := b.host.Partition(record.TopicPartition{Topic: "orders"})
 			require.NoError(t, err)
 			require.EqualValues(t, 10, p.StartOffset())
 			require.NoError(t, b.Close())
@@ -81,16 +83,13 @@ func TestCleanerIsIdle(t *testing.T) {
 		fill(t, b, "orders", 1, 10, 10)
 		fill(t, b, "kept", 1, 10, 10)
 		synctest.Wait()
-		c := b.cleaner
-		require.False(t, c.working)
-		require.Len(t, c.due, 1, "the end of the grace")
+		require.Equal(t, cleaner.Pending{Known: 2, Due: 1}, b.cleaner.Pending(), "the end of the grace")
 		require.NoError(t, b.DeleteTopics(t.Context(), "orders"))
-		require.Empty(t, c.due)
-		require.Len(t, c.chores, 1)
+		require.Equal(t, cleaner.Pending{Known: 1}, b.cleaner.Pending())
 		began := time.Now()
 		time.Sleep(1000 * time.Hour)
 		require.Equal(t, 1000*time.Hour, time.Since(began))
-		require.Empty(t, c.due)
+		require.Equal(t, cleaner.Pending{Known: 1}, b.cleaner.Pending())
 	})
 }
 
@@ -141,10 +140,10 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 			require.NoError(t, c.Close())
 		}
 		commit("stays", 4)
-		offsets, err := b.topic(topic.ConsumerOffsets)
+		offsets, err := b.host.Topic(topic.ConsumerOffsets)
 		require.NoError(t, err)
-		offsets.config.Store(&topic.Config{Cleanup: topic.Compact, DeleteRetention: time.Hour, MinCleanableRatio: 0.01})
-		for _, p := range offsets.open() {
+		offsets.SetConfig(topic.Config{Cleanup: topic.Compact, DeleteRetention: time.Hour, MinCleanableRatio: 0.01})
+		for _, p := range offsets.Open() {
 			p.SetSegments(500, 0)
 		}
 		for i := range 5 {
@@ -158,19 +157,24 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, before, 2)
 
-		shards := *b.groups.shards.Load()
+		shards, err := b.groups.All(t.Context(), false)
+		require.NoError(t, err)
 		removed := false
 		for _, s := range shards {
 			left := 0
-			require.NoError(t, b.scan(s.partition(), func(*record.Record) error { left++; return nil }))
-			removed = removed || int64(left) < s.partition().EndOffset()-s.partition().StartOffset()
+			p := s.Partition()
+			require.NoError(t, p.Scan(func(*record.Record) error { left++; return nil }))
+			removed = removed || int64(left) < p.EndOffset()-p.StartOffset()
 			replayed := group.New(group.Limits{})
-			require.NoError(t, b.scan(s.partition(), func(r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
-			if s.coordinator != nil {
-				require.Equal(t, s.coordinator.Groups(), replayed.Groups())
-			}
-			s.coordinator = nil // so that it is read again
+			require.NoError(t, p.Scan(func(r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
+			require.NoError(t, s.Look(t.Context(), func(c *group.Coordinator) error {
+				require.Equal(t, c.Groups(), replayed.Groups())
+				return nil
+			}))
 		}
+		b.groups = coordinator.NewGroups(coordinator.GroupsConfig{ // which reads everything again
+			Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Gone: b.noteGone,
+		})
 		require.True(t, removed)
 		after, err := b.GroupOffsets(t.Context(), "stays")
 		require.NoError(t, err)
@@ -224,10 +228,9 @@ func TestRetentionOfUnusedTopicsAhead(t *testing.T) {
 		b, err = openFixture(disk)
 		require.NoError(t, err)
 		time.Sleep(3 * time.Hour)
-		v, _ := b.topics.Load("orders")
-		parts := v.(*localTopic).partitions.Load()
-		require.NotNil(t, parts, "nobody used it, and the cleaner has opened it")
-		require.EqualValues(t, 1, v.(*localTopic).open()[0].StartOffset())
+		orders, _ := b.host.Lookup("orders")
+		require.True(t, orders.IsOpen(), "nobody used it, and the cleaner has opened it")
+		require.EqualValues(t, 1, orders.Open()[0].StartOffset())
 		require.NoError(t, b.Close())
 	})
 }

@@ -16,7 +16,7 @@ func TestACommandAtHandFinishesWhenTheBrokerCloses(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.command(t.Context(), func() error {
 		go b.Close()
-		<-b.closing
+		<-b.host.Closing()
 		return b.create([]topic.Spec{{Name: "orders", Partitions: 2}})
 	}))
 	<-b.closed

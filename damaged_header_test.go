@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -75,7 +76,7 @@ func TestReadingAroundADamagedHeader(t *testing.T) {
 	require.NoError(t, remote.Close())
 	require.NoError(t, b.Close())
 
-	steps, err := runnel.Repair(context.Background(), dir, runnel.Repairing{})
+	steps, err := datadir.Repair(context.Background(), dir, datadir.Repairing{})
 	require.NoError(t, err)
 	require.NotEmpty(t, steps)
 	b = openDir(t, dir)

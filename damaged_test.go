@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -145,7 +146,7 @@ func TestDamagedPartitionLeavesTheOthers(t *testing.T) {
 			require.Len(t, b.Recovery().Partitions, 4, "the catalogue's, and those of the topic that were there before")
 			require.NoError(t, b.Close())
 
-			_, err = runnel.Repair(ctx, dir, runnel.Repairing{AcceptLoss: true})
+			_, err = datadir.Repair(ctx, dir, datadir.Repairing{AcceptLoss: true})
 			require.NoError(t, err)
 			b = openDir(t, dir)
 			write(t, b, broken, "i")
@@ -202,10 +203,10 @@ func TestLostDirectory(t *testing.T) {
 	require.NoError(t, b.Close())
 
 	require.NoError(t, os.RemoveAll(lost))
-	steps, err := runnel.Repair(t.Context(), dir, runnel.Repairing{})
+	steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{})
 	require.NoError(t, err)
 	require.True(t, steps[0].Refused)
-	_, err = runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true})
+	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
 	require.NoError(t, err)
 	b = openDir(t, dir)
 	require.Empty(t, b.Recovery().Missing)

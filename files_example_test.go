@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -22,7 +23,7 @@ func ExampleInspect() {
 	must(broker.CreateTopics(ctx, topic.Spec{Name: "orders"}))
 	must(broker.Close())
 
-	found, err := runnel.Inspect(ctx, dir, nil)
+	found, err := datadir.Inspect(ctx, dir, nil)
 	must(err)
 	for _, p := range found.Partitions {
 		fmt.Println(p.TopicPartition, p.Batches, "batches,", len(p.Findings), "findings")
@@ -49,7 +50,7 @@ func ExampleBroker_Backup() {
 	var backup bytes.Buffer // a file, usually
 	must(broker.Backup(ctx, &backup))
 
-	must(runnel.Restore(ctx, dir, &backup))
+	must(datadir.Restore(ctx, dir, &backup))
 	restored, err := runnel.Open(dir)
 	must(err)
 	defer restored.Close()
@@ -63,7 +64,7 @@ func ExampleBroker_Backup() {
 func ExampleRestore() {
 	dir, remove := tempDir()
 	defer remove()
-	err := runnel.Restore(context.Background(), dir, strings.NewReader(""))
+	err := datadir.Restore(context.Background(), dir, strings.NewReader(""))
 	fmt.Println(err)
 	// Output: the bytes do not match their checksum or their format: the backup: it ends before its list of contents (nothing was restored; take another backup)
 }
@@ -78,7 +79,7 @@ func ExampleRepair() {
 	must(broker.CreateTopics(ctx, topic.Spec{Name: "orders"}))
 	must(broker.Close())
 
-	steps, err := runnel.Repair(ctx, dir, runnel.Repairing{DryRun: true})
+	steps, err := datadir.Repair(ctx, dir, datadir.Repairing{DryRun: true})
 	must(err)
 	fmt.Println(len(steps), "steps")
 	// Output: 0 steps

@@ -16,17 +16,10 @@ func init() {
 		return open(c, home{fsys: fsys, dir: dir, disk: true})
 	}
 	fixture.Append = func(broker any, name string, number int32, batch []byte) error {
-		p, err := broker.(*Broker).partition(record.TopicPartition{Topic: name, Partition: number})
+		p, err := broker.(*Broker).host.Partition(record.TopicPartition{Topic: name, Partition: number})
 		if err != nil {
 			return err
 		}
-		done := make(fixtureAppend, 1)
-		p.Append(batch, nil, done)
-		return <-done
+		return p.AppendAwait(batch)
 	}
 }
-
-// fixtureAppend hears of one append.
-type fixtureAppend chan error
-
-func (c fixtureAppend) Appended(_ int64, err error) { c <- err }

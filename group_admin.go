@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sort"
-	"time"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -16,13 +15,13 @@ var _ consumer.Admin = (*Broker)(nil)
 
 // Groups lists all groups, sorted by name. See consumer.Admin.
 func (b *Broker) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
-	shards, err := b.groups.all(ctx, false)
+	shards, err := b.groups.All(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	all := []consumer.GroupListing{}
 	for _, s := range shards {
-		err := s.look(ctx, func(c *group.Coordinator) error {
+		err := s.Look(ctx, func(c *group.Coordinator) error {
 			all = append(all, c.Groups()...)
 			return nil
 		})
@@ -38,7 +37,7 @@ func (b *Broker) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 func (b *Broker) DescribeGroups(ctx context.Context, names ...string) ([]consumer.GroupDescription, error) {
 	descriptions := make([]consumer.GroupDescription, 0, len(names))
 	for _, name := range names {
-		s, err := b.groups.shard(ctx, name, false)
+		s, err := b.groups.Shard(ctx, name, false)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +45,7 @@ func (b *Broker) DescribeGroups(ctx context.Context, names ...string) ([]consume
 			return nil, fault.Newf(fault.GroupNotFound, "%q", name)
 		}
 		var d consumer.GroupDescription
-		err = s.look(ctx, func(c *group.Coordinator) (err error) {
+		err = s.Look(ctx, func(c *group.Coordinator) (err error) {
 			d, err = c.Describe(name)
 			return err
 		})
@@ -63,7 +62,7 @@ func (b *Broker) DescribeGroups(ctx context.Context, names ...string) ([]consume
 func (b *Broker) DeleteGroups(ctx context.Context, names ...string) error {
 	var errs []error
 	for _, name := range names {
-		s, err := b.groups.shard(ctx, name, false)
+		s, err := b.groups.Shard(ctx, name, false)
 		switch {
 		case err != nil:
 			return err
@@ -71,7 +70,7 @@ func (b *Broker) DeleteGroups(ctx context.Context, names ...string) error {
 			errs = append(errs, fault.Newf(fault.GroupNotFound, "%q", name))
 			continue
 		}
-		errs = append(errs, s.do(ctx, false, func(c *group.Coordinator) (group.Result, error) { return c.Delete(name) }))
+		errs = append(errs, s.Delete(ctx, name))
 	}
 	return errors.Join(errs...)
 }
@@ -79,14 +78,14 @@ func (b *Broker) DeleteGroups(ctx context.Context, names ...string) error {
 // GroupOffsets returns all offsets that a group has committed;
 // fault.GroupNotFound. See consumer.Admin.
 func (b *Broker) GroupOffsets(ctx context.Context, groupName string) (map[record.TopicPartition]consumer.Offset, error) {
-	s, err := b.groups.shard(ctx, groupName, false)
+	s, err := b.groups.Shard(ctx, groupName, false)
 	if err != nil {
 		return nil, err
 	}
 	var offsets map[record.TopicPartition]consumer.Offset
 	known := false
 	if s != nil {
-		err = s.look(ctx, func(c *group.Coordinator) error {
+		err = s.Look(ctx, func(c *group.Coordinator) error {
 			offsets, known = c.Offsets(groupName), c.Has(groupName)
 			return nil
 		})
@@ -106,22 +105,9 @@ func (b *Broker) SetGroupOffsets(ctx context.Context, groupName string, offsets 
 	if groupName == "" {
 		return fault.Newf(fault.InvalidGroup, "a group's name has at least one character")
 	}
-	s, err := b.groups.shard(ctx, groupName, true)
+	s, err := b.groups.Shard(ctx, groupName, true)
 	if err != nil {
 		return err
 	}
-	return s.commit(ctx, groupName, "", offsets)
-}
-
-// commit stores offsets, for a member or, with an empty member ID, for a group
-// without members.
-func (s *groupShard) commit(ctx context.Context, groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error {
-	return s.do(ctx, false, func(c *group.Coordinator) (group.Result, error) {
-		return c.Commit(groupName, memberID, offsets, time.Now())
-	})
-}
-
-// look runs a command that changes nothing.
-func (s *groupShard) look(ctx context.Context, fn func(*group.Coordinator) error) error {
-	return s.do(ctx, false, func(c *group.Coordinator) (group.Result, error) { return group.Result{}, fn(c) })
+	return s.Commit(ctx, groupName, "", offsets)
 }

@@ -248,10 +248,10 @@ func TestOffsetsOfADeletedTopicGetTombstones(t *testing.T) {
 // after a compaction.
 func (b *testBroker) groupRecords(name string) (all, live int) {
 	b.t.Helper()
-	shard, err := b.groups.shard(b.t.Context(), name, true)
+	shard, err := b.groups.Shard(b.t.Context(), name, true)
 	require.NoError(b.t, err)
 	last := map[string]bool{}
-	require.NoError(b.t, b.scan(shard.partition(), func(r *record.Record) error {
+	require.NoError(b.t, shard.Partition().Scan(func(r *record.Record) error {
 		if bytes.Contains(r.Key, []byte(name)) {
 			all++
 			last[string(r.Key)] = r.Value != nil
@@ -439,15 +439,6 @@ func TestGroupsFromOutside(t *testing.T) {
 	listed, err := b.Topics(ctx)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a"}, listed, "the groups' own topic is internal")
-}
-
-func TestGroupHashIsJavas(t *testing.T) {
-	for name, want := range map[string]int32{
-		"": 0, "a": 97, "quickstart": 1_698_122_389, "größe": 98_762_257, "😀": 1_772_899,
-		"my-group": 1_906_497_762, "polygenelubricants": 0, // negative in Java, and the most negative
-	} {
-		require.Equal(t, want, groupHash(name), name)
-	}
 }
 
 func TestCommitsWithoutMembership(t *testing.T) {

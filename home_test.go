@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -89,10 +90,10 @@ func TestRemovedLockFile(t *testing.T) {
 		_, err := runnel.Open(dir)
 		require.ErrorIs(t, err, fault.Locked)
 	}
-	found, err := runnel.Inspect(t.Context(), dir, nil)
+	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, found.Holder)
-	_, err = runnel.Repair(t.Context(), dir, runnel.Repairing{})
+	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{})
 	require.ErrorIs(t, err, fault.Locked)
 	require.NoError(t, b.DeleteTopics(t.Context(), "orders"))
 	require.NoError(t, b.Close())

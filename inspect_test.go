@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -99,7 +99,7 @@ func TestInspect(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := someDir(t)
 			test.plant(t, dir)
-			found, err := runnel.Inspect(t.Context(), dir, nil)
+			found, err := datadir.Inspect(t.Context(), dir, nil)
 			require.NoError(t, err)
 			require.True(t, found.Clean)
 			require.Equal(t, test.worst, found.Worst(), "%v", found)
@@ -128,7 +128,7 @@ func TestInspectHeldDirectory(t *testing.T) {
 	b := openDir(t, dir)
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
 	write(t, b, record.TopicPartition{Topic: "orders"}, "a")
-	found, err := runnel.Inspect(t.Context(), dir, nil)
+	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.Contains(t, found.Holder, "this process")
 	require.Equal(t, log.Note, found.Worst(), "%v", found)
@@ -138,7 +138,7 @@ func TestInspectHeldDirectory(t *testing.T) {
 	require.NoError(t, b.Close())
 
 	var done, total int64
-	found, err = runnel.Inspect(t.Context(), dir, func(d, all int64) { done, total = d, all })
+	found, err = datadir.Inspect(t.Context(), dir, func(d, all int64) { done, total = d, all })
 	require.NoError(t, err)
 	require.Empty(t, found.Holder)
 	require.Positive(t, done)
@@ -151,11 +151,11 @@ func TestInspectLooksTwice(t *testing.T) {
 	b := openDir(t, dir)
 	path := filepath.Join(dir, "orders-1", firstLog)
 	flip(t, path, 70)
-	found, err := runnel.Inspect(t.Context(), dir, nil)
+	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.Equal(t, log.Damage, found.Worst())
 
-	found, err = runnel.Inspect(t.Context(), dir, func(done, total int64) {
+	found, err = datadir.Inspect(t.Context(), dir, func(done, total int64) {
 		if done == total { // all was read once
 			flip(t, path, 70)
 		}
@@ -166,13 +166,13 @@ func TestInspectLooksTwice(t *testing.T) {
 }
 
 func TestInspectRefuses(t *testing.T) {
-	_, err := runnel.Inspect(t.Context(), filepath.Join(t.TempDir(), "none"), nil)
+	_, err := datadir.Inspect(t.Context(), filepath.Join(t.TempDir(), "none"), nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	dir := someDir(t)
-	_, err = runnel.Inspect(t.Context(), filepath.Join(dir, "orders-1", firstLog), nil)
+	_, err = datadir.Inspect(t.Context(), filepath.Join(dir, "orders-1", firstLog), nil)
 	require.ErrorContains(t, err, "not a directory")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = runnel.Inspect(ctx, dir, nil)
+	_, err = datadir.Inspect(ctx, dir, nil)
 	require.ErrorIs(t, err, context.Canceled)
 }

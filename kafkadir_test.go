@@ -21,6 +21,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -136,7 +137,7 @@ func TestReadsWhatKafkaWrote(t *testing.T) {
 	partitions := readUncommitted(t)
 	require.Len(t, partitions, 19)
 	dir := adopted(t, partitions)
-	found, err := runnel.Inspect(t.Context(), dir, nil)
+	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	for _, p := range found.Partitions {
 		for _, f := range p.Findings {
@@ -200,13 +201,13 @@ func TestKafkaDirectoryStaysAsItIs(t *testing.T) {
 	for what, open := range map[string]func() error{
 		"Open":    func() error { _, err := runnel.Open(dir); return err },
 		"Attach":  func() error { _, err := runnel.Attach(dir); return err },
-		"Inspect": func() error { _, err := runnel.Inspect(t.Context(), dir, nil); return err },
+		"Inspect": func() error { _, err := datadir.Inspect(t.Context(), dir, nil); return err },
 		"Repair": func() error {
-			_, err := runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true})
+			_, err := datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
 			return err
 		},
-		"DryRun":  func() error { _, err := runnel.Repair(t.Context(), dir, runnel.Repairing{DryRun: true}); return err },
-		"Restore": func() error { return runnel.Restore(t.Context(), dir, strings.NewReader("")) },
+		"DryRun":  func() error { _, err := datadir.Repair(t.Context(), dir, datadir.Repairing{DryRun: true}); return err },
+		"Restore": func() error { return datadir.Restore(t.Context(), dir, strings.NewReader("")) },
 	} {
 		err := open()
 		require.Error(t, err, what)
@@ -278,7 +279,7 @@ func TestClosedAsKafkaDoes(t *testing.T) {
 	require.Equal(t, "0\n1\ncut 0 2\n", starts())
 	session(func(*runnel.Broker) {})
 	require.Equal(t, "0\n1\ncut 0 2\n", starts(), "of a partition that was not opened")
-	found, err := runnel.Inspect(t.Context(), dir, nil)
+	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.Empty(t, found.Findings)
 	session(func(b *runnel.Broker) { require.NoError(t, b.DeleteTopics(t.Context(), "cut")) })

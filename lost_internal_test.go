@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -18,13 +19,13 @@ func TestRepairedCatalogueGivesNoProducerIDTwice(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
 	last := int64(-1)
-	for range 5 * producerIDBlock { // opening alone takes some
+	for range 5 * 1000 { // opening alone takes some
 		last, err = b.newProducerID(t.Context())
 		require.NoError(t, err)
 	}
 	require.NoError(t, b.Close())
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "__cluster_metadata-0")))
-	_, err = Repair(t.Context(), dir, Repairing{AcceptLoss: true})
+	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
 	require.NoError(t, err)
 
 	b, err = Open(dir)

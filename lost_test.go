@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -60,10 +61,10 @@ func TestLostCatalogue(t *testing.T) {
 				isDamage(t, err, metadata)
 				require.ErrorContains(t, err, "repair --accept-loss")
 			}
-			found, err := runnel.Inspect(t.Context(), dir, nil)
+			found, err := datadir.Inspect(t.Context(), dir, nil)
 			require.NoError(t, err)
 			require.Equal(t, log.Damage, found.Worst())
-			steps, err := runnel.Repair(t.Context(), dir, runnel.Repairing{})
+			steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{})
 			require.NoError(t, err)
 			require.True(t, steps[0].Refused)
 
@@ -95,12 +96,12 @@ func TestCatalogueAnew(t *testing.T) {
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "__cluster_metadata-0")))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "photos-2024"), 0o700)) // anybody's
 
-	steps, err := runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true, DryRun: true})
+	steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true, DryRun: true})
 	require.NoError(t, err)
 	require.Contains(t, steps[0].What, "2 topics")
 	_, err = runnel.Open(dir)
 	isDamage(t, err, metadata)
-	_, err = runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true})
+	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
 	require.NoError(t, err)
 
 	b = openDir(t, dir)
@@ -145,7 +146,7 @@ func TestEmptiedPartition(t *testing.T) {
 		require.Equal(t, []string{"a"}, readPartition(t, b, record.TopicPartition{Topic: "orders"}))
 		require.NoError(t, b.Close())
 	}
-	found, err := runnel.Inspect(t.Context(), dir, nil)
+	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.Equal(t, log.Damage, found.Worst())
 
@@ -179,7 +180,7 @@ func TestExchangedPartitions(t *testing.T) {
 			}
 			require.Equal(t, 2, broken)
 			require.NoError(t, b.Close())
-			found, err := runnel.Inspect(t.Context(), dir, nil)
+			found, err := datadir.Inspect(t.Context(), dir, nil)
 			require.NoError(t, err)
 			require.Equal(t, log.Damage, found.Worst())
 

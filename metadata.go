@@ -2,10 +2,10 @@ package runnel
 
 import (
 	"context"
-	"time"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // command runs do as the writer, once it is its turn. ctx bounds the waiting for
@@ -19,7 +19,7 @@ func (b *Broker) command(ctx context.Context, do func() error) error {
 		defer b.release()
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-b.closing:
+	case <-b.host.Closing():
 		return fault.Closed
 	}
 	if b.isClosed() {
@@ -31,53 +31,45 @@ func (b *Broker) command(ctx context.Context, do func() error) error {
 	return do()
 }
 
-// claimOpening takes the token of whoever opens a topic's partitions.
-func (b *Broker) claimOpening(t *localTopic) error {
-	select {
-	case t.opening <- struct{}{}:
-		return nil
-	case <-b.closing:
-		return fault.Closed
+// newProducerID returns a producer ID that nobody has or ever had.
+func (b *Broker) newProducerID(ctx context.Context) (id int64, err error) {
+	if id, ok := b.metadata.ProducerID(); ok {
+		return id, nil
 	}
+	err = b.command(ctx, func() (err error) {
+		id, err = b.metadata.NewProducerID()
+		return err
+	})
+	return id, err
 }
 
-// maxCommand is the most that the records of one command may take in bytes: they
-// are one batch, so that a crash leaves all of them or none.
-const maxCommand = 1 << 30
-
-// commit appends records to the catalogue's log as one batch, waits until they
-// count, and folds them. The writer calls it.
-func (b *Broker) commit(values [][]byte) error {
-	if len(values) == 0 {
-		return nil
+// release gives the writer's token back, once a snapshot is written where one is due.
+// The command that was the last does not wait for that; the next command does, and
+// Close.
+func (b *Broker) release() {
+	if !b.metadata.Due() || b.isClosed() {
+		<-b.writer
+		return
 	}
-	builder := record.NewBuilder(maxCommand)
-	now := time.Now().UnixMilli()
-	for _, v := range values {
-		if !builder.Add(now, nil, v, nil) {
-			return fault.Newf(fault.RecordListTooLarge, "a command of more than %d bytes", maxCommand)
+	go func() {
+		defer func() { <-b.writer }()
+		if err := b.metadata.WriteSnapshot(); err != nil {
+			b.journal.Warn("a snapshot of the catalogue could not be written", "error", err)
+			b.metadata.Postpone()
 		}
-	}
-	batch, err := builder.Batch(nil, record.None, 0)
-	if err != nil {
-		return err
-	}
-	outcome := make(outcome, 1)
-	b.metadata.Append(batch.Bytes, nil, outcome)
-	if err := <-outcome; err != nil {
-		return err
-	}
-	b.snapshots.time = now
-	for _, v := range values {
-		if err := b.catalogue.Apply(v); err != nil {
-			return err
-		}
-	}
-	return nil
+	}()
 }
 
-// outcome is a partition.Completion that one goroutine waits for.
-type outcome chan error
+// publish makes topics of the catalogue known to the host.
+func (b *Broker) publish(names ...string) { b.host.Publish(b.metadata.Catalogue, names...) }
 
-// Appended passes on whether the append succeeded.
-func (o outcome) Appended(_ int64, err error) { o <- err }
+// internalTopic returns the internal topic that spec names, and creates it
+// where it is missing.
+func (b *Broker) internalTopic(ctx context.Context, spec topic.Spec) (*host.Topic, error) {
+	if _, ok := b.host.Lookup(spec.Name); !ok {
+		if err := b.createInternal(ctx, spec); err != nil {
+			return nil, err
+		}
+	}
+	return b.host.Topic(spec.Name)
+}

@@ -36,7 +36,7 @@ func TestRemovalIsDurable(t *testing.T) {
 	disk := vfs.NewCrashable()
 	b, err := openFixture(disk)
 	require.NoError(t, err)
-	half := b.path(record.TopicPartition{Topic: "orders"}) + "." + strings.Repeat("0f", 16) + layout.SuffixDelete
+	half := b.host.Path(record.TopicPartition{Topic: "orders"}) + "." + strings.Repeat("0f", 16) + layout.SuffixDelete
 	require.NoError(t, disk.MkdirAll(half))
 	require.NoError(t, disk.SyncDir(b.dir))
 	require.NoError(t, b.Close())

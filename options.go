@@ -7,7 +7,9 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/journal"
 	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/internal/metadata"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -30,7 +32,7 @@ type config struct {
 	producerExpiration time.Duration
 	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 	reserveBytes       int64 // as layout.ReserveBytes; no option
-	logger             logger
+	logger             journal.Logger
 }
 
 type option func(*config)
@@ -63,7 +65,7 @@ func NoSocket() Option { return option(func(c *config) { c.noSocket = true }) }
 
 // DefaultFileMode is the mode of the files in a data directory, unless FileMode
 // says otherwise: what a program keeps is for its user alone.
-const DefaultFileMode fs.FileMode = 0o600
+const DefaultFileMode = layout.FileMode
 
 // FileMode is the mode of the files that Open makes, 0600 unless set. Directories
 // get it with the right to search for those who may read, so that 0640 makes
@@ -112,7 +114,7 @@ func defaults(d topic.Durability) config {
 	return config{
 		defaultPartitions: 1, defaultDurability: d, fileMode: DefaultFileMode, producerExpiration: 24 * time.Hour,
 		offsetRetention: 7 * 24 * time.Hour,
-		snapshotEvery:   snapshotEvery, reserveBytes: layout.ReserveBytes,
+		snapshotEvery:   metadata.SnapshotEvery, reserveBytes: layout.ReserveBytes,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -75,7 +76,7 @@ func TestDataIsPrivate(t *testing.T) {
 		var archive bytes.Buffer
 		require.NoError(t, b.Backup(t.Context(), &archive))
 		dir := filepath.Join(t.TempDir(), "data")
-		require.NoError(t, runnel.Restore(t.Context(), dir, &archive))
+		require.NoError(t, datadir.Restore(t.Context(), dir, &archive))
 		dirs, files := modes(t, dir)
 		require.Equal(t, map[fs.FileMode]bool{0o700: true}, dirs)
 		require.Equal(t, map[fs.FileMode]bool{0o600: true}, files)

@@ -13,6 +13,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -67,11 +68,11 @@ func TestPowerLossWhileCleaning(t *testing.T) {
 	remove()
 	var last func(b *Broker, name string) (values map[int64]int64, first int64)
 	last = func(b *Broker, name string) (values map[int64]int64, first int64) {
-		part, err := b.partition(record.TopicPartition{Topic: name})
+		part, err := b.host.Partition(record.TopicPartition{Topic: name})
 		require.NoError(t, err)
 		values, first = map[int64]int64{}, part.StartOffset()
 		before := int64(-1)
-		err = b.scan(part, func(r *record.Record) error {
+		err = part.(*partition.Partition).Scan(func(r *record.Record) error {
 			require.Greater(t, r.Offset, before)
 			before = r.Offset
 			require.Equal(t, fmt.Sprintf("%d-%0100d", r.Offset, 0), string(r.Value))

@@ -218,7 +218,7 @@ func (m moment) check(t failer) {
 // readThrough reads the topic's partition 0, which must hold the acknowledged
 // records, and at most one that was on its way.
 func (m moment) readThrough(t failer, b *Broker, name string, acked int) error {
-	part, err := b.partition(record.TopicPartition{Topic: name})
+	part, err := b.host.Partition(record.TopicPartition{Topic: name})
 	if err != nil {
 		return err
 	}
@@ -293,7 +293,7 @@ func TestPowerLossAtSnapshots(t *testing.T) {
 			p.delete(fmt.Sprint("short-lived-", n))
 			settleSnapshot(p.broker)
 		}
-		require.Positive(p.t, p.broker.metadata.StartOffset(), "the log begins at a snapshot")
+		require.Positive(p.t, p.broker.metadata.Partition().StartOffset(), "the log begins at a snapshot")
 	})
 }
 

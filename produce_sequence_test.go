@@ -1,7 +1,6 @@
 package runnel
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -35,7 +34,7 @@ func openOn(t *testing.T, fsys vfs.FS) *Broker {
 // batchesOf returns all batches of a partition.
 func batchesOf(t *testing.T, b *Broker, tp record.TopicPartition) (all []record.Batch) {
 	t.Helper()
-	p, err := b.partition(tp)
+	p, err := b.host.Partition(tp)
 	require.NoError(t, err)
 	for offset := p.StartOffset(); offset < p.HighWatermark(); {
 		s, err := p.Read(offset, 1<<20, nil)
@@ -268,7 +267,7 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability, attached bo
 	}
 	var got []uint32
 	for _, batch := range batchesOf(t, b, record.TopicPartition{Topic: "orders"}) {
-		it, err := batch.Records(b.codec)
+		it, err := batch.Records(b.host.Codec())
 		require.NoError(t, err)
 		for r := (record.Record{}); it.Next(&r); {
 			got = append(got, binary.BigEndian.Uint32(r.Value))
@@ -279,45 +278,6 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability, attached bo
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
 	return failures
-}
-
-// TestFailureSealsAnEmptyBatch: a sender that has just opened a batch when another
-// one fails does not get in behind the failure before it is told.
-func TestFailureSealsAnEmptyBatch(t *testing.T) {
-	b := openOn(t, vfs.NewMemory())
-	defer b.Close()
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
-	s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
-	require.NoError(t, err)
-	defer s.Close()
-	w, err := s.Topic(t.Context(), "orders")
-	require.NoError(t, err)
-	l, err := w.(*writer).lane(0)
-	require.NoError(t, err)
-
-	failing := &openBatch{lane: l, count: 1, ready: true, sent: true, sequence: 0, err: fault.DiskFull}
-	l.mu.Lock()
-	l.push(failing)
-	l.unsent = nil
-	l.backlog--
-	l.mu.Unlock()
-	require.NoError(t, l.makeRoom(t.Context(), 1000, 0)) // and here it is held up
-	opened := l.open.Load()
-	l.mu.Lock()
-	l.failBehind(failing)
-	l.mu.Unlock()
-	_, outcome := opened.reserve(&record.Record{Value: []byte("x")}, 0)
-	require.Equal(t, isSealed, outcome)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "it waits until the failure is told")
-	l.mu.Lock()
-	failing.finish(-1, fault.DiskFull)
-	l.settle()
-	_, err = w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
-	require.NoError(t, err)
-	require.ErrorIs(t, s.Flush(t.Context()), fault.DiskFull, "of the one that failed")
-	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "all is told, but the caller has given up meanwhile")
 }
 
 // TestToldFailureIsOver: who has been told that a record failed and sends again
@@ -447,12 +407,10 @@ func TestDeletedTopicTakesNothingMore(t *testing.T) {
 	b := openOn(t, fsys)
 	defer b.Close()
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: topic.OS, SegmentBytes: 100}}))
-	p, err := b.partition(record.TopicPartition{Topic: "orders"})
+	p, err := b.host.Partition(record.TopicPartition{Topic: "orders"})
 	require.NoError(t, err)
 	send := func() error { // as a session does that has found the topic before
-		done := make(outcome, 1)
-		p.Append(batchOf(t, string(make([]byte, 80))).Bytes, nil, done)
-		return <-done
+		return p.AppendAwait(batchOf(t, string(make([]byte, 80))).Bytes)
 	}
 	require.NoError(t, send())
 	refused := 0
@@ -462,28 +420,6 @@ func TestDeletedTopicTakesNothingMore(t *testing.T) {
 	}
 	require.NoError(t, b.DeleteTopics(t.Context(), "orders"))
 	require.Equal(t, 1, refused)
-}
-
-// TestEmptyBatchIsNotSent: a sender that was held up may seal a batch that it saw
-// full, and that has been sent and opened again since.
-func TestEmptyBatchIsNotSent(t *testing.T) {
-	b := openOn(t, vfs.NewMemory())
-	defer b.Close()
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
-	s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
-	require.NoError(t, err)
-	defer s.Close()
-	w, err := s.Topic(t.Context(), "orders")
-	require.NoError(t, err)
-	l, err := w.(*writer).lane(0)
-	require.NoError(t, err)
-	for range 3 {
-		require.NoError(t, l.makeRoom(t.Context(), 1000, 0))
-		l.sealFull(l.open.Load())
-		w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: []byte("x")}, nil)
-	}
-	require.NoError(t, s.Flush(t.Context()))
-	require.Len(t, batchesOf(t, b, record.TopicPartition{Topic: "orders"}), 3)
 }
 
 // TestClosedProducersAreForgotten: a partition keeps nothing of those who were
@@ -503,7 +439,7 @@ func TestClosedProducersAreForgotten(t *testing.T) {
 		require.NoError(t, p.Close())
 	}
 	require.NoError(t, b.Close())
-	entries, err := disk.ReadDir(b.path(record.TopicPartition{Topic: "orders"}))
+	entries, err := disk.ReadDir(b.host.Path(record.TopicPartition{Topic: "orders"}))
 	require.NoError(t, err)
 	for _, e := range entries {
 		require.NotContains(t, e.Name, ".snapshot")

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/internal/metadata"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
-	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -97,6 +98,15 @@ func (b *Broker) recovered(found PartitionRecovery, known bool) {
 	}
 }
 
+// noteFound notes what opening a topic's partition found.
+func (b *Broker) noteFound(f host.Found) {
+	b.recovered(PartitionRecovery{TopicPartition: f.TopicPartition, Recovery: f.Recovery, Err: f.Err}, !f.Made || f.Err != nil)
+}
+
+// surveyAfter is how long after opening the cleaner looks at topics that have not
+// been used yet: a program that begins has better things for its disk to do.
+const surveyAfter = time.Minute
+
 // load opens the catalogue, replays it, and compares it with the directory.
 // After a clean close that is all; otherwise it opens every partition too.
 func (b *Broker) load() error {
@@ -118,7 +128,7 @@ func (b *Broker) load() error {
 		return err
 	} else if found != "" {
 		return &fault.Corruption{
-			Topic: topic.ClusterMetadata, Partition: 0, Offset: -1, File: b.path(layout.Catalogue),
+			Topic: topic.ClusterMetadata, Partition: 0, Offset: -1, File: b.host.Path(layout.Catalogue),
 			Expected: layout.ExpectedCatalogue, Found: found, Hint: layout.HintCatalogue,
 		}
 	}
@@ -132,27 +142,29 @@ func (b *Broker) load() error {
 	} else if err := layout.SyncNames(b.fsys, b.dir); err != nil {
 		return err
 	}
-	if err := b.loadCatalogue(fresh); err != nil {
+	m, found, err := metadata.Open(metadata.Config{
+		FS: b.fsys, Dir: b.dir, Fsync: b.disk, Codec: b.host.Codec(), SnapshotEvery: b.snapshotEvery,
+		Failed: func(err error) { b.noteFailed(layout.Catalogue, err) },
+	})
+	if err != nil {
 		return err
 	}
+	b.metadata = m
+	b.recovered(PartitionRecovery{TopicPartition: layout.Catalogue, Recovery: found}, !fresh)
 	if err := b.survey(entries); err != nil {
 		return err
 	}
-	b.publish(b.catalogue.Names()...)
+	b.publish(b.metadata.Catalogue.Names()...)
 	if !b.recovery.Clean {
 		b.openAll()
 	} else {
-		for _, v := range b.topics.Range {
-			t := v.(*localTopic)
-			t.loaded = int32(len(*t.placement.Load()))
+		b.host.SetLoaded()
+	}
+	for t := range b.host.All() {
+		if !t.IsOpen() {
+			b.cleaner.LookAt(t, nil, time.Now().Add(surveyAfter))
 		}
 	}
-	b.topics.Range(func(_, v any) bool {
-		if t := v.(*localTopic); t.partitions.Load() == nil {
-			b.cleaner.lookAt(t, nil, time.Now().Add(surveyAfter))
-		}
-		return true
-	})
 	return nil
 }
 
@@ -194,16 +206,15 @@ func (b *Broker) markClean() error {
 // fileStarts makes starts those of logs that do not begin with a segment.
 func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 	for tp := range starts {
-		if t := b.catalogue.Topic(tp.Topic); t == nil || int(tp.Partition) >= len(t.Partitions) {
+		if t := b.metadata.Catalogue.Topic(tp.Topic); t == nil || int(tp.Partition) >= len(t.Partitions) {
 			delete(starts, tp)
 		}
 	}
-	for _, v := range b.topics.Range { // those that were not opened start where they did
-		t := v.(*localTopic)
-		for n, p := range t.open() {
-			tp := record.TopicPartition{Topic: t.name, Partition: int32(n)}
+	for t := range b.host.All() { // those that were not opened start where they did
+		for n, p := range t.Open() {
+			tp := record.TopicPartition{Topic: t.Name, Partition: int32(n)}
 			delete(starts, tp)
-			if !isBroken(p) && p.StartOffset() > p.FirstSegment() {
+			if !host.IsBroken(p) && p.StartOffset() > p.FirstSegment() {
 				starts[tp] = p.StartOffset()
 			}
 		}
@@ -212,13 +223,12 @@ func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 
 // unfinished reports whether the directory of a partition could not be made.
 func (b *Broker) unfinished() bool {
-	for _, v := range b.topics.Range {
-		t := v.(*localTopic)
-		for n, p := range t.open() {
-			if !isBroken(p) || int32(n) < t.loaded {
+	for t := range b.host.All() {
+		for n, p := range t.Open() {
+			if !host.IsBroken(p) || t.MustBe(int32(n)) {
 				continue
 			}
-			_, err := b.fsys.Stat(filepath.Join(b.path(record.TopicPartition{Topic: t.name, Partition: int32(n)}), layout.MetadataFile))
+			_, err := b.fsys.Stat(filepath.Join(b.host.Path(record.TopicPartition{Topic: t.Name, Partition: int32(n)}), layout.MetadataFile))
 			if errors.Is(err, fs.ErrNotExist) {
 				return true
 			}
@@ -227,77 +237,10 @@ func (b *Broker) unfinished() bool {
 	return false
 }
 
-// loadCatalogue opens the catalogue's log and folds it, from the newest snapshot
-// on. In a fresh directory it begins one.
-func (b *Broker) loadCatalogue(fresh bool) error {
-	p, found, err := partition.Open(partition.Config{
-		Log:      b.logConfig(layout.Catalogue, topic.Config{SegmentBytes: metadataSegment}),
-		Settings: partition.Settings{Fsync: b.disk},
-	})
-	if err != nil {
-		return err
-	}
-	b.metadata = p
-	next, damage, err := b.loadSnapshot()
-	if err != nil {
-		return err
-	}
-	found.Damage = append(found.Damage, damage...)
-	b.recovered(PartitionRecovery{TopicPartition: layout.Catalogue, Recovery: found}, !fresh)
-	for offset := next; offset < p.HighWatermark(); {
-		s, err := p.Read(offset, 1<<20, nil)
-		if err != nil {
-			return err
-		}
-		if offset, err = b.replay(s.Bytes); err != nil {
-			return err
-		}
-	}
-	if values := b.catalogue.Bootstrap(); values != nil {
-		return b.allotProducerIDs(values) // with what is written anyway, so that the first producer need not wait
-	}
-	return nil
-}
-
-// replay folds a run of the catalogue's batches and returns the offset after
-// them.
-func (b *Broker) replay(batches []byte) (next int64, err error) {
-	for len(batches) > 0 {
-		batch, err := record.Parse(batches)
-		if err != nil {
-			return 0, catalogueFault(next, err)
-		}
-		batches, next = batches[batch.Size():], batch.NextOffset()
-		b.snapshots.time = batch.MaxTimestamp
-		if batch.Control() {
-			continue
-		}
-		it, err := batch.Records(b.codec)
-		if err != nil {
-			return 0, catalogueFault(batch.BaseOffset, err)
-		}
-		var r record.Record
-		for it.Next(&r) {
-			if err := b.catalogue.Apply(r.Value); err != nil {
-				return 0, catalogueFault(r.Offset, err)
-			}
-		}
-		if err := it.Err(); err != nil {
-			return 0, catalogueFault(batch.BaseOffset, err)
-		}
-	}
-	return next, nil
-}
-
-// catalogueFault names the place in the catalogue where err happened.
-func catalogueFault(offset int64, err error) error {
-	return fault.At(fault.CodeOf(err), topic.ClusterMetadata, 0, offset).Because(err)
-}
-
 // survey compares the directory with the catalogue. It finishes deletions that
 // a crash interrupted and leaves alone everything that it cannot explain.
 func (b *Broker) survey(entries []vfs.Entry) error {
-	removed := b.catalogue.RemovedNames()
+	removed := b.metadata.Catalogue.RemovedNames()
 	present := make(map[record.TopicPartition]bool, len(entries))
 	var doomed []string
 	for _, e := range entries {
@@ -308,10 +251,10 @@ func (b *Broker) survey(entries []vfs.Entry) error {
 		if !ok || tp == layout.Catalogue && suffix == "" {
 			continue
 		}
-		t := b.catalogue.Topic(tp.Topic)
+		t := b.metadata.Catalogue.Topic(tp.Topic)
 		known := t != nil && int(tp.Partition) < len(t.Partitions)
 		switch {
-		case suffix == layout.SuffixDelete || suffix == "" && removed[tp.Topic] && b.ofRemoved(tp):
+		case suffix == layout.SuffixDelete || suffix == "" && removed[tp.Topic] && b.metadata.OfRemoved(tp):
 			doomed = append(doomed, e.Name)
 		case suffix == "" && known:
 			present[tp] = true
@@ -319,25 +262,14 @@ func (b *Broker) survey(entries []vfs.Entry) error {
 			b.recovery.Orphans = append(b.recovery.Orphans, filepath.Join(b.dir, e.Name))
 		}
 	}
-	for _, name := range b.catalogue.Names() {
-		for n := range b.catalogue.Topic(name).Partitions {
+	for _, name := range b.metadata.Catalogue.Names() {
+		for n := range b.metadata.Catalogue.Topic(name).Partitions {
 			if tp := (record.TopicPartition{Topic: name, Partition: int32(n)}); !present[tp] {
 				b.recovery.Missing = append(b.recovery.Missing, tp)
 			}
 		}
 	}
 	return b.finishRemoval(doomed)
-}
-
-// ofRemoved reports whether a partition's directory belongs to a topic that was
-// deleted.
-func (b *Broker) ofRemoved(tp record.TopicPartition) bool {
-	of, known, err := layout.ReadOwner(b.fsys, b.path(tp), tp)
-	if err != nil || !known {
-		return false
-	}
-	_, removed := b.catalogue.Removed(of.ID)
-	return removed
 }
 
 // finishRemoval removes the directories of deleted partitions. One that still
@@ -369,10 +301,5 @@ func (b *Broker) finishRemoval(names []string) error {
 // openAll opens the partitions of all topics. What does not open is broken, and does
 // not keep the rest from opening.
 func (b *Broker) openAll() {
-	var topics []*localTopic
-	b.topics.Range(func(_, v any) bool {
-		topics = append(topics, v.(*localTopic))
-		return true
-	})
-	_ = b.openTopics(topics) // nobody closes the broker yet, or deletes a topic
+	_ = b.host.OpenTopics(slices.Collect(b.host.All())) // nobody closes the broker yet, or deletes a topic
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -58,15 +58,15 @@ func TestRepair(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := someDir(t)
 			test.plant(t, dir)
-			steps, err := runnel.Repair(t.Context(), dir, runnel.Repairing{DryRun: true})
+			steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{DryRun: true})
 			require.NoError(t, err)
 			require.NotEmpty(t, steps)
 			require.Contains(t, steps[0].What, test.says)
 			require.Equal(t, test.refused, steps[0].Refused)
 
-			steps, err = runnel.Repair(t.Context(), dir, runnel.Repairing{AcceptLoss: true})
+			steps, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
 			require.NoError(t, err)
-			found, err := runnel.Inspect(t.Context(), dir, nil)
+			found, err := datadir.Inspect(t.Context(), dir, nil)
 			require.NoError(t, err)
 			if test.never {
 				require.True(t, steps[0].Refused)
@@ -88,9 +88,9 @@ func TestRepairWhileOpen(t *testing.T) {
 	dir := t.TempDir()
 	openDir(t, dir)
 	for _, dry := range []bool{true, false} {
-		_, err := runnel.Repair(t.Context(), dir, runnel.Repairing{DryRun: dry})
+		_, err := datadir.Repair(t.Context(), dir, datadir.Repairing{DryRun: dry})
 		require.ErrorIs(t, err, fault.Locked)
 	}
-	_, err := runnel.Repair(t.Context(), filepath.Join(dir, "nowhere"), runnel.Repairing{})
+	_, err := datadir.Repair(t.Context(), filepath.Join(dir, "nowhere"), datadir.Repairing{})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

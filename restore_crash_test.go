@@ -50,12 +50,12 @@ func wholeOrRefused(t *testing.T, fsys vfs.FS, what string) (whole bool) {
 		return false
 	}
 	defer func() { require.NoError(t, b.Close(), what) }()
-	if _, err := b.topic("orders"); errors.Is(err, fault.UnknownTopic) {
+	if _, err := b.host.Topic("orders"); errors.Is(err, fault.UnknownTopic) {
 		return false
 	}
 	require.True(t, b.Recovery().Clean, what)
 	require.Empty(t, b.Recovery().Missing, what)
-	p, err := b.partition(record.TopicPartition{Topic: "orders"})
+	p, err := b.host.Partition(record.TopicPartition{Topic: "orders"})
 	require.NoError(t, err, what)
 	require.EqualValues(t, 3, p.HighWatermark(), what)
 	require.NoError(t, b.Verify(t.Context()), what)

@@ -42,10 +42,10 @@ func snapshotted(t *testing.T, fsys vfs.FS) *Broker {
 
 // filesOf returns the paths of the catalogue's snapshots, the newest first.
 func filesOf(t *testing.T, b *Broker) (paths []string) {
-	ids, err := b.listSnapshots()
+	ids, err := b.metadata.List()
 	require.NoError(t, err)
 	for _, id := range ids {
-		paths = append(paths, b.snapshotPath(id))
+		paths = append(paths, b.metadata.Path(id))
 	}
 	return paths
 }
@@ -55,19 +55,19 @@ func filesOf(t *testing.T, b *Broker) (paths []string) {
 func TestSnapshotsTakeTheLogsPlace(t *testing.T) {
 	fsys := vfs.NewMemory()
 	b := snapshotted(t, fsys)
-	ids, err := b.listSnapshots()
+	ids, err := b.metadata.List()
 	require.NoError(t, err)
 	require.Len(t, ids, 2)
-	require.Equal(t, b.snapshots.last, ids[0])
-	require.Equal(t, ids[1].Offset, b.metadata.StartOffset())
-	require.NotContains(t, b.catalogue.RemovedNames(), "short-lived-0", "what is gone from the disk is forgotten")
+	require.Equal(t, b.metadata.Newest(), ids[0])
+	require.Equal(t, ids[1].Offset, b.metadata.Partition().StartOffset())
+	require.NotContains(t, b.metadata.Catalogue.RemovedNames(), "short-lived-0", "what is gone from the disk is forgotten")
 	require.NoError(t, b.Close())
 
 	again, err := openFixture(fsys)
 	require.NoError(t, err)
-	require.Equal(t, b.catalogue, again.catalogue)
-	require.Equal(t, b.snapshots.last, again.snapshots.last)
-	require.Equal(t, b.snapshots.time, again.snapshots.time)
+	require.Equal(t, b.metadata.Catalogue, again.metadata.Catalogue)
+	require.Equal(t, b.metadata.Newest(), again.metadata.Newest())
+	require.Equal(t, b.metadata.Time(), again.metadata.Time())
 	require.Empty(t, again.Recovery().Partitions[0].Damage)
 	require.NoError(t, again.Close())
 }
@@ -82,8 +82,8 @@ func TestCatalogueInMemoryIsBounded(t *testing.T) {
 		require.NoError(t, b.DeleteTopics(t.Context(), name))
 	}
 	settleSnapshot(b)
-	require.Less(t, b.metadata.Size(), int64(2*metadataSegment))
-	require.Greater(t, b.metadata.EndOffset(), int64(40_000))
+	require.Less(t, b.metadata.Partition().Size(), int64(2<<20))
+	require.Greater(t, b.metadata.Partition().EndOffset(), int64(40_000))
 	require.NoError(t, b.Close())
 }
 
@@ -102,7 +102,7 @@ func TestFirstSnapshotAtOpening(t *testing.T) {
 	require.NoError(t, err)
 	settleSnapshot(b)
 	require.Len(t, filesOf(t, b), 1)
-	require.Zero(t, b.metadata.StartOffset(), "the log alone is the other copy")
+	require.Zero(t, b.metadata.Partition().StartOffset(), "the log alone is the other copy")
 	require.NoError(t, b.Close())
 }
 
@@ -146,7 +146,7 @@ func TestDamagedSnapshots(t *testing.T) {
 			fsys := vfs.NewMemory()
 			b := snapshotted(t, fsys)
 			files := filesOf(t, b)
-			want := b.catalogue
+			want := b.metadata.Catalogue
 			require.NoError(t, b.Close())
 
 			harm(t, fsys, files[0])
@@ -157,9 +157,9 @@ func TestDamagedSnapshots(t *testing.T) {
 				require.ErrorIs(t, err, fault.CorruptMessage)
 				require.ErrorContains(t, err, files[0])
 			}
-			require.Equal(t, want.Names(), b.catalogue.Names())
+			require.Equal(t, want.Names(), b.metadata.Catalogue.Names())
 			for _, name := range want.Names() {
-				require.Equal(t, want.Topic(name), b.catalogue.Topic(name))
+				require.Equal(t, want.Topic(name), b.metadata.Catalogue.Topic(name))
 			}
 			require.NoError(t, b.Close())
 
@@ -188,10 +188,10 @@ func TestSnapshotAfterDamage(t *testing.T) {
 		b, err := openFixture(fsys)
 		require.NoError(t, err)
 		b.writer <- struct{}{}
-		b.snapshots.due = 0
+		b.metadata.Request()
 		b.release()
 		settleSnapshot(b)
-		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: fmt.Sprint("new-", b.metadata.EndOffset()), Partitions: 20}))
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: fmt.Sprint("new-", b.metadata.Partition().EndOffset()), Partitions: 20}))
 		settleSnapshot(b)
 		files = filesOf(t, b)
 		require.NoError(t, b.Close())
@@ -201,7 +201,7 @@ func TestSnapshotAfterDamage(t *testing.T) {
 		spoil(t, fsys, files[0], 1)
 		b, err := openFixture(fsys)
 		require.NoError(t, err)
-		require.Len(t, b.catalogue.Names(), 12)
+		require.Len(t, b.metadata.Catalogue.Names(), 12)
 		require.NoError(t, b.Close())
 		spoil(t, fsys, files[0], 255) // whole again
 		slices.Reverse(files)
@@ -228,8 +228,8 @@ func TestVerifyReadsSnapshots(t *testing.T) {
 func TestLogShorterThanItsSnapshot(t *testing.T) {
 	fsys := vfs.NewMemory()
 	b := snapshotted(t, fsys)
-	beyond := catalogue.SnapshotID{Offset: b.metadata.EndOffset() + 1}
-	require.NoError(t, vfs.WriteFile(fsys, b.snapshotPath(beyond), []byte("anything")))
+	beyond := catalogue.SnapshotID{Offset: b.metadata.Partition().EndOffset() + 1}
+	require.NoError(t, vfs.WriteFile(fsys, b.metadata.Path(beyond), []byte("anything")))
 	require.NoError(t, b.Close())
 	_, err := openFixture(fsys)
 	require.ErrorIs(t, err, fault.CorruptMessage)
@@ -265,14 +265,14 @@ func TestSnapshotOnAFullDisk(t *testing.T) {
 		}
 		settleSnapshot(b)
 		require.Empty(t, filesOf(t, b))
-		require.Zero(t, b.metadata.StartOffset())
+		require.Zero(t, b.metadata.Partition().StartOffset())
 		end()
 		for n := range 10 {
 			require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: fmt.Sprint("again-", n), Partitions: 4}))
 		}
 		settleSnapshot(b)
 		require.Len(t, filesOf(t, b), 2)
-		entries, err := fsys.ReadDir(b.path(layout.Catalogue))
+		entries, err := fsys.ReadDir(b.host.Path(layout.Catalogue))
 		require.NoError(t, err)
 		for _, e := range entries {
 			require.False(t, strings.HasSuffix(e.Name, ".tmp"), e.Name)
@@ -287,25 +287,25 @@ func TestUnfinishedRemovalIsRemembered(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMemory())
 	b := snapshotted(t, fsys)
 	tp := record.TopicPartition{Topic: "topic-3"}
-	end := fsys.Add(vfs.Rule{On: vfs.OpRename | vfs.OpRemove, Match: func(path string) bool { return path == b.path(tp) }, Err: syscall.EIO})
+	end := fsys.Add(vfs.Rule{On: vfs.OpRename | vfs.OpRemove, Match: func(path string) bool { return path == b.host.Path(tp) }, Err: syscall.EIO})
 	require.ErrorIs(t, b.DeleteTopics(t.Context(), tp.Topic), syscall.EIO)
 	end()
 	grow := func(partitions int) {
 		for range 3 {
-			require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: fmt.Sprint("later-", b.metadata.EndOffset()), Partitions: partitions}))
+			require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: fmt.Sprint("later-", b.metadata.Partition().EndOffset()), Partitions: partitions}))
 			settleSnapshot(b)
 		}
 	}
 	grow(60)
-	require.Equal(t, map[string]bool{tp.Topic: true}, b.catalogue.RemovedNames())
+	require.Equal(t, map[string]bool{tp.Topic: true}, b.metadata.Catalogue.RemovedNames())
 	require.NoError(t, b.Close())
 
 	b, err := openFixture(fsys)
 	require.NoError(t, err)
-	require.Equal(t, []string{b.path(tp)}, b.Recovery().Removed)
+	require.Equal(t, []string{b.host.Path(tp)}, b.Recovery().Removed)
 	require.Empty(t, b.Recovery().Orphans)
 	grow(300)
-	require.Empty(t, b.catalogue.RemovedNames())
+	require.Empty(t, b.metadata.Catalogue.RemovedNames())
 	require.NoError(t, b.Close())
 }
 
@@ -326,18 +326,18 @@ func TestSnapshotEqualsReplay(t *testing.T) {
 			"add":    func(rt *rapid.T) { _ = b.AddPartitions(t.Context(), name.Draw(rt, "name"), 4) },
 			"close": func(rt *rapid.T) {
 				require.NoError(rt, b.Close())
-				was := b.catalogue
+				was := b.metadata.Catalogue
 				b, err = openFixture(disk)
 				require.NoError(rt, err)
-				require.Equal(rt, was, b.catalogue)
+				require.Equal(rt, was, b.metadata.Catalogue)
 			},
 			"crash": func(rt *rapid.T) {
 				disk = disk.Crash(vfs.RandomLoss(rapid.Uint64().Draw(rt, "loss")))
-				was := b.catalogue
+				was := b.metadata.Catalogue
 				_ = b.Close()
 				b, err = openFixture(disk)
 				require.NoError(rt, err)
-				require.Equal(rt, was.Names(), b.catalogue.Names())
+				require.Equal(rt, was.Names(), b.metadata.Catalogue.Names())
 			},
 		})
 		require.NoError(rt, b.Close())

@@ -25,20 +25,19 @@ func (b *Broker) Verify(ctx context.Context) error {
 		return fault.Closed
 	}
 	var names []string
-	b.topics.Range(func(name, _ any) bool {
-		names = append(names, name.(string))
-		return true
-	})
-	errs := []error{b.verify(ctx, layout.Catalogue, b.metadata), b.command(ctx, b.verifySnapshots)}
+	for t := range b.host.All() {
+		names = append(names, t.Name)
+	}
+	errs := []error{b.verify(ctx, layout.Catalogue, b.metadata.Partition()), b.command(ctx, b.metadata.Verify)}
 	for _, name := range names {
-		t, err := b.whole(name)
+		t, err := b.host.Whole(name)
 		if errors.Is(err, fault.UnknownTopic) {
 			continue // deleted meanwhile
 		}
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		for n, p := range t.open() {
+		for n, p := range t.Open() {
 			err := p.Err()
 			if err == nil {
 				err = b.verify(ctx, record.TopicPartition{Topic: name, Partition: int32(n)}, p)

@@ -12,7 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/metadata"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/producer"
@@ -165,7 +167,7 @@ func verifyFlip(t *testing.T, original vfs.FS, path string, bit int64, kind stri
 		"%s: closed %v, open %v and %v", what, all(found), all(live), verified)
 	_ = b.Close()
 
-	steps, err := repair(t.Context(), closed, "/srv/data", Repairing{})
+	steps, err := repair(t.Context(), closed, "/srv/data", datadir.Repairing{})
 	require.NoError(t, err, what)
 	for _, s := range steps {
 		if s.Refused {
@@ -179,12 +181,12 @@ func verifyFlip(t *testing.T, original vfs.FS, path string, bit int64, kind stri
 	again, err := openFixture(closed)
 	require.NoError(t, err, what)
 	require.NoError(t, again.Verify(t.Context()), what)
-	require.Len(t, again.catalogue.Names(), 12, what)
+	require.Len(t, again.metadata.Catalogue.Names(), 12, what)
 	require.NoError(t, again.Close(), what)
 }
 
 // all are the findings that count.
-func all(i Inspection) (lines []string) {
+func all(i datadir.Inspection) (lines []string) {
 	list := i.Findings
 	for _, p := range i.Partitions {
 		list = append(list, p.Findings...)
@@ -202,14 +204,14 @@ func all(i Inspection) (lines []string) {
 // catalogue, and are refused.
 func TestRepairOfTheCatalogue(t *testing.T) {
 	original := everyKind(t)
-	n := newInspecting(t.Context(), original, "/srv/data", false, nil)
-	require.NoError(t, n.run())
-	start, next := n.Partitions[0].Start, n.next
-	require.Less(t, start, next)
-	b := &Broker{home: home{fsys: original, dir: "/srv/data"}}
-	ids, err := b.listSnapshots()
+	n, err := inspect(t.Context(), original, "/srv/data", false, nil)
 	require.NoError(t, err)
-	newest := b.snapshotPath(ids[0])
+	snapshots := metadata.Snapshots{FS: original, Dir: "/srv/data"}
+	ids, err := snapshots.List()
+	require.NoError(t, err)
+	start, next := n.Partitions[0].Start, ids[0].Offset
+	require.Less(t, start, next)
+	newest := snapshots.Path(ids[0])
 	old := filepath.Join("/srv/data", "__cluster_metadata-0", "00000000000000000000.log")
 	_, err = original.Stat(old)
 	require.NoError(t, err)
@@ -243,11 +245,11 @@ func TestRepairOfTheCatalogue(t *testing.T) {
 			found, err := inspect(t.Context(), fsys, "/srv/data", false, nil)
 			require.NoError(t, err)
 			require.Equal(t, log.Damage, found.Worst())
-			steps, err := repair(t.Context(), fsys, "/srv/data", Repairing{DryRun: true})
+			steps, err := repair(t.Context(), fsys, "/srv/data", datadir.Repairing{DryRun: true})
 			require.NoError(t, err)
 			require.NotEmpty(t, steps)
 			require.Equal(t, spoil.refused, steps[0].Refused, "%v", steps)
-			steps, err = repair(t.Context(), fsys, "/srv/data", Repairing{})
+			steps, err = repair(t.Context(), fsys, "/srv/data", datadir.Repairing{})
 			require.NoError(t, err)
 			require.Equal(t, spoil.refused, steps[0].Refused, "%v", steps)
 			found, err = inspect(t.Context(), fsys, "/srv/data", false, nil)
@@ -259,8 +261,8 @@ func TestRepairOfTheCatalogue(t *testing.T) {
 			require.Equal(t, log.Note, found.Worst(), "%v", all(found))
 			b, err := openFixture(fsys)
 			require.NoError(t, err)
-			require.Len(t, b.catalogue.Names(), 12)
-			require.GreaterOrEqual(t, b.metadata.StartOffset(), map[bool]int64{true: next, false: start}[spoil.log], "no older snapshot needs what was given up")
+			require.Len(t, b.metadata.Catalogue.Names(), 12)
+			require.GreaterOrEqual(t, b.metadata.Partition().StartOffset(), map[bool]int64{true: next, false: start}[spoil.log], "no older snapshot needs what was given up")
 			require.NoError(t, b.Close())
 		})
 	}

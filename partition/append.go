@@ -299,6 +299,14 @@ func (p *Partition) Check(batch []byte) error {
 	return err
 }
 
+// CheckSize returns what is wrong with a batch of so many bytes, or nil.
+func (p *Partition) CheckSize(bytes int) error {
+	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && bytes > limit {
+		return p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", bytes, limit)
+	}
+	return nil
+}
+
 // CheckTime returns what is wrong with a record's time, in milliseconds: that it
 // lies too far from the clock. One that will be the time of the append never does.
 func (p *Partition) CheckTime(ms int64) error {
@@ -320,8 +328,8 @@ func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339)
 
 // examine returns the header of a batch, if it is in order.
 func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
-	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && len(batch) > limit {
-		return record.BatchHeader{}, p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", len(batch), limit)
+	if err := p.CheckSize(len(batch)); err != nil {
+		return record.BatchHeader{}, err
 	}
 	h, err := record.ParseHeader(batch)
 	switch {
@@ -382,3 +390,17 @@ func (p *Partition) storage(err error) error {
 	}
 	return p.fault(fault.Storage, -1).Because(err)
 }
+
+// AppendAwait appends a batch, and returns once it counts or why it does not. The
+// partition owns its bytes from then on.
+func (p *Partition) AppendAwait(batch []byte) error {
+	told := make(outcome, 1)
+	p.Append(batch, nil, told)
+	return <-told
+}
+
+// outcome is a Completion that one goroutine waits for.
+type outcome chan error
+
+// Appended implements Completion.
+func (o outcome) Appended(_ int64, err error) { o <- err }

@@ -142,6 +142,10 @@ func (p *Partition) MinReplicas() int { return p.settings.Load().MinReplicas }
 // Settings returns the current settings.
 func (p *Partition) Settings() Settings { return *p.settings.Load() }
 
+// AppendWaits reports whether an append takes long, as one does that is synced, so
+// that a caller should not be the one to wait for it on behalf of others.
+func (p *Partition) AppendWaits() bool { return p.settings.Load().Fsync }
+
 // StartOffset returns the first offset that may be read.
 func (p *Partition) StartOffset() int64 { return p.log.StartOffset() }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
 )
 
 // Slice is a run of whole batches, with the partition's bounds when it was read.
@@ -105,4 +106,45 @@ func (p *Partition) advance(high int64) {
 	}
 	clear(woken)
 	p.woken = woken
+}
+
+// Scan calls fn for every record below the high watermark, until it returns an
+// error. Markers of transactions are passed over. The record is valid until fn
+// returns.
+func (p *Partition) Scan(fn func(*record.Record) error) error {
+	for offset := p.StartOffset(); offset < p.HighWatermark(); {
+		s, err := p.Read(offset, 1<<20, nil)
+		if err != nil {
+			return err
+		}
+		for rest := s.Bytes; len(rest) > 0; {
+			h, err := record.ParseHeader(rest)
+			if err != nil {
+				return err
+			}
+			batch := record.Batch{BatchHeader: h, Bytes: rest[:h.Size()]}
+			rest, offset = rest[h.Size():], h.NextOffset()
+			if h.Control() {
+				continue
+			}
+			if err := each(batch, p.codec, fn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// each calls fn for every record of a batch.
+func each(b record.Batch, codec *record.Codec, fn func(*record.Record) error) error {
+	it, err := b.Records(codec)
+	if err != nil {
+		return err
+	}
+	for r := (record.Record{}); it.Next(&r); {
+		if err := fn(&r); err != nil {
+			return err
+		}
+	}
+	return it.Err()
 }

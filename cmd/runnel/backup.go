@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 )
 
 // backuper is a backend that can be backed up.
@@ -112,7 +112,7 @@ there afterwards or, if the backup is not whole, nothing.`,
 
 func (s *shell) restore(ctx context.Context, dir string, in io.Reader) error {
 	r := s.metered(nil)
-	err := runnel.Restore(ctx, dir, io.TeeReader(in, r))
+	err := datadir.Restore(ctx, dir, io.TeeReader(in, r))
 	r.end()
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -25,7 +26,7 @@ type holding struct {
 // askHolder lets the process that has a directory open compare what it alone can,
 // everything that may be read, durable or not, and adds what it says to what was
 // found in the files. The error is about what could not be compared.
-func (s *shell) askHolder(ctx context.Context, dir string, found *runnel.Inspection) (holding, error) {
+func (s *shell) askHolder(ctx context.Context, dir string, found *datadir.Inspection) (holding, error) {
 	h := holding{name: found.Holder}
 	if h.name == "" {
 		return h, nil
@@ -76,19 +77,19 @@ func partitionsIn(dir string) ([]record.TopicPartition, error) {
 
 // partitionOf returns a partition of those that were found, to which it is added
 // if it is none of them.
-func partitionOf(found *runnel.Inspection, tp record.TopicPartition) *runnel.PartitionInspection {
-	i, ok := slices.BinarySearchFunc(found.Partitions, tp, func(p runnel.PartitionInspection, tp record.TopicPartition) int {
+func partitionOf(found *datadir.Inspection, tp record.TopicPartition) *datadir.PartitionInspection {
+	i, ok := slices.BinarySearchFunc(found.Partitions, tp, func(p datadir.PartitionInspection, tp record.TopicPartition) int {
 		return p.Compare(tp)
 	})
 	if !ok {
-		found.Partitions = slices.Insert(found.Partitions, i, runnel.PartitionInspection{TopicPartition: tp})
+		found.Partitions = slices.Insert(found.Partitions, i, datadir.PartitionInspection{TopicPartition: tp})
 	}
 	return &found.Partitions[i]
 }
 
 // describeAll enters what the broker says of its partitions, and returns how many
 // bytes they have, and why topics could not be described.
-func describeAll(ctx context.Context, r *runnel.Remote, there []record.TopicPartition, found *runnel.Inspection) (total int64, failed []error) {
+func describeAll(ctx context.Context, r *runnel.Remote, there []record.TopicPartition, found *datadir.Inspection) (total int64, failed []error) {
 	names := map[string]bool{}
 	for _, tp := range there {
 		names[tp.Topic] = tp.Topic != topic.ClusterMetadata
@@ -134,7 +135,7 @@ func leaves(err error) (all []error) {
 
 // addDamage enters an error of the broker as a finding, unless the files have
 // shown it already, and reports whether it is about damage.
-func addDamage(found *runnel.Inspection, dir string, err error) bool {
+func addDamage(found *datadir.Inspection, dir string, err error) bool {
 	if !errors.Is(err, fault.CorruptMessage) {
 		return false
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -25,7 +25,7 @@ func TestLeaves(t *testing.T) {
 
 // Damage that a program has found is a finding in its partition, once.
 func TestAddDamage(t *testing.T) {
-	var found runnel.Inspection
+	var found datadir.Inspection
 	file := &fault.Corruption{Topic: "orders", Partition: 1, Offset: 7, File: "elsewhere/orders-1/00000000000000000000.log", Pos: 88, Expected: "x", Found: "y"}
 	for range 2 {
 		require.True(t, addDamage(&found, "data", file))

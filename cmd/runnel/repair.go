@@ -9,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/log"
 )
 
 func newRepair(s *shell) *cobra.Command {
-	var how runnel.Repairing
+	var how datadir.Repairing
 	yes := false
 	cmd := &cobra.Command{
 		Use: "repair [DIR]", Short: "Make a damaged data directory sound again",
@@ -46,14 +46,14 @@ The exit code is 1 if something is left that it does not repair.`,
 	return cmd
 }
 
-func (s *shell) repair(ctx context.Context, dir string, how runnel.Repairing, yes bool) error {
+func (s *shell) repair(ctx context.Context, dir string, how datadir.Repairing, yes bool) error {
 	if err := s.thereIs(dir); err != nil {
 		return exitError{err, 2}
 	}
 	meter := s.newMeter()
 	plan := how
 	plan.DryRun, plan.Progress = true, meter.show
-	steps, err := runnel.Repair(ctx, dir, plan)
+	steps, err := datadir.Repair(ctx, dir, plan)
 	meter.end()
 	if err != nil {
 		return exitError{err, 2}
@@ -71,7 +71,7 @@ func (s *shell) repair(ctx context.Context, dir string, how runnel.Repairing, ye
 	}
 	meter = s.newMeter() // whoever was asked took his time
 	how.Progress = meter.show
-	steps, err = runnel.Repair(ctx, dir, how)
+	steps, err = datadir.Repair(ctx, dir, how)
 	meter.end()
 	return errors.Join(s.showSteps(dir, false, steps), err)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/topic"
@@ -56,7 +56,7 @@ func (s *shell) verify(ctx context.Context, dir string, notes bool) error {
 		return exitError{err, 2}
 	}
 	meter := s.newMeter()
-	found, err := runnel.Inspect(ctx, dir, meter.show)
+	found, err := datadir.Inspect(ctx, dir, meter.show)
 	meter.end()
 	if err != nil {
 		return exitError{err, 2}
@@ -86,7 +86,7 @@ func (s *shell) verify(ctx context.Context, dir string, notes bool) error {
 }
 
 // verifyTable prints a table of partitions, and what was found below it.
-func (s *shell) verifyTable(dir string, found *runnel.Inspection, held holding, notes bool) error {
+func (s *shell) verifyTable(dir string, found *datadir.Inspection, held holding, notes bool) error {
 	t := newTable("PARTITION", "#SEGMENTS", "#BATCHES", "#RECORDS", "#BYTES", "STATE")
 	all := found.Findings
 	for _, p := range found.Partitions {
@@ -149,7 +149,7 @@ func state(i *log.Inspection, held holding) string {
 }
 
 // verdict sums up in a line.
-func verdict(found *runnel.Inspection, held holding) string {
+func verdict(found *datadir.Inspection, held holding) string {
 	var bytes, records int64
 	for _, p := range found.Partitions {
 		bytes += p.Bytes
@@ -230,7 +230,7 @@ type inspectedLine struct {
 }
 
 // verifyLines prints a line for each partition and each finding.
-func (s *shell) verifyLines(found *runnel.Inspection, held holding) error {
+func (s *shell) verifyLines(found *datadir.Inspection, held holding) error {
 	all := found.Findings
 	for _, p := range found.Partitions {
 		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "sound", "mend", "damage"}[p.Worst()], held.name}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/quota"
 )
 
 // What the clients of a server may make it keep. Each connection costs a buffer
@@ -31,20 +32,20 @@ const (
 
 // budget is what all connections of a server share.
 type budget struct {
-	small, large room
+	small, large quota.Quota
 	turn         chan struct{} // holds a token while a large frame comes
 	waiting      atomic.Int32  // for the token, or for the large room
 }
 
 // hold is a part of a budget that is taken, until release.
 type hold struct {
-	room  *room
+	room  *quota.Quota
 	bytes int
 }
 
 func (h *hold) release() {
 	if h.room != nil {
-		h.room.give(h.bytes)
+		h.room.Give(h.bytes)
 		h.room = nil
 	}
 }
@@ -65,8 +66,8 @@ func (v *visit) receive(r *bufio.Reader) (f frame, h hold, err error) {
 }
 
 // hold takes bytes of a room.
-func (v *visit) hold(of *room, bytes int) (hold, error) {
-	if err := of.take(v.ctx, bytes, v.server.push); err != nil {
+func (v *visit) hold(of *quota.Quota, bytes int) (hold, error) {
+	if err := of.Take(v.ctx, nil, bytes, v.server.push); err != nil {
 		return hold{}, fault.Closed
 	}
 	return hold{of, bytes}, nil

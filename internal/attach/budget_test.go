@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/quota"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
@@ -50,7 +51,7 @@ func TestManyLargeFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, size = 8, 8 << 20
 		s := newServer(stub{})
-		s.budget.large = room{free: size}
+		s.budget.large = quota.Quota{Total: size}
 		head := appendHead(nil, kindBatch, 1, size)
 		part := make([]byte, size-1<<20) // so much comes, and no more
 		before := heap()
@@ -66,7 +67,7 @@ func TestManyLargeFrames(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Less(t, heap()-before, int64(size+clients*(smallBody+readStep)))
-		require.Zero(t, s.budget.large.left())
+		require.Equal(t, size, heldOf(&s.budget.large))
 
 		began := time.Now()
 		conn, _ := visitor(t, s)
@@ -144,7 +145,7 @@ func TestRecordsOfAllClientsShareABudget(t *testing.T) {
 		const total = 1 << 20
 		l := &lingering{}
 		s := newServer(l)
-		s.budget.small = room{free: total}
+		s.budget.small = quota.Quota{Total: total}
 		most := 0
 		for range 3 {
 			near, far := net.Pipe()
@@ -164,15 +165,15 @@ func TestRecordsOfAllClientsShareABudget(t *testing.T) {
 				w.SendAsync(t.Context(), record.Record{Value: make([]byte, 100<<10)}, nil)
 			}
 			synctest.Wait()
-			require.GreaterOrEqual(t, s.budget.small.left(), 0)
-			most = max(most, total-s.budget.small.left())
+			require.LessOrEqual(t, heldOf(&s.budget.small), total)
+			most = max(most, heldOf(&s.budget.small))
 		}
 		require.Greater(t, most, total/2)
 		for range 3 {
 			require.NoError(t, l.Flush(t.Context()))
 			synctest.Wait()
 		}
-		require.Equal(t, total, s.budget.small.left(), "nothing is held")
+		require.Zero(t, heldOf(&s.budget.small), "nothing is held")
 	})
 }
 

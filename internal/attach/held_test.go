@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/internal/quota"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
@@ -26,31 +27,9 @@ func NothingIsHeld(t testing.TB, c *Client) {
 
 func nothingIsHeld(t testing.TB, s *sending) {
 	t.Helper()
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
-	require.Equal(t, s.cfg.BufferBytes, s.room.free, "bytes of the buffer are still held")
-	require.Empty(t, s.room.waiting)
-}
-
-// Who gives up waiting for room leaves it to those behind, who may need less.
-func TestGivingUpALargeClaim(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &room{free: 100}
-		require.NoError(t, r.take(t.Context(), 50, func() {}))
-		ctx, cancel := context.WithCancel(t.Context())
-		gaveUp, got := make(chan error, 1), make(chan error, 1)
-		go func() { gaveUp <- r.take(ctx, 60, func() {}) }()
-		synctest.Wait()
-		go func() { got <- r.take(t.Context(), 50, func() {}) }()
-		synctest.Wait()
-		require.Empty(t, got, "it stands behind the large one")
-		cancel()
-		require.ErrorIs(t, <-gaveUp, context.Canceled)
-		synctest.Wait()
-		require.Len(t, got, 1)
-		r.give(100)
-		require.Equal(t, 100, r.left())
-	})
+	held, waiting := s.room.Held()
+	require.Zero(t, held, "bytes of the buffer are still held")
+	require.Zero(t, waiting)
 }
 
 // What a session refuses holds nothing, whether it is one record or a batch, and
@@ -82,7 +61,7 @@ func TestRefusedRecordsHoldNothing(t *testing.T) {
 				go w.SendAsync(ctx, record.Record{Value: []byte("v")}, func(_ record.Position, err error) { refused++ })
 			}
 			synctest.Wait()
-			require.Less(t, s.room.left(), s.cfg.BufferBytes)
+			require.NotZero(t, heldOf(&s.room))
 			cancel()
 			synctest.Wait()
 			nothingIsHeld(t, s)
@@ -95,9 +74,8 @@ func TestRefusedRecordsHoldNothing(t *testing.T) {
 	})
 }
 
-// left returns how many bytes are free.
-func (r *room) left() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.free
+// heldOf returns how many bytes of a quota are taken.
+func heldOf(q *quota.Quota) int {
+	held, _ := q.Held()
+	return held
 }

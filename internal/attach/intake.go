@@ -228,7 +228,7 @@ func (in *intake) end(p *arrival, never int32) {
 	in.mu.Lock()
 	in.count(p, 1+never)
 	in.mu.Unlock()
-	if in.visit.server.budget.small.isAwaited() || in.visit.server.budget.large.isAwaited() {
+	if in.visit.server.budget.small.IsAwaited() || in.visit.server.budget.large.IsAwaited() {
 		in.push() // what was let in lingers, perhaps
 	}
 }

@@ -204,7 +204,7 @@ func (n *news) Step() (more bool) {
 
 // settled notes that news was told.
 func (s *sending) settled(n *news) {
-	s.room.give(n.bytes)
+	s.room.Give(n.bytes)
 	if !n.last {
 		return
 	}

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/callback"
+	"github.com/runnel-go/runnel/internal/quota"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
@@ -48,7 +48,7 @@ type sending struct {
 	client *Client
 	conn   *conn
 	cfg    producer.Config
-	room   room
+	room   quota.Quota
 	told   callback.Queue // of *news, once the other side has said what became of records
 
 	pushing atomic.Bool    // the other side is told to send what lingers
@@ -68,7 +68,7 @@ type sending struct {
 func newSending(client *Client, conn *conn, cfg producer.Config) *sending {
 	s := &sending{
 		client: client, conn: conn, cfg: cfg,
-		room:    room{free: cfg.BufferBytes},
+		room:    quota.Quota{Total: cfg.BufferBytes},
 		parcels: map[uint32]*parcel{},
 		writers: map[uint32]*writer{},
 	}
@@ -136,7 +136,7 @@ func (s *sending) push() {
 	s.pushes.Go(func() {
 		err := s.conn.call(context.Background(), flush, none, none)
 		s.pushing.Store(false)
-		if err == nil && s.room.isAwaited() { // some came meanwhile
+		if err == nil && s.room.IsAwaited() { // some came meanwhile
 			s.push()
 		}
 	})
@@ -269,11 +269,9 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ms := record.NoTimestamp
-	if !r.Timestamp.IsZero() {
-		if ms = r.Timestamp.UnixMilli(); ms < 0 || time.UnixMilli(ms).Unix() != r.Timestamp.Unix() { // it wraps around
-			return fault.At(fault.InvalidTimestamp, w.topic, r.Partition, -1).Detailf("%v is before 1970, or beyond 64 bits of milliseconds", r.Timestamp)
-		}
+	ms, err := record.Milliseconds(r.Timestamp, w.topic, r.Partition)
+	if err != nil {
+		return err
 	}
 	size := record.HeaderLen + record.MaxRecordOverhead + len(r.Key) + len(r.Value)
 	for i := range r.Headers {
@@ -287,7 +285,7 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 	to, err := w.enter(ctx, r.Partition)
 	if err != nil {
 		s.mu.Unlock()
-		s.room.give(size)
+		s.room.Give(size)
 		return err
 	}
 	p := to.open
@@ -310,7 +308,7 @@ func (w *writer) hold(ctx context.Context, partition int32, size int) error {
 		return fault.At(fault.RecordTooLarge, w.topic, partition, -1).
 			Detailf("%d bytes, the producer's buffer holds %d and a connection takes %d at once", size, s.cfg.BufferBytes, maxArrival/2)
 	}
-	return s.room.take(ctx, size, s.push)
+	return s.room.Take(ctx, nil, size, s.push)
 }
 
 // Append implements producer.Writer.
@@ -336,7 +334,7 @@ func (w *writer) append(ctx context.Context, partition int32, b *record.Batch, f
 	to, err := w.enter(ctx, partition)
 	if err != nil {
 		s.mu.Unlock()
-		s.room.give(len(b.Bytes))
+		s.room.Give(len(b.Bytes))
 		return err
 	}
 	to.open = nil // what is sent later comes later

@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/quota"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -45,7 +46,7 @@ type Server struct {
 func newServer(b Backend) *Server {
 	return &Server{
 		backend: b, instance: time.Now().UnixNano(), closing: make(chan struct{}), visits: map[*visit]struct{}{},
-		budget: budget{small: room{free: budgetBytes}, large: room{free: largeBytes}, turn: make(chan struct{}, 1)},
+		budget: budget{small: quota.Quota{Total: budgetBytes}, large: quota.Quota{Total: largeBytes}, turn: make(chan struct{}, 1)},
 	}
 }
 

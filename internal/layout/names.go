@@ -3,6 +3,7 @@ package layout
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -33,6 +34,10 @@ const (
 	// segment.
 	StartsFile = "log-start-offset-checkpoint"
 )
+
+// FileMode is the mode of the files in a data directory unless a program asks for
+// another: what a program keeps is for its user alone.
+const FileMode fs.FileMode = 0o600
 
 // Catalogue is the partition that holds the catalogue.
 var Catalogue = record.TopicPartition{Topic: topic.ClusterMetadata, Partition: 0}

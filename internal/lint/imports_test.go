@@ -31,27 +31,53 @@ var allowed = map[string][]string{
 	"streams":     slices.Concat(clientTower, []string{"github.com/google/btree"}),
 	"streams/...": slices.Concat(clientTower, []string{"github.com/google/btree"}),
 
+	// The composition root, and the storage tower's upper floors, each on those below.
 	".": {
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
-		"internal/vfs", "internal/fixture", "internal/catalogue", "internal/coordinator/...", "internal/attach", "internal/callback", "internal/closing", "internal/wire",
-		"github.com/gofrs/flock", "golang.org/x/sync/...",
+		"internal/vfs", "internal/layout", "internal/catalogue", "internal/metadata", "internal/host", "internal/cleaner",
+		"internal/coordinator/...", "internal/produce", "internal/fetch", "internal/journal", "internal/archive",
+		"internal/attach", "internal/closing", "internal/fixture", "internal/wire",
 	},
+	"datadir": {
+		"fault", "record", "topic", "log", "internal/vfs", "internal/layout", "internal/catalogue", "internal/metadata",
+		"internal/coordinator/group", "internal/archive", "internal/attach", "internal/fixture",
+	},
+	"internal/produce": {
+		"fault", "record", "topic", "producer", "log", "partition", "internal/host", "internal/quota", "internal/callback",
+	},
+	"internal/fetch": {
+		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/catalogue",
+		"internal/coordinator", "internal/coordinator/group", "internal/closing",
+	},
+	"internal/coordinator": {
+		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/coordinator/group", "internal/role",
+	},
+	"internal/cleaner":       {"fault", "record", "topic", "log", "partition", "internal/host", "internal/layout"},
+	"internal/host":          {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},
+	"internal/host/hosttest": {"record", "topic", "partition", "internal/vfs", "internal/catalogue", "internal/metadata", "internal/host", "github.com/stretchr/testify/..."},
+	"internal/metadata":      {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},
+	"internal/layout":        {"fault", "record", "topic", "internal/vfs", "github.com/gofrs/flock"},
+	"internal/archive":       {"fault"},
+	"internal/journal":       {},
+	"internal/quota":         {"fault"},
+	"internal/role":          {},
+
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
 	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),
 
-	"internal/closing":         {},
-	"internal/pattern":         {"fault"},
-	"internal/vfs":             {},
-	"internal/callback":        {},
-	"internal/fixture":         {"internal/vfs"},
-	"internal/wire":            {"fault"},
-	"internal/catalogue":       {"fault", "record", "topic", "internal/wire"},
-	"internal/coordinator/...": {"fault", "record", "topic", "consumer", "internal/wire", "internal/tasks", "internal/pattern"},
-	"internal/tasks":           {"fault", "record", "internal/wire"},
-	"internal/lint":            {},
-	"internal/mutants":         {},
+	"internal/closing":           {},
+	"internal/pattern":           {"fault"},
+	"internal/vfs":               {},
+	"internal/callback":          {},
+	"internal/fixture":           {"internal/vfs"},
+	"internal/wire":              {"fault"},
+	"internal/catalogue":         {"fault", "record", "topic", "internal/wire"},
+	"internal/coordinator/group": {"fault", "record", "topic", "consumer", "internal/wire", "internal/tasks", "internal/pattern"},
+	"internal/tasks":             {"fault", "record", "internal/wire"},
+	"internal/lint":              {},
+	"internal/mutants":           {},
 	"internal/attach": {
-		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/wire", "internal/tasks",
+		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire", "internal/tasks",
 	},
 
 	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),
@@ -119,12 +145,20 @@ func TestEveryRowOfTheTableHasAPackage(t *testing.T) {
 }
 
 func TestClientTowerReachesNoStorage(t *testing.T) {
-	forbidden := []string{".", "log/...", "partition/...", "replica/...", "internal/vfs/...", "internal/catalogue/...", "internal/coordinator/..."}
+	forbidden := []string{
+		".", "datadir", "log/...", "partition/...", "replica/...", "internal/vfs/...", "internal/layout", "internal/catalogue/...", "internal/metadata",
+		"internal/host/...", "internal/cleaner", "internal/coordinator/...", "internal/produce", "internal/fetch",
+	}
 	reachesNone(t, clientTower, forbidden)
 }
 
 func TestRootReachesNoReplicaAndNoStreams(t *testing.T) {
 	reachesNone(t, []string{"."}, []string{"replica/...", "streams/...", "connect/..."})
+}
+
+// A program that only opens a broker links nothing that repairs directories.
+func TestRootReachesNoTools(t *testing.T) {
+	reachesNone(t, []string{"."}, []string{"datadir"})
 }
 
 func reachesNone(t *testing.T, from, forbidden []string) {
@@ -156,7 +190,8 @@ func TestEngineLinksNoHeavyPackages(t *testing.T) {
 			continue
 		}
 		for _, path := range p.Imports {
-			if slices.Contains(heavy, path) && !(path == "regexp" && p.name() == "internal/pattern") {
+			allowed := path == "regexp" && p.name() == "internal/pattern" || path == "testing" && p.name() == "internal/host/hosttest"
+			if slices.Contains(heavy, path) && !allowed {
 				t.Errorf("%s imports %s", p.ImportPath, path)
 			}
 		}

@@ -49,3 +49,10 @@ func (t *Topics) hash(names []string) int64 {
 	}
 	return int64(h.Sum64())
 }
+
+// OffsetsTopic is __consumer_offsets as it is created at its first use. Few
+// partitions are enough for one process; Kafka's 50 are for as many brokers.
+var OffsetsTopic = topic.Spec{
+	Name: topic.ConsumerOffsets, Partitions: 4,
+	Config: topic.Config{Cleanup: topic.Compact, SegmentBytes: 100 << 20, MaxMessageBytes: 64 << 20},
+}

@@ -1,0 +1,70 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Cleaned is what Cleanup did with a partition.
+type Cleaned struct {
+	record.TopicPartition
+	partition.Cleaned
+}
+
+// String returns what was done in one line.
+func (c Cleaned) String() string {
+	return fmt.Sprintf("%s: %d segments and %d bytes given back, %d records compacted away", c.TopicPartition, c.Segments, c.Bytes, c.Records)
+}
+
+// Cleanup deletes and compacts everything that is due now, in all topics, and
+// returns what it did, for each partition in which there was something to do,
+// sorted. The broker does so by itself; Cleanup is for tests, and for programs that
+// want to know, or to have it done before they go on.
+//
+// What is due is what topics' configurations say, and the clock: see
+// docs/guarantees.md. A partition that can't be cleaned, because the disk is full or
+// a segment is damaged, is an error and does not keep others from being cleaned.
+// ctx ends it early.
+func (b *Broker) Cleanup(ctx context.Context) ([]Cleaned, error) {
+	if b.isClosed() {
+		return nil, fault.Closed
+	}
+	var names []string
+	for t := range b.host.All() {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	var all []Cleaned
+	var errs []error
+	for _, name := range names {
+		t, err := b.host.Whole(name)
+		if errors.Is(err, fault.UnknownTopic) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for n, p := range t.Open() {
+			if err := ctx.Err(); err != nil {
+				return all, errors.Join(append(errs, err)...)
+			}
+			did, err := b.cleaner.Clean(ctx, t, p, math.MaxInt64, time.Time{})
+			if err != nil {
+				errs = append(errs, err)
+			}
+			if did != (partition.Cleaned{}) {
+				all = append(all, Cleaned{record.TopicPartition{Topic: name, Partition: int32(n)}, did})
+			}
+		}
+	}
+	return all, errors.Join(errs...)
+}

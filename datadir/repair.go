@@ -1,0 +1,199 @@
+package datadir
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Repairing says how Repair goes about it. The zero value repairs what can be
+// repaired without giving offsets away twice.
+type Repairing struct {
+	DryRun bool // change nothing
+
+	// AcceptLoss also repairs what is repaired by accepting that an unknown
+	// number of records is lost: a partition whose last segment is missing or cut
+	// short goes on at the lowest offset that can be, one whose directory is gone
+	// begins anew, empty.
+	AcceptLoss bool
+
+	// Progress is as in Inspect, of which it is part; nil: nobody wants to know.
+	Progress func(done, total int64)
+}
+
+// Repair makes a data directory sound again of which Inspect says that it is
+// damaged, as far as one copy allows, and returns what it did, or with DryRun
+// would do; Step.Refused marks what it does not. Damaged files are kept under
+// another name, nothing is deleted, and no record changes its offset:
+// see log.Repair. Of the catalogue, only what a snapshot or its log has otherwise is
+// repaired; else a backup is what helps.
+//
+// A directory that a program has open is fault.Locked. A repair that was
+// interrupted, or ended with an error, is finished by the next one.
+func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, err
+	}
+	if err := layout.OfKafka(dir); err != nil {
+		return nil, err
+	}
+	if !how.DryRun {
+		lock, err := layout.LockDir(dir, layout.FileMode)
+		if err != nil {
+			return nil, err
+		}
+		defer lock.Release()
+		return repair(ctx, lock.Disk(), dir, how)
+	}
+	disk, err := vfs.OpenDisk(dir, layout.FileMode)
+	if err != nil {
+		return nil, err
+	}
+	defer disk.Close()
+	if holder, err := layout.Holder(dir); err != nil {
+		return nil, err
+	} else if holder != "" {
+		return nil, fault.Newf(fault.Locked, "%s has %s open", holder, dir).Try("close it there")
+	}
+	return repair(ctx, disk, dir, how)
+}
+
+func repair(ctx context.Context, fsys vfs.FS, dir string, how Repairing) ([]log.Step, error) {
+	n := newInspecting(ctx, fsys, dir, false, how.Progress)
+	if err := n.run(); err != nil {
+		return nil, err
+	}
+	r := repairing{inspecting: n, how: how, stamp: time.Now().UTC().Format("20060102T150405Z")}
+	err := r.run()
+	return r.steps, err
+}
+
+// repairing is the work of Repair.
+type repairing struct {
+	*inspecting
+	how   Repairing
+	stamp string
+	steps []log.Step
+}
+
+func (r *repairing) step(file, what string, refused bool) {
+	r.steps = append(r.steps, log.Step{File: file, What: what, Refused: refused})
+}
+
+func (r *repairing) run() error {
+	if i := slices.IndexFunc(r.Partitions, func(p PartitionInspection) bool { return p.TopicPartition == layout.Catalogue }); i >= 0 && r.Partitions[i].Worst() == log.Damage {
+		whole, err := r.mendCatalogue(r.Partitions[i])
+		switch {
+		case err != nil || len(r.steps) > 0 && r.steps[len(r.steps)-1].Refused:
+			return err
+		case !r.how.DryRun: // with the catalogue as it is now
+			r.inspecting = newInspecting(r.ctx, r.fsys, r.dir, false, nil)
+			if err := r.inspecting.run(); err != nil {
+				return err
+			}
+		case !whole:
+			r.step(r.path(layout.Catalogue), "then look at the partitions, with the catalogue that knows them", false)
+			return nil
+		default:
+			r.Partitions = slices.Delete(r.Partitions, i, i+1)
+		}
+	}
+	for _, f := range r.Findings {
+		if f.Grade >= log.Mend {
+			if err := r.directory(f); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range r.Partitions {
+		if p.Worst() >= log.Mend {
+			if err := r.log(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// log repairs a partition's log.
+func (r *repairing) log(p PartitionInspection) error {
+	cfg := log.Config{FS: r.fsys, Dir: r.path(p.TopicPartition), Topic: p.Topic, Partition: p.Partition, Codec: r.codec}
+	steps, err := log.Repair(r.ctx, cfg, log.Repairing{DryRun: r.how.DryRun, AcceptLoss: r.how.AcceptLoss, Stamp: r.stamp})
+	r.steps = append(r.steps, steps...)
+	if err == nil && len(steps) == 0 {
+		for _, f := range p.Findings {
+			if f.Grade == log.Damage {
+				r.step(f.File, "nothing here can be repaired: "+f.Found, true)
+			}
+		}
+	}
+	return err
+}
+
+// directory repairs what was found about a directory.
+func (r *repairing) directory(f log.Finding) error {
+	tp := record.TopicPartition{Topic: f.Topic, Partition: f.Partition}
+	t := r.catalogue.Topic(f.Topic)
+	dir := r.path(tp)
+	metadata := filepath.Join(dir, layout.MetadataFile)
+	of, known, ownerErr := layout.ReadOwner(r.fsys, dir, tp)
+	switch {
+	case tp == layout.Catalogue:
+		return r.catalogueAnew(f)
+	case t == nil || f.Hint == hintRemoval:
+		r.step(f.File, f.Hint, f.Grade == log.Damage)
+		return nil
+	case f.File == dir && !r.how.AcceptLoss && f.Grade == log.Damage:
+		r.step(f.File, "the partition is gone: restore it from a copy, or accept the loss: then it begins anew, empty", true)
+		return nil
+	case f.File == dir:
+		r.step(f.File, "begin the partition anew, empty", false)
+	case ownerErr != nil || known && r.misspelt(metadata, t.ID):
+		ownerErr = fault.CorruptMessage
+		r.step(f.File, "keep it as "+layout.MetadataFile+".damaged-"+r.stamp+" and write the topic's ID anew", false)
+	case known && of.ID == t.ID:
+		r.step(f.File, "it is another partition's: "+f.Hint, true)
+		return nil
+	case known:
+		r.step(f.File, "it belongs to another topic: "+f.Hint, true)
+		return nil
+	default:
+		r.step(f.File, "write the topic's ID", false)
+	}
+	if r.how.DryRun {
+		return nil
+	}
+	if ownerErr != nil {
+		if err := r.fsys.Rename(metadata, metadata+".damaged-"+r.stamp); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, layout.MetadataText(t.ID, tp.Partition)), r.fsys.SyncDir(r.dir))
+}
+
+// misspelt reports whether a topic's ID in a file that has no checksum differs in
+// one byte from the right one: IDs are random, so that is no other topic's.
+func (r *repairing) misspelt(path string, id topic.ID) bool {
+	got, err := vfs.ReadFile(r.fsys, path, layout.MetadataLimit)
+	want := layout.KafkaMetadata(id)
+	if err != nil || len(got) != len(want) {
+		return false
+	}
+	differ := 0
+	for i := range want {
+		if got[i] != want[i] {
+			differ++
+		}
+	}
+	return differ == 1
+}

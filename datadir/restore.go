@@ -1,0 +1,339 @@
+package datadir
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/archive"
+	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Restore makes a data directory of what Backup wrote. The directory is made if
+// it is missing, and must be empty. When Restore returns without an error, Open
+// finds it as if the broker had been closed at the moment of the backup.
+//
+// Every batch and the backup as a whole are compared with their checksums. One
+// that is not whole, or not a backup, is fault.CorruptMessage; one of a newer
+// version is fault.UnsupportedFormat; a directory that is not empty
+// fault.InvalidRequest. After an error, or when ctx ends, what was written is
+// removed again; should the process end under way, Open refuses the rest.
+func Restore(ctx context.Context, dir string, r io.Reader) error {
+	// Not even a lock is made in a directory that has something in it. One may be
+	// there: a restoring that failed has left it.
+	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != layout.LockFile }) {
+		return notEmpty(dir)
+	}
+	dir, err := filepath.Abs(dir) // the names above it are synced, too
+	if err != nil {
+		return fault.Newf(fault.InvalidConfig, "data directory %s", dir).Because(err)
+	}
+	lock, err := layout.LockDir(dir, layout.FileMode)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return restore(ctx, lock.Disk(), dir, r)
+}
+
+func notEmpty(dir string) error {
+	return fault.Newf(fault.InvalidRequest, "restoring to %s, which is not empty", dir).Try("name a directory that is empty or not there yet")
+}
+
+// restoring is the work of Restore.
+type restoring struct {
+	ctx  context.Context
+	fsys vfs.FS
+	dir  string
+	logs map[record.TopicPartition]*restoredLog
+	open *restoredLog // the one whose file is open
+	buf  bytes.Buffer
+}
+
+// restoredLog is a log as far as it has been restored.
+type restoredLog struct {
+	record.TopicPartition
+	dir   string
+	begun bool  // it has a segment
+	end   int64 // the offset after what is there
+	bytes int64
+	sum   uint32
+
+	listed bool  // the manifest has it
+	start  int64 // as it says
+
+	file vfs.File // the segment that is written; nil: none is open
+	base int64
+	pos  int64
+}
+
+func restore(ctx context.Context, fsys vfs.FS, dir string, r io.Reader) (err error) {
+	if err := fsys.MkdirAll(dir); err != nil {
+		return fault.Newf(fault.OfDisk(err), "data directory %s", dir).Because(err)
+	}
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return fault.Newf(fault.OfDisk(err), "data directory %s", dir).Because(err)
+	}
+	for _, e := range entries {
+		if e.Name != layout.LockFile {
+			return notEmpty(dir)
+		}
+	}
+	n := restoring{ctx: ctx, fsys: fsys, dir: dir, logs: map[record.TopicPartition]*restoredLog{}}
+	if err := n.run(r); err != nil {
+		if fault.CodeOf(err) == fault.Unknown && ctx.Err() == nil {
+			err = fault.Newf(fault.OfDisk(err), "restoring to %s", dir).Because(err)
+		}
+		return errors.Join(err, n.undo())
+	}
+	return nil
+}
+
+func (n *restoring) run(r io.Reader) error {
+	marker := filepath.Join(n.dir, layout.RestoringFile)
+	if err := vfs.WriteFile(n.fsys, marker, nil); err != nil {
+		return err
+	}
+	if err := n.unpack(r); err != nil {
+		return err
+	}
+	c, err := n.adoptCatalogue()
+	if err != nil {
+		return err
+	}
+	if err := n.adoptTopics(c); err != nil {
+		return err
+	}
+	f, err := n.fsys.OpenFile(filepath.Join(n.dir, layout.CleanFile), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close(), layout.SyncNames(n.fsys, n.dir)); err != nil {
+		return err
+	}
+	if err := n.fsys.Remove(marker); err != nil {
+		return err
+	}
+	return n.fsys.SyncDir(n.dir)
+}
+
+// undo removes what was restored, the marker last.
+func (n *restoring) undo() error {
+	_ = n.closeFile() // it goes anyway
+	entries, err := n.fsys.ReadDir(n.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name != layout.LockFile && e.Name != layout.RestoringFile { // the lock is held
+			if err := n.fsys.RemoveAll(filepath.Join(n.dir, e.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := n.fsys.SyncDir(n.dir); err != nil {
+		return err
+	}
+	return n.fsys.RemoveAll(filepath.Join(n.dir, layout.RestoringFile))
+}
+
+// notWhole is the error for bytes that are no backup, or not all of one.
+func notWhole(format string, args ...any) error {
+	return fault.Newf(fault.CorruptMessage, "the backup: "+format, args...).Try("nothing was restored; take another backup")
+}
+
+// unpack writes the segments of all logs, and compares them with the manifest at
+// the backup's end.
+func (n *restoring) unpack(r io.Reader) error {
+	files := tar.NewReader(r)
+	for first := true; ; first = false {
+		if err := n.ctx.Err(); err != nil {
+			return err
+		}
+		h, err := files.Next()
+		switch {
+		case first && errors.Is(err, tar.ErrHeader):
+			return notWhole("it is none of Runnel's: no tar archive")
+		case first && errors.Is(err, io.ErrUnexpectedEOF):
+			return notWhole("it is none of Runnel's, or not even its first file")
+		case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
+			return notWhole("it ends before its list of contents")
+		case errors.Is(err, tar.ErrHeader):
+			return notWhole("it is no tar archive, or damaged")
+		case err != nil:
+			return err
+		case h.Typeflag != tar.TypeReg:
+			return notWhole("%.200q is not a file", h.Name)
+		case h.Name == archive.ManifestName:
+			return n.compare(files, h.Size)
+		}
+		if err := n.entry(h.Name, files); err != nil {
+			return err
+		}
+	}
+}
+
+// entry takes up one file. Its name is all that is believed of the archive: it
+// must be one that Backup gives.
+func (n *restoring) entry(name string, r io.Reader) error {
+	dir, file, _ := strings.Cut(name, "/")
+	tp, suffix, ok := layout.Parse(dir)
+	digits, segment := strings.CutSuffix(file, ".log")
+	base, err := strconv.ParseInt(digits, 10, 64)
+	switch {
+	case !ok || suffix != "":
+	case file == layout.MetadataFile:
+		return n.begin(n.log(tp), 0)
+	case segment && err == nil && base >= 0 && file == fmt.Sprintf("%020d.log", base):
+		return n.segment(n.log(tp), base, r)
+	}
+	return notWhole("%.300q is not a file of one", name)
+}
+
+// log returns what is known of a log.
+func (n *restoring) log(tp record.TopicPartition) *restoredLog {
+	l := n.logs[tp]
+	if l == nil {
+		l = &restoredLog{TopicPartition: tp, dir: filepath.Join(n.dir, tp.String())}
+		n.logs[tp] = l
+	}
+	return l
+}
+
+// begin makes a log empty, which may have been copied in part before.
+func (n *restoring) begin(l *restoredLog, base int64) error {
+	if err := n.closeFile(); err != nil {
+		return err
+	}
+	if err := n.fsys.RemoveAll(l.dir); err != nil {
+		return err
+	}
+	l.begun, l.end, l.bytes, l.sum = false, base, 0, 0
+	return n.fsys.MkdirAll(l.dir)
+}
+
+// segment takes up a piece of a log that begins with an offset. One that does
+// not go on where the log ends begins it anew.
+func (n *restoring) segment(l *restoredLog, base int64, r io.Reader) error {
+	if !l.begun || base != l.end {
+		if err := n.begin(l, base); err != nil {
+			return err
+		}
+	}
+	if n.open != l {
+		if err := n.closeFile(); err != nil {
+			return err
+		}
+	}
+	for first := true; ; first = false {
+		batch, err := n.batch(r)
+		if err == io.EOF && first && !l.begun {
+			return n.nextFile(l) // a log without records, which goes on at an offset
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if batch.BaseOffset != l.end {
+			return notWhole("%s has a batch of offset %d where %d follows", l, batch.BaseOffset, l.end)
+		}
+		if err := n.append(l, batch); err != nil {
+			return err
+		}
+	}
+}
+
+// batch reads a batch. Its length is not believed before its bytes are there.
+func (n *restoring) batch(r io.Reader) (record.Batch, error) {
+	if err := n.ctx.Err(); err != nil {
+		return record.Batch{}, err
+	}
+	n.buf.Reset()
+	if got, err := io.CopyN(&n.buf, r, record.HeaderLen); err != nil {
+		if err == io.EOF && got == 0 {
+			return record.Batch{}, io.EOF
+		}
+		return record.Batch{}, endsEarly(err)
+	}
+	h, err := record.ParseHeader(n.buf.Bytes())
+	if err != nil {
+		return record.Batch{}, notWhole("%v", err)
+	}
+	if _, err := io.CopyN(&n.buf, r, int64(h.Size()-record.HeaderLen)); err != nil {
+		return record.Batch{}, endsEarly(err)
+	}
+	batch, err := record.Parse(n.buf.Bytes())
+	if err != nil {
+		return batch, notWhole("%v", err)
+	}
+	return batch, nil
+}
+
+// endsEarly turns the end of the archive, where more should come, into an error
+// that says so.
+func endsEarly(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return notWhole("it ends within a batch")
+	}
+	return err
+}
+
+// append writes a batch to a log's end.
+func (n *restoring) append(l *restoredLog, b record.Batch) error {
+	if l.file == nil || l.pos+int64(b.Size()) > log.DefaultSegmentBytes || b.LastOffset()-l.base > math.MaxInt32 {
+		if err := n.nextFile(l); err != nil {
+			return err
+		}
+	}
+	if _, err := l.file.WriteAt(b.Bytes, l.pos); err != nil {
+		return err
+	}
+	l.pos += int64(b.Size())
+	l.bytes += int64(b.Size())
+	l.sum = crc32.Update(l.sum, archive.Castagnoli, b.Bytes)
+	l.end = b.NextOffset()
+	return nil
+}
+
+// nextFile begins a segment at the log's end.
+func (n *restoring) nextFile(l *restoredLog) error {
+	if err := n.closeFile(); err != nil {
+		return err
+	}
+	f, err := n.fsys.OpenFile(filepath.Join(l.dir, fmt.Sprintf("%020d.log", l.end)), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return err
+	}
+	l.file, l.base, l.pos, l.begun = f, l.end, 0, true
+	n.open = l
+	return nil
+}
+
+// closeFile makes the segment durable that is written, and closes it.
+func (n *restoring) closeFile() error {
+	l := n.open
+	n.open = nil
+	if l == nil {
+		return nil
+	}
+	f := l.file
+	l.file = nil
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,16 @@
+package cleaner
+
+import (
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Policy returns what a topic's configuration says about old records.
+func Policy(cfg topic.Config) partition.Cleaning {
+	cfg = cfg.WithDefaults()
+	return partition.Cleaning{
+		Delete: cfg.Cleanup != topic.Compact, Retention: cfg.Retention, RetentionBytes: cfg.RetentionBytes,
+		Compact: cfg.Cleanup != topic.Delete, MinLag: cfg.MinCompactionLag, MaxLag: cfg.MaxCompactionLag,
+		DeleteRetention: cfg.DeleteRetention, DirtyRatio: cfg.MinCleanableRatio, SegmentBytes: cfg.SegmentBytes,
+	}
+}

@@ -1,0 +1,233 @@
+package coordinator
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/internal/role"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Record is what a coordinator writes to its partition.
+type Record = group.Record
+
+// kind is what differs between coordinators whose state is a C, a fold of their
+// partition's records. The shard's writer calls it.
+type kind[C any] interface {
+	// empty returns the fold of no records, and apply adds one.
+	empty() C
+	apply(C, *record.Record) error
+
+	// prepare brings a fold up to date before commands are run; loaded says that it
+	// has just been read. It returns what is to be written with them.
+	prepare(c C, loaded bool) ([]Record, error)
+
+	// finish does what follows a round of commands whose records count: it may write
+	// more. An error throws the fold away.
+	finish(c C, write func([]Record) error) error
+
+	// tell tells who is concerned by what was written; failed says that the fold was
+	// thrown away, and what was made since the round began with it.
+	tell(failed bool)
+}
+
+// Shard is the coordinator of one partition, with its one writer. A command runs on
+// a fold of the partition's records and returns more of them; they are appended as
+// one batch with those of the commands beside it, and acknowledged once they count. A
+// fold that ran ahead of its log, because an append failed, is thrown away, and the
+// log is read again:
+//
+//	            load                    append fails
+//	unread ------------> leading ----------------------> unread
+//	   ^                    |  ^
+//	   | load fails: the    |  | a round: prepare, commands, append, finish, tell
+//	   | commands fail      +--+
+type Shard[C any] struct {
+	host   *host.Host
+	topic  *host.Topic
+	number int32 // of its partition
+	kind   kind[C]
+	most   int // bytes of one round's records
+	role   role.Role
+
+	mu     sync.Mutex
+	queue  []*command[C]
+	closed bool
+
+	// The writer's.
+	state  C
+	loaded bool // state is the fold of the partition
+	first  bool // no round has succeeded yet
+	spare  func(func() error) error
+}
+
+// command is one that waits for its turn or its outcome.
+type command[C any] struct {
+	run  func(C) ([]Record, error)
+	err  error
+	done chan struct{}
+}
+
+// inlineCommands is how often a caller serves what others have queued before a
+// goroutine goes on.
+const inlineCommands = 4
+
+// start makes a shard usable. work counts its goroutines. spare calls a function with
+// space held in reserve, which the first round has, so that what is there can be
+// looked at on a full disk.
+func (s *Shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], work *sync.WaitGroup, spare func(func() error) error) {
+	s.host, s.topic, s.number, s.kind = h, t, number, k
+	s.most = t.Config().WithDefaults().MaxMessageBytes
+	s.first, s.spare = true, spare
+	s.role.Init(s.turn, work)
+}
+
+// Partition returns the shard's partition, which is broken until load has found it
+// sound.
+func (s *Shard[C]) Partition() *partition.Partition { return s.topic.Open()[s.number] }
+
+// do runs a command once it is its turn, and returns when its records count. ctx
+// bounds the waiting; what has begun goes on, and then the error says that the
+// outcome is unknown.
+func (s *Shard[C]) do(ctx context.Context, run func(C) ([]Record, error)) error {
+	c := &command[C]{run: run, done: make(chan struct{})}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return fault.Closed
+	}
+	s.queue = append(s.queue, c)
+	lead := s.role.Take()
+	s.mu.Unlock()
+	if lead {
+		turns := inlineCommands
+		if s.Partition().AppendWaits() {
+			turns = 0
+		}
+		s.role.Lead(turns)
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return fault.Newf(fault.UnknownOutcome, "a command of %s", s.topic.Name).Because(ctx.Err())
+	}
+}
+
+// look runs a command that changes nothing.
+func (s *Shard[C]) look(ctx context.Context, fn func(C) error) error {
+	return s.do(ctx, func(c C) ([]Record, error) { return nil, fn(c) })
+}
+
+// turn serves what is queued.
+func (s *Shard[C]) turn() bool {
+	s.mu.Lock()
+	commands := s.queue
+	s.queue = nil
+	if len(commands) == 0 {
+		s.role.Leave()
+	}
+	s.mu.Unlock()
+	if len(commands) == 0 {
+		return false
+	}
+	s.serve(commands)
+	return true
+}
+
+// serve runs commands in order and appends what they made as one batch. No command
+// returns before that counts.
+func (s *Shard[C]) serve(commands []*command[C]) {
+	err := s.round(commands)
+	if err != nil {
+		s.loaded = false
+	}
+	s.kind.tell(err != nil)
+	for _, c := range commands {
+		close(c.done)
+	}
+}
+
+func (s *Shard[C]) round(commands []*command[C]) error {
+	records, err := s.prepare()
+	for _, c := range commands {
+		if c.err = err; err != nil {
+			continue
+		}
+		var made []Record
+		made, c.err = c.run(s.state)
+		records = append(records, made...)
+	}
+	if err != nil {
+		return err
+	}
+	write := func() error { return s.write(records) }
+	if s.first {
+		err = s.spare(write)
+	} else {
+		err = write()
+	}
+	if err != nil {
+		for _, c := range commands {
+			c.err = err
+		}
+		return err
+	}
+	s.first = false
+	return s.kind.finish(s.state, s.write)
+}
+
+// prepare reads the log if that is to be done.
+func (s *Shard[C]) prepare() ([]Record, error) {
+	read := !s.loaded
+	if read {
+		if err := s.load(); err != nil {
+			return nil, err
+		}
+	}
+	return s.kind.prepare(s.state, read)
+}
+
+// load folds the log into a new state.
+func (s *Shard[C]) load() error {
+	state := s.kind.empty()
+	_, err := s.host.Sound(s.topic, s.number)
+	if err == nil {
+		err = s.Partition().Scan(func(r *record.Record) error { return s.kind.apply(state, r) })
+	}
+	if err == nil {
+		s.state, s.loaded = state, true
+	}
+	return err
+}
+
+// write appends records as one batch and waits until they count.
+func (s *Shard[C]) write(records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	builder := record.NewBuilder(s.most)
+	now := time.Now().UnixMilli()
+	for _, r := range records {
+		if !builder.Add(now, r.Key, r.Value, nil) {
+			return fault.At(fault.RecordListTooLarge, s.topic.Name, s.number, -1).Detailf("%d records in one command", len(records))
+		}
+	}
+	batch, err := builder.Batch(nil, record.None, 0)
+	if err != nil {
+		return err
+	}
+	return s.Partition().AppendAwait(batch.Bytes)
+}
+
+// close refuses further commands.
+func (s *Shard[C]) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}

@@ -1,0 +1,159 @@
+package fetch
+
+import (
+	"sync"
+
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/record"
+)
+
+// chunksAhead is how many chunks of a file are read ahead. With two the reader
+// goes on while the consumer is being woken for the first, which takes about as
+// long as decoding a chunk.
+const chunksAhead = 2
+
+// readAhead reads the chunks of one source that come next, in order, on a
+// goroutine that runs only while there are chunks to be read.
+type readAhead struct {
+	session *Session
+	part    host.Partition
+	size    int
+
+	// done holds what was read, and is closed by the reader after the last chunk
+	// that is worth reading ahead. It has room for all that was asked for.
+	done  chan chunk
+	asked int // chunks asked for and not taken; owned by the goroutine that fetches
+
+	mu      sync.Mutex
+	next    int64    // where the next chunk begins
+	buffers [][]byte // one for each chunk still to be read; nil where Read makes its own
+	running bool     // there is a goroutine
+	over    bool     // nothing more is read
+}
+
+// ask has chunks read until chunksAhead of them are on their way.
+func (a *readAhead) ask() {
+	s := a.session
+	for a.asked < chunksAhead {
+		buf := s.buffers.take(a.size)
+		if buf == nil {
+			buf = s.chunks.take(a.size)
+		}
+		if !a.askFor(buf) {
+			if s.buffers.reuse {
+				s.buffers.give(buf)
+			}
+			return
+		}
+		a.asked++
+	}
+}
+
+func (a *readAhead) askFor(buf []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return false
+	}
+	if !a.running {
+		if !a.session.beginReading() {
+			return false
+		}
+		a.running = true
+		go a.run()
+	}
+	a.buffers = append(a.buffers, buf)
+	return true
+}
+
+// beginReading counts a goroutine that Close has to wait for, unless the session
+// is closed.
+func (s *Session) beginReading() bool {
+	if s.gate.Closed() {
+		return false
+	}
+	s.reads.Add(1) // by the goroutine that fetches, which also is the one to wait for them
+	return true
+}
+
+func (a *readAhead) run() {
+	defer a.session.reads.Done()
+	for {
+		a.mu.Lock()
+		if a.over || len(a.buffers) == 0 {
+			a.running = false
+			a.mu.Unlock()
+			return
+		}
+		buf, offset := a.buffers[0], a.next
+		a.buffers = a.buffers[1:]
+		a.mu.Unlock()
+
+		c := chunk{buf: buf}
+		if c.Slice, c.err = a.part.Read(offset, a.size, buf); c.err == nil {
+			c.next = nextOffset(c.Bytes)
+		}
+		a.done <- c
+		a.mu.Lock()
+		a.next = c.next
+		last := c.err != nil || c.Memory || len(c.Bytes) < readAheadFrom || c.next >= a.session.visibleIn(&c)
+		if last && !a.over {
+			a.over = true
+			close(a.done)
+		}
+		a.mu.Unlock()
+	}
+}
+
+// take returns the next chunk, once it is there, and whether there is one.
+func (a *readAhead) take() (chunk, bool) {
+	if a.asked == 0 {
+		return chunk{}, false
+	}
+	a.asked--
+	c, ok := <-a.done
+	return c, ok
+}
+
+// stop ends reading after the chunk at hand.
+func (a *readAhead) stop() {
+	a.mu.Lock()
+	a.over = true
+	a.mu.Unlock()
+}
+
+// ahead returns the chunk that was read ahead if it is the one that is wanted.
+func (src *source) ahead(offset int64) chunk {
+	if src.readAhead == nil {
+		return chunk{}
+	}
+	c, ok := src.readAhead.take()
+	if !ok || c.err != nil || len(c.Bytes) == 0 {
+		src.stopReading()
+		return chunk{} // read again: an error may have passed
+	}
+	if h, err := record.ParseHeader(c.Bytes); err != nil || h.BaseOffset > offset || c.next <= offset {
+		src.stopReading()
+		src.session.buffers.retire(c)
+		return chunk{}
+	}
+	return c
+}
+
+// startReading has the chunks from an offset on read, unless they are already.
+func (src *source) startReading(offset int64) {
+	if src.readAhead == nil {
+		src.readAhead = &readAhead{
+			session: src.session, part: src.part, size: src.session.chunkBytes(), next: offset, done: make(chan chunk, chunksAhead),
+		}
+	}
+	src.readAhead.ask()
+}
+
+// stopReading lets go of what was read ahead.
+func (src *source) stopReading() {
+	if src.readAhead != nil {
+		src.readAhead.stop()
+		src.readAhead = nil
+	}
+}

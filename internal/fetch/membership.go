@@ -1,0 +1,324 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/coordinator"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// membership is a session's place in its group. Guarded by session.mu.
+type membership struct {
+	id    string // empty: not joined
+	shard *coordinator.GroupShard
+}
+
+// wanted reports whether the session is to be a member of a group.
+func (m *membership) wanted(s *Session) bool { return s.cfg.Subscribes() }
+
+// known returns how many partitions the topics have that a member subscribes to.
+func known(h *host.Host, cfg *consumer.Config) map[topic.ID]int32 {
+	known := make(map[topic.ID]int32)
+	for t := range h.All() {
+		if cfg.Pattern != "" || slices.Contains(cfg.Topics, t.Name) {
+			known[t.ID] = int32(len(t.Placement()))
+		}
+	}
+	return known
+}
+
+// isNew reports whether a partition was made after the session had subscribed, or had
+// been assigned it.
+func (s *Session) isNew(src *source) bool {
+	if !s.member.wanted(s) {
+		return src.awaited
+	}
+	return src.tp.Partition >= s.known[src.id]
+}
+
+// current returns the member's ID, empty if it has not joined.
+func (s *Session) current() membership {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.member
+}
+
+// update takes note of what has happened to topics and group. It is called
+// before records are looked for.
+func (s *Session) update() error {
+	changed := s.host.MetadataChanged()
+	if changed != s.seen {
+		s.seen = changed
+		s.expectTopics()
+		s.news.Store(true)
+	}
+	if !s.member.wanted(s) || !s.news.Swap(false) {
+		return nil
+	}
+	done := false
+	defer func() {
+		if !done { // it failed, or a callback has ended the goroutine: the next one goes on
+			s.news.Store(true)
+		}
+	}()
+	err := s.rebalance()
+	done = err == nil
+	return err
+}
+
+// expectTopics lets sources whose partition is awaited look for it.
+func (s *Session) expectTopics() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, src := range s.sources {
+		if src.part == nil {
+			s.enqueue(src)
+		}
+	}
+}
+
+// rebalance asks the group what the session may own and makes it so: what must
+// go is given up, which the next call tells the group, and only then comes what
+// is new.
+func (s *Session) rebalance() error {
+	for {
+		a, err := s.heartbeat()
+		switch {
+		case errors.Is(err, fault.UnknownMember):
+			s.lose(s.Assignment())
+			continue
+		case err != nil:
+			return err
+		}
+		lost, revoked, added := s.compare(a)
+		s.lose(lost)
+		s.giveUp(revoked)
+		if len(lost)+len(revoked) > 0 {
+			continue
+		}
+		return s.takeUp(added, a.Partitions)
+	}
+}
+
+// heartbeat joins the group or tells it what the session owns.
+func (s *Session) heartbeat() (coordinator.Assignment, error) {
+	ctx := context.Background()
+	if m := s.current(); m.id != "" {
+		a, err := m.shard.Heartbeat(ctx, s.cfg.Group, m.id, s.owned())
+		if errors.Is(err, fault.UnknownMember) {
+			s.mu.Lock()
+			s.member.id = ""
+			s.mu.Unlock()
+		}
+		return a, err
+	}
+	shard, err := s.groups.Shard(ctx, s.cfg.Group, true)
+	if err != nil {
+		return coordinator.Assignment{}, err
+	}
+	id := catalogue.NewID().String()
+	a, err := shard.Join(ctx, group.Member{
+		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
+		Topics: s.cfg.Topics, Pattern: s.cfg.Pattern, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
+		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
+	}, &coordinator.Member{News: s.changed, Heard: s.heard})
+	if err != nil {
+		return coordinator.Assignment{}, err
+	}
+	s.mu.Lock()
+	s.member = membership{id: id, shard: shard}
+	s.mu.Unlock()
+	return a, nil
+}
+
+// heard returns when the session was last within Fetch.
+func (s *Session) heard() time.Time {
+	if left := s.left.Load(); left != 0 {
+		return s.opened.Add(time.Duration(left))
+	}
+	return time.Now()
+}
+
+// owned returns what the session has not given up.
+func (s *Session) owned() []group.Partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]group.Partition, 0, len(s.sources))
+	for tp, src := range s.sources {
+		all = append(all, group.Partition{ID: src.id, Number: tp.Partition})
+	}
+	return all
+}
+
+// compare returns what changes with an assignment: what is lost because its
+// topic is no more, what is to be given up, and what is new. Each is sorted.
+func (s *Session) compare(a coordinator.Assignment) (lost, revoked, added []record.TopicPartition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for tp, src := range s.sources {
+		if id, ok := a.Partitions[tp]; ok && id == src.id {
+			continue
+		}
+		if s.host.Has(tp.Topic, src.id) {
+			revoked = append(revoked, tp)
+		} else {
+			lost = append(lost, tp)
+		}
+	}
+	for tp := range a.Partitions {
+		if s.sources[tp] == nil {
+			added = append(added, tp)
+		}
+	}
+	for _, set := range [][]record.TopicPartition{lost, revoked, added} {
+		sortPartitions(set)
+	}
+	return lost, revoked, added
+}
+
+// takeUp makes sources of partitions, which are sorted. ids are their topics',
+// where a group has named them.
+func (s *Session) takeUp(partitions []record.TopicPartition, ids map[record.TopicPartition]topic.ID) error {
+	if len(partitions) == 0 {
+		return nil
+	}
+	committed, err := s.committed(partitions)
+	if err != nil {
+		committed = nil // each one asks again, and says so
+	}
+	for _, tp := range partitions {
+		src := &source{session: s, tp: tp, id: ids[tp]}
+		src.offset.Store(unknownOffset)
+		if err := src.find(committed); err != nil && ids == nil && src.part != nil && !s.cfg.Start.IsNone() {
+			return err // that of a partition that does not open is for Fetch to say
+		}
+		src.awaited = src.part == nil
+		s.mu.Lock()
+		src.halted = false // what is wrong is for Fetch to say
+		s.sources[tp] = src
+		s.enqueue(src)
+		s.mu.Unlock()
+	}
+	s.call(s.cfg.OnAssigned, partitions)
+	return nil
+}
+
+// giveUp ends sources that others may have, after OnRevoked.
+func (s *Session) giveUp(partitions []record.TopicPartition) {
+	if len(partitions) == 0 {
+		return
+	}
+	s.call(s.cfg.OnRevoked, partitions)
+	for _, tp := range partitions {
+		s.drop(tp)
+	}
+}
+
+// lose ends sources that others may have already.
+func (s *Session) lose(partitions []record.TopicPartition) {
+	if len(partitions) == 0 {
+		return
+	}
+	for _, tp := range partitions {
+		s.drop(tp)
+	}
+	s.call(s.cfg.OnLost, partitions)
+}
+
+// call calls the program's fn. Meanwhile the session does not count as waiting
+// for records.
+func (s *Session) call(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
+	if fn == nil {
+		return
+	}
+	if s.member.wanted(s) {
+		s.leave()
+		defer s.left.Store(0)
+	}
+	s.gate.Tell(func() { fn(slices.Clone(partitions)) })
+}
+
+// leave takes the member out of its group.
+func (m *membership) leave(s *Session) error {
+	left := s.current()
+	if left.id == "" {
+		return nil
+	}
+	return left.shard.Leave(context.Background(), s.cfg.Group, left.id)
+}
+
+// gone reports whether the session is closed and owns nothing any more; while
+// OnRevoked is called at its end it still does, and may commit.
+func (s *Session) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gate.Closed() && len(s.sources) == 0
+}
+
+// Commit stores offsets for the group. See consumer.Session.
+func (s *Session) Commit(ctx context.Context, offsets map[record.TopicPartition]consumer.Offset) error {
+	if s.cfg.Group == "" {
+		return fault.Newf(fault.InvalidGroup, "the consumer has no group")
+	}
+	if s.gone() {
+		return fault.Closed
+	}
+	m := s.current()
+	if s.member.wanted(s) && m.id == "" {
+		return fault.Newf(fault.UnknownMember, "the consumer has not joined group %q yet", s.cfg.Group)
+	}
+	if m.shard == nil {
+		var err error
+		if m.shard, err = s.groups.Shard(ctx, s.cfg.Group, true); err != nil {
+			return err
+		}
+	}
+	return m.shard.Commit(ctx, s.cfg.Group, m.id, offsets)
+}
+
+// Committed returns the group's offsets. See consumer.Session.
+func (s *Session) Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+	if s.cfg.Group == "" {
+		return nil, fault.Newf(fault.InvalidGroup, "the consumer has no group")
+	}
+	shard, err := s.groups.Shard(ctx, s.cfg.Group, false)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[record.TopicPartition]consumer.Offset)
+	if shard == nil || len(partitions) == 0 {
+		return found, nil
+	}
+	var all map[record.TopicPartition]consumer.Offset
+	err = shard.Look(ctx, func(c *group.Coordinator) error {
+		all = c.Offsets(s.cfg.Group, partitions...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(found, all)
+	return found, nil
+}
+
+// committed is Committed where there may be no group.
+func (s *Session) committed(partitions []record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+	if s.cfg.Group == "" {
+		return map[record.TopicPartition]consumer.Offset{}, nil
+	}
+	return s.Committed(context.Background(), partitions...)
+}
+
+func sortPartitions(all []record.TopicPartition) {
+	slices.SortFunc(all, record.TopicPartition.Compare)
+}

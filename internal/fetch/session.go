@@ -1,0 +1,399 @@
+package fetch
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/closing"
+	"github.com/runnel-go/runnel/internal/coordinator"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Sessions opens the sessions of consumers on a host.
+type Sessions struct {
+	host   *host.Host
+	groups *coordinator.Groups
+	chunks chunkPool
+}
+
+// New returns what opens sessions on a host, whose groups are these.
+func New(h *host.Host, groups *coordinator.Groups) *Sessions {
+	return &Sessions{host: h, groups: groups}
+}
+
+// Open opens a session for a consumer. See consumer.Backend.
+func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s := &Session{
+		host: o.host, groups: o.groups, chunks: &o.chunks, cfg: cfg, opened: time.Now(),
+		gate:    closing.New(),
+		signal:  make(chan struct{}, 1),
+		buffers: buffers{reuse: cfg.ReuseBuffers},
+		sources: map[record.TopicPartition]*source{},
+	}
+	if cfg.Start.IsLatest() {
+		s.known = known(o.host, &cfg)
+	}
+	if cfg.Subscribes() {
+		s.news.Store(true) // that it has not joined yet
+		s.leave()
+	}
+	if err := o.host.AddSession(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Session is a consumer's session on a broker in this process.
+//
+// Each partition that it owns is a source. Those that may have records stand in
+// the line ready and take turns; the others have left a Waker with their
+// partition and cost nothing. Fetch serves the line, and waits for signal when
+// it is empty.
+type Session struct {
+	host   *host.Host
+	groups *coordinator.Groups
+	chunks *chunkPool
+	cfg    consumer.Config
+	member membership
+	gate   *closing.Gate // which goroutine ends the session
+	signal chan struct{} // something has happened: records, news, the end
+	news   atomic.Bool   // the group or the topics have changed
+	opened time.Time
+	known  map[topic.ID]int32 // partitions that there were when it was opened, where it begins at their end
+	left   atomic.Int64       // when Fetch was left, in nanoseconds since opened; 0 within
+	reads  sync.WaitGroup
+
+	// The fetching goroutine's.
+	seen    <-chan struct{} // the state of the topics that it knows
+	buffers buffers
+
+	mu      sync.Mutex // below; held for a few instructions
+	sources map[record.TopicPartition]*source
+	ready   line
+	cut     bool                    // the broker did not wait for the goroutine that fetches any longer
+	untold  []record.TopicPartition // lost with the session: the next call tells
+	failure error                   // of leaving the group
+}
+
+// wake makes a waiting Fetch look again.
+func (s *Session) wake() {
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
+// changed tells the session that its group has news.
+func (s *Session) changed() {
+	s.news.Store(true)
+	s.wake()
+}
+
+// MetadataChanged tells the session that topics or partitions have changed.
+func (s *Session) MetadataChanged() { s.wake() }
+
+// Fetch brings records of one partition. See consumer.Session.
+func (s *Session) Fetch(ctx context.Context, dst []record.Record) (fetched consumer.Fetched, err error) {
+	if !s.gate.Enter() {
+		return consumer.Fetched{Records: dst[:0]}, s.isOver()
+	}
+	defer func() {
+		if s.gate.Leave() {
+			s.finish()
+			fetched, err = consumer.Fetched{Records: dst[:0]}, fault.Closed
+		}
+	}()
+	if s.member.wanted(s) {
+		s.left.Store(0)
+		defer s.leave()
+	}
+	for {
+		if s.gate.Closed() {
+			return consumer.Fetched{Records: dst[:0]}, fault.Closed
+		}
+		if err := s.update(); err != nil {
+			return consumer.Fetched{Records: dst[:0]}, err
+		}
+		fetched, ok, err := s.serve(dst)
+		if ok || err != nil {
+			return fetched, err
+		}
+		if err := s.wait(ctx); err != nil {
+			return consumer.Fetched{Records: dst[:0]}, err
+		}
+	}
+}
+
+// leave notes that the program is busy with something else than fetching.
+func (s *Session) leave() { s.left.Store(max(1, int64(time.Since(s.opened)))) }
+
+// wait waits until something happens.
+func (s *Session) wait(ctx context.Context) error {
+	over := ctx.Done()
+	if over == nil {
+		<-s.signal
+		return nil
+	}
+	select {
+	case <-s.signal:
+		return nil
+	case <-over:
+		return ctx.Err()
+	}
+}
+
+// serve lets the sources that are ready take their turn until one brings
+// something.
+func (s *Session) serve(dst []record.Record) (consumer.Fetched, bool, error) {
+	for {
+		src, err := s.next()
+		if src == nil {
+			return consumer.Fetched{Records: dst[:0]}, false, err
+		}
+		records, moved, err := src.fetch(dst)
+		switch {
+		case err != nil:
+			s.back(src)
+			return consumer.Fetched{TopicPartition: src.tp, Records: dst[:0]}, false, err
+		case moved:
+			s.back(src)
+			return consumer.Fetched{
+				TopicPartition: src.tp, Records: records,
+				Next: src.offset.Load(), LeaderEpoch: src.epoch, HighWatermark: src.high,
+			}, true, nil
+		}
+		dst = records
+		src.park()
+	}
+}
+
+// next takes the source whose turn it is off the line.
+func (s *Session) next() (*source, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.gate.Closed() {
+		src := s.ready.pop()
+		if src == nil {
+			return nil, nil
+		}
+		src.queued = false
+		if src.state == sourceReady {
+			src.state = sourceServed
+			return src, nil
+		}
+	}
+	return nil, fault.Closed
+}
+
+// back puts a source that was served at the end of the line, unless it is to
+// stand still.
+func (s *Session) back(src *source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if src.state == sourceServed {
+		src.state = sourceIdle
+		s.enqueue(src)
+	}
+}
+
+// enqueue puts an idle source at the end of the line. s.mu is held.
+func (s *Session) enqueue(src *source) {
+	if src.state != sourceIdle || src.paused || src.halted {
+		return
+	}
+	src.state = sourceReady
+	if !src.queued {
+		src.queued = true
+		s.ready.push(src)
+	}
+}
+
+// Release says that the records of the last Fetch are no longer in use.
+func (s *Session) Release() {
+	if !s.cfg.ReuseBuffers || !s.gate.Enter() {
+		return
+	}
+	s.buffers.release()
+	s.exit()
+}
+
+// Assignment returns the partitions that the session owns, sorted.
+func (s *Session) Assignment() []record.TopicPartition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]record.TopicPartition, 0, len(s.sources))
+	for tp := range s.sources {
+		all = append(all, tp)
+	}
+	slices.SortFunc(all, record.TopicPartition.Compare)
+	return all
+}
+
+// source returns an assigned partition; fault.NotAssigned, and fault.Closed where
+// it went with the session.
+func (s *Session) source(tp record.TopicPartition) (*source, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if src := s.sources[tp]; src != nil {
+		return src, nil
+	}
+	if s.gate.Closed() {
+		return nil, fault.Closed
+	}
+	return nil, fault.At(fault.NotAssigned, tp.Topic, tp.Partition, -1)
+}
+
+// Assign gives the session these partitions. See consumer.Session.
+func (s *Session) Assign(ctx context.Context, partitions []record.TopicPartition) error {
+	if s.cfg.Subscribes() {
+		return fault.Newf(fault.InvalidRequest, "the consumer subscribes to topics, and its group assigns the partitions")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !s.gate.Enter() {
+		return s.isOver()
+	}
+	defer s.exit()
+	owned := s.Assignment()
+	s.giveUp(without(owned, partitions))
+	return s.takeUp(without(partitions, owned), nil)
+}
+
+// without returns what is in all and not in less.
+func without(all, less []record.TopicPartition) []record.TopicPartition {
+	var rest []record.TopicPartition
+	for _, tp := range all {
+		if !slices.Contains(less, tp) {
+			rest = append(rest, tp)
+		}
+	}
+	return rest
+}
+
+// Seek makes the next Fetch of a partition start where spec says. See
+// consumer.Session.
+func (s *Session) Seek(_ context.Context, tp record.TopicPartition, to topic.OffsetSpec) error {
+	if !s.gate.Enter() {
+		return fault.Closed
+	}
+	defer s.exit()
+	if offset, ok := to.Offset(); ok && offset < 0 {
+		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, offset).Detailf("Seek goes to an offset of 0 or more")
+	}
+	src, err := s.source(tp)
+	if err != nil {
+		return err
+	}
+	return src.seek(to)
+}
+
+// Position returns the offset at which the next Fetch of a partition starts. See
+// consumer.Session.
+func (s *Session) Position(_ context.Context, tp record.TopicPartition) (int64, error) {
+	src, err := s.source(tp)
+	if err != nil {
+		return 0, err
+	}
+	return src.at()
+}
+
+// Pause makes Fetch pass over partitions. See consumer.Session.
+func (s *Session) Pause(partitions ...record.TopicPartition) error {
+	return s.setPaused(partitions, true)
+}
+
+// Resume ends Pause. See consumer.Session.
+func (s *Session) Resume(partitions ...record.TopicPartition) error {
+	return s.setPaused(partitions, false)
+}
+
+func (s *Session) setPaused(partitions []record.TopicPartition, paused bool) error {
+	for _, tp := range partitions {
+		if _, err := s.source(tp); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, tp := range partitions {
+		src := s.sources[tp]
+		if src == nil {
+			continue
+		}
+		src.paused = paused
+		if paused && src.state == sourceReady {
+			src.state = sourceIdle // the line passes over it
+		} else if !paused {
+			s.enqueue(src)
+		}
+	}
+	s.wake()
+	return nil
+}
+
+// Offsets returns what spec names in each partition. See consumer.Session.
+func (s *Session) Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error) {
+	listed, err := s.host.ListOffsets(ctx, spec, partitions...)
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[record.TopicPartition]int64, len(listed))
+	for tp, l := range listed {
+		offsets[tp] = l.Offset
+	}
+	return offsets, nil
+}
+
+// drop ends one source.
+func (s *Session) drop(tp record.TopicPartition) {
+	s.mu.Lock()
+	src := s.sources[tp]
+	delete(s.sources, tp)
+	if src != nil {
+		src.state = sourceDropped
+	}
+	s.mu.Unlock()
+	if src != nil {
+		src.detach()
+	}
+}
+
+// line is a queue of sources, each in it once at most.
+type line struct {
+	sources []*source // a circle
+	head, n int
+}
+
+func (l *line) push(src *source) {
+	if l.n == len(l.sources) {
+		larger := make([]*source, max(4, 2*l.n))
+		for i := range l.n {
+			larger[i] = l.sources[(l.head+i)%len(l.sources)]
+		}
+		l.sources, l.head = larger, 0
+	}
+	l.sources[(l.head+l.n)%len(l.sources)] = src
+	l.n++
+}
+
+func (l *line) pop() *source {
+	if l.n == 0 {
+		return nil
+	}
+	src := l.sources[l.head]
+	l.sources[l.head] = nil
+	l.head = (l.head + 1) % len(l.sources)
+	l.n--
+	return src
+}

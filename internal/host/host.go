@@ -1,0 +1,270 @@
+package host
+
+import (
+	"errors"
+	"io"
+	"iter"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Config says where partitions are kept, and what their host is to know of them.
+type Config struct {
+	FS   vfs.FS
+	Dir  string
+	Disk bool         // what is written outlives the process
+	Lock *layout.Lock // nil in memory, and in a test's file system
+
+	Codec              *record.Codec
+	Durability         topic.Durability // of topics that name none
+	ProducerExpiration time.Duration    // as partition.Settings.ProducerExpiration
+
+	Found  func(Found)                        // hears what opening a partition found
+	Failed func(record.TopicPartition, error) // hears that a partition takes no more records
+}
+
+// Found is what opening one partition found.
+type Found struct {
+	record.TopicPartition
+	log.Recovery
+	Made bool  // its directory was missing
+	Err  error // why it did not open, or nil
+}
+
+// Cleaner hears what may have made old records due. It must not block.
+type Cleaner interface {
+	// Look says that a partition was opened or has begun a segment, or, with a nil one,
+	// that the configuration of a topic that is not open has changed.
+	Look(*Topic, *partition.Partition)
+
+	// Renew says that the configuration of a partition's topic has changed.
+	Renew(*Topic, *partition.Partition)
+
+	// Forget says that a topic is open now or was deleted, and these partitions of it
+	// with it.
+	Forget(*Topic, ...*partition.Partition)
+}
+
+// Session is what is closed before the partitions. One that is a Watcher hears of
+// changes.
+type Session interface{ io.Closer }
+
+// Watcher is a session that wants to know when topics or partitions have changed.
+type Watcher interface {
+	// MetadataChanged says so. It must not block.
+	MetadataChanged()
+}
+
+// Host holds the topics of a data directory in this process.
+type Host struct {
+	cfg     Config
+	cleaner Cleaner
+
+	topics  sync.Map                      // a *Topic for every name, internal ones too
+	changed atomic.Pointer[chan struct{}] // closed and replaced at every change
+	closing chan struct{}                 // closed when closing begins
+
+	// mu guards what follows; it is held for a few instructions only.
+	mu       sync.Mutex
+	sessions map[Session]struct{} // nil once closing has begun
+}
+
+// New returns a host without topics. The cleaner is what make returns for it.
+func New(cfg Config, cleaner func(*Host) Cleaner) *Host {
+	h := &Host{cfg: cfg, closing: make(chan struct{}), sessions: map[Session]struct{}{}}
+	changed := make(chan struct{})
+	h.changed.Store(&changed)
+	h.cleaner = cleaner(h)
+	return h
+}
+
+// Codec returns the codec of the host's partitions.
+func (h *Host) Codec() *record.Codec { return h.cfg.Codec }
+
+// Keeps returns fault.Locked if another process may have the directory by now. What
+// destroys something asks first.
+func (h *Host) Keeps() error { return h.cfg.Lock.Keeps() }
+
+// AddSession notes that s is to be closed when the host is; fault.Closed after that.
+func (h *Host) AddSession(s Session) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sessions == nil {
+		return fault.Closed
+	}
+	h.sessions[s] = struct{}{}
+	return nil
+}
+
+// RemoveSession notes that s has been closed.
+func (h *Host) RemoveSession(s Session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.sessions, s)
+}
+
+// Sessions returns the sessions that are open, in no order.
+func (h *Host) Sessions() []Session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.sessions))
+}
+
+// Close begins closing: topics and sessions are refused from here on. It returns the
+// sessions that are open, which the caller closes before Shut, and whether this was
+// the first call.
+func (h *Host) Close() (open map[Session]struct{}, first bool) {
+	h.mu.Lock()
+	open = h.sessions
+	h.sessions = nil
+	h.mu.Unlock()
+	if open == nil {
+		return nil, false
+	}
+	close(h.closing)
+	return open, true
+}
+
+// Closing returns a channel that is closed when closing begins.
+func (h *Host) Closing() <-chan struct{} { return h.closing }
+
+// IsClosed reports whether closing has begun.
+func (h *Host) IsClosed() bool {
+	select {
+	case <-h.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Shut closes every partition that is open. Nothing is opened afterwards.
+func (h *Host) Shut() error {
+	var errs []error
+	for t := range h.All() {
+		t.opening <- struct{}{} // never given back
+		for _, p := range t.Open() {
+			errs = append(errs, p.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// All returns the topics that are there, internal ones too, in no order.
+func (h *Host) All() iter.Seq[*Topic] {
+	return func(yield func(*Topic) bool) {
+		h.topics.Range(func(_, t any) bool { return yield(t.(*Topic)) })
+	}
+}
+
+// Lookup returns the topic of that name, open or not.
+func (h *Host) Lookup(name string) (t *Topic, ok bool) {
+	v, ok := h.topics.Load(name)
+	if !ok {
+		return nil, false
+	}
+	return v.(*Topic), true
+}
+
+// Has reports whether there is a topic of that name with this ID.
+func (h *Host) Has(name string, id topic.ID) bool {
+	t, ok := h.Lookup(name)
+	return ok && t.ID == id
+}
+
+// MetadataChanged returns a channel that is closed when topics or partitions
+// change the next time. Take it first, then look, then wait.
+func (h *Host) MetadataChanged() <-chan struct{} { return *h.changed.Load() }
+
+// Announce tells everybody who waits that topics or partitions have changed.
+func (h *Host) Announce() {
+	next := make(chan struct{})
+	close(*h.changed.Swap(&next))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.sessions {
+		if w, ok := s.(Watcher); ok {
+			w.MetadataChanged()
+		}
+	}
+}
+
+// Publish makes the topics known that a catalogue has under these names, or
+// changes what is known of them.
+func (h *Host) Publish(from *catalogue.Catalogue, names ...string) {
+	for _, name := range names {
+		c := from.Topic(name)
+		if c == nil {
+			continue
+		}
+		v, ok := h.topics.Load(name)
+		t, _ := v.(*Topic)
+		if !ok {
+			t = &Topic{
+				Name: name, ID: c.ID, Internal: topic.IsInternal(name),
+				opening: make(chan struct{}, 1),
+				gone:    make(chan struct{}),
+			}
+		}
+		t.SetConfig(c.Config)
+		t.placement.Store(&c.Partitions)
+		if !ok {
+			h.topics.Store(name, t)
+		}
+	}
+}
+
+// SetLoaded notes that the directory was closed in order, so that every partition
+// must be there.
+func (h *Host) SetLoaded() {
+	for t := range h.All() {
+		t.loaded = int32(len(t.Placement()))
+	}
+}
+
+// Reconfigure tells a topic's partitions their new configuration, which was
+// published.
+func (h *Host) Reconfigure(t *Topic) error {
+	if err := h.claimOpening(t); err != nil {
+		return err
+	}
+	defer func() { <-t.opening }()
+	cfg := t.Config()
+	for _, p := range t.Open() {
+		p.Configure(h.settings(cfg))
+		p.SetSegments(segments(cfg))
+		if !IsBroken(p) {
+			h.cleaner.Renew(t, p)
+		}
+	}
+	if !t.IsOpen() {
+		h.cleaner.Look(t, nil)
+	}
+	return nil
+}
+
+// claimOpening takes the token of opening a topic's partitions.
+func (h *Host) claimOpening(t *Topic) error {
+	select {
+	case t.opening <- struct{}{}:
+		return nil
+	case <-h.closing:
+		return fault.Closed
+	}
+}
+
+// Path returns a partition's directory.
+func (h *Host) Path(tp record.TopicPartition) string { return filepath.Join(h.cfg.Dir, tp.String()) }

@@ -1,0 +1,56 @@
+package host
+
+import (
+	"context"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// ListOffsets returns the offset that spec names in each partition. See
+// topic.Admin.
+func (h *Host) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
+	offsets := make(map[record.TopicPartition]topic.ListedOffset, len(partitions))
+	for _, tp := range partitions {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p, err := h.Partition(tp)
+		if err != nil {
+			return nil, err
+		}
+		if offsets[tp], err = ListOffset(p, spec); err != nil {
+			return nil, err
+		}
+	}
+	return offsets, nil
+}
+
+// ListOffset returns the offset that spec names in p.
+func ListOffset(p Partition, spec topic.OffsetSpec) (topic.ListedOffset, error) {
+	var listed topic.ListedOffset
+	if at, ok := spec.Time(); ok {
+		offset, ms, found, err := p.OffsetForTime(at.UnixMilli())
+		if err != nil {
+			return listed, err
+		}
+		if found {
+			return topic.ListedOffset{Offset: offset, LeaderEpoch: p.EpochAt(offset), Timestamp: time.UnixMilli(ms)}, nil
+		}
+		spec = topic.Latest()
+	}
+	switch offset, ok := spec.Offset(); {
+	case spec.IsNone():
+		return listed, fault.Newf(fault.InvalidRequest, "topic.None names no offset")
+	case ok:
+		listed.Offset = offset
+	case spec.IsLatest():
+		listed.Offset = p.HighWatermark()
+	default:
+		listed.Offset = p.StartOffset()
+	}
+	listed.LeaderEpoch = p.EpochAt(listed.Offset)
+	return listed, nil
+}

@@ -1,0 +1,67 @@
+package host
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Delete ends a topic that the catalogue no longer has, and removes its
+// partitions. A crash on the way is made good by the next opening.
+func (h *Host) Delete(t *Topic) error {
+	h.topics.Delete(t.Name)
+	t.deleted.Store(true)
+	close(t.gone)
+	t.opening <- struct{}{}
+	defer func() { <-t.opening }()
+	for _, p := range t.Open() {
+		p.Abandon()
+	}
+	var doomed []string
+	var failed error
+	for n := range *t.placement.Load() {
+		path := h.Path(record.TopicPartition{Topic: t.Name, Partition: int32(n)})
+		to, err := layout.SetAside(h.cfg.FS, path, layout.SuffixDelete)
+		switch {
+		case err == nil:
+			doomed = append(doomed, to)
+		case failed == nil && !errors.Is(err, fs.ErrNotExist):
+			failed = err
+		}
+	}
+	h.cleaner.Forget(t, t.Open()...)
+	for _, p := range t.Open() {
+		if err := p.Delete(); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	for _, path := range doomed {
+		if err := h.cfg.FS.RemoveAll(path); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if err := h.cfg.FS.SyncDir(h.cfg.Dir); err != nil && failed == nil {
+		failed = err
+	}
+	if failed != nil {
+		return fault.At(fault.OfDisk(failed), t.Name, -1, -1).
+			Detailf("the topic is deleted, but its files are not").Because(failed)
+	}
+	return nil
+}
+
+// Clear puts a directory out of the way that has the name of a partition about
+// to be created.
+func (h *Host) Clear(tp record.TopicPartition) error {
+	path := h.Path(tp)
+	if _, err := h.cfg.FS.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := layout.SetAside(h.cfg.FS, path, layout.SuffixStray); err != nil {
+		return fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
+	}
+	return nil
+}

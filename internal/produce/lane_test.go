@@ -1,0 +1,205 @@
+package produce
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/internal/host/hosttest"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+)
+
+// A lane that is closed while a record is copied waits for the copier, whose
+// callback runs before.
+func TestClosingWaitsForACopier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opened, err := sessions(hosttest.New(t, "orders").Host).Open(producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Linger: time.Hour})
+		require.NoError(t, err)
+		w, err := opened.Topic(t.Context(), "orders")
+		require.NoError(t, err)
+		told := 0
+		tell := func(record.Position, error) { told++ }
+		w.SendAsync(t.Context(), record.Record{}, tell)
+		l := opened.allLanes()[0]
+		b, r := l.open.Load(), record.Record{}
+		at, outcome := b.reserve(&r, 1)
+		require.Equal(t, gotRoom, outcome)
+
+		closed := false
+		go func() {
+			l.close(fault.Closed)
+			closed = true
+		}()
+		synctest.Wait()
+		require.False(t, closed)
+		require.True(t, b.fill(at, &r, tell, false))
+		l.becomesReady(b)
+		synctest.Wait()
+		require.True(t, closed)
+		require.Equal(t, 2, told)
+		require.NoError(t, opened.Close())
+	})
+}
+
+// A producer that outlives many topics of one name keeps nothing of them.
+func TestLanesOfDeletedTopicsGo(t *testing.T) {
+	h := hosttest.New(t)
+	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
+	require.NoError(t, err)
+	for range 10 {
+		require.NoError(t, h.Create("orders"))
+		w, err := s.Topic(t.Context(), "orders")
+		require.NoError(t, err)
+		_, err = w.Send(t.Context(), record.Record{})
+		require.NoError(t, err)
+		require.NoError(t, h.Remove("orders"))
+		require.Zero(t, w.Partitions())
+		_, err = w.Send(t.Context(), record.Record{})
+		require.ErrorIs(t, err, fault.UnknownTopic)
+	}
+	require.LessOrEqual(t, len(s.allLanes()), 1)
+}
+
+// TestFailureSealsAnEmptyBatch: a sender that has just opened a batch when another
+// one fails does not get in behind the failure before it is told.
+func TestFailureSealsAnEmptyBatch(t *testing.T) {
+	h := hosttest.New(t, "orders")
+	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
+	require.NoError(t, err)
+	defer s.Close()
+	w, err := s.Topic(t.Context(), "orders")
+	require.NoError(t, err)
+	l, err := w.(*writer).lane(0)
+	require.NoError(t, err)
+
+	failing := &openBatch{lane: l, count: 1, ready: true, sent: true, sequence: 0, err: fault.DiskFull}
+	l.mu.Lock()
+	l.push(failing)
+	l.unsent = nil
+	l.backlog--
+	l.mu.Unlock()
+	require.NoError(t, l.makeRoom(t.Context(), 1000, 0)) // and here it is held up
+	opened := l.open.Load()
+	l.mu.Lock()
+	l.failBehind(failing)
+	l.mu.Unlock()
+	_, outcome := opened.reserve(&record.Record{Value: []byte("x")}, 0)
+	require.Equal(t, isSealed, outcome)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "it waits until the failure is told")
+	l.mu.Lock()
+	failing.finish(-1, fault.DiskFull)
+	l.settle()
+	_, err = w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Flush(t.Context()), fault.DiskFull, "of the one that failed")
+	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "all is told, but the caller has given up meanwhile")
+}
+
+// TestEmptyBatchIsNotSent: a sender that was held up may seal a batch that it saw
+// full, and that has been sent and opened again since.
+func TestEmptyBatchIsNotSent(t *testing.T) {
+	h := hosttest.New(t, "orders")
+	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
+	require.NoError(t, err)
+	defer s.Close()
+	w, err := s.Topic(t.Context(), "orders")
+	require.NoError(t, err)
+	l, err := w.(*writer).lane(0)
+	require.NoError(t, err)
+	for range 3 {
+		require.NoError(t, l.makeRoom(t.Context(), 1000, 0))
+		l.sealFull(l.open.Load())
+		w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: []byte("x")}, nil)
+	}
+	require.NoError(t, s.Flush(t.Context()))
+	p, err := h.Partition(record.TopicPartition{Topic: "orders"})
+	require.NoError(t, err)
+	batches := 0
+	for offset := int64(0); offset < p.HighWatermark(); batches++ {
+		s, err := p.Read(offset, 1, nil) // one batch at a time
+		require.NoError(t, err)
+		batch, err := record.Parse(s.Bytes)
+		require.NoError(t, err)
+		offset = batch.NextOffset()
+	}
+	require.Equal(t, 3, batches)
+}
+
+// What gives up while it waits for failures to be told holds nothing any more,
+// whatever it wanted to send.
+func TestGivingUpHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hosttest.New(t, "orders")
+		s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
+		require.NoError(t, err)
+		defer s.Close()
+		w, err := s.Topic(t.Context(), "orders")
+		require.NoError(t, err)
+		l, err := w.(*writer).lane(0)
+		require.NoError(t, err)
+		l.mu.Lock()
+		l.failing = make(chan struct{})
+		l.mu.Unlock()
+		for name, send := range map[string]func(ctx context.Context, fn producer.Callback){
+			"a record": func(ctx context.Context, fn producer.Callback) {
+				w.SendAsync(ctx, record.Record{Value: []byte("x")}, fn)
+			},
+			"a large record": func(ctx context.Context, fn producer.Callback) {
+				w.SendAsync(ctx, record.Record{Value: make([]byte, 5000)}, fn)
+			},
+			"a whole batch": func(ctx context.Context, fn producer.Callback) {
+				batch := batchOf(t, "a", "b")
+				w.Append(ctx, 0, &batch, fn)
+			},
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			told := make(chan error, 1)
+			go send(ctx, func(_ record.Position, err error) { told <- err })
+			synctest.Wait()
+			require.Empty(t, told, name)
+			cancel()
+			require.ErrorIs(t, <-told, context.Canceled, name)
+			nothingIsHeld(t, s)
+		}
+		l.mu.Lock()
+		close(l.failing)
+		l.failing = nil
+		l.mu.Unlock()
+		_, err = w.Send(t.Context(), record.Record{Value: make([]byte, 20_000)})
+		require.ErrorIs(t, err, fault.RecordTooLarge)
+		nothingIsHeld(t, s)
+	})
+}
+
+// sessions opens sessions whose producers have IDs from 1 on.
+func sessions(h *host.Host) *Sessions {
+	var last atomic.Int64
+	return New(h, func(context.Context) (int64, error) { return last.Add(1), nil })
+}
+
+func nothingIsHeld(t testing.TB, s *Session) {
+	t.Helper()
+	held, waiting := s.Held()
+	require.Zero(t, held)
+	require.Zero(t, waiting)
+}
+
+func batchOf(t *testing.T, values ...string) record.Batch {
+	t.Helper()
+	b := record.NewBuilder(1 << 20)
+	for _, v := range values {
+		b.Add(0, nil, []byte(v), nil)
+	}
+	batch, err := b.Batch(nil, record.None, 0)
+	require.NoError(t, err)
+	return batch
+}

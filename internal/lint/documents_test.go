@@ -314,14 +314,33 @@ func TestServiceOfTheDocumentWorks(t *testing.T) {
 	}, "\n")+"\n", run())
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
 
-// TestLinksInDocumentsLead: a relative link names something that is there.
+// TestLinksInDocumentsLead: a relative link names something that is there, and a
+// heading that it has.
 func TestLinksInDocumentsLead(t *testing.T) {
+	anchors := map[string][]string{}
 	for path, text := range documents(t) {
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join(root, filepath.Dir(path), m[1])); err != nil {
+		for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+			anchor := dropped.ReplaceAllString(strings.ToLower(m[1]), "")
+			anchors[path] = append(anchors[path], "#"+strings.ReplaceAll(anchor, " ", "-"))
+		}
+	}
+	for path, text := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+			target := path
+			if m[1] != "" {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(path), m[1]))
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
 				t.Errorf("%s: %v", path, err)
+			}
+			if m[2] != "" && !slices.Contains(anchors[target], m[2]) {
+				t.Errorf("%s: %s has no heading %s", path, target, m[2])
 			}
 		}
 	}

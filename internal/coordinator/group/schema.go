@@ -337,5 +337,9 @@ func orEmpty(s *string) string {
 // millis returns d in milliseconds, rounded up so that no timeout becomes 0.
 func millis(d time.Duration) int32 {
 	const most = 1<<31 - 1
-	return int32(min((d+time.Millisecond-1)/time.Millisecond, most))
+	ms := d / time.Millisecond
+	if d%time.Millisecond > 0 { // and not d+…: the longest duration there is stands for ever
+		ms++
+	}
+	return int32(min(ms, most))
 }

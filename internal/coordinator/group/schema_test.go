@@ -2,6 +2,7 @@ package group
 
 import (
 	"encoding/hex"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -113,4 +114,14 @@ func FuzzApply(f *testing.F) {
 			require.NoError(t, err)
 		}
 	})
+}
+
+// A member may be silent for as long as a duration can say: Kafka's field holds 24 days.
+func TestTimeoutsThatNoFieldHolds(t *testing.T) {
+	for d, want := range map[time.Duration]int32{
+		1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, time.Second: 1000,
+		30 * 24 * time.Hour: math.MaxInt32, math.MaxInt64 - 1: math.MaxInt32, math.MaxInt64: math.MaxInt32,
+	} {
+		require.Equal(t, want, millis(d), "%v", d)
+	}
 }

@@ -56,15 +56,17 @@ func wordCount(t *testing.T) string {
 // root and what belongs to it, and what keeps bytes. Programs and what only tests
 // import are no part of it.
 func house(all []listed) string {
-	outside := []string{"examples/...", "internal/lint", "internal/mutants", "internal/fixture", "backendtest", "runneltest", "streams/streamstest"}
+	outside := func(name string) bool {
+		return strings.HasSuffix(name, "test") || matchesAny([]string{"examples/...", "internal/lint", "internal/mutants", "internal/fixture"}, name)
+	}
 	imports := map[string][]string{}
 	for _, p := range all {
-		if p.Name == "main" || matchesAny(outside, p.name()) {
+		if p.Name == "main" || outside(p.name()) {
 			continue
 		}
 		imports[p.name()] = nil
 		for _, path := range p.Imports {
-			if name := below(path); (path == module || name != path) && !matchesAny(outside, name) {
+			if name := below(path); (path == module || name != path) && !outside(name) {
 				imports[p.name()] = append(imports[p.name()], name)
 			}
 		}

@@ -455,3 +455,46 @@ func TestCommitsWithoutMembership(t *testing.T) {
 	require.NoError(t, alone.Assign(t.Context()))
 	require.Empty(t, alone.Assignment())
 }
+
+// A group that begins at the end reads from its first record what was added since
+// it subscribed, also where the member to read it has joined later: a group
+// remembers as long as it has members.
+func TestAGroupRemembersSinceWhenItIsSubscribed(t *testing.T) {
+	for name, subscribed := range map[string]consumer.Option{
+		"by name": consumer.Topics("a", "b"), "by pattern": consumer.TopicsMatching("a|b"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := memoryBroker(t)
+			b.create("a", 1)
+			b.send("a", 0, "before")
+			join := func() (c *consumer.Consumer, brought []string) {
+				c = b.consumer(consumer.Group("g"), subscribed, consumer.FromEnd(), consumer.ManualCommit())
+				return c, b.poke(c)
+			}
+			one, brought := join()
+			require.Empty(t, brought)
+			require.Equal(t, tps("a", 0), one.Assignment())
+			require.NoError(t, b.AddPartitions(t.Context(), "a", 2))
+			b.send("a", 1, "first")
+			two, brought := join()
+			require.Equal(t, tps("a", 1), two.Assignment())
+			require.Equal(t, []string{"first"}, brought)
+
+			require.NoError(t, one.Close())
+			b.create("b", 1) // which two remembers not to have been there
+			b.send("b", 0, "of a new topic")
+			three, brought := join()
+			require.NoError(t, two.Close())
+			brought = append(brought, b.poke(three)...)
+			brought = append(brought, b.poke(three)...)
+			require.Equal(t, append(tps("a", 0, 1), tps("b", 0)...), three.Assignment())
+			require.ElementsMatch(t, []string{"first", "of a new topic"}, brought, "nothing was committed")
+
+			require.NoError(t, three.Close())
+			four, brought := join() // and there is no one left to remember
+			require.Empty(t, append(brought, b.poke(four)...))
+			b.send("b", 0, "now")
+			require.Equal(t, []string{"now"}, b.poll(four, 1))
+		})
+	}
+}

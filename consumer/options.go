@@ -68,7 +68,9 @@ func FromStart() Option { return from(topic.Earliest()) }
 
 // FromEnd begins behind a partition's last record where the group has committed
 // nothing. A partition that is made after New has subscribed is read from its first
-// record.
+// record. In a broker's group that counts from the first of the members on that
+// others follow: a partition that one of them saw come is new to those who join
+// later, too. On Kafka it counts for each consumer.
 func FromEnd() Option { return from(topic.Latest()) }
 
 // FromTime begins at a partition's first record of time t or later where the

@@ -135,6 +135,8 @@ type GroupShard struct {
 type Member struct {
 	News  func()           // there is news; must not block
 	Heard func() time.Time // when it last asked for records
+	Group string
+	Known *Subscription // nil where it doesn't begin at the end
 }
 
 // run runs a command of groups.
@@ -316,6 +318,7 @@ func (s *GroupShard) Join(ctx context.Context, m group.Member, session *Member) 
 		s.members = true
 		joined, r, err := c.Join(m)
 		if err == nil {
+			session.Known = session.Known.since(session.Group, s.sessions)
 			s.sessions[m.ID] = session
 			a = s.named(joined)
 		}

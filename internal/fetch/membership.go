@@ -12,7 +12,6 @@ import (
 	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/coordinator"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
-	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -26,24 +25,13 @@ type membership struct {
 // wanted reports whether the session is to be a member of a group.
 func (m *membership) wanted(s *Session) bool { return s.cfg.Subscribes() }
 
-// known returns how many partitions the topics have that a member subscribes to.
-func known(h *host.Host, cfg *consumer.Config) map[topic.ID]int32 {
-	known := make(map[topic.ID]int32)
-	for t := range h.All() {
-		if cfg.Pattern != "" || slices.Contains(cfg.Topics, t.Name) {
-			known[t.ID] = int32(len(t.Placement()))
-		}
-	}
-	return known
-}
-
-// isNew reports whether a partition was made after the session had subscribed, or had
-// been assigned it.
+// isNew reports whether a partition was made after the group had subscribed, as far
+// as its members remember, or after the session had been assigned it.
 func (s *Session) isNew(src *source) bool {
 	if !s.member.wanted(s) {
 		return src.awaited
 	}
-	return src.tp.Partition >= s.known[src.id]
+	return src.tp.Partition >= s.known.Load().Count(src.id)
 }
 
 // current returns the member's ID, empty if it has not joined.
@@ -127,14 +115,16 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 		return coordinator.Assignment{}, err
 	}
 	id := catalogue.NewID().String()
+	session := &coordinator.Member{News: s.changed, Heard: s.heard, Group: s.cfg.Group, Known: s.known.Load()}
 	a, err := shard.Join(ctx, group.Member{
 		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
 		Topics: s.cfg.Topics, Pattern: s.cfg.Pattern, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
 		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
-	}, &coordinator.Member{News: s.changed, Heard: s.heard})
+	}, session)
 	if err != nil {
 		return coordinator.Assignment{}, err
 	}
+	s.known.Store(session.Known)
 	s.mu.Lock()
 	s.member = membership{id: id, shard: shard}
 	s.mu.Unlock()

@@ -68,7 +68,9 @@ func Skip() Handler { return Handler{action: skipping} }
 // comes from and why it is there (see HeaderException and the others). The topic
 // must exist when the application runs, and may not be one that the topology
 // reads. Offsets are committed only when dead letters are acknowledged; one that
-// cannot be written ends the application.
+// cannot be written ends the application. A dead letter is larger than its record by
+// the headers, a stack among them: give its topic a MaxMessageBytes with room for
+// that.
 //
 // A row of a table that fails while it is sent on at a commit has no record: its
 // key and value are written as its changelog has them, under the changelog's

@@ -51,7 +51,7 @@ func TestSilentProgram(t *testing.T) {
 			if err != nil {
 				return
 			}
-			defer conn.Close()
+			t.Cleanup(func() { _ = conn.Close() }) // not when the last one has come: it is still to give up
 			waiting <- struct{}{}
 		}
 	}()

@@ -14,13 +14,13 @@ import (
 )
 
 // Cleaned is what Cleanup did with a partition.
-type Cleaned struct {
+type CleanStats struct {
 	record.TopicPartition
-	partition.Cleaned
+	partition.CleanStats
 }
 
 // String returns what was done in one line.
-func (c Cleaned) String() string {
+func (c CleanStats) String() string {
 	return fmt.Sprintf("%s: %d segments and %d bytes given back, %d records compacted away", c.TopicPartition, c.Segments, c.Bytes, c.Records)
 }
 
@@ -33,7 +33,7 @@ func (c Cleaned) String() string {
 // docs/guarantees.md. A partition that can't be cleaned, because the disk is full or
 // a segment is damaged, is an error and does not keep others from being cleaned.
 // ctx ends it early.
-func (b *Broker) Cleanup(ctx context.Context) ([]Cleaned, error) {
+func (b *Broker) Cleanup(ctx context.Context) ([]CleanStats, error) {
 	if b.isClosed() {
 		return nil, fault.Closed
 	}
@@ -42,7 +42,7 @@ func (b *Broker) Cleanup(ctx context.Context) ([]Cleaned, error) {
 		names = append(names, t.Name)
 	}
 	slices.Sort(names)
-	var all []Cleaned
+	var all []CleanStats
 	var errs []error
 	for _, name := range names {
 		t, err := b.host.Whole(name)
@@ -61,8 +61,8 @@ func (b *Broker) Cleanup(ctx context.Context) ([]Cleaned, error) {
 			if err != nil {
 				errs = append(errs, err)
 			}
-			if did != (partition.Cleaned{}) {
-				all = append(all, Cleaned{record.TopicPartition{Topic: name, Partition: int32(n)}, did})
+			if did != (partition.CleanStats{}) {
+				all = append(all, CleanStats{record.TopicPartition{Topic: name, Partition: int32(n)}, did})
 			}
 		}
 	}

@@ -76,7 +76,7 @@ func TestReadingAroundADamagedHeader(t *testing.T) {
 	require.NoError(t, remote.Close())
 	require.NoError(t, b.Close())
 
-	steps, err := datadir.Repair(context.Background(), dir, datadir.Repairing{})
+	steps, err := datadir.Repair(context.Background(), dir, datadir.RepairOptions{})
 	require.NoError(t, err)
 	require.NotEmpty(t, steps)
 	b = openDir(t, dir)

@@ -146,7 +146,7 @@ func TestDamagedPartitionLeavesTheOthers(t *testing.T) {
 			require.Len(t, b.Recovery().Partitions, 4, "the catalogue's, and those of the topic that were there before")
 			require.NoError(t, b.Close())
 
-			_, err = datadir.Repair(ctx, dir, datadir.Repairing{AcceptLoss: true})
+			_, err = datadir.Repair(ctx, dir, datadir.RepairOptions{AcceptLoss: true})
 			require.NoError(t, err)
 			b = openDir(t, dir)
 			write(t, b, broken, "i")
@@ -203,10 +203,10 @@ func TestLostDirectory(t *testing.T) {
 	require.NoError(t, b.Close())
 
 	require.NoError(t, os.RemoveAll(lost))
-	steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{})
+	steps, err := datadir.Repair(t.Context(), dir, datadir.RepairOptions{})
 	require.NoError(t, err)
 	require.True(t, steps[0].Refused)
-	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
+	_, err = datadir.Repair(t.Context(), dir, datadir.RepairOptions{AcceptLoss: true})
 	require.NoError(t, err)
 	b = openDir(t, dir)
 	require.Empty(t, b.Recovery().Missing)

@@ -15,7 +15,7 @@ func inspect(ctx context.Context, fsys vfs.FS, dir string, live bool, _ func(don
 	return found, err
 }
 
-func repair(ctx context.Context, fsys vfs.FS, dir string, how datadir.Repairing) (steps []log.Step, err error) {
+func repair(ctx context.Context, fsys vfs.FS, dir string, how datadir.RepairOptions) (steps []log.Step, err error) {
 	err = fixture.Repair(ctx, fsys, dir, how, &steps)
 	return steps, err
 }

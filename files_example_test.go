@@ -79,7 +79,7 @@ func ExampleRepair() {
 	must(broker.CreateTopics(ctx, topic.Spec{Name: "orders"}))
 	must(broker.Close())
 
-	steps, err := datadir.Repair(ctx, dir, datadir.Repairing{DryRun: true})
+	steps, err := datadir.Repair(ctx, dir, datadir.RepairOptions{DryRun: true})
 	must(err)
 	fmt.Println(len(steps), "steps")
 	// Output: 0 steps

@@ -93,7 +93,7 @@ func TestRemovedLockFile(t *testing.T) {
 	found, err := datadir.Inspect(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, found.Holder)
-	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{})
+	_, err = datadir.Repair(t.Context(), dir, datadir.RepairOptions{})
 	require.ErrorIs(t, err, fault.Locked)
 	require.NoError(t, b.DeleteTopics(t.Context(), "orders"))
 	require.NoError(t, b.Close())

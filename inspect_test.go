@@ -76,7 +76,7 @@ func TestInspect(t *testing.T) {
 			"no topic ID", func(t *testing.T, dir string) {
 				require.NoError(t, os.Remove(filepath.Join(dir, "orders-1", "partition.metadata")))
 			},
-			log.Mend, "orders-1/partition.metadata", "no file",
+			log.Recoverable, "orders-1/partition.metadata", "no file",
 		},
 		{"no words in the topic ID's file", func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "orders-1", "partition.metadata"), []byte("?"), 0o644))

@@ -203,10 +203,13 @@ func TestKafkaDirectoryStaysAsItIs(t *testing.T) {
 		"Attach":  func() error { _, err := runnel.Attach(dir); return err },
 		"Inspect": func() error { _, err := datadir.Inspect(t.Context(), dir, nil); return err },
 		"Repair": func() error {
-			_, err := datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
+			_, err := datadir.Repair(t.Context(), dir, datadir.RepairOptions{AcceptLoss: true})
 			return err
 		},
-		"DryRun":  func() error { _, err := datadir.Repair(t.Context(), dir, datadir.Repairing{DryRun: true}); return err },
+		"DryRun": func() error {
+			_, err := datadir.Repair(t.Context(), dir, datadir.RepairOptions{DryRun: true})
+			return err
+		},
 		"Restore": func() error { return datadir.Restore(t.Context(), dir, strings.NewReader("")) },
 	} {
 		err := open()

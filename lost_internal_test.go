@@ -25,7 +25,7 @@ func TestRepairedCatalogueGivesNoProducerIDTwice(t *testing.T) {
 	}
 	require.NoError(t, b.Close())
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "__cluster_metadata-0")))
-	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
+	_, err = datadir.Repair(t.Context(), dir, datadir.RepairOptions{AcceptLoss: true})
 	require.NoError(t, err)
 
 	b, err = Open(dir)

@@ -64,7 +64,7 @@ func TestLostCatalogue(t *testing.T) {
 			found, err := datadir.Inspect(t.Context(), dir, nil)
 			require.NoError(t, err)
 			require.Equal(t, log.Damage, found.Worst())
-			steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{})
+			steps, err := datadir.Repair(t.Context(), dir, datadir.RepairOptions{})
 			require.NoError(t, err)
 			require.True(t, steps[0].Refused)
 
@@ -96,12 +96,12 @@ func TestCatalogueAnew(t *testing.T) {
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "__cluster_metadata-0")))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "photos-2024"), 0o700)) // anybody's
 
-	steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true, DryRun: true})
+	steps, err := datadir.Repair(t.Context(), dir, datadir.RepairOptions{AcceptLoss: true, DryRun: true})
 	require.NoError(t, err)
 	require.Contains(t, steps[0].What, "2 topics")
 	_, err = runnel.Open(dir)
 	isDamage(t, err, metadata)
-	_, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
+	_, err = datadir.Repair(t.Context(), dir, datadir.RepairOptions{AcceptLoss: true})
 	require.NoError(t, err)
 
 	b = openDir(t, dir)

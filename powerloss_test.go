@@ -172,7 +172,7 @@ func (m moment) inspect(t failer, most log.Grade) {
 // check opens what a power loss left and holds it against what was promised.
 func (m moment) check(t failer) {
 	if m.inspected {
-		m.inspect(t, log.Mend)
+		m.inspect(t, log.Recoverable)
 	}
 	b, err := openFixture(m.disk)
 	require.NoError(t, err, m.name)

@@ -335,7 +335,7 @@ func TestReportsPrintWhatTheySay(t *testing.T) {
 		"orders-0: closed in order": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Clean: true}},
 		"orders-0: 2 batches, 200 bytes verified; 7 bytes cut: zeros; indexes built anew: 1": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Batches: 2, Bytes: 200, Cut: 7, Reason: "zeros", Indexes: 1}},
 		"orders-0: it is closed": PartitionRecovery{TopicPartition: tp, Err: fault.At(fault.Closed, "orders", 0, -1)},
-		"orders-0: 3 segments and 500 bytes given back, 4 records compacted away": Cleaned{tp, partition.Cleaned{Segments: 3, Bytes: 500, Records: 4}},
+		"orders-0: 3 segments and 500 bytes given back, 4 records compacted away": CleanStats{tp, partition.CleanStats{Segments: 3, Bytes: 500, Records: 4}},
 	} {
 		require.Equal(t, want, fmt.Sprint(report))
 		require.Contains(t, fmt.Sprintf("%+v", []any{report}), want)

@@ -58,13 +58,13 @@ func TestRepair(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := someDir(t)
 			test.plant(t, dir)
-			steps, err := datadir.Repair(t.Context(), dir, datadir.Repairing{DryRun: true})
+			steps, err := datadir.Repair(t.Context(), dir, datadir.RepairOptions{DryRun: true})
 			require.NoError(t, err)
 			require.NotEmpty(t, steps)
 			require.Contains(t, steps[0].What, test.says)
 			require.Equal(t, test.refused, steps[0].Refused)
 
-			steps, err = datadir.Repair(t.Context(), dir, datadir.Repairing{AcceptLoss: true})
+			steps, err = datadir.Repair(t.Context(), dir, datadir.RepairOptions{AcceptLoss: true})
 			require.NoError(t, err)
 			found, err := datadir.Inspect(t.Context(), dir, nil)
 			require.NoError(t, err)
@@ -88,9 +88,9 @@ func TestRepairWhileOpen(t *testing.T) {
 	dir := t.TempDir()
 	openDir(t, dir)
 	for _, dry := range []bool{true, false} {
-		_, err := datadir.Repair(t.Context(), dir, datadir.Repairing{DryRun: dry})
+		_, err := datadir.Repair(t.Context(), dir, datadir.RepairOptions{DryRun: dry})
 		require.ErrorIs(t, err, fault.Locked)
 	}
-	_, err := datadir.Repair(t.Context(), filepath.Join(dir, "nowhere"), datadir.Repairing{})
+	_, err := datadir.Repair(t.Context(), filepath.Join(dir, "nowhere"), datadir.RepairOptions{})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -167,7 +167,7 @@ func verifyFlip(t *testing.T, original vfs.FS, path string, bit int64, kind stri
 		"%s: closed %v, open %v and %v", what, all(found), all(live), verified)
 	_ = b.Close()
 
-	steps, err := repair(t.Context(), closed, "/srv/data", datadir.Repairing{})
+	steps, err := repair(t.Context(), closed, "/srv/data", datadir.RepairOptions{})
 	require.NoError(t, err, what)
 	for _, s := range steps {
 		if s.Refused {
@@ -245,11 +245,11 @@ func TestRepairOfTheCatalogue(t *testing.T) {
 			found, err := inspect(t.Context(), fsys, "/srv/data", false, nil)
 			require.NoError(t, err)
 			require.Equal(t, log.Damage, found.Worst())
-			steps, err := repair(t.Context(), fsys, "/srv/data", datadir.Repairing{DryRun: true})
+			steps, err := repair(t.Context(), fsys, "/srv/data", datadir.RepairOptions{DryRun: true})
 			require.NoError(t, err)
 			require.NotEmpty(t, steps)
 			require.Equal(t, spoil.refused, steps[0].Refused, "%v", steps)
-			steps, err = repair(t.Context(), fsys, "/srv/data", datadir.Repairing{})
+			steps, err = repair(t.Context(), fsys, "/srv/data", datadir.RepairOptions{})
 			require.NoError(t, err)
 			require.Equal(t, spoil.refused, steps[0].Refused, "%v", steps)
 			found, err = inspect(t.Context(), fsys, "/srv/data", false, nil)

@@ -40,7 +40,7 @@ func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error)
 		return refuse(catalogueRefused)
 	}
 	cfg := log.Config{FS: r.fsys, Dir: r.path(layout.Catalogue), Topic: topic.ClusterMetadata, Codec: r.codec}
-	how := log.Repairing{DryRun: true, Stamp: r.stamp}
+	how := log.RepairOptions{DryRun: true, Stamp: r.stamp}
 	planned, err := log.Repair(r.ctx, cfg, how)
 	if err != nil {
 		return false, err

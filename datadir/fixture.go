@@ -14,7 +14,7 @@ func init() {
 		return err
 	}
 	fixture.Repair = func(ctx context.Context, fsys vfs.FS, dir string, how, steps any) (err error) {
-		*steps.(*[]log.Step), err = repair(ctx, fsys, dir, how.(Repairing))
+		*steps.(*[]log.Step), err = repair(ctx, fsys, dir, how.(RepairOptions))
 		return err
 	}
 	fixture.Restore = restore

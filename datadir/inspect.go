@@ -171,7 +171,7 @@ func (n *inspecting) run() error {
 			case n.Clean:
 				n.add(log.Damage, tp, n.path(tp), "the partition's directory", "none", "restore it from a copy; or runnel repair --accept-loss begins the partition anew, empty")
 			default:
-				n.add(log.Mend, tp, n.path(tp), "the partition's directory", "none",
+				n.add(log.Recoverable, tp, n.path(tp), "the partition's directory", "none",
 					"a crash while the topic was created leaves it so, and opening begins the partition; otherwise restore it from a copy")
 			}
 			if err != nil {
@@ -317,7 +317,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 		case empty && n.Clean:
 			n.add(log.Damage, tp, n.path(tp), "the partition's directory", "one without its files", "restore it from a copy; or runnel repair --accept-loss begins the partition anew, empty")
 		default:
-			n.add(log.Mend, tp, path, "the ID of the topic", "no file", "opening writes it")
+			n.add(log.Recoverable, tp, path, "the ID of the topic", "no file", "opening writes it")
 		}
 	case of.ID != t.ID && n.live: // confirm forgets it if the topic was made anew meanwhile
 		n.Findings = append(n.Findings, finding(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "close the directory, and see what runnel repair --dry-run says"))
@@ -343,7 +343,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 // is no marker.
 func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Record) error) error {
 	// Of the catalogue everything counts: without it nobody knows the topics.
-	how := log.Inspecting{Live: n.live, Ahead: tp == layout.Catalogue, Progress: n.said}
+	how := log.InspectOptions{Live: n.live, Ahead: tp == layout.Catalogue, Progress: n.said}
 	if each != nil {
 		how.Batch = func(b record.Batch) error {
 			if b.Control() {
@@ -394,10 +394,10 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 		switch {
 		case ok && tp == layout.Catalogue && suffix == "":
 		case ok && suffix == layout.SuffixDelete:
-			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
+			n.add(log.Recoverable, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
 		case ok && suffix == "" && removed[tp.Topic] && n.ofRemoved(tp):
 			doomed[tp] = true
-			n.add(log.Mend, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
+			n.add(log.Recoverable, tp, path, "nothing", "a deleted topic's partition", hintRemoval)
 		case ok && suffix == "" && t != nil && int(tp.Partition) < len(t.Partitions):
 		case ok:
 			n.add(log.Note, tp, path, "a topic's partition", "a partition that no topic has", "it is left alone")

@@ -95,7 +95,7 @@ func (n *restoring) adoptCatalogue() (*catalogue.Catalogue, error) {
 	}
 	c := catalogue.New()
 	codec := record.NewCodec(0)
-	found, err := log.Inspect(n.ctx, n.logConfig(l, codec), log.Inspecting{Batch: func(b record.Batch) error {
+	found, err := log.Inspect(n.ctx, n.logConfig(l, codec), log.InspectOptions{Batch: func(b record.Batch) error {
 		it, err := b.Records(codec)
 		if err != nil {
 			return err

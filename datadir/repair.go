@@ -16,9 +16,9 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Repairing says how Repair goes about it. The zero value repairs what can be
+// RepairOptions says how Repair goes about it. The zero value repairs what can be
 // repaired without giving offsets away twice.
-type Repairing struct {
+type RepairOptions struct {
 	DryRun bool // change nothing
 
 	// AcceptLoss also repairs what is repaired by accepting that an unknown
@@ -40,7 +40,7 @@ type Repairing struct {
 //
 // A directory that a program has open is fault.Locked. A repair that was
 // interrupted, or ended with an error, is finished by the next one.
-func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) {
+func Repair(ctx context.Context, dir string, how RepairOptions) ([]log.Step, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func Repair(ctx context.Context, dir string, how Repairing) ([]log.Step, error) 
 	return repair(ctx, disk, dir, how)
 }
 
-func repair(ctx context.Context, fsys vfs.FS, dir string, how Repairing) ([]log.Step, error) {
+func repair(ctx context.Context, fsys vfs.FS, dir string, how RepairOptions) ([]log.Step, error) {
 	n := newInspecting(ctx, fsys, dir, false, how.Progress)
 	if err := n.run(); err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func repair(ctx context.Context, fsys vfs.FS, dir string, how Repairing) ([]log.
 // repairing is the work of Repair.
 type repairing struct {
 	*inspecting
-	how   Repairing
+	how   RepairOptions
 	stamp string
 	steps []log.Step
 }
@@ -109,14 +109,14 @@ func (r *repairing) run() error {
 		}
 	}
 	for _, f := range r.Findings {
-		if f.Grade >= log.Mend {
+		if f.Grade >= log.Recoverable {
 			if err := r.directory(f); err != nil {
 				return err
 			}
 		}
 	}
 	for _, p := range r.Partitions {
-		if p.Worst() >= log.Mend {
+		if p.Worst() >= log.Recoverable {
 			if err := r.log(p); err != nil {
 				return err
 			}
@@ -128,7 +128,7 @@ func (r *repairing) run() error {
 // log repairs a partition's log.
 func (r *repairing) log(p PartitionInspection) error {
 	cfg := log.Config{FS: r.fsys, Dir: r.path(p.TopicPartition), Topic: p.Topic, Partition: p.Partition, Codec: r.codec}
-	steps, err := log.Repair(r.ctx, cfg, log.Repairing{DryRun: r.how.DryRun, AcceptLoss: r.how.AcceptLoss, Stamp: r.stamp})
+	steps, err := log.Repair(r.ctx, cfg, log.RepairOptions{DryRun: r.how.DryRun, AcceptLoss: r.how.AcceptLoss, Stamp: r.stamp})
 	r.steps = append(r.steps, steps...)
 	if err == nil && len(steps) == 0 {
 		for _, f := range p.Findings {

@@ -33,16 +33,16 @@ type Compaction struct {
 	Keep func(h *record.BatchHeader) bool
 }
 
-// Compacted says what Compact did.
-type Compacted struct {
+// CompactStats says what Compact did.
+type CompactStats struct {
 	Records  int64 // removed
 	Bytes    int64 // given back, without indexes
 	Segments int   // fewer than before
 	More     bool  // the keys of all dirty records did not fit: another pass finds more
 }
 
-// Dirt says what Compact would look at.
-type Dirt struct {
+// DirtyRange says what Compact would look at.
+type DirtyRange struct {
 	From, To     int64 // the offsets that were never cleaned and may be
 	Clean, Dirty int64 // bytes of the segments before From, and of the others up to To
 
@@ -56,10 +56,10 @@ type Dirt struct {
 	Horizon, Held int64
 }
 
-// Dirt returns what there is to compact. It may be called by any goroutine.
-func (l *Log) Dirt(c Compaction) (Dirt, error) {
+// DirtyRange returns what there is to compact. It may be called by any goroutine.
+func (l *Log) DirtyRange(c Compaction) (DirtyRange, error) {
 	segments, end, held := l.cleanable(c)
-	d := Dirt{From: l.dirtyFrom(), Horizon: math.MaxInt64, Held: held}
+	d := DirtyRange{From: l.dirtyFrom(), Horizon: math.MaxInt64, Held: held}
 	d.To = max(d.From, end)
 	if len(segments) > 0 && end >= d.From { // otherwise Compact would find nothing, tombstones neither
 		d.Horizon = l.mark.Load().horizon
@@ -198,7 +198,7 @@ func (l *Log) firstTimeIn(s *segment, from, now int64) (first int64, ahead bool,
 // When ctx ends it returns ctx's error soon. A segment that is damaged ends it with a
 // *fault.Corruption, and a disk that is full with fault.DiskFull. In each case
 // what was swapped stays so, and nothing else has changed.
-func (l *Log) Compact(ctx context.Context, c Compaction, swap func(*Replacement) error) (done Compacted, err error) {
+func (l *Log) Compact(ctx context.Context, c Compaction, swap func(*Replacement) error) (done CompactStats, err error) {
 	if l.broken.Load() { // a swap that was begun may be left for Open, with its files
 		return done, l.at(fault.Storage, -1).Detailf("the log accepts no more appends, and is not compacted")
 	}

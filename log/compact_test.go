@@ -225,13 +225,13 @@ func (m *compactModel) compact(rt *rapid.T) {
 		SegmentBytes:    m.cfg.SegmentBytes,
 		KeyBytes:        rapid.SampledFrom([]int{0, 1, 16 * keySlotLen}).Draw(rt, "key bytes"),
 	}
-	d, err := m.log.Dirt(c)
+	d, err := m.log.DirtyRange(c)
 	require.NoError(m.t, err)
 	require.LessOrEqual(m.t, d.To, max(c.Limit, d.From))
 	m.clean = max(m.clean, d.To)
 	compactAll(m.t, m.log, c)
 	m.records = compacted(m.records, d.To, c.Now, c.DeleteRetention.Milliseconds())
-	after, err := m.log.Dirt(c)
+	after, err := m.log.DirtyRange(c)
 	require.NoError(m.t, err)
 	require.Equal(m.t, after.From, after.To)
 	for _, r := range m.records {
@@ -369,7 +369,7 @@ func powerLossInCompaction(t *testing.T, seed uint64) {
 	require.NoError(t, l.Sync())
 	c := Compaction{Now: 1, Limit: l.EndOffset(), DeleteRetention: time.Millisecond, SegmentBytes: cfg.SegmentBytes, KeyBytes: rng.IntN(2)}
 	for round := range 3 { // the second one removes tombstones
-		d, err := l.Dirt(c)
+		d, err := l.DirtyRange(c)
 		require.NoError(t, err)
 		left := compacted(all, d.To, c.Now, 1)
 		active := l.active.size.Load()

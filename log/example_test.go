@@ -151,7 +151,7 @@ func ExampleInspect() {
 		fmt.Println(err)
 	}
 
-	found, err := log.Inspect(context.Background(), cfg, log.Inspecting{})
+	found, err := log.Inspect(context.Background(), cfg, log.InspectOptions{})
 	fmt.Println(found.Worst(), err)
 	for _, f := range found.Findings {
 		fmt.Println(f.File, "at byte", f.Pos, "offset", f.Offset)
@@ -179,13 +179,13 @@ func ExampleRepair() {
 		fmt.Println(err)
 	}
 
-	steps, err := log.Repair(context.Background(), cfg, log.Repairing{Stamp: "today"})
+	steps, err := log.Repair(context.Background(), cfg, log.RepairOptions{Stamp: "today"})
 	for _, s := range steps {
 		if s.Lost[1] > 0 {
 			fmt.Println("lost: the offsets from", s.Lost[0], "to before", s.Lost[1])
 		}
 	}
-	found, _ := log.Inspect(context.Background(), cfg, log.Inspecting{})
+	found, _ := log.Inspect(context.Background(), cfg, log.InspectOptions{})
 	fmt.Println(found.Records, "record is left, below offset", found.End, err)
 	// Output:
 	// <nil> <nil> <nil>

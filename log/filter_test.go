@@ -93,7 +93,7 @@ func TestDeleteHorizon(t *testing.T) {
 		require.Equal(t, now-1_499, done.Records)
 	}
 	require.Zero(t, headers()[1].Count)
-	d, err := l.Dirt(c)
+	d, err := l.DirtyRange(c)
 	require.NoError(t, err)
 	require.Greater(t, d.Horizon, int64(1)<<60)
 
@@ -174,11 +174,11 @@ func TestExpiredAfterAllTimes(t *testing.T) {
 	start, next := l.Expired(Retention{Now: 1_500, Limit: 2, Age: time.Second, Bytes: -1})
 	require.Zero(t, start)
 	require.EqualValues(t, 2_001, next)
-	d, err := l.Dirt(Compaction{Now: 1_500, Limit: 2, MinLag: time.Second})
+	d, err := l.DirtyRange(Compaction{Now: 1_500, Limit: 2, MinLag: time.Second})
 	require.NoError(t, err)
 	require.Zero(t, d.Dirty)
 	require.EqualValues(t, 2_000, d.Held, "as old as what was written next")
-	d, err = l.Dirt(Compaction{Now: 500, Limit: 2, MinLag: time.Second})
+	d, err = l.DirtyRange(Compaction{Now: 500, Limit: 2, MinLag: time.Second})
 	require.NoError(t, err)
 	require.Zero(t, d.Dirty)
 	require.EqualValues(t, math.MaxInt64, d.Held)

@@ -54,7 +54,7 @@ func TestForeignLogs(t *testing.T) {
 				require.ErrorContains(t, err, "Kafka's compaction")
 			}
 			if c.code == fault.UnsupportedFormat {
-				_, err = Repair(t.Context(), cfg, Repairing{Stamp: "now"})
+				_, err = Repair(t.Context(), cfg, RepairOptions{Stamp: "now"})
 				require.ErrorIs(t, err, c.code)
 				require.Equal(t, c.content, readFile(t, cfg.FS, path))
 			}
@@ -73,7 +73,7 @@ func TestRepairOfGaps(t *testing.T) {
 		if sealed {
 			writeFile(t, cfg.FS, filepath.Join(cfg.Dir, "00000000000000000040.log"), batchOf(40, 0, 2, 40))
 		}
-		_, err := Repair(t.Context(), cfg, Repairing{Stamp: "now"})
+		_, err := Repair(t.Context(), cfg, RepairOptions{Stamp: "now"})
 		require.NoError(t, err)
 		l, r := open(t, cfg)
 		require.Empty(t, r.Damage)

@@ -19,10 +19,10 @@ import (
 type Grade int
 
 const (
-	Note   Grade = iota // nothing is wrong, but there is something to know
-	Opaque              // a batch is as it was written, and its records cannot be decoded: it stays as it is
-	Mend                // opening the log or repairing it makes this good; no record is affected
-	Damage              // records cannot be read, or the log cannot be opened
+	Note        Grade = iota // nothing is wrong, but there is something to know
+	Opaque                   // a batch is as it was written, and its records cannot be decoded: it stays as it is
+	Recoverable              // opening the log or repairing it makes this good; no record is affected
+	Damage                   // records cannot be read, or the log cannot be opened
 )
 
 // String returns note, opaque, mend or damage.
@@ -65,8 +65,8 @@ func (i Inspection) Worst() Grade {
 // maxFindings is how many findings of one log are kept.
 const maxFindings = 10_000
 
-// Inspecting says how Inspect goes about it. The zero value will do.
-type Inspecting struct {
+// InspectOptions says how Inspect goes about it. The zero value will do.
+type InspectOptions struct {
 	// Live says that somebody appends meanwhile: only what the newest checkpoint
 	// calls durable is looked at, and segments may be deleted under way.
 	Live bool
@@ -92,7 +92,7 @@ type Inspecting struct {
 // The log need not be closed; unless how says that it is in use, nobody may have
 // it open. An error says that a file could not be read, that a newer version
 // wrote it (fault.UnsupportedFormat), or that ctx has ended.
-func Inspect(ctx context.Context, cfg Config, how Inspecting) (Inspection, error) {
+func Inspect(ctx context.Context, cfg Config, how InspectOptions) (Inspection, error) {
 	n := inspector{ctx: ctx, how: how, l: &Log{cfg: cfg.withDefaults()}}
 	if err := n.run(); err != nil {
 		if ctx.Err() != nil {
@@ -107,7 +107,7 @@ func Inspect(ctx context.Context, cfg Config, how Inspecting) (Inspection, error
 type inspector struct {
 	Inspection
 	ctx context.Context
-	how Inspecting
+	how InspectOptions
 	l   *Log // only to name things
 
 	last     *checkpoint
@@ -218,7 +218,7 @@ func (n *inspector) list() error {
 		}
 	}
 	for c := n.last; c != nil && len(n.segments) > 1 && n.segments[1].base <= min(c.start, c.segment); {
-		n.add(Mend, n.segments[0].logPath(), n.segments[0].base, 0,
+		n.add(Recoverable, n.segments[0].logPath(), n.segments[0].base, 0,
 			fmt.Sprintf("no records before offset %d, the log's start", c.start), "a segment that was about to be deleted", hintOpening)
 		n.segments = n.segments[1:]
 	}
@@ -249,7 +249,7 @@ func (n *inspector) explainName(name string) {
 		switch {
 		case !ok || len(n.segments) == 0:
 		case base < n.segments[0].base:
-			n.add(Mend, path, base, 0, "no segment of this name", "its index", hintOpening)
+			n.add(Recoverable, path, base, 0, "no segment of this name", "its index", hintOpening)
 		case n.segmentAt(base) == nil:
 			n.add(Note, path, base, 0, "no segment of this name", "its index", "it is left alone")
 		}
@@ -323,7 +323,7 @@ func (n *inspector) checkSlots() error {
 	path := filepath.Join(n.l.cfg.Dir, checkpointName)
 	if n.last == nil {
 		if len(n.segments) > 0 {
-			n.add(Mend, path, -1, 0, "two slots of which at least one is whole", fmt.Sprintf("%d bytes without a whole one", size),
+			n.add(Recoverable, path, -1, 0, "two slots of which at least one is whole", fmt.Sprintf("%d bytes without a whole one", size),
 				"the whole log is verified when it is opened, and starts with its first file; records that were deleted from that may come back")
 		}
 		return nil
@@ -358,7 +358,7 @@ func (n *inspector) loadEpochs() error {
 	case err == nil:
 		entries, ok := decodeEpochs(b)
 		if !ok {
-			n.add(Mend, path, -1, 0, "a version, a count and lines of epoch and offset", fmt.Sprintf("%.60q", b), hintOpening)
+			n.add(Recoverable, path, -1, 0, "a version, a count and lines of epoch and offset", fmt.Sprintf("%.60q", b), hintOpening)
 			return nil
 		}
 		if n.last != nil {
@@ -369,7 +369,7 @@ func (n *inspector) loadEpochs() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	case n.last != nil && n.last.offset > n.last.segment:
-		n.add(Mend, path, -1, 0, "the leader epochs", "no file", hintOpening)
+		n.add(Recoverable, path, -1, 0, "the leader epochs", "no file", hintOpening)
 	}
 	return nil
 }
@@ -382,7 +382,7 @@ func (n *inspector) checkProducers() error {
 	}
 	ps, err := n.l.readSnapshot(n.last.offset)
 	if ps == nil && err == nil {
-		n.add(Mend, n.l.cfg.snapshotPath(n.last.offset), n.last.offset, 0, "the producers at this offset", "none that are whole", hintOpening)
+		n.add(Recoverable, n.l.cfg.snapshotPath(n.last.offset), n.last.offset, 0, "the producers at this offset", "none that are whole", hintOpening)
 	}
 	return err
 }
@@ -490,7 +490,7 @@ func (n *inspector) checkExtent() {
 		c = &after
 	}
 	if count != c.sealed || sum != c.digest {
-		n.add(Mend, filepath.Join(n.l.cfg.Dir, checkpointName), -1, 0,
+		n.add(Recoverable, filepath.Join(n.l.cfg.Dir, checkpointName), -1, 0,
 			fmt.Sprintf("%d sealed segments with the digest %016x", count, sum), fmt.Sprintf("%d with %016x", c.sealed, c.digest),
 			"all of them were read and are sound; runnel repair notes it")
 	}

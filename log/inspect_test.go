@@ -40,7 +40,7 @@ func (readOnlyFile) Sync() error                        { panic("sync") }
 func inspected(t testing.TB, cfg Config) Inspection {
 	t.Helper()
 	cfg.FS = readOnly{cfg.FS}
-	found, err := Inspect(t.Context(), cfg, Inspecting{})
+	found, err := Inspect(t.Context(), cfg, InspectOptions{})
 	require.NoError(t, err)
 	return found
 }
@@ -90,7 +90,7 @@ func TestInspectSound(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		cfg := manySegments(t, closed)
 		var progress, batches int64
-		found, err := Inspect(t.Context(), cfg, Inspecting{
+		found, err := Inspect(t.Context(), cfg, InspectOptions{
 			Progress: func(bytes int64) { progress += bytes },
 			Batch:    func(record.Batch) error { batches++; return nil },
 		})
@@ -132,7 +132,7 @@ func TestInspectFlippedBits(t *testing.T) {
 					flipped := append([]byte(nil), whole...)
 					flipped[bit/8] ^= 1 << (bit % 8)
 					writeFile(t, original.FS, path, flipped)
-					found, err := Inspect(t.Context(), original, Inspecting{})
+					found, err := Inspect(t.Context(), original, InspectOptions{})
 					if fault.CodeOf(err) == fault.UnsupportedFormat {
 						_, _, opened := Open(original)
 						require.ErrorIs(t, opened, fault.UnsupportedFormat)
@@ -184,12 +184,12 @@ func TestInspectEnds(t *testing.T) {
 	cfg := manySegments(t, true)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Inspect(ctx, cfg, Inspecting{})
+	_, err := Inspect(ctx, cfg, InspectOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 
 	cause := fmt.Errorf("input/output error")
 	cfg.FS = &failing{FS: cfg.FS, fail: failOn("read", logSuffix, cause)}
-	_, err = Inspect(t.Context(), cfg, Inspecting{})
+	_, err = Inspect(t.Context(), cfg, InspectOptions{})
 	require.ErrorIs(t, err, cause)
 	require.ErrorIs(t, err, fault.Storage)
 	require.Zero(t, cfg.FS.(*failing).open.Load(), "every file is closed")

@@ -114,12 +114,12 @@ func (w *walk) tail(from, to int64) error {
 				return err
 			}
 		case d.certain():
-			f := w.n.add(Mend, w.s.logPath(), d.offset, d.pos, fmt.Sprintf("the batch of offset %d", d.offset), found,
+			f := w.n.add(Recoverable, w.s.logPath(), d.offset, d.pos, fmt.Sprintf("the batch of offset %d", d.offset), found,
 				"opening the log restores it: the "+d.fields+" alone is damaged")
 			f.End, f.Next, f.header, f.fields = d.end, d.next, d.header, d.fields
 			w.offset, w.damaged = d.next, d.end
 		default:
-			f := w.n.add(Mend, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
+			f := w.n.add(Recoverable, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
 				"opening the log cuts it off: it was never acknowledged as durable, or the disk has lost it since")
 			f.End = to
 			return nil
@@ -350,7 +350,7 @@ func (w *walk) openIndex(r *entryReader, active bool, sum uint32) error {
 	f, err := w.n.l.cfg.FS.OpenFile(r.path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !w.n.how.Live {
-			w.n.add(Mend, r.path, -1, 0, "the segment's index", "no file", hintDerived)
+			w.n.add(Recoverable, r.path, -1, 0, "the segment's index", "no file", hintDerived)
 		}
 		return nil
 	}
@@ -393,7 +393,7 @@ func checksumOf(f vfs.File, n int64) (uint32, error) {
 
 // contradict enters an index that is not true, once, and looks at it no more.
 func (w *walk) contradict(r *entryReader, pos int64, expected, found string) {
-	w.n.add(Mend, r.path, -1, pos, expected, found, hintDerived)
+	w.n.add(Recoverable, r.path, -1, pos, expected, found, hintDerived)
 	r.close()
 	r.entry = nil
 }

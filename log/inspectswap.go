@@ -69,7 +69,7 @@ func (n *inspector) viewSwap() error {
 	if _, ok := has[swapName]; !ok {
 		for name := range has {
 			if !n.how.Live {
-				n.add(Mend, filepath.Join(cfg.Dir, name), -1, 0, "no compaction under way", "what one has written", hintOpening)
+				n.add(Recoverable, filepath.Join(cfg.Dir, name), -1, 0, "no compaction under way", "what one has written", hintOpening)
 			}
 		}
 		return nil
@@ -88,7 +88,7 @@ func (n *inspector) viewSwap() error {
 		return nil
 	}
 	if !n.how.Live {
-		n.add(Mend, path, m.next.base, 0, "no compaction under way", "one that was replacing segments", hintOpening)
+		n.add(Recoverable, path, m.next.base, 0, "no compaction under way", "one that was replacing segments", hintOpening)
 	}
 	n.swapped = &m
 	view := &swapView{FS: cfg.FS, dir: cfg.Dir, names: map[string]string{}, hidden: map[string]bool{}}

@@ -84,14 +84,14 @@ func TestCompactionKeepsOpaqueBatches(t *testing.T) {
 	add(encodeKeyed([]keyed{{offset: 5, ms: 3, key: "a", value: "new"}, {offset: 6, ms: 4, key: "c", tombstone: true}}, 0, record.None))
 	add(encodeKeyed([]keyed{{offset: 7, ms: 5, key: "end", value: "end"}}, 0, record.None))
 
-	var done Compacted
+	var done CompactStats
 	for n := range 2 { // the second time the tombstone's time is over
 		d, err := l.Compact(t.Context(), Compaction{Now: 10 + int64(n)*time.Hour.Milliseconds(), Limit: l.EndOffset(), DeleteRetention: time.Minute}, l.Swap)
 		require.NoError(t, err)
 		done.Records += d.Records
 	}
 	require.EqualValues(t, 1, done.Records, "the old a")
-	dirt, err := l.Dirt(Compaction{Now: 2 * time.Hour.Milliseconds(), Limit: l.EndOffset()})
+	dirt, err := l.DirtyRange(Compaction{Now: 2 * time.Hour.Milliseconds(), Limit: l.EndOffset()})
 	require.NoError(t, err)
 	require.Greater(t, dirt.Horizon, 2*time.Hour.Milliseconds(), "nothing is due again and again")
 	require.NoError(t, l.Close())

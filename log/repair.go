@@ -23,8 +23,8 @@ const (
 	damagedSuffix  = ".damaged-" // and the time
 )
 
-// Repairing says how Repair goes about it.
-type Repairing struct {
+// RepairOptions says how Repair goes about it.
+type RepairOptions struct {
 	DryRun bool // change nothing
 
 	// AcceptLoss lets a log go on whose end is lost, at the lowest offset that
@@ -35,7 +35,7 @@ type Repairing struct {
 	// Stamp ends the names under which damaged files are kept, a time for one.
 	Stamp string
 
-	// Progress is that of Inspecting.
+	// Progress is that of InspectOptions.
 	Progress func(bytes int64)
 }
 
@@ -61,7 +61,7 @@ type Step struct {
 // Nobody may have the log open. Repairing a sound log does nothing, and a repair
 // that was interrupted is finished by the next one; Open refuses the log until
 // then. What was done is returned, with DryRun what would be.
-func Repair(ctx context.Context, cfg Config, how Repairing) ([]Step, error) {
+func Repair(ctx context.Context, cfg Config, how RepairOptions) ([]Step, error) {
 	cfg = cfg.withDefaults()
 	r := repair{ctx: ctx, cfg: cfg, how: how}
 	if err := r.run(); err != nil {
@@ -77,7 +77,7 @@ func Repair(ctx context.Context, cfg Config, how Repairing) ([]Step, error) {
 type repair struct {
 	ctx   context.Context
 	cfg   Config
-	how   Repairing
+	how   RepairOptions
 	steps []Step
 
 	n       *inspector // what was found
@@ -116,7 +116,7 @@ func (r *repair) run() error {
 }
 
 func (r *repair) inspect() error {
-	r.n = &inspector{ctx: r.ctx, how: Inspecting{Progress: r.how.Progress}, l: &Log{cfg: r.cfg}}
+	r.n = &inspector{ctx: r.ctx, how: InspectOptions{Progress: r.how.Progress}, l: &Log{cfg: r.cfg}}
 	return r.n.run()
 }
 
@@ -150,7 +150,7 @@ func (r *repair) mend() error {
 	switch r.n.Worst() {
 	case Note, Opaque:
 		return nil
-	case Mend:
+	case Recoverable:
 		return r.derive()
 	}
 	r.plan()
@@ -174,7 +174,7 @@ func (r *repair) mend() error {
 // derive makes anew what is derived from the log, and lets opening do the rest.
 func (r *repair) derive() error {
 	for _, f := range r.n.Findings {
-		if f.Grade == Mend {
+		if f.Grade == Recoverable {
 			r.planMend(f)
 		}
 	}
@@ -216,9 +216,9 @@ func (r *repair) plan() {
 		name := filepath.Base(f.File)
 		base, _ := parseName(name, logSuffix)
 		switch {
-		case f.Grade == Mend && f.header != nil:
+		case f.Grade == Recoverable && f.header != nil:
 			r.planRewrite(f, base)
-		case f.Grade == Mend:
+		case f.Grade == Recoverable:
 			r.planMend(f)
 		case f.Grade == Damage && f.Hint == hintForeign && !r.how.AcceptLoss:
 			r.refuse(f.File, "the segment is not the one that was written here, as far as its times tell: put that one back, or accept the loss, and this one is taken for it")

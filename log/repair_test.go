@@ -46,7 +46,7 @@ func everything(t testing.TB, cfg Config) map[int64]string {
 
 func repaired(t testing.TB, cfg Config, acceptLoss bool) []Step {
 	t.Helper()
-	steps, err := Repair(t.Context(), cfg, Repairing{AcceptLoss: acceptLoss, Stamp: "now"})
+	steps, err := Repair(t.Context(), cfg, RepairOptions{AcceptLoss: acceptLoss, Stamp: "now"})
 	require.NoError(t, err)
 	return steps
 }
@@ -202,7 +202,7 @@ func TestRepair(t *testing.T) {
 
 			dry := cfg
 			dry.FS = readOnly{cfg.FS}
-			planned, err := Repair(t.Context(), dry, Repairing{DryRun: true, AcceptLoss: true, Stamp: "now"})
+			planned, err := Repair(t.Context(), dry, RepairOptions{DryRun: true, AcceptLoss: true, Stamp: "now"})
 			require.NoError(t, err)
 			var lines []string
 			for _, s := range planned {
@@ -364,7 +364,7 @@ func TestRepairOnFailingDisk(t *testing.T) {
 		faulty := vfs.NewFaulty(cfg.FS)
 		faulty.Add(vfs.Rule{On: vfs.OpAny, Skip: skip, Times: 1, Err: cause, Do: func() { failed = true }})
 		failing.FS = faulty
-		_, err := Repair(t.Context(), failing, Repairing{Stamp: "now"})
+		_, err := Repair(t.Context(), failing, RepairOptions{Stamp: "now"})
 		if !failed {
 			require.NoError(t, err)
 			require.Greater(t, skip, 30)

@@ -51,7 +51,7 @@ func TestFailuresInCompaction(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 		for n, done := 0, false; !done; n++ {
 			l, fsys, cfg, all, c := keyedLog(t, 1)
-			d, err := l.Dirt(c)
+			d, err := l.DirtyRange(c)
 			require.NoError(t, err)
 			left := withoutHorizons(compacted(all, d.To, c.Now, 1))
 			op := 0

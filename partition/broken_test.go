@@ -43,7 +43,7 @@ func TestBroken(t *testing.T) {
 			require.Equal(t, cause, o.err)
 			require.EqualValues(t, -1, o.base)
 		}
-		_, _, err = p.Clean(t.Context(), time.Now(), partition.Cleaning{Delete: true, Compact: true})
+		_, _, err = p.Clean(t.Context(), time.Now(), partition.CleanPolicy{Delete: true, Compact: true})
 		require.Equal(t, cause, err)
 		p.Configure(partition.Settings{})
 		p.SetSegments(1<<20, time.Hour)

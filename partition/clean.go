@@ -11,7 +11,7 @@ import (
 
 // Cleaning is what a topic's configuration says about old records. Negative
 // durations and sizes stand for no limit.
-type Cleaning struct {
+type CleanPolicy struct {
 	Delete          bool          // whole segments go …
 	Retention       time.Duration // when their latest record is older
 	RetentionBytes  int64         // or while the others have so many bytes still
@@ -24,8 +24,8 @@ type Cleaning struct {
 	SegmentBytes    int64         // up to where segments that became small are joined
 }
 
-// Cleaned says what Clean did.
-type Cleaned struct {
+// CleanStats says what Clean did.
+type CleanStats struct {
 	Segments int   // fewer than before
 	Bytes    int64 // given back
 	Records  int64 // removed by compaction
@@ -44,7 +44,7 @@ type cleaning struct {
 //
 // It ends early, with an error, when ctx ends or the partition is closed. What it
 // cannot read or write is an error too, and stays as it is.
-func (p *Partition) Clean(ctx context.Context, now time.Time, c Cleaning) (did Cleaned, next time.Time, err error) {
+func (p *Partition) Clean(ctx context.Context, now time.Time, c CleanPolicy) (did CleanStats, next time.Time, err error) {
 	working, end, err := p.beginClean(ctx)
 	if err != nil {
 		return did, next, err
@@ -120,7 +120,7 @@ func (p *Partition) asWriter(task func() error) (err error) {
 
 // expire deletes the segments that are too old or too many, and returns when the
 // next one will be too old.
-func (p *Partition) expire(did *Cleaned, now time.Time, c Cleaning) (due int64, err error) {
+func (p *Partition) expire(did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
 	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.high.Load(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
 	if start < p.log.StartOffset() || start == 0 {
 		return due, nil
@@ -141,7 +141,7 @@ func (p *Partition) expire(did *Cleaned, now time.Time, c Cleaning) (due int64, 
 
 // compact compacts the log until nothing is due, and returns when something will
 // be.
-func (p *Partition) compact(ctx context.Context, did *Cleaned, now time.Time, c Cleaning) (due int64, err error) {
+func (p *Partition) compact(ctx context.Context, did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
 	last := map[int64]int64{}
 	if err := p.asWriter(func() error { p.log.LastBatches(last); return nil }); err != nil {
 		return 0, err
@@ -151,7 +151,7 @@ func (p *Partition) compact(ctx context.Context, did *Cleaned, now time.Time, c 
 			Now: now.UnixMilli(), Limit: p.compactable(), MinLag: c.MinLag, DeleteRetention: c.DeleteRetention, SegmentBytes: c.SegmentBytes,
 			Keep: func(h *record.BatchHeader) bool { return last[h.ProducerID] == h.NextOffset() },
 		}
-		d, err := p.log.Dirt(pass)
+		d, err := p.log.DirtyRange(pass)
 		if err != nil {
 			return 0, err
 		}
@@ -181,7 +181,7 @@ func (p *Partition) compact(ctx context.Context, did *Cleaned, now time.Time, c 
 // judge says whether it is time for a pass of compaction, and otherwise when it
 // will be, as far as time alone brings it. overdue says that the oldest record that
 // was never cleaned should have been.
-func (c *Cleaning) judge(d *log.Dirt, now int64) (next int64, dirty, overdue bool) {
+func (c *CleanPolicy) judge(d *log.DirtyRange, now int64) (next int64, dirty, overdue bool) {
 	next = min(d.Horizon, d.Held)
 	if c.MaxLag >= 0 && d.Earliest != math.MaxInt64 {
 		late := d.Earliest + c.MaxLag.Milliseconds() + 1

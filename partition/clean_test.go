@@ -49,7 +49,7 @@ func smallSegments(fsync bool) partition.Config {
 	return cfg
 }
 
-var forever = partition.Cleaning{Retention: -1, RetentionBytes: -1, MaxLag: -1, DirtyRatio: 0.5}
+var forever = partition.CleanPolicy{Retention: -1, RetentionBytes: -1, MaxLag: -1, DirtyRatio: 0.5}
 
 func TestCleanByAge(t *testing.T) {
 	for _, fsync := range []bool{false, true} {
@@ -209,7 +209,7 @@ func TestCleanEndsWithinBatch(t *testing.T) {
 	require.EqualValues(t, 999, did.Records)
 	did, _, err = p.Clean(t.Context(), time.Unix(10_000, 0), c)
 	require.NoError(t, err)
-	require.Equal(t, partition.Cleaned{}, did)
+	require.Equal(t, partition.CleanStats{}, did)
 }
 
 // A start that a full disk has no room for is not reported as done by the next
@@ -218,7 +218,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 	for name, move := range map[string]func(p *partition.Partition) error{
 		"DeleteRecords": func(p *partition.Partition) error { _, err := p.DeleteRecords(6); return err },
 		"Clean": func(p *partition.Partition) error {
-			_, _, err := p.Clean(t.Context(), time.UnixMilli(1000).Add(time.Hour), partition.Cleaning{Delete: true, Retention: time.Minute, RetentionBytes: -1})
+			_, _, err := p.Clean(t.Context(), time.UnixMilli(1000).Add(time.Hour), partition.CleanPolicy{Delete: true, Retention: time.Minute, RetentionBytes: -1})
 			return err
 		},
 	} {

@@ -14,7 +14,7 @@ import (
 )
 
 func newRepair(s *shell) *cobra.Command {
-	var how datadir.Repairing
+	var how datadir.RepairOptions
 	yes := false
 	cmd := &cobra.Command{
 		Use: "repair [DIR]", Short: "Make a damaged data directory sound again",
@@ -46,7 +46,7 @@ The exit code is 1 if something is left that it does not repair.`,
 	return cmd
 }
 
-func (s *shell) repair(ctx context.Context, dir string, how datadir.Repairing, yes bool) error {
+func (s *shell) repair(ctx context.Context, dir string, how datadir.RepairOptions, yes bool) error {
 	if err := s.thereIs(dir); err != nil {
 		return exitError{err, 2}
 	}

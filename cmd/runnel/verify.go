@@ -132,7 +132,7 @@ func state(i *log.Inspection, held holding) string {
 			return places + " or more" // a program names its first
 		}
 		return places
-	case log.Mend:
+	case log.Recoverable:
 		return "to mend: " + count(int64(n), "place")
 	}
 	switch {
@@ -159,7 +159,7 @@ func verdict(found *datadir.Inspection, held holding) string {
 	switch found.Worst() {
 	case log.Damage:
 		return what + ": DAMAGED."
-	case log.Mend:
+	case log.Recoverable:
 		return what + ": sound; what is to mend, opening or runnel repair mends."
 	}
 	if held.name != "" && !held.compared {

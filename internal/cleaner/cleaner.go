@@ -236,7 +236,7 @@ func (c *Cleaner) ripen(j *chore) (ripe int64, more time.Time) {
 
 // Clean cleans a partition, or looks at a topic that is not open, and notes when that
 // comes again. Records go by their age up to ripe, and at more it comes again.
-func (c *Cleaner) Clean(ctx context.Context, t *host.Topic, p *partition.Partition, ripe int64, more time.Time) (did partition.Cleaned, err error) {
+func (c *Cleaner) Clean(ctx context.Context, t *host.Topic, p *partition.Partition, ripe int64, more time.Time) (did partition.CleanStats, err error) {
 	if t.IsGone() {
 		return did, nil
 	}
@@ -271,7 +271,7 @@ func (c *Cleaner) Clean(ctx context.Context, t *host.Topic, p *partition.Partiti
 // makeRoom deletes what is due of a partition on a disk that is full, with what
 // there is in reserve. Compacting needs more than that: it stays with full, its
 // error.
-func (c *Cleaner) makeRoom(ctx context.Context, p *partition.Partition, did *partition.Cleaned, now time.Time, cfg partition.Cleaning, full error) error {
+func (c *Cleaner) makeRoom(ctx context.Context, p *partition.Partition, did *partition.CleanStats, now time.Time, cfg partition.CleanPolicy, full error) error {
 	compact := cfg.Compact
 	cfg.Compact = false
 	err := c.reserve.With(func() error {

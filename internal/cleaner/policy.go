@@ -6,9 +6,9 @@ import (
 )
 
 // Policy returns what a topic's configuration says about old records.
-func Policy(cfg topic.Config) partition.Cleaning {
+func Policy(cfg topic.Config) partition.CleanPolicy {
 	cfg = cfg.WithDefaults()
-	return partition.Cleaning{
+	return partition.CleanPolicy{
 		Delete: cfg.Cleanup != topic.Compact, Retention: cfg.Retention, RetentionBytes: cfg.RetentionBytes,
 		Compact: cfg.Cleanup != topic.Delete, MinLag: cfg.MinCompactionLag, MaxLag: cfg.MaxCompactionLag,
 		DeleteRetention: cfg.DeleteRetention, DirtyRatio: cfg.MinCleanableRatio, SegmentBytes: cfg.SegmentBytes,

@@ -9,7 +9,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Cleaning is what a topic's configuration says about old records. Negative
+// CleanPolicy is what a topic's configuration says about old records. Negative
 // durations and sizes stand for no limit.
 type CleanPolicy struct {
 	Delete          bool          // whole segments go …

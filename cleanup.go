@@ -13,7 +13,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Cleaned is what Cleanup did with a partition.
+// CleanStats is what Cleanup did with a partition.
 type CleanStats struct {
 	record.TopicPartition
 	partition.CleanStats

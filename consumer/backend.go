@@ -18,172 +18,186 @@ type Backend interface {
 	OpenConsumer(ctx context.Context, cfg Config) (Session, error)
 }
 
-// Config is what a session has to know; New fills it from its options, with
+// Config is what a session needs to know. New fills it from its options, with
 // every default set.
 type Config struct {
 	ClientID   string
-	Group      string   // empty: no group, partitions are given by Assign, nothing can be committed
-	Topics     []string // subscribed; a topic that does not exist yet is awaited
+	Group      string   // empty: no group; the program assigns partitions with Assign and cannot commit
+	Topics     []string // subscribed topics; the session waits for one that does not exist yet
 	InstanceID string   // KIP-345: a static member's name, or empty
 	Assignor   string   // "uniform", "range", "roundrobin" or "sticky"; empty: the backend's default
 
-	// Metadata is what the member tells its group's assignor, in bytes that the
-	// group keeps and nobody else reads, as the userData of Kafka's
-	// ConsumerPartitionAssignor. With it the assignor is "tasks", that of
-	// streams applications: its members' partitions move in whole tasks.
+	// Metadata is what the member passes to its group's assignor: bytes that
+	// the group stores and that only the assignor interprets, like the userData
+	// of Kafka's ConsumerPartitionAssignor. With it the assignor is "tasks",
+	// the one of streams applications, which moves whole tasks between members.
 	Metadata []byte
 
-	// Pattern subscribes to all topics, internal ones apart, whose whole name a
-	// regular expression of package regexp matches, now or later; beside Topics.
+	// Pattern subscribes to every topic, except internal ones, whose whole name
+	// matches a regular expression of package regexp, including topics created
+	// later. It adds to Topics.
 	Pattern string
 
-	// Start is where a partition without a committed offset begins, and where
-	// one begins again whose offset is out of range. With topic.Latest, a
-	// partition that was made after the session had been opened begins at its first
-	// record. With topic.None, Fetch returns fault.OffsetOutOfRange once, and
-	// passes over the partition until Seek.
+	// Start is where a partition starts that has no committed offset, and where
+	// it restarts after its offset was out of range. With topic.Latest, a
+	// partition that was created after the session opened starts at its first
+	// record. With topic.None, Fetch returns fault.OffsetOutOfRange once and
+	// then skips the partition until Seek.
 	Start topic.OffsetSpec
 
 	// SessionTimeout is how long a member may be silent before its group takes
-	// its partitions away; RebalanceTimeout is how long one may take to give
-	// partitions up, and how long it may go without calling Fetch.
+	// its partitions away. RebalanceTimeout limits how long a member may take
+	// to give partitions up, and how long it may go without calling Fetch.
 	SessionTimeout, RebalanceTimeout time.Duration
 
-	MaxRecords   int  // records per Fetch, at most
-	MaxBytes     int  // bytes fetched ahead from one partition, about; one batch may be larger
-	ReuseBuffers bool // Release makes the records' bytes invalid, and their buffer is used again
+	MaxRecords   int  // the most records that one Fetch returns
+	MaxBytes     int  // about how many bytes are fetched ahead from one partition; one batch may be larger
+	ReuseBuffers bool // Release invalidates the records' bytes and recycles their buffer
 
 	// OnAssigned, OnRevoked and OnLost are called from within Fetch, Assign,
-	// Seek or Close, on the goroutine that fetches (see Session), with partitions
-	// sorted. During OnRevoked the session still owns the partitions, and Commit
-	// works; after OnLost another member may own them already. Any may be nil.
+	// Seek or Close, on the goroutine that fetches (see Session), with
+	// partitions sorted. During OnRevoked the session still owns the partitions
+	// and can commit them. By the time of OnLost another member may own them.
+	// Any of the three may be nil.
 	OnAssigned, OnRevoked, OnLost func(partitions []record.TopicPartition)
 }
 
-// Subscribes reports whether the session is to be a member of its group.
+// Subscribes reports whether the session joins its group as a member.
 func (c *Config) Subscribes() bool {
 	return c.Group != "" && (len(c.Topics) > 0 || c.Pattern != "")
 }
 
-// Fetched is what one Fetch brought: records of one partition in offset order.
+// Fetched is the result of one Fetch: records of one partition in offset order.
 type Fetched struct {
 	record.TopicPartition
 	Records []record.Record
 
-	// Next is the offset to go on from once all Records are done. It may lie
-	// beyond the last record's successor, where control records or compacted
-	// ones were passed over, and Records may then even be empty.
+	// Next is the offset to continue from once all Records are processed. It
+	// may be higher than the last record's offset plus one, because Fetch skips
+	// control records and compacted ones. Records may then even be empty.
 	Next int64
 
-	// LeaderEpoch is that of the last batch read, and -1 where unknown. It
-	// belongs beside a committed offset (KIP-320).
+	// LeaderEpoch is the leader epoch of the last batch read, or -1 if unknown.
+	// It is committed together with an offset (KIP-320).
 	LeaderEpoch int32
 
-	// HighWatermark is the offset after the partition's last readable record,
-	// as known when the records were fetched.
+	// HighWatermark is the partition's high watermark at the time of the fetch:
+	// the offset after its last readable record.
 	HighWatermark int64
 }
 
-// Offset is a committed position: the next record to read, with the leader
-// epoch of the one before (-1 where unknown) and the committer's own words.
+// Offset is a committed position: the next record to read, the leader epoch of
+// the record before it (-1 if unknown) and free text from the committer.
 type Offset struct {
 	Offset      int64
 	LeaderEpoch int32
 	Metadata    string
 }
 
-// Session is one consumer's connection to a backend. Fetch, Release, Assign and
-// Seek belong to one goroutine at a time, the one that fetches; the other methods
-// may be called from any, Close at any moment.
+// Session is one consumer's connection to a backend. Only one goroutine at a
+// time, the fetching goroutine, may call Fetch, Release, Assign and Seek. Any
+// goroutine may call the other methods, and Close at any moment.
 //
-// Callbacks run on the goroutine that fetches, always: what they touch is its. So a
-// session that is closed from elsewhere, by Close or by the backend that is being
-// closed, has that goroutine end it. Where it is within a call, it is woken, calls
-// OnRevoked (or OnLost, see Close) and gets fault.Closed from the call; the closer waits
-// for it, but not for ever. Between two calls Close is the next call itself, and
-// whoever makes it is the goroutine that fetches; a backend that is closed then takes
-// the partitions away, and the next Fetch, Assign or Close calls OnLost before it
-// returns fault.Closed. The same holds for a connection that breaks.
+// Callbacks always run on the fetching goroutine, so they may use its data.
+// When another goroutine closes the session or its backend, the fetching
+// goroutine therefore ends the session itself:
+//
+//   - Within a call, it wakes up, calls OnRevoked (or OnLost, see Close), and
+//     the call returns fault.Closed. The closing goroutine waits for that, for
+//     a limited time.
+//   - Between two calls, Close counts as the next call, and its caller as the
+//     fetching goroutine. A backend that closes takes the partitions away
+//     instead. The next Fetch, Assign or Close then calls OnLost before it
+//     returns fault.Closed.
+//
+// A broken connection has the same effect as a backend that closes.
 type Session interface {
-	// Fetch waits until there is a record in an assigned partition that is not
-	// paused, appends decoded records of one partition to dst[:0] and returns
-	// them. Partitions with records take turns. When ctx ends, it returns ctx's
-	// error; a ctx that has already ended still takes part in rebalancing and
-	// returns what is at hand, without waiting. Bytes stay valid until
-	// Release where cfg.ReuseBuffers is set, else for as long as they are held.
-	// A typed error for one partition (fault.OffsetOutOfRange,
-	// fault.Corruption) leaves the others readable.
+	// Fetch waits until an assigned partition that is not paused has a record,
+	// appends decoded records of one partition to dst[:0] and returns them.
+	// Partitions with records take turns. When ctx ends, Fetch returns ctx's
+	// error. With a ctx that has already ended, it still takes part in
+	// rebalancing and returns what is available without waiting. If
+	// cfg.ReuseBuffers is set, bytes stay valid until Release, else for as long
+	// as the caller holds them. A typed error for one partition
+	// (fault.OffsetOutOfRange, fault.Corruption) leaves the others readable.
 	Fetch(ctx context.Context, dst []record.Record) (Fetched, error)
 
-	// Release says that the records of the last Fetch are no longer in use.
+	// Release ends the use of the records that the last Fetch returned.
 	Release()
 
-	// Assign gives the session these partitions instead of a group's
-	// assignment; fault.InvalidRequest where topics are subscribed. Partitions
-	// that stay keep their position, others start at their committed offset or
+	// Assign replaces the session's partitions, where no group assigns them;
+	// with subscribed topics it returns fault.InvalidRequest. Partitions that
+	// stay keep their position. Others start at their committed offset or at
 	// Config.Start.
 	Assign(ctx context.Context, partitions []record.TopicPartition) error
 
-	// Assignment returns the partitions that the session owns now, sorted.
+	// Assignment returns the partitions that the session currently owns,
+	// sorted.
 	Assignment() []record.TopicPartition
 
-	// Seek makes the next Fetch of a partition start there. Records already
-	// fetched are dropped. fault.NotAssigned, and fault.OffsetOutOfRange for an
-	// offset below 0; then the position stays.
+	// Seek makes the next Fetch of a partition start at an offset and drops
+	// records that were fetched before. It returns fault.NotAssigned for a
+	// partition that is not owned. For an offset below 0 it returns
+	// fault.OffsetOutOfRange and leaves the position unchanged.
 	Seek(ctx context.Context, tp record.TopicPartition, to topic.OffsetSpec) error
 
 	// Position returns the offset at which the next Fetch of a partition
-	// starts; fault.NotAssigned.
+	// starts. It returns fault.NotAssigned for a partition that is not owned.
 	Position(ctx context.Context, tp record.TopicPartition) (int64, error)
 
-	// Pause makes Fetch pass over partitions, until Resume or until they are
-	// taken away. A consumer whose partitions are all paused still waits in
-	// Fetch and stays in its group.
+	// Pause makes Fetch skip partitions until Resume or until they are taken
+	// away. A consumer whose partitions are all paused still waits in Fetch and
+	// stays in its group.
 	Pause(partitions ...record.TopicPartition) error
 	Resume(partitions ...record.TopicPartition) error
 
-	// Commit stores offsets for the group, all or none. fault.InvalidGroup
-	// without a group; fault.UnknownMember, fault.StaleMemberEpoch or
-	// fault.FencedInstance where the member no longer owns the partition.
+	// Commit stores offsets for the group, all or none. It returns
+	// fault.InvalidGroup without a group, and fault.UnknownMember,
+	// fault.StaleMemberEpoch or fault.FencedInstance if the member no longer
+	// owns a partition.
 	Commit(ctx context.Context, offsets map[record.TopicPartition]Offset) error
 
 	// Committed returns the group's offsets; partitions without one are absent.
 	Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]Offset, error)
 
-	// Offsets returns what spec names in each partition, assigned or not.
+	// Offsets returns the offset that spec names in each partition, assigned or
+	// not.
 	Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error)
 
-	// Close leaves the group, after OnRevoked, and gives everything back; for a
-	// member that its group has gone on without, and for topics that were deleted,
-	// it is OnLost. A static member stays in its group until its session times out.
-	// Close is idempotent and does not hang: a callback that takes too long is left
-	// behind, with fault.TimedOut. Within a callback it only asks: the session ends
-	// when the callback has returned.
+	// Close calls OnRevoked, leaves the group and releases all resources. It
+	// calls OnLost instead for a member that its group has already removed, and
+	// for topics that were deleted. A static member stays in its group until
+	// its session times out. Close is idempotent and does not hang: it abandons
+	// a callback that takes too long and returns fault.TimedOut. Called from a
+	// callback, it returns at once, and the session ends when the callback has
+	// returned.
 	Close() error
 }
 
-// Admin looks into consumer groups and changes them from outside. All methods
-// are safe for concurrent use.
+// Admin inspects consumer groups and changes them from outside. All methods are
+// safe for concurrent use.
 type Admin interface {
 	// Groups lists all groups, sorted by name.
 	Groups(ctx context.Context) ([]GroupListing, error)
 
-	// DescribeGroups describes the named groups in that order; an unknown one
-	// is fault.GroupNotFound.
+	// DescribeGroups describes the named groups in that order. It returns
+	// fault.GroupNotFound for an unknown one.
 	DescribeGroups(ctx context.Context, names ...string) ([]GroupDescription, error)
 
-	// DeleteGroups deletes groups with their offsets; fault.NonEmptyGroup.
+	// DeleteGroups deletes groups with their offsets. It returns
+	// fault.NonEmptyGroup for a group that has members.
 	DeleteGroups(ctx context.Context, names ...string) error
 
 	// GroupOffsets returns all offsets that a group has committed.
 	GroupOffsets(ctx context.Context, group string) (map[record.TopicPartition]Offset, error)
 
 	// SetGroupOffsets stores offsets for a group without members, which need
-	// not exist yet; fault.NonEmptyGroup.
+	// not exist yet. It returns fault.NonEmptyGroup for a group that has
+	// members.
 	SetGroupOffsets(ctx context.Context, group string, offsets map[record.TopicPartition]Offset) error
 }
 
-// GroupState is a group's state in Kafka's words.
+// GroupState is a group's state, under Kafka's name.
 type GroupState string
 
 // The states of a group (KIP-848).
@@ -219,6 +233,6 @@ type Member struct {
 	Epoch      int32
 	Topics     []string                // subscribed, sorted
 	Pattern    string                  // subscribed by a regular expression, or empty
-	Assigned   []record.TopicPartition // owned now, sorted
-	Target     []record.TopicPartition // to be owned, sorted
+	Assigned   []record.TopicPartition // currently owned, sorted
+	Target     []record.TopicPartition // assigned by the group, to be owned in the end; sorted
 }

@@ -10,28 +10,28 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Commit marks what was brought as done (in a loop over Records: this record)
-// and stores for the group how far each partition is done. It returns once the
-// offsets are stored, as durably as the topics of the backend. With nothing new
-// to commit it does nothing.
+// Commit marks the records returned so far as done (in a loop over Records: the
+// current record) and stores for the group how far each partition is done. It
+// returns once the offsets are stored, as durably as the backend's topics.
+// Without anything new to commit it does nothing.
 //
-// Without a group it is fault.InvalidGroup; where the consumer has lost its
-// place meanwhile, fault.UnknownMember, fault.StaleMemberEpoch or
-// fault.FencedInstance, and whoever owns the partitions now goes on from the
-// commit before.
+// Without a group it returns fault.InvalidGroup. It returns
+// fault.UnknownMember, fault.StaleMemberEpoch or fault.FencedInstance if the
+// consumer lost its place in the group; the new owner of the partitions then
+// continues from the previous commit.
 func (c *Consumer) Commit(ctx context.Context) error {
 	c.settle()
 	return c.commit(ctx)
 }
 
-// mark is how far a partition is done. Marks are counted, so that a commit which was
-// overtaken by a later one does not undo it.
+// mark is how far a partition is done. Marks are numbered, so that a delayed
+// commit does not undo a later one that overtook it.
 type mark struct {
 	Offset
 	number uint64
 }
 
-// mark notes how far a partition is done. c.mu is held.
+// mark records how far a partition is done. The caller holds c.mu.
 func (c *Consumer) mark(tp record.TopicPartition, o Offset) {
 	c.marks++
 	c.done[tp] = mark{o, c.marks}
@@ -42,10 +42,10 @@ func (c *Consumer) mark(tp record.TopicPartition, o Offset) {
 type async struct {
 	fn   func(error)
 	want map[record.TopicPartition]mark
-	err  error // why something in it cannot be committed any more
+	err  error // why part of it cannot be committed any more
 }
 
-// forget takes a partition out that went before it was committed.
+// forget removes a partition that was taken away before it was committed.
 func (a *async) forget(tp record.TopicPartition) {
 	if m, ok := a.want[tp]; ok {
 		delete(a.want, tp)
@@ -54,12 +54,13 @@ func (a *async) forget(tp record.TopicPartition) {
 	}
 }
 
-// CommitAsync marks what was brought as done and commits in the background. fn,
-// which may be nil, is told the outcome on another goroutine: nil says that what was
-// done is stored, by this commit or by a later one of the same consumer. Commits
-// of one consumer happen in order; partitions that are revoked, and Close, wait for
-// those on their way. An error for which there is no fn is returned by the next
-// Poll. fn must not call Close, which waits for it.
+// CommitAsync marks the records returned so far as done and commits in the
+// background. It calls fn, which may be nil, with the outcome on another
+// goroutine: nil means that the marked records are committed, by this commit or
+// by a later one of the same consumer. Commits of one consumer happen in order.
+// Close, and the revocation of partitions, wait for pending commits. Without an
+// fn, the next Poll returns the error. fn must not call Close, which waits for
+// it.
 func (c *Consumer) CommitAsync(fn func(error)) {
 	if fn == nil {
 		fn = func(err error) {
@@ -97,9 +98,9 @@ func (c *Consumer) isEnded() bool {
 	}
 }
 
-// drain serves CommitAsync until nothing waits, one commit for all that do. A
-// function that ends the goroutine, as a failed require in a test does, ends itself
-// alone.
+// drain serves CommitAsync until no call is waiting, with one commit for all
+// that are. If fn ends its goroutine, as a failed require in a test does, only
+// fn is lost, not the commits after it.
 func (c *Consumer) drain() {
 	over := false
 	defer func() {
@@ -127,8 +128,8 @@ func (c *Consumer) drain() {
 	}
 }
 
-// commitAsyncs commits for those that wait when it is their turn. With none left
-// it gives up draining.
+// commitAsyncs commits for the calls that are waiting once it holds the token.
+// When none are left it ends draining.
 func (c *Consumer) commitAsyncs() ([]*async, error) {
 	ctx := context.Background()
 	if err := c.takeToken(ctx); err != nil {
@@ -146,7 +147,7 @@ func (c *Consumer) commitAsyncs() ([]*async, error) {
 	want := make(map[record.TopicPartition]mark)
 	for _, a := range asyncs {
 		for tp, m := range a.want {
-			if m.number > c.stored[tp] { // else a later commit was faster
+			if m.number > c.stored[tp] { // else a later commit overtook this one
 				want[tp] = m
 			}
 		}
@@ -163,7 +164,7 @@ func (c *Consumer) commitAsyncs() ([]*async, error) {
 	return asyncs, err
 }
 
-// awaitCommits waits for commits that are on their way, but not for ever.
+// awaitCommits waits for pending commits, for a limited time.
 func (c *Consumer) awaitCommits() {
 	ctx, cancel := context.WithTimeout(context.Background(), closing)
 	defer cancel()
@@ -190,8 +191,8 @@ func (c *Consumer) tell(fn func(error), err error) {
 }
 
 // CommitOffsets stores these offsets for the group, all or none: for each
-// partition the next record to read. It leaves alone what is done and not
-// committed. Errors are those of Commit.
+// partition, the next record to read. It does not commit records that are done
+// otherwise. Errors are those of Commit.
 func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[record.TopicPartition]Offset) error {
 	if err := c.takeToken(ctx); err != nil {
 		return err
@@ -203,14 +204,14 @@ func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[record.TopicPa
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for tp := range offsets {
-		c.stored[tp] = c.marks // what CommitAsync has still to commit was before
+		c.stored[tp] = c.marks // everything that CommitAsync still has to commit was marked earlier
 	}
 	return nil
 }
 
 // Committed returns the offsets that the group has committed for partitions, by
-// default those assigned; a partition without one is absent. Without a group it
-// is fault.InvalidGroup.
+// default the assigned ones. A partition without a committed offset is absent.
+// Without a group it returns fault.InvalidGroup.
 func (c *Consumer) Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]Offset, error) {
 	if len(partitions) == 0 {
 		partitions = c.session.Assignment()
@@ -229,7 +230,7 @@ func (c *Consumer) takeToken(ctx context.Context) error {
 
 func (c *Consumer) returnToken() { <-c.writing }
 
-// commit stores what is done at the moment at which it is this commit's turn.
+// commit stores what is done at the moment it gets the token.
 func (c *Consumer) commit(ctx context.Context) error {
 	if err := c.takeToken(ctx); err != nil {
 		return err
@@ -242,7 +243,7 @@ func (c *Consumer) commit(ctx context.Context) error {
 	return c.store(ctx, done)
 }
 
-// store commits marks, by whoever has the token.
+// store commits marks. The caller holds the token.
 func (c *Consumer) store(ctx context.Context, marks map[record.TopicPartition]mark) error {
 	if c.cfg.Group == "" {
 		return fault.Newf(fault.InvalidGroup, "a consumer without a group commits nothing").
@@ -269,15 +270,16 @@ func (c *Consumer) store(ctx context.Context, marks map[record.TopicPartition]ma
 	return nil
 }
 
-// commitSoon commits what is done before partitions are given up.
+// commitSoon commits what is done before partitions are given up, within a time
+// limit.
 func (c *Consumer) commitSoon() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closing)
 	defer cancel()
 	return lostPlace(c.commit(ctx))
 }
 
-// lostPlace returns nil for errors that say that the consumer's place in the
-// group has changed: its session finds out by itself, and tells OnLost.
+// lostPlace returns nil for errors which say that the consumer's place in the
+// group has changed. The session notices that itself and calls OnLost.
 func lostPlace(err error) error {
 	switch fault.CodeOf(err) {
 	case fault.UnknownMember, fault.StaleMemberEpoch, fault.FencedMemberEpoch, fault.FencedInstance,
@@ -287,8 +289,8 @@ func lostPlace(err error) error {
 	return err
 }
 
-// arm starts the timer that commits, unless it runs or there is nothing that it
-// could ever commit. c.mu is held.
+// arm starts the commit timer, unless it runs already or there is nothing that
+// it could ever commit. The caller holds c.mu.
 func (c *Consumer) arm() {
 	if c.armed || c.auto == 0 || c.closed || len(c.done) == 0 && len(c.batch.Records) == 0 {
 		return
@@ -301,7 +303,7 @@ func (c *Consumer) arm() {
 	c.timer.Reset(c.auto)
 }
 
-// tick is what the timer does, on a goroutine of its own.
+// tick runs when the timer fires, on a goroutine of its own.
 func (c *Consumer) tick() {
 	c.mu.Lock()
 	if c.closed {

@@ -18,46 +18,47 @@ import (
 type Consumer struct {
 	session Session
 	cfg     Config
-	auto    time.Duration // how often to commit; 0: only when told
-	use     atomic.Int32  // who is reading: a use… constant
+	auto    time.Duration // how often to commit; 0: only on request
+	use     atomic.Int32  // what the reading goroutine is doing: a use… constant
 
-	// writing holds one token, taken by whoever commits: commits of one
-	// consumer reach the session in order.
+	// writing holds one token, which a goroutine takes to commit. It makes
+	// commits of one consumer reach the session in order.
 	writing chan struct{}
 	waits   sync.WaitGroup // goroutines that commit
 	ended   chan struct{}  // closed when Close has ended the session
 
-	// cursor counts records of batch: the lower half those handed out, the
-	// upper half the done ones. done <= handed <= len(batch.Records), except
-	// in the moments in which the batch is being dropped.
+	// cursor holds two counters for batch: records handed out in the lower
+	// half, records done in the upper half. done <= handed <=
+	// len(batch.Records), except for the moment in which the batch is being
+	// dropped.
 	cursor atomic.Uint64
-	cuts   atomic.Uint64 // how often batch was changed by anything but fetching
+	cuts   atomic.Uint64 // how often batch was changed by anything other than a fetch
 
-	mu       sync.Mutex // below; held for moments only
-	batch    Fetched    // what the last Fetch brought
-	noted    int        // how many records of batch are accounted for in done
+	mu       sync.Mutex // guards the fields below; held briefly
+	batch    Fetched    // the result of the last Fetch
+	noted    int        // how many records of batch done already covers
 	done     map[record.TopicPartition]mark
-	marks    uint64                           // how many there were
-	stored   map[record.TopicPartition]uint64 // the number of the mark that was committed last
-	awaited  map[record.TopicPartition]bool   // assigned, with a position that is not known yet
+	marks    uint64                           // how many marks there have been
+	stored   map[record.TopicPartition]uint64 // the number of the last mark that was committed
+	awaited  map[record.TopicPartition]bool   // assigned partitions whose position is not known yet
 	paused   map[record.TopicPartition]bool
 	timer    *time.Timer   // commits what is done; nil until there is something
 	armed    bool          // timer is running
-	failure  error         // of a callback or of the timer's commit, for the next call
-	asyncs   []*async      // of CommitAsync, waiting for their turn
-	pending  int           // of CommitAsync, not committed yet: asyncs and those at work
-	settled  chan struct{} // closed when pending is 0 again; nil while nobody waits for that
-	telling  []*async      // the drain's: committed, and not told yet
-	draining bool          // a goroutine is at work on asyncs
+	failure  error         // from a callback or the timer's commit, for the next call to return
+	asyncs   []*async      // calls of CommitAsync, waiting for their turn
+	pending  int           // calls of CommitAsync not committed yet: asyncs and those in progress
+	settled  chan struct{} // closed when pending is 0 again; nil unless a goroutine waits for that
+	telling  []*async      // the drain's: committed, with fn still to be called
+	draining bool          // a goroutine is working on asyncs
 	closed   bool
-	staying  *stay                   // who may be in the program's code
-	asked    chan error              // where a loop is to tell how ending the session went
-	untold   []record.TopicPartition // what a loop is to be told as lost
+	staying  *stay                   // which goroutine may be in the program's code
+	asked    chan error              // where a loop reports how ending the session went
+	untold   []record.TopicPartition // lost partitions for which OnLost is still to be called by a loop
 
-	buf []record.Record // of the reading goroutine: what Fetch decodes into
+	buf []record.Record // owned by the reading goroutine: the buffer that Fetch decodes into
 }
 
-// What a consumer is being used for.
+// What a consumer is in use for.
 const (
 	useNone     int32 = iota
 	useCall           // within Poll, Seek, Assign, or the part of Records that fetches
@@ -68,7 +69,7 @@ const (
 // New opens a session on backend and returns a Consumer, which must be closed.
 // It reads nothing yet and joins its group with the first Poll or Records.
 //
-// Every option that is wrong is reported, in one error: fault.InvalidGroup,
+// One error reports every invalid option: fault.InvalidGroup,
 // fault.InvalidTopic, fault.InvalidRequest, fault.InvalidConfig,
 // fault.InvalidSessionTimeout, fault.UnsupportedAssignor.
 func New(backend Backend, opts ...Option) (*Consumer, error) {
@@ -101,18 +102,20 @@ func New(backend Backend, opts ...Option) (*Consumer, error) {
 	return c, nil
 }
 
-// Close commits what is done (unless ManualCommit was chosen), waits for commits
-// that are on their way, calls OnRevoked (or OnLost, where the group went on without
-// this consumer), leaves the group and gives everything back. What was brought last
-// and not marked done comes again to whoever reads next. A Poll that is waiting
-// returns fault.Closed.
+// Close ends the consumer, in this order: it commits what is done (unless
+// ManualCommit was chosen), waits for pending commits, calls OnRevoked (or
+// OnLost, if the group has already removed this consumer), leaves the group and
+// releases all resources. Records that were returned but are not done are
+// delivered again to the next reader. A waiting Poll returns fault.Closed.
 //
-// Close is idempotent and does not hang, and may be called at any moment but from
-// CommitAsync's function, for which it waits. Callbacks run on the goroutine that
-// has the consumer: where another one is within Poll, or within a loop over
-// Records, that one runs them, when it asks for its next record at the latest, and
-// Close waits for it. If that takes longer than five seconds, Close goes on without
-// it, and it is told OnLost when it comes by.
+// Close is idempotent and does not hang. It may be called at any moment except
+// from CommitAsync's function, for which it waits.
+//
+// Callbacks run on the goroutine that uses the consumer. If another goroutine
+// is within Poll, or within a loop over Records, that goroutine runs them, at
+// the latest when it asks for its next record, and Close waits for it. After
+// five seconds Close continues without it, and that goroutine gets OnLost when
+// it next uses the consumer.
 func (c *Consumer) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -140,13 +143,13 @@ func (c *Consumer) Close() error {
 	return errors.Join(append(errs, err, c.takeFailure())...)
 }
 
-// closing is how long a commit that the consumer makes by itself, before it
-// gives partitions up, may take.
+// closing limits the commit that the consumer makes by itself before it gives
+// partitions up.
 const closing = 5 * time.Second
 
-// Fatal reports whether err ends a consumer: the same call would fail again
-// however often it is made. Errors of single partitions, of serdes and of a
-// ctx's end do not.
+// Fatal reports whether err ends a consumer, so that every further call would
+// fail with it. Errors of single partitions, of serdes and of an ended ctx do
+// not end one.
 func Fatal(err error) bool {
 	switch fault.CodeOf(err) {
 	case fault.Closed, fault.FencedInstance, fault.InvalidGroup, fault.UnreleasedInstance,
@@ -156,8 +159,9 @@ func Fatal(err error) bool {
 	return false
 }
 
-// enter takes the consumer for a call that one goroutine at a time may make,
-// from the given uses, and returns the use to leave it with.
+// enter claims the consumer for a call that only one goroutine at a time may
+// make. from lists the uses from which the call is allowed. enter returns the
+// previous use, which the caller restores when it leaves.
 func (c *Consumer) enter(from ...int32) (int32, error) {
 	use := c.use.Load()
 	if slices.Contains(from, use) && c.use.CompareAndSwap(use, useCall) {
@@ -175,7 +179,7 @@ func (c *Consumer) enter(from ...int32) (int32, error) {
 
 func (c *Consumer) leave(use int32) { c.use.Store(use) }
 
-// assigned, revoked and lost are what the session calls.
+// The session calls assigned, revoked and lost.
 func (c *Consumer) assigned(partitions []record.TopicPartition) {
 	c.take(partitions)
 	c.callback("OnAssigned", c.cfg.OnAssigned, partitions)
@@ -187,12 +191,12 @@ func (c *Consumer) revoked(partitions []record.TopicPartition) {
 			c.fail(err)
 		}
 	}
-	if c.elsewhere() != nil { // it did not come in time
+	if c.elsewhere() != nil { // it did not respond in time
 		c.withhold(partitions)
 	} else {
 		c.callback("OnRevoked", c.cfg.OnRevoked, partitions)
 	}
-	c.awaitCommits() // those of the callback, too
+	c.awaitCommits() // including those the callback started
 	c.forget(partitions)
 }
 
@@ -205,8 +209,8 @@ func (c *Consumer) lost(partitions []record.TopicPartition) {
 	c.callback("OnLost", c.cfg.OnLost, partitions)
 }
 
-// callback calls fn, which is the program's. A panic in it becomes an error of
-// the call in which it happened.
+// callback calls fn, which is the program's. The call in which fn panics
+// returns the panic as an error.
 func (c *Consumer) callback(name string, fn func([]record.TopicPartition), partitions []record.TopicPartition) {
 	if fn == nil || len(partitions) == 0 {
 		return
@@ -218,7 +222,7 @@ func (c *Consumer) callback(name string, fn func([]record.TopicPartition), parti
 	fn(partitions)
 }
 
-// caught is deferred around the program's functions.
+// caught recovers from a panic of the program's functions. Callers defer it.
 func (c *Consumer) caught(name string) {
 	if p := recover(); p != nil {
 		c.fail(fault.Newf(fault.Unknown, "%s panicked: %s", name, fmt.Sprint(p)))
@@ -240,7 +244,7 @@ func (c *Consumer) takeFailure() error {
 	return err
 }
 
-// forget drops what belongs to partitions that are no longer owned.
+// forget drops the state of partitions that are no longer owned.
 func (c *Consumer) forget(partitions []record.TopicPartition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -256,7 +260,7 @@ func (c *Consumer) forget(partitions []record.TopicPartition) {
 	}
 }
 
-// drop lets go of the batch at hand if it is of tp. c.mu is held.
+// drop discards the current batch if it is of tp. The caller holds c.mu.
 func (c *Consumer) drop(tp record.TopicPartition) {
 	if c.batch.TopicPartition == tp {
 		c.batch.Records, c.noted = nil, 0

@@ -3,42 +3,47 @@
 // A [Consumer] reads from a [Backend]: a broker in this process, or a Kafka
 // cluster. With [Group] and [Topics] it shares the topics' partitions with the
 // other consumers of its group; with [Assign] it reads the partitions it is
-// given. [Consumer.Poll] brings records by the batch, [Consumer.Records] one by
-// one, and [Of] makes a typed view of either. [Records] is a consumer for one loop.
+// given. [Consumer.Poll] returns records in batches, [Consumer.Records]
+// iterates over them one by one, and [Of] makes a typed view of either.
+// [Records] is a consumer for a single loop.
 //
 // # What is done
 //
-// A record is done when the program says so by asking for more: the next record
-// of Records, the next batch of Poll; Commit marks what was brought as done, too.
-// What is done is committed every five seconds (CommitEvery), before partitions
-// are given up and by Close, or, with ManualCommit, by Commit alone. A consumer
-// that starts again goes on after what was committed, so a record may come twice
-// after a crash, and none is passed over: at least once.
+// A record is done when the program asks for more: for the next record of
+// Records, or the next batch of Poll. Commit marks the records returned so far
+// as done, too.
 //
-//	brought ──(ask for more, Commit)──> done ──(interval, revoke, Close, Commit)──> committed
+// What is done is committed every five seconds (CommitEvery), before partitions
+// are given up, and by Close. With ManualCommit, only Commit and its variants
+// do that. A consumer that restarts continues after what was committed.
+// Delivery is at least once: after a crash a record may be delivered again, but
+// none is skipped.
+//
+//	returned ──(ask for more, Commit)──> done ──(interval, revoke, Close, Commit)──> committed
 //
 // # Rebalancing
 //
-// Partitions come and go within Poll and Records, on the caller's goroutine, and
-// only the partitions that change hands stop: OnAssigned, OnRevoked and OnLost
-// are told. A consumer which does neither for RebalanceTimeout loses its place
-// in the group, and joins again with the next call; a loop over Records keeps
-// the place between the records of one batch.
+// Partitions are assigned and revoked within Poll and Records, on the caller's
+// goroutine, and only partitions that change owners stop. OnAssigned, OnRevoked
+// and OnLost report the changes. A consumer that calls neither for
+// RebalanceTimeout loses its place in the group and joins again with the next
+// call. A loop over Records keeps the place while it works through the records
+// of one batch.
 //
 // # Errors
 //
 // An error that concerns one partition ([fault.OffsetOutOfRange],
-// [fault.CorruptMessage]) is returned once, and the next call goes on: out of
-// range, the partition goes on where Config.Start says; a corrupt partition
-// stands still until Seek passes the damage. [Fatal] says which errors end a
-// consumer.
+// [fault.CorruptMessage]) is returned once, and the next call continues. A
+// partition whose offset was out of range continues where Config.Start says. A
+// corrupt partition does not move until Seek skips the damage. [Fatal] says
+// which errors end a consumer.
 //
 // # What is not safe
 //
-// Poll, Records, Seek, Pause, Resume and Assign belong to one goroutine at a
-// time, and to a callback during it; a second goroutine gets
-// fault.InvalidRequest. Every other method may be called from any goroutine, and
-// Close at any moment but from CommitAsync's function, for which it waits.
-// Records are read-only, and with ReuseBuffers valid only until the next call
-// that brings records.
+// Only one goroutine at a time, or a callback while it runs, may call Poll,
+// Records, Seek, Pause, Resume and Assign; a second goroutine gets
+// fault.InvalidRequest. Every other method may be called from any goroutine,
+// and Close at any moment except from CommitAsync's function, for which it
+// waits. Records are read-only. With ReuseBuffers they are valid only until the
+// next call that returns records.
 package consumer

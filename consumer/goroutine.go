@@ -7,11 +7,11 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// goroutine returns the number of the goroutine that calls it, as the first line
-// of its stack has it: "goroutine 18 [running]:". The runtime has no other way to
-// tell whether Close is called in the body of a loop or beside it, and the two
-// must not be taken for each other: the one has to do what the other waits for.
-// It costs a microsecond, once for each loop, callback and Close.
+// goroutine returns the number of the calling goroutine, as the first line of
+// its stack shows it: "goroutine 18 [running]:". The runtime has no other way
+// to tell a Close in the body of a loop from one on another goroutine. The two
+// differ: the loop's goroutine must end the session itself, the other must wait
+// for it. The call costs a microsecond, once per loop, callback and Close.
 func goroutine() (number uint64) {
 	var line [32]byte
 	n := runtime.Stack(line[:], false)
@@ -24,15 +24,15 @@ func goroutine() (number uint64) {
 	return number
 }
 
-// stay is the time in which a goroutine has the consumer while it may be in the
-// program's own code: that of a loop over Records, or of a callback.
+// stay is the period during which a goroutine uses the consumer and may be in
+// the program's own code: in a loop over Records, or in a callback.
 type stay struct {
 	goroutine uint64
 	over      chan struct{} // closed when it ends
 }
 
-// enterProgram and leaveProgram stand around a stay. A callback's may be within
-// that of a loop.
+// enterProgram and leaveProgram begin and end a stay. A callback's stay may
+// nest in that of a loop.
 func (c *Consumer) enterProgram() (outer *stay) {
 	inner := &stay{goroutine: goroutine(), over: make(chan struct{})}
 	c.mu.Lock()
@@ -59,10 +59,10 @@ func (c *Consumer) elsewhere() *stay {
 	return nil
 }
 
-// handOver lets another goroutine that is in the program's code end the session,
-// and reports whether it has. A loop comes by when it asks for its next record and
-// when it is left; a callback is waited for. Neither is waited for longer than a
-// commit would be.
+// handOver lets another goroutine that is in the program's code end the
+// session, and reports whether it did. A loop notices when it asks for its next
+// record or ends; for a callback handOver waits. It waits no longer than a
+// commit would.
 func (c *Consumer) handOver() (handed bool, err error) {
 	late := time.NewTimer(closing)
 	defer late.Stop()
@@ -94,21 +94,22 @@ func (c *Consumer) handOver() (handed bool, err error) {
 	}
 }
 
-// askLoop asks a loop whose body runs to end the session. It returns nil if there
-// is none.
+// askLoop asks a loop whose body is running to end the session. It returns nil
+// if there is none.
 func (c *Consumer) askLoop() <-chan error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = make(chan error, 1)
 	c.cuts.Add(1)
-	if c.use.Load() != useLoop { // read last: a loop that goes on from here sees asked
+	if c.use.Load() != useLoop { // read last: a loop that continues after this point sees asked
 		c.asked = nil
 		return nil
 	}
 	return c.asked
 }
 
-// obey is what a loop does when it comes by.
+// obey ends the session if askLoop has asked for it. A loop calls it between
+// records.
 func (c *Consumer) obey() {
 	c.mu.Lock()
 	ask := c.asked
@@ -122,16 +123,16 @@ func (c *Consumer) obey() {
 	c.callback("OnLost", c.cfg.OnLost, lost)
 }
 
-// answer ends the session for who asks, and tells so even if a callback of the
-// session ends this goroutine.
+// answer ends the session for the goroutine that asked, and reports the result
+// even if a callback of the session ends this goroutine.
 func (c *Consumer) answer(ask chan<- error) {
 	var err error
 	defer func() { ask <- err }()
 	err = c.session.Close()
 }
 
-// withhold keeps partitions that went while another goroutine was in the
-// program's code, for that one to be told.
+// withhold keeps partitions that were lost while another goroutine was in the
+// program's code. That goroutine calls OnLost for them.
 func (c *Consumer) withhold(partitions []record.TopicPartition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

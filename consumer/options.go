@@ -33,17 +33,17 @@ type options struct {
 	partitions  []record.TopicPartition // of Assign
 	manual      bool
 	commitEvery time.Duration
-	grouped     bool // Group was given, be it with an empty name
+	grouped     bool // Group was given, even with an empty name
 }
 
 // Group names the consumer group. Its members share the partitions of their
-// topics, and its committed offsets are where a consumer goes on.
+// topics, and its committed offsets are where a consumer continues.
 func Group(name string) Option {
 	return option(func(o *options) { o.Group, o.grouped = name, true })
 }
 
-// Topics subscribes to topics, within Group. A topic that does not exist yet is
-// awaited; partitions that are added later are taken up.
+// Topics subscribes to topics, within Group. The consumer waits for a topic
+// that does not exist yet, and picks up partitions that are added later.
 func Topics(names ...string) Option {
 	return option(func(o *options) { o.Topics = append(o.Topics, names...) })
 }
@@ -55,40 +55,44 @@ func TopicsMatching(pattern string) Option {
 	return option(func(o *options) { o.Pattern = pattern })
 }
 
-// Assign gives the consumer these partitions, whatever other consumers read. It
-// excludes Topics; with Group, offsets may be committed. Consumer.Assign changes
-// the partitions later.
+// Assign gives the consumer these partitions, regardless of what other
+// consumers read. It excludes Topics; with Group, offsets may be committed.
+// Consumer.Assign changes the partitions later.
 func Assign(partitions ...record.TopicPartition) Option {
 	return option(func(o *options) { o.partitions = append(o.partitions, partitions...) })
 }
 
-// FromStart begins at a partition's first record where the group has committed
+// FromStart starts at a partition's first record if the group has committed
 // nothing. This is the default.
 func FromStart() Option { return from(topic.Earliest()) }
 
-// FromEnd begins behind a partition's last record where the group has committed
-// nothing. A partition that is made after New has subscribed is read from its first
-// record. In a broker's group that counts from the first of the members on that
-// others follow: a partition that one of them saw come is new to those who join
-// later, too. On Kafka it counts for each consumer.
+// FromEnd starts after a partition's last record if the group has committed
+// nothing. A partition that is created after New has subscribed is read from
+// its first record.
+//
+// In a broker's group, "after New has subscribed" refers to the first member of
+// an unbroken line of members: a partition that was created while one of them
+// was in the group is new to members that join later, too. On Kafka it refers
+// to each consumer by itself.
 func FromEnd() Option { return from(topic.Latest()) }
 
-// FromTime begins at a partition's first record of time t or later where the
-// group has committed nothing.
+// FromTime starts at a partition's first record of time t or later if the group
+// has committed nothing.
 func FromTime(t time.Time) Option { return from(topic.AtTime(t)) }
 
-// FromOffset begins every partition at that offset where the group has committed
+// FromOffset starts every partition at that offset if the group has committed
 // nothing.
 func FromOffset(offset int64) Option { return from(topic.AtOffset(offset)) }
 
-// FromAgo begins at a partition's first record that is no older than d where the
-// group has committed nothing: Kafka's auto.offset.reset=by_duration (KIP-1106).
+// FromAgo starts at a partition's first record that is no older than d if the
+// group has committed nothing: Kafka's auto.offset.reset=by_duration
+// (KIP-1106).
 func FromAgo(d time.Duration) Option { return from(topic.Ago(d)) }
 
-// FromCommitted begins nowhere but where the group has committed: Kafka's
-// auto.offset.reset=none. For a partition without a committed offset, and for one
-// whose offset the log no longer holds, Poll returns fault.OffsetOutOfRange once; the
-// others go on, and this one when Seek says where.
+// FromCommitted starts only at committed offsets: Kafka's
+// auto.offset.reset=none. For a partition without a committed offset, and for
+// one whose offset the log no longer holds, Poll returns fault.OffsetOutOfRange
+// once. The other partitions continue, and this one does after a Seek.
 func FromCommitted() Option { return from(topic.None()) }
 
 func from(spec topic.OffsetSpec) Option {
@@ -98,48 +102,50 @@ func from(spec topic.OffsetSpec) Option {
 // ManualCommit leaves committing to Commit, CommitAsync and CommitOffsets.
 func ManualCommit() Option { return option(func(o *options) { o.manual = true }) }
 
-// CommitEvery is how often what is done is committed; DefaultCommitInterval.
+// CommitEvery sets how often what is done is committed. The default is
+// DefaultCommitInterval.
 func CommitEvery(d time.Duration) Option {
 	return option(func(o *options) { o.commitEvery = d })
 }
 
-// OnAssigned is told which partitions were taken up, before their first records
-// come. Position and Seek work in it.
+// OnAssigned is called with newly assigned partitions, before their first
+// records are returned. Position and Seek work in it.
 func OnAssigned(fn func(partitions []record.TopicPartition)) Option {
 	return option(func(o *options) { o.OnAssigned = fn })
 }
 
-// OnRevoked is told which partitions are about to be given up. They are still
-// owned: Commit works in it. Without ManualCommit what is done has been
+// OnRevoked is called with partitions that are about to be given up. They are
+// still owned: Commit works in it. Without ManualCommit, what is done has been
 // committed before.
 func OnRevoked(fn func(partitions []record.TopicPartition)) Option {
 	return option(func(o *options) { o.OnRevoked = fn })
 }
 
-// OnLost is told which partitions were taken away, because the consumer lost its
-// place in the group or their topic was deleted. Another member may be reading
-// them already; nothing can be committed for them.
+// OnLost is called with partitions that were taken away, because the consumer
+// lost its place in the group or their topic was deleted. Another member may be
+// reading them already, so nothing can be committed for them.
 func OnLost(fn func(partitions []record.TopicPartition)) Option {
 	return option(func(o *options) { o.OnLost = fn })
 }
 
-// InstanceID makes the consumer a static member (KIP-345): when it closes, its
-// partitions wait for it until SessionTimeout is over, and a consumer with the
-// same name takes them up where it stopped, without a rebalance.
+// InstanceID makes the consumer a static member (KIP-345). When it closes, its
+// partitions stay reserved for it until SessionTimeout has passed. A consumer
+// with the same name continues with them without a rebalance.
 func InstanceID(name string) Option { return option(func(o *options) { o.InstanceID = name }) }
 
-// Assignor names how the group's partitions are shared out: uniform (the
-// default), range, roundrobin or sticky. The name that most members chose wins.
+// Assignor names the algorithm that distributes the group's partitions: uniform
+// (the default), range, roundrobin or sticky. The one that most members chose
+// wins.
 func Assignor(name string) Option { return option(func(o *options) { o.Assignor = name }) }
 
-// MaxRecords is how many records Poll returns at most; DefaultMaxRecords.
+// MaxRecords is the most records that Poll returns; DefaultMaxRecords.
 func MaxRecords(n int) Option { return option(func(o *options) { o.MaxRecords = n }) }
 
-// MaxBytes is how many bytes are fetched ahead from one partition, about;
+// MaxBytes is about how many bytes are fetched ahead from one partition;
 // DefaultMaxBytes.
 func MaxBytes(n int) Option { return option(func(o *options) { o.MaxBytes = n }) }
 
-// ReuseBuffers makes records valid only until the next call that brings some,
+// ReuseBuffers makes records valid only until the next call that returns some,
 // which makes reading faster for programs that keep none of their bytes.
 func ReuseBuffers() Option { return option(func(o *options) { o.ReuseBuffers = true }) }
 
@@ -160,7 +166,7 @@ func RebalanceTimeout(d time.Duration) Option {
 // ClientID names the program in descriptions of the group; "runnel".
 func ClientID(name string) Option { return option(func(o *options) { o.ClientID = name }) }
 
-// gather applies opts over the defaults and reports everything that is wrong.
+// gather applies opts to the defaults and reports every invalid option.
 func gather(opts []Option) (options, error) {
 	o := options{
 		Config: Config{

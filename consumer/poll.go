@@ -12,17 +12,19 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Poll marks what was brought before as done and waits for records: up to
+// Poll marks the records returned before as done and waits for records: up to
 // MaxRecords of one partition, in offset order. The slice is valid until the
-// next call that brings records; the records in it as their type says. When ctx
-// ends, it returns ctx's error; a ctx that has already ended brings what is at
-// hand.
+// next call that returns records; see record.Record for how long the records
+// are. When ctx ends, Poll returns ctx's error. With a ctx that has already
+// ended, it returns what is available without waiting.
 //
-// It also returns, without records and without an error, when the position of a
-// partition moved and there was none to bring: past a transaction's markers, or
-// what compaction has left empty. So who waits for a position learns of it.
+// Poll also returns without records and without an error when a partition's
+// position moved past offsets that hold no records: transaction markers, or
+// offsets removed by compaction. A caller that waits for a certain position can
+// then check it.
 //
-// After a loop over Records was left, Poll brings the rest of its batch.
+// After a break from a loop over Records, Poll returns the rest of the loop's
+// batch.
 func (c *Consumer) Poll(ctx context.Context) ([]record.Record, error) {
 	use, err := c.enter(useNone)
 	if err != nil {
@@ -32,7 +34,7 @@ func (c *Consumer) Poll(ctx context.Context) ([]record.Record, error) {
 	return c.poll(ctx, 0)
 }
 
-// poll hands out all that is at hand, or at most limit records if that is not 0.
+// poll hands out all available records, or at most limit if that is not 0.
 func (c *Consumer) poll(ctx context.Context, limit int) ([]record.Record, error) {
 	records, handed, err := c.next(ctx)
 	if err != nil {
@@ -46,10 +48,11 @@ func (c *Consumer) poll(ctx context.Context, limit int) ([]record.Record, error)
 	return records[handed:end:end], nil
 }
 
-// Records brings records one by one. Asking for the next one marks this one as
-// done; after a break, this one comes again. The loop ends when ctx ends. An
-// error is yielded beside a record that is empty, and asking for the next record
-// goes on; after an error that is Fatal the loop ends.
+// Records iterates over records one by one. Asking for the next record marks
+// the current one as done; after a break, the current one is delivered again.
+// The loop ends when ctx ends. An error is yielded with an empty record, and
+// asking for the next record continues; after an error that is Fatal the loop
+// ends.
 func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] {
 	return func(yield func(record.Record, error) bool) {
 		use, err := c.enter(useNone)
@@ -59,7 +62,7 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] 
 		}
 		defer c.leave(use)
 		defer c.leaveProgram(c.enterProgram())
-		defer func() { // the loop is left, and nothing of the program runs in it
+		defer func() { // the loop ends, and no code of the program runs in it
 			c.use.Store(useCall)
 			c.obey()
 		}()
@@ -103,9 +106,9 @@ func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(reco
 	}
 }
 
-// more is what a loop does when it has no more records that it may hand out: it
-// keeps the consumer's place in the group, and returns the batch at hand or the
-// next one.
+// more is what a loop calls when it has handed out all the records that it may:
+// it keeps the consumer's place in the group, and returns the current batch or
+// the next one.
 func (c *Consumer) more(ctx context.Context, place *placeholder) ([]record.Record, error) {
 	c.obey()
 	if place.due.Load() {
@@ -119,7 +122,8 @@ func (c *Consumer) more(ctx context.Context, place *placeholder) ([]record.Recor
 	return records, err
 }
 
-// handBack makes the record that was handed out and is not done come again.
+// handBack makes the record that was handed out and is not done be delivered
+// again.
 func (c *Consumer) handBack() {
 	at := c.cursor.Load()
 	done := int(at >> 32)
@@ -143,7 +147,7 @@ func (c *Consumer) settleLocked() {
 	}
 }
 
-// note writes down how far the batch at hand is done. c.mu is held.
+// note records how far the current batch is done. The caller holds c.mu.
 func (c *Consumer) note() {
 	n, b := int(c.cursor.Load()>>32), &c.batch
 	if n <= c.noted || n > len(b.Records) || c.cfg.Group == "" {
@@ -157,9 +161,9 @@ func (c *Consumer) note() {
 	c.mark(b.TopicPartition, done)
 }
 
-// next marks what was handed out as done and returns a batch of which not all
-// was handed out, and how much was: the batch at hand or a new one, which may be
-// empty.
+// next marks what was handed out as done. It returns a batch with records left
+// and how many of it were handed out. The batch is the current one or a new
+// one, which may be empty.
 func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 	for fetched := false; ; fetched = true {
 		c.mu.Lock()
@@ -183,7 +187,7 @@ func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 	}
 }
 
-// fetch brings the next batch, which may be empty.
+// fetch gets the next batch, which may be empty.
 func (c *Consumer) fetch(ctx context.Context) error {
 	c.session.Release()
 	c.takeAwaited()
@@ -203,16 +207,16 @@ func (c *Consumer) fetch(ctx context.Context) error {
 		c.mark(fetched.TopicPartition, Offset{Offset: fetched.Records[0].Offset, LeaderEpoch: record.NoLeaderEpoch})
 	}
 	if len(fetched.Records) == 0 && c.cfg.Group != "" {
-		// Markers and compacted records were passed over: there is nothing to do
-		// about them, so they are done.
+		// Markers and compacted records were skipped: the program need not
+		// process them, so they are done.
 		c.mark(fetched.TopicPartition, Offset{Offset: fetched.Next, LeaderEpoch: fetched.LeaderEpoch})
 	}
 	c.arm()
 	return nil
 }
 
-// awaitEnd keeps a call that found the session closed from returning while Close
-// still calls back the program.
+// awaitEnd keeps a call that found the session closed from returning while
+// Close still runs the program's callbacks.
 func (c *Consumer) awaitEnd(err error) {
 	c.mu.Lock()
 	closed := c.closed
@@ -229,11 +233,11 @@ func (c *Consumer) awaitEnd(err error) {
 }
 
 // placeholder reminds a loop over Records to keep the consumer's place in its
-// group while it works on the records of one batch.
+// group while the loop works through one batch.
 type placeholder struct {
 	due   atomic.Bool
 	every time.Duration
-	timer *time.Timer // nil without a group to keep a place in
+	timer *time.Timer // nil without a group
 }
 
 func newPlaceholder(cfg Config) *placeholder {
@@ -255,7 +259,7 @@ func (p *placeholder) stop() {
 	}
 }
 
-// keepPlace lets the session take part in its group without bringing records:
+// keepPlace lets the session take part in its group without returning records:
 // every partition is paused for that one Fetch.
 func (c *Consumer) keepPlace() error {
 	before := c.session.Assignment()
@@ -282,10 +286,10 @@ func (c *Consumer) keepPlace() error {
 	return err
 }
 
-// Pause makes the consumer pass over partitions until Resume, or until they are
-// given up. Records of them that are at hand and were not handed out come again
-// after Resume. It may be called in a loop over Records and in callbacks;
-// fault.NotAssigned.
+// Pause makes the consumer skip partitions until Resume, or until they are
+// given up. Records of them that were fetched but not handed out are delivered
+// after Resume. Pause may be called in a loop over Records and in callbacks. It
+// returns fault.NotAssigned for a partition that is not owned.
 func (c *Consumer) Pause(partitions ...record.TopicPartition) error {
 	use, err := c.enter(useNone, useLoop, useCallback)
 	if err != nil {

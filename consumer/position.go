@@ -11,12 +11,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Assignment returns the partitions that the consumer owns now, sorted.
+// Assignment returns the partitions that the consumer currently owns, sorted.
 func (c *Consumer) Assignment() []record.TopicPartition { return c.session.Assignment() }
 
-// Assign gives a consumer without Topics these partitions in place of those it
-// has. Partitions that stay keep their position, others start where the group
-// has committed or where Config.Start says.
+// Assign replaces the partitions of a consumer without Topics. Partitions that
+// stay keep their position. Others start at the group's committed offset or at
+// Config.Start.
 func (c *Consumer) Assign(ctx context.Context, partitions ...record.TopicPartition) error {
 	use, err := c.enter(useNone, useLoop)
 	if err != nil {
@@ -36,17 +36,18 @@ func (c *Consumer) Assign(ctx context.Context, partitions ...record.TopicPartiti
 	return c.takeFailure()
 }
 
-// Seek goes on in a partition at that offset, which is then what is done: the
-// next commit stores it. What was brought of the partition is dropped. It may be
-// called in a loop over Records and in callbacks; fault.NotAssigned. An offset below
-// 0 is fault.OffsetOutOfRange and changes nothing; another one that the partition
-// does not hold is found out by the next Poll.
+// Seek continues a partition at that offset and counts everything before it as
+// done: the next commit stores the offset. Fetched records of the partition are
+// dropped. Seek may be called in a loop over Records and in callbacks. It
+// returns fault.NotAssigned for a partition that is not owned. An offset below
+// 0 is fault.OffsetOutOfRange and changes nothing; another offset that the
+// partition does not hold shows only in the next Poll.
 func (c *Consumer) Seek(ctx context.Context, tp record.TopicPartition, offset int64) error {
 	return c.SeekTo(ctx, topic.AtOffset(offset), tp)
 }
 
-// SeekTo is Seek to what spec names in each of the partitions, by default in
-// all that are assigned.
+// SeekTo seeks each of the partitions, by default all assigned ones, to the
+// offset that spec names.
 func (c *Consumer) SeekTo(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) error {
 	use, err := c.enter(useNone, useLoop, useCallback)
 	if err != nil {
@@ -85,11 +86,12 @@ func (c *Consumer) seek(ctx context.Context, tp record.TopicPartition, spec topi
 	return nil
 }
 
-// take makes the positions of partitions that were assigned the group's, where it
-// has none: they were taken by the start policy, and the next commit stores them,
-// with or without records. Otherwise a partition in which nothing happens would begin
-// behind what happens while nobody reads. The goroutine that fetches calls it before
-// records come.
+// take marks the start positions of newly assigned partitions as done where the
+// group has no offset, so that the next commit stores them even if no record
+// arrives. Otherwise a partition that starts at its end, and gets no record
+// while this consumer reads, would start at its new end later, and skip all
+// records written while there was no reader. The fetching goroutine calls take
+// before it returns records.
 func (c *Consumer) take(partitions []record.TopicPartition) {
 	if c.cfg.Group == "" || len(partitions) == 0 {
 		return
@@ -115,8 +117,8 @@ func (c *Consumer) take(partitions []record.TopicPartition) {
 	}
 }
 
-// takeAwaited is take for partitions that were not there when they were assigned,
-// or of which the group did not answer.
+// takeAwaited is take for partitions that did not exist when they were
+// assigned, or for which the group did not answer.
 func (c *Consumer) takeAwaited() {
 	c.mu.Lock()
 	awaited := slices.Collect(maps.Keys(c.awaited))
@@ -124,7 +126,8 @@ func (c *Consumer) takeAwaited() {
 	c.take(awaited)
 }
 
-// taken notes the position that a partition got by a reset, which its error tells.
+// taken notes the position that a reset gave a partition, which the reset's
+// error contains.
 func (c *Consumer) taken(ctx context.Context, err error) {
 	var f *fault.Error
 	if c.cfg.Group == "" || !errors.As(err, &f) || f.Code != fault.OffsetOutOfRange {
@@ -140,9 +143,10 @@ func (c *Consumer) taken(ctx context.Context, err error) {
 	c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
 }
 
-// Position returns the offset of the next record that comes from a partition:
-// after Poll the one behind its batch, in a loop over Records the one behind
-// this record, after the loop was left this one again. fault.NotAssigned.
+// Position returns the offset of the partition's next record. After Poll that
+// is the one after its batch. In a loop over Records it is the one after the
+// current record; after a break it is the current record, which is delivered
+// again. Position returns fault.NotAssigned for a partition that is not owned.
 func (c *Consumer) Position(ctx context.Context, tp record.TopicPartition) (int64, error) {
 	c.mu.Lock()
 	handed, b := int(uint32(c.cursor.Load())), &c.batch
@@ -154,8 +158,8 @@ func (c *Consumer) Position(ctx context.Context, tp record.TopicPartition) (int6
 	return c.session.Position(ctx, tp)
 }
 
-// Offsets returns what spec names in each of the partitions, assigned or not; by
-// default in those assigned.
+// Offsets returns the offset that spec names in each of the partitions,
+// assigned or not; by default in the assigned ones.
 func (c *Consumer) Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error) {
 	if len(partitions) == 0 {
 		partitions = c.session.Assignment()

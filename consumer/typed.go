@@ -38,9 +38,9 @@ func (r Record[K, V]) Header(key string) ([]byte, bool) {
 	return record.Record{Headers: r.Headers}.Header(key)
 }
 
-// Decode decodes the key and value of a record of topic t: for a consumer of
-// several topics, which asks r.Topic. A record that its serde cannot decode is a
-// *DecodeError, one of another topic is fault.InvalidRequest.
+// Decode decodes the key and value of a record of topic t. It is for a consumer
+// of several topics, which checks r.Topic. A record that its serde cannot
+// decode is a *DecodeError; one of another topic is fault.InvalidRequest.
 func Decode[K, V any](t serde.Topic[K, V], r record.Record) (Record[K, V], error) {
 	return decode(&t, &r)
 }
@@ -48,11 +48,11 @@ func Decode[K, V any](t serde.Topic[K, V], r record.Record) (Record[K, V], error
 // DecodeError says that a serde could not decode a record. It answers
 // errors.Is(err, fault.Serialization).
 type DecodeError struct {
-	Raw record.Record // the record as it was fetched; its bytes are the receiver's
+	Raw record.Record // the record as it was fetched; its bytes belong to the receiver of the error
 	Err error         // names topic, partition, offset, and whether it was the key or the value
 }
 
-// Error is that of Err.
+// Error returns Err's message.
 func (e *DecodeError) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
@@ -66,8 +66,8 @@ type Typed[K, V any] struct {
 	buf      []Record[K, V]
 }
 
-// Of returns a view of c, whose only topic is t's. The consumer stays its
-// owner's, who closes it.
+// Of returns a view of c, whose only topic is t's. The caller still owns and
+// closes c.
 func Of[K, V any](c *Consumer, t serde.Topic[K, V]) *Typed[K, V] {
 	return &Typed[K, V]{consumer: c, topic: t}
 }
@@ -77,14 +77,15 @@ func Of[K, V any](c *Consumer, t serde.Topic[K, V]) *Typed[K, V] {
 //
 //	for r, err := range consumer.Records(ctx, broker, greetings, consumer.Group("printer")) {
 //
-// The loop is that of Typed.Records: asking for the next record marks this one
-// done, a break leaves it to come again, and it ends when ctx ends. Closing
-// commits what is done. An error of opening is yielded, and so is one of closing
-// when the loop ended by itself; after a break there is no loop left to take it, and
-// what was not committed comes again.
+// The loop is that of Typed.Records: asking for the next record marks the
+// current one done, after a break the current one is delivered again, and the
+// loop ends when ctx ends. Closing commits what is done. An error of opening is
+// yielded, and so is an error of closing when the loop ended by itself. After a
+// break no loop is left to yield it to; what was not committed is delivered
+// again.
 //
-// It needs Group, or Assign. A program that commits by hand, seeks, or reads
-// several topics opens a Consumer with New.
+// Records needs Group or Assign. A program that commits by hand, seeks, or
+// reads several topics opens a Consumer with New.
 func Records[K, V any](ctx context.Context, backend Backend, topic serde.Topic[K, V], opts ...Option) iter.Seq2[Record[K, V], error] {
 	return func(yield func(Record[K, V], error) bool) {
 		c, err := New(backend, slices.Concat(opts, []Option{subscription(topic.Name)})...)
@@ -98,7 +99,7 @@ func Records[K, V any](ctx context.Context, backend Backend, topic serde.Topic[K
 				yield(Record[K, V]{}, err)
 			}
 		}()
-		left = true // also where the loop's body panics
+		left = true // also when the loop's body panics
 		for r, err := range Of(c, topic).Records(ctx) {
 			if !yield(r, err) {
 				return
@@ -108,7 +109,8 @@ func Records[K, V any](ctx context.Context, backend Backend, topic serde.Topic[K
 	}
 }
 
-// subscription subscribes to a topic unless there is Assign. It comes last.
+// subscription subscribes to a topic unless Assign was given. It is the last
+// option.
 func subscription(name string) Option {
 	return option(func(o *options) {
 		if len(o.partitions) == 0 {
@@ -119,10 +121,10 @@ func subscription(name string) Option {
 
 // Records is Consumer.Records with decoded records.
 //
-// A record that its serde cannot decode is yielded with a *DecodeError, which
-// holds its bytes, beside a Record that has its place and its headers. Asking for the next record skips it; a break leaves it to
-// come again. A record of another topic is fault.InvalidRequest, and ends the
-// loop.
+// A record that its serde cannot decode is yielded as a *DecodeError, which
+// holds its bytes, together with a Record that has its position and its
+// headers. Asking for the next record skips it; after a break it is delivered
+// again. A record of another topic is fault.InvalidRequest and ends the loop.
 func (t *Typed[K, V]) Records(ctx context.Context) iter.Seq2[Record[K, V], error] {
 	return func(yield func(Record[K, V], error) bool) {
 		for r, err := range t.consumer.Records(ctx) {
@@ -140,9 +142,10 @@ func (t *Typed[K, V]) Records(ctx context.Context) iter.Seq2[Record[K, V], error
 	}
 }
 
-// Poll is Consumer.Poll with decoded records. Where a record cannot be decoded,
-// the ones before it come first; the next call returns a *DecodeError, which
-// holds the record's bytes, and the call after that goes on behind it.
+// Poll is Consumer.Poll with decoded records. If a record cannot be decoded,
+// Poll first returns the ones before it. The next call returns a *DecodeError,
+// which holds the record's bytes, and the call after that continues after the
+// record.
 func (t *Typed[K, V]) Poll(ctx context.Context) ([]Record[K, V], error) {
 	use, err := t.consumer.enter(useNone)
 	if err != nil {
@@ -170,7 +173,7 @@ func (t *Typed[K, V]) Poll(ctx context.Context) ([]Record[K, V], error) {
 	return t.buf, nil
 }
 
-// keepBack makes the last n records that were handed out come again.
+// keepBack makes the last n records that were handed out be delivered again.
 func (c *Consumer) keepBack(n int) {
 	at := c.cursor.Load()
 	done, handed := int(at>>32), int(uint32(at))
@@ -201,7 +204,7 @@ func decode[K, V any](t *serde.Topic[K, V], r *record.Record) (Record[K, V], err
 	return typed, nil
 }
 
-// value decodes src. A serde that panics, or is missing, has failed.
+// value decodes src. A serde that panics or is missing is an error.
 func value[T any](s serde.Serde[T], src []byte) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -17,7 +17,7 @@ const (
 	DefaultCloseTimeout = 30 * time.Second
 )
 
-// Option is one choice of New.
+// Option configures New.
 type Option interface{ apply(*options) }
 
 type option func(*options)
@@ -36,46 +36,48 @@ type options struct {
 // is "runnel".
 func ClientID(id string) Option { return option(func(o *options) { o.ClientID = id }) }
 
-// RequireAcks says whose word Send waits for. The default is AcksAll.
+// RequireAcks says which replicas must have a record before Send returns. The
+// default is AcksAll.
 func RequireAcks(a Acks) Option { return option(func(o *options) { o.Acks = a }) }
 
-// Idempotence says whether batches bear a producer ID and a sequence, by which a
-// partition tells one that comes again from one that is new (KIP-98): Kafka's
-// enable.idempotence. It is on with AcksAll, off with the other Acks, for which
-// it must not be switched on. See Config.Idempotent for what it promises.
+// Idempotence says whether batches carry a producer ID and a sequence number,
+// by which a partition recognizes a batch that it has already written (KIP-98):
+// Kafka's enable.idempotence. It is on with AcksAll. It is off with the other
+// Acks, which do not allow it. See Config.Idempotent for what it guarantees.
 func Idempotence(on bool) Option { return option(func(o *options) { o.idempotence = &on }) }
 
-// Linger lets a batch that is not full wait so long for more records, Kafka's
-// linger.ms. The default is 0: batches wait only while an earlier one is on its
-// way.
+// Linger is how long a batch that is not full waits for more records, Kafka's
+// linger.ms. The default is 0: a batch waits only while an earlier one is in
+// flight.
 func Linger(d time.Duration) Option { return option(func(o *options) { o.Linger = d }) }
 
-// BatchBytes is at how many bytes, encoded and not yet compressed, a batch is
-// full, Kafka's batch.size. A larger record has a batch to itself. Topics whose
-// max.message.bytes is smaller get smaller batches. The default is 256 KiB.
+// BatchBytes is the size at which a batch is full, in encoded bytes before
+// compression: Kafka's batch.size. A larger record gets a batch to itself.
+// Topics with a smaller max.message.bytes get smaller batches. The default is
+// 256 KiB.
 func BatchBytes(n int) Option { return option(func(o *options) { o.BatchBytes = n }) }
 
-// BufferBytes is how many bytes may be sent and not yet acknowledged, counted in
-// whole batches; beyond that, sending waits for room. It is Kafka's
+// BufferBytes is how many bytes may be sent and not yet acknowledged, counted
+// in whole batches; beyond that, sending waits for room. It is Kafka's
 // buffer.memory; the default is 32 MiB.
 func BufferBytes(n int) Option { return option(func(o *options) { o.BufferBytes = n }) }
 
 // Compression compresses batches; the default is record.None.
 func Compression(c record.Compression) Option { return option(func(o *options) { o.Compression = c }) }
 
-// CompressionLevel sets how hard the compression tries, in its own terms; 0 is
-// its default.
+// CompressionLevel sets the compression's level, on the algorithm's own scale;
+// 0 is its default.
 func CompressionLevel(level int) Option { return option(func(o *options) { o.Level = level }) }
 
-// Partitioner chooses partitions. The default is topic.DefaultPartitioner, which
-// is Kafka's, also for nil.
+// Partitioner chooses partitions. The default, also for nil, is
+// topic.DefaultPartitioner, which is Kafka's.
 func Partitioner(p topic.Partitioner) Option { return option(func(o *options) { o.partitioner = p }) }
 
-// CloseTimeout is how long Close waits for what was sent. The default is half a
-// minute.
+// CloseTimeout is how long Close waits for what was sent. The default is 30
+// seconds.
 func CloseTimeout(d time.Duration) Option { return option(func(o *options) { o.closeTimeout = d }) }
 
-// configure applies the options and reports everything that is wrong with them.
+// configure applies the options and reports every invalid one.
 func configure(opts []Option) (options, error) {
 	o := options{Config: Config{ClientID: "runnel", BatchBytes: DefaultBatchBytes, BufferBytes: DefaultBufferBytes}, closeTimeout: DefaultCloseTimeout}
 	for _, opt := range opts {

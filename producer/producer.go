@@ -21,30 +21,30 @@ type Producer struct {
 	closeTimeout time.Duration
 	closing      atomic.Bool // Close or CloseNow has begun
 
-	// byKey says that the partitioner is the default one, whose choice for a key
-	// needs no call through a function value.
+	// byKey says that the partitioner is the default one. Its choice for a key
+	// then needs no call through a function value.
 	byKey bool
 
-	// routes holds the topics that were used, first the one that was used first:
-	// most producers need no map. A map that was stored does not change.
+	// routes maps the names of used topics to their routes. first is the first
+	// one used: most producers need no map. A stored map does not change.
 	routes atomic.Pointer[map[string]*route]
 	first  atomic.Pointer[route]
 
-	// mu guards replacing routes, and what follows.
+	// mu guards the replacement of routes, and the fields below.
 	mu     sync.Mutex
-	failed error // of the first record without a callback that no session has seen
+	failed error // of the first record without a callback that never reached a session
 }
 
-// route is the way to one topic.
+// route is how records reach one topic.
 type route struct {
 	topic  string
 	writer Writer
 	choose func(r record.Record, partitions int32) int32
 }
 
-// New returns a producer on a backend. It fails with fault.InvalidConfig, saying
-// everything that is wrong with the options, and with whatever keeps the backend
-// from opening a session, such as fault.Closed. Close the producer in the end.
+// New returns a producer on a backend. It returns fault.InvalidConfig with
+// every invalid option, or the error with which the backend failed to open a
+// session, such as fault.Closed. The caller must close the producer.
 func New(backend Backend, opts ...Option) (*Producer, error) {
 	if backend == nil {
 		return nil, fault.Newf(fault.InvalidRequest, "no backend")
@@ -65,10 +65,10 @@ func New(backend Backend, opts ...Option) (*Producer, error) {
 	return p, nil
 }
 
-// Send sends r and waits for its acknowledgement. It returns where the record
-// stands; the offset is -1 under AcksNone, where nothing is waited for.
+// Send sends r and waits for its acknowledgement. It returns r's position. With
+// AcksNone it does not wait, and the offset is -1.
 //
-// An error that is ctx's own, and every other one but fault.UnknownOutcome and
+// ctx's own error, and every other error except fault.UnknownOutcome and
 // fault.Storage, means that the record was not written.
 func (p *Producer) Send(ctx context.Context, r record.Record) (record.Position, error) {
 	w, err := p.route(ctx, &r)
@@ -78,10 +78,10 @@ func (p *Producer) Send(ctx context.Context, r record.Record) (record.Position, 
 	return w.Send(ctx, r)
 }
 
-// SendAsync takes r and returns; it waits, no longer than ctx, only while the
-// buffer is full. fn is told the outcome; when r was not taken, by SendAsync
-// itself. A nil fn leaves failures to Flush. See the package's documentation for
-// what fn may do.
+// SendAsync accepts r and returns; it waits, no longer than ctx, only while the
+// buffer is full. fn receives the outcome; if r was not accepted, SendAsync
+// itself calls fn. With a nil fn, Flush returns failures. See the package's
+// documentation for what fn may do.
 func (p *Producer) SendAsync(ctx context.Context, r record.Record, fn Callback) {
 	w, err := p.route(ctx, &r)
 	if err != nil {
@@ -91,10 +91,10 @@ func (p *Producer) SendAsync(ctx context.Context, r record.Record, fn Callback) 
 	w.SendAsync(ctx, r, fn)
 }
 
-// SendAll sends records and waits for all acknowledgements. Positions are in the
-// order of the records. When a record fails, its position has offset -1, the
-// others are sent nevertheless, and the first error is returned. When ctx ends
-// while waiting, there are no positions and the error is fault.UnknownOutcome.
+// SendAll sends records and waits for all acknowledgements. Positions are in
+// the order of the records. If a record fails, its position has offset -1, the
+// others are still sent, and SendAll returns the first error. If ctx ends while
+// waiting, there are no positions and the error is fault.UnknownOutcome.
 func (p *Producer) SendAll(ctx context.Context, records ...record.Record) ([]record.Position, error) {
 	if len(records) == 0 {
 		return nil, nil
@@ -127,9 +127,9 @@ func (p *Producer) SendAll(ctx context.Context, records ...record.Record) ([]rec
 	return positions, nil
 }
 
-// Flush sends what is buffered without waiting for linger, and returns when all
-// that was sent before the call is acknowledged or has failed, or ctx ends. It
-// returns the first failure, since the last Flush, of a record that was sent
+// Flush sends what is buffered without waiting for linger, and returns when
+// everything sent before the call is acknowledged or has failed, or ctx ends.
+// It returns the first failure since the last Flush of a record that was sent
 // without a callback.
 func (p *Producer) Flush(ctx context.Context) error {
 	err := p.session.Flush(ctx)
@@ -141,16 +141,16 @@ func (p *Producer) Flush(ctx context.Context) error {
 	return err
 }
 
-// Close waits until all that was sent is acknowledged or has failed, as Flush
-// does, and gives everything back. It waits no longer than CloseTimeout, half a
-// minute by default: what is unacknowledged then fails with fault.Closed. What is
-// sent from its beginning on fails with fault.Closed at once.
+// Close waits until everything sent is acknowledged or has failed, as Flush
+// does, and releases all resources. It waits no longer than CloseTimeout, 30
+// seconds by default: unacknowledged records then fail with fault.Closed.
+// Records sent after Close was called fail with fault.Closed at once.
 //
-// It returns the first failure, since the last Flush, of a record that was sent
-// without a callback; and fault.Closed when time was over. It is idempotent, may be
-// called at any moment but from a callback, and does not hang: where a backend does
-// not answer, giving up takes it another moment. When it returns, no callback runs
-// any more.
+// Close returns the first failure since the last Flush of a record that was
+// sent without a callback, and fault.Closed if the time ran out. It is
+// idempotent and may be called at any moment except from a callback. It does
+// not hang: if a backend does not answer, it gives up shortly after the
+// timeout. When it returns, no callback is running or will run.
 func (p *Producer) Close() error {
 	p.closing.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), p.closeTimeout)
@@ -170,14 +170,15 @@ func (p *Producer) Close() error {
 	return err
 }
 
-// CloseNow closes without waiting: what is unacknowledged fails with fault.Closed
-// at once, whether it was written or not. To bound the wait by a context, call
+// CloseNow closes without waiting: unacknowledged records fail with
+// fault.Closed at once, whether they were written or not. To bound the wait by
+// a context, call
 //
 //	err := p.Flush(ctx)
 //	p.CloseNow()
 //
-// It may be called while Close waits, and ends that. Like Close it must not be
-// called from a callback, for it waits until no callback runs.
+// CloseNow may be called while Close waits, and ends that wait. Like Close it
+// must not be called from a callback, because it waits for running callbacks.
 func (p *Producer) CloseNow() error {
 	p.closing.Store(true)
 	return p.giveUp()
@@ -194,14 +195,14 @@ func (p *Producer) giveUp() error {
 	return err
 }
 
-// isOver reports whether a Flush failed because the session was closed before, and
-// for nothing that happened to a record.
+// isOver reports whether a Flush failed only because the session was already
+// closed, not because a record failed.
 func isOver(err error) bool {
 	var f *fault.Error
 	return fault.CodeOf(err) == fault.Closed && (!errors.As(err, &f) || f.Topic == "")
 }
 
-// route returns the way to r's topic and sets r's partition.
+// route returns the route to r's topic and sets r's partition.
 func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) {
 	if p.closing.Load() {
 		return nil, fault.At(fault.Closed, r.Topic, -1, -1)
@@ -214,7 +215,7 @@ func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) 
 	if to != nil {
 		n = to.writer.Partitions()
 	}
-	if n == 0 { // the topic is new here, or was deleted and there may be a new one
+	if n == 0 { // the topic is new here, or was deleted and perhaps created again
 		var err error
 		if to, err = p.open(ctx, r.Topic, to); err != nil {
 			return nil, err
@@ -224,7 +225,7 @@ func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) 
 		}
 	}
 	if p.byKey && r.Key != nil {
-		if r.Partition = 0; n > 1 { // with one partition there is nothing to hash for
+		if r.Partition = 0; n > 1 { // a single partition needs no hash
 			r.Partition = topic.PartitionForKey(r.Key, n)
 		}
 		return to.writer, nil
@@ -240,7 +241,7 @@ func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) 
 	return to.writer, nil
 }
 
-// partition chooses r's partition; what panics there is an error.
+// partition chooses r's partition. A panic in the partitioner becomes an error.
 func (to *route) partition(r *record.Record, n int32) (number int32, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -250,7 +251,8 @@ func (to *route) partition(r *record.Record, n int32) (number int32, err error) 
 	return to.choose(*r, n), nil
 }
 
-// open returns a route to a topic other than stale, which no longer leads there.
+// open returns a route to a topic that differs from stale, whose topic no
+// longer exists.
 func (p *Producer) open(ctx context.Context, name string, stale *route) (*route, error) {
 	w, err := p.session.Topic(ctx, name)
 	if err != nil {
@@ -276,8 +278,8 @@ func (p *Producer) open(ctx context.Context, name string, stale *route) (*route,
 	return to, nil
 }
 
-// chooser asks the partitioner for what chooses a topic's partitions; what panics
-// there is an error.
+// chooser asks the partitioner for the function that chooses a topic's
+// partitions. A panic in it becomes an error.
 func (p *Producer) chooser(name string) (choose func(r record.Record, partitions int32) int32, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -287,7 +289,7 @@ func (p *Producer) chooser(name string) (choose func(r record.Record, partitions
 	return p.partitioner(name, p.batchBytes), nil
 }
 
-// refuse tells that r was not taken.
+// refuse reports that r was not accepted.
 func (p *Producer) refuse(r *record.Record, fn Callback, err error) {
 	if fn != nil {
 		fn(nowhere(r), err)
@@ -305,7 +307,7 @@ func nowhere(r *record.Record) record.Position {
 	return record.Position{Topic: r.Topic, Partition: r.Partition, Offset: -1}
 }
 
-// named returns err with the topic's name, unless it has one or is ctx's.
+// named returns err with the topic's name, unless it has one or is ctx's error.
 func named(err error, name string) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Topic != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

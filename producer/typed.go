@@ -15,10 +15,10 @@ import (
 type Typed[K, V any] struct {
 	producer *Producer
 	topic    serde.Topic[K, V]
-	buffers  sync.Pool // of *[]byte, for one record's key and value
+	buffers  sync.Pool // of *[]byte, holding one record's key and value
 }
 
-// keptBytes is how large an encoding buffer may be to be used again.
+// keptBytes is the largest encoding buffer that is kept for reuse.
 const keptBytes = 1 << 20
 
 // To returns p's view of a typed topic. It opens nothing and needs no closing.
@@ -30,10 +30,10 @@ func To[K, V any](p *Producer, topic serde.Topic[K, V]) *Typed[K, V] {
 }
 
 // Send sends one key and value with a producer of its own, which it opens and
-// closes, and waits for the acknowledgement. Use it where a program sends now and
-// then: a command, a script, a test. A program that keeps sending keeps a
-// Producer, because opening one costs more than sending does, on a Kafka cluster
-// a connection; and only records of one Producer gather in batches.
+// closes, and waits for the acknowledgement. Use it in programs that send now
+// and then: a command, a script, a test. A program that keeps sending should
+// keep a Producer: opening one costs more than sending does (on a Kafka
+// cluster, a connection), and only records of one Producer gather in batches.
 //
 // ctx bounds opening and sending; see Producer.Send for what its end means.
 func Send[K, V any](ctx context.Context, backend Backend, topic serde.Topic[K, V], key K, value V, opts ...Option) (record.Position, error) {
@@ -49,7 +49,8 @@ func Send[K, V any](ctx context.Context, backend Backend, topic serde.Topic[K, V
 }
 
 // Send sends a key and a value and waits for the acknowledgement; see
-// Producer.Send. A key or value that a serde.NullableSerde calls null is null.
+// Producer.Send. A key or value for which a serde.NullableSerde reports null is
+// sent as null.
 func (t *Typed[K, V]) Send(ctx context.Context, key K, value V) (record.Position, error) {
 	return t.send(ctx, &key, &value)
 }
@@ -59,8 +60,8 @@ func (t *Typed[K, V]) SendValue(ctx context.Context, value V) (record.Position, 
 	return t.send(ctx, nil, &value)
 }
 
-// Delete sends a tombstone: the key with a null value, after which a compacted
-// topic forgets the key.
+// Delete sends a tombstone: the key with a null value, with which compaction
+// removes the key from a compacted topic.
 func (t *Typed[K, V]) Delete(ctx context.Context, key K) (record.Position, error) {
 	return t.send(ctx, &key, nil)
 }
@@ -77,8 +78,8 @@ func (t *Typed[K, V]) SendAsync(ctx context.Context, key K, value V, fn Callback
 	t.keep(buf)
 }
 
-// Record returns the record that Send would send, in bytes of its own. Use it
-// with Producer's methods to give a record headers, a time or a partition.
+// Record returns the record that Send would send, in its own bytes. Use it with
+// Producer's methods to set headers, a time or a partition.
 func (t *Typed[K, V]) Record(key K, value V) (record.Record, error) {
 	buf := make([]byte, 0, 64)
 	return t.encode(&buf, &key, &value)
@@ -100,7 +101,7 @@ func (t *Typed[K, V]) keep(buf *[]byte) {
 	}
 }
 
-// encode encodes into buf, which may grow; nil is null.
+// encode encodes into buf, which may grow. nil is null.
 func (t *Typed[K, V]) encode(buf *[]byte, key *K, value *V) (record.Record, error) {
 	r := record.Record{Topic: t.topic.Name, Partition: -1}
 	b := (*buf)[:0]
@@ -123,8 +124,8 @@ func (t *Typed[K, V]) encode(buf *[]byte, key *K, value *V) (record.Record, erro
 	return r, nil
 }
 
-// appendTo appends what a serde makes of v, and reports whether v is anything
-// but null. A serde that panics has failed.
+// appendTo appends a serde's encoding of v, and reports whether v is anything
+// but null. A serde that panics is an error.
 func appendTo[T any](dst []byte, s serde.Serde[T], v *T) (out []byte, has bool, err error) {
 	if v == nil {
 		return dst, false, nil

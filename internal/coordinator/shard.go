@@ -60,10 +60,11 @@ type Shard[C any] struct {
 	closed bool
 
 	// The writer's.
-	state  C
-	loaded bool // state is the fold of the partition
-	first  bool // no round has succeeded yet
-	spare  func(func() error) error
+	serving []*command[C]
+	state   C
+	loaded  bool // state is the fold of the partition
+	first   bool // no round has succeeded yet
+	spare   func(func() error) error
 }
 
 // command is one that waits for its turn or its outcome.
@@ -84,7 +85,7 @@ func (s *Shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], w
 	s.host, s.topic, s.number, s.kind = h, t, number, k
 	s.most = t.Config().WithDefaults().MaxMessageBytes
 	s.first, s.spare = true, spare
-	s.role.Init(s.turn, work)
+	s.role.Init(&s.mu, s.next, s.serve, work)
 }
 
 // Partition returns the shard's partition, which is broken until load has found it
@@ -96,20 +97,22 @@ func (s *Shard[C]) Partition() *partition.Partition { return s.topic.Open()[s.nu
 // outcome is unknown.
 func (s *Shard[C]) do(ctx context.Context, run func(C) ([]Record, error)) error {
 	c := &command[C]{run: run, done: make(chan struct{})}
+	waits := s.Partition().AppendWaits()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return fault.Closed
 	}
 	s.queue = append(s.queue, c)
-	lead := s.role.Take()
+	lead := false
+	if waits {
+		s.role.Call() // the caller could not give up when ctx ends
+	} else {
+		lead = s.role.Take()
+	}
 	s.mu.Unlock()
 	if lead {
-		turns := inlineCommands
-		if s.Partition().AppendWaits() {
-			turns = 0
-		}
-		s.role.Lead(turns)
+		s.role.Lead(inlineCommands)
 	}
 	select {
 	case <-c.done:
@@ -124,31 +127,24 @@ func (s *Shard[C]) look(ctx context.Context, fn func(C) error) error {
 	return s.do(ctx, func(c C) ([]Record, error) { return nil, fn(c) })
 }
 
-// turn serves what is queued.
-func (s *Shard[C]) turn() bool {
-	s.mu.Lock()
-	commands := s.queue
-	s.queue = nil
-	if len(commands) == 0 {
-		s.role.Leave()
+// next makes what is queued the round to be served; mu is held.
+func (s *Shard[C]) next() role.Next {
+	s.serving, s.queue = s.queue, nil
+	if len(s.serving) == 0 {
+		return role.None
 	}
-	s.mu.Unlock()
-	if len(commands) == 0 {
-		return false
-	}
-	s.serve(commands)
-	return true
+	return role.Any
 }
 
-// serve runs commands in order and appends what they made as one batch. No command
-// returns before that counts.
-func (s *Shard[C]) serve(commands []*command[C]) {
-	err := s.round(commands)
+// serve runs the round's commands in order and appends what they made as one batch. No
+// command returns before that counts.
+func (s *Shard[C]) serve() {
+	err := s.round(s.serving)
 	if err != nil {
 		s.loaded = false
 	}
 	s.kind.tell(err != nil)
-	for _, c := range commands {
+	for _, c := range s.serving {
 		close(c.done)
 	}
 }

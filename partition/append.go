@@ -16,9 +16,10 @@ const (
 	// goroutine goes on.
 	inlineRounds = 4
 
-	// gatherYields is how often the writer lets others run before it takes what
-	// an fsync is to serve. Whoever the last one served must have the time to be
-	// woken, to send again, and to gather a batch by yielding.
+	// gatherYields is how often the writer yields before it takes the round that
+	// an fsync will serve. A producer whose batch the last fsync committed needs
+	// that time to wake up, to send again, and to fill a batch by yielding itself.
+	// Fewer yields mean smaller rounds, and one fsync for fewer batches.
 	gatherYields = 8
 
 	// joinBytes is up to where batches that wait together are copied into one
@@ -26,8 +27,8 @@ const (
 	joinBytes = 64 << 10
 )
 
-// A Completion is told the outcome of one append: the offset of the batch's
-// first record, or why there is none.
+// A Completion receives the outcome of one append: the offset of the batch's
+// first record, or the error that kept it out of the log.
 //
 // Appended is called once, in the order of the appends, by the partition's
 // writer. It must not block; it may append.
@@ -41,29 +42,34 @@ type pending struct {
 	base    int64
 	err     error
 
-	// task runs as the writer, in its turn; refused says why it must not.
+	// task, unless nil, takes the place of a batch. The writer calls it in its turn,
+	// with the error that keeps the partition from being written, or nil. A task must
+	// handle that error: it is called in either case, because a caller waits for it.
 	task func(refused error)
 }
 
 // Append appends a whole batch, whose ownership passes to the partition, and
-// tells done once it counts. It does not wait for others; where a record counts
-// without being on disk, and nobody else writes, it writes the batch itself and
-// done has been told when it returns.
+// calls done once the batch is committed. It does not wait for others. Without
+// Fsync, on an idle partition, it writes the batch itself and calls done before it
+// returns.
 //
-// The batch gets its offsets, the leader epoch, and a time where the topic says
-// so; its checksum is taken on trust. recycle, unless nil, gets the batch back
-// once nobody reads it any more, or when it is refused: fault.Closed,
-// fault.RecordTooLarge, fault.InvalidRecord, fault.InvalidTimestamp,
+// Append stamps the batch with its offsets, the leader epoch, and, if the topic
+// uses append time, the time. It does not verify the checksum. recycle, unless
+// nil, gets the batch back once no reader uses it, or when it is refused:
+// fault.Closed, fault.RecordTooLarge, fault.InvalidRecord, fault.InvalidTimestamp,
 // fault.DiskFull, fault.Storage.
 //
-// A batch that bears a producer ID must follow on from the last one of that
-// producer here, or be the first. One of its last five is not appended again:
-// done is told where it stands. Others are refused: fault.OutOfOrderSequence,
-// fault.DuplicateSequence, fault.InvalidProducerEpoch, fault.UnknownProducer.
+// A batch with a producer ID must be the producer's first in this partition, or
+// continue the sequence of its last one. A batch that repeats one of the last five
+// is not appended again: done gets the offset that it has. Any other is refused:
+// fault.OutOfOrderSequence, fault.DuplicateSequence, fault.InvalidProducerEpoch,
+// fault.UnknownProducer.
 func (p *Partition) Append(batch []byte, recycle log.Recycler, done Completion) {
 	p.enqueue(pending{batch: batch, recycle: recycle, done: done})
 }
 
+// enqueue queues an append or a task. If there is no writer, the caller becomes
+// it, or starts a goroutine that does; see the package's documentation.
 func (p *Partition) enqueue(a pending) {
 	fsync := p.settings.Load().Fsync
 	p.mu.Lock()
@@ -79,36 +85,38 @@ func (p *Partition) enqueue(a pending) {
 		go p.write()
 		return
 	}
-	p.begin(append(p.round[:0], a))
+	p.startRoundLocked(append(p.round[:0], a))
 	p.mu.Unlock()
 	for range inlineRounds {
-		p.serve()
-		if !p.take() {
+		p.serveRound()
+		if !p.nextRound() {
 			return
 		}
 	}
 	go p.write()
 }
 
-// write is the writer as a goroutine, which may have a round already.
+// write is the writer's goroutine. It begins with the round that an inline writer
+// left, which is empty if there was none.
 func (p *Partition) write() {
-	p.serve()
+	p.serveRound()
 	for {
 		if p.settings.Load().Fsync {
 			for range gatherYields {
 				runtime.Gosched()
 			}
 		}
-		if !p.take() {
+		if !p.nextRound() {
 			return
 		}
-		p.serve()
+		p.serveRound()
 	}
 }
 
-// take makes what is queued the next round. With nothing queued it gives the
-// writer's role up and returns false.
-func (p *Partition) take() bool {
+// nextRound makes the queue the next round. If the queue is empty, it gives up the
+// writer's role and returns false. Both happen under the lock under which enqueue
+// reads writing, so an append is either in this round or finds the role free.
+func (p *Partition) nextRound() bool {
 	clear(p.round)
 	p.round = p.round[:0]
 	p.mu.Lock()
@@ -121,22 +129,26 @@ func (p *Partition) take() bool {
 		}
 		return false
 	}
-	emptied := p.round
-	p.begin(p.queue)
+	emptied := p.round // the two slices swap roles, so that neither is allocated again
+	p.startRoundLocked(p.queue)
 	p.queue = emptied
 	return true
 }
 
-// begin makes these appends the round; mu is held.
-func (p *Partition) begin(round []pending) {
+// startRoundLocked makes these appends the round. It copies closed into the
+// writer's own field, so that the whole round has the same outcome and check needs
+// no lock.
+func (p *Partition) startRoundLocked(round []pending) {
 	p.round = round
 	if p.closed != nil {
 		p.failed = p.closed
 	}
 }
 
-// serve writes the round, makes it count, and tells everybody.
-func (p *Partition) serve() {
+// serveRound writes the round, commits it, and calls its Completions. They run
+// last and in order: a Completion may append, and its batch belongs to a later
+// round.
+func (p *Partition) serveRound() {
 	written := false
 	for i := 0; i < len(p.round); {
 		if a := &p.round[i]; a.task != nil {
@@ -149,7 +161,7 @@ func (p *Partition) serve() {
 		i += n
 	}
 	if written {
-		p.settle()
+		p.commitRound()
 	}
 	for i := range p.round {
 		if a := &p.round[i]; a.done != nil {
@@ -158,10 +170,11 @@ func (p *Partition) serve() {
 	}
 }
 
-// settle makes what was written count: it syncs where that is asked for, moves
-// the high watermark and wakes readers. After a failed sync nobody knows what is
-// on disk, nothing of the round counts, and the partition accepts no more.
-func (p *Partition) settle() {
+// commitRound syncs what was written if the topic asks for it, moves the high
+// watermark, and wakes readers. A failed sync leaves the disk's content unknown:
+// every batch of the round fails, also those that may be on disk, and the
+// partition accepts no more.
+func (p *Partition) commitRound() {
 	if p.settings.Load().Fsync {
 		if err := p.log.Sync(); err != nil {
 			p.failed = p.storage(err)
@@ -176,9 +189,13 @@ func (p *Partition) settle() {
 	p.advance(p.log.EndOffset())
 }
 
-// appendRun appends the first of these batches, together with those behind it
-// that fit into one write. It returns how many it dealt with, and whether
-// anything was written.
+// appendRun appends the first of these batches, together with the ones behind it
+// that fit into one write. It returns how many of them it handled, refused ones
+// included, and whether it wrote any.
+//
+// The run ends at a task, which must see the log as of its turn; at joinBytes; and
+// at a batch whose sequence can only be judged once the batches before it are in
+// the log. The caller continues with the rest.
 func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 	first, bytes, fit := 0, 0, 0
 	next := p.log.EndOffset()
@@ -194,7 +211,7 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 			state, base, err = p.checkSequence(&h)
 		}
 		if err == nil && state == sequenceUnclear {
-			break // until what is gathered is written
+			break // judge it again when the run before it is in the log
 		}
 		n++
 		if err != nil {
@@ -229,7 +246,7 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 	}
 	for i := range queued[:n] {
 		switch a := &queued[i]; {
-		case a.err != nil || a.batch == nil: // it was told apart above
+		case a.err != nil || a.batch == nil: // refused, or a duplicate: not in the write
 		case err != nil:
 			a.refuse(err)
 		case fit > 1:
@@ -253,7 +270,7 @@ func join(queued []pending, bytes int) []byte {
 	return joined
 }
 
-// refuse notes that the batch was not appended.
+// refuse sets err as the append's outcome and returns the batch to its owner.
 func (a *pending) refuse(err error) {
 	a.base, a.err = -1, err
 	a.giveBack()
@@ -267,8 +284,8 @@ func (a *pending) giveBack() {
 	a.batch = nil
 }
 
-// check says whether a batch may be appended at an offset, and returns its
-// header.
+// check returns the header of a batch that may be appended at offset base, or why
+// it may not.
 func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) {
 	if p.failed != nil {
 		return record.BatchHeader{}, p.failed
@@ -280,10 +297,10 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 	return h, err
 }
 
-// Check returns what is wrong with a batch that is about to be appended, whatever
-// the partition holds. Beyond what Append refuses, that is what only brokers write,
-// such as control records, which nobody would read; and a record without a key where
-// the topic is compacted by it: compaction would remove it.
+// Check returns what is wrong with a batch, whatever the partition holds. It
+// refuses more than Append does: attributes that only brokers set, such as those of
+// control records, which no consumer would see; and, in a compacted topic, records
+// without a key, which compaction would remove.
 func (p *Partition) Check(batch []byte) error {
 	h, err := p.examine(batch)
 	if err == nil && h.Attributes&(record.AttrControl|record.AttrTransactional|record.AttrDeleteHorizon) != 0 {
@@ -299,7 +316,7 @@ func (p *Partition) Check(batch []byte) error {
 	return err
 }
 
-// CheckSize returns what is wrong with a batch of so many bytes, or nil.
+// CheckSize returns an error for a batch of more bytes than the topic allows.
 func (p *Partition) CheckSize(bytes int) error {
 	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && bytes > limit {
 		return p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", bytes, limit)
@@ -307,8 +324,8 @@ func (p *Partition) CheckSize(bytes int) error {
 	return nil
 }
 
-// CheckTime returns what is wrong with a record's time, in milliseconds: that it
-// lies too far from the clock. One that will be the time of the append never does.
+// CheckTime returns an error for a record's time, in milliseconds, that lies too
+// far from the clock. A topic that uses append time accepts any.
 func (p *Partition) CheckTime(ms int64) error {
 	s := p.settings.Load()
 	if s.AppendTime || s.Before <= 0 && s.After <= 0 {
@@ -326,7 +343,7 @@ func (p *Partition) CheckTime(ms int64) error {
 
 func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
-// examine returns the header of a batch, if it is in order.
+// examine parses a batch's header and checks it alone, without the log.
 func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
 	if err := p.CheckSize(len(batch)); err != nil {
 		return record.BatchHeader{}, err
@@ -349,8 +366,8 @@ func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
 	return h, err
 }
 
-// checkRecords looks for a record without a key, where each must have one, and for
-// one that is too old.
+// checkRecords returns an error for the first record that lacks a required key or
+// is too old. The header doesn't show either: it has only the latest time.
 func (p *Partition) checkRecords(b record.Batch, settings *Settings) error {
 	it, err := b.Records(p.codec)
 	if err != nil {
@@ -373,8 +390,9 @@ func (p *Partition) checkRecords(b record.Batch, settings *Settings) error {
 	return nil
 }
 
-// stamp writes what the leader decides into a batch that begins at offset base.
-// The time lies under the checksum, offset and epoch outside of it.
+// stamp writes the leader's fields into a batch that begins at offset base. Offset
+// and epoch lie outside the checksum; StampAppendTime computes the checksum again,
+// because the time lies under it.
 func (p *Partition) stamp(batch []byte, base int64) {
 	if p.settings.Load().AppendTime {
 		record.StampAppendTime(batch, time.Now().UnixMilli())
@@ -382,7 +400,7 @@ func (p *Partition) stamp(batch []byte, base int64) {
 	record.Stamp(batch, base, p.epoch)
 }
 
-// storage names the partition in an error of the log, unless the log has.
+// storage adds the partition's name to an error of the log that has none.
 func (p *Partition) storage(err error) error {
 	var named *fault.Error
 	if errors.As(err, &named) && named.Topic != "" {
@@ -391,8 +409,8 @@ func (p *Partition) storage(err error) error {
 	return p.fault(fault.Storage, -1).Because(err)
 }
 
-// AppendAwait appends a batch, and returns once it counts or why it does not. The
-// partition owns its bytes from then on.
+// AppendAwait appends a batch and waits until it is committed or refused. The
+// partition owns the batch's bytes from then on.
 func (p *Partition) AppendAwait(batch []byte) error {
 	told := make(outcome, 1)
 	p.Append(batch, nil, told)

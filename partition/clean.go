@@ -9,19 +9,19 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// CleanPolicy is what a topic's configuration says about old records. Negative
-// durations and sizes stand for no limit.
+// CleanPolicy is the part of a topic's configuration that concerns old records. A
+// negative duration or size means no limit.
 type CleanPolicy struct {
-	Delete          bool          // whole segments go …
-	Retention       time.Duration // when their latest record is older
-	RetentionBytes  int64         // or while the others have so many bytes still
-	Ripe            int64         // unless 0, only those go by their age that end at or before this offset
-	Compact         bool          // of each key, only the last record stays
-	MinLag          time.Duration // but records stay for so long
-	MaxLag          time.Duration // and are looked at after so long, however few they are
+	Delete          bool          // delete whole segments: cleanup.policy=delete
+	Retention       time.Duration // delete a segment whose latest record is older
+	RetentionBytes  int64         // delete the first segment while the others have this many bytes
+	Ripe            int64         // unless 0, Retention applies only to segments that end at or before this offset
+	Compact         bool          // keep only the last record of each key: cleanup.policy=compact
+	MinLag          time.Duration // don't compact records younger than this
+	MaxLag          time.Duration // compact records older than this, whatever the DirtyRatio
 	DeleteRetention time.Duration // how long tombstones stay
-	DirtyRatio      float64       // how much of the log must be new before it is compacted
-	SegmentBytes    int64         // up to where segments that became small are joined
+	DirtyRatio      float64       // compact when more than this share of the log was never compacted
+	SegmentBytes    int64         // join segments that together are no larger
 }
 
 // CleanStats says what Clean did.
@@ -31,7 +31,7 @@ type CleanStats struct {
 	Records  int64 // removed by compaction
 }
 
-// cleaning is a Clean at work.
+// cleaning is a running Clean.
 type cleaning struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended
@@ -39,11 +39,11 @@ type cleaning struct {
 
 // Clean deletes and compacts what is due now, as c says, and returns what it did
 // and when something will be due next; the zero time when nothing is in sight.
-// Readers and appends go on meanwhile; a second Clean waits for the first. What is
-// not below the high watermark is left alone.
+// Readers and appends continue meanwhile; a second Clean waits for the first.
+// Records at or above the high watermark stay.
 //
-// It ends early, with an error, when ctx ends or the partition is closed. What it
-// cannot read or write is an error too, and stays as it is.
+// It ends early, with an error, when ctx ends or the partition is closed. A segment
+// that it cannot read or replace stays as it is, and is an error too.
 func (p *Partition) Clean(ctx context.Context, now time.Time, c CleanPolicy) (did CleanStats, next time.Time, err error) {
 	working, end, err := p.beginClean(ctx)
 	if err != nil {
@@ -60,8 +60,8 @@ func (p *Partition) Clean(ctx context.Context, now time.Time, c CleanPolicy) (di
 		due = min(due, again)
 	}
 	if err != nil {
-		if closed := p.gone(); closed != nil && ctx.Err() == nil {
-			err = closed // whatever that came out as
+		if closed := p.whyClosed(); closed != nil && ctx.Err() == nil {
+			err = closed // closing canceled the work, which fails with context.Canceled
 		}
 		return did, next, err
 	}
@@ -71,8 +71,8 @@ func (p *Partition) Clean(ctx context.Context, now time.Time, c CleanPolicy) (di
 	return did, next, nil
 }
 
-// beginClean waits until nobody else cleans. The context that it returns ends when
-// the partition is closed, too.
+// beginClean waits until no other Clean runs. The context that it returns ends
+// with ctx and when the partition is closed.
 func (p *Partition) beginClean(ctx context.Context) (_ context.Context, end func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	mine := &cleaning{cancel, make(chan struct{})}
@@ -105,7 +105,8 @@ func (p *Partition) beginClean(ctx context.Context) (_ context.Context, end func
 	}
 }
 
-// asWriter runs a task as the writer, in its turn, and returns its error.
+// asWriter runs a task as the writer, in its turn, and returns its error. The log
+// has one writer, and retention and compaction change the list of segments.
 func (p *Partition) asWriter(task func() error) (err error) {
 	done := make(chan struct{})
 	p.enqueue(pending{task: func(refused error) {
@@ -118,8 +119,9 @@ func (p *Partition) asWriter(task func() error) (err error) {
 	return err
 }
 
-// expire deletes the segments that are too old or too many, and returns when the
-// next one will be too old.
+// expire deletes the segments beyond retention.ms and retention.bytes, and returns
+// when the next one will be too old. It decides without the writer, whose turn may
+// come much later, and so checks in its turn that the start still makes sense.
 func (p *Partition) expire(did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
 	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.high.Load(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
 	if start < p.log.StartOffset() || start == 0 {
@@ -128,9 +130,9 @@ func (p *Partition) expire(did *CleanStats, now time.Time, c CleanPolicy) (due i
 	err = p.asWriter(func() error {
 		size, segments := p.log.Size(), p.log.Segments()
 		if start > p.log.EndOffset() || start < p.log.StartOffset() {
-			return nil // it was truncated or moved meanwhile
+			return nil // truncated, or records were deleted, meanwhile
 		}
-		// One that is where it should be may not be durable yet, for want of space.
+		// Also with the present start: a full disk may have kept it from being durable.
 		err := p.log.SetStart(start)
 		did.Bytes += size - p.log.Size()
 		did.Segments += segments - p.log.Segments()
@@ -140,7 +142,10 @@ func (p *Partition) expire(did *CleanStats, now time.Time, c CleanPolicy) (due i
 }
 
 // compact compacts the log until nothing is due, and returns when something will
-// be.
+// be. Several passes are needed when the keys don't fit into memory at once.
+//
+// An idempotent producer's last batch must survive, as an empty batch if need be:
+// its sequence is how the log recognizes a duplicate (Keep).
 func (p *Partition) compact(ctx context.Context, did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
 	last := map[int64]int64{}
 	if err := p.asWriter(func() error { p.log.LastBatches(last); return nil }); err != nil {
@@ -167,7 +172,7 @@ func (p *Partition) compact(ctx context.Context, did *CleanStats, now time.Time,
 			if err != nil {
 				return 0, err
 			}
-		case overdue && !rolled: // it lies in the active segment
+		case overdue && !rolled: // the record lies in the active segment, which is never compacted
 			rolled = true
 			if err := p.asWriter(p.log.Roll); err != nil {
 				return 0, err
@@ -178,15 +183,16 @@ func (p *Partition) compact(ctx context.Context, did *CleanStats, now time.Time,
 	}
 }
 
-// judge says whether it is time for a pass of compaction, and otherwise when it
-// will be, as far as time alone brings it. overdue says that the oldest record that
-// was never cleaned should have been.
+// judge decides whether a pass of compaction is due. It is, when a tombstone may
+// go, when the dirty ratio is exceeded, or when the oldest record that was never
+// compacted is older than MaxLag (overdue). If not, next is when the passing of
+// time alone will make one due.
 func (c *CleanPolicy) judge(d *log.DirtyRange, now int64) (next int64, dirty, overdue bool) {
 	next = min(d.Horizon, d.Held)
 	if c.MaxLag >= 0 && d.Earliest != math.MaxInt64 {
 		late := d.Earliest + c.MaxLag.Milliseconds() + 1
 		if late <= d.Earliest {
-			late = math.MaxInt64 // there is no such time
+			late = math.MaxInt64 // overflow
 		}
 		if overdue = now >= late; !overdue {
 			next = min(next, late)

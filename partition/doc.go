@@ -2,39 +2,47 @@
 // watermark, and readers that wait for it to move.
 //
 // A [Partition] is the handle through which sessions and coordinators reach a
-// partition. [Partition.Append] takes an encoded batch and tells a [Completion]
-// when it counts; [Partition.Read] returns whole batches below the high
-// watermark; [Partition.Wait] registers a [Waker] for the moment when there is
-// more to read. [Settings] are what a topic's configuration decides, and may
-// change at any time.
+// partition. [Partition.Append] queues an encoded batch and calls a [Completion]
+// when the batch is committed; [Partition.Read] returns whole batches below the
+// high watermark; [Partition.Wait] registers a [Waker] for the moment when there
+// is more to read. [Settings] come from the topic's configuration and may change
+// at any time.
 //
-// [Broken] is what stands in place of a partition that could not be opened, so that
-// the others of its topic keep their places: it answers everything with the reason.
+// [Broken] returns a partition that could not be opened. It answers every call
+// with the reason, so that the topic's other partitions keep their numbers and
+// their work.
 //
 // # The writer
 //
-// Appends wait in a queue, and whoever finds nobody writing becomes the writer.
-// The role is a token, not a lock that is held: the writer takes everything that
-// waits, writes it, and gives the role up once the queue is empty. Where a
-// written record counts at once, an append to an idle partition is written by
-// its caller, without a hop to another goroutine, and a caller who would have to
-// write for others too long hands the role to a goroutine. Where a record counts
-// only on disk, the writer is a goroutine from the start: it yields a few times,
-// so that whoever was about to append does, and then one write and one fsync
-// serve everything that waits. There is no goroutine while there is nothing to
-// write.
+// Appends wait in a queue. A caller that finds the partition idle becomes the
+// writer. The role is a token, not a lock: the writer takes the whole queue as a
+// round, writes it, and gives the role up once the queue is empty.
 //
-// What a leader decides about a batch is decided by the writer, one batch at a
-// time: whether it may be appended (check), which offsets, epoch and time it
-// gets (stamp), and afterwards how far readers may see (advance).
+//	          Append                          queue empty
+//	idle ────────────────▶ inline writer ──────────────────▶ idle
+//	  │                          │ after inlineRounds
+//	  │ Append, with Fsync       ▼      queue empty
+//	  └──────────────────▶ writer's goroutine ─────────────▶ idle
+//
+// Without Fsync a record is committed as soon as it is written. The caller writes
+// an append to an idle partition itself, without a switch to another goroutine,
+// and hands the role to a goroutine after a few rounds, so that it doesn't write
+// for others forever. With Fsync the writer is a goroutine from the start. It
+// yields a few times, so that callers about to append can join the round, and
+// then one write and one fsync serve all of them. An idle partition has no
+// goroutine.
+//
+// The writer makes the leader's decisions, one batch at a time: whether a batch
+// may be appended (check), which offsets, epoch and time it gets (stamp), and how
+// far readers may see afterwards (advance).
 //
 // # Guarantees
 //
-// Batches get consecutive offsets in the order of Append. Each Completion is
-// called once, in that order, by the writer. A record is readable only once it
-// counts: it is below the high watermark, which never goes back. After a failed
-// sync nothing is accepted any more. Close waits for the write at hand and no
-// longer; what still waited is told fault.Closed.
+// Batches get consecutive offsets in the order of Append. The writer calls each
+// Completion once, in that order. A record is readable only once it is committed,
+// that is, below the high watermark, which never goes back. After a failed sync
+// the partition refuses every append. Close waits for the current round and no
+// longer; appends still in the queue fail with fault.Closed.
 //
 //	0 <= StartOffset <= HighWatermark <= EndOffset
 //

@@ -27,7 +27,7 @@ func Example() {
 	b := record.NewBuilder(1 << 20)
 	b.Add(0, []byte("world"), []byte("hello"), nil)
 	batch, _ := b.Batch(nil, record.None, 0)
-	p.Append(batch.Bytes, nil, printed{}) // without Fsync it is told before Append returns
+	p.Append(batch.Bytes, nil, printed{}) // without Fsync Appended is called before Append returns
 
 	s, err := p.Read(0, 1<<20, nil)
 	if err != nil {

@@ -1,6 +1,6 @@
 package partition
 
-// Producers returns how many producers the partition knows, while nobody writes.
+// Producers returns how many producers the partition knows. No writer may run.
 func (p *Partition) Producers() int { return p.log.Producers() }
 
 // Ended returns how many producers wait to be forgotten.

@@ -2,10 +2,11 @@ package partition
 
 import "slices"
 
-// Hold returns the high watermark, and keeps the log's content as it is there:
-// until release is called, no record is compacted away because of one from that
-// offset on. Whoever copies the log up to there copies the last record of each
-// key. Hold and release may be called by any goroutine, release once.
+// Hold returns the high watermark and keeps compaction from removing a record in
+// favor of a later one at or above it, until release is called. A copy of the log
+// up to that offset then has the last record of each key: without Hold, compaction
+// could remove a record that the copy lacks in favor of one behind its end. Hold
+// and release may be called by any goroutine, release once.
 func (p *Partition) Hold() (end int64, release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -19,8 +20,8 @@ func (p *Partition) Hold() (end int64, release func()) {
 	}
 }
 
-// compactable returns the offset up to which the log may be compacted. No Hold
-// that comes later gets a lower one.
+// compactable returns the offset up to which the log may be compacted. A later
+// Hold never gets a lower one, because the high watermark only rises.
 func (p *Partition) compactable() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -85,7 +85,7 @@ func TestLastEpoch(t *testing.T) {
 	require.EqualValues(t, math.MaxInt32, p.LeaderEpoch(), "closed in order, it goes on")
 	require.NoError(t, p.Close())
 
-	laid(t, fsys, 3, math.MaxInt32, 1) // what nobody closed
+	laid(t, fsys, 3, math.MaxInt32, 1) // left by a process that did not close it
 	_, _, err = partition.Open(configOn(fsys))
 	require.ErrorIs(t, err, fault.UnsupportedFormat)
 	require.ErrorContains(t, err, "2147483647")

@@ -12,33 +12,33 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Config says which log a partition stands on, and its settings to begin with.
+// Config configures a partition: its log and its first settings.
 type Config struct {
 	Log log.Config
 	Settings
 
-	// Crowd is how many producers are remembered before it is looked whom to
-	// forget. Default 1024.
+	// Crowd is how many producers the partition remembers before it drops those
+	// that ended or expired. Default 1024.
 	Crowd int
 }
 
 // DefaultCrowd is Config.Crowd where it is 0.
 const DefaultCrowd = 1024
 
-// Settings are what the topic's configuration says about appending. The zero
-// value accepts batches of any size, keeps their times, and lets a record count
+// Settings are the part of a topic's configuration that concerns appending. The
+// zero value accepts batches of any size, keeps their times, and commits a record
 // once it is written.
 type Settings struct {
-	Fsync           bool          // a record counts once it is on disk
+	Fsync           bool          // a record is committed once it is on disk
 	MaxMessageBytes int           // the largest batch that is accepted; 0: any
 	AppendTime      bool          // records get the time at which their batch is appended
 	Before, After   time.Duration // how far a record's time may lie before and after the clock; negative or 0: any
 	Keyed           bool          // every record must have a key, because the log is compacted by it
-	MinReplicas     int           // how many copies whoever asks for all of them wants
+	MinReplicas     int           // how many copies acks=all requires: min.insync.replicas
 
-	// ProducerExpiration is how long idempotent producers are remembered that
-	// the log knows from an earlier process: producer.id.expiration.ms. Those
-	// of this process are remembered until EndProducer. 0: for ever.
+	// ProducerExpiration is how long the partition remembers idempotent producers
+	// of earlier processes: producer.id.expiration.ms. It remembers this process's
+	// producers until EndProducer. 0: for ever.
 	ProducerExpiration time.Duration
 }
 
@@ -48,33 +48,35 @@ type Partition struct {
 	number   int32
 	epoch    int32 // the leader epoch of what is appended
 	log      *log.Log
-	codec    *record.Codec // for batches that must be looked into
+	codec    *record.Codec // decodes batches whose records must be checked
 	broken   error         // why it could not be opened, or nil
 	settings atomic.Pointer[Settings]
 
-	// start <= high <= log.EndOffset(); the writer moves it, and only up.
+	// high is the high watermark: start <= high <= log.EndOffset(). Only the writer
+	// moves it, and only up.
 	high atomic.Int64
 
-	// Owned by the writer.
-	round  []pending // what it is writing
-	failed error     // a sync failed: nothing is accepted any more
-	woken  []Waker
+	// The writer's own, without a lock: the role passes from one goroutine to the
+	// next under mu, which orders their accesses.
+	round  []pending // the appends being written
+	failed error     // why every append is refused: a failed sync, or closed as of this round
+	woken  []Waker   // advance's scratch space
 
 	// Also the writer's: idempotent producers.
-	staged  []staged           // in the write that is being gathered
-	live    map[int64]struct{} // those who appended since Open, until it is noticed that they ended
+	staged  []staged           // their ends in the run being gathered
+	live    map[int64]struct{} // they appended since Open, and forgetProducers hasn't seen them end
 	crowd   int                // Config.Crowd
-	crowded int                // with how many known producers it is time to forget some
+	crowded int                // with more known producers than this, forgetProducers runs
 
 	mu       sync.Mutex
-	cleaning *cleaning     // the Clean at work, or nil
+	cleaning *cleaning     // the running Clean, or nil
 	held     []int64       // the offsets of Hold
-	ended    []int64       // producers who will not append again
-	queue    []pending     // appends that the writer has not taken yet
-	writing  bool          // somebody is the writer; false only with an empty queue
-	closed   error         // why nothing is accepted any more, or nil
-	idle     chan struct{} // closed when the writer's role is given up, if somebody waits for that
-	waiting  []waiter
+	ended    []int64       // producers that will not append again
+	queue    []pending     // appends and tasks for the next round
+	writing  bool          // a goroutine has the writer's role; false only with an empty queue
+	closed   error         // why every append and Wait is refused, or nil
+	idle     chan struct{} // nil, or closed when the writer gives up its role: what shut waits for
+	waiting  []waiter      // readers at the end of the log
 }
 
 // Open opens the partition's log and reports what it found there. A leader epoch
@@ -110,9 +112,9 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	return p, found, nil
 }
 
-// Broken returns a partition in place of one that could not be opened, because of
-// err: whatever is asked of it is answered with that error, its offsets and its
-// leader epoch are -1, and Delete removes what there is of it.
+// Broken returns a stand-in for a partition that could not be opened because of
+// err. Its methods return that error, its offsets and its leader epoch are -1, and
+// Delete removes its files.
 func Broken(cfg Config, err error) *Partition {
 	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, epoch: -1, log: log.Absent(cfg.Log), closed: err, broken: err, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
 	p.settings.Store(&cfg.Settings)
@@ -123,11 +125,11 @@ func Broken(cfg Config, err error) *Partition {
 // Err returns why the partition could not be opened, or nil; see Broken.
 func (p *Partition) Err() error { return p.broken }
 
-// Configure changes the settings; appends that wait already may get the old ones.
+// Configure changes the settings; appends already in the queue may get the old ones.
 func (p *Partition) Configure(s Settings) { p.settings.Store(&s) }
 
-// SetSegments changes how the log is cut into segments, behind the appends that
-// wait already; see log.Config.
+// SetSegments changes how the log is cut into segments, after the appends already
+// in the queue; see log.Config.
 func (p *Partition) SetSegments(bytes int64, age time.Duration) {
 	p.enqueue(pending{task: func(refused error) {
 		if refused == nil {
@@ -142,8 +144,8 @@ func (p *Partition) MinReplicas() int { return p.settings.Load().MinReplicas }
 // Settings returns the current settings.
 func (p *Partition) Settings() Settings { return *p.settings.Load() }
 
-// AppendWaits reports whether an append takes long, as one does that is synced, so
-// that a caller should not be the one to wait for it on behalf of others.
+// AppendWaits reports whether an append waits for the disk. A goroutine that
+// serves others should then not append itself.
 func (p *Partition) AppendWaits() bool { return p.settings.Load().Fsync }
 
 // StartOffset returns the first offset that may be read.
@@ -215,26 +217,26 @@ func (p *Partition) DeleteRecords(before int64) (start int64, err error) {
 			err = p.fault(fault.OffsetOutOfRange, before).Detailf("the high watermark is %d", high)
 			return
 		}
-		err = p.log.SetStart(before) // a start that is not durable yet is tried again
+		err = p.log.SetStart(before) // also with the present start, which may not be durable yet
 		start = p.log.StartOffset()
 	}})
 	<-done
 	return start, err
 }
 
-// Close refuses further appends, tells those that wait fault.Closed, wakes
-// readers, and closes the log once the write at hand is done. It is idempotent.
+// Close refuses further appends, fails the queued ones with fault.Closed, wakes
+// readers, and closes the log once the current round is written. It is idempotent.
 func (p *Partition) Close() error {
-	if !p.refuse(fault.Closed) {
+	if !p.shut(fault.Closed) {
 		return nil
 	}
 	p.forgetProducers()
 	return p.log.Close()
 }
 
-// Abandon refuses everything from now on, as Delete does, and leaves the log's
-// files alone: they may be moved once it returns.
-func (p *Partition) Abandon() { p.refuse(fault.UnknownTopic) }
+// Abandon refuses all further work with fault.UnknownTopic, as Delete does, and
+// leaves the log's files alone: they may be moved once it returns.
+func (p *Partition) Abandon() { p.shut(fault.UnknownTopic) }
 
 // Delete does what Close does, with fault.UnknownTopic, and removes the log.
 func (p *Partition) Delete() error {
@@ -242,9 +244,13 @@ func (p *Partition) Delete() error {
 	return p.log.Remove()
 }
 
-// refuse ends appending and cleaning with an error of this code, once the writer
-// has given its role up. It reports whether the partition was open.
-func (p *Partition) refuse(code fault.Code) bool {
+// shut ends appending and cleaning with an error of this code, and returns once
+// the writer and the cleaner have stopped: the log is then the caller's. It
+// reports whether the partition was open.
+//
+// The order matters: with closed set, no new Clean and no new round can succeed.
+// A Clean appends tasks, so it must end before shut waits for the writer.
+func (p *Partition) shut(code fault.Code) bool {
 	p.mu.Lock()
 	open := p.closed == nil
 	if open {

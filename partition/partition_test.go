@@ -376,7 +376,7 @@ func TestConcurrentAppendersAndReaders(t *testing.T) {
 	}
 }
 
-// order checks that completions are told one at a time and in offset order.
+// order checks that completions run one at a time and in offset order.
 type order struct {
 	next  int64 // written by completions alone, which never overlap
 	wrong string
@@ -428,7 +428,7 @@ func (*pooled) Appended(int64, error) {}
 
 func TestAppendAllocatesNothing(t *testing.T) {
 	cfg := configOn(vfs.NewMemory())
-	cfg.Log.TailBytes = -1 // or the one batch would be in the tail while it is stamped anew
+	cfg.Log.TailBytes = -1 // or the one batch would be in the tail while it is stamped again
 	p, _ := open(t, cfg)
 	b := &pooled{batchOf("value")}
 	allocs := testing.AllocsPerRun(1000, func() { p.Append(b.batch, b, b) })

@@ -8,24 +8,24 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Slice is a run of whole batches, with the partition's bounds when it was read.
-// It may begin with records before the offset that was asked for.
+// Slice is a run of whole batches, with the partition's bounds as of the read. It
+// may begin with records before the requested offset, which share a batch with it.
 type Slice struct {
 	log.Slice
 	StartOffset   int64
 	HighWatermark int64
 }
 
-// Read returns whole batches from the one that holds offset on, up to max bytes
-// but at least one batch, and only what is below the high watermark. At the high
-// watermark it returns none. buf may be used for what is read from a file; see
-// log.Slice for whose the bytes are. fault.OffsetOutOfRange outside the
-// partition's bounds, a *fault.Corruption where bytes are damaged.
+// Read returns whole batches below the high watermark, beginning with the one that
+// holds offset: up to max bytes, but at least one batch. At the high watermark it
+// returns none. Read may read a file into buf; see log.Slice for who owns the bytes.
+// An offset outside the partition's bounds is fault.OffsetOutOfRange, damaged bytes
+// are a *fault.Corruption.
 func (p *Partition) Read(offset int64, max int, buf []byte) (Slice, error) {
 	return p.read(offset, max, buf, p.log.Read)
 }
 
-// ReadStored is Read of what stands in the files, whether or not memory has it.
+// ReadStored is Read from the files alone, past the copy of the log's tail in memory.
 func (p *Partition) ReadStored(offset int64, max int, buf []byte) (Slice, error) {
 	return p.read(offset, max, buf, p.log.ReadStored)
 }
@@ -33,21 +33,21 @@ func (p *Partition) ReadStored(offset int64, max int, buf []byte) (Slice, error)
 func (p *Partition) read(offset int64, max int, buf []byte, from func(offset, limit int64, max int, buf []byte) (log.Slice, error)) (Slice, error) {
 	s := Slice{StartOffset: p.log.StartOffset(), HighWatermark: p.high.Load()}
 	if offset < s.StartOffset || offset > s.HighWatermark {
-		if err := p.gone(); err != nil {
+		if err := p.whyClosed(); err != nil {
 			return s, err
 		}
 		return s, p.fault(fault.OffsetOutOfRange, offset).Detailf("it holds %d to %d", s.StartOffset, s.HighWatermark)
 	}
 	if offset == s.HighWatermark {
-		return s, p.gone()
+		return s, p.whyClosed()
 	}
 	var err error
 	s.Slice, err = from(offset, s.HighWatermark, max, buf)
 	return s, err
 }
 
-// gone returns why the partition is closed, or nil.
-func (p *Partition) gone() error {
+// whyClosed returns why the partition is closed, or nil.
+func (p *Partition) whyClosed() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.closed
@@ -62,9 +62,9 @@ type waiter struct {
 	waker  Waker
 }
 
-// Wait returns false when there is a record at offset already, or the partition
-// is closed. Otherwise it returns true, and w is woken, once, when the high
-// watermark has passed offset or the partition is closed.
+// Wait returns false if a record at offset is readable already, or the partition
+// is closed: read again. Otherwise it returns true, and w is woken once, when the
+// high watermark has passed offset or the partition is closed.
 func (p *Partition) Wait(offset int64, w Waker) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,16 +75,17 @@ func (p *Partition) Wait(offset int64, w Waker) bool {
 	return true
 }
 
-// CancelWait takes back w's Waits. A Wake that is on its way may still come.
+// CancelWait cancels w's Waits. A Wake that the writer has begun may still come.
 func (p *Partition) CancelWait(w Waker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = slices.DeleteFunc(p.waiting, func(other waiter) bool { return other.waker == w })
 }
 
-// advance moves the high watermark and wakes whoever waited for that. The
-// watermark moves first, and Wait looks at it under the lock, so nobody is
-// missed.
+// advance moves the high watermark and wakes the readers waiting for it. The
+// watermark moves first, and Wait reads it under the lock, so a reader either sees
+// the new watermark or is in waiting by the time that advance takes the lock.
+// Wakers run without the lock: they are the readers' code.
 func (p *Partition) advance(high int64) {
 	p.high.Store(high)
 	p.mu.Lock()
@@ -108,8 +109,8 @@ func (p *Partition) advance(high int64) {
 	p.woken = woken
 }
 
-// Scan calls fn for every record below the high watermark, until it returns an
-// error. Markers of transactions are passed over. The record is valid until fn
+// Scan calls fn for every record below the high watermark, until fn returns an
+// error. It skips the markers of transactions. The record is valid until fn
 // returns.
 func (p *Partition) Scan(fn func(*record.Record) error) error {
 	for offset := p.StartOffset(); offset < p.HighWatermark(); {

@@ -9,31 +9,45 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// sequenceState is what a producer's sequence says of a batch.
+// sequenceState is the result of comparing a batch's sequence with its producer's.
 type sequenceState int8
 
 const (
-	sequenceFollows sequenceState = iota // it is the one to append
-	sequenceWritten                      // it was appended before
-	sequenceUnclear                      // that depends on what is about to be written
+	sequenceFollows sequenceState = iota // the next batch of its producer: append it
+	sequenceWritten                      // a duplicate of a batch in the log
+	sequenceUnclear                      // compare again when the run being gathered is in the log
 )
 
-// staged is the end of what one producer has in the write that is being
-// gathered.
+// staged is the end of one producer's batches in the run being gathered, which the
+// log doesn't know yet. Only a batch that continues exactly there is clear; a gap,
+// a duplicate, or a new epoch is decided by the log's state after the run, because
+// the write may fail.
 type staged struct {
 	id    int64
 	epoch int16
-	next  int32
+	next  int32 // the sequence that the producer's next batch begins with
 }
 
-// maxStaged is how many producers share a write: they are searched one by one.
+// maxStaged is how many producers may share a run. They are searched linearly.
 const maxStaged = 64
 
-// checkSequence says whether the batch of an idempotent producer follows on from
-// the producer's last one, or was written already, at base (KIP-98). Otherwise
-// the error says why it must not be appended. Unlike Kafka, which takes any
-// sequence from a producer that it doesn't know, it takes only the first: what
-// was forgotten could be written twice.
+// checkSequence decides whether the batch of an idempotent producer continues the
+// producer's last one, or is a duplicate of the batch at base (KIP-98). Otherwise
+// the error says why it must not be appended:
+//
+//	known producer?  epoch     first sequence       outcome
+//	no               any       0                    append
+//	no               any       other                UnknownProducer
+//	yes              lower     any                  InvalidProducerEpoch
+//	yes              same      the next one         append
+//	yes              same      one of the last five duplicate, at base
+//	yes              same      earlier              DuplicateSequence
+//	yes              same      later                OutOfOrderSequence
+//	yes              higher    0                    append
+//	yes              higher    other                OutOfOrderSequence
+//
+// Kafka accepts any first sequence from an unknown producer. That would append a
+// batch twice whose producer was forgotten in between, so only 0 is accepted here.
 func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base int64, err error) {
 	first, last := h.BaseSequence, h.LastSequence()
 	for i := range p.staged {
@@ -68,8 +82,9 @@ func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base 
 	return sequenceFollows, -1, nil
 }
 
-// outOfSequence says what a batch is that doesn't follow on from the last one of
-// a known producer.
+// outOfSequence classifies a batch that doesn't continue the last one of a known
+// producer. Sequences wrap around at 2^31, so one is earlier than another if it
+// lies less than half of that behind.
 func (p *Partition) outOfSequence(known *log.Producer, h *record.BatchHeader) (_ sequenceState, base int64, err error) {
 	first, last := h.BaseSequence, h.LastSequence()
 	if h.ProducerEpoch > known.Epoch {
@@ -88,14 +103,14 @@ func (p *Partition) outOfSequence(known *log.Producer, h *record.BatchHeader) (_
 		Detailf("producer %d sends sequence %d after %d", h.ProducerID, first, newest)
 }
 
-// EndProducer says that a producer which appended here has been told all
-// outcomes and will append no more, so that it may be forgotten.
+// EndProducer marks a producer as ended: it knows the outcomes of all its batches
+// and will append no more, so the partition may forget it.
 func (p *Partition) EndProducer(id int64) {
 	p.mu.Lock()
 	p.ended = append(p.ended, id)
 	crowded := len(p.ended)%p.crowd == 0
 	p.mu.Unlock()
-	if crowded { // with those that have written nothing
+	if crowded { // producers that never append don't make appendRun forget any
 		p.enqueue(pending{task: func(refused error) {
 			if refused == nil {
 				p.forgetProducers()
@@ -104,9 +119,10 @@ func (p *Partition) EndProducer(id int64) {
 	}
 }
 
-// forgetProducers forgets those who have ended, and those who wrote before this
-// process began and nothing for so long that they are expired. It is the
-// writer's.
+// forgetProducers forgets the producers that have ended, and those of earlier
+// processes whose last batch is older than ProducerExpiration. A live producer is
+// never forgotten, however long it is silent: its next batch would be refused. The
+// writer calls it.
 func (p *Partition) forgetProducers() {
 	p.mu.Lock()
 	ended := make(map[int64]struct{}, len(p.ended))

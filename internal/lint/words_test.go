@@ -70,3 +70,25 @@ func TestProseIsPlain(t *testing.T) {
 		}
 	}
 }
+
+// plain are the packages whose comments, tests included, TestCommentsArePlain
+// holds to plain words. It grows.
+var plain = []string{
+	"partition",
+}
+
+// TestCommentsArePlain holds comments to plain words.
+func TestCommentsArePlain(t *testing.T) {
+	for _, s := range sources(t) {
+		if !slices.Contains(plain, s.dir()) {
+			continue
+		}
+		for _, group := range s.ast.Comments {
+			for word, instead := range stilted {
+				if regexp.MustCompile(`(?i)\b` + word + `\b`).MatchString(oneLine(group.Text())) {
+					t.Errorf("%s: %q (%s)", s.at(group.Pos()), word, instead)
+				}
+			}
+		}
+	}
+}

@@ -8,52 +8,23 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/archive"
 	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/layout"
-	"github.com/runnel-go/runnel/producer"
-	"github.com/runnel-go/runnel/topic"
 )
 
-// Remote is a broker that another process has opened, or this one, reached
-// through the socket in its directory. Like a Broker it is a topic.Admin, a
-// consumer.Admin, and the backend of producers, consumers and streams; and it
-// has Verify, Recovery and Backup. All methods are safe for concurrent use.
+// Attach connects to the broker that holds a directory. The caller must close the
+// Remote, which leaves the broker open. Errors are:
 //
-// Guarantees are the broker's: a record that was acknowledged is as durable, a
-// group is shared with the members in every process. When the broker closes or
-// its process dies, everything fails with fault.Closed, but records that were on
-// their way to a process that died with fault.UnknownOutcome; what was read and
-// not committed comes again. When this process dies, its members leave their
-// groups.
-//
-// A broker keeps only so much memory for those who are attached, all together:
-// where one sends faster than the disk writes, its sending waits. A record of more
-// than 64 MiB does not pass (fault.RecordTooLarge), and a broker serves 512
-// connections, one for each producer and consumer and one for each Remote
-// (fault.PolicyViolation).
-type Remote struct{ *remote }
-
-type remote = attach.Client
-
-var (
-	_ producer.Backend = (*Remote)(nil)
-	_ consumer.Backend = (*Remote)(nil)
-	_ topic.Admin      = (*Remote)(nil)
-	_ consumer.Admin   = (*Remote)(nil)
-)
-
-// Attach connects to the broker that holds a directory. Close the Remote in the
-// end; the broker stays open.
-//
-// Where no broker listens, the error is fault.Closed: nobody has the directory
-// open, or with NoSocket, or where a socket cannot be. fault.UnsupportedVersion
-// says that the two programs were built with versions of this module that do not
-// understand each other, and which one to upgrade; fault.PolicyViolation that the
-// broker has as many connections as it serves; fault.TimedOut that the process did
-// not answer for ten seconds: it may still be opening the directory.
+//   - fault.Closed: no broker listens there. No process has the directory open,
+//     or it was opened with NoSocket, or on a file system without sockets.
+//   - fault.UnsupportedVersion: the two programs were built with incompatible
+//     versions of this module. The error says which one to upgrade.
+//   - fault.PolicyViolation: the broker already has as many connections as it
+//     serves.
+//   - fault.TimedOut: the process did not answer for ten seconds. It may still be
+//     opening the directory.
 func Attach(dir string) (*Remote, error) {
 	client, err := attach.Dial(dir)
 	var f *fault.Error
@@ -71,21 +42,21 @@ func Attach(dir string) (*Remote, error) {
 	return &Remote{client}, nil
 }
 
-// silence says why nobody listens in a directory, as far as the files tell. It
-// does not try the lock, which would keep others from opening the directory.
+// silence explains, from the files, why no broker listens in a directory. It does
+// not try the lock, which would keep other processes from opening the directory.
 func silence(dir string, err error) error {
 	f := fault.Newf(fault.Closed, "no broker listens in %s", dir).Because(err)
 	lock := filepath.Join(dir, layout.LockFile)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		f.Detail += ", which is not there"
-		return f.Try("runnel.Open makes it")
+		f.Detail += ", which does not exist"
+		return f.Try("runnel.Open creates it")
 	}
 	if info, err := os.Stat(lock); err != nil || info.Size() == 0 {
-		f.Detail += ", which nobody has open"
+		f.Detail += ", which no process has open"
 		return f.Try("runnel.Open opens it")
 	}
 	f.Detail += ", which " + layout.WrittenBy(lock) + " was the last to open"
-	return f.Try("it has ended, or lets nobody in, as with runnel.NoSocket: runnel.Open opens the directory, or says who has it")
+	return f.Try("that process has ended, or does not listen (runnel.NoSocket): runnel.Open opens the directory, or names the process that holds it")
 }
 
 // socketFile is the socket's name in the directory.
@@ -93,12 +64,12 @@ const socketFile = attach.SocketName
 
 // socket is how other processes reach a broker.
 type socket struct {
-	listener *attach.Listener // nil where nobody listens
-	silent   error            // why not, if that was not asked for
+	listener *attach.Listener // nil if the broker does not listen
+	silent   error            // why not, unless NoSocket asked for it
 	server   *attach.Server   // nil until the broker is open
 }
 
-// listen makes the socket in a directory, if it can.
+// listen creates the socket in a directory, if it can.
 func listen(lock *layout.Lock, not bool) (s socket) {
 	if !not {
 		s.listener, s.silent = attach.Listen(lock.Dir(), lock.Disk().Root())
@@ -106,14 +77,14 @@ func listen(lock *layout.Lock, not bool) (s socket) {
 	return s
 }
 
-// serve lets others in.
+// serve accepts connections of other processes.
 func (s *socket) serve(b *Broker) {
 	if s.listener != nil {
 		s.server = attach.Serve(s.listener, served{b})
 	}
 }
 
-// served is a broker as others see it.
+// served is a broker as attached processes see it.
 type served struct{ *Broker }
 
 // Stream implements attach.Backend.
@@ -124,16 +95,16 @@ func (b served) Stream(ctx context.Context, name string, w io.Writer) error {
 	case streamBackup:
 		return b.backup(ctx, func(name string, b []byte) error { return archive.Send(w, name, b) })
 	}
-	return fault.Newf(fault.InvalidRequest, "nothing here is called %q", name)
+	return fault.Newf(fault.InvalidRequest, "there is no stream %q", name)
 }
 
-// What a Remote asks Stream for.
+// The streams that a Remote requests.
 const (
 	streamRecovery = "recovery"
 	streamBackup   = "backup"
 )
 
-// close ends listening, and all that others do through the socket.
+// close stops listening and ends all connections.
 func (s *socket) close() {
 	switch {
 	case s.server != nil:
@@ -144,9 +115,9 @@ func (s *socket) close() {
 }
 
 // Socket returns the path of the socket through which other processes reach the
-// broker, see Attach. Where there is none, the path is empty and the error says
-// why: the path is too long, or the file system has no sockets. Neither is there
-// with NoSocket and in memory.
+// broker, see Attach. Without a socket the path is empty, and the error says why:
+// the path would be too long, or the file system has no sockets. With NoSocket,
+// and in memory, both are empty.
 func (b *Broker) Socket() (path string, err error) {
 	if b.socket.listener == nil {
 		return "", b.socket.silent

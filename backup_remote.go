@@ -7,12 +7,11 @@ import (
 	"github.com/runnel-go/runnel/internal/archive"
 )
 
-// Backup writes a copy of everything to w, as Broker.Backup does in the process
-// that has the directory open.
+// Backup writes a copy of everything to w. See Broker.Backup.
 func (r *Remote) Backup(ctx context.Context, w io.Writer) error {
 	a := archive.NewWriter(w)
 	files := archive.NewReceiver(a)
-	if err := r.Stream(ctx, streamBackup, files); err != nil {
+	if err := r.client.Stream(ctx, streamBackup, files); err != nil {
 		return err
 	}
 	if err := files.End(); err != nil {

@@ -12,11 +12,11 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Recovery returns what opening the directory found so far, as Broker.Recovery
-// does in the process that has opened it. fault.Closed where that has gone.
+// Recovery returns what opening the directory has found so far. See
+// Broker.Recovery.
 func (r *Remote) Recovery(ctx context.Context) (Recovery, error) {
 	var b bytes.Buffer
-	if err := r.Stream(ctx, streamRecovery, &b); err != nil {
+	if err := r.client.Stream(ctx, streamRecovery, &b); err != nil {
 		return Recovery{}, err
 	}
 	return readRecovery(b.Bytes())

@@ -56,7 +56,7 @@ func TestRemoteRecovery(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, b.Recovery(), got)
 	require.Len(t, got.Partitions, 3)
-	require.ErrorIs(t, r.Stream(t.Context(), "secrets", nil), fault.InvalidRequest)
+	require.ErrorIs(t, r.client.Stream(t.Context(), "secrets", nil), fault.InvalidRequest)
 	require.NoError(t, r.Close())
 	_, err = r.Recovery(t.Context())
 	require.ErrorIs(t, err, fault.Closed)

@@ -45,11 +45,11 @@ func TestSocketComesAndGoesWithTheBroker(t *testing.T) {
 
 	_, err = runnel.Attach(dir)
 	require.ErrorIs(t, err, fault.Closed)
-	require.ErrorContains(t, err, "no broker listens in "+dir+", which nobody has open")
+	require.ErrorContains(t, err, "no broker listens in "+dir+", which no process has open")
 	_, err = runnel.Attach(filepath.Join(dir, "nowhere"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorIs(t, err, fault.Closed)
-	require.ErrorContains(t, err, "nowhere, which is not there")
+	require.ErrorContains(t, err, "nowhere, which does not exist")
 }
 
 func TestNoSocket(t *testing.T) {

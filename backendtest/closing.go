@@ -3,6 +3,7 @@ package backendtest
 import (
 	"context"
 	"io"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -147,7 +148,7 @@ var closingTests = []test{
 		require.NoError(s, err)
 		require.EqualValues(s, 1, committed[tp(name, 0)].Offset)
 	}},
-	{"of a consumer waits for its loop to come by, and calls back there", func(s *suite) {
+	{"of a consumer has its loop end it, and calls back there", func(s *suite) {
 		name := s.topic(1, topic.Config{})
 		s.send(name, 0, "a", "b")
 		var n told
@@ -194,6 +195,31 @@ var closingTests = []test{
 			break
 		}
 		require.Equal(s, []string{"assigned", "revoked"}, n.kinds)
+	}},
+	{"of a consumer whose loop is pulled does not wait for it", func(s *suite) {
+		name, group := s.topic(1, topic.Config{}), s.name()
+		s.send(name, 0, "a", "b")
+		var n told
+		var cfg consumer.Config
+		n.assigned, n.fetching = make(chan struct{}, 10), true
+		n.note(&cfg)
+		c := s.newConsumer(consumer.Group(group), consumer.Topics(name),
+			consumer.OnAssigned(cfg.OnAssigned), consumer.OnRevoked(cfg.OnRevoked), consumer.OnLost(cfg.OnLost))
+		next, stop := iter.Pull2(c.Records(s.ctx)) // the loop is a goroutine of its own
+		defer stop()
+		r, err, _ := next()
+		require.NoError(s, err)
+		require.Equal(s, "a", string(r.Value))
+		begun := time.Now()
+		require.NoError(s, c.Close())
+		require.Less(s, time.Since(begun), 4*time.Second)
+		require.Equal(s, []string{"assigned"}, n.kinds)
+		_, err, _ = next()
+		require.ErrorIs(s, err, fault.Closed)
+		require.Equal(s, []string{"assigned", "revoked"}, n.kinds)
+		committed, err := s.GroupOffsets(s.ctx, group)
+		require.NoError(s, err)
+		require.EqualValues(s, 1, committed[tp(name, 0)].Offset, "the next record was asked for")
 	}},
 }
 

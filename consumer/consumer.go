@@ -25,7 +25,7 @@ type Consumer struct {
 	// commits of one consumer reach the session in order.
 	writing chan struct{}
 	waits   sync.WaitGroup // goroutines that commit
-	ended   chan struct{}  // closed when Close has ended the session
+	ended   chan struct{}  // closed when the session has ended
 
 	// cursor holds two counters for batch: records handed out in the lower
 	// half, records done in the upper half. done <= handed <=
@@ -51,9 +51,9 @@ type Consumer struct {
 	telling  []*async      // the drain's: committed, with fn still to be called
 	draining bool          // a goroutine is working on asyncs
 	closed   bool
-	staying  *stay                   // which goroutine may be in the program's code
-	asked    chan error              // where a loop reports how ending the session went
-	untold   []record.TopicPartition // lost partitions for which OnLost is still to be called by a loop
+	inBody   bool // the program may be in the body of a loop over Records
+	asked    bool // Close found inBody: the loop ends the session when the body returns
+	ending   bool // a goroutine ends the session, or has ended it: no body may start
 
 	buf []record.Record // owned by the reading goroutine: the buffer that Fetch decodes into
 }
@@ -102,51 +102,6 @@ func New(backend Backend, opts ...Option) (*Consumer, error) {
 	return c, nil
 }
 
-// Close ends the consumer, in this order: it commits what is done (unless
-// ManualCommit was chosen), waits for pending commits, calls OnRevoked (or
-// OnLost, if the group has already removed this consumer), leaves the group and
-// releases all resources. Records that were returned but are not done are
-// delivered again to the next reader. A waiting Poll returns fault.Closed.
-//
-// Close is idempotent and does not hang. It may be called at any moment except
-// from CommitAsync's function, for which it waits.
-//
-// Callbacks run on the goroutine that uses the consumer. If another goroutine
-// is within Poll, or within a loop over Records, that goroutine runs them, at
-// the latest when it asks for its next record, and Close waits for it. After
-// five seconds Close continues without it, and that goroutine gets OnLost when
-// it next uses the consumer.
-func (c *Consumer) Close() error {
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return nil
-	}
-	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	c.mu.Unlock()
-	var errs []error
-	if c.auto > 0 {
-		errs = append(errs, c.commitSoon())
-	}
-	c.awaitCommits()
-	handed, err := c.handOver()
-	if !handed {
-		err = c.session.Close()
-	}
-	c.mu.Lock()
-	close(c.ended)
-	c.mu.Unlock()
-	c.waits.Wait()
-	return errors.Join(append(errs, err, c.takeFailure())...)
-}
-
-// closing limits the commit that the consumer makes by itself before it gives
-// partitions up.
-const closing = 5 * time.Second
-
 // Fatal reports whether err ends a consumer, so that every further call would
 // fail with it. Errors of single partitions, of serdes and of an ended ctx do
 // not end one.
@@ -191,21 +146,13 @@ func (c *Consumer) revoked(partitions []record.TopicPartition) {
 			c.fail(err)
 		}
 	}
-	if c.elsewhere() != nil { // it did not respond in time
-		c.withhold(partitions)
-	} else {
-		c.callback("OnRevoked", c.cfg.OnRevoked, partitions)
-	}
+	c.callback("OnRevoked", c.cfg.OnRevoked, partitions)
 	c.awaitCommits() // including those the callback started
 	c.forget(partitions)
 }
 
 func (c *Consumer) lost(partitions []record.TopicPartition) {
 	c.forget(partitions)
-	if c.elsewhere() != nil {
-		c.withhold(partitions)
-		return
-	}
 	c.callback("OnLost", c.cfg.OnLost, partitions)
 }
 
@@ -215,7 +162,6 @@ func (c *Consumer) callback(name string, fn func([]record.TopicPartition), parti
 	if fn == nil || len(partitions) == 0 {
 		return
 	}
-	defer c.leaveProgram(c.enterProgram())
 	use := c.use.Swap(useCallback)
 	defer c.use.Store(use)
 	defer c.caught(name)

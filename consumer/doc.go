@@ -44,6 +44,7 @@
 // Records, Seek, Pause, Resume and Assign; a second goroutine gets
 // fault.InvalidRequest. Every other method may be called from any goroutine,
 // and Close at any moment except from CommitAsync's function, for which it
-// waits. Records are read-only. With ReuseBuffers they are valid only until the
+// waits. Close does not wait for the body of a loop over Records: the loop ends
+// the consumer. Records are read-only. With ReuseBuffers they are valid only until the
 // next call that returns records.
 package consumer

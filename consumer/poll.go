@@ -61,15 +61,14 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] 
 			return
 		}
 		defer c.leave(use)
-		defer c.leaveProgram(c.enterProgram())
 		defer func() { // the loop ends, and no code of the program runs in it
 			c.use.Store(useCall)
-			c.obey()
+			c.leaveBody()
+			c.awaitEnding()
 		}()
 		defer c.handBack()
 		place := newPlaceholder(c.cfg)
 		defer place.stop()
-		c.use.Store(useLoop)
 		c.loop(ctx, place, yield)
 	}
 }
@@ -89,8 +88,12 @@ func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(reco
 		if now := c.cuts.Load(); now != cuts || handed >= len(records) || place.due.Load() {
 			c.use.Store(useCall)
 			next, err := c.more(ctx, place)
+			cuts = c.cuts.Load() // before enterBody, so that a Close from there on is noticed
+			if !c.enterBody() && err == nil {
+				next, err = nil, fault.Newf(fault.Closed, "the consumer was closed while its loop asked for records")
+			}
 			c.use.Store(useLoop)
-			records, cuts = next, c.cuts.Load()
+			records = next
 			switch {
 			case err == nil:
 			case ctx.Err() != nil && errors.Is(err, ctx.Err()):
@@ -110,9 +113,9 @@ func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(reco
 // it keeps the consumer's place in the group, and returns the current batch or
 // the next one.
 func (c *Consumer) more(ctx context.Context, place *placeholder) ([]record.Record, error) {
-	c.obey()
+	c.settle()
+	c.leaveBody()
 	if place.due.Load() {
-		c.settle()
 		if err := c.keepPlace(); err != nil {
 			return nil, err
 		}
@@ -213,23 +216,6 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	}
 	c.arm()
 	return nil
-}
-
-// awaitEnd keeps a call that found the session closed from returning while
-// Close still runs the program's callbacks.
-func (c *Consumer) awaitEnd(err error) {
-	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
-	if !closed || !errors.Is(err, fault.Closed) {
-		return
-	}
-	late := time.NewTimer(closing)
-	defer late.Stop()
-	select {
-	case <-c.ended:
-	case <-late.C:
-	}
 }
 
 // placeholder reminds a loop over Records to keep the consumer's place in its

@@ -60,7 +60,7 @@ func TestPollMarksTheBatchBeforeAsDone(t *testing.T) {
 		require.Equal(t, want, values(records))
 	}
 	require.NoError(t, c.Close())
-	require.Empty(t, f.offsets(), "nobody said Commit")
+	require.Empty(t, f.offsets(), "Commit was not called")
 
 	f = newFake()
 	f.add(a0, numbers(0, 5)...)
@@ -401,8 +401,8 @@ func TestTyped(t *testing.T) {
 	require.Equal(t, 1, n, "a record of another topic ends the loop")
 }
 
-// A loop over Records is a consumer from its beginning to its end: what the loop is
-// done with is committed when it is left, and the session is closed.
+// A loop over Records opens and closes a consumer of its own: when the loop
+// ends, what is done is committed, and the session is closed.
 func TestALoopOverATopicIsAConsumer(t *testing.T) {
 	strings := serde.For("a", serde.String, serde.String)
 	begin := func() *fake {
@@ -478,8 +478,8 @@ func TestALoopOverATopicIsAConsumer(t *testing.T) {
 	})
 }
 
-// The bytes of a record that could not be decoded are the program's to keep,
-// whatever becomes of the buffer that they were fetched into.
+// The program may keep the bytes of a record that could not be decoded, even if
+// the buffer that they were fetched into is reused.
 func TestWhatCouldNotBeDecodedIsKept(t *testing.T) {
 	f := newFake()
 	f.add(a0, "two", "four")

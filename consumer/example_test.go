@@ -120,7 +120,7 @@ func ExampleConsumer_Records() {
 		}
 		fmt.Printf("%s\n", r.Value)
 		if r.Offset == 1 {
-			break // this one is not done
+			break // this record is not done
 		}
 	}
 	for r := range c.Records(context.Background()) {
@@ -140,7 +140,7 @@ func ExampleConsumer_Poll() {
 	defer c.Close()
 
 	for range 2 {
-		records, err := c.Poll(context.Background()) // what came before is done now
+		records, err := c.Poll(context.Background()) // marks the records before as done
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -168,7 +168,7 @@ func ExampleConsumer_Commit() {
 			log.Fatal(err)
 		}
 		if r.Offset == 1 {
-			if err := c.Commit(ctx); err != nil { // including this one
+			if err := c.Commit(ctx); err != nil { // including the current record
 				log.Fatal(err)
 			}
 			break
@@ -221,7 +221,7 @@ func ExampleOnRevoked() {
 			fmt.Println("assigned", partitions)
 		}),
 		consumer.OnRevoked(func(partitions []record.TopicPartition) {
-			fmt.Println("revoked", partitions, c.Commit(ctx)) // the last chance
+			fmt.Println("revoked", partitions, c.Commit(ctx)) // the last chance to commit
 		}))
 	if _, err := c.Poll(ctx); err != nil {
 		log.Fatal(err)
@@ -247,7 +247,7 @@ func ExampleDecodeError() {
 	for _, err := range consumer.Of(c, numbers).Records(context.Background()) {
 		var failed *consumer.DecodeError
 		if errors.As(err, &failed) {
-			fmt.Println(failed.Raw.Position(), string(failed.Raw.Value)) // a place to keep such records
+			fmt.Println(failed.Raw.Position(), string(failed.Raw.Value)) // store such records somewhere
 		}
 		if failed == nil || failed.Raw.Offset == 2 {
 			break
@@ -293,7 +293,7 @@ func ExampleRecords() {
 			log.Fatal(err)
 		}
 		if r.Offset == 2 {
-			break // this one is not done
+			break // this record is not done
 		}
 		fmt.Println(r.Key, r.Value)
 	}

@@ -33,9 +33,9 @@ type fake struct {
 	paused    map[record.TopicPartition]bool
 	committed map[record.TopicPartition]Offset
 	commits   int
-	before    []func() // what the next Fetches do first, one each
-	failFetch []error  // what the next Fetches return
-	failOn    error    // what Commit returns
+	before    []func() // run by the next Fetches, one each
+	failFetch []error  // returned by the next Fetches
+	failOn    error    // returned by Commit
 	closed    bool
 }
 
@@ -81,8 +81,8 @@ func (f *fake) wake() {
 	}
 }
 
-// read returns what a Fetch brings of a partition: records up to the next gap, and
-// Next behind that. It moves the position.
+// read returns the result of a Fetch from a partition: records up to the next
+// gap, with Next after the gap. It moves the position.
 func (f *fake) read(tp record.TopicPartition, dst []record.Record) (Fetched, bool) {
 	at := f.position[tp]
 	if f.paused[tp] || at >= f.ends[tp] {
@@ -161,7 +161,7 @@ func (f *fake) Assignment() []record.TopicPartition {
 	return slices.SortedFunc(maps.Keys(f.position), record.TopicPartition.Compare)
 }
 
-// take gives a partition to somebody else.
+// take assigns a partition to another member.
 func (f *fake) take(tp record.TopicPartition, how func([]record.TopicPartition)) {
 	how([]record.TopicPartition{tp})
 	f.mu.Lock()
@@ -251,7 +251,7 @@ func (f *fake) Close() error {
 	return nil
 }
 
-// failCommits makes Commit fail, or not with nil.
+// failCommits makes Commit return err.
 func (f *fake) failCommits(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Behind the last record of a batch may lie a marker, or what was compacted: with the
-// record they are done, and not before it.
+// Markers or compacted records may follow the last record of a batch: they are
+// done together with the record, and not before it.
 func TestWhatLiesBehindTheLastRecordIsDoneWithIt(t *testing.T) {
 	f := newFake()
 	f.add(a0, "0", "1")
@@ -37,8 +37,8 @@ func TestWhatLiesBehindTheLastRecordIsDoneWithIt(t *testing.T) {
 	require.Equal(t, map[int32]int64{0: 6}, f.offsets())
 }
 
-// Where there are no records at all, the position is done as soon as it is passed,
-// and not a record that was brought before.
+// If there are no records at all, the position is done as soon as it has moved.
+// A record that was returned before is not.
 func TestABatchWithoutRecordsIsDone(t *testing.T) {
 	f := newFake()
 	f.add(a0)
@@ -61,10 +61,11 @@ func TestABatchWithoutRecordsIsDone(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, lag[a0])
 	require.NoError(t, c.Close())
-	require.Equal(t, map[int32]int64{0: 4}, f.offsets(), "nobody said Commit")
+	require.Equal(t, map[int32]int64{0: 4}, f.offsets(), "Commit was not called")
 }
 
-// Close returns when the commit that was on its way is stored, and its function told.
+// Close returns after the pending commit is stored and its function has
+// returned.
 func TestCloseWaitsForTheCommitOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{fake: newFake(), begun: make(chan struct{}), on: make(chan struct{})}
@@ -93,7 +94,7 @@ func TestCloseWaitsForTheCommitOnItsWay(t *testing.T) {
 		}
 		require.Equal(t, map[int32]int64{0: 3}, s.offsets())
 	})
-	synctest.Test(t, func(t *testing.T) { // though nothing is assigned
+	synctest.Test(t, func(t *testing.T) { // even with nothing assigned
 		s := &slow{fake: newFake(), begun: make(chan struct{}), on: make(chan struct{})}
 		c, err := New(s, Group("g"), ManualCommit())
 		require.NoError(t, err)
@@ -109,8 +110,8 @@ func TestCloseWaitsForTheCommitOnItsWay(t *testing.T) {
 	})
 }
 
-// The same for partitions that are given up, which are another's afterwards. One
-// that was lost takes its commits with it, and they say so.
+// The same holds for partitions that are given up, which then belong to another
+// member. The commits of a lost partition fail with it.
 func TestRevokingWaitsForTheCommitOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{fake: newFake(), begun: make(chan struct{}), on: make(chan struct{})}
@@ -161,7 +162,8 @@ func TestRevokingWaitsForTheCommitOnItsWay(t *testing.T) {
 	})
 }
 
-// What was asked for is committed, and not what was done after that.
+// CommitAsync commits what was done at the call, and nothing that was done
+// later.
 func TestCommitAsyncStoresWhatWasDoneWhenItWasCalled(t *testing.T) {
 	s := &slow{fake: newFake(), begun: make(chan struct{}), on: make(chan struct{})}
 	s.add(a0, "0", "1", "2", "3")
@@ -174,7 +176,7 @@ func TestCommitAsyncStoresWhatWasDoneWhenItWasCalled(t *testing.T) {
 		c.CommitAsync(func(err error) { told <- err })
 		<-s.begun
 	}
-	for range 2 { // the third record is done, and nobody committed it
+	for range 2 { // the third record is done and not committed
 		_, err = c.Poll(t.Context())
 		require.NoError(t, err)
 	}
@@ -186,7 +188,8 @@ func TestCommitAsyncStoresWhatWasDoneWhenItWasCalled(t *testing.T) {
 	require.Equal(t, map[int32]int64{0: 2}, s.offsets())
 }
 
-// A position that a member took is the group's: by its start, by a reset, by Seek.
+// A position that a member has because of its start, a reset, or Seek is
+// committed for the group.
 func TestAPositionThatWasTakenIsCommitted(t *testing.T) {
 	f := newFake()
 	f.add(a0)

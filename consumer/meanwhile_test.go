@@ -10,7 +10,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// slow is a backend whose first commit waits until it may go on.
+// slow is a backend whose first commit waits until the test lets it continue.
 type slow struct {
 	*fake
 	first     sync.Once
@@ -30,7 +30,7 @@ func (s *slow) Commit(ctx context.Context, offsets map[record.TopicPartition]Off
 	return s.fake.Commit(ctx, offsets)
 }
 
-// What gets done while a commit is on its way is the next one's.
+// What becomes done during a commit is part of the next one.
 func TestCommitKeepsWhatIsDoneMeanwhile(t *testing.T) {
 	s := &slow{fake: newFake(), begun: make(chan struct{}), on: make(chan struct{})}
 	s.add(a0, "0", "1")
@@ -43,7 +43,7 @@ func TestCommitKeepsWhatIsDoneMeanwhile(t *testing.T) {
 	<-s.begun
 	_, err = c.Poll(t.Context())
 	require.NoError(t, err)
-	_, err = c.Poll(ended()) // which says that the record before is done
+	_, err = c.Poll(ended()) // marks the record before as done
 	require.ErrorIs(t, err, context.Canceled)
 	close(s.on)
 	require.NoError(t, <-told)

@@ -2,12 +2,12 @@ package fault
 
 import "strconv"
 
-// Code is one kind of error: Kafka's number where Kafka has the error, a number
-// from 10000 up where only Runnel has it. Codes are comparable errors, so
+// Code is one kind of error. It has Kafka's number if Kafka has the error, and
+// a number from 10000 up if only Runnel has it. Codes are comparable errors, so
 //
 //	errors.Is(err, fault.UnknownTopic)
 //
-// answers for every error of this module, however deeply it is wrapped.
+// works for every error of this module, however deeply it is wrapped.
 type Code int16
 
 // Errors that Kafka has too, under Kafka's numbers.
@@ -83,15 +83,15 @@ const (
 	ExpandsTooFar     Code = 10010
 )
 
-// entry is what the table knows about one code.
+// entry is a row of table.
 type entry struct {
 	name      string
 	retriable bool
 	text      string
 }
 
-// table holds every code once: Kafka's name, whether the same call may succeed
-// when it is made again, and one sentence.
+// table holds every code once: Kafka's name, whether a repeated call may
+// succeed, and one sentence.
 var table = map[Code]entry{
 	Unknown:                  {"UNKNOWN_SERVER_ERROR", false, "an unexpected error"},
 	OffsetOutOfRange:         {"OFFSET_OUT_OF_RANGE", false, "the offset is outside the range that the partition holds"},
@@ -178,10 +178,10 @@ func (c Code) Name() string {
 	return "CODE_" + strconv.Itoa(int(c))
 }
 
-// Retriable reports whether the same call may succeed when it is made again, of
-// Kafka's errors as Kafka's client has it. A member that has fallen behind its
-// group (RebalanceInProgress, StaleMemberEpoch) has to fetch first, so for it the
-// answer is no.
+// Retriable reports whether a repeated call may succeed; for Kafka's errors, as
+// Kafka's client has it. It is false for errors of a member that has fallen
+// behind its group (RebalanceInProgress, StaleMemberEpoch), because the member
+// has to fetch first.
 func (c Code) Retriable() bool { return table[c].retriable }
 
 // Known reports whether the table has the code.

@@ -14,8 +14,8 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// kafkaErrors is what Kafka's class Errors, and the exception that each of its
-// constants makes, say about the errors that this package has too.
+// kafkaErrors is what Kafka's class Errors, and the exceptions of its
+// constants, say about the errors that this package has too.
 var kafkaErrors = []struct {
 	code      fault.Code
 	number    int16

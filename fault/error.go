@@ -8,20 +8,20 @@ import (
 	"syscall"
 )
 
-// Error is a Code with the place where it happened. Topic is empty, Partition
-// and Offset are -1 where they do not apply: build it with At, or with a literal
-// that says so.
+// Error is a Code with the place where it happened. Where they do not apply,
+// Topic is empty, and Partition and Offset are -1: build an Error with At, or
+// set these in a literal.
 type Error struct {
 	Code      Code
 	Topic     string
 	Partition int32
 	Offset    int64
 	Detail    string // what exactly, in a few words
-	Hint      string // what the reader can do about it
-	Cause     error  // what lies beneath, or nil
+	Hint      string // what the user can do about it
+	Cause     error  // the underlying error, or nil
 
-	// Final says that it stays so until somebody has done what Hint says, though
-	// the code is one that may pass.
+	// Final says that retrying does not help until the user has done what Hint
+	// says, even if the Code is retriable.
 	Final bool
 }
 
@@ -36,7 +36,7 @@ func Newf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Partition: -1, Offset: -1, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Because returns e with cause beneath it.
+// Because returns e with cause as its underlying error.
 func (e *Error) Because(cause error) *Error { e.Cause = cause; return e }
 
 // Detailf returns e with a detail.
@@ -51,8 +51,8 @@ func (e *Error) Try(hint string) *Error { e.Hint = hint; return e }
 // ForGood returns e, final.
 func (e *Error) ForGood() *Error { e.Final = true; return e }
 
-// Error names the place, then what happened, then the detail, the cause and the
-// hint: "orders-3 at offset 1042: there is no space left on the disk: …".
+// Error returns the place, then what happened, then the detail, the cause and
+// the hint: "orders-3 at offset 1042: there is no space left on the disk: …".
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Topic != "" {
@@ -96,14 +96,15 @@ type Corruption struct {
 	Partition int32
 	Offset    int64  // the first offset affected, or -1
 	File      string // the file's path
-	Pos       int64  // where in the file the damage was met, in bytes
-	Expected  string // what should stand there
-	Found     string // what stands there
+	Pos       int64  // where in the file the damage was found, in bytes
+	Expected  string // what should be there
+	Found     string // what is there
 	Hint      string // what to do
-	Next      int64  // the offset behind the damage, where reading goes on; 0 if that is not known
+	Next      int64  // the offset after the damage, at which reading continues; 0 if unknown
 }
 
-// Error names partition, offset, file and position, expected and found.
+// Error names partition, offset, file and position, and the expected and the
+// found bytes.
 func (c *Corruption) Error() string {
 	var b strings.Builder
 	if c.Topic != "" {
@@ -143,9 +144,9 @@ func CodeOf(err error) Code {
 	return Unknown
 }
 
-// OfDisk returns the code for what a file system returned: DiskFull where there
-// is no space or quota left, PermissionDenied where the process has no right to
-// it, Storage otherwise.
+// OfDisk returns the code for an error of a file system: DiskFull if there is
+// no space or quota left, PermissionDenied if the process lacks a permission,
+// Storage otherwise.
 func OfDisk(err error) Code {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return DiskFull
@@ -156,11 +157,11 @@ func OfDisk(err error) Code {
 	return Storage
 }
 
-// Retriable reports whether the call that returned err may succeed when it is
-// made again. Corruption on disk is not retriable, though Kafka's
-// CORRUPT_MESSAGE, which may have happened on the way, is; nor is an error that is
-// Final, or has one beneath it. What is UnknownOutcome may succeed the first time
-// and the second.
+// Retriable reports whether a repeat of the call that returned err may succeed.
+// Corruption on disk is not retriable, although Kafka's CORRUPT_MESSAGE is, as
+// that may have happened in transit. An error that is Final, or wraps one that
+// is, is not retriable either. A retry after UnknownOutcome may succeed after a
+// first call that succeeded, too.
 func Retriable(err error) bool {
 	var k *Corruption
 	if err == nil || errors.As(err, &k) || isFinal(err) {

@@ -141,7 +141,7 @@ func ExampleProducer_Close() {
 	for n := range 1000 {
 		p.SendAsync(ctx, record.Record{Topic: "greetings", Value: fmt.Append(nil, n)}, nil)
 	}
-	fmt.Println(p.Close()) // nothing is lost, and a failure would be here
+	fmt.Println(p.Close()) // nothing is lost; Close would return a failure
 	// Output: <nil>
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// fake is a backend that keeps what it is sent.
+// fake is a backend that stores what it is sent.
 type fake struct {
 	cfg    producer.Config
 	opened int // sessions' topics
@@ -254,7 +254,7 @@ func TestTyped(t *testing.T) {
 	require.Equal(t, "from", sent[5].Headers[0].Key)
 }
 
-// Send is a producer for one record, which is closed whatever becomes of it.
+// Send is a producer for one record, which is always closed.
 func TestSendingOnce(t *testing.T) {
 	f := newFake("a")
 	words := serde.For("a", serde.String, serde.String)
@@ -327,8 +327,8 @@ func TestTypedSendingAllocatesNothing(t *testing.T) {
 	require.Less(t, testing.AllocsPerRun(100, func() { totals.SendAsync(ctx, "key", "silence", fn) }), 1.0)
 }
 
-// What makes a topic's partitioner is the program's: it runs under no lock, and
-// what panics there is an error of the record, and of no other one.
+// The program provides what makes a topic's partitioner: it runs under no lock,
+// and a panic in it is an error of that record only.
 func TestMakingAPartitioner(t *testing.T) {
 	var p *producer.Producer
 	panics := true
@@ -376,7 +376,7 @@ func (s stuck) Close() error {
 	return nil
 }
 
-// Close waits as long as it says, and not at all once CloseNow was called.
+// Close waits as long as its timeout, and no longer at all after CloseNow.
 func TestCloseHasABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func(opts ...producer.Option) *producer.Producer {

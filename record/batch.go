@@ -20,14 +20,15 @@ const (
 
 	// MaxRecordOverhead is the most that a record without headers takes beyond
 	// its key and value. Each header takes at most MaxHeaderOverhead beyond its
-	// key and value.
+	// own key and value.
 	MaxRecordOverhead = 5 + 1 + 10 + 5 + 5 + 5 + 5
 
 	// MaxHeaderOverhead is the most that a record's header takes beyond its key
 	// and value.
 	MaxHeaderOverhead = 5 + 5
 
-	// lengthEnd is where the field Length ends, which counts what follows it.
+	// lengthEnd is where the Length field ends. Length counts the bytes after
+	// it.
 	lengthEnd = 12
 )
 
@@ -60,8 +61,8 @@ const (
 	AttrDeleteHorizon int16 = 1 << 6
 )
 
-// None of these is set in a batch that no idempotent producer wrote, or that no
-// leader has stamped yet.
+// Values of fields that are not set: in a batch without an idempotent producer,
+// or before a leader has stamped it.
 const (
 	NoLeaderEpoch   int32 = -1
 	NoProducerID    int64 = -1
@@ -80,8 +81,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	0 <= BaseOffset <= LastOffset()
 //	0 <= Count <= LastOffsetDelta+1
 //
-// Count is smaller than LastOffsetDelta+1 in batches that compaction went over,
-// and may be 0 there: such a batch stands for its producer's state alone.
+// Count is smaller than LastOffsetDelta+1 in batches from which compaction
+// removed records. It may be 0: such a batch only keeps its producer's state.
 type BatchHeader struct {
 	BaseOffset      int64
 	Length          int32 // bytes that follow this field: Size() - 12
@@ -100,19 +101,19 @@ type BatchHeader struct {
 // Compression returns how the records are compressed.
 func (h BatchHeader) Compression() Compression { return Compression(h.Attributes & AttrCompression) }
 
-// LogAppendTime reports whether every record bears the time at which the batch
-// was appended, MaxTimestamp, instead of its own.
+// LogAppendTime reports whether MaxTimestamp, the time at which the batch was
+// appended, is the timestamp of every record.
 func (h BatchHeader) LogAppendTime() bool { return h.Attributes&AttrLogAppendTime != 0 }
 
 // Transactional reports whether the batch is part of a transaction.
 func (h BatchHeader) Transactional() bool { return h.Attributes&AttrTransactional != 0 }
 
-// Control reports whether the records are markers that no program sees.
+// Control reports whether the records are markers, which consumers skip.
 func (h BatchHeader) Control() bool { return h.Attributes&AttrControl != 0 }
 
 // DeleteHorizon returns the time in milliseconds from which the batch's
-// tombstones and transaction markers may be removed (KIP-534), and whether there
-// is one yet.
+// tombstones and transaction markers may be removed (KIP-534), and whether it
+// is set.
 func (h BatchHeader) DeleteHorizon() (int64, bool) {
 	return h.BaseTimestamp, h.Attributes&AttrDeleteHorizon != 0
 }
@@ -135,13 +136,13 @@ func (h BatchHeader) LastSequence() int32 {
 // Size returns the length of the whole batch in bytes, header included.
 func (h BatchHeader) Size() int { return int(h.Length) + lengthEnd }
 
-// ParseHeader reads the header that b begins with, which takes HeaderLen bytes.
-// It checks everything that the header says about itself, not the checksum.
+// ParseHeader reads the header at the start of b, which takes HeaderLen bytes.
+// It checks everything in the header except the checksum.
 //
-// Fewer bytes, or bytes that are no header, are fault.CorruptMessage; a batch of
-// the formats before 2017 is fault.UnsupportedFormat. A compression that this
-// package does not know is for whoever wants the records to refuse: the batch may
-// be kept, and moved, as it is.
+// Too few bytes, or bytes that are no header, are fault.CorruptMessage; a batch
+// in a format from before 2017 is fault.UnsupportedFormat. ParseHeader accepts
+// a compression that this package does not know: such a batch may be stored and
+// copied, only its records cannot be read.
 func ParseHeader(b []byte) (BatchHeader, error) {
 	if len(b) < HeaderLen {
 		return BatchHeader{}, fault.Newf(fault.CorruptMessage, "a batch's header has %d bytes, here are %d", HeaderLen, len(b))
@@ -191,19 +192,18 @@ func (h BatchHeader) check(version byte) error {
 }
 
 // Batch is an encoded record batch with its header decoded. Bytes is the whole
-// batch and nothing else; whoever holds a Batch may read it from any goroutine
-// and may not change it.
+// batch and nothing else. Any goroutine may read a Batch; none may change it.
 type Batch struct {
 	BatchHeader
 	Bytes []byte
 }
 
-// Parse returns the batch that b begins with, after checking its header, its
-// bounds and its checksum. What is checked of the records themselves is up to
-// the iterator. The batch shares b's bytes.
+// Parse returns the batch at the start of b, after checking its header, its
+// bounds and its checksum. The iterator checks the records themselves. The
+// batch shares b's bytes.
 //
-// Errors are those of ParseHeader; a batch that is cut short and a checksum that
-// does not fit are fault.CorruptMessage.
+// Errors are those of ParseHeader. A truncated batch and a wrong checksum are
+// fault.CorruptMessage.
 func Parse(b []byte) (Batch, error) {
 	h, err := ParseHeader(b)
 	if err != nil {
@@ -228,10 +228,10 @@ func (b Batch) VerifyCRC() error {
 	return nil
 }
 
-// Payload returns the batch's records, uncompressed and still encoded: the
-// batch's own bytes when it is not compressed, else what Codec.Decompress makes
-// of them, in dst's array where it is large enough. codec may be nil for a batch
-// that is not compressed.
+// Payload returns the batch's records, uncompressed and still encoded. For an
+// uncompressed batch these are the batch's own bytes, else the result of
+// Codec.Decompress, in dst's array if it is large enough. codec may be nil for
+// an uncompressed batch.
 func (b Batch) Payload(codec *Codec, dst []byte) ([]byte, error) {
 	c, payload := b.Compression(), b.Bytes[HeaderLen:]
 	if c == None {
@@ -246,8 +246,8 @@ func (b Batch) Payload(codec *Codec, dst []byte) ([]byte, error) {
 	return codec.Decompress(dst, c, payload)
 }
 
-// Undecodable names the place in an error that decoding a batch returned whose
-// checksum holds: nothing is damaged, so fault.Undecodable takes the place of
+// Undecodable adds the place to an error from decoding a batch whose checksum
+// is right. As nothing is damaged, fault.Undecodable replaces
 // fault.CorruptMessage.
 func Undecodable(err error, topic string, partition int32, offset int64) *fault.Error {
 	e := fault.At(fault.CodeOf(err), topic, partition, offset).Because(err)
@@ -260,13 +260,13 @@ func Undecodable(err error, topic string, partition int32, offset int64) *fault.
 	return e
 }
 
-// checksum returns the CRC-32C of raw, a whole batch, as its header should say
-// it.
+// checksum returns the CRC-32C that the header of raw, a whole batch, should
+// contain.
 func checksum(raw []byte) uint32 { return crc32.Checksum(raw[atAttributes:], castagnoli) }
 
-// Seal writes the header h into the first HeaderLen bytes of buf, whose rest is
-// the batch's records, compressed as h.Attributes says. It computes Length and
-// CRC, whatever h has there, and returns the batch, which owns buf.
+// Seal writes the header h into the first HeaderLen bytes of buf. The rest of
+// buf is the batch's records, compressed as h.Attributes says. Seal computes
+// Length and CRC and ignores those in h. The returned batch owns buf.
 func Seal(buf []byte, h BatchHeader) Batch {
 	_ = buf[HeaderLen-1]
 	h.Length = int32(len(buf) - lengthEnd)
@@ -288,8 +288,8 @@ func Seal(buf []byte, h BatchHeader) Batch {
 }
 
 // Stamp writes the offset of the first record and the leader epoch into raw, a
-// whole batch. Both lie outside the checksum, so this is all that a leader does
-// to a batch that it appends.
+// whole batch. Both lie outside the checksum, so a leader changes nothing else
+// in a batch that it appends.
 func Stamp(raw []byte, baseOffset int64, leaderEpoch int32) {
 	_ = raw[HeaderLen-1]
 	binary.BigEndian.PutUint64(raw[atBaseOffset:], uint64(baseOffset))
@@ -297,7 +297,7 @@ func Stamp(raw []byte, baseOffset int64, leaderEpoch int32) {
 }
 
 // StampAppendTime gives every record of raw, a whole batch, the timestamp ms,
-// and computes the checksum anew.
+// and updates the checksum.
 func StampAppendTime(raw []byte, ms int64) {
 	attributes := int16(binary.BigEndian.Uint16(raw[atAttributes:])) | AttrLogAppendTime
 	binary.BigEndian.PutUint16(raw[atAttributes:], uint16(attributes))
@@ -305,8 +305,8 @@ func StampAppendTime(raw []byte, ms int64) {
 	binary.BigEndian.PutUint32(raw[atCRC:], checksum(raw))
 }
 
-// StampProducer writes the producer's identity and the sequence of its first
-// record into raw, a whole batch, and computes the checksum anew.
+// StampProducer writes the producer's identity and the sequence number of its
+// first record into raw, a whole batch, and updates the checksum.
 func StampProducer(raw []byte, id int64, epoch int16, baseSequence int32) {
 	binary.BigEndian.PutUint64(raw[atProducerID:], uint64(id))
 	binary.BigEndian.PutUint16(raw[atProducerEpoch:], uint16(epoch))

@@ -157,8 +157,9 @@ func TestMalformed(t *testing.T) {
 			require.ErrorContains(t, err, tc.text)
 		})
 		t.Run(tc.name+", with room behind", func(t *testing.T) {
-			// The iterator takes another way while many bytes follow, so the same
-			// lies are told in a larger array: bytes after the batch must not count.
+			// While many bytes follow, the iterator takes a faster path. The
+			// same damage is read with a larger array: bytes after the batch
+			// must not count.
 			raw := tc.damage(twoRecords(t))
 			roomy := append(raw, make([]byte, 64)...)[:len(raw)]
 			_, err := readAll(roomy)
@@ -167,8 +168,8 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// TestMalformedAmongOthers damages a record that has a valid one before it and a
-// large one after it, so that it is met on the iterator's fast way.
+// TestMalformedAmongOthers damages a record that has a valid one before it and
+// a large one after it, so that the iterator meets it on its fast path.
 func TestMalformedAmongOthers(t *testing.T) {
 	good := func(delta int32) []byte {
 		dst := make([]byte, record.Size(delta, 0, []byte("key"), make([]byte, 64), nil))

@@ -7,8 +7,8 @@ import (
 )
 
 // Builder encodes records one after the other into a batch. It belongs to one
-// goroutine. After Reset it is used again, and a Builder in steady use allocates
-// nothing.
+// goroutine. Reset makes it ready for the next batch; a Builder in steady use
+// allocates nothing.
 type Builder struct {
 	buf      []byte // HeaderLen bytes for the header, then the records so far
 	packed   []byte // the compressed batch, in use until Reset
@@ -19,14 +19,14 @@ type Builder struct {
 }
 
 // NewBuilder returns a Builder of batches of at most maxBytes bytes before
-// compression. A record that is larger than that has a batch to itself.
+// compression. A larger record gets a batch to itself.
 func NewBuilder(maxBytes int) *Builder {
 	return &Builder{maxBytes: maxBytes, buf: make([]byte, HeaderLen)}
 }
 
-// Add appends a record with a timestamp in milliseconds. It returns false, and
-// has done nothing, when the batch would pass its limit; seal it then, Reset,
-// and add the record again. The slices are the caller's again when it returns.
+// Add appends a record with a timestamp in milliseconds. If the record does not
+// fit, Add does nothing and returns false: seal the batch, Reset, and add the
+// record again. The caller may reuse the slices when Add returns.
 func (b *Builder) Add(ms int64, key, value []byte, headers []Header) bool {
 	if b.count == 0 {
 		b.baseMs, b.maxMs = ms, ms
@@ -60,10 +60,10 @@ func (b *Builder) Count() int { return int(b.count) }
 // Len returns the length of the batch so far in bytes, before compression.
 func (b *Builder) Len() int { return len(b.buf) }
 
-// Batch seals what was added, compressed with c at level (0 for c's default).
-// The batch shares the builder's bytes and is valid until Reset; Add must not be
-// called before that. codec may be nil for None. A Builder without records
-// returns fault.InvalidRecord.
+// Batch seals the records added so far, compressed with c at level (0 for c's
+// default). The batch shares the builder's bytes and is valid until Reset; do
+// not call Add before that. codec may be nil for None. A Builder without
+// records returns fault.InvalidRecord.
 func (b *Builder) Batch(codec *Codec, c Compression, level int) (Batch, error) {
 	if b.count == 0 {
 		return Batch{}, fault.Newf(fault.InvalidRecord, "a batch without records")

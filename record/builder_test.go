@@ -148,8 +148,7 @@ func TestBuilderIsFilledToTheByte(t *testing.T) {
 	}
 }
 
-// The latest time of a batch is no other record's but the latest, wherever it
-// stands.
+// A batch's largest timestamp is that of its latest record, wherever that is.
 func TestBuilderKeepsTheLatestTime(t *testing.T) {
 	b := record.NewBuilder(1 << 10)
 	for _, ms := range []int64{5, 9, 7} {
@@ -161,7 +160,7 @@ func TestBuilderKeepsTheLatestTime(t *testing.T) {
 	require.Equal(t, int64(5), batch.BaseTimestamp)
 }
 
-// Sequences begin again at 0 behind 2^31-1, also within a batch.
+// Sequences continue at 0 after 2^31-1, also within a batch.
 func TestSequencesBeginAgain(t *testing.T) {
 	h := record.BatchHeader{BaseSequence: math.MaxInt32 - 1, LastOffsetDelta: 3}
 	require.Equal(t, int32(1), h.LastSequence())

@@ -15,11 +15,11 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// DefaultMaxDecompressed is the limit of a Codec that names none: 64 MiB.
+// DefaultMaxDecompressed is the default limit of a Codec: 64 MiB.
 const DefaultMaxDecompressed = 64 << 20
 
-// Codec compresses and decompresses the records of batches, and keeps what the
-// algorithms need between calls. It belongs to a broker or a session, holds no
+// Codec compresses and decompresses the records of batches, and pools the state
+// that the algorithms need. It belongs to a broker or a session, has no
 // goroutine, needs no closing, and may be used by many goroutines at once.
 type Codec struct {
 	maxDecompressed int
@@ -34,7 +34,7 @@ type Codec struct {
 }
 
 // NewCodec returns a Codec that decompresses no batch to more than
-// maxDecompressed bytes. 0 stands for DefaultMaxDecompressed.
+// maxDecompressed bytes. 0 means DefaultMaxDecompressed.
 func NewCodec(maxDecompressed int) *Codec {
 	if maxDecompressed <= 0 {
 		maxDecompressed = DefaultMaxDecompressed
@@ -54,20 +54,20 @@ func NewCodec(maxDecompressed int) *Codec {
 }
 
 const (
-	// zstdWindow is how far back an encoder looks, and so the memory that it
-	// takes: as much as a batch has at most by default.
+	// zstdWindow is how far back an encoder looks, which determines its memory.
+	// It is as large as a batch is at most by default.
 	zstdWindow = 1 << 20
 
 	// zstdMaxWindow is the largest window that zstd itself writes and reads.
-	// Frames announce windows that are larger than what they hold, and none is
-	// ever allocated.
+	// Frames announce larger windows than their content needs, and the decoder
+	// never allocates one.
 	zstdMaxWindow = 1 << 31
 )
 
 // CheckLevel returns fault.InvalidConfig for a level that c does not have.
-// Level 0 is each one's default; Kafka's other levels are 1 to 9 for gzip, 1 to
-// 17 for lz4 (where 9 and more are the same here) and 1 to 22 for zstd (of which
-// there are four here).
+// Level 0 is the default of each compression. Kafka's other levels are 1 to 9
+// for gzip, 1 to 17 for lz4 (9 and above are the same here) and 1 to 22 for
+// zstd (mapped to four levels here).
 func (c Compression) CheckLevel(level int) error {
 	highest := [...]int{None: 0, Gzip: 9, Snappy: 0, LZ4: 17, Zstd: 22}
 	if c < None || c > Zstd {
@@ -79,9 +79,9 @@ func (c Compression) CheckLevel(level int) error {
 	return nil
 }
 
-// Compress appends src, compressed as Kafka's Java client compresses, to dst and
-// returns the extended slice. Level 0 is c's default; see
-// Compression.CheckLevel, whose errors it returns. None appends src as it is.
+// Compress appends src to dst, compressed the way Kafka's Java client does it,
+// and returns the extended slice. Level 0 is c's default; see
+// Compression.CheckLevel, whose errors it returns. None appends src unchanged.
 func (k *Codec) Compress(dst []byte, c Compression, level int, src []byte) ([]byte, error) {
 	if err := c.CheckLevel(level); err != nil {
 		return dst, err
@@ -107,12 +107,13 @@ func (k *Codec) Compress(dst []byte, c Compression, level int, src []byte) ([]by
 	return append(dst, src...), nil
 }
 
-// Decompress returns what src was compressed from, in dst's array where that is
-// large enough, whatever it held, and else in a new one; dst may be nil.
+// Decompress returns the decompressed src, in dst's array if it is large
+// enough, else in a new one. Previous contents of dst are overwritten; dst may
+// be nil.
 //
-// More than the codec's limit is fault.ExpandsTooFar; bytes that c did not write
-// are fault.CorruptMessage. What is allocated depends on what comes out and not
-// on what the bytes claim, and stays near the limit.
+// Output beyond the codec's limit is fault.ExpandsTooFar; bytes that are not in
+// c's format are fault.CorruptMessage. Allocation depends on the actual output,
+// not on the size that the bytes claim, and stays near the limit.
 func (k *Codec) Decompress(dst []byte, c Compression, src []byte) ([]byte, error) {
 	var out []byte
 	var err error
@@ -139,7 +140,7 @@ func (k *Codec) Decompress(dst []byte, c Compression, src []byte) ([]byte, error
 	return out, nil
 }
 
-// errTooLarge says inside this file that the limit was met.
+// errTooLarge is used within this file for output beyond the limit.
 var errTooLarge = errors.New("too large")
 
 func (k *Codec) gzip(dst []byte, level int, src []byte) ([]byte, error) {
@@ -157,7 +158,7 @@ func (k *Codec) gzip(dst []byte, level int, src []byte) ([]byte, error) {
 	defer k.gzipWriters[level].Put(w)
 	out := appender{dst}
 	w.Reset(&out)
-	w.ModTime = time.Unix(0, 0) // which stands for no time
+	w.ModTime = time.Unix(0, 0) // writes "no time" into the gzip header
 	return out.finish(dst, w, src)
 }
 
@@ -169,8 +170,8 @@ func (k *Codec) lz4(dst []byte, level int, src []byte) ([]byte, error) {
 	defer k.lz4Writers.Put(w)
 	out := appender{dst}
 	w.Reset(&out)
-	// What Kafka writes: independent blocks of 64 KiB, no checksums beside the
-	// header's.
+	// Kafka's settings: independent blocks of 64 KiB, and no checksums except
+	// the header's.
 	setting := lz4.Fast
 	if level > 0 {
 		setting = 1 << (8 + min(level, 9)) // lz4.Level1 to lz4.Level9
@@ -182,7 +183,7 @@ func (k *Codec) lz4(dst []byte, level int, src []byte) ([]byte, error) {
 	return out.finish(dst, w, src)
 }
 
-// appender is an io.Writer onto the end of a slice.
+// appender is an io.Writer that appends to a slice.
 type appender struct{ b []byte }
 
 func (a *appender) Write(p []byte) (int, error) {
@@ -190,7 +191,8 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// finish writes src through w, which writes into a, and returns what a holds.
+// finish writes src through w, which writes into a, closes w, and returns the
+// contents of a.
 func (a *appender) finish(dst []byte, w io.WriteCloser, src []byte) ([]byte, error) {
 	if _, err := w.Write(src); err != nil {
 		return dst, err
@@ -201,7 +203,7 @@ func (a *appender) finish(dst []byte, w io.WriteCloser, src []byte) ([]byte, err
 	return a.b, nil
 }
 
-// reader is a decompressing stream over bytes in memory, used again and again.
+// reader is a reusable decompressing stream over bytes in memory.
 type reader struct {
 	src    bytes.Reader
 	stream interface {
@@ -221,7 +223,8 @@ func (l lz4Stream) reset(src io.Reader) error { l.Reset(src); return nil }
 func newGzipReader() *reader { return &reader{stream: &gzipStream{}} }
 func newLZ4Reader() *reader  { return &reader{stream: lz4Stream{lz4.NewReader(nil)}} }
 
-// readAll appends what a pooled reader makes of src to dst, which is empty.
+// readAll appends the output of a pooled reader over src to dst, which is
+// empty.
 func (k *Codec) readAll(pool *sync.Pool, fresh func() *reader, dst, src []byte) ([]byte, error) {
 	r, ok := pool.Get().(*reader)
 	if !ok {

@@ -61,8 +61,8 @@ func TestCheckLevel(t *testing.T) {
 	require.ErrorIs(t, err, fault.UnsupportedCompression)
 }
 
-// TestCompressedAsKafka compares what begins a compressed batch's records, which
-// says how the rest is framed, with the batches that Kafka wrote.
+// TestCompressedAsKafka compares the start of a compressed batch's records,
+// which says how the rest is framed, with the batches that Kafka wrote.
 func TestCompressedAsKafka(t *testing.T) {
 	codec := record.NewCodec(0)
 	for _, tc := range []struct {
@@ -221,8 +221,8 @@ func TestShortBlockOfSixtyMiB(t *testing.T) {
 	}
 }
 
-// TestWhatExpandsMost reads back what each algorithm packs most densely, and
-// streams that do not say how long they will be.
+// TestWhatExpandsMost reads back the densest input of each algorithm, and
+// streams that do not state their length.
 func TestWhatExpandsMost(t *testing.T) {
 	codec := record.NewCodec(0)
 	lines := logLines(50_000)
@@ -244,7 +244,8 @@ func TestWhatExpandsMost(t *testing.T) {
 		}
 	}
 
-	// One literal, and then copies of 64 bytes in 3, are all that snappy can do.
+	// One literal, followed by copies of 64 bytes that take 3, is the densest
+	// snappy.
 	densest := append(binary.AppendUvarint(nil, 1+64*1000), 0, 'x')
 	for range 1000 {
 		densest = append(densest, 63<<2|2, 1, 0)
@@ -253,7 +254,7 @@ func TestWhatExpandsMost(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, bytes.Repeat([]byte("x"), 1+64*1000), got)
 
-	// Streams that were put together, as Java's reads them.
+	// Concatenated streams, as Java reads them.
 	framed, err := codec.Compress(nil, record.Snappy, 0, []byte("one"))
 	require.NoError(t, err)
 	got, err = codec.Decompress(nil, record.Snappy, bytes.Repeat(framed, 2))
@@ -270,8 +271,8 @@ func logLines(n int) []byte {
 	return b
 }
 
-// TestDecompressIntoAnyRoom gives zstd, which has to be told how much room there
-// is, every room from none to enough.
+// TestDecompressIntoAnyRoom gives zstd, whose output buffer has a fixed size,
+// every size from none to enough.
 func TestDecompressIntoAnyRoom(t *testing.T) {
 	codec := record.NewCodec(0)
 	batch, err := record.Parse(goldenBytes(t, "zstd.bin")) // does not say how long it will be

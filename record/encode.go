@@ -25,7 +25,8 @@ func headersSize(headers []Header) int {
 	return n
 }
 
-// bytesSize returns what b takes behind its length; null is the length -1.
+// bytesSize returns how many bytes b and the length before it take; null is the
+// length -1.
 func bytesSize(b []byte) int {
 	if b == nil {
 		return 1
@@ -33,19 +34,20 @@ func bytesSize(b []byte) int {
 	return varintLen(int64(len(b))) + len(b)
 }
 
-// Put encodes a record into dst, which must be exactly Size bytes long, and
-// returns that length; on another it panics. Deltas count from the batch's base
-// offset and base timestamp. It keeps none of the slices and allocates nothing,
-// so goroutines may put records into disjoint parts of one buffer at once.
+// Put encodes a record into dst and returns its length. dst must be exactly
+// Size bytes long; otherwise Put panics. Deltas count from the batch's base
+// offset and base timestamp. Put keeps none of the slices and allocates
+// nothing. Goroutines may put records into disjoint parts of one buffer at
+// once.
 func Put(dst []byte, offsetDelta int32, timestampDelta int64, key, value []byte, headers []Header) int {
 	size, timestamp := zigzag(int64(bodyLen(len(dst)))), zigzag(timestampDelta)
 	offset, keyLen := zigzag(int64(offsetDelta)), zigzag(nullableLen(key))
 	pos := 0
 	if len(dst) >= 16 && size|timestamp|offset|keyLen < 1<<21 {
-		// Nearly always the fields before the key fit into two words. What the
-		// words have above them is overwritten by what follows.
+		// The fields before the key nearly always fit into two words. Later
+		// writes overwrite the unused high bytes of the words.
 		x, n := appendVarint(0, 0, size)
-		x, n = appendVarint(x, n+8, timestamp) // past the attributes, of which there are none yet
+		x, n = appendVarint(x, n+8, timestamp) // past the attributes, which are 0
 		binary.LittleEndian.PutUint64(dst, x)
 		pos = int(n >> 3)
 		x, n = appendVarint(0, 0, offset)
@@ -73,8 +75,8 @@ func Put(dst []byte, offsetDelta int32, timestampDelta int64, key, value []byte,
 	return pos
 }
 
-// bodyLen returns the length that a record of total bytes gives itself, which is
-// total without the length's own bytes.
+// bodyLen returns the value of the length field of a record of total bytes:
+// total without the length field itself.
 func bodyLen(total int) int {
 	n := total - 1
 	for n > 0 && varintLen(int64(n)) > total-n {
@@ -83,7 +85,7 @@ func bodyLen(total int) int {
 	return n
 }
 
-// nullableLen returns the length that is written before b; null is -1.
+// nullableLen returns the length that precedes b; for null it is -1.
 func nullableLen(b []byte) int64 {
 	if b == nil {
 		return -1

@@ -16,7 +16,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	record.Stamp(batch.Bytes, 1042, 3) // the leader gives it its place
+	record.Stamp(batch.Bytes, 1042, 3) // the leader assigns its offset
 
 	read, err := record.Parse(batch.Bytes)
 	if err != nil {
@@ -45,14 +45,15 @@ func ExampleParse() {
 	builder := record.NewBuilder(1 << 20)
 	builder.Add(1700000000000, nil, []byte("hello"), nil)
 	batch, _ := builder.Batch(nil, record.None, 0)
-	batch.Bytes[70] ^= 1 // a bit rots
+	batch.Bytes[70] ^= 1 // a bit flips
 	_, err := record.Parse(batch.Bytes)
 	fmt.Println(err)
 	// Output:
 	// the bytes do not match their checksum or their format: the batch at offset 0 says checksum e641a44b, its bytes say 43003635
 }
 
-// Put writes records side by side into one buffer, which Seal makes a batch of.
+// Put writes records side by side into one buffer, which Seal turns into a
+// batch.
 func ExamplePut() {
 	values := []string{"one", "two"}
 	buf := make([]byte, record.HeaderLen)

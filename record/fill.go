@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Fill decodes the next records into dst and returns how many: as many as dst
-// has room for, fewer at the end of the batch or where Err says why. It is Next
-// over and over, and sets Topic and Partition too.
+// Fill decodes the next records into dst and returns their number: as many as
+// dst has room for, and fewer at the end of the batch or when it fails, see
+// Err. It is like repeated calls of Next, and also sets Topic and Partition.
 func (it *Iterator) Fill(dst []Record, topic string, partition int32) int {
 	n := 0
 	for n < len(dst) {
@@ -28,10 +28,11 @@ func (it *Iterator) Fill(dst []Record, topic string, partition int32) int {
 	return n
 }
 
-// fillUsual is Fill for records as nearly all are: lengths and deltas of at most
-// three bytes, no headers, and enough bytes behind them to load eight at once.
-// It stops before the first that is unusual or wrong, which is left to nextAny.
-// Everything that changes is in a variable of the loop.
+// fillUsual is Fill for the usual records: lengths and deltas of at most three
+// bytes, no headers, and enough bytes after them to load eight at once. It
+// stops before the first record that is unusual or wrong, which it leaves to
+// nextAny. It keeps all changing state in local variables, which stay in CPU
+// registers.
 func (it *Iterator) fillUsual(dst []Record, topic string, partition int32) int {
 	data, pos, last, left := it.data, it.pos, it.lastDelta, int(it.left)
 	ms, at := int64(0), time.UnixMilli(0)

@@ -68,8 +68,8 @@ func TestFillAllocatesNothing(t *testing.T) {
 	}))
 }
 
-// Offsets rise within a batch: one that stands twice is damage, for usual records
-// as for others.
+// Offsets rise within a batch: a repeated one is damage, for usual records as
+// for others.
 func TestFillRefusesAnOffsetThatStandsTwice(t *testing.T) {
 	buf := make([]byte, HeaderLen)
 	for _, delta := range []int32{0, 0, 2} {

@@ -52,8 +52,8 @@ func FuzzParseHeader(f *testing.F) {
 	})
 }
 
-// FuzzBatch gives every input the length and the checksum it needs to be let in,
-// and then reads it as a consumer does.
+// FuzzBatch gives every input a valid length and checksum, and then reads it as
+// a consumer does.
 func FuzzBatch(f *testing.F) {
 	addGolden(f)
 	f.Add(twoRecords(f))
@@ -93,14 +93,14 @@ func FuzzBatch(f *testing.F) {
 	})
 }
 
-// requireSameAgain encodes records that were accepted, and wants the same records
-// of what that gives. Those bytes may be fewer than the payload's, where it held
-// numbers longer than they need be, and are never more.
+// requireSameAgain encodes records that were accepted, and requires that
+// decoding returns the same records. The encoding is never longer than the
+// payload. It is shorter if the payload had numbers in more bytes than needed.
 func requireSameAgain(t *testing.T, b record.Batch, payload []byte, records []record.Record) {
 	buf := make([]byte, record.HeaderLen)
 	timestamp := func(r record.Record) int64 {
 		if b.LogAppendTime() {
-			return 0 // its own is not to be had
+			return 0 // its own size is not available
 		}
 		return r.Timestamp.UnixMilli() - b.BaseTimestamp
 	}

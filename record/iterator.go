@@ -8,8 +8,9 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// Iterator decodes the records of one batch, in order. It is a value: copying
-// one makes a second that goes on from the same record. Use it by one goroutine.
+// Iterator decodes the records of one batch, in order. It is a value: a copy is
+// a second iterator that continues from the same record. Only one goroutine may
+// use it.
 //
 //	it, err := batch.Records(codec)
 //	for it.Next(&rec) { … }
@@ -42,8 +43,8 @@ func (b Batch) Records(codec *Codec) (Iterator, error) {
 	return b.Iterate(payload), nil
 }
 
-// Iterate returns an iterator over payload, which is what Payload returned of a
-// batch with this header.
+// Iterate returns an iterator over payload, which Payload returned for a batch
+// with this header.
 func (h BatchHeader) Iterate(payload []byte) Iterator {
 	return Iterator{
 		data: payload, left: h.Count, epoch: h.LeaderEpoch,
@@ -52,18 +53,19 @@ func (h BatchHeader) Iterate(payload []byte) Iterator {
 	}
 }
 
-// Err returns fault.CorruptMessage when the bytes were not what the header says:
-// a record that is cut short or too long, an offset outside the batch or not
-// above the one before, bytes that are left over.
+// Err returns fault.CorruptMessage if the bytes contradict the header: a record
+// that is truncated or too long, an offset outside the batch or not above the
+// previous one, or bytes after the last record.
 func (it *Iterator) Err() error { return it.err }
 
-// Next decodes the next record into r and reports whether there was one. It sets
-// Offset, LeaderEpoch, Timestamp, Key, Value and Headers and leaves Topic and
-// Partition alone. The slices and the headers' keys point into the batch's bytes
-// (or into what was decompressed), with no capacity beyond their length.
+// Next decodes the next record into r and reports whether there was one. It
+// sets Offset, LeaderEpoch, Timestamp, Key, Value and Headers, and leaves Topic
+// and Partition unchanged. The slices and the headers' keys point into the
+// batch's bytes (or into the decompressed bytes), without capacity beyond their
+// length.
 //
-// A record without headers costs no allocation; headers are cut from slices that
-// serve several records and are never used twice.
+// A record without headers costs no allocation. Headers are cut from slices
+// shared by several records and are never reused.
 func (it *Iterator) Next(r *Record) bool {
 	if it.left <= 0 {
 		return it.end()
@@ -71,8 +73,8 @@ func (it *Iterator) Next(r *Record) bool {
 	return it.fillUsual(unsafe.Slice(r, 1), r.Topic, r.Partition) == 1 || it.nextAny(r)
 }
 
-// nextAny is Next for every record there can be, and says what is wrong with
-// those that cannot. There is a record to come.
+// nextAny is Next for all records, and reports what is wrong with an invalid
+// one. The caller has checked that a record is left.
 func (it *Iterator) nextAny(r *Record) bool {
 	size, pos := varint(it.data, it.pos)
 	if pos < 0 || size < 0 || size > len(it.data)-pos {
@@ -81,7 +83,7 @@ func (it *Iterator) nextAny(r *Record) bool {
 	it.left--
 	it.pos = pos + size
 	body := it.data[pos:it.pos:it.pos]
-	// body[0] would be the record's attributes, which have no meaning yet.
+	// body[0] is the record's attributes, which have no meaning yet.
 	timestampDelta, pos := varlong(body, 1)
 	if pos < 0 {
 		return it.fail("a bad record timestamp")
@@ -126,7 +128,7 @@ func (it *Iterator) fail(format string, args ...any) bool {
 	return false
 }
 
-// nullable reads bytes behind their length; the length -1 is null.
+// nullable reads a length and the bytes after it; the length -1 is null.
 func nullable(body []byte, pos int) ([]byte, int, bool) {
 	n, pos := varint(body, pos)
 	if pos < 0 || n < -1 || n > len(body)-pos {
@@ -142,7 +144,8 @@ func nullable(body []byte, pos int) ([]byte, int, bool) {
 // must end where body ends.
 func (it *Iterator) readHeaders(body []byte, pos int) ([]Header, bool) {
 	n, pos := varint(body, pos)
-	// A header takes two bytes at least, so a count is never believed further.
+	// A header takes two bytes at least, which bounds the count and so the
+	// allocation.
 	if pos < 0 || n < 0 || n > (len(body)-pos)/2 {
 		return nil, false
 	}
@@ -160,8 +163,8 @@ func (it *Iterator) readHeaders(body []byte, pos int) ([]Header, bool) {
 	return headers, pos == len(body)
 }
 
-// headerChunk is how many headers are allocated at once: few enough that a kept
-// record keeps little alive.
+// headerChunk is how many headers are allocated at once: few enough that a
+// record which is kept keeps little memory alive.
 const headerChunk = 32
 
 func (it *Iterator) takeHeaders(n int) []Header {

@@ -15,15 +15,15 @@ type Header struct {
 
 // Record is one event.
 //
-// To send one, set Topic, Value and what else matters; Partition counts only
-// with the manual partitioner, Offset and LeaderEpoch are ignored, and a zero
-// Timestamp means the time at which the batch was opened. Slices that were sent
-// are the caller's again when the call returns.
+// To send one, set Topic, Value and whatever else you need. Partition counts
+// only with the manual partitioner. Offset and LeaderEpoch are ignored. A zero
+// Timestamp means the time at which the batch was opened. The caller may reuse
+// the slices when the sending call returns.
 //
 // In a received record, Key, Value and the headers' values point into the
-// buffer that was fetched: they are read-only, stay valid for as long as the
-// program holds them (unless the consumer was told to reuse buffers), and keep
-// that buffer in memory; Clone lets it go.
+// fetched buffer. They are read-only, stay valid for as long as the program
+// holds them (unless the consumer reuses buffers), and keep that buffer in
+// memory. A Clone does not.
 //
 // Nil bytes are null, empty ones are not: a record with a key and a nil Value
 // is a tombstone.
@@ -63,7 +63,7 @@ func (r Record) Header(key string) ([]byte, bool) {
 	return nil, false
 }
 
-// Position returns where the record stands.
+// Position returns the record's position.
 func (r Record) Position() Position {
 	return Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
 }
@@ -90,8 +90,8 @@ func (tp TopicPartition) Compare(other TopicPartition) int {
 	return int(tp.Partition) - int(other.Partition)
 }
 
-// Position is where a record stands: topic, partition and offset. Offset is -1
-// when the record was sent without asking for an acknowledgement.
+// Position is where a record is stored: topic, partition and offset. Offset is
+// -1 if the record was sent without asking for an acknowledgement.
 type Position struct {
 	Topic     string
 	Partition int32

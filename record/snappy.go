@@ -9,8 +9,8 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// Snappy as snappy-java frames it, which is what Kafka's clients write: a header,
-// then blocks, each behind its length.
+// Snappy in the framing of snappy-java, which Kafka's clients write: a header,
+// then blocks, each preceded by its length.
 const (
 	xerialMagic  = "\x82SNAPPY\x00"
 	xerialHeader = xerialMagic + "\x00\x00\x00\x01\x00\x00\x00\x01" // version, oldest version that reads it
@@ -18,7 +18,7 @@ const (
 )
 
 // snappyMost returns the most that n bytes of snappy expand to: its densest
-// element is a copy of 64 bytes in 3.
+// element copies 64 bytes and takes 3.
 func snappyMost(n int) int { return 64 * (n/3 + 1) }
 
 func appendXerial(dst, src []byte) []byte {
@@ -35,14 +35,14 @@ func appendXerial(dst, src []byte) []byte {
 	return dst
 }
 
-// unsnappy appends to dst, which is empty, and reads both the framing and a bare
-// block, as other clients write it.
+// unsnappy appends to dst, which is empty. It reads both the framing and a bare
+// block, which other clients write.
 func (k *Codec) unsnappy(dst, src []byte) ([]byte, error) {
 	if !bytes.HasPrefix(src, []byte(xerialMagic)) {
 		return k.unsnappyBlock(dst, src)
 	}
 	for rest := src; len(rest) > 0; {
-		if bytes.HasPrefix(rest, []byte(xerialMagic)) { // at the beginning, and where streams were put together
+		if bytes.HasPrefix(rest, []byte(xerialMagic)) { // at the start, and again where streams were concatenated
 			if len(rest) < len(xerialHeader) {
 				return nil, io.ErrUnexpectedEOF
 			}
@@ -66,9 +66,9 @@ func (k *Codec) unsnappy(dst, src []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// unsnappyBlock appends one block. A block says how long it will be; one that
-// says more than snappy can make of its bytes is refused before anything is
-// allocated.
+// unsnappyBlock appends one block. A block states its decompressed length. If
+// that is more than snappy can produce from the block's bytes, unsnappyBlock
+// returns an error before it allocates anything.
 func (k *Codec) unsnappyBlock(dst, block []byte) ([]byte, error) {
 	n, err := s2.DecodedLen(block)
 	switch {

@@ -2,9 +2,9 @@ package record
 
 import "math/bits"
 
-// Varints are Kafka's, which are protocol buffers': seven bits a byte, the low
-// ones first. Signed numbers are zigzag-encoded, so -1, the length of null,
-// takes one byte.
+// Varints are Kafka's, which are those of protocol buffers: seven bits a byte,
+// the low ones first. Signed numbers are zigzag-encoded, so -1, the length of
+// null, takes one byte.
 
 // zigzag maps small numbers of either sign to small unsigned ones.
 func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
@@ -12,8 +12,9 @@ func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
 // unzigzag is zigzag's inverse.
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
-// uvarintLen returns how many bytes u takes. Guessed branches are cheaper here
-// than counting bits, which whatever is written next would wait for.
+// uvarintLen returns how many bytes u takes. Predicted branches are cheaper
+// here than counting bits, because the next write would have to wait for the
+// count.
 func uvarintLen(u uint64) int {
 	switch {
 	case u < 1<<7:
@@ -43,8 +44,8 @@ func putUvarint(dst []byte, pos int, u uint64) int {
 // putVarint writes v at dst[pos] and returns the position after it.
 func putVarint(dst []byte, pos int, v int64) int { return putUvarint(dst, pos, zigzag(v)) }
 
-// appendVarint adds u, which has at most three bytes, to the word x, of which n
-// bits are taken.
+// appendVarint adds u, which takes at most three bytes, to the word x, whose
+// low n bits are used.
 func appendVarint(x uint64, n uint, u uint64) (uint64, uint) {
 	switch {
 	case u < 1<<7:
@@ -55,9 +56,9 @@ func appendVarint(x uint64, n uint, u uint64) (uint64, uint) {
 	return x | (u&0x7f|u<<1&0x7f00|0x8080|u<<2&0x7f0000)<<(n&63), n + 24
 }
 
-// uvarint reads a number at b[pos] and returns the position after it, or -1
-// when the bytes end too soon or the number has more than limit bits.
-// Encodings longer than they need be are accepted, as Kafka accepts them.
+// uvarint reads a number at b[pos] and returns the position after it, or -1 if
+// the bytes end too early or the number has more than limit bits. Like Kafka,
+// it accepts encodings that are longer than necessary.
 func uvarint(b []byte, pos int, limit uint) (uint64, int) {
 	var u uint64
 	for shift := uint(0); pos < len(b) && shift < limit; shift += 7 {
@@ -74,10 +75,10 @@ func uvarint(b []byte, pos int, limit uint) (uint64, int) {
 	return 0, -1
 }
 
-// shortVarint reads a number of at most three bytes from the low end of x and
-// returns it with the number of bits it stood in, which is 0 when it is longer.
-// It branches, because a processor that guesses the length need not wait for it
-// to know where the next number begins.
+// shortVarint reads a number of at most three bytes from the low end of x. It
+// returns the number and how many bits its encoding took, or 0 bits if it is
+// longer. It branches on the length, because the CPU can predict a branch, and
+// then knows where the next number begins without waiting for this one.
 func shortVarint(x uint64) (uint64, uint) {
 	switch {
 	case x&0x80 == 0:

@@ -8,18 +8,18 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdBlock is the most that a block of a zstd frame expands to.
+// zstdBlock is the most that one block of a zstd frame expands to.
 const zstdBlock = 128 << 10
 
-// errZstdFrame says that bytes are no run of zstd frames.
+// errZstdFrame is the error for bytes that are not a sequence of zstd frames.
 var errZstdFrame = errors.New("no zstd frame, or one that is cut short")
 
 // zstdSure is how much room a frame of unstated size gets for each of its bytes
-// before any has been decoded. What needs more, gets it as it comes.
+// before anything is decoded. The room grows if the output needs more.
 const zstdSure = 32
 
-// unzstd appends to dst, which is empty, frame by frame. Few writers say how long
-// a frame will be; how long it can be, the headers of its blocks say.
+// unzstd appends to dst, which is empty, frame by frame. Few writers state a
+// frame's decompressed size; the headers of its blocks give an upper bound.
 func (k *Codec) unzstd(dst, src []byte) ([]byte, error) {
 	decoder, err := k.zstdDecoder()
 	if err != nil {
@@ -38,9 +38,9 @@ func (k *Codec) unzstd(dst, src []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// unzstdFrame appends what one frame expands to. The decoder fills the room that
-// it is given and says with one error or another where that was too little. It
-// gets more, up to what is possible, once it has filled what it had.
+// unzstdFrame appends the output of one frame. If the room was too small, the
+// decoder fills it and returns one error or another. unzstdFrame then gives it
+// more, up to the upper bound.
 func (k *Codec) unzstdFrame(decoder *zstd.Decoder, dst, src []byte, f zstdFrame) ([]byte, error) {
 	before := len(dst)
 	left := uint64(k.maxDecompressed - before)
@@ -48,7 +48,7 @@ func (k *Codec) unzstdFrame(decoder *zstd.Decoder, dst, src []byte, f zstdFrame)
 	room := min(most, max(zstdSure*uint64(len(src)), 4<<10))
 	if f.stated {
 		if f.content > f.most {
-			return nil, errZstdFrame // refused before anything is allocated for it
+			return nil, errZstdFrame // refused before any allocation
 		}
 		if f.content > left {
 			return nil, errTooLarge
@@ -59,7 +59,7 @@ func (k *Codec) unzstdFrame(decoder *zstd.Decoder, dst, src []byte, f zstdFrame)
 		dst = slices.Grow(dst[:before], int(room))
 		room = uint64(cap(dst) - before)
 		out, err := decoder.DecodeAll(src, dst)
-		full := uint64(len(out)-before)+zstdBlock >= room // but for a block that did not fit
+		full := uint64(len(out)-before)+zstdBlock >= room // less than a block of room is left
 		switch {
 		case len(out) > k.maxDecompressed:
 			return nil, errTooLarge
@@ -77,16 +77,16 @@ func (k *Codec) unzstdFrame(decoder *zstd.Decoder, dst, src []byte, f zstdFrame)
 	}
 }
 
-// zstdFrame is what a frame says of itself.
+// zstdFrame is what a frame's headers state.
 type zstdFrame struct {
 	size    int    // its bytes
-	content uint64 // what it says it expands to, if stated
+	content uint64 // the stated decompressed size, if any
 	stated  bool
-	most    uint64 // what its blocks can expand to
+	most    uint64 // the most that its blocks can expand to
 }
 
-// zstdFrameOf looks through the headers of the frame that src begins with, and of
-// its blocks.
+// zstdFrameOf reads the headers of the frame at the start of src, and of its
+// blocks.
 func zstdFrameOf(src []byte) (f zstdFrame, err error) {
 	var header zstd.Header
 	if header.Decode(src) != nil {
@@ -110,9 +110,9 @@ func zstdFrameOf(src []byte) (f zstdFrame, err error) {
 		last = word&1 != 0
 		f.size += 3
 		switch kind {
-		case 0: // as it is
+		case 0: // stored uncompressed
 			f.most += uint64(size)
-		case 1: // one byte, over and over
+		case 1: // one byte, repeated
 			f.most += uint64(size)
 			size = 1
 		case 2: // compressed

@@ -10,7 +10,7 @@ import (
 // Serdes of Kafka's basic types, in the bytes of Kafka's serializers.
 var (
 	String  Serde[string]  = text{}             // UTF-8, unchecked
-	Bytes   Serde[[]byte]  = raw{}              // as they are
+	Bytes   Serde[[]byte]  = raw{}              // unchanged
 	Bool    Serde[bool]    = boolean{}          // one byte, 0 or 1
 	Int16   Serde[int16]   = bigEndian[int16]{} // 2 bytes
 	Int32   Serde[int32]   = bigEndian[int32]{} // 4 bytes
@@ -27,8 +27,8 @@ var (
 	Uint64 Serde[uint64] = bigEndian[uint64]{} // 8 bytes
 )
 
-// Default returns the serde of a basic type, and whether T is one. Types defined
-// on a basic one (type Name string) have none.
+// Default returns the serde of a basic type, and whether T is one. Types with a
+// basic type as their underlying type (type Name string) have none.
 func Default[T any]() (Serde[T], bool) {
 	for _, s := range [...]any{String, Bytes, Bool, Int, Int16, Int32, Int64, Uint16, Uint32, Uint64, Float32, Float64} {
 		if s, ok := s.(Serde[T]); ok {
@@ -64,7 +64,7 @@ func (boolean) Decode(src []byte) (bool, error) {
 	return src[0] == 1, nil
 }
 
-// bigEndian writes an integer in its full width, the highest byte first.
+// bigEndian writes an integer with its full width, the highest byte first.
 type bigEndian[T int16 | int32 | int64 | uint16 | uint32 | uint64] struct{}
 
 func (bigEndian[T]) Append(dst []byte, v T) ([]byte, error) {

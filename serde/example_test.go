@@ -29,7 +29,7 @@ func ExampleJSON() {
 }
 
 func ExampleFunc() {
-	// A format of one's own: numbers as varints.
+	// A custom format: numbers as varints.
 	varints := serde.Func(
 		func(dst []byte, v int64) ([]byte, error) { return binary.AppendVarint(dst, v), nil },
 		func(src []byte) (int64, error) {

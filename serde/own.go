@@ -7,8 +7,8 @@ import (
 	"errors"
 )
 
-// JSON returns a Serde that writes T as package encoding/json does, without
-// escaping <, > and &.
+// JSON returns a Serde that writes T as package encoding/json does, but does
+// not escape <, > and &.
 func JSON[T any]() Serde[T] { return jsonSerde[T]{} }
 
 type jsonSerde[T any] struct{}
@@ -60,8 +60,8 @@ func (binarySerde[T, P]) Decode(src []byte) (T, error) {
 	return v, err
 }
 
-// Func returns a Serde made of two functions, with the duties of a Serde's
-// methods. So messages of protocol buffers need no more than
+// Func returns a Serde made of two functions, which must meet the requirements
+// of a Serde's methods. A Serde for protocol buffers is
 //
 //	orders := serde.Func(
 //		func(dst []byte, o *pb.Order) ([]byte, error) { return proto.MarshalOptions{}.MarshalAppend(dst, o) },
@@ -79,14 +79,14 @@ type funcSerde[T any] struct {
 func (f funcSerde[T]) Append(dst []byte, v T) ([]byte, error) { return f.appendTo(dst, v) }
 func (f funcSerde[T]) Decode(src []byte) (T, error)           { return f.decode(src) }
 
-// NullableSerde is a Serde that has null among its values: whoever encodes asks
-// IsNull first, and whoever receives null takes the zero value.
+// NullableSerde is a Serde that has null among its values: encoders call IsNull
+// first, and receivers of null get the zero value.
 type NullableSerde[T any] interface {
 	Serde[T]
 	IsNull(v T) bool
 }
 
-// Nullable returns a Serde of pointers, whose nil is null.
+// Nullable returns a Serde of pointers, in which nil is null.
 func Nullable[T any](s Serde[T]) NullableSerde[*T] { return nullable[T]{s} }
 
 type nullable[T any] struct{ of Serde[T] }

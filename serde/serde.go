@@ -1,18 +1,19 @@
 package serde
 
-// Serde turns values of one type into bytes and back. A Serde has no state that
-// changes: it is safe for concurrent use.
+// Serde turns values of one type into bytes and back. A Serde has no mutable
+// state: it is safe for concurrent use.
 //
-// Null is not a serde's business: a tombstone has its own call when it is sent
-// and its own mark when it is received, so Append never means null and Decode
-// never sees it (Nullable adds null as a value).
+// A Serde does not handle null: sending a tombstone is a call of its own, and a
+// received one is marked. So Append never means null and Decode never gets it
+// (Nullable adds null as a value).
 type Serde[T any] interface {
 	// Append appends the encoding of v to dst and returns the longer slice,
-	// as the append built-in does. On an error, dst's old bytes are unchanged.
+	// like the append built-in. On an error, dst's previous bytes are
+	// unchanged.
 	Append(dst []byte, v T) ([]byte, error)
 
-	// Decode returns the value that src encodes. It must not keep src, nor
-	// return a value that shares its bytes, unless its documentation says so.
+	// Decode returns the value that src encodes. It must not keep src or return
+	// a value that shares its bytes, unless its documentation says so.
 	Decode(src []byte) (T, error)
 }
 

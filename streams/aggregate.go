@@ -21,9 +21,9 @@ func counted[K, V any](g *grouping[K, V], store string) changes[K, int64] {
 	})
 }
 
-// Reduce combines the values of each key in a store of that name: the first
-// value as it is, then what f makes of the result so far and the next value. A
-// null result deletes the key.
+// Reduce combines the values of each key in a store of that name. The first
+// value is the first result; f then returns the next result from the current
+// one and the next value. A null result deletes the key.
 func Reduce[K, V any](g Grouped[K, V], store string, f func(result, value V) V) *KTable[K, V] {
 	grouped := g.grouping()
 	return newTable(aggregate(grouped, "KSTREAM-REDUCE-", store, grouped.value, f != nil, func(work folding[K, V], w gatherer[K, V]) receiver[K, V] {
@@ -31,8 +31,8 @@ func Reduce[K, V any](g Grouped[K, V], store string, f func(result, value V) V) 
 	}))
 }
 
-// Aggregate combines the values of each key in a store of that name, beginning
-// with what initial returns, into something of another type. A null aggregate
+// Aggregate combines the values of each key in a store of that name into a
+// value of another type, starting with the result of initial. A null aggregate
 // deletes the key.
 func Aggregate[K, V, A any](g Grouped[K, V], store string, initial func() A, add func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
 	grouped := g.grouping()
@@ -43,8 +43,9 @@ func Aggregate[K, V, A any](g Grouped[K, V], store string, initial func() A, add
 }
 
 // aggregate declares a node with a store of A over a grouping and returns its
-// changes; work makes the node at work. It does not make the KTable itself, so
-// that windowed groupings can have methods that call it: see KTable.
+// changes; work creates the node's processor. aggregate does not create the
+// KTable itself, so that windowed groupings can have methods that call it: see
+// KTable.
 func aggregate[K, V, A any](
 	g *grouping[K, V], prefix, store string, value serde.Serde[A], given bool,
 	work func(folding[K, A], gatherer[K, V]) receiver[K, V],
@@ -57,7 +58,7 @@ func aggregate[K, V, A any](
 	t.addStore(n, store)
 	key := serdeFor(t, n, "keys", g.key)
 	read := g.value
-	if read == nil && asRead { // the repartition topic is written with this one
+	if read == nil && asRead { // the repartition topic is written with this serde
 		read, _ = serde.Default[V]()
 	}
 	in := newCodec(read)
@@ -65,7 +66,7 @@ func aggregate[K, V, A any](
 	results := changes[K, A]{topology: t, out: &outlet[K, change[A]]{node: n}, key: key, value: value}
 	from.to(n, func(w *wiring) receiver[K, V] {
 		kept := state.NewKeyValue(store, key, value)
-		if w.guarded && any(value) != any(serde.Int64) { // which can always be written
+		if w.guarded && any(value) != any(serde.Int64) { // which cannot fail to be written
 			kept.KeepOld()
 		}
 		f := folding[K, A]{
@@ -79,8 +80,8 @@ func aggregate[K, V, A any](
 	return results
 }
 
-// folding is what all nodes that aggregate share: the store, and what becomes
-// of its changes.
+// folding is what all aggregating nodes share: the store, and the handling of
+// its changes.
 type folding[K, A any] struct {
 	step
 	store   *state.KeyValue[K, A]
@@ -88,11 +89,11 @@ type folding[K, A any] struct {
 	value   codec[A]
 	next    receiver[K, change[A]]
 	cached  bool // changes wait for the next flush
-	guarded bool // there are handlers
+	guarded bool // an error handler is set
 	entry   *state.Entry[K, A]
 }
 
-// changed ends a change that the current record made to e.
+// changed completes a change that the current record made to e.
 func (f *folding[K, A]) changed(e *state.Entry[K, A]) error {
 	ms := f.task.ms
 	if e.Present {
@@ -106,14 +107,15 @@ func (f *folding[K, A]) changed(e *state.Entry[K, A]) error {
 	return f.write(true)
 }
 
-// flush writes changes to the changelog and sends them on.
+// flush writes changes to the changelog and forwards them.
 func (f *folding[K, A]) flush() error {
 	f.task.origin = f
 	return f.write(false)
 }
 
-// write has changes written and sent on, each as it was made if through is true.
-// An update that cannot be written is taken back where the handler says so.
+// write writes and forwards changes, each as it was made if through is true. If
+// an update cannot be written and the handler says to continue, write undoes
+// it.
 func (f *folding[K, A]) write(through bool) error {
 	for {
 		f.enter()
@@ -131,8 +133,8 @@ func (f *folding[K, A]) write(through bool) error {
 	}
 }
 
-// try is write up to the first error. A panic of the value's serde is one where
-// there are handlers.
+// try is write up to the first error. If an error handler is set, a panic of
+// the value's serde is an error, too.
 func (f *folding[K, A]) try(through bool) (err error) {
 	if f.guarded {
 		defer func() {
@@ -180,20 +182,20 @@ func (f *folding[K, A]) raw() record.Record {
 	return r
 }
 
-// gatherer reads what an aggregation gathers.
+// gatherer decodes the input of an aggregation.
 type gatherer[K, V any] struct {
 	key     codec[K]
 	value   codec[V]
-	asRead  bool // the source's bytes are the store's
+	asRead  bool // the source's bytes are also the store's
 	scratch []byte
 }
 
-// gathersBytes makes every node with a gatherer a bytesReceiver where it can be
+// gathersBytes makes every node with a gatherer a bytesReceiver if it can be
 // one.
 func (g *gatherer[K, V]) gathersBytes() bool { return g.asRead }
 
-// bytes returns m's key as the store has it, and false when the record is to be
-// skipped. The bytes are valid until the next call.
+// bytes returns m's key as the store encodes it, and false if the record must
+// be skipped. The bytes are valid until the next call.
 func (g *gatherer[K, V]) bytes(m *message[K, V]) ([]byte, bool, error) {
 	if !g.key.present(m.key, m.hasKey) || !g.value.present(m.value, m.hasValue) {
 		return nil, false, nil

@@ -26,7 +26,7 @@ const (
 	Created         State = iota // Run has not been called
 	Rebalancing                  // tasks are being assigned and their stores restored
 	Running                      // records are processed
-	PendingShutdown              // the context of Run has ended, the last commit is under way
+	PendingShutdown              // the context of Run has ended, the last commit is in progress
 	NotRunning                   // Run has returned
 	Failed                       // Run has returned an error
 )
@@ -52,11 +52,11 @@ func (s State) String() string {
 
 // New declares an application's topology and checks it. It starts nothing and
 // does not use the backend. The name is that of the application's consumer
-// group, and begins the names of its internal topics: an application that is
-// started again under its name goes on where it stopped.
+// group and the prefix of its internal topics: an application that restarts
+// under its name continues where it stopped.
 //
-// What is wrong with the topology is fault.InvalidRequest, each mistake under
-// the name of its node.
+// Mistakes in the topology are reported together as fault.InvalidRequest, each
+// under the name of its node.
 func New(backend Backend, name string, define func(*Topology), options ...Option) (*App, error) {
 	if backend == nil {
 		return nil, fault.Newf(fault.InvalidRequest, "no backend")
@@ -68,25 +68,26 @@ func New(backend Backend, name string, define func(*Topology), options ...Option
 	return &App{backend: backend, plan: p, config: c, progress: newProgress()}, nil
 }
 
-// Describe returns the topology in the words of Kafka's TopologyDescription.
+// Describe returns the topology in the format of Kafka's TopologyDescription.
 func (a *App) Describe() string { return a.plan.describe() }
 
 // Mermaid returns the topology as a Mermaid flowchart.
 func (a *App) Mermaid() string { return a.plan.mermaid() }
 
-// ErrorCounts returns how many records were skipped and dead-lettered since New,
-// by this App's handlers.
+// ErrorCounts returns how many records this App's handlers have skipped and
+// dead-lettered since New.
 func (a *App) ErrorCounts() ErrorCounts { return a.config.handling.counted() }
 
-// State returns what the App is doing now.
+// State returns the App's current state.
 func (a *App) State() State { return a.progress.current() }
 
 // Run runs the application until ctx ends; then it commits and returns nil. The
 // topics that the topology names must exist (fault.UnknownTopic); internal ones
-// are created. It returns a *ProcessingError when a record cannot be processed and
-// no handler says what else to do (see OnError), having committed only what was
-// processed before the last commit of that record's thread. An App runs once at a time: fault.InvalidRequest. It may run
-// again after Run has returned.
+// are created. Run returns a *ProcessingError if a record cannot be processed
+// and no handler says what else to do (see OnError). It has then committed only
+// what was processed before the last commit of that record's thread. An App
+// that is running cannot be run again (fault.InvalidRequest); it can after Run
+// has returned.
 func (a *App) Run(ctx context.Context) error {
 	if !a.progress.begin() {
 		return fault.Newf(fault.InvalidRequest, "the application is running")
@@ -116,7 +117,7 @@ func (a *App) run(ctx context.Context) error {
 		var running sync.WaitGroup
 		for i, t := range threads {
 			running.Go(func() {
-				defer fail() // it came back because stop has ended, or for good
+				defer fail() // run returned because stop has finished, or because of an error
 				back := false
 				defer func() {
 					if !back {

@@ -106,7 +106,7 @@ func start(app *streams.App) (stop func() error) {
 // drain runs an App until it has caught up.
 func drain(t require.TestingT, app *streams.App) {
 	stop := start(app)
-	for app.State() == streams.Failed { // CaughtUp would tell of the Run before
+	for app.State() == streams.Failed { // CaughtUp would return the error of the Run before
 		runtime.Gosched()
 	}
 	require.NoError(t, app.CaughtUp(context.Background()))
@@ -114,7 +114,7 @@ func drain(t require.TestingT, app *streams.App) {
 	require.Equal(t, streams.NotRunning, app.State())
 }
 
-// counted is what a word count should come to.
+// counted is the expected result of a word count.
 func counted(lines []string) map[string]int64 {
 	counts := make(map[string]int64)
 	for _, line := range lines {
@@ -203,7 +203,7 @@ func TestACommitWritesEachKeyOnce(t *testing.T) {
 	})
 }
 
-// A waiting application costs nothing: an hour passes, and then it goes on.
+// A waiting application costs nothing: an hour passes, and then it continues.
 func TestAnHourWithoutRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := closed(t, openMemory(t))
@@ -237,8 +237,8 @@ func TestInternalTopics(t *testing.T) {
 	require.Equal(t, topic.Forever, found[1].Config.Retention)
 }
 
-// TestRestoreFromCompactedChangelog compacts changelogs between runs, also up to
-// their ends: the counts go on where they were.
+// TestRestoreFromCompactedChangelog compacts changelogs between runs, also up
+// to their ends: the counts continue where they were.
 func TestRestoreFromCompactedChangelog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := closed(t, openMemory(t))
@@ -347,7 +347,7 @@ func TestMorePartitionsAreTakenUpByTheNextRun(t *testing.T) {
 	require.Len(t, readAll(t, broker, serde.For("upper", serde.String, serde.String)), 4)
 }
 
-// poisoned counts words but for one, at which it panics while bad is true.
+// poisoned counts words, but panics at one of them while bad is true.
 func poisoned(bad *bool) func(*streams.Topology) {
 	return func(t *streams.Topology) {
 		checked := streams.Stream(t, lines).Peek(func(_, line string) {
@@ -361,8 +361,8 @@ func poisoned(bad *bool) func(*streams.Topology) {
 	}
 }
 
-// An application that fails commits nothing more. The next one does again what
-// was not committed: at least once.
+// An application that fails commits nothing more. The next one repeats what was
+// not committed: at least once.
 func TestAPanicFailsTheApplicationNotTheProgram(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 2, "lines", "totals")
@@ -501,8 +501,8 @@ func (w looseWriter) Append(ctx context.Context, partition int32, b *record.Batc
 	w.Writer.Append(ctx, partition, b, fn)
 }
 
-// What a store held back until the commit is acknowledged before the offsets of
-// what it was made from are committed.
+// Changes that a store held back until the commit are acknowledged before the
+// offsets of the records they came from are committed.
 func TestOffsetsAreCommittedBehindWhatStoresHeldBack(t *testing.T) {
 	broker := loose{&slippery{closed(t, openMemory(t)), make(chan struct{}), make(chan map[record.TopicPartition]consumer.Offset, 100)}}
 	close(broker.slip) // its commits are counted

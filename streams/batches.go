@@ -12,30 +12,30 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Sizes of the batches that a thread writes, in bytes. One that has reached
-// readyBytes goes out when the thread has processed what it fetched; the others
+// Sizes of the batches that a thread writes, in bytes. A batch of readyBytes is
+// sent once the thread has processed what it fetched. Smaller ones are sent
 // when nothing is left to process, and at the commit.
 const (
 	batchBytes = 256 << 10
 	readyBytes = 64 << 10
 )
 
-// batches is a thread's outbox: one open batch for each partition that its tasks
-// write to, and the producer that takes the full ones. It belongs to the
+// batches is a thread's outbox: one open batch for each partition that its
+// tasks write to, and the producer that sends the full ones. It belongs to the
 // thread's goroutine.
 type batches struct {
 	ctx      context.Context
 	session  producer.Session
 	plan     *plan
 	handling *handling
-	limits   map[string]int // the largest batch of topics that take less than batchBytes
+	limits   map[string]int // the largest batch of topics whose limit is below batchBytes
 	topics   map[string]*topicBatches
 	ordered  []*topicBatches
 	refused  refused
 }
 
-// refused collects the batches that were not written. The session's callbacks add
-// them from its goroutines, flush takes them on the thread's.
+// refused collects the batches that were not written. The session's callbacks
+// add them on its goroutines, flush removes them on the thread's.
 type refused struct {
 	mu      sync.Mutex
 	batches []refusedBatch
@@ -113,8 +113,8 @@ func (b *batches) output(topic string) (output, error) {
 	return t, err
 }
 
-// deadLetters is topic: a dead letter that is refused is not handled, or it would
-// be refused for ever.
+// deadLetters is topic, except that a refused dead letter does not go to a
+// handler, which might write it again without end.
 func (b *batches) deadLetters(topic string) (output, error) {
 	t, err := b.topic(topic)
 	if err == nil {
@@ -131,7 +131,7 @@ func (b *batches) changelog(topic string, partition int32) (state.Changelog, err
 	return changelog{t, partition}, err
 }
 
-// send hands the open batches of at least that many bytes to the producer.
+// send passes the open batches of at least that many bytes to the producer.
 func (b *batches) send(atLeast int) error {
 	for _, t := range b.ordered {
 		for p, open := range t.open {
@@ -145,8 +145,8 @@ func (b *batches) send(atLeast int) error {
 	return nil
 }
 
-// forget drops the open batch of a partition: another member may own the partition
-// now, and these records are older than what it has written.
+// forget drops the open batch of a partition: another member may own the
+// partition now, and these records are older than those it has written.
 func (b *batches) forget(topic string, partition int32) {
 	if t, ok := b.topics[topic]; ok && int(partition) < len(t.open) {
 		t.open[partition].Reset()
@@ -154,7 +154,7 @@ func (b *batches) forget(topic string, partition int32) {
 }
 
 // flush sends everything and waits until it is acknowledged. Handling a refused
-// batch may write dead letters, which have to be acknowledged too: hence the loop.
+// batch may write dead letters, which must be acknowledged too: hence the loop.
 func (b *batches) flush() error {
 	for {
 		if err := b.send(0); err != nil {
@@ -175,9 +175,9 @@ func (b *batches) flush() error {
 	}
 }
 
-// handleRefused hands each record of a batch that was not written to the handler
-// for production errors. The topic refused the batch as a whole, so all of its
-// records are handled alike.
+// handleRefused passes each record of a batch that was not written to the
+// handler for production errors. The topic refused the batch as a whole, so all
+// of its records are treated alike.
 func (b *batches) handleRefused(batch refusedBatch) error {
 	if !refusedForItself(batch.err) {
 		return batch.err
@@ -224,7 +224,7 @@ func (t *topicBatches) add(partition int32, ms int64, key, value []byte, headers
 	return t.addToNext(partition, ms, key, value, headers)
 }
 
-// addToNext adds a record to a batch that is yet to be opened.
+// addToNext adds a record to a batch that is not open yet.
 func (t *topicBatches) addToNext(partition int32, ms int64, key, value []byte, headers []record.Header) error {
 	for int(partition) >= len(t.open) {
 		t.open = append(t.open, record.NewBuilder(t.limit))
@@ -238,8 +238,8 @@ func (t *topicBatches) addToNext(partition int32, ms int64, key, value []byte, h
 	return nil
 }
 
-// send hands a partition's open batch to the producer, whose Flush reports whether
-// it was written.
+// send passes a partition's open batch to the producer, whose Flush reports
+// whether it was written.
 func (t *topicBatches) send(partition int32) error {
 	t.partitions = t.writer.Partitions()
 	open := t.open[partition]
@@ -252,8 +252,8 @@ func (t *topicBatches) send(partition int32) error {
 	return nil
 }
 
-// completion returns the callback for a batch that is sent: nil unless a handler
-// may need the records, because it keeps a copy of the batch.
+// completion returns the callback for a batch that is sent. It is nil unless a
+// handler may need the records, because the callback keeps a copy of the batch.
 func (t *topicBatches) completion(partition int32, batch *record.Batch) producer.Callback {
 	if t.refused == nil {
 		return nil
@@ -277,8 +277,9 @@ func (c changelog) Append(key, value []byte, ms int64) error {
 	return c.topic.add(c.partition, ms, key, value, nil)
 }
 
-// noChangelog is that of a store in a task which reads none of the topics that
-// feed it: those have fewer partitions than others of the sub-topology.
+// noChangelog is the changelog of a store in a task that reads none of the
+// topics feeding the store. This happens when those topics have fewer
+// partitions than others of the sub-topology.
 type noChangelog struct {
 	topic     string
 	partition int32

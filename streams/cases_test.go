@@ -22,8 +22,8 @@ import (
 	"github.com/runnel-go/runnel/streams/streamstest"
 )
 
-// families is how many cases each family in testdata/cases has, and toCome are
-// the families whose operators are not there yet: a file of theirs would fail.
+// families is how many cases each family in testdata/cases has. toCome are the
+// families whose operators do not exist yet: a file of theirs would fail.
 var (
 	families = map[string]int{"stateless": 6, "aggregate-kstream": 3}
 	toCome   = []string{

@@ -14,8 +14,8 @@ import (
 	"github.com/runnel-go/runnel/streams"
 )
 
-// folded makes of each record another one behind each of some repartition
-// topics, all of which meet in one sub-topology.
+// folded sends each record through that many repartition topics, all of which
+// belong to one sub-topology, and adds a record after each.
 func folded(times int) func(*streams.Topology) {
 	return func(t *streams.Topology) {
 		all := streams.Stream(t, lines)
@@ -27,7 +27,7 @@ func folded(times int) func(*streams.Topology) {
 	}
 }
 
-// lazy is an interval for which nobody waits in a bubble.
+// lazy is a commit interval that no test waits out.
 var lazy = streams.CommitInterval(time.Hour)
 
 func openFolded(t *testing.T, times int) (*runnel.Broker, func() *streams.App) {
@@ -45,8 +45,8 @@ func foldedLines(t *testing.T, broker *runnel.Broker) int {
 	return len(readAll(t, broker, serde.For("folded", serde.String, serde.String)))
 }
 
-// A sub-topology that feeds itself has caught up when nothing comes back any
-// more. Nobody waits for a commit that is due in an hour.
+// A sub-topology that feeds itself has caught up when it produces no more input
+// for itself. No test waits for a commit that is due in an hour.
 func TestASubTopologyThatFeedsItselfCatchesUp(t *testing.T) {
 	for times := range 4 {
 		synctest.Test(t, func(t *testing.T) {
@@ -65,8 +65,8 @@ func TestASubTopologyThatFeedsItselfCatchesUp(t *testing.T) {
 	}
 }
 
-// Who begins to wait for a commit while a thread settles down to rest does not wait
-// until it has rested, which takes an hour here.
+// A CaughtUp that begins while a thread is about to wait for its interval, an
+// hour here, does not wait that long.
 func TestWaitingBeginsWhileAThreadSettlesDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker, instance := openFolded(t, 0)
@@ -88,7 +88,7 @@ func TestWaitingBeginsWhileAThreadSettlesDown(t *testing.T) {
 	})
 }
 
-// What another instance commits counts, on either side.
+// Commits of another instance count, on either side.
 func TestEveryInstanceCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker, instance := openFolded(t, 2)
@@ -107,8 +107,8 @@ func TestEveryInstanceCatchesUp(t *testing.T) {
 	})
 }
 
-// An application that has nothing to do commits what it did, without waiting for
-// its interval; but no more often than once in an interval.
+// An application that has nothing left to process commits without waiting for
+// its interval, but no more often than once per interval.
 func TestAnIdleApplicationCommitsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := closed(t, openMemory(t))

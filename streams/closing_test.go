@@ -19,9 +19,9 @@ import (
 // closings is how often a broker is closed under a running application, each way.
 const closings = 12
 
-// A program closes its broker, or the process that it is attached to does, while
-// an application runs. Run returns, and no offset is committed whose output was
-// not acknowledged.
+// A program closes its broker, or the process that it is attached to does,
+// while an application runs. Run returns, and no offset is committed whose
+// output was not acknowledged.
 func TestClosingUnderARunningApplication(t *testing.T) {
 	for name, attached := range map[string]bool{"broker": false, "remote": true} {
 		t.Run(name, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestClosingUnderARunningApplication(t *testing.T) {
 	}
 }
 
-// requireOutputs holds committed offsets against what was written of the records
+// requireOutputs compares committed offsets with the outputs of the records
 // before them.
 func requireOutputs(t *testing.T, broker *runnel.Broker) {
 	t.Helper()

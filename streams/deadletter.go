@@ -11,10 +11,10 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// The headers of a dead letter, behind those that the record had. The first six
-// are Kafka's (KIP-1034). All are text.
+// The headers of a dead letter, which follow those that the record had. The
+// first six are Kafka's (KIP-1034). All are text.
 const (
-	HeaderException  = "__streams.errors.exception"         // the type of the error that lies beneath, and what it says
+	HeaderException  = "__streams.errors.exception"         // the type of the underlying error, and its message
 	HeaderMessage    = "__streams.errors.message"           // what happened, in full
 	HeaderStacktrace = "__streams.errors.stacktrace"        // of a panic; otherwise the whole ProcessingError
 	HeaderTopic      = "__streams.errors.topic"             // where the record was read
@@ -27,21 +27,21 @@ const (
 // headerPrefix begins all of them.
 const headerPrefix = "__streams.errors."
 
-// writeDeadLetter writes what failed with e to a topic.
+// writeDeadLetter writes the record that failed with e to a topic.
 func writeDeadLetter(e *ProcessingError, out outbox, topic string) error {
 	to, err := out.deadLetters(topic)
 	if err != nil {
 		return err
 	}
 	at := e.Raw.Timestamp
-	if at.UnixMilli() < 0 { // no topic would take that
+	if at.UnixMilli() < 0 { // a topic would refuse it
 		at = time.Now()
 	}
 	return to.write(at.UnixMilli(), e.Raw.Key, e.Raw.Value, deadLetterHeaders(e))
 }
 
-// deadLetterHeaders returns the record's own headers and those that tell about
-// e. A record that failed before has told about that already.
+// deadLetterHeaders returns the record's own headers, without those of an
+// earlier failure, followed by the headers that describe e.
 func deadLetterHeaders(e *ProcessingError) []record.Header {
 	headers := slices.DeleteFunc(slices.Clone(e.Raw.Headers), func(h record.Header) bool { return strings.HasPrefix(h.Key, headerPrefix) })
 	cause := e.Err

@@ -40,7 +40,7 @@ func (p *plan) describe() string {
 }
 
 // described returns a sub-topology's nodes in Kafka's order: those with more
-// below them first, then by name.
+// descendants first, then by name.
 func described(sub *subTopology) []*node {
 	size := make(map[*node]int)
 	for _, n := range slices.Backward(sub.nodes) {
@@ -56,7 +56,7 @@ func described(sub *subTopology) []*node {
 	return nodes
 }
 
-// names lists nodes by name; Kafka says none where there is none.
+// names lists nodes by name, and for an empty list is none, as in Kafka.
 func names(nodes []*node) string {
 	if len(nodes) == 0 {
 		return "none"
@@ -69,8 +69,8 @@ func names(nodes []*node) string {
 	return strings.Join(slices.Compact(all), ", ")
 }
 
-// mermaid returns the plan as a flowchart: topics are cylinders between the
-// sub-topologies, stores hang on their nodes.
+// mermaid returns the plan as a flowchart. Topics are cylinders between the
+// sub-topologies, and stores are attached to their nodes.
 func (p *plan) mermaid() string {
 	var b strings.Builder
 	b.WriteString("flowchart TD\n")

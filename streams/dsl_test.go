@@ -121,7 +121,7 @@ func TestANullAggregateDeletesItsKey(t *testing.T) {
 	require.Equal(t, 1, store.Len())
 	in.Send("k", -5)
 	require.Zero(t, store.Len())
-	in.Send("k", 0) // null again: each update is told, as by Kafka's stores without a cache
+	in.Send("k", 0) // null again: each update is emitted, as by Kafka's stores without a cache
 	in.Send("k", 7)
 	in.Send("never seen", 0)
 	require.Equal(t, 1, store.Len())
@@ -346,8 +346,8 @@ func TestTheClockMovesOnlyByAdvance(t *testing.T) {
 	require.True(t, all[1].At.Equal(time.UnixMilli(7)))
 }
 
-// What a repartition topic was written with by default, an aggregation behind it
-// reads.
+// An aggregation reads with the default serdes what a repartition topic was
+// written with.
 func TestAggregationsReadWhatWasRepartitionedWithDefaultSerdes(t *testing.T) {
 	sums := serde.For("sums", serde.String, serde.Int64)
 	d := streamstest.New(t, func(t *streams.Topology) {

@@ -14,20 +14,20 @@ import (
 // topology panicked.
 type ProcessingError struct {
 	Node  string // the operator's name
-	Task  TaskID // the task that it worked in; Partition is -1 where a topic refused a result
+	Task  TaskID // the task that processed it; Partition is -1 if a topic refused a result
 	Phase Phase
 
-	// At is the record being processed. Offset is -1 when results were being
-	// committed; then At names the topic of what is in Raw.
+	// At is the position of the record being processed. While results are being
+	// committed, Offset is -1 and At names the topic of the record in Raw.
 	At record.Position
 
-	// Raw is the record as it was read, or what a dead letter holds in its place
+	// Raw is the record as it was read, or what a dead letter contains instead
 	// (see DeadLetter).
 	Raw record.Record
 
 	Err error // what happened
 
-	hinted bool // a handler would help
+	hinted bool // the message suggests setting a handler
 }
 
 // Error names the node, the record, what happened, and what can be done about it.
@@ -62,7 +62,7 @@ type PanicError struct {
 	Stack []byte // of the goroutine, from the panic on
 }
 
-// Error says what panic was called with.
+// Error returns the value that panic was called with, as text.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // Unwrap returns the value if it is an error.
@@ -74,6 +74,7 @@ func (e *PanicError) Unwrap() error {
 // panicked returns the error of a recovered panic.
 func panicked(p any) error { return &PanicError{Value: p, Stack: debug.Stack()} }
 
-// errExited is what a function did that never came back.
+// errExited is the error of a function that did not return because it called
+// runtime.Goexit.
 var errExited = errors.New("a function called runtime.Goexit, as t.FailNow of package testing does; " +
 	"to have one record handled as an error, panic instead")

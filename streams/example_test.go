@@ -11,7 +11,7 @@ import (
 )
 
 // show runs a topology over records of the topic lines, key=value each, and
-// prints what comes out in the topic out.
+// prints the records of the topic out.
 func show(define func(*streams.Topology), records ...string) {
 	s, err := streams.NewSimulation("app", define)
 	if err != nil {
@@ -96,7 +96,7 @@ func ExampleKStream_Split() {
 	// b=thr…
 }
 
-// Keys of a type of one's own need a serde wherever they are written.
+// Keys of a custom type need a serde wherever they are written.
 func ExampleGroupBy() {
 	type size struct{ Runes int }
 	show(func(t *streams.Topology) {

@@ -9,8 +9,8 @@ import (
 // may have before they are deleted.
 func PurgeRecords(n int64) Option { return option(func(c *config) { c.purgeRecords = n }) }
 
-// StirBehindALook has somebody begin to wait for commits directly behind the
-// next look whether anybody does.
+// StirBehindALook makes a CaughtUp begin to wait for commits directly after a
+// thread has checked whether one waits.
 func StirBehindALook(a *App) {
 	p := &a.progress
 	p.mu.Lock()
@@ -18,7 +18,7 @@ func StirBehindALook(a *App) {
 	p.calm = &stirred{Context: p.calm, stir: p.stir}
 }
 
-// stirred is a context that ends behind the first look at it.
+// stirred is a context that ends after it was first checked.
 type stirred struct {
 	context.Context
 	once sync.Once

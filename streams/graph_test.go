@@ -10,19 +10,20 @@ import (
 	"github.com/runnel-go/runnel/streams"
 )
 
-// graph is a random topology as data: declare makes operators of it, evaluate a
-// plain loop over all records at once.
+// graph is a random topology as data: declare turns it into operators, evaluate
+// into a plain loop over all records at once.
 type graph []operator
 
-// operator is one node. from and with are the numbers of those that it reads.
+// operator is one node. from and with are the numbers of the nodes that it
+// reads.
 type operator struct {
 	op         string
 	from, with int
 	arg        int64
 
 	table    bool // a stream of a table's updates: of each key, the last is the largest
-	repeated bool // the same, whatever is processed more than once
-	direct   bool // records with equal keys are in one partition, so that they can be gathered
+	repeated bool // the same, however often a record is processed
+	direct   bool // records with equal keys are in one partition, so they can be grouped
 }
 
 type pair struct {
@@ -30,7 +31,7 @@ type pair struct {
 	value int64
 }
 
-// plant returns a graph of about so many operators.
+// plant returns a graph of about size operators.
 func plant(r *rand.Rand, size int) graph {
 	var g graph
 	for range 1 + r.IntN(3) {
@@ -112,7 +113,7 @@ func topicAt(i int) serde.Topic[string, int64] {
 
 func larger(a, b int64) int64 { return max(a, b) }
 
-// declare is what streams.New is given.
+// declare is the argument of streams.New.
 func (g graph) declare(t *streams.Topology) {
 	all := make([]*streams.KStream[string, int64], len(g))
 	splits := make(map[int]*streams.BranchedKStream[string, int64])
@@ -162,7 +163,7 @@ func (g graph) declare(t *streams.Topology) {
 func changed(v, arg int64) int64 { return (2*v + arg) % 1000 }
 func kept(v, arg int64) bool     { return (v+arg)%3 != 0 }
 
-// regrouped is what a gathering groups by. Updates of a table go by their keys,
+// regrouped returns the new grouping key. Updates of a table keep their keys,
 // so that all updates of a key stay together.
 func regrouped(table bool, arg int64) func(string, int64) string {
 	if table {
@@ -171,8 +172,8 @@ func regrouped(table bool, arg int64) func(string, int64) string {
 	return func(_ string, v int64) string { return chosen(v, arg) }
 }
 
-// evaluate returns what each output comes to: all of its records, or the last of
-// each key.
+// evaluate returns the expected contents of each output: all of its records, or
+// the last of each key.
 func (g graph) evaluate(inputs map[int][]pair) map[int][]pair {
 	all, outputs := make([][]pair, len(g)), make(map[int][]pair)
 	for i, o := range g {

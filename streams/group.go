@@ -8,50 +8,51 @@ type Grouped[K, V any] interface {
 	grouping() *grouping[K, V]
 }
 
-// grouping is what an aggregation needs to know of a grouped stream. It may not
-// reach KStream or KTable: with windowed keys that would be an instantiation
-// cycle.
+// grouping is the information about a grouped stream that an aggregation needs.
+// It must not refer to KStream or KTable: with windowed keys that would be an
+// instantiation cycle.
 type grouping[K, V any] struct {
 	topology *Topology
 	out      *outlet[K, V]
 	key      serde.Serde[K]
 	value    serde.Serde[V]
-	name     string // of the repartition topic; empty: the store's
+	name     string // of the repartition topic; empty: that of the store
 	rekeyed  bool
 	asRead   bool
 
-	repartitioned *outlet[K, V] // what a named grouping shares between its aggregations
+	repartitioned *outlet[K, V] // shared by the aggregations of a named grouping
 }
 
-// KGroupedStream is a stream grouped by its keys. Records with a null key or a
-// null value are skipped by what aggregates it.
+// KGroupedStream is a stream grouped by its keys. Aggregations skip records
+// with a null key or a null value.
 type KGroupedStream[K, V any] struct{ group grouping[K, V] }
 
 func (g *KGroupedStream[K, V]) grouping() *grouping[K, V] { return &g.group }
 
-// Named gives the grouping's repartition topic, where one is needed, its name:
-// <application>-name-repartition. Otherwise each aggregation has its own, named
-// after the aggregation's store.
+// Named names the grouping's repartition topic, if it needs one:
+// <application>-name-repartition. Without Named, each aggregation has its own,
+// named after the aggregation's store.
 func (g *KGroupedStream[K, V]) Named(name string) *KGroupedStream[K, V] {
 	g.group.name = name
 	return g
 }
 
-// GroupBy groups the records by the keys that f gives them. It is SelectKey and
+// GroupBy groups the records by the keys that f returns. It is SelectKey and
 // GroupByKey in one.
 func GroupBy[K, V, K2 any](s *KStream[K, V], f func(key K, value V) K2, options ...KeyOption[K2]) *KGroupedStream[K2, V] {
 	return SelectKey(s, f, options...).GroupByKey()
 }
 
-// GroupByKey groups the records by the keys that they have.
+// GroupByKey groups the records by their keys.
 func (s *KStream[K, V]) GroupByKey() *KGroupedStream[K, V] {
 	return &KGroupedStream[K, V]{grouping[K, V]{
 		topology: s.topology, out: s.out, key: s.key, value: s.value, rekeyed: s.rekeyed, asRead: s.asRead,
 	}}
 }
 
-// gathered returns where records with equal keys meet: the grouping's own node,
-// or the source of a repartition topic. asRead is as in KStream.
+// gathered returns the outlet after which records with equal keys are in the
+// same task: that of the grouping's own node, or that of the source of a
+// repartition topic. asRead is as in KStream.
 func (g *grouping[K, V]) gathered(store string) (out *outlet[K, V], asRead bool) {
 	switch {
 	case !g.rekeyed:
@@ -74,10 +75,10 @@ func repartition[K, V any](s *KStream[K, V], name string, partitions int) *KStre
 
 // repartitionTopic declares an internal topic with the nodes on both of its
 // sides, and returns the outlet of the one that reads it. Kafka describes three
-// nodes; at work the filter that drops null keys and the sink are one.
+// nodes. At run time the filter that drops null keys and the sink are one.
 func repartitionTopic[K, V any](t *Topology, from *outlet[K, V], name string, partitions int, key serde.Serde[K], value serde.Serde[V]) *outlet[K, V] {
 	for _, prefix := range []string{"KSTREAM-SINK-", "KSTREAM-FILTER-", "KSTREAM-SOURCE-"} {
-		t.generate(prefix) // Kafka counts the names that would have been generated
+		t.generate(prefix) // keeps the counter at Kafka's value, which generates names for these nodes
 	}
 	topic := name + repartitionSuffix
 	decl := &repartitionDecl{partitions: partitions}

@@ -18,8 +18,8 @@ func grow(t require.TestingT, broker *runnel.Broker, name string, partitions int
 	require.NoError(t, broker.AddPartitions(context.Background(), name, partitions))
 }
 
-// The input of an application grows while it runs. What lies behind a
-// repartition topic goes on as it was, now and at the next start.
+// The input of an application grows while it runs. Everything after a
+// repartition topic continues as before, now and after the next start.
 func TestAnInputGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := closed(t, openMemory(t))
@@ -48,8 +48,8 @@ func TestAnInputGrows(t *testing.T) {
 	})
 }
 
-// Two topics of one sub-topology grow apart from each other. A store is kept by
-// what feeds it.
+// Two topics of one sub-topology grow independently. A store is partitioned by
+// the topics that feed it.
 func TestATopicGrowsBesideAStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := closed(t, openMemory(t))
@@ -79,8 +79,8 @@ func TestATopicGrowsBesideAStore(t *testing.T) {
 	})
 }
 
-// Where an application cannot go on, it says so at once, and says the same at
-// the next start.
+// An application that cannot continue says so at once, and again at the next
+// start.
 func TestGrowthThatPartsKeysIsToldAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		define func(*streams.Topology)

@@ -12,14 +12,14 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Phase is where an error happened on a record's way through a topology.
+// Phase is the phase of processing in which an error happened.
 type Phase int
 
-// The phases, for each of which there is a Handler.
+// The phases. Each has a Handler.
 const (
-	Processing      Phase = iota // a function of the topology panicked, or a store could not take its result
+	Processing      Phase = iota // a function of the topology panicked, or a store could not write its result
 	Deserialization              // the bytes that were read are not what the serde expects, or the timestamp is before 1970
-	Production                   // a result has no bytes, or its topic refused it
+	Production                   // a result could not be encoded, or its topic refused it
 )
 
 const phases = 3
@@ -37,7 +37,7 @@ func (p Phase) String() string {
 	return fmt.Sprintf("Phase(%d)", int(p))
 }
 
-// Handler says what becomes of a record that cannot be processed: Fail, Skip,
+// Handler says what to do with a record that cannot be processed: Fail, Skip,
 // DeadLetter, or what a function of the program decides. The zero Handler is
 // Fail.
 type Handler struct {
@@ -55,55 +55,57 @@ const (
 	deciding
 )
 
-// Fail ends the application: Run returns the ProcessingError, and meets the
-// record again when it is called the next time.
+// Fail ends the application: Run returns the ProcessingError. The next Run
+// processes the record again.
 func Fail() Handler { return Handler{} }
 
-// Skip drops the record from the node on where it failed, and counts it. What
-// the record did before, in stores and on other branches, stays.
+// Skip drops the record at the node where it failed, and counts it. Effects
+// that the record already had, in stores and on other branches, remain.
 func Skip() Handler { return Handler{action: skipping} }
 
-// DeadLetter is Skip, and writes the record to a topic, with the bytes, the
-// timestamp and the headers that it was read with and headers that say where it
-// comes from and why it is there (see HeaderException and the others). The topic
-// must exist when the application runs, and may not be one that the topology
-// reads. Offsets are committed only when dead letters are acknowledged; one that
-// cannot be written ends the application. A dead letter is larger than its record by
-// the headers, a stack among them: give its topic a MaxMessageBytes with room for
-// that.
+// DeadLetter is Skip, and also writes the record to a topic: with the bytes,
+// the timestamp and the headers it was read with, and headers that say where it
+// comes from and why it failed (see HeaderException and the others).
 //
-// A row of a table that fails while it is sent on at a commit has no record: its
-// key and value are written as its changelog has them, under the changelog's
-// name and without an offset. A result that its topic refused is written as it
-// was sent.
+// The topic must exist when the application runs, and the topology must not
+// read it. Offsets are committed only after dead letters are acknowledged. A
+// dead letter that cannot be written ends the application. A dead letter is
+// larger than its record by the headers, which include a stack: its topic needs
+// a MaxMessageBytes with room for that.
+//
+// A row of a table that fails while it is forwarded at a commit has no record:
+// its key and value are written as in its changelog, under the changelog's name
+// and without an offset. A result that its topic refused is written as it was
+// sent.
 func DeadLetter(topic string) Handler { return Handler{action: deadLettering, topic: topic} }
 
 // Decide asks f about each error. f runs in the task, so several goroutines may
-// call it at once; the error and its record are f's to keep. Topics of dead
-// letters that it returns must exist. If f panics or returns another Decide, the
-// application fails.
+// call it at once. f may keep the error and its record. Dead-letter topics that
+// it returns must exist. If f panics or returns another Decide, the application
+// fails.
 func Decide(f func(*ProcessingError) Handler) Handler {
 	return Handler{action: deciding, decide: f}
 }
 
-// OnDeserializationError says what becomes of records whose bytes are not what
-// their serde expects, or whose timestamps are before 1970: Fail by default.
+// OnDeserializationError sets the handler for records whose bytes are not what
+// their serde expects, or whose timestamps are before 1970. The default is
+// Fail.
 func OnDeserializationError(h Handler) Option { return on(h, Deserialization) }
 
-// OnProcessingError says what becomes of records at which a function of the
-// topology panics (the program ends a record so with panic(err)), and of updates
-// that a store's serde cannot write: Fail by default.
+// OnProcessingError sets the handler for records on which a function of the
+// topology panics (with panic(err) a program rejects a record), and for updates
+// that a store's serde cannot write. The default is Fail.
 //
-// Where an aggregator panics that changes its aggregate in place, what it had
-// changed stays.
+// If an aggregator changes its aggregate in place and then panics, the change
+// remains.
 func OnProcessingError(h Handler) Option { return on(h, Processing) }
 
-// OnProductionError says what becomes of results that their serde cannot write,
-// and of those that their topic refuses for what they are, such as
-// fault.RecordTooLarge: Fail by default. A topic refuses batches: all records of
-// one are handled alike. The application always fails where a topic cannot be
-// written at all, and where a store's changelog refuses an update, which the
-// store would lose.
+// OnProductionError sets the handler for results that their serde cannot write,
+// and for those that their topic refuses because of their content, such as with
+// fault.RecordTooLarge. The default is Fail. A topic refuses whole batches: all
+// records of one are treated alike. The application always fails if a topic
+// cannot be written at all, and if a store's changelog refuses an update, which
+// the store would lose.
 func OnProductionError(h Handler) Option { return on(h, Production) }
 
 // OnError is OnDeserializationError, OnProcessingError and OnProductionError in
@@ -118,7 +120,7 @@ func on(h Handler, phases ...Phase) Option {
 	})
 }
 
-// Logger has the application log a warning for each record that is skipped or
+// Logger makes the application log a warning for each record that is skipped or
 // dead-lettered.
 func Logger(l *slog.Logger) Option { return option(func(c *config) { c.handling.logger = l }) }
 
@@ -128,14 +130,14 @@ type ErrorCounts struct {
 	Deserialization, Processing, Production ErrorCount
 }
 
-// ErrorCount is a part of ErrorCounts.
+// ErrorCount holds the counts of one phase.
 type ErrorCount struct {
 	Skipped      int64 // by Skip
 	DeadLettered int64 // by DeadLetter
 }
 
-// handling is how an application deals with errors, and what it did so far. It
-// is safe for concurrent use.
+// handling is an application's error handling and its counts. It is safe for
+// concurrent use.
 type handling struct {
 	app      string
 	handlers [phases]Handler
@@ -143,7 +145,7 @@ type handling struct {
 	counts   [phases]struct{ skipped, deadLettered atomic.Int64 }
 }
 
-// set reports whether there is something else to do than to fail.
+// set reports whether any handler is other than Fail.
 func (h *handling) set() bool {
 	for _, handler := range h.handlers {
 		if handler.action != failing {
@@ -174,7 +176,7 @@ func (h *handling) check(reads map[string]*subTopology) error {
 	return errors.Join(errs...)
 }
 
-// topics returns the dead-letter topics that are known before anything fails.
+// topics returns the dead-letter topics that are known in advance.
 func (h *handling) topics() []string {
 	var names []string
 	for _, handler := range h.handlers {
@@ -185,8 +187,8 @@ func (h *handling) topics() []string {
 	return names
 }
 
-// resolve does with a record that failed what its handler says. It returns nil
-// when the application goes on without the record.
+// resolve applies the handler for a record that failed. It returns nil if the
+// application continues without the record.
 func (h *handling) resolve(e *ProcessingError, out outbox) error {
 	handler, err := h.choose(e)
 	if err != nil {
@@ -212,7 +214,8 @@ func (h *handling) resolve(e *ProcessingError, out outbox) error {
 	return e
 }
 
-// choose returns the handler for e, having asked the program where it decides.
+// choose returns the handler for e, and calls the program's function if that
+// decides.
 func (h *handling) choose(e *ProcessingError) (chosen Handler, err error) {
 	chosen = h.handlers[e.Phase]
 	if chosen.action != deciding {
@@ -245,10 +248,11 @@ func (h *handling) counted() ErrorCounts {
 	return ErrorCounts{Deserialization: count(Deserialization), Processing: count(Processing), Production: count(Production)}
 }
 
-// refusals are what a topic says of a batch's records, and not of itself.
+// refusals are the errors with which a topic refuses a batch because of its
+// records, not because of the topic's own state.
 var refusals = []fault.Code{fault.RecordTooLarge, fault.RecordListTooLarge, fault.InvalidTimestamp, fault.InvalidRecord}
 
-// refusedForItself reports whether err, of a batch that was sent, is about its
+// refusedForItself reports whether err, for a batch that was sent, is about its
 // records.
 func refusedForItself(err error) bool {
 	for _, code := range refusals {
@@ -259,16 +263,16 @@ func refusedForItself(err error) bool {
 	return false
 }
 
-// guard stands before a node where there are handlers, and hands what panics in
-// it to the one for its phase. The nodes behind have guards of their own, so
-// what failed is the node's.
+// guard precedes a node if there are handlers, and passes a panic in the node
+// to the handler for its phase. The nodes after it have guards of their own, so
+// what failed is this node.
 type guard[K, V any] struct {
 	step
 	phase Phase
 	next  receiver[K, V]
 }
 
-// guarded returns r, a node at work for n, behind a guard if one is needed.
+// guarded returns r, the processor of n, with a guard if it needs one.
 func guarded[K, V any](w *wiring, n *node, r receiver[K, V]) receiver[K, V] {
 	if !w.guarded {
 		return r
@@ -286,7 +290,7 @@ func (g *guard[K, V]) receiveBytes(key, value []byte) (err error) {
 	return g.next.(bytesReceiver).receiveBytes(key, value)
 }
 
-// gathersBytes reports whether the node behind takes keys as bytes.
+// gathersBytes reports whether the guarded node takes keys as bytes.
 func (g *guard[K, V]) gathersBytes() bool {
 	b, ok := g.next.(bytesGatherer)
 	return ok && b.gathersBytes()
@@ -303,7 +307,7 @@ func (g *guardedSource) process(r *record.Record) (err error) {
 	return g.next.process(r)
 }
 
-// catch, deferred, hands a panic to the handler of a phase.
+// catch is deferred. It passes a panic to the handler of a phase.
 func (s *step) catch(phase Phase, err *error) {
 	if p := recover(); p != nil {
 		*err = s.handle(phase, panicked(p))

@@ -23,7 +23,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// order is what the records of the topic orders hold, as JSON.
+// order is the JSON content of the records of the topic orders.
 type order struct{ Item, Note string }
 
 var (
@@ -32,7 +32,8 @@ var (
 	dead    = serde.For("dead", serde.Bytes, serde.Bytes)
 )
 
-// picky is text, but for "unwritable" and "dreadful".
+// picky is text, except that it fails for "unwritable" and panics for
+// "dreadful".
 var picky = serde.Func(func(dst []byte, s string) ([]byte, error) {
 	switch s {
 	case "unwritable":
@@ -43,7 +44,7 @@ var picky = serde.Func(func(dst []byte, s string) ([]byte, error) {
 	return append(dst, s...), nil
 }, serde.String.Decode)
 
-// ship sends each word of an order's note on. It panics at "boom".
+// ship forwards each word of an order's note. It panics at "boom".
 func ship(t *streams.Topology) {
 	words := streams.FlatMapValues(streams.Stream(t, orders), func(o order) []string { return strings.Fields(o.Note) }).Named("words")
 	streams.MapValues(words, func(word string) string {
@@ -58,8 +59,8 @@ func sendRaw(d *streamstest.Driver, value string) error {
 	return d.Send(record.Record{Topic: "orders", Key: []byte("k"), Value: []byte(value)})
 }
 
-// A record that cannot be processed stops neither what comes behind it nor what
-// else it has become, in whichever phase it fails.
+// A record that cannot be processed stops neither the records after it nor its
+// own other results, in whichever phase it fails.
 func TestWhatCannotBeProcessedIsSkipped(t *testing.T) {
 	for _, c := range []struct {
 		bad    string
@@ -93,8 +94,8 @@ func TestWhatCannotBeProcessedIsSkipped(t *testing.T) {
 	}
 }
 
-// Who reads the error of an application that has stopped knows which record and
-// node it is about, and what to do.
+// The error of an application that has stopped says which record and node it is
+// about, and what to do.
 func TestAnErrorSaysWhereItHappenedAndWhatToDo(t *testing.T) {
 	for bad, want := range map[string][]string{
 		`not json`:              {"KSTREAM-SOURCE-", "OnDeserializationError(", "the value"},
@@ -122,8 +123,8 @@ func headersOf(r streamstest.Record[[]byte, []byte]) map[string]string {
 	return headers
 }
 
-// A dead letter is the record as it was read, with where from and why in the
-// headers that Kafka Streams writes. It may be read again, and fail again.
+// A dead letter is the record as it was read, with its origin and the reason in
+// the headers that Kafka Streams writes. It may be read again, and fail again.
 func TestADeadLetterIsTheRecordAndItsStory(t *testing.T) {
 	d := streamstest.New(t, ship, streams.OnError(streams.DeadLetter("dead")))
 	require.NoError(t, sendRaw(d, `{"Note":"good"}`))
@@ -174,7 +175,7 @@ func TestATimestampBeforeTheEpochIsABadRecord(t *testing.T) {
 	require.False(t, letters[0].Timestamp.Before(time.UnixMilli(0)))
 }
 
-// The program may look at the error first. What goes wrong while it does ends the
+// The program may look at the error first. A failure while it does ends the
 // application.
 func TestTheProgramDecides(t *testing.T) {
 	decide := streams.OnError(streams.Decide(func(e *streams.ProcessingError) streams.Handler {
@@ -229,8 +230,8 @@ func sendOrders(t *testing.T, b streams.Backend, values ...string) {
 	require.NoError(t, p.Close())
 }
 
-// One bad record does not end an application for good: it is logged and counted,
-// and what comes behind is processed.
+// One bad record does not end an application: it is logged and counted, and the
+// records after it are processed.
 func TestAnApplicationGoesOnBehindABadRecord(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 1, "orders", "shipped", "dead")
@@ -272,9 +273,8 @@ func TestADeadLetterIsAcknowledgedBeforeItsOffsetIsCommitted(t *testing.T) {
 	require.NotEmpty(t, readAll(t, broker, dead))
 }
 
-// A result that its topic refuses is dead-lettered as it was sent, and the
-// offset committed behind that. A dead letter that is refused ends the
-// application.
+// A result that its topic refuses is dead-lettered as it was sent, and then its
+// offset is committed. A dead letter that is refused ends the application.
 func TestAResultThatItsTopicRefuses(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 1, "orders", "dead")
@@ -316,8 +316,8 @@ func TestAResultThatItsTopicRefuses(t *testing.T) {
 	require.ErrorIs(t, again.Run(context.Background()), fault.RecordTooLarge)
 }
 
-// A function that ends its goroutine ends the application with an error, however
-// many threads it has, and whatever the handlers are.
+// A function that ends its goroutine ends the application with an error,
+// however many threads there are, and whatever the handlers are.
 func TestAFunctionThatExitsFailsTheApplication(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 3, "lines", "totals")
@@ -369,8 +369,8 @@ func TestASerdeThatExitsDuringRestoreFailsTheApplication(t *testing.T) {
 	require.ErrorContains(t, err, "restore the store sum")
 }
 
-// ratios is a topology whose aggregates cannot be written as JSON when a 0 comes
-// in, and panics in the serde when a 13 does.
+// ratios is a topology whose aggregates cannot be written as JSON after a 0,
+// and which panics in the serde after a 13.
 func ratios(t *streams.Topology) {
 	json := serde.JSON[float64]()
 	written := serde.Func(func(dst []byte, f float64) ([]byte, error) {
@@ -389,8 +389,8 @@ func ratios(t *streams.Topology) {
 	last.ToStream().To(serde.For("out", serde.String, written))
 }
 
-// An update of a store that cannot be written is taken back: the store goes on
-// with what it had, cached or not.
+// An update of a store that cannot be written is undone: the store continues
+// with its previous value, cached or not.
 func TestAnUpdateThatCannotBeWrittenIsTakenBack(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 1, "totals", "out", "dead")
@@ -433,7 +433,8 @@ func TestAnUpdateThatCannotBeWrittenIsTakenBack(t *testing.T) {
 	require.ErrorContains(t, err, "OnProcessingError(")
 }
 
-// What fails while a commit sends it on is dead-lettered as the store's row.
+// A row that fails while a commit forwards it is dead-lettered as the store's
+// row.
 func TestWhatFailsAtACommitIsTheStoresRow(t *testing.T) {
 	broker := closed(t, openMemory(t))
 	create(t, broker, 1, "lines", "words", "dead")

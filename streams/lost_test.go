@@ -14,8 +14,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// losing is a backend whose members lose their partitions right behind the first
-// record that they are brought, to another member that does something and leaves.
+// losing is a backend whose members lose their partitions, right after they got
+// their first record, to another member that does something and leaves.
 type losing struct {
 	streams.Backend
 	meanwhile func()
@@ -54,7 +54,7 @@ func (s *losingSession) Fetch(ctx context.Context, dst []record.Record) (consume
 	return f, err
 }
 
-// A thread that has lost a task drops what it has not sent on to the task's
+// A thread that has lost a task drops what it has not sent to the task's
 // changelogs: it would overwrite what the task's next owner has written since.
 func TestALostTaskWritesNothingMore(t *testing.T) {
 	broker := closed(t, openMemory(t))

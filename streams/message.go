@@ -2,9 +2,9 @@ package streams
 
 import "github.com/runnel-go/runnel/serde"
 
-// message is what nodes hand to each other. Where hasKey or hasValue is false
-// the record has null there, and key or value is the zero value. Timestamp and
-// headers travel in the task, since most nodes leave them alone.
+// message is what nodes pass to each other. If hasKey or hasValue is false, the
+// record has null there, and key or value is the zero value. Timestamp and
+// headers are kept in the task, since most nodes do not change them.
 type message[K, V any] struct {
 	key      K
 	value    V
@@ -12,19 +12,19 @@ type message[K, V any] struct {
 	hasValue bool
 }
 
-// change is what happened to a row of a table: what it is now.
+// change is the new state of a table's row.
 type change[V any] struct {
 	new    V
 	hasNew bool
 }
 
-// receiver is a node at work in a task, as its parent sees it.
+// receiver is a node's processor in a task, as its parent sees it.
 type receiver[K, V any] interface {
 	receive(m message[K, V]) error
 }
 
-// bytesReceiver is a receiver that can do without decoded keys: a source whose
-// only child is one hands it the bytes instead.
+// bytesReceiver is a receiver that does not need decoded keys: a source whose
+// only child is one passes it the bytes instead.
 type bytesReceiver interface {
 	receiveBytes(key, value []byte) error
 }
@@ -35,12 +35,12 @@ type bytesGatherer interface {
 	gathersBytes() bool
 }
 
-// discard takes what leaves a node without children.
+// discard receives the output of a node without children.
 type discard[K, V any] struct{}
 
 func (discard[K, V]) receive(message[K, V]) error { return nil }
 
-// fanOut hands a message to every child in the order of their declaration.
+// fanOut passes a message to every child in the order of their declaration.
 type fanOut[K, V any] []receiver[K, V]
 
 func (f fanOut[K, V]) receive(m message[K, V]) error {
@@ -52,7 +52,7 @@ func (f fanOut[K, V]) receive(m message[K, V]) error {
 	return nil
 }
 
-// codec is a serde that knows about null.
+// codec is a serde that can handle null.
 type codec[T any] struct {
 	serde.Serde[T]
 	null serde.NullableSerde[T] // nil: no T stands for null
@@ -63,12 +63,13 @@ func newCodec[T any](s serde.Serde[T]) codec[T] {
 	return codec[T]{Serde: s, null: null}
 }
 
-// present reports whether v, which is there if has is true, is not null.
+// present reports whether v is not null; has says whether there is a value at
+// all.
 func (c codec[T]) present(v T, has bool) bool {
 	return has && (c.null == nil || !c.null.IsNull(v))
 }
 
-// decode returns what b encodes, and whether that is more than null.
+// decode returns what b encodes, and whether that is not null.
 func (c codec[T]) decode(b []byte) (v T, has bool, err error) {
 	if b == nil {
 		return v, false, nil

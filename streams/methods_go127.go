@@ -7,37 +7,37 @@ package streams
 // method calls its function and does nothing else: there is one implementation,
 // and older versions of Go, which leave this file out, have all of it.
 
-// Map returns the stream of what f makes of each record. It is the function [Map]
-// as a method.
+// Map returns the stream of the results of f for each record. It is the
+// function [Map] as a method.
 func (s *KStream[K, V]) Map[K2, V2 any](f func(key K, value V) (K2, V2)) *KStream[K2, V2] {
 	return Map(s, f)
 }
 
-// MapValues returns the stream of what f makes of each value. It is the function
-// [MapValues] as a method.
+// MapValues returns the stream with each value replaced by f's result. It is
+// the function [MapValues] as a method.
 func (s *KStream[K, V]) MapValues[V2 any](f func(value V) V2, options ...ValueOption[V2]) *KStream[K, V2] {
 	return MapValues(s, f, options...)
 }
 
-// FlatMap returns the stream of the records that f makes of each record. It is
-// the function [FlatMap] as a method.
+// FlatMap returns the stream of the records that f returns for each record. It
+// is the function [FlatMap] as a method.
 func (s *KStream[K, V]) FlatMap[K2, V2 any](f func(key K, value V) []KeyValue[K2, V2]) *KStream[K2, V2] {
 	return FlatMap(s, f)
 }
 
-// FlatMapValues returns the stream of the values that f makes of each value. It
-// is the function [FlatMapValues] as a method.
+// FlatMapValues returns the stream of the values that f returns for each value.
+// It is the function [FlatMapValues] as a method.
 func (s *KStream[K, V]) FlatMapValues[V2 any](f func(value V) []V2, options ...ValueOption[V2]) *KStream[K, V2] {
 	return FlatMapValues(s, f, options...)
 }
 
-// SelectKey returns the stream with the keys that f gives the records. It is the
-// function [SelectKey] as a method.
+// SelectKey returns the stream with the keys that f returns. It is the function
+// [SelectKey] as a method.
 func (s *KStream[K, V]) SelectKey[K2 any](f func(key K, value V) K2, options ...KeyOption[K2]) *KStream[K2, V] {
 	return SelectKey(s, f, options...)
 }
 
-// GroupBy groups the records by the keys that f gives them. It is the function
+// GroupBy groups the records by the keys that f returns. It is the function
 // [GroupBy] as a method.
 func (s *KStream[K, V]) GroupBy[K2 any](f func(key K, value V) K2, options ...KeyOption[K2]) *KGroupedStream[K2, V] {
 	return GroupBy(s, f, options...)
@@ -55,8 +55,8 @@ func (g *KGroupedStream[K, V]) Reduce(store string, f func(result, value V) V) *
 	return Reduce(g, store, f)
 }
 
-// Aggregate combines the values of each key in a store of that name into
-// something of another type. It is the function [Aggregate] as a method.
+// Aggregate combines the values of each key in a store of that name into a
+// value of another type. It is the function [Aggregate] as a method.
 func (g *KGroupedStream[K, V]) Aggregate[A any](store string, initial func() A, add func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
 	return Aggregate(g, store, initial, add, options...)
 }

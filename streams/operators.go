@@ -9,9 +9,9 @@ type KeyValue[K, V any] struct {
 }
 
 // Stream opens a topic as a stream. A topology opens a topic once. A new
-// application starts at the topic's start, one that ran before where it stopped;
-// what retention deletes before it is read is passed over.
-// Types that have no serde in from need to be strings, byte slices, integers or
+// application starts at the topic's start; one that ran before continues where
+// it stopped. Records that retention deletes before they are read are skipped.
+// Types that have no serde in from must be strings, byte slices, integers or
 // floats.
 func Stream[K, V any](t *Topology, from serde.Topic[K, V]) *KStream[K, V] {
 	n := t.add(sourceNode, t.generate("KSTREAM-SOURCE-"))
@@ -29,13 +29,13 @@ func Stream[K, V any](t *Topology, from serde.Topic[K, V]) *KStream[K, V] {
 	return s
 }
 
-// Map returns the stream of what f makes of each record. The result is
-// repartitioned where records are gathered by key.
+// Map returns the stream of the results of f for each record. The result is
+// repartitioned before an operator that groups by key.
 func Map[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) (K2, V2)) *KStream[K2, V2] {
 	return mapRecords(s.topology, s.out, f)
 }
 
-// mapRecords is Map of what leaves a node. It takes an outlet instead of a
+// mapRecords is Map for the output of a node. It takes an outlet instead of a
 // KStream so that a stream with windowed keys can have a method that calls it:
 // see KTable.
 func mapRecords[K, V, K2, V2 any](t *Topology, from *outlet[K, V], f func(key K, value V) (K2, V2)) *KStream[K2, V2] {
@@ -48,8 +48,8 @@ func mapRecords[K, V, K2, V2 any](t *Topology, from *outlet[K, V], f func(key K,
 	return mapped
 }
 
-// MapValues returns the stream of what f makes of each value. Keys and
-// partitions stay.
+// MapValues returns the stream with each value replaced by f's result. Keys and
+// partitions do not change.
 func MapValues[K, V, V2 any](s *KStream[K, V], f func(value V) V2, options ...ValueOption[V2]) *KStream[K, V2] {
 	n := s.topology.process("KSTREAM-MAPVALUES-", s.out.node)
 	s.topology.need(n, f != nil)
@@ -60,9 +60,9 @@ func MapValues[K, V, V2 any](s *KStream[K, V], f func(value V) V2, options ...Va
 	return mapped
 }
 
-// FlatMap returns the stream of the records that f makes of each record, in
-// their order, all with its timestamp and headers. The result is
-// repartitioned where records are gathered by key.
+// FlatMap returns the stream of the records that f returns for each record, in
+// their order, all with its timestamp and headers. The result is repartitioned
+// before an operator that groups by key.
 func FlatMap[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) []KeyValue[K2, V2]) *KStream[K2, V2] {
 	n := s.topology.process("KSTREAM-FLATMAP-", s.out.node)
 	s.topology.need(n, f != nil)
@@ -73,8 +73,9 @@ func FlatMap[K, V, K2, V2 any](s *KStream[K, V], f func(key K, value V) []KeyVal
 	return mapped
 }
 
-// FlatMapValues returns the stream of the values that f makes of each value, in
-// their order, all with its key, timestamp and headers. Keys and partitions stay.
+// FlatMapValues returns the stream of the values that f returns for each value,
+// in their order, all with its key, timestamp and headers. Keys and partitions
+// do not change.
 func FlatMapValues[K, V, V2 any](s *KStream[K, V], f func(value V) []V2, options ...ValueOption[V2]) *KStream[K, V2] {
 	n := s.topology.process("KSTREAM-FLATMAPVALUES-", s.out.node)
 	s.topology.need(n, f != nil)
@@ -85,14 +86,14 @@ func FlatMapValues[K, V, V2 any](s *KStream[K, V], f func(value V) []V2, options
 	return mapped
 }
 
-// SelectKey returns the stream with the keys that f gives the records. It is
-// repartitioned where records are gathered by key.
+// SelectKey returns the stream with the keys that f returns. It is
+// repartitioned before an operator that groups by key.
 func SelectKey[K, V, K2 any](s *KStream[K, V], f func(key K, value V) K2, options ...KeyOption[K2]) *KStream[K2, V] {
 	return selectKey(s.topology, s.out, s.value, f, options)
 }
 
-// selectKey is SelectKey of what leaves a node, for the reason that mapRecords
-// gives.
+// selectKey is SelectKey for the output of a node, for the reason given at
+// mapRecords.
 func selectKey[K, V, K2 any](
 	t *Topology, from *outlet[K, V], value serde.Serde[V], f func(key K, value V) K2, options []KeyOption[K2],
 ) *KStream[K2, V] {
@@ -105,15 +106,15 @@ func selectKey[K, V, K2 any](
 	return selected
 }
 
-// need notes an operator without its function.
+// need reports an operator without its function as a mistake.
 func (t *Topology) need(n *node, given bool) {
 	if !given {
 		t.fail(n, "no function")
 	}
 }
 
-// The nodes at work. Each says that it is at work before it calls a function of
-// the program, so that a panic can be told to be that node's.
+// The processors. Each records its node in the task before it calls a function
+// of the program, so that a panic can be attributed to that node.
 
 type filter[K, V any] struct {
 	step

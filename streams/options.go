@@ -22,30 +22,29 @@ type config struct {
 	uncached       bool
 	handling       *handling
 
-	// purgeRecords is how many committed records of a partition of a repartition
-	// topic may be left before they are deleted.
+	// purgeRecords is how many committed records a partition of a repartition
+	// topic may hold before they are deleted.
 	purgeRecords int64
 }
 
-// Threads is how many goroutines share the application's tasks in this process:
-// as many as GOMAXPROCS by default, and never more than there are partitions to
-// read.
+// Threads is how many goroutines share the application's tasks in this process.
+// The default is GOMAXPROCS. There are never more than partitions to read.
 func Threads(n int) Option { return option(func(c *config) { c.threads = n }) }
 
-// CommitInterval is how long results and the offsets of what was processed may
-// be held back: 100 ms by default. With nothing left to process they are not held
-// back: a commit follows at once, if the last one is that long ago.
+// CommitInterval is how long results and the offsets of processed records may
+// be held back: 100 ms by default. When nothing is left to process, a commit
+// follows at once if the last one is that long ago.
 func CommitInterval(d time.Duration) Option {
 	return option(func(c *config) { c.commitInterval = d })
 }
 
-// Uncached has every update of a store written and sent on at once. By default
-// the updates of a key between two commits leave the store as one, and a key that
-// came and went between them leaves no trace.
+// Uncached makes a store write and forward every update at once. By default the
+// updates of a key between two commits leave the store as one, and a key that
+// was created and deleted between them leaves no trace.
 func Uncached() Option { return option(func(c *config) { c.uncached = true }) }
 
-// compile declares the topology of an application and reads its options.
-// Everything that is wrong is in the error.
+// compile declares the topology of an application and reads its options. Its
+// error contains everything that is wrong.
 func compile(name string, define func(*Topology), options []Option) (*plan, config, error) {
 	c := config{threads: runtime.GOMAXPROCS(0), commitInterval: 100 * time.Millisecond, purgeRecords: 1 << 18, handling: &handling{app: name}}
 	for _, o := range options {

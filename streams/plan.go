@@ -19,7 +19,7 @@ type plan struct {
 	internal map[string]bool         // the repartition topics
 }
 
-// subTopology is a connected part of a topology: its nodes hand records to each
+// subTopology is a connected part of a topology: its nodes pass records to each
 // other by calls.
 type subTopology struct {
 	id      int
@@ -50,7 +50,7 @@ func newPlan(app string, t *Topology) *plan {
 	return p
 }
 
-// gather gives sub everything that is connected with n.
+// gather adds everything connected with n to sub.
 func gather(n *node, sub *subTopology, of map[*node]*subTopology) {
 	if of[n] != nil {
 		return
@@ -77,7 +77,7 @@ func (p *plan) topicOf(n *node) string {
 func (p *plan) changelogOf(s *storeDecl) string { return p.app + "-" + s.name + changelogSuffix }
 
 // topics returns the topics that a topology's nodes of one kind read or write,
-// in the order of declaration, internal ones or others.
+// in the order of declaration: the internal ones or the others.
 func (p *plan) topics(kind nodeKind, internal bool) []string {
 	var names []string
 	for _, n := range p.topology.nodes {
@@ -105,11 +105,11 @@ func upstream(n *node) []*node {
 	return sources
 }
 
-// partitions adds to counts, which has the partitions of the sources' topics that
-// exist, those of the repartition topics that don't: as many as asked for, else
-// as the largest topic upstream. Where a store is fed from several topics, all of
-// them need the same number, or equal keys would meet in several tasks:
-// fault.InvalidPartitions.
+// partitions sets the partitions of the repartition topics that do not exist in
+// counts, which has those of the existing topics. Each gets as many as it asked
+// for, else as many as the largest topic upstream. Topics that feed the same
+// store must have the same number, because otherwise equal keys would be in
+// different tasks: fault.InvalidPartitions.
 func (p *plan) partitions(counts map[string]int) error {
 	exists := maps.Clone(counts)
 	for grown := true; grown; {
@@ -164,12 +164,13 @@ func (p *plan) tasks(sub *subTopology, counts map[string]int) int {
 	return p.largest(sub.sources, counts)
 }
 
-// depths returns the topics that are read: those that are not the application's
-// own, then the repartition topics, each after all that it is made from.
+// depths returns the topics that are read, grouped so that each repartition
+// topic comes after all topics that it is made from. The first group is the
+// topics that are not the application's own.
 func (p *plan) depths() [][]string {
 	all := [][]string{p.topics(sourceNode, false)}
 	depth := make(map[string]int)
-	for _, n := range p.topology.nodes { // a node stands behind what it is made from
+	for _, n := range p.topology.nodes { // parents come before their children
 		if n.kind != sinkNode || n.internal == nil {
 			continue
 		}

@@ -12,18 +12,18 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// progress is what an application's threads report about themselves, and what
-// CaughtUp asks of them.
+// progress is the state that an application's threads report, and on which
+// CaughtUp waits.
 type progress struct {
 	mu      sync.Mutex
 	state   State         // Running is Rebalancing with started and busy == 0
 	ended   int           // how often Run has returned
 	err     error         // of the Run that returned last
 	busy    int           // threads that are restoring stores
-	started bool          // a thread has been assigned something
+	started bool          // a thread has had partitions assigned
 	changed chan struct{} // closed at the next change
 
-	waiting int             // for commits
+	waiting int             // calls that wait for commits
 	calm    context.Context // canceled while at least one CaughtUp waits
 	stir    context.CancelFunc
 }
@@ -42,7 +42,8 @@ func (p *progress) update(change func()) {
 	p.changed = make(chan struct{})
 }
 
-// begin enters Rebalancing, and reports false when the application is running.
+// begin enters Rebalancing. It returns false if the application is already
+// running.
 func (p *progress) begin() (ok bool) {
 	p.update(func() {
 		if ok = p.state == Created || p.state >= NotRunning; ok {
@@ -70,15 +71,14 @@ func (p *progress) end(err error) {
 	})
 }
 
-// restoring and restored stand around the time in which a thread makes new
-// tasks ready.
+// restoring and restored mark the period in which a thread prepares new tasks.
 func (p *progress) restoring() { p.update(func() { p.busy++ }) }
 
 func (p *progress) restored() {
 	p.update(func() { p.busy--; p.started = true })
 }
 
-// committed wakes what waits for commits.
+// committed wakes calls that wait for commits.
 func (p *progress) committed() { p.update(func() {}) }
 
 func (p *progress) current() State {
@@ -90,8 +90,8 @@ func (p *progress) current() State {
 	return p.state
 }
 
-// runs returns how often Run has returned, and the error of a Run that has failed
-// and has not been called again.
+// runs returns how often Run has returned, and the error of the last Run if it
+// failed and Run was not called again.
 func (p *progress) runs() (ended int, failed error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,8 +101,8 @@ func (p *progress) runs() (ended int, failed error) {
 	return p.ended, failed
 }
 
-// watch returns what is closed at the next change, and what Run has returned if
-// it has returned more than that often.
+// watch returns a channel that is closed at the next change, and the result of
+// Run if Run has returned more often than ended.
 func (p *progress) watch(ended int) (changed <-chan struct{}, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,8 +115,8 @@ func (p *progress) watch(ended int) (changed <-chan struct{}, err error) {
 	return p.changed, err
 }
 
-// addWaiter has threads commit as soon as they have nothing to process, until as
-// many calls of removeWaiter have followed.
+// addWaiter makes threads commit as soon as they have nothing to process, until
+// removeWaiter has been called as often.
 func (p *progress) addWaiter() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,11 +142,11 @@ func (p *progress) untilWaiter() context.Context {
 }
 
 // CaughtUp waits until everything that the topology's topics held when it was
-// called has been processed and committed, with all that followed from it in
-// repartition topics, by whichever instances of the application. It may be
-// called before Run, which it waits for. When Run returns first, or has failed
-// and was not called again, its error is returned; fault.Closed where it had
-// none.
+// called has been processed and committed, together with the records that
+// resulted from it in repartition topics, by any instance of the application.
+// It may be called before Run, and then waits for it. If Run returns first, or
+// has failed and was not called again, CaughtUp returns its error, or
+// fault.Closed if it had none.
 func (a *App) CaughtUp(ctx context.Context) error {
 	ended, err := a.progress.runs()
 	if err != nil {
@@ -159,8 +159,9 @@ func (a *App) CaughtUp(ctx context.Context) error {
 	defer s.Close()
 	a.progress.addWaiter()
 	defer a.progress.removeWaiter()
-	// What was made of committed records stands in the repartition topics, so
-	// each of them is asked for its end behind those that it is made from.
+	// The results of committed records are in the repartition topics, so each
+	// of these is asked for its end only after the topics that it is made from
+	// are caught up.
 	for depth, names := range a.plan.depths() {
 		tps, err := a.partitionsOf(ctx, names)
 		if depth > 0 && errors.Is(err, fault.UnknownTopic) {
@@ -176,8 +177,8 @@ func (a *App) CaughtUp(ctx context.Context) error {
 	return nil
 }
 
-// await waits until the group has committed what partitions hold now. A commit of
-// this App wakes it. Other instances can't, so it also asks at intervals.
+// await waits until the group has committed what partitions hold now. A commit
+// of this App wakes it. Other instances cannot, so it also polls at intervals.
 func (a *App) await(ctx context.Context, s consumer.Session, ended int, tps []record.TopicPartition) error {
 	if len(tps) == 0 {
 		return nil
@@ -225,7 +226,8 @@ func unread(ctx context.Context, s consumer.Session, tps []record.TopicPartition
 	return false, nil
 }
 
-// openOffsets opens a session for the group's offsets, which is no member.
+// openOffsets opens a session that can read the group's offsets without being a
+// member.
 func (a *App) openOffsets(ctx context.Context) (consumer.Session, error) {
 	return a.backend.OpenConsumer(ctx, a.consumerConfig("offsets"))
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/runnel-go/runnel/streams"
 )
 
-// What is committed of a repartition topic is deleted once there is enough of
-// it, and no earlier; nothing that is yet to be counted goes.
+// Committed records of a repartition topic are deleted once there are enough of
+// them, and no earlier. Records that are still to be counted remain.
 func TestRepartitionRecordsGoOnceTheyAreCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := closed(t, openMemory(t))
@@ -24,7 +24,7 @@ func TestRepartitionRecordsGoOnceTheyAreCommitted(t *testing.T) {
 			send(t, broker, lines...)
 			sent = append(sent, lines...)
 			require.NoError(t, app.CaughtUp(t.Context()))
-			synctest.Wait() // deleting follows the commit
+			synctest.Wait() // the deletion follows the commit
 			found, err := broker.DescribeTopics(t.Context(), "wordcount-counts-repartition")
 			require.NoError(t, err)
 			require.Equal(t, want, found[0].Partitions[0].StartOffset, "round %d", round)

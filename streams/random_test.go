@@ -29,22 +29,22 @@ var (
 	tortureOn   = flag.Bool("torture.on", false, "go on with random topologies until one fails or the test is stopped")
 )
 
-// randomSeeds is how many random topologies a run of the tests looks at.
+// randomSeeds is how many random topologies a test run checks.
 const randomSeeds = 40
 
-// tellingSeeds found what was wrong when partitions were assigned and not tasks,
-// each now and then.
+// tellingSeeds found bugs when partitions were assigned instead of tasks, each
+// in some of its runs.
 var tellingSeeds = []uint64{10774443569027887835, 12598091569485164249, 5978147590958874679, 5420950577021557189, 9589269305301223960}
 
 // Random topologies run on several instances, which come, go and, for every
-// other seed, crash, while records come in. In the end the outputs are those of
-// a plain loop over all records; after crashes, at least those.
+// other seed, crash, while records arrive. In the end the outputs equal those
+// of a plain loop over all records; after crashes they include them.
 func TestRandomTopologies(t *testing.T) {
 	if *tortureSeed != 0 {
 		randomTopology(t, *tortureSeed)
 		return
 	}
-	for range 3 { // the scheduler has its part in what happens
+	for range 3 { // the schedule differs between runs
 		for _, seed := range tellingSeeds {
 			randomTopology(t, seed)
 		}
@@ -80,7 +80,7 @@ type troupe struct {
 	*testing.T
 	r       *rand.Rand
 	g       graph
-	crashes bool // there may be some
+	crashes bool // crashes are allowed
 	crashed bool // there was one
 	broker  *runnel.Broker
 	inputs  map[int][]pair
@@ -88,7 +88,7 @@ type troupe struct {
 	story   []string
 }
 
-// instance is an application as one process runs it.
+// instance is an application in one process.
 type instance struct {
 	app    *streams.App
 	mortal *mortal
@@ -155,7 +155,7 @@ func (w *troupe) wait() {
 	w.tell("wait")
 }
 
-// grow adds a partition to an input, unless a store is kept by its partitions.
+// grow adds a partition to an input, unless a store is partitioned by it.
 func (w *troupe) grow() {
 	in := w.input()
 	if !w.g.mayGrow(in) {
@@ -168,7 +168,7 @@ func (w *troupe) grow() {
 	w.tell("grow %d", in)
 }
 
-// start begins an instance, which may be one that will crash.
+// start starts an instance, which may be one that will crash.
 func (w *troupe) start() {
 	if len(w.playing) == 4 {
 		return
@@ -190,7 +190,7 @@ func (w *troupe) start() {
 	w.tell("start with %d threads, %s, %d calls to live", threads, interval, m.left.Load())
 }
 
-// take takes a random instance out.
+// take removes a random instance.
 func (w *troupe) take() *instance {
 	if len(w.playing) == 0 {
 		return nil
@@ -232,7 +232,7 @@ func (w *troupe) crash() {
 	}
 }
 
-// finish lets those that live catch up, and all stop.
+// finish lets the running instances catch up, and stops all.
 func (w *troupe) finish() {
 	for _, one := range w.playing {
 		if one.mortal.dead() == nil {
@@ -251,7 +251,7 @@ func (w *troupe) finish() {
 	require.NoError(w, stop())
 }
 
-// compare holds the outputs against those of a plain loop.
+// compare compares the outputs with those of a plain loop.
 func (w *troupe) compare() {
 	crashed := w.crashed
 	for i, want := range w.g.evaluate(w.inputs) {
@@ -292,9 +292,8 @@ func (w *troupe) compareRecords(i int, want, got []pair, crashed bool) {
 	require.GreaterOrEqual(w, len(got), len(want))
 }
 
-// mortal is a broker for a process that may die: then none of its calls does
-// anything any more, and its sessions stay as they are until others take its
-// place.
+// mortal is a broker for a process that may die. From then on its calls have no
+// effect, and its sessions stay as they are until others take over.
 type mortal struct {
 	*runnel.Broker
 	left atomic.Int64 // calls to live

@@ -8,11 +8,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// restore fills the stores of new tasks from their changelogs, up to where these
-// end when it begins: only the owner of a task writes there.
+// restore fills the stores of new tasks from their changelogs. It reads up to
+// the ends as of its start: only the owner of a task writes to its changelogs.
 //
-// It reads with a consumer of its own, outside the group, because the partitions of
-// a thread's session are the group's to assign.
+// It reads with a consumer of its own, outside the group, because the group
+// assigns the partitions of a thread's session.
 func (a *App) restore(ctx context.Context, tasks []*task) error {
 	stores := make(map[record.TopicPartition]*restoring)
 	var tps []record.TopicPartition
@@ -74,15 +74,15 @@ func (a *App) restore(ctx context.Context, tasks []*task) error {
 	return nil
 }
 
-// restoring is a store on its way to the end of its changelog.
+// restoring is a store that is being restored to the end of its changelog.
 type restoring struct {
 	taskStore
 	task *task
 	done bool
 }
 
-// apply restores records, of which the store copies what it keeps. Panics of a
-// serde and runtime.Goexit are handled as in task.run.
+// apply restores records. The store copies what it keeps. Panics of a serde and
+// runtime.Goexit are handled as in task.run.
 func (s *restoring) apply(records []record.Record) (err error) {
 	i, back := 0, false
 	defer func() {

@@ -8,13 +8,13 @@ import (
 	"github.com/runnel-go/runnel/streams/state"
 )
 
-// Simulation runs a topology without a backend: in the caller's goroutine, one
-// record at a time, every topic with one partition, by the same tasks as in an
-// application. Package streamstest makes typed tests of it.
+// Simulation runs a topology without a backend: on the caller's goroutine, one
+// record at a time, every topic with one partition, with the same tasks as in
+// an application. Package streamstest builds typed tests on it.
 //
-// Every update of a store is emitted, and each record is committed when what it
-// caused has gone through the repartition topics. A Simulation is not safe for
-// concurrent use.
+// Every update of a store is emitted, and each record is committed when its
+// results have passed through the repartition topics. A Simulation is not safe
+// for concurrent use.
 type Simulation struct {
 	plan     *plan
 	handling *handling
@@ -26,7 +26,7 @@ type Simulation struct {
 }
 
 // NewSimulation returns a Simulation of the application of that name. Its clock
-// stands at Unix time 0.
+// starts at Unix time 0.
 func NewSimulation(name string, define func(*Topology), options ...Option) (*Simulation, error) {
 	p, c, err := compile(name, define, options)
 	if err != nil {
@@ -46,11 +46,11 @@ func NewSimulation(name string, define func(*Topology), options ...Option) (*Sim
 	return s, nil
 }
 
-// Send writes a record to a topic that the topology reads, and processes it with
-// all that it causes. A zero timestamp means Now; partition and offset are
-// ignored. It fails with fault.UnknownTopic where the topology does not read the
-// topic, and with a ProcessingError that no handler takes, after which the
-// Simulation is of no more use.
+// Send writes a record to a topic that the topology reads, and processes it and
+// everything that results from it. A zero timestamp means Now; partition and
+// offset are ignored. Send returns fault.UnknownTopic if the topology does not
+// read the topic. After a ProcessingError, which no handler resolved, the
+// Simulation is no longer usable.
 func (s *Simulation) Send(r record.Record) error {
 	if s.failed != nil {
 		return s.failed
@@ -94,8 +94,8 @@ func (s *Simulation) append(r record.Record) {
 	}
 }
 
-// Records returns what was written to a topic so far, internal topics included.
-// The records are not to be changed.
+// Records returns what was written to a topic so far, also to internal ones. Do
+// not change the records.
 func (s *Simulation) Records(topic string) []record.Record { return s.topics[topic] }
 
 // ErrorCounts returns how many records were skipped and dead-lettered.
@@ -119,7 +119,7 @@ func (s *Simulation) Store(name string) (state.Store, bool) {
 	return nil, false
 }
 
-// simulated is one topic as what tasks write to.
+// simulated is one topic that tasks write to.
 type simulated struct {
 	to    *Simulation
 	topic string

@@ -7,27 +7,27 @@ import (
 	"github.com/runnel-go/runnel/streams/state"
 )
 
-// outbox takes what tasks write: in an application the batches of its producer,
-// in a Simulation the records of its topics.
+// outbox receives what tasks write: in an application the batches of its
+// producer, in a Simulation the records of its topics.
 type outbox interface {
-	// output opens a topic for records that go to the partition of their key.
+	// output opens a topic for records whose key chooses the partition.
 	output(topic string) (output, error)
 
-	// deadLetters opens a topic for records that could not be processed. What it
-	// refuses is for no handler.
+	// deadLetters opens a topic for records that could not be processed.
+	// Records that it refuses do not go to a handler.
 	deadLetters(topic string) (output, error)
 
 	// changelog opens one partition of a store's changelog.
 	changelog(topic string, partition int32) (state.Changelog, error)
 }
 
-// output is one topic of an outbox. The slices are the caller's again when write
+// output is one topic of an outbox. The caller may reuse the slices when write
 // returns.
 type output interface {
 	write(ms int64, key, value []byte, headers []record.Header) error
 }
 
-// sink is a writer to a topic at work in a task.
+// sink is the processor that writes to a topic.
 type sink[K, V any] struct {
 	step
 	key     codec[K]
@@ -61,7 +61,7 @@ func (s *sink[K, V]) receive(m message[K, V]) (err error) {
 			return s.handle(Production, fault.Newf(fault.Serialization, "the value").Because(err))
 		}
 	}
-	if cap(buf) != cap(s.scratch) { // storing a pointer costs while garbage is collected
+	if cap(buf) != cap(s.scratch) { // avoids the write barrier of an unneeded pointer store
 		s.scratch = buf
 	}
 	var key, value []byte

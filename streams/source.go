@@ -6,10 +6,10 @@ import (
 	"github.com/runnel-go/runnel/serde"
 )
 
-// source is a reader of a topic at work in a task.
+// source is the processor that reads a topic.
 type source interface {
-	// process sends one record through the task. The record's bytes are in use
-	// only until it returns.
+	// process sends one record through the task. It does not use the record's
+	// bytes after it returns.
 	process(r *record.Record) error
 }
 
@@ -19,7 +19,7 @@ type reader[K, V any] struct {
 	key   codec[K]
 	value codec[V]
 	next  receiver[K, V]
-	bytes bytesReceiver // in place of next, where keys need not be decoded
+	bytes bytesReceiver // used instead of next if keys need not be decoded
 }
 
 func newReader[K, V any](w *wiring, n *node, key serde.Serde[K], value serde.Serde[V], out *outlet[K, V]) source {
@@ -37,7 +37,7 @@ func (s *reader[K, V]) process(r *record.Record) (err error) {
 	s.enter()
 	t := s.task
 	t.ms = r.Timestamp.UnixMilli()
-	if t.headers != nil || r.Headers != nil { // storing a pointer costs while garbage is collected
+	if t.headers != nil || r.Headers != nil { // avoids the write barrier of an unneeded pointer store
 		t.headers = r.Headers
 	}
 	if t.ms < 0 {

@@ -2,9 +2,9 @@ package streams
 
 import "strconv"
 
-// BranchedKStream is a stream being split: each record goes to the first of the
-// branches whose predicate is true for it, else to the default one, and is
-// dropped if there is none.
+// BranchedKStream is a stream being split. Each record goes to the first branch
+// whose predicate is true for it, else to the default branch, and is dropped if
+// there is none.
 type BranchedKStream[K, V any] struct {
 	stream   *KStream[K, V]
 	node     *node
@@ -13,7 +13,7 @@ type BranchedKStream[K, V any] struct {
 	rest     *KStream[K, V] // nil: dropped
 }
 
-// Split begins to split s.
+// Split starts splitting s.
 func (s *KStream[K, V]) Split() *BranchedKStream[K, V] {
 	b := &BranchedKStream[K, V]{stream: s, node: s.topology.process("KSTREAM-BRANCH-", s.out.node)}
 	s.out.to(b.node, func(w *wiring) receiver[K, V] {
@@ -30,7 +30,7 @@ func (s *KStream[K, V]) Split() *BranchedKStream[K, V] {
 }
 
 // Branch adds a branch for the records that match is true for and that no
-// earlier branch took.
+// earlier branch received.
 func (b *BranchedKStream[K, V]) Branch(match func(key K, value V) bool) *KStream[K, V] {
 	branch := b.add(len(b.branches) + 1)
 	b.stream.topology.need(branch.out.node, match != nil)
@@ -39,7 +39,7 @@ func (b *BranchedKStream[K, V]) Branch(match func(key K, value V) bool) *KStream
 	return branch
 }
 
-// Default returns the branch for the records that no other took.
+// Default returns the branch for the records that no other branch received.
 func (b *BranchedKStream[K, V]) Default() *KStream[K, V] {
 	if b.rest == nil {
 		b.rest = b.add(0)
@@ -47,7 +47,8 @@ func (b *BranchedKStream[K, V]) Default() *KStream[K, V] {
 	return b.rest
 }
 
-// add declares a branch's node, which Kafka numbers behind the splitter's name.
+// add declares a branch's node. Kafka derives its name from the splitter's name
+// and a number.
 func (b *BranchedKStream[K, V]) add(number int) *KStream[K, V] {
 	n := b.stream.topology.add(processorNode, b.node.name+strconv.Itoa(number), b.node)
 	return derive(b.stream, n, b.stream.value)

@@ -6,24 +6,24 @@ import (
 	"github.com/runnel-go/runnel/serde"
 )
 
-// KStream is a stream of records: each is an event of its own. Operators that
-// keep the types are methods, those that change one are functions of this
-// package, and methods too with Go 1.27. A KStream may be used several times: each
-// use gets every record.
+// KStream is a stream of records: each is an independent event. Operators that
+// keep the types are methods. Those that change a type are functions of this
+// package, and with Go 1.27 also methods. A KStream may be used several times:
+// each use gets every record.
 //
-// Functions see the zero value where a record has null, and what they return is
-// there, unless the serde that writes it says that it stands for null
-// (serde.Nullable). They run in the task that the record belongs to, so several
-// tasks may call one at once; they may not block for long. A panic in one ends
-// the application with a ProcessingError, not the program.
+// Functions get the zero value if a record has null. What they return is not
+// null, unless the serde that writes it treats it as null (serde.Nullable).
+// They run in the task that the record belongs to, so several tasks may call
+// one at once, and they must not block for long. A panic in one ends the
+// application with a ProcessingError, not the program.
 type KStream[K, V any] struct {
 	topology *Topology
 	out      *outlet[K, V]
-	key      serde.Serde[K] // nil: not given
+	key      serde.Serde[K] // nil: not set
 	value    serde.Serde[V]
 
-	// rekeyed: the key is not the one that the records were partitioned by, so
-	// a repartition topic comes before anything that gathers records by key.
+	// rekeyed: the key is not the one by which the records were partitioned, so
+	// a repartition topic comes before any operator that groups by key.
 	rekeyed bool
 
 	// asRead: key is the serde of the internal topic that out.node reads, whose
@@ -32,28 +32,28 @@ type KStream[K, V any] struct {
 }
 
 // derive returns the stream that n, a new child of s, emits. Key and partitions
-// stay.
+// do not change.
 func derive[K, V, V2 any](s *KStream[K, V], n *node, value serde.Serde[V2]) *KStream[K, V2] {
 	return &KStream[K, V2]{topology: s.topology, out: &outlet[K, V2]{node: n}, key: s.key, value: value, rekeyed: s.rekeyed}
 }
 
-// rekey returns the stream that n emits: its keys are not those that the records
-// were partitioned by.
+// rekey returns the stream that n emits, whose keys are not those by which the
+// records were partitioned.
 func rekey[K, V any](t *Topology, n *node, key serde.Serde[K], value serde.Serde[V]) *KStream[K, V] {
 	return &KStream[K, V]{topology: t, out: &outlet[K, V]{node: n}, key: key, value: value, rekeyed: true}
 }
 
-// Named gives the operator that made s a name, which must be unique within the
-// topology, and returns s. Names appear in descriptions and errors; those of
-// internal topics come from stores and repartitions, which always have names,
-// so that a topology may change without losing them.
+// Named names the operator that emits s and returns s. A name must be unique
+// within the topology. It appears in descriptions and errors. Internal topics
+// are named after stores and repartitions, which always have names, so a
+// topology can change without losing its internal topics.
 func (s *KStream[K, V]) Named(name string) *KStream[K, V] {
 	s.out.node.name = name
 	return s
 }
 
 // WithSerdes returns s with the serdes that write its keys and values from here
-// on. A nil one leaves what was.
+// on. A nil serde changes nothing.
 func (s *KStream[K, V]) WithSerdes(key serde.Serde[K], value serde.Serde[V]) *KStream[K, V] {
 	other := *s
 	if key != nil {
@@ -65,12 +65,12 @@ func (s *KStream[K, V]) WithSerdes(key serde.Serde[K], value serde.Serde[V]) *KS
 	return &other
 }
 
-// Filter keeps the records that keep is true for.
+// Filter keeps the records for which keep returns true.
 func (s *KStream[K, V]) Filter(keep func(key K, value V) bool) *KStream[K, V] {
 	return s.filter(keep, true)
 }
 
-// FilterNot drops the records that drop is true for.
+// FilterNot drops the records for which drop returns true.
 func (s *KStream[K, V]) FilterNot(drop func(key K, value V) bool) *KStream[K, V] {
 	return s.filter(drop, false)
 }
@@ -106,8 +106,8 @@ func (s *KStream[K, V]) ForEach(do func(key K, value V)) {
 }
 
 // Merge returns the records of s and of others, in the order in which they are
-// processed; nothing is promised between records of different streams. The
-// serdes are those of s.
+// processed. There is no guaranteed order between records of different streams.
+// The serdes are those of s.
 func (s *KStream[K, V]) Merge(others ...*KStream[K, V]) *KStream[K, V] {
 	streams := append([]*KStream[K, V]{s}, others...)
 	streams = slices.DeleteFunc(streams, func(o *KStream[K, V]) bool { return o == nil || o.topology != s.topology })
@@ -130,8 +130,8 @@ func (s *KStream[K, V]) Merge(others ...*KStream[K, V]) *KStream[K, V] {
 }
 
 // To writes the stream to a topic, which must exist when the application runs.
-// Where the topic has no serdes, the stream's are used. The partition is that of
-// the key's hash, as for any producer.
+// If the topic has no serdes, the stream's are used. The key's hash chooses the
+// partition, as in any producer.
 func (s *KStream[K, V]) To(to serde.Topic[K, V]) {
 	t := s.topology
 	n := t.add(sinkNode, t.generate("KSTREAM-SINK-"), s.out.node)
@@ -142,10 +142,11 @@ func (s *KStream[K, V]) To(to serde.Topic[K, V]) {
 	s.out.to(n, func(w *wiring) receiver[K, V] { return newSink(w, n, key, value) })
 }
 
-// Repartition writes the stream to an internal topic, <application>-name-repartition,
-// and reads it again from there, so that records with equal keys are in one
-// partition and one task. Records with a null key are dropped. Partitions may be
-// 0: as many as the largest topic that the stream comes from.
+// Repartition writes the stream to an internal topic,
+// <application>-name-repartition, and reads it back from there, so that records
+// with equal keys are in one partition and one task. Records with a null key
+// are dropped. With 0 partitions the topic gets as many as the largest topic
+// upstream.
 func (s *KStream[K, V]) Repartition(name string, partitions int) *KStream[K, V] {
 	if partitions < 0 {
 		s.topology.fail(s.out.node, "repartition %q with %d partitions", name, partitions)

@@ -6,16 +6,17 @@ import "github.com/runnel-go/runnel/serde"
 // counts. A null value deletes the key.
 type KTable[K, V any] struct{ changes[K, V] }
 
-// changes is what leaves the node of a table, and how it is written.
+// changes is the output of a table's node, and how it is written.
 //
-// It exists beside KTable because of tables with windowed keys. Go refuses types
-// whose methods lead to ever larger instances of themselves: were
-// KTable[Windowed[K], V] reached from a method of KStream[K, V], through grouping
-// and windowing, then its ToStream and GroupByKey would reach
-// KTable[Windowed[Windowed[K]], V], and so on. So a windowed table and a windowed
-// stream are types of their own, with K alone, and everything that their methods
-// call (aggregate, valuesOf, mapRecords, selectKey) deals in grouping, changes and
-// outlet, which lead to no KStream or KTable of the same key.
+// It is separate from KTable because of tables with windowed keys. Go rejects
+// types whose methods lead to ever larger instances of themselves. If a method
+// of KStream[K, V] led to KTable[Windowed[K], V], through grouping and
+// windowing, then its ToStream and GroupByKey would lead to
+// KTable[Windowed[Windowed[K]], V], and so on. So a windowed table and a
+// windowed stream are types of their own, with the parameter K alone.
+// Everything that their methods call (aggregate, valuesOf, mapRecords,
+// selectKey) uses grouping, changes and outlet, which do not lead to a KStream
+// or KTable of the same key.
 type changes[K, V any] struct {
 	topology *Topology
 	out      *outlet[K, change[V]]
@@ -25,15 +26,15 @@ type changes[K, V any] struct {
 
 func newTable[K, V any](c changes[K, V]) *KTable[K, V] { return &KTable[K, V]{c} }
 
-// Named gives the operator that made the table a name, which must be unique
-// within the topology, and returns the table.
+// Named names the operator that emits the table and returns the table. The name
+// must be unique within the topology.
 func (t *KTable[K, V]) Named(name string) *KTable[K, V] {
 	t.out.node.name = name
 	return t
 }
 
-// ToStream returns the table's changes as a stream of its new values; where a
-// key was deleted, the value is null.
+// ToStream returns the table's changes as a stream of its new values. For a
+// deleted key the value is null.
 func (t *KTable[K, V]) ToStream() *KStream[K, V] {
 	return &KStream[K, V]{topology: t.topology, out: valuesOf(t.changes), key: t.key, value: t.value}
 }

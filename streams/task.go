@@ -10,9 +10,8 @@ import (
 	"github.com/runnel-go/runnel/streams/state"
 )
 
-// task is a sub-topology at work on one partition of each of its topics. It
-// owns that partition's part of every store. A task belongs to one goroutine at
-// a time.
+// task runs a sub-topology on one partition of each of its topics. It owns that
+// partition's part of every store. A task belongs to one goroutine at a time.
 type task struct {
 	id       TaskID
 	plan     *plan
@@ -25,22 +24,24 @@ type task struct {
 	// What is being processed.
 	batch   []record.Record // nil between records
 	current int             // within batch
-	origin  origin          // in place of a record; nil: none
+	origin  origin          // the source of a change that has no record; nil: none
 	exited  error           // a function called runtime.Goexit
-	at      int             // the node that last called a function of the program or failed
+	at      int             // the node that last called a function of the program, or failed
 	ms      int64           // the current record's timestamp
 	headers []record.Header // the current record's; not to be changed
 }
 
-// taskStore is a store of a task with the topic that it is restored from.
+// taskStore is a store of a task and the topic from which it is restored.
 type taskStore struct {
 	state.Store
 	changelog string
 }
 
-// origin is a store that sends on what it held back, without a record.
+// origin is a store that forwards a change that it held back, which has no
+// record.
 type origin interface {
-	// raw returns what is sent on as its changelog has it, without an offset.
+	// raw returns the forwarded change as its changelog has it, without an
+	// offset.
 	raw() record.Record
 }
 
@@ -67,11 +68,11 @@ type step struct {
 	node int
 }
 
-// enter notes that the node is about to call a function of the program, so that a
-// panic in it is reported under the node's name.
+// enter records that the node is about to call a function of the program, so
+// that a panic in it is reported under the node's name.
 func (s *step) enter() { s.task.at = s.node }
 
-// failed notes that err, if there is one, happened in this node, and returns it.
+// failed attributes err, if there is one, to this node, and returns it.
 func (s *step) failed(err error) error {
 	if err != nil {
 		s.enter()
@@ -79,8 +80,8 @@ func (s *step) failed(err error) error {
 	return err
 }
 
-// handle hands an error of this node's to the handler for its phase, and returns
-// nil when the task goes on without the record.
+// handle passes an error of this node to the handler for its phase, and returns
+// nil if the task continues without the record.
 func (s *step) handle(phase Phase, err error) error {
 	if err == nil {
 		return nil
@@ -90,18 +91,18 @@ func (s *step) handle(phase Phase, err error) error {
 	return s.task.handling.resolve(e, s.task.out)
 }
 
-// wiring is a task being made: nodes at work are made from declared ones, each
-// after its children.
+// wiring is a task under construction: processors are created from declared
+// nodes, each after its children.
 type wiring struct {
 	task    *task
 	out     outbox
 	cached  bool
-	guarded bool          // there are handlers
+	guarded bool          // an error handler is set
 	made    map[*node]any // nodes with several parents
 	err     error
 }
 
-// newTask makes the nodes of a task at work. Its stores are empty.
+// newTask creates a task with its processors. Its stores are empty.
 func newTask(p *plan, id TaskID, out outbox, cached bool, h *handling) (*task, error) {
 	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1, handling: h, out: out}
 	w := &wiring{task: t, out: out, cached: cached, guarded: h.set(), made: make(map[*node]any)}
@@ -114,7 +115,7 @@ func newTask(p *plan, id TaskID, out outbox, cached bool, h *handling) (*task, e
 
 func (w *wiring) step(n *node) step { return step{task: w.task, node: n.id} }
 
-// once returns the node at work for n, made by the first of its parents.
+// once returns the processor of n, which the first of its parents creates.
 func once[K, V any](w *wiring, n *node, make func() receiver[K, V]) receiver[K, V] {
 	if made, ok := w.made[n]; ok {
 		return made.(receiver[K, V])
@@ -131,7 +132,7 @@ func (w *wiring) output(n *node) output {
 	return out
 }
 
-// changelog opens a store's changelog and gives the store to the task.
+// changelog opens a store's changelog and adds the store to the task.
 func (w *wiring) changelog(decl *storeDecl, s state.Store) state.Changelog {
 	topic := w.task.plan.changelogOf(decl)
 	log, err := w.out.changelog(topic, w.task.id.Partition)
@@ -142,7 +143,7 @@ func (w *wiring) changelog(decl *storeDecl, s state.Store) state.Changelog {
 	return log
 }
 
-// flushes has f flushed at each commit.
+// flushes registers f to be flushed at each commit.
 func (w *wiring) flushes(n *node, f flusher) {
 	w.task.flushers = append(w.task.flushers, flushing{n.id, f})
 }
@@ -154,7 +155,7 @@ func (w *wiring) note(n *node, err error) {
 }
 
 // process sends records of one partition through the task, in order. It stops
-// at the first that fails and that no handler takes, with a ProcessingError.
+// at the first that fails and that no handler resolves, with a ProcessingError.
 func (t *task) process(topic string, records []record.Record) error {
 	src := t.sources[topic]
 	t.batch = records
@@ -169,7 +170,7 @@ func (t *task) process(topic string, records []record.Record) error {
 	})
 }
 
-// flush has everything that was held back written and sent on.
+// flush writes and forwards everything that was held back.
 func (t *task) flush() error {
 	t.headers = nil
 	defer func() { t.origin = nil }()
@@ -186,9 +187,10 @@ func (t *task) flush() error {
 // run calls do, which calls functions of the program, and returns a panic or an
 // error in them as a ProcessingError.
 //
-// A function may also call runtime.Goexit. That can't be recovered: deferred
-// functions run and the goroutine ends, so nothing is returned. back stays false
-// then, and exited keeps the error for the goroutine that waits for this one.
+// A function may also call runtime.Goexit. That cannot be recovered: deferred
+// functions run and the goroutine ends, so run returns nothing. back stays
+// false then, and exited keeps the error for the goroutine that waits for this
+// one.
 func (t *task) run(do func() error) (err error) {
 	back := false
 	defer func() {
@@ -209,7 +211,7 @@ func (t *task) run(do func() error) (err error) {
 	return err
 }
 
-// phase is that of the node that is at work.
+// phase returns the phase of the node that is running.
 func (t *task) phase() Phase {
 	if t.at < 0 {
 		return Processing
@@ -218,7 +220,7 @@ func (t *task) phase() Phase {
 }
 
 // failure returns err with the place where it happened. The error outlives the
-// batch, whose buffer is reused, so it has its own copy of the record.
+// batch, whose buffer is reused, so it gets its own copy of the record.
 func (t *task) failure(phase Phase, err error) *ProcessingError {
 	e := &ProcessingError{Task: t.id, Phase: phase, At: record.Position{Offset: -1}, Err: err}
 	if t.at >= 0 {

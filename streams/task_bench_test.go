@@ -15,7 +15,7 @@ import (
 	"github.com/runnel-go/runnel/serde"
 )
 
-// sinkhole is a producer that keeps nothing but the batches of one topic.
+// sinkhole is a producer that keeps only the batches of one topic.
 type sinkhole struct {
 	producer.Session
 	keep string
@@ -57,8 +57,8 @@ func benchmarkText(lines int) []string {
 	return text
 }
 
-// counting is both tasks of a word count without a broker, and what the first
-// writes for the second.
+// counting is both tasks of a word count without a broker, and the first one's
+// output for the second.
 type counting struct {
 	split, count *task
 	out          *batches
@@ -100,8 +100,9 @@ func (c *counting) words(t testing.TB) (words []record.Record) {
 	return words
 }
 
-// A record on its way through operators, a sink or a store allocates nothing
-// but what the program's functions and serdes do, guarded by handlers or not.
+// A record that passes through operators, a sink or a store causes no
+// allocation except those of the program's functions and serdes, with handlers
+// or without.
 func TestTheRecordPathAllocatesNothing(t *testing.T) {
 	recordPathAllocatesNothing(t)
 	recordPathAllocatesNothing(t, OnError(Skip()))
@@ -121,7 +122,7 @@ func recordPathAllocatesNothing(t *testing.T, options ...Option) {
 	}) / float64(len(c.lines))
 	require.Less(t, perLine, 3.1, "the line, its lower case and its words")
 
-	for range 2 { // the first time makes the entries
+	for range 2 { // the first round creates the entries
 		require.NoError(t, c.count.process(repartitioned, words))
 		require.NoError(t, c.count.flush())
 		require.NoError(t, c.out.send(0))
@@ -134,8 +135,8 @@ func recordPathAllocatesNothing(t *testing.T, options ...Option) {
 	require.Less(t, perRun, 10.0)
 }
 
-// BenchmarkWordCountTasks is the two tasks of a word count without a broker,
-// beside a plain loop over the same text.
+// BenchmarkWordCountTasks measures the two tasks of a word count without a
+// broker, and a plain loop over the same text.
 func BenchmarkWordCountTasks(b *testing.B) {
 	text := benchmarkText(10_000)
 	c := newCounting(b, text)

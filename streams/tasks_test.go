@@ -46,9 +46,9 @@ func wholeTasks(t *testing.T, b *runnel.Broker, group string, topics ...string) 
 	}
 }
 
-// Two topics with different numbers of partitions meet in one sub-topology, and
-// a task reads a partition of each. An instance comes and goes: each task has
-// one owner at any time, with one state.
+// One sub-topology reads two topics with different numbers of partitions, and a
+// task reads a partition of each. While an instance comes and goes, each task
+// has one owner at any time, with one state.
 func TestATaskWithTwoTopicsMovesAsAWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := closed(t, openMemory(t))

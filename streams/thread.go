@@ -19,16 +19,18 @@ const (
 	fetchRecords = 1024
 	fetchBytes   = 1 << 20
 
-	// stopTimeout bounds the last commit of an application that is being stopped.
+	// stopTimeout limits the last commit of an application that is being
+	// stopped.
 	stopTimeout = 30 * time.Second
 
-	// retryCommit is how long after a commit that did not succeed the next one
-	// comes, at the latest: Kafka's retry.backoff.ms.
+	// retryCommit is the longest wait before the commit that follows a failed
+	// one: Kafka's retry.backoff.ms.
 	retryCommit = 100 * time.Millisecond
 )
 
 // thread is a goroutine that fetches records and sends them through the tasks
-// that its consumer is assigned. Everything but run's return belongs to it.
+// that its consumer is assigned. Only that goroutine uses it, except for what
+// run returns.
 type thread struct {
 	app  *App
 	work context.Context // lives until the application has stopped
@@ -38,24 +40,24 @@ type thread struct {
 	tasks   map[TaskID]*assigned
 	gained  []record.TopicPartition // assigned, not yet part of a task
 	outer   []record.TopicPartition // assigned, of topics that are not the application's own
-	paused  bool                    // outer is
+	paused  bool                    // the partitions in outer are paused
 	failure error                   // of OnRevoked, which cannot return it
 	over    bool                    // run has returned
 	now     context.Context         // has ended: Fetch with it does not wait
 	rouse   context.CancelFunc      // ends a Fetch that waits
 
-	// What the next commit is about.
+	// The next commit: what it contains and when it is due.
 	offsets  map[record.TopicPartition]consumer.Offset
 	commitAt time.Time // at the latest; zero: nothing to commit
-	restAt   time.Time // the earliest time for a commit because there is nothing else to do
-	failedAt time.Time // the same after a commit that did not succeed, even while a CaughtUp waits
+	restAt   time.Time // the earliest time for a commit that is made because there is nothing else to do
+	failedAt time.Time // the same after a failed commit, even while a CaughtUp waits
 
 	counts  map[string]int                  // partitions of the topics that are read, at the start
-	purged  map[record.TopicPartition]int64 // repartition records before it are deleted
+	purged  map[record.TopicPartition]int64 // the offset below which repartition records have been deleted
 	records []record.Record
 }
 
-// assigned is a task with those of its partitions that this thread reads.
+// assigned is a task and those of its partitions that this thread reads.
 type assigned struct {
 	*task
 	partitions []record.TopicPartition
@@ -88,7 +90,7 @@ func openThread(work context.Context, a *App, found layout, number int) (*thread
 	}
 	cfg.OnAssigned = func(tps []record.TopicPartition) {
 		t.gained = append(t.gained, tps...)
-		t.rouse() // to begin with them now, not at their first record
+		t.rouse() // process them now, not after the first record of another partition
 	}
 	cfg.OnRevoked = t.revoked
 	cfg.OnLost = t.lost
@@ -101,7 +103,8 @@ func openThread(work context.Context, a *App, found layout, number int) (*thread
 	return t, nil
 }
 
-// exited returns the error of a thread whose run did not come back.
+// exited returns the error of a thread whose run did not return, because a
+// function called runtime.Goexit.
 func (t *thread) exited() error {
 	for _, at := range t.tasks {
 		if at.exited != nil {
@@ -111,7 +114,7 @@ func (t *thread) exited() error {
 	return errExited
 }
 
-// close leaves the group. The next owner of its tasks processes again what is not
+// close leaves the group. The next owner of its tasks reprocesses what is not
 // committed.
 func (t *thread) close() error {
 	err := t.in.Close()
@@ -137,7 +140,7 @@ func (t *thread) loop(ctx context.Context) error {
 		}
 		switch {
 		case errors.Is(err, fault.OffsetOutOfRange):
-			continue // retention was faster than this application, which goes on at the start
+			continue // retention deleted records before this application read them; it continues at the log's start
 		case err != nil && !ended(err):
 			return err
 		case err == nil:
@@ -154,17 +157,17 @@ func (t *thread) loop(ctx context.Context) error {
 	return nil
 }
 
-// ended reports whether err says that a context has ended, and no more.
+// ended reports whether err says only that a context has ended.
 func ended(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// fetch returns the next records. If there are none at hand it sends on what was
-// written so far, and waits for them until the next commit is due.
+// fetch returns the next records. If none are available it sends what was
+// written so far, and waits for records until the next commit is due.
 //
 // Records of repartition topics come first: while there are some, the topics
-// that they were made from are paused. So they are read while they are in the
-// processor's cache, and do not pile up where one record becomes many.
+// they were made from are paused. So they are read while they are still in the
+// CPU cache, and do not pile up when one record becomes many.
 func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
 	f, err := t.in.Fetch(t.now, t.records)
 	if t.paused && ended(err) && t.failure == nil {
@@ -189,11 +192,11 @@ func (t *thread) wait(ctx context.Context) (consumer.Fetched, error) {
 	return t.in.Fetch(ctx, t.records)
 }
 
-// rest is Fetch where there is something to commit and nothing at hand to process.
-// A commit delays no record now, so it becomes due at once, but no more often than
-// once in a commit interval, unless a CaughtUp waits for it.
+// rest is Fetch for when there is something to commit and nothing available to
+// process. A commit delays no record now, so it becomes due at once. It is made
+// no more often than once per commit interval, unless a CaughtUp waits for it.
 func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
-	if err := t.out.flush(); err != nil { // this thread may be the one to read it
+	if err := t.out.flush(); err != nil { // this thread may be the one that reads it
 		return consumer.Fetched{}, err
 	}
 	f, err := t.in.Fetch(t.now, t.records)
@@ -201,8 +204,8 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 		return f, err
 	}
 	now, calm := time.Now(), t.app.progress.untilWaiter()
-	// Read once, for the decision and the wakeup below: a CaughtUp that begins
-	// after this line cancels the very context that ends the Fetch.
+	// Read once, for both the decision and the wakeup below: a CaughtUp that
+	// begins after this line cancels the same context that ends the Fetch.
 	urged, until := calm.Err() != nil, t.restAt
 	if urged || until.Before(t.failedAt) {
 		until = t.failedAt
@@ -224,7 +227,7 @@ func (t *thread) process(f consumer.Fetched) error {
 	defer t.in.Release()
 	at, ok := t.tasks[t.app.plan.taskOf(f.TopicPartition)]
 	if !ok {
-		return nil // taken away within this very Fetch
+		return nil // taken away during this very Fetch
 	}
 	if err := at.process(f.Topic, f.Records); err != nil {
 		return err
@@ -239,8 +242,8 @@ func (t *thread) process(f consumer.Fetched) error {
 	return t.pause()
 }
 
-// pause stops fetching from the topics that repartition topics are made from, if
-// this thread reads a repartition topic.
+// pause stops fetching from the topics that repartition topics are made from,
+// if this thread reads a repartition topic.
 func (t *thread) pause() error {
 	read := 0
 	for _, at := range t.tasks {
@@ -258,14 +261,15 @@ func (t *thread) resume() error {
 	return t.in.Resume(t.outer...)
 }
 
-// commit makes everything processed so far final: what stores held back is
-// written and sent on, all that was written is acknowledged, and then the
-// offsets are committed.
+// commit makes everything processed so far final. It writes and forwards what
+// stores held back, waits until everything written is acknowledged, and then
+// commits the offsets.
 //
-// The order makes processing at least once. A crash before the offsets are
-// committed repeats records; with the offsets first, it would lose the results of
-// records that are never read again. A commit that the group doesn't accept now
-// leaves the offsets where they are, and the next one includes them.
+// This order makes processing at least once. A crash before the offsets are
+// committed repeats records. If the offsets were committed first, a crash would
+// lose the results of records that are never read again. A commit that the
+// group does not accept now leaves the offsets as they are, and the next one
+// includes them.
 func (t *thread) commit(ctx context.Context) error {
 	if t.commitAt.IsZero() {
 		return nil
@@ -296,8 +300,8 @@ func (t *thread) commit(ctx context.Context) error {
 	return err
 }
 
-// expelled reports whether err says that the group went on without this member.
-// The next Fetch reports the lost partitions to OnLost and joins the group again.
+// expelled reports whether err says that the group has removed this member. The
+// next Fetch reports the lost partitions to OnLost and joins the group again.
 func expelled(err error) bool {
 	return errors.Is(err, fault.UnknownMember) || errors.Is(err, fault.FencedMemberEpoch) || errors.Is(err, fault.IllegalGeneration)
 }
@@ -325,8 +329,8 @@ func (t *thread) stop() error {
 	}
 }
 
-// revoked is called within Fetch or Close, while the partitions are still this
-// thread's: it commits, so that their next owner continues behind what was
+// revoked is called within Fetch or Close, while this thread still owns the
+// partitions. It commits, so that their next owner continues after what was
 // processed here. A thread whose run has returned has committed already, or has
 // failed and must not.
 func (t *thread) revoked(tps []record.TopicPartition) {
@@ -336,9 +340,9 @@ func (t *thread) revoked(tps []record.TopicPartition) {
 	t.release(tps)
 }
 
-// lost is called when the partitions may be another member's already. What was
-// not sent on to changelogs is dropped: it would overwrite what the new owners
-// have written since.
+// lost is called when another member may own the partitions already. Changes
+// that were not sent to changelogs are dropped: they would overwrite what the
+// new owners have written since.
 func (t *thread) lost(tps []record.TopicPartition) {
 	for _, tp := range tps {
 		if at, ok := t.tasks[t.app.plan.taskOf(tp)]; ok {
@@ -350,7 +354,7 @@ func (t *thread) lost(tps []record.TopicPartition) {
 	t.release(tps)
 }
 
-// release takes partitions out of their tasks. A task goes with its last one.
+// release removes partitions from their tasks. A task ends with its last one.
 func (t *thread) release(tps []record.TopicPartition) {
 	for _, tp := range tps {
 		delete(t.offsets, tp)
@@ -370,8 +374,7 @@ func without(tps []record.TopicPartition, tp record.TopicPartition) []record.Top
 	return slices.DeleteFunc(tps, func(other record.TopicPartition) bool { return other == tp })
 }
 
-// startTasks makes tasks of the partitions that were gained, and restores their
-// stores.
+// startTasks creates tasks for the new partitions, and restores their stores.
 func (t *thread) startTasks() error {
 	if len(t.gained) == 0 || t.failure != nil {
 		return t.failure
@@ -401,10 +404,10 @@ func (t *thread) startTasks() error {
 	return t.app.restore(t.work, slices.Collect(maps.Values(fresh)))
 }
 
-// makeTask makes a task, whose stores are yet to be restored. A running task that
-// gains a partition, because its topics grew, is made again: it writes what it
-// holds back, and its stores are restored from their changelogs, to which another
-// member may have written.
+// makeTask creates a task whose stores are still to be restored. A running task
+// that gains a partition, because its topics grew, is recreated: it writes what
+// it holds back, and its stores are restored from their changelogs, to which
+// another member may have written.
 func (t *thread) makeTask(id TaskID) (*task, error) {
 	at, runs := t.tasks[id]
 	if runs {
@@ -427,9 +430,9 @@ func (t *thread) makeTask(id TaskID) (*task, error) {
 	return made, nil
 }
 
-// purge deletes the records of repartition topics that are committed: no task reads
-// them again. Deleting is a request of its own and frees whole segments, so it
-// waits until purgeRecords of them have gathered.
+// purge deletes committed records of repartition topics, which no task reads
+// again. A deletion is a separate request and frees whole segments, so purge
+// waits until there are purgeRecords of them.
 func (t *thread) purge(ctx context.Context) error {
 	for tp, o := range t.offsets {
 		if !t.app.plan.internal[tp.Topic] || o.Offset-t.purged[tp] < t.app.config.purgeRecords {

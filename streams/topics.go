@@ -13,15 +13,15 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// repartitionSegment is the size of a repartition topic's segments: what was
-// committed is deleted by whole segments.
+// repartitionSegment is the size of a repartition topic's segments. It is small
+// because committed records are deleted in whole segments.
 const repartitionSegment = 16 << 20
 
 // layout is what an application finds out about its topics when it starts.
 type layout struct {
 	partitions map[string]int // of every topic that is read
-	batchBytes map[string]int // the largest batch of a topic that is written, where it is less than usual
-	process    string         // names this run to the others of the application
+	batchBytes map[string]int // the largest batch of a topic that is written, if its limit is below the usual one
+	process    string         // identifies this run to the application's other processes
 }
 
 // prepare checks that the topics which the topology and the handlers name exist,
@@ -60,9 +60,9 @@ func (a *App) prepare(ctx context.Context) (layout, error) {
 	return found, nil
 }
 
-// keepPartitions adds to counts the partitions of the repartition topics that are
-// there. Those stay as they are when a topic grows that they are made from: the
-// stores behind them are kept by their number.
+// keepPartitions adds to counts the partitions of the existing repartition
+// topics. Their number does not change when a topic that they are made from
+// grows: the stores behind them are partitioned by it.
 func (a *App) keepPartitions(ctx context.Context, counts map[string]int) error {
 	for _, name := range a.plan.topics(sourceNode, true) {
 		found, err := a.backend.DescribeTopics(ctx, name)
@@ -79,11 +79,11 @@ func (a *App) keepPartitions(ctx context.Context, counts map[string]int) error {
 // internalTopic is a topic that belongs to the application.
 type internalTopic struct {
 	topic.Spec
-	node *node // that keeps its store there, or reads it
+	node *node // the node that keeps its store there, or reads it
 }
 
-// internalTopics returns the topics that belong to the application, for that
-// many partitions of the topics that are read.
+// internalTopics returns the topics that belong to the application, given the
+// partitions of the topics that are read.
 func (a *App) internalTopics(counts map[string]int) []internalTopic {
 	var all []internalTopic
 	for _, sub := range a.plan.subs {
@@ -95,8 +95,9 @@ func (a *App) internalTopics(counts map[string]int) []internalTopic {
 					Retention: topic.Forever, SegmentBytes: repartitionSegment,
 				}}, n})
 			case n.store != nil:
-				// As many as the topics that feed the store, so that it shows when
-				// those grow: not as many as there are tasks.
+				// As many as the topics that feed the store have, not as many
+				// as there are tasks, so that a later growth of those topics is
+				// detected.
 				name := a.plan.changelogOf(n.store)
 				all = append(all, internalTopic{topic.Spec{Name: name, Partitions: a.plan.largest(upstream(n), counts), Config: topic.Config{
 					Cleanup: topic.Compact,
@@ -107,7 +108,7 @@ func (a *App) internalTopics(counts map[string]int) []internalTopic {
 	return all
 }
 
-// ensure creates an internal topic, or checks the one that is there.
+// ensure creates an internal topic, or checks the existing one.
 func (a *App) ensure(ctx context.Context, internal internalTopic) error {
 	spec := internal.Spec
 	found, err := a.backend.DescribeTopics(ctx, spec.Name)
@@ -116,7 +117,7 @@ func (a *App) ensure(ctx context.Context, internal internalTopic) error {
 		if !errors.Is(err, fault.TopicExists) {
 			return err
 		}
-		found, err = a.backend.DescribeTopics(ctx, spec.Name) // another process was faster
+		found, err = a.backend.DescribeTopics(ctx, spec.Name) // another process created it first
 	}
 	if err != nil {
 		return err
@@ -127,7 +128,7 @@ func (a *App) ensure(ctx context.Context, internal internalTopic) error {
 	return nil
 }
 
-// grown returns an error if the application cannot go on with a partition of a
+// grown returns an error if the application cannot handle a partition of a
 // topic that had fewer when it started.
 func (a *App) grown(tp record.TopicPartition, counts map[string]int) error {
 	was := counts[tp.Topic]
@@ -144,8 +145,9 @@ func (a *App) grown(tp record.TopicPartition, counts map[string]int) error {
 	return nil
 }
 
-// regrown says that a node works with some partitions and would have to work with
-// others: it keeps its store by them, or was asked for that many.
+// regrown says that a node has some number of partitions and would need
+// another: its store is partitioned by that number, or the program asked for
+// it.
 func (a *App) regrown(n *node, has, needs int) error {
 	if n.store == nil {
 		return fault.At(fault.InvalidPartitions, a.plan.topicOf(n), -1, -1).
@@ -154,7 +156,7 @@ func (a *App) regrown(n *node, has, needs int) error {
 	}
 	from := upstream(n)[0]
 	advice := "start over with App.Reset"
-	if from.internal == nil { // after Reset, too, its old records would be where they are
+	if from.internal == nil { // even after Reset its old records would be in the old partitions
 		advice = "gather the keys with Repartition in front of it, and start over with App.Reset"
 	}
 	return fault.At(fault.InvalidPartitions, a.plan.topicOf(from), -1, -1).
@@ -179,11 +181,12 @@ func (a *App) partitionsOf(ctx context.Context, topics []string) ([]record.Topic
 	return tps, nil
 }
 
-// Reset makes the application start over when it runs next: its internal topics
-// are deleted with what its stores remember, and its offsets go back to the
-// start of the topics that it reads. What it wrote to other topics stays. The
-// application must not be running, in this process or another:
-// fault.InvalidRequest, or what the backend says of a group that is in use.
+// Reset makes the application start over at its next Run: it deletes the
+// internal topics, and with them the contents of its stores, and moves its
+// offsets back to the start of the topics that it reads. What the application
+// wrote to other topics remains. The application must not be running, in this
+// process or another: fault.InvalidRequest, or the backend's error for a group
+// that is in use.
 func (a *App) Reset(ctx context.Context) error {
 	if s := a.State(); s != Created && s < NotRunning {
 		return fault.Newf(fault.InvalidRequest, "the application is running")
@@ -233,7 +236,7 @@ func (a *App) rewind(ctx context.Context) error {
 	start := make(map[record.TopicPartition]consumer.Offset)
 	for tp := range committed {
 		o := consumer.Offset{LeaderEpoch: -1}
-		if !a.plan.internal[tp.Topic] { // those will be created again
+		if !a.plan.internal[tp.Topic] { // repartition topics will be created again
 			o.Offset = starts[tp]
 		}
 		start[tp] = o

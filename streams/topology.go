@@ -8,12 +8,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Topology is what a stream processor does: sources, operators, stores and
-// sinks, and how records flow between them. A function that New is given
-// declares it, by opening streams with Stream and calling operators on them.
-// Nothing runs while it is declared, and New reports what is wrong with it.
+// Topology describes a stream processor: sources, operators, stores and sinks,
+// and how records flow between them. The function passed to New declares it, by
+// opening streams with Stream and calling operators on them. Nothing runs
+// during the declaration, and New reports what is wrong with it.
 //
-// A Topology belongs to the goroutine that declares it and may not be changed
+// A Topology belongs to the goroutine that declares it and must not be changed
 // afterwards.
 type Topology struct {
 	nodes   []*node
@@ -23,7 +23,7 @@ type Topology struct {
 	errs    []error
 }
 
-// nodeKind is what a node is in Kafka's description of a topology.
+// nodeKind is the kind of a node in Kafka's description of a topology.
 type nodeKind uint8
 
 const (
@@ -32,8 +32,8 @@ const (
 	sinkNode
 )
 
-// node is one step of a topology, as it was declared. The nodes at work are
-// made from it, one for each task.
+// node is one declared step of a topology. Processors are created from it, one
+// for each task.
 type node struct {
 	id       int // its place in Topology.nodes: parents come before their children
 	kind     nodeKind
@@ -47,7 +47,8 @@ type node struct {
 	open func(w *wiring) source // of sources
 }
 
-// phase is where errors of the node happen that nothing else is known of.
+// phase returns the phase of errors in the node that are not known to be of
+// another.
 func (n *node) phase() Phase {
 	switch n.kind {
 	case sourceNode:
@@ -58,7 +59,7 @@ func (n *node) phase() Phase {
 	return Processing
 }
 
-// storeDecl is a store as it was declared.
+// storeDecl is a declared store.
 type storeDecl struct {
 	name string
 	node *node
@@ -69,14 +70,14 @@ type repartitionDecl struct {
 	partitions int // 0: as many as the largest topic upstream
 }
 
-// repartitionSuffix and changelogSuffix end the names of internal topics.
+// Suffixes of the names of internal topics.
 const (
 	repartitionSuffix = "-repartition"
 	changelogSuffix   = "-changelog"
 )
 
-// declare runs define and returns the topology with everything that is wrong
-// with its declaration.
+// declare runs define and returns the topology, with an error for everything
+// that is wrong with its declaration.
 func declare(define func(*Topology)) (*Topology, error) {
 	t := &Topology{sources: make(map[string]*node)}
 	if define == nil {
@@ -98,7 +99,7 @@ func (t *Topology) generate(prefix string) string {
 	return name
 }
 
-// add declares a node. Its name may still be changed by Named.
+// add declares a node. Named may still change its name.
 func (t *Topology) add(kind nodeKind, name string, parents ...*node) *node {
 	n := &node{id: len(t.nodes), kind: kind, name: name, parents: parents}
 	for _, p := range parents {
@@ -113,13 +114,13 @@ func (t *Topology) process(prefix string, parents ...*node) *node {
 	return t.add(processorNode, t.generate(prefix), parents...)
 }
 
-// fail notes what is wrong with a node.
+// fail reports a mistake in a node.
 func (t *Topology) fail(n *node, format string, args ...any) {
 	t.errs = append(t.errs, &declarationError{n, fmt.Sprintf(format, args...)})
 }
 
-// declarationError is a mistake in a topology. The node's name is looked up when
-// the error is read, as it may be given after the mistake was made.
+// declarationError is a mistake in a topology. The node's name is looked up
+// when the error is read, since Named may be called after the mistake.
 type declarationError struct {
 	node *node
 	text string
@@ -129,8 +130,7 @@ func (e *declarationError) Error() string { return e.node.name + ": " + e.text }
 
 func (e *declarationError) Is(target error) bool { return target == fault.InvalidRequest }
 
-// checkNames refuses names that cannot be parts of topics' names and names that
-// are taken.
+// checkNames rejects names that cannot be part of topic names, and duplicates.
 func (t *Topology) checkNames() {
 	taken := make(map[string]bool)
 	for _, n := range t.nodes {
@@ -158,7 +158,7 @@ func (t *Topology) addStore(n *node, name string) {
 	t.stores = append(t.stores, n.store)
 }
 
-// outlet is where records leave a node: what makes each of its children.
+// outlet is the output of a node. It creates each of the node's children.
 type outlet[K, V any] struct {
 	node *node
 	next []func(w *wiring) receiver[K, V]
@@ -169,7 +169,8 @@ func (o *outlet[K, V]) to(n *node, child func(w *wiring) receiver[K, V]) {
 	o.next = append(o.next, func(w *wiring) receiver[K, V] { return guarded(w, n, child(w)) })
 }
 
-// wire makes the children for a task and returns what hands records to them.
+// wire creates the children for a task and returns the receiver that passes
+// records to them.
 func (o *outlet[K, V]) wire(w *wiring) receiver[K, V] {
 	switch len(o.next) {
 	case 0:

@@ -3,34 +3,35 @@ package topic
 import "time"
 
 // Config is a topic's configuration. The zero value of each field means its
-// default, so the zero Config works. Names in parentheses are Kafka's, under
-// which a Config is stored, printed and sent (Entries, Set).
+// default, so the zero Config works. Names in parentheses are Kafka's, which
+// Set and Entries use and under which a Config is stored and sent.
 type Config struct {
-	// Durability is what each copy must do before a record counts
+	// Durability is what each copy must do before a record counts as written
 	// (runnel.durability). DefaultDurability is the broker's: Fsync for Open,
 	// Memory for OpenMemory.
 	Durability Durability
 
 	Cleanup           Cleanup       // what happens to old records (cleanup.policy): Delete
-	Retention         time.Duration // how long they stay (retention.ms): 7 days; Forever: no limit
-	RetentionBytes    int64         // how much of a partition stays (retention.bytes): no limit
+	Retention         time.Duration // how long they are kept (retention.ms): 7 days; Forever: no limit
+	RetentionBytes    int64         // how much of a partition is kept (retention.bytes): no limit
 	SegmentBytes      int64         // a segment is closed at this size (segment.bytes): 1 GiB
 	SegmentAge        time.Duration // or at this age (segment.ms): 7 days
 	MaxMessageBytes   int           // the largest batch accepted (max.message.bytes): 1 MiB + 12
-	Timestamps        TimestampType // whose clock stamps records (message.timestamp.type): CreateTime
+	Timestamps        TimestampType // whose clock sets timestamps (message.timestamp.type): CreateTime
 	TimestampBefore   time.Duration // how far before the broker's clock a record's time may lie (message.timestamp.before.max.ms): Forever
 	TimestampAfter    time.Duration // and how far after it (message.timestamp.after.max.ms): Forever, where Kafka 4 has 1 h
-	MinReplicas       int           // copies that AcksAll awaits (min.insync.replicas): 1
+	MinReplicas       int           // copies that AcksAll waits for (min.insync.replicas): 1
 	MinCompactionLag  time.Duration // (min.compaction.lag.ms): 0
 	MaxCompactionLag  time.Duration // (max.compaction.lag.ms): Forever
-	DeleteRetention   time.Duration // how long tombstones stay (delete.retention.ms): 24 h
+	DeleteRetention   time.Duration // how long tombstones are kept (delete.retention.ms): 24 h
 	MinCleanableRatio float64       // (min.cleanable.dirty.ratio): 0.5
 }
 
 // Forever is a duration without an end; Kafka's -1.
 const Forever = time.Duration(-1)
 
-// Durability is what a copy of a partition must do before a record counts.
+// Durability is what a copy of a partition must do before a record counts as
+// written.
 type Durability int8
 
 // Each level includes the ones before it.
@@ -38,7 +39,7 @@ const (
 	DefaultDurability Durability = iota
 	Memory                       // the record is in memory
 	OS                           // written to the operating system: survives kill -9, not power loss
-	Fsync                        // on disk; one fsync shared by all appends that wait
+	Fsync                        // on disk; appends that wait share one fsync
 )
 
 // String returns default, memory, os or fsync.
@@ -60,8 +61,8 @@ type Cleanup int8
 // The zero value is DefaultCleanup, which is Delete.
 const (
 	DefaultCleanup Cleanup = iota
-	Delete                 // whole segments go when they are too old or too much
-	Compact                // the last record of each key stays
+	Delete                 // whole segments are deleted when they are too old or the log is too large
+	Compact                // the last record of each key is kept
 	CompactDelete          // both
 )
 

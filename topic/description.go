@@ -16,7 +16,8 @@ type ID [16]byte
 // String returns Kafka's spelling, 22 characters of URL-safe base64.
 func (id ID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
-// ParseID reads what String wrote; fault.UnknownTopicID where it is no ID.
+// ParseID parses the output of String. It returns fault.UnknownTopicID if s is
+// no ID.
 func ParseID(s string) (id ID, err error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(b) != len(id) {
@@ -53,16 +54,16 @@ type Description struct {
 	Name       string
 	ID         ID
 	Internal   bool
-	Config     Config // as set: a zero field has its default
+	Config     Config // as set: a zero field means its default
 	Partitions []PartitionDescription
 }
 
-// PartitionDescription is one partition as it is now. Of one that could not be
-// opened because it is damaged, Leader, LeaderEpoch, offsets and Size are -1, and ISR
-// is empty; whatever else is asked of it says why.
+// PartitionDescription is one partition as it is now. If the partition could
+// not be opened because it is damaged, Leader, LeaderEpoch, offsets and Size
+// are -1, and ISR is empty; every other call on it returns the reason.
 type PartitionDescription struct {
 	Number      int32
-	Leader      int32 // -1 while there is none
+	Leader      int32 // -1 if there is none
 	LeaderEpoch int32
 	Replicas    []int32
 	ISR         []int32 // the replicas that are in sync

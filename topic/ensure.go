@@ -10,32 +10,32 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// Ensured is a topic that Ensure has found or made.
+// Ensured is a topic that Ensure has found or created.
 type Ensured struct {
 	Name       string
 	Created    bool // it was missing
 	Partitions int  // how many there are now
-	Added      int  // how many of them Ensure has added to a topic that was there
+	Added      int  // how many of them Ensure has added to an existing topic
 
-	// Differs is what is other than the Spec asks for, sorted by name: Ensure
-	// leaves it so.
+	// Differs lists the settings that differ from the Spec, sorted by name.
+	// Ensure does not change them.
 	Differs []Difference
 }
 
-// Difference is one setting of a topic that is not what a Spec asks for.
+// Difference is one setting of a topic that differs from a Spec.
 type Difference struct {
 	// Setting is Kafka's name for it, or "partitions" or "replicas".
 	Setting     string
-	Asked, Have string // Kafka's values; "default" where it has no value of its own
+	Asked, Have string // Kafka's values; "default" for a setting without a value of its own
 }
 
-// String says what is, and what was asked for: "retention.ms is 3600000, not
-// 86400000".
+// String returns what the setting is and what was asked for: "retention.ms is
+// 3600000, not 86400000".
 func (d Difference) String() string {
 	return fmt.Sprintf("%s is %s, not %s", d.Setting, d.Have, d.Asked)
 }
 
-// String says what happened, and what differs.
+// String says what Ensure did, and what differs.
 func (e Ensured) String() string {
 	var b strings.Builder
 	switch {
@@ -52,9 +52,9 @@ func (e Ensured) String() string {
 	return b.String()
 }
 
-// Err returns nil where the topic is as it was asked for, else
-// fault.InvalidConfig with everything that differs. It is for programs that
-// prefer not to run on other topics than they were written for.
+// Err returns nil if the topic matches its Spec, else fault.InvalidConfig with
+// everything that differs. It is for programs that would rather fail than run
+// on topics they were not written for.
 func (e Ensured) Err() error {
 	if len(e.Differs) == 0 {
 		return nil
@@ -67,19 +67,18 @@ func (e Ensured) Err() error {
 		Try("ConfigureTopic changes a topic's configuration")
 }
 
-// Ensure makes topics be there: it creates those that are missing, all of them
-// or none, and adds partitions where a Spec asks for more than there are. (Keys
-// then go to other partitions than before.) It never takes partitions away and
-// never changes the configuration of a topic that exists: what is other than
-// asked for is reported, one Ensured for each Spec, in their order. Zero
-// Partitions and Replicas ask for nothing; a zero field of a Config asks for
-// its default.
+// Ensure makes sure that topics exist. It creates those that are missing, all
+// of them or none, and adds partitions if a Spec asks for more than there are.
+// (Keys then map to other partitions than before.) It never removes partitions
+// and never changes the configuration of an existing topic: it reports what
+// differs, one Ensured for each Spec, in their order. Zero Partitions and
+// Replicas match any number; a zero field of a Config asks for its default.
 //
-// It is what a program calls when it starts; any number of them may do so at
-// once. With an error, the result has only what was done before it. A Spec
-// that is not valid, or named twice (fault.InvalidRequest), creates nothing. A
-// Kafka cluster creates topics one by one, and knows no durability, which
-// therefore differs there.
+// Programs call Ensure when they start; any number of them may do so at once.
+// With an error, the result holds only what was done before it. If a Spec is
+// invalid, or named twice (fault.InvalidRequest), Ensure creates nothing. A
+// Kafka cluster creates topics one by one. It has no durability setting, which
+// is therefore always reported as different.
 func Ensure(ctx context.Context, admin Admin, specs ...Spec) ([]Ensured, error) {
 	names := make(map[string]bool, len(specs))
 	for _, s := range specs {
@@ -107,8 +106,8 @@ func Ensure(ctx context.Context, admin Admin, specs ...Spec) ([]Ensured, error) 
 	return all, nil
 }
 
-// createMissing creates the topics that are not there, and returns their names.
-// Where another program was faster with one of them, it looks again.
+// createMissing creates the topics that do not exist, and returns their names.
+// If another program creates one of them first, it checks again.
 func createMissing(ctx context.Context, admin Admin, specs []Spec) (map[string]bool, error) {
 	var before []Spec
 	for {
@@ -128,7 +127,7 @@ func createMissing(ctx context.Context, admin Admin, specs []Spec) (map[string]b
 	}
 }
 
-// missingOf returns the topics that are not there.
+// missingOf returns the topics that do not exist.
 func missingOf(ctx context.Context, admin Admin, specs []Spec) ([]Spec, error) {
 	var missing []Spec
 	for _, s := range specs {
@@ -143,8 +142,8 @@ func missingOf(ctx context.Context, admin Admin, specs []Spec) ([]Spec, error) {
 	return missing, nil
 }
 
-// raise adds the partitions that s asks for beyond those that are there, and
-// describes what is there then.
+// raise adds the partitions that s asks for beyond the existing ones, and
+// describes the topic as it is then.
 func raise(ctx context.Context, admin Admin, s Spec) (Ensured, error) {
 	d, err := describe(ctx, admin, s.Name)
 	if err != nil {
@@ -154,7 +153,7 @@ func raise(ctx context.Context, admin Admin, s Spec) (Ensured, error) {
 	if added > 0 {
 		err := admin.AddPartitions(ctx, s.Name, s.Partitions)
 		if errors.Is(err, fault.InvalidPartitions) {
-			added = 0 // another program may have been faster: what is there now tells
+			added = 0 // another program may have added them first: the description below decides
 		} else if err != nil {
 			return Ensured{}, err
 		}
@@ -173,7 +172,7 @@ func describe(ctx context.Context, admin Admin, name string) (Description, error
 	return described[0], nil
 }
 
-// differences returns what of d is not as s asks for, sorted by name.
+// differences returns the settings of d that differ from s, sorted by name.
 func differences(s Spec, d Description) []Difference {
 	var all []Difference
 	differs := func(setting, asked, have string) {

@@ -37,7 +37,7 @@ func ExampleEnsure() {
 	ensure(orders, payments) // a later version of the program has another topic,
 	orders.Partitions = 6    // needs more partitions,
 	payments.Config.Retention = 24 * time.Hour
-	ensure(orders, payments) // and would have records stay longer
+	ensure(orders, payments) // and keeps records longer
 	// Output:
 	// orders: created, partitions: 3
 	// orders: partitions: 3
@@ -64,7 +64,7 @@ func ExampleEnsured_Err() {
 	// Output: users: the configuration is not valid: the topic is not as it was asked for: cleanup.policy is delete, not compact; partitions is 4, not 2 (ConfigureTopic changes a topic's configuration)
 }
 
-// rival is a backend on which another program is always a moment faster.
+// rival is a backend on which another program always acts first.
 type rival struct {
 	topic.Admin
 	creates, adds func()
@@ -85,9 +85,9 @@ func (r *rival) AddPartitions(ctx context.Context, name string, total int) error
 	return r.Admin.AddPartitions(ctx, name, total)
 }
 
-// Between looking and creating, another program creates one of the topics, and
-// between looking and adding it adds the partitions: everything is there in the
-// end, and what the other program did is not called ours.
+// Another program creates one of the topics between the check and the creation,
+// and adds the partitions between the check and their addition. In the end
+// everything exists, and Ensure does not claim the other program's work.
 func TestEnsureBesideAnother(t *testing.T) {
 	b, err := runnel.OpenMemory()
 	require.NoError(t, err)
@@ -102,8 +102,8 @@ func TestEnsureBesideAnother(t *testing.T) {
 	require.Equal(t, []topic.Ensured{{Name: "a", Partitions: 2}, {Name: "b", Created: true, Partitions: 1}}, found)
 }
 
-// A backend that says a topic exists and does not describe it (a Kafka cluster
-// that is deleting one) is not asked for ever.
+// Ensure does not retry without end when a backend says that a topic exists and
+// does not describe it, like a Kafka cluster that is deleting one.
 func TestEnsureEnds(t *testing.T) {
 	_, err := topic.Ensure(t.Context(), contradiction{}, topic.Spec{Name: "a"})
 	require.ErrorIs(t, err, fault.TopicExists)

@@ -7,13 +7,13 @@ import (
 )
 
 // MaxNameLen is the length of the longest name: with a dash and a partition's
-// number it still is a file name everywhere.
+// number appended it is still a valid file name on every system.
 const MaxNameLen = 249
 
 // Names of the topics in which a broker keeps its own state.
 const (
-	ClusterMetadata  = "__cluster_metadata"  // the catalogue, in KRaft's records
-	ConsumerOffsets  = "__consumer_offsets"  // groups and what they committed
+	ClusterMetadata  = "__cluster_metadata"  // the cluster metadata, in KRaft's records
+	ConsumerOffsets  = "__consumer_offsets"  // groups and their committed offsets
 	TransactionState = "__transaction_state" // transactions and their producers
 )
 
@@ -23,9 +23,10 @@ func IsInternal(name string) bool {
 	return name == ClusterMetadata || name == ConsumerOffsets || name == TransactionState
 }
 
-// ValidateName returns fault.InvalidTopic where Kafka refuses the name: 1 to
-// 249 characters, each a letter or digit of ASCII, a dot, an underscore or a
-// dash, and not "." or "..". Such a name cannot leave a directory.
+// ValidateName returns fault.InvalidTopic for a name that Kafka refuses. A
+// valid name has 1 to 249 characters, each an ASCII letter or digit, a dot, an
+// underscore or a dash, and is not "." or "..". Such a name cannot escape a
+// directory.
 func ValidateName(name string) error {
 	switch {
 	case name == "":
@@ -51,12 +52,12 @@ func badName(name, rule string) error {
 	return fault.Newf(fault.InvalidTopic, "%q: %s", name, rule)
 }
 
-// CollisionKey returns what two names must not share: Kafka's metrics write
-// dots as underscores, and so it refuses to create a.b beside a_b.
+// CollisionKey returns a key that must differ between topics: Kafka's metrics
+// write dots as underscores, so Kafka refuses to create a.b next to a_b.
 func CollisionKey(name string) string { return strings.ReplaceAll(name, ".", "_") }
 
-// Nearest returns up to three of names that a person who wrote name may have
-// meant, the nearest first, for error messages that teach.
+// Nearest returns up to three of names that the user may have meant by name,
+// the nearest first, for error messages with suggestions.
 func Nearest(name string, names []string) []string {
 	type candidate struct {
 		name     string
@@ -70,7 +71,7 @@ func Nearest(name string, names []string) []string {
 	var best []candidate
 	for _, n := range names {
 		if len(n) < len(name)-limit || len(n) > len(name)+limit {
-			continue // so many letters are missing or left over
+			continue // the lengths alone differ too much
 		}
 		d := distance(name, strings.ToLower(n))
 		if d > limit {

@@ -11,14 +11,14 @@ import (
 // A Partitioner makes the function that chooses the partitions of one topic's
 // records for one producer. batchBytes is the producer's batch size.
 //
-// The function is called once per record, from any goroutine, with the topic's
-// current number of partitions, and returns one of 0 to partitions-1. It must
-// not keep r's slices, must not change them and must not block.
+// Producers call the function once per record, from any goroutine, with the
+// topic's current number of partitions. It returns one of 0 to partitions-1. It
+// must not keep or change r's slices and must not block.
 type Partitioner func(topic string, batchBytes int) func(r record.Record, partitions int32) int32
 
 // DefaultPartitioner is Kafka's: records with a key go where PartitionForKey
-// says, records without one stick to a partition for a batch's worth of bytes
-// and then go on to another (KIP-794), so that batches are full.
+// says. Records without one go to the same partition for a batch's worth of
+// bytes and then to another (KIP-794), so that batches are full.
 func DefaultPartitioner(_ string, batchBytes int) func(record.Record, int32) int32 {
 	s := newSticky(batchBytes)
 	return func(r record.Record, partitions int32) int32 {
@@ -29,14 +29,14 @@ func DefaultPartitioner(_ string, batchBytes int) func(record.Record, int32) int
 	}
 }
 
-// StickyPartitioner ignores keys: every record sticks to a partition for a
+// StickyPartitioner ignores keys: every record goes to the same partition for a
 // batch's worth of bytes, Kafka's partitioner.ignore.keys.
 func StickyPartitioner(_ string, batchBytes int) func(record.Record, int32) int32 {
 	s := newSticky(batchBytes)
 	return func(r record.Record, partitions int32) int32 { return s.choose(&r, partitions) }
 }
 
-// RoundRobinPartitioner gives the partitions their turns, whatever the key.
+// RoundRobinPartitioner uses the partitions in turn and ignores keys.
 func RoundRobinPartitioner(string, int) func(record.Record, int32) int32 {
 	next := new(atomic.Uint64)
 	return func(_ record.Record, partitions int32) int32 {
@@ -44,25 +44,27 @@ func RoundRobinPartitioner(string, int) func(record.Record, int32) int32 {
 	}
 }
 
-// ManualPartitioner takes the record's own Partition.
+// ManualPartitioner uses the record's own Partition.
 func ManualPartitioner(string, int) func(record.Record, int32) int32 {
 	return func(r record.Record, _ int32) int32 { return r.Partition }
 }
 
 // CustomPartitioner returns the Partitioner that uses choose for every topic.
-// A number outside 0 to partitions-1 makes sending the record an error.
+// If choose returns a number outside 0 to partitions-1, sending the record
+// fails.
 func CustomPartitioner(choose func(r record.Record, partitions int32) int32) Partitioner {
 	return func(string, int) func(record.Record, int32) int32 { return choose }
 }
 
-// PartitionForKey returns where Kafka's clients put a key: murmur2 of its bytes
-// without the sign, modulo the number of partitions. Topics with equally many
-// partitions are co-partitioned by it, on any backend.
+// PartitionForKey returns the partition that Kafka's clients choose for a key:
+// murmur2 of its bytes without the sign, modulo the number of partitions. It
+// makes topics with the same number of partitions co-partitioned, on any
+// backend.
 func PartitionForKey(key []byte, partitions int32) int32 {
 	return int32(uint32(Murmur2(key)) & 0x7fffffff % uint32(partitions))
 }
 
-// Murmur2 is the hash that Kafka's clients take of a key: 32-bit MurmurHash2
+// Murmur2 is the hash that Kafka's clients use for keys: 32-bit MurmurHash2
 // with Kafka's seed.
 func Murmur2(b []byte) int32 {
 	const (
@@ -91,13 +93,12 @@ func Murmur2(b []byte) int32 {
 	return int32(h ^ h>>15)
 }
 
-// sticky remembers a partition and how many bytes went there since it was
-// chosen.
+// sticky holds a partition and how many bytes went there since it was chosen.
 type sticky struct {
 	limit uint64 // in bytes; 0 < limit < 2^31
 
-	// state is partition<<32 | bytes, with bytes <= limit. It begins full, so
-	// that the first record chooses.
+	// state is partition<<32 | bytes, with bytes <= limit. It starts full, so
+	// that the first record chooses a partition.
 	state atomic.Uint64
 }
 
@@ -125,7 +126,7 @@ func (s *sticky) choose(r *record.Record, partitions int32) int32 {
 	}
 }
 
-// another returns a random partition other than p where there is one.
+// another returns a random partition other than p if there is one.
 func another(p, partitions int32) int32 {
 	if partitions < 2 {
 		return 0

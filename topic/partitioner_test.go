@@ -110,13 +110,13 @@ func TestRoundRobin(t *testing.T) {
 }
 
 func TestManualAndCustom(t *testing.T) {
-	require.EqualValues(t, 5, ManualPartitioner("t", 1)(record.Record{Partition: 5}, 3), "the caller is told when it is sent")
+	require.EqualValues(t, 5, ManualPartitioner("t", 1)(record.Record{Partition: 5}, 3), "sending it reports the error")
 	custom := CustomPartitioner(func(r record.Record, n int32) int32 { return int32(len(r.Value)) % n })
 	require.EqualValues(t, 1, custom("t", 1)(record.Record{Value: []byte("1234")}, 3))
 }
 
 // Many goroutines share one sticky choice: each partition gets about a batch's
-// worth of bytes at a time, whoever sends them.
+// worth of bytes at a time, from any goroutine.
 func TestStickyTogether(t *testing.T) {
 	const goroutines, each, partitions, batch = 8, 5000, 4, 500
 	choose := DefaultPartitioner("t", batch)

@@ -18,8 +18,8 @@ type Entry struct {
 // String returns Kafka's spelling, such as retention.ms=86400000.
 func (e Entry) String() string { return e.Name + "=" + e.Value }
 
-// setting ties one of Kafka's names to a field: get returns the field as text,
-// empty where it is zero, set parses text into it, unset makes it zero.
+// setting ties one of Kafka's names to a field. get returns the field as text,
+// empty if it is zero. set parses text into it. unset makes it zero.
 type setting struct {
 	name  string
 	get   func(c *Config) string
@@ -49,8 +49,7 @@ var settings = []setting{
 	millis("segment.ms", func(c *Config) *time.Duration { return &c.SegmentAge }),
 }
 
-// SettingNames returns the names under which Set knows the fields of a Config,
-// sorted.
+// SettingNames returns the names that Set accepts, sorted.
 func SettingNames() []string {
 	names := make([]string, len(settings))
 	for i, s := range settings {
@@ -60,8 +59,8 @@ func SettingNames() []string {
 }
 
 // Entries returns the fields that are set as Kafka's names and values, sorted
-// by name: what kafka-configs.sh prints. Setting them all on a zero Config
-// gives c again.
+// by name, like the output of kafka-configs.sh. Setting them all on a zero
+// Config results in c.
 func (c Config) Entries() []Entry {
 	var entries []Entry
 	for _, s := range settings {
@@ -72,9 +71,10 @@ func (c Config) Entries() []Entry {
 	return entries
 }
 
-// Set sets the field that Kafka calls name from Kafka's value for it. What is
-// unknown, or Kafka's but without a meaning here, is fault.InvalidConfig with a
-// word on what to do. Set does not look at other fields; see Validate.
+// Set sets the field that Kafka calls name from Kafka's value for it. An
+// unknown setting, or one of Kafka's without a meaning here, is
+// fault.InvalidConfig with a hint about what to do. Set does not look at other
+// fields; see Validate.
 func (c *Config) Set(name, value string) error {
 	s, err := find(name)
 	if err != nil {
@@ -94,7 +94,7 @@ func (c *Config) Unset(name string) error {
 	return nil
 }
 
-// find returns the setting of that name, or an error that teaches.
+// find returns the setting of that name, or an error with suggestions.
 func find(name string) (setting, error) {
 	for _, s := range settings {
 		if s.name == name {
@@ -112,7 +112,7 @@ func find(name string) (setting, error) {
 	return setting{}, err.Try("the settings are " + strings.Join(names, ", "))
 }
 
-// foreign returns what to do instead of a setting that only Kafka has.
+// foreign returns what to do instead of using a setting that only Kafka has.
 func foreign(name string) (hint string, ok bool) {
 	switch name {
 	case "compression.type", "compression.gzip.level", "compression.lz4.level", "compression.zstd.level":
@@ -153,7 +153,7 @@ func millis(name string, at func(*Config) *time.Duration) setting {
 			case err != nil:
 				return badValue(name, value, "a number of milliseconds, or -1 for no limit")
 			case ms == -1, ms > math.MaxInt64/int64(time.Millisecond):
-				// Kafka's "no limit" is also written as its largest number.
+				// Kafka also writes "no limit" as the largest number.
 				*at(c) = Forever
 			case ms < 0, ms == 0 && name != "min.compaction.lag.ms":
 				return badValue(name, value, "1 or more milliseconds, or -1 for no limit")
@@ -166,8 +166,8 @@ func millis(name string, at func(*Config) *time.Duration) setting {
 	}
 }
 
-// unsignedMillis is millis for a setting of which Kafka has no -1: no limit is its
-// largest number.
+// unsignedMillis is millis for a setting that does not allow Kafka's -1: no
+// limit is the largest number.
 func unsignedMillis(name string, at func(*Config) *time.Duration) setting {
 	s := millis(name, at)
 	get := s.get
@@ -222,8 +222,8 @@ func ratio(name string, at func(*Config) *float64) setting {
 	}
 }
 
-// choice ties a setting to words; of two words for one value the first is
-// printed.
+// choice ties a setting to words. If two words have the same value, the first
+// is printed.
 func choice[V comparable](name string, at func(*Config) *V, words ...any) setting {
 	return setting{
 		name,
@@ -302,8 +302,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// WithDefaults returns c with the default in every field that is zero. The
-// broker's durability takes the place of DefaultDurability, which stays.
+// WithDefaults returns c with the default in every field that is zero, except
+// Durability: its default is the broker's.
 func (c Config) WithDefaults() Config {
 	day := 24 * time.Hour
 	orElse(&c.Cleanup, Delete)

@@ -66,7 +66,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// What is Kafka's default is no setting, whoever names it.
+// Kafka's defaults are no settings, under any spelling.
 func TestZeroFieldsAreNoEntries(t *testing.T) {
 	var c Config
 	for name, value := range map[string]string{

@@ -9,24 +9,25 @@ import (
 	"github.com/runnel-go/runnel/serde"
 )
 
-// Entry is a key's place in a KeyValue. Value and Ms mean something only while
-// Present. Code that changes one calls Changed, before or after.
+// Entry is a key's place in a KeyValue. Value and Ms are valid only while
+// Present. Code that changes one must call Changed, before or after.
 type Entry[K, V any] struct {
-	// What counting touches comes first, to lie in one cache line.
+	// The fields that counting uses come first, so that they share a cache
+	// line.
 	Value      V
 	Ms         int64 // the value's timestamp, in milliseconds
 	Present    bool
-	OldPresent bool // Present at the last Flush
+	OldPresent bool // Present as of the last Flush
 	dirty      bool // Changed since the last Flush: the entry is in KeyValue.dirty
 	typed      bool // key is decoded
 
-	old   *previous // what it was at the last Flush, while OldPresent and where the store keeps it
+	old   *previous // the value as of the last Flush, if OldPresent and the store keeps it
 	bytes string    // the key as the changelog has it
-	key   K         // decoded when it is first asked for
+	key   K         // decoded on first use
 }
 
-// previous is a value as the changelog has it. It is bytes, for a value that is
-// a slice, a map or a pointer may be changed in place.
+// previous is a value as the changelog has it. It is bytes, because a value
+// that is a slice, a map or a pointer may be changed in place.
 type previous struct {
 	value []byte
 	ms    int64
@@ -39,14 +40,14 @@ type KeyValue[K, V any] struct {
 	value serde.Serde[V]
 
 	entries map[string]*Entry[K, V] // by serialized key
-	free    []Entry[K, V]           // the rest of the block that new entries are taken from
+	free    []Entry[K, V]           // the unused rest of the block that new entries are taken from
 	dirty   []*Entry[K, V]          // in the order of their first change
-	next    int                     // the first of dirty that has not been handed on
-	failed  bool                    // its value could not be encoded, or that is being tried
+	next    int                     // the first of dirty that has not been forwarded
+	failed  bool                    // its value could not be encoded, or is being encoded
 	absent  int                     // entries that are not Present
 	keepOld bool
 	scratch []byte // keys
-	written []byte // what the changelog was given last
+	written []byte // what was last written to the changelog
 }
 
 var _ Store = (*KeyValue[string, int64])(nil)
@@ -60,8 +61,8 @@ func NewKeyValue[K, V any](name string, key serde.Serde[K], value serde.Serde[V]
 	return &KeyValue[K, V]{name: name, key: key, value: value, entries: make(map[string]*Entry[K, V]), scratch: make([]byte, 0, 64), written: make([]byte, 0, 64)}
 }
 
-// KeepOld has the store keep each value as it was at the last Flush, for Old and
-// Undo. It costs memory, and is called before the store has entries.
+// KeepOld makes the store keep each value as of the last Flush, for Old and
+// Undo. It costs memory, and must be called before the store has entries.
 func (s *KeyValue[K, V]) KeepOld() { s.keepOld = true }
 
 // Name returns the store's name.
@@ -89,9 +90,9 @@ func (s *KeyValue[K, V]) Restore(key, value []byte, ms int64) error {
 	return nil
 }
 
-// Entry returns the entry of a serialized key. For a key that has none it makes
-// one that is not Present; it goes with the next Flush if it is still absent
-// then and Changed was called.
+// Entry returns the entry of a serialized key. For a key without one it makes
+// an entry that is not Present. The next Flush removes that entry if Changed
+// was called and it is still not Present.
 func (s *KeyValue[K, V]) Entry(key []byte) *Entry[K, V] {
 	if e, ok := s.entries[string(key)]; ok {
 		return e
@@ -128,7 +129,7 @@ func (s *KeyValue[K, V]) setPresent(e *Entry[K, V], present bool) {
 	}
 }
 
-// drop forgets an entry and its value.
+// drop deletes an entry and its value.
 func (s *KeyValue[K, V]) drop(e *Entry[K, V]) {
 	s.setPresent(e, false)
 	s.absent--
@@ -148,15 +149,15 @@ func (s *KeyValue[K, V]) Key(e *Entry[K, V]) (K, error) {
 	return e.key, nil
 }
 
-// Release forgets an entry that Entry made and that was not changed since.
+// Release deletes an entry that Entry made and that has not changed since.
 func (s *KeyValue[K, V]) Release(e *Entry[K, V]) {
 	if !e.Present && !e.dirty && s.entries[e.bytes] == e {
 		s.drop(e)
 	}
 }
 
-// Old returns e's value as it was at the last Flush, in memory of its own, and
-// false where it had none. The store must keep such values: KeepOld.
+// Old returns e's value as of the last Flush, in memory of its own, and false
+// if it had none. The store must keep old values: see KeepOld.
 func (s *KeyValue[K, V]) Old(e *Entry[K, V]) (v V, ok bool, err error) {
 	if !e.OldPresent {
 		return v, false, nil
@@ -165,17 +166,17 @@ func (s *KeyValue[K, V]) Old(e *Entry[K, V]) (v V, ok bool, err error) {
 	return v, err == nil, err
 }
 
-// Flush writes every changed entry to log, then hands it to emit, which may
-// read OldPresent and Old, in the order in which they first changed. A key that
-// came and went in between is passed over. After an error the next Flush goes on
-// with the entry that it failed at.
+// Flush writes every changed entry to log, then passes it to emit, which may
+// read OldPresent and Old, in the order in which they first changed. It skips a
+// key that was created and deleted since the last Flush. After an error the
+// next Flush continues with the entry at which it failed.
 func (s *KeyValue[K, V]) Flush(log Changelog, emit func(*Entry[K, V]) error) error {
 	return s.flush(log, emit, false)
 }
 
-// WriteThrough is Flush for a store that is flushed after each change: nothing
-// is passed over, so the deletion of a key that was never there is written and
-// handed on like any other.
+// WriteThrough is Flush for a store that is flushed after each change. It skips
+// nothing: the deletion of a key that never existed is written and forwarded
+// like any other.
 func (s *KeyValue[K, V]) WriteThrough(log Changelog, emit func(*Entry[K, V]) error) error {
 	return s.flush(log, emit, true)
 }
@@ -202,8 +203,8 @@ func (s *KeyValue[K, V]) flush(log Changelog, emit func(*Entry[K, V]) error, eve
 	return nil
 }
 
-// Failing returns the entry whose value could not be encoded in the Flush that
-// failed or panicked last, and nil where that was not the reason.
+// Failing returns the entry whose value could not be encoded in the last Flush
+// that failed or panicked, and nil if that was not the reason.
 func (s *KeyValue[K, V]) Failing() *Entry[K, V] {
 	if !s.failed {
 		return nil
@@ -211,8 +212,8 @@ func (s *KeyValue[K, V]) Failing() *Entry[K, V] {
 	return s.dirty[s.next]
 }
 
-// Undo takes back the change of Failing; the next Flush goes on behind it. The
-// store must keep old values: KeepOld.
+// Undo reverts the change of Failing; the next Flush continues after it. The
+// store must keep old values: see KeepOld.
 func (s *KeyValue[K, V]) Undo() error {
 	e := s.Failing()
 	if e == nil {
@@ -238,7 +239,7 @@ func (s *KeyValue[K, V]) write(log Changelog, e *Entry[K, V]) (value []byte, err
 	buf := append(s.written[:0], e.bytes...)
 	end := len(buf)
 	if e.Present {
-		s.failed = true // also where a panic ends this
+		s.failed = true // stays set if a panic ends this
 		if buf, err = s.value.Append(buf, e.Value); err != nil {
 			return nil, err
 		}
@@ -249,7 +250,7 @@ func (s *KeyValue[K, V]) write(log Changelog, e *Entry[K, V]) (value []byte, err
 	return value, log.Append(buf[:end:end], value, e.Ms)
 }
 
-// handedOn notes that value, which is e's, is what the changelog has.
+// handedOn records that the changelog has value, which is e's.
 func (s *KeyValue[K, V]) handedOn(e *Entry[K, V], value []byte) {
 	if e.OldPresent = e.Present; !s.keepOld || !e.Present {
 		return
@@ -260,8 +261,8 @@ func (s *KeyValue[K, V]) handedOn(e *Entry[K, V], value []byte) {
 	e.old.value, e.old.ms = append(e.old.value[:0], value...), e.Ms
 }
 
-// Encoded returns e's key and value as the changelog has them, in memory of their
-// own. The value is nil where there is none, or none that can be encoded.
+// Encoded returns e's key and value as the changelog has them, in memory of
+// their own. The value is nil if there is none, or none that can be encoded.
 func (s *KeyValue[K, V]) Encoded(e *Entry[K, V]) (key, value []byte) {
 	key = []byte(e.bytes)
 	if !e.Present || e == s.Failing() {
@@ -293,8 +294,8 @@ type Timestamped[V any] struct {
 }
 
 // All returns the keys that have a value, in the order of their bytes, with the
-// values that they have when the loop reaches them. Keys that cannot be decoded
-// are passed over.
+// values that they have when the loop reaches them. It skips keys that cannot
+// be decoded.
 func (s *KeyValue[K, V]) All() iter.Seq2[K, Timestamped[V]] {
 	return func(yield func(K, Timestamped[V]) bool) {
 		for _, bytes := range slices.Sorted(maps.Keys(s.entries)) {

@@ -14,7 +14,7 @@ import (
 	"github.com/runnel-go/runnel/streams/state"
 )
 
-// changelog keeps what a store writes.
+// changelog stores what a store writes.
 type changelog []logged
 
 type logged struct {
@@ -44,7 +44,7 @@ func newStore() *state.KeyValue[string, int64] {
 	return s
 }
 
-// old returns what an entry was at the last flush.
+// old returns an entry's value as of the last flush.
 func old[V any](t require.TestingT, s *state.KeyValue[string, V], e *state.Entry[string, V]) V {
 	v, ok, err := s.Old(e)
 	require.NoError(t, err)
@@ -190,8 +190,8 @@ func TestAStoreIsAMapAndItsChangelogIsTheStore(t *testing.T) {
 	})
 }
 
-// A value that is changed in place does not take the old one with it: in the
-// store that made it, and in the one that was restored.
+// A value that is changed in place does not change the old one: in the store
+// that made it, and in the one that was restored.
 func TestTheOldValueHasMemoryOfItsOwn(t *testing.T) {
 	open := func() *state.KeyValue[string, map[string]int] {
 		s := state.NewKeyValue("sets", serde.String, serde.JSON[map[string]int]())
@@ -248,8 +248,7 @@ func TestARestoredEntryIsDeletedForGood(t *testing.T) {
 	require.Equal(t, changelog{{"a", one, 7}, {"a", nil, 7}}, log)
 }
 
-// What is flushed after each change passes no deletion over, as Kafka's stores
-// without a cache do.
+// WriteThrough writes every deletion, as Kafka's stores without a cache do.
 func TestWritingThroughTellsOfADeletionOfNothing(t *testing.T) {
 	s, log, emitted := newStore(), changelog{}, 0
 	emit := func(e *state.Entry[string, int64]) error {
@@ -278,7 +277,7 @@ var odd = serde.Func(func(dst []byte, v int64) ([]byte, error) {
 	return serde.Int64.Append(dst, v)
 }, serde.Int64.Decode)
 
-// A value that cannot be written is taken back, and the others are flushed.
+// A value that cannot be written is undone, and the others are flushed.
 func TestUndoTakesBackWhatCannotBeWritten(t *testing.T) {
 	s, log := state.NewKeyValue("even", serde.String, odd), changelog{}
 	s.KeepOld()

@@ -1,12 +1,12 @@
 package state
 
-// Store is what the runtime asks of every store, whatever its shape.
+// Store is what the runtime requires of every store, whatever its type.
 type Store interface {
 	// Name returns the store's name within its topology.
 	Name() string
 
 	// Restore applies one changelog record; a nil value deletes the key. The
-	// slices are the caller's again when it returns. It is called before the
+	// caller may reuse the slices when it returns. All calls come before the
 	// first record is processed.
 	Restore(key, value []byte, ms int64) error
 
@@ -14,9 +14,9 @@ type Store interface {
 	Len() int
 }
 
-// Changelog takes the changes of a store; a nil value is a deletion, and ms is
-// the value's timestamp in milliseconds. The slices are the caller's again when
-// it returns.
+// Changelog receives the changes of a store. A nil value is a deletion, and ms
+// is the value's timestamp in milliseconds. The caller may reuse the slices
+// when it returns.
 type Changelog interface {
 	Append(key, value []byte, ms int64) error
 }

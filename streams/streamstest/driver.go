@@ -10,8 +10,8 @@ import (
 	"github.com/runnel-go/runnel/streams/state"
 )
 
-// Application is the name that the topology runs under, which begins the names
-// of its internal topics.
+// Application is the name that the topology runs under, the prefix of its
+// internal topics.
 const Application = "test"
 
 // Driver runs one topology for a test.
@@ -20,7 +20,7 @@ type Driver struct {
 	t testing.TB
 }
 
-// New returns a Driver. A topology that is not right fails the test.
+// New returns a Driver. An invalid topology fails the test.
 func New(t testing.TB, define func(*streams.Topology), options ...streams.Option) *Driver {
 	t.Helper()
 	s, err := streams.NewSimulation(Application, define, options...)
@@ -30,8 +30,8 @@ func New(t testing.TB, define func(*streams.Topology), options ...streams.Option
 	return &Driver{Simulation: s, t: t}
 }
 
-// Record is a typed record. Where HasKey or HasValue is false, the record has
-// null there.
+// Record is a typed record. If HasKey or HasValue is false, the record has null
+// there.
 type Record[K, V any] struct {
 	Key      K
 	Value    V
@@ -83,7 +83,7 @@ func (in *TestInput[K, V]) must(r Record[K, V]) {
 	}
 }
 
-// Try writes a record and returns what the topology makes of it: nil, or a
+// Try writes a record and returns the topology's error: nil, or a
 // *streams.ProcessingError. A zero At means the driver's time.
 func (in *TestInput[K, V]) Try(r Record[K, V]) (err error) {
 	raw := record.Record{Topic: in.to.Name, Timestamp: r.At, Headers: r.Headers}
@@ -151,9 +151,9 @@ func (out *TestOutput[K, V]) ReadAll() []Record[K, V] {
 	return all
 }
 
-// Table reads the records that have not been read yet as a table: the last value
-// of each key, without the keys that were deleted. Records with a null key are
-// passed over.
+// Table reads the records that have not been read yet as a table: the last
+// value of each key, without the keys that were deleted. It skips records with
+// a null key.
 func Table[K comparable, V any](out *TestOutput[K, V]) map[K]V {
 	out.d.t.Helper()
 	table := make(map[K]V)
@@ -169,8 +169,8 @@ func Table[K comparable, V any](out *TestOutput[K, V]) map[K]V {
 	return table
 }
 
-// Store returns the store of that name. One that does not exist, or that has
-// other types, fails the test.
+// Store returns the store of that name. A store that does not exist, or that
+// has other types, fails the test.
 func Store[K, V any](d *Driver, name string) *state.KeyValue[K, V] {
 	d.t.Helper()
 	s, ok := d.Simulation.Store(name)

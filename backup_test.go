@@ -317,6 +317,22 @@ func TestRestoreRefuses(t *testing.T) {
 	require.ErrorIs(t, datadir.Restore(ctx, dir, bytes.NewReader(smallBackup(t))), context.Canceled)
 }
 
+// A restore that is killed leaves the marker that it made first, or the file that
+// was to become the marker. Both are damage to Inspect, and Open refuses them.
+func TestInterruptedRestoreIsFound(t *testing.T) {
+	for _, name := range []string{".runnel_restoring", ".runnel_restoring.tmp"} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ".lock"), nil, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+		_, err := runnel.Open(dir)
+		require.ErrorIs(t, err, fault.Storage, name)
+		require.ErrorContains(t, err, "whose restoring did not end", name)
+		found, err := datadir.Inspect(t.Context(), dir, nil)
+		require.NoError(t, err)
+		require.Equal(t, log.Damage, found.Worst(), "%s: %v", name, found)
+	}
+}
+
 func TestBackupEnds(t *testing.T) {
 	b := openDir(t, t.TempDir())
 	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))

@@ -120,7 +120,7 @@ func (b *Broker) load() error {
 	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(layout.LockFile))); err == nil {
 		b.folds = true
 	}
-	if layout.Has(entries, layout.RestoringFile) {
+	if layout.Restoring(entries) != "" {
 		return fault.Newf(fault.Storage, "data directory %s holds part of a backup, whose restoring did not end", b.dir).
 			Try("delete the directory, and restore the backup again")
 	}

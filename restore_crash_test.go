@@ -38,12 +38,14 @@ func tinyBackup(t testing.TB, fsys vfs.FS) []byte {
 }
 
 // wholeOrRefused opens a directory in which a restore was interrupted: it is
-// refused, or empty, or holds all of the backup.
+// refused, or holds all of the backup, or is empty and nothing was there.
 func wholeOrRefused(t *testing.T, fsys vfs.FS, what string) (whole bool) {
 	t.Helper()
 	if _, err := fsys.Stat("/srv/data"); err != nil {
 		return false
 	}
+	entries, err := fsys.ReadDir("/srv/data")
+	require.NoError(t, err, what)
 	b, err := openFixture(fsys)
 	if err != nil {
 		require.ErrorContains(t, err, "whose restoring did not end", what)
@@ -51,6 +53,7 @@ func wholeOrRefused(t *testing.T, fsys vfs.FS, what string) (whole bool) {
 	}
 	defer func() { require.NoError(t, b.Close(), what) }()
 	if _, err := b.host.Topic("orders"); errors.Is(err, fault.UnknownTopic) {
+		require.Empty(t, entries, "%s: taken for a new directory", what)
 		return false
 	}
 	require.True(t, b.Recovery().Clean, what)

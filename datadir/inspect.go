@@ -382,7 +382,7 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 		if !e.Dir {
 			switch e.Name {
 			case layout.LockFile, layout.CleanFile, attach.SocketName, layout.StartsFile, layout.ReserveFile:
-			case layout.RestoringFile:
+			case layout.RestoringFile, layout.RestoringFile + ".tmp":
 				n.add(log.Damage, record.TopicPartition{}, path, "a whole data directory", "part of a backup, whose restoring did not end",
 					"delete the directory, and restore the backup again")
 			default:

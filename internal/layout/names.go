@@ -47,6 +47,18 @@ func Has(entries []vfs.Entry, name string) bool {
 	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
 }
 
+// Restoring returns the name of the file that says that a backup is being restored
+// here, or was when the power went; empty if there is none. It may still have the
+// name under which vfs.WriteFile began it.
+func Restoring(entries []vfs.Entry) string {
+	for _, name := range []string{RestoringFile, RestoringFile + ".tmp"} {
+		if Has(entries, name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // Kafka's suffixes for a partition's directory that is on its way out.
 const (
 	SuffixDelete = "-delete" // of a deleted topic

@@ -2,11 +2,10 @@ package log
 
 import "fmt"
 
-// Adopt takes up segments that were put into cfg.Dir without anything that is
-// derived from them: it verifies every batch, builds the indexes, the leader
-// epochs and the checkpoint, lets the log start at an offset, and closes it. It
-// returns the log's end. Unless the segments are sound as a whole, it is an
-// error.
+// Adopt makes a log of segments that were copied into cfg.Dir without their derived
+// files. It verifies every batch, builds the indexes, the leader epochs and the
+// checkpoint, sets the start offset, closes the log, and returns its end. Any flaw
+// in the segments is an error.
 func Adopt(cfg Config, start int64) (end int64, err error) {
 	l, found, err := Open(cfg)
 	if err != nil {

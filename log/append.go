@@ -12,29 +12,28 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// checkpointBytes is how much is synced before the next checkpoint: what Open
-// has to verify after a crash, beside what was never synced.
+// checkpointBytes is how much is synced between two checkpoints. It bounds what
+// Open has to verify after a crash, apart from what was never synced.
 const checkpointBytes = 64 << 20
 
-// run describes contiguous batches that are about to be appended.
+// run describes the consecutive batches of one append.
 type run struct {
 	next         int64 // the offset after the last one
 	maxTimestamp int64
 	last         record.BatchHeader
 }
 
-// Append writes batches with a single write: one or several whole batches, stamped
-// with offsets that follow on from EndOffset and each other, and with leader
-// epochs that never fall. Beyond that the bytes are believed.
+// Append writes one or several whole batches with a single write. Their offsets
+// must continue from EndOffset without a gap, and their leader epochs must never
+// fall; other batches are fault.InvalidRecord. Append does not verify the rest.
 //
-// The log keeps the slice in its tail, so from a call that succeeds on nobody
-// may change it; it should have no more capacity than it needs. When it leaves
-// the tail and no reader has it, r gets it back, unless r is nil. After an error
-// it is the caller's, and nothing was appended.
+// The log keeps the slice in its tail: after a successful call no one may change
+// it, and it should have no more capacity than it needs. When the tail has evicted
+// it and no reader holds it, r gets it back, unless r is nil. After an error
+// nothing was appended and the slice is the caller's.
 //
-// Batches that don't follow on are fault.InvalidRecord. fault.DiskFull may be
-// tried again; after fault.Storage every Append and Sync returns the same,
-// unless it was a file that could not be opened.
+// fault.DiskFull may be tried again. After fault.Storage every Append and Sync
+// returns the same error, unless it was a file that could not be opened.
 func (l *Log) Append(batches []byte, r Recycler) error {
 	if err := l.usable(); err != nil {
 		return err
@@ -51,7 +50,9 @@ func (l *Log) Append(batches []byte, r Recycler) error {
 	if n, err := l.file.WriteAt(batches, pos); err != nil {
 		return l.unwrite(pos, n, err)
 	}
-	l.note(batches, pos, &run)
+	// end comes last: it is what makes the batches visible to readers, who must then
+	// find them in the index, in the tail and below the segment's size.
+	l.indexBatches(batches, pos, &run)
 	l.tail.add(base, run.next, batches, r)
 	l.active.size.Store(pos + int64(len(batches)))
 	l.end.Store(run.next)
@@ -61,39 +62,39 @@ func (l *Log) Append(batches []byte, r Recycler) error {
 	return nil
 }
 
-// examine checks what Append promises about its batches.
+// examine checks what Append requires of its batches.
 func (l *Log) examine(batches []byte, base int64) (run, error) {
 	r := run{next: base, maxTimestamp: record.NoTimestamp}
 	epoch := latestEpoch(l.Epochs())
 	if len(batches) == 0 {
-		return r, l.at(fault.InvalidRecord, base).Detailf("an append of no batches")
+		return r, l.errorAt(fault.InvalidRecord, base).Detailf("an append of no batches")
 	}
 	for rest := batches; len(rest) > 0; {
 		h, err := record.ParseHeader(rest)
 		if err != nil {
-			return r, l.at(fault.CodeOf(err), r.next).Because(err)
+			return r, l.errorAt(fault.CodeOf(err), r.next).Because(err)
 		}
 		switch {
 		case h.Size() > len(rest):
-			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch of %d bytes of which %d are there", h.Size(), len(rest))
+			return r, l.errorAt(fault.InvalidRecord, r.next).Detailf("a batch of %d bytes of which %d are there", h.Size(), len(rest))
 		case h.BaseOffset != r.next:
-			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch that begins at offset %d", h.BaseOffset)
+			return r, l.errorAt(fault.InvalidRecord, r.next).Detailf("a batch that begins at offset %d", h.BaseOffset)
 		case h.LeaderEpoch < epoch:
-			return r, l.at(fault.InvalidRecord, r.next).Detailf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, epoch)
+			return r, l.errorAt(fault.InvalidRecord, r.next).Detailf("a batch of leader epoch %d after one of %d", h.LeaderEpoch, epoch)
 		}
 		r.next, r.last, epoch = h.NextOffset(), h, h.LeaderEpoch
 		r.maxTimestamp = max(r.maxTimestamp, h.MaxTimestamp)
 		rest = rest[h.Size():]
 	}
 	if int64(len(batches)) > math.MaxInt32 || r.next-base > math.MaxInt32 {
-		return r, l.at(fault.RecordListTooLarge, base).Detailf("%d bytes and %d records at once", len(batches), r.next-base)
+		return r, l.errorAt(fault.RecordListTooLarge, base).Detailf("%d bytes and %d records at once", len(batches), r.next-base)
 	}
 	return r, nil
 }
 
-// prepare makes the log ready for n bytes more: it takes back the word that the
-// log is closed, and begins a segment when there is none or the active one is
-// full.
+// prepare readies the log for an append of n bytes. It begins a segment if there is
+// none or the active one is full, and clears the clean-shutdown mark: a crash after
+// the append must make Open verify it.
 func (l *Log) prepare(n int64, r *run) error {
 	if l.active == nil {
 		return l.roll()
@@ -116,21 +117,24 @@ func (l *Log) prepare(n int64, r *run) error {
 	return nil
 }
 
-// now is the clock's time in milliseconds. It serves as a bound for timestamps that
-// are ahead of it, and for nothing else.
+// now is the clock's time in milliseconds. The log only uses it to bound timestamps
+// that are ahead of it: a single record from the future must not roll segments or
+// keep one for ever.
 func (l *Log) now() int64 { return time.Now().UnixMilli() }
 
-// full reports whether the active segment must not take the batches: by
-// segment.bytes, by segment.ms, or because the index could not name an offset so
-// far from the base.
+// full reports whether the active segment has no room for the batches: by
+// segment.bytes, by segment.ms, or because their offsets are too far from the base
+// for the index, whose entries have 32 bits for the difference.
 func (l *Log) full(size int64, r *run) bool {
 	return size > l.cfg.SegmentBytes ||
 		r.next-1-l.active.base > math.MaxInt32 ||
 		l.index.firstTimestamp != record.NoTimestamp && min(r.maxTimestamp, l.now())-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
 }
 
-// unwrite cuts off what a write that failed may have left, for good: it must not
-// come back as records after a crash, alone or behind a shorter append.
+// unwrite truncates what a failed write may have left, durably: after a crash, Open
+// must not find it as records, alone or behind a shorter append. A full disk is the
+// only cause after which the log accepts appends again; any other leaves doubt
+// about the file.
 func (l *Log) unwrite(pos int64, n int, cause error) error {
 	err := l.file.Truncate(pos)
 	if err == nil && n > 0 {
@@ -147,21 +151,23 @@ func (l *Log) unwrite(pos int64, n int, cause error) error {
 	return refused
 }
 
-// note enters the batches that stand at pos into the active segment's index and
-// into the leader epochs.
-func (l *Log) note(batches []byte, pos int64, r *run) {
+// indexBatches adds the batches that were written at pos to everything that is
+// derived from them.
+func (l *Log) indexBatches(batches []byte, pos int64, r *run) {
 	for r.last.Size() < len(batches) {
-		h, _ := record.ParseHeader(batches) // examine has looked at it
-		l.noteBatch(pos, &h)
+		h, _ := record.ParseHeader(batches) // examine has parsed it
+		l.indexBatch(pos, &h)
 		pos += int64(h.Size())
 		batches = batches[h.Size():]
 	}
-	l.noteBatch(pos, &r.last)
+	l.indexBatch(pos, &r.last)
 }
 
-func (l *Log) noteBatch(pos int64, h *record.BatchHeader) {
+// indexBatch adds a batch to the active segment's index, the producers, and the
+// leader epochs.
+func (l *Log) indexBatch(pos int64, h *record.BatchHeader) {
 	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval), l.now())
-	l.producers.note(h)
+	l.producers.fold(h)
 	if h.LeaderEpoch > latestEpoch(l.Epochs()) {
 		entries := withEpoch(l.Epochs(), h.LeaderEpoch, h.BaseOffset)
 		l.epochs.Store(&entries)
@@ -170,11 +176,11 @@ func (l *Log) noteBatch(pos int64, h *record.BatchHeader) {
 }
 
 // Sync makes what was appended durable, with one fdatasync. A failed Sync is
-// final: which bytes the disk has is unknown from then on, and trying again
-// would prove nothing, so every later Append and Sync returns the same error.
+// final: the kernel may have dropped the dirty pages, so a second fdatasync that
+// succeeds proves nothing. Every later Append and Sync returns the same error.
 //
-// A log that is synced again and again gets zeros behind its end, which make the
-// next Sync cheaper; see docs/format.md.
+// A log that is synced often gets zeros behind its end, which make the next Sync
+// cheaper; see docs/format.md.
 func (l *Log) Sync() error {
 	if l.failed == nil && !l.closed.Load() && l.active != nil && l.active.size.Load() > l.syncedPos {
 		l.fill()
@@ -202,16 +208,21 @@ func (l *Log) flush() error {
 	l.syncedPos = pos
 	l.synced.Store(l.end.Load())
 	if l.checkpoint.segment != l.active.base || pos-l.checkpoint.pos >= checkpointBytes {
-		// The checkpoint is a lower bound. One that is not written costs the
-		// next Open time, and is written with the next Sync.
+		// The checkpoint is a lower bound, so a failure to write it only costs the
+		// next Open time. The next Sync writes it.
 		_ = l.writeCheckpoint(false)
 	}
 	return nil
 }
 
 // roll seals the active segment, if there is one, and begins the next one at the
-// log's end. The order is what recovery relies on: the old file is durable and
-// its indexes are complete before the new file exists.
+// log's end. Recovery relies on the order: the old file is durable and its indexes
+// are complete before the new file exists, and the new file's name is durable
+// before a checkpoint names it.
+//
+// An error before the new file exists changes nothing and may be tried again. One
+// of syncing names is final. If only the checkpoint fails at the end, readers
+// already see the new segment, and the next Sync writes the checkpoint.
 func (l *Log) roll() error {
 	sealed, sum := l.sealed, l.digest
 	if l.active != nil {
@@ -250,7 +261,7 @@ func (l *Log) roll() error {
 	l.publish(append(segments[:len(segments):len(segments)], next))
 	if old != nil {
 		old.live.Store(nil) // its files are complete
-		l.files.add(old)
+		l.files.opened(old)
 	}
 	if err := l.writeCheckpoint(false); err != nil {
 		return l.refuse(err)
@@ -258,8 +269,9 @@ func (l *Log) roll() error {
 	return l.removeDropped()
 }
 
-// syncNames makes the names of the log's files durable, and with the first of
-// them the directory's own: whoever made that may have failed, or died, before.
+// syncNames makes the names of the log's files durable, and with the first file
+// the directory's own name: the process that created the directory may have
+// crashed before it synced the parent.
 func (l *Log) syncNames() error {
 	if l.active == nil {
 		if err := l.cfg.FS.SyncDir(filepath.Dir(l.cfg.Dir)); err != nil {
@@ -269,9 +281,9 @@ func (l *Log) syncNames() error {
 	return l.cfg.FS.SyncDir(l.cfg.Dir)
 }
 
-// publish shows readers these segments but for those that lie wholly before the
-// log's start, which are dropped. Their files may go once a checkpoint says so:
-// should they survive a crash, Open knows that they were to be deleted.
+// publish makes these segments the readers' list, without those that lie wholly
+// before the log's start. Their files are deleted once a checkpoint has the new
+// start: if a crash leaves some of them, Open knows from it that they are obsolete.
 func (l *Log) publish(segments []*segment) {
 	k := max(0, segmentOf(segments, l.start.Load()))
 	l.dropped = append(l.dropped, segments[:k]...)
@@ -283,8 +295,8 @@ func (l *Log) publish(segments []*segment) {
 	l.segments.Store(&segments)
 }
 
-// removeDropped deletes what was dropped, durably: space that is reported free
-// stays free.
+// removeDropped deletes the files of dropped segments, durably, so that the space
+// that a caller sees freed stays free after a crash.
 func (l *Log) removeDropped() error {
 	if len(l.dropped) == 0 {
 		return nil
@@ -301,16 +313,17 @@ func (l *Log) removeDropped() error {
 	return nil
 }
 
-// writeCheckpoint records the log's state, all of which must be synced.
+// writeCheckpoint writes the log's state, all of which must be synced: a checkpoint
+// that claimed more than the disk has would make Open report damage.
 func (l *Log) writeCheckpoint(clean bool) error {
 	if err := l.index.file(l.active, filingEntries); err != nil {
 		return err
 	}
-	return l.noteCheckpoint(clean)
+	return l.writeCheckpointOnly(clean)
 }
 
-// noteCheckpoint is writeCheckpoint with the index files as they are.
-func (l *Log) noteCheckpoint(clean bool) error {
+// writeCheckpointOnly is writeCheckpoint without new entries in the index files.
+func (l *Log) writeCheckpointOnly(clean bool) error {
 	if err := l.fileEpochs(); err != nil {
 		return err
 	}
@@ -332,9 +345,11 @@ func (l *Log) noteCheckpoint(clean bool) error {
 	return nil
 }
 
-// checkpointStart records where the log starts. A disk that is full has room for
-// that, if not for all that a checkpoint needs: of the rest it says again what the
-// one before it did, and what was dropped makes room.
+// checkpointStart writes a checkpoint with the log's start. On a full disk there
+// may be no room for the index entries and the snapshot that a checkpoint needs,
+// but deleting records is how a user makes room. So it then overwrites a slot with
+// the previous checkpoint and the new start, which needs no space, deletes what was
+// dropped, and tries again.
 func (l *Log) checkpointStart() error {
 	err := l.writeCheckpoint(false)
 	c := l.checkpoint
@@ -347,17 +362,17 @@ func (l *Log) checkpointStart() error {
 		return err
 	}
 	l.checkpoint = c
-	l.snapshots.slots[c.sequence%2] = l.snapshots.slots[(c.sequence+1)%2] // it names the same one
+	l.snapshots.slots[c.sequence%2] = l.snapshots.slots[(c.sequence+1)%2] // both name the same snapshot
 	if c.start == l.start.Load() {
 		return nil
 	}
-	_ = l.removeDropped() // what is left is tried again
+	_ = l.removeDropped() // files that remain are deleted with the next start or segment
 	return l.writeCheckpoint(false)
 }
 
-// fileEpochs writes the leader epochs if the file has others. On the way to a
-// checkpoint the file may have more of them than the checkpoint needs, never
-// fewer.
+// fileEpochs writes the leader epochs if the file doesn't have them all. It comes
+// before the checkpoint, so after a crash the file may have more epochs than the
+// checkpoint needs, which Open drops, but never fewer.
 func (l *Log) fileEpochs() error {
 	if !l.epochsDirty {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// benchBytes is how much one file of a benchmark holds before it begins anew.
+// benchBytes is how large a file of a benchmark grows before it starts over.
 const benchBytes = 512 << 20
 
 // pool hands buffers out again, as a producer's session does.

@@ -16,8 +16,19 @@ import (
 
 const checkpointName = "runnel-checkpoint"
 
-// Layout of the checkpoint file: two slots, each in a block of its own, so that
-// no torn write damages both. docs/format.md draws a slot.
+// Layout of the checkpoint file: two slots, each in a block of its own, which are
+// written in turn, so that a torn write never damages both. A slot is
+//
+//	offset  bytes
+//	0       8      "RNLCHKPT"
+//	8       2      version: 1
+//	10      2      flags: 1 clean, 2 producers
+//	12      4      sealed
+//	16      80     sequence, start, segment, pos, offset, firstTimestamp,
+//	               maxTimestamp, maxOffset, sinceEntry, digest: 8 bytes each
+//	96      16     filed: entries of both indexes, their CRC-32C: 4 bytes each
+//	112     12     mark: clean, 8 bytes; horizon in seconds, 4 bytes
+//	124     4      CRC-32C of everything before
 const (
 	checkpointMagic   = "RNLCHKPT"
 	checkpointVersion = 1
@@ -28,18 +39,18 @@ const (
 	flagProducers = 2
 )
 
-// checkpoint is what a log knows to be durable: everything before position pos
-// of segment segment, where the record of offset offset follows.
+// checkpoint is a lower bound of what is durable: everything before position pos of
+// segment, where the batch of offset follows.
 type checkpoint struct {
-	sequence uint64 // one more with each write; even ones stand in the first slot
+	sequence uint64 // rises by one with each write; even ones are in the first slot
 	clean    bool   // the log was closed at this point
 
-	// producers says that the snapshot at offset has the producers that the log
-	// knew here; otherwise it knew none.
+	// producers is true if the snapshot at offset has the producers that the log knew
+	// here. If it is false, the log knew none.
 	producers bool
 
 	start   int64 // log start offset
-	segment int64 // base of the segment that was the last one
+	segment int64 // base of the segment that was active
 	pos     int64
 	offset  int64 // start <= offset; segment <= offset
 
@@ -54,21 +65,21 @@ type checkpoint struct {
 	sealed int    // how many
 	digest uint64 // the sum of their digests
 
-	mark mark // how far compaction came
+	mark mark // how far the log is compacted
 }
 
-// mark says how far compaction came: what lies before an offset was cleaned. One
-// that is lost, or too low, costs work and nothing else.
+// mark is how far the log is compacted. One that is lost, or too low, only costs
+// another pass.
 type mark struct {
-	clean   int64 // the first offset that never was
+	clean   int64 // the first offset that was never compacted
 	horizon int64 // when the first tombstone before it may go, in milliseconds; math.MaxInt64 for none
 }
 
 // noMark is the mark of a log that was never compacted.
 var noMark = mark{horizon: math.MaxInt64}
 
-// seconds returns the horizon as the checkpoint has it: in whole seconds, not
-// earlier, and 0 for none.
+// seconds returns the horizon as the checkpoint stores it: in whole seconds, rounded
+// up, and 0 for none.
 func (m mark) seconds() uint32 {
 	if m.horizon > (math.MaxUint32-1)*1000 {
 		return 0
@@ -76,8 +87,9 @@ func (m mark) seconds() uint32 {
 	return uint32(max(m.horizon+999, 1000) / 1000)
 }
 
-// digest mixes what a sealed segment never changes into a number: the sum over
-// all of them tells whether one is missing, added, cut short or renamed.
+// digest mixes a sealed segment's name and size, which never change, into a number.
+// The sum over all segments shows whether one is missing, added, shortened or
+// renamed. A sum, because segments are added at one end and removed at the other.
 func digest(base, size int64) uint64 {
 	x := uint64(base)*0x9e3779b97f4a7c15 + uint64(size)
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -114,8 +126,9 @@ func (c *checkpoint) encode() []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeCheckpoint reads a slot. ok is false when its bytes are not what was
-// written.
+// decodeCheckpoint decodes a slot. ok is false if its bytes are not those of a whole
+// checkpoint, such as after a torn write. Another version is an error: Open must
+// not treat it as missing.
 func decodeCheckpoint(b []byte) (c checkpoint, ok bool, err error) {
 	if len(b) < slotLen || string(b[:8]) != checkpointMagic ||
 		crc32.Checksum(b[:slotLen-4], castagnoli) != binary.BigEndian.Uint32(b[slotLen-4:]) {
@@ -140,8 +153,7 @@ func decodeCheckpoint(b []byte) (c checkpoint, ok bool, err error) {
 	return c, sane, nil
 }
 
-// readCheckpoint returns the newest checkpoint in a log's directory, or nil when
-// there is none that can be believed.
+// readCheckpoint returns the newest valid checkpoint in a log's directory, or nil.
 func readCheckpoint(fsys vfs.FS, dir string) (*checkpoint, error) {
 	f, err := fsys.OpenFile(filepath.Join(dir, checkpointName), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -172,7 +184,7 @@ func readCheckpoint(fsys vfs.FS, dir string) (*checkpoint, error) {
 	return newest, nil
 }
 
-// write puts c into the slot that does not hold the checkpoint before it, and
+// write writes c into the slot that does not have the checkpoint before it, and
 // makes it durable.
 func (c *checkpoint) write(fsys vfs.FS, dir string) error {
 	path := filepath.Join(dir, checkpointName)
@@ -190,14 +202,14 @@ func (c *checkpoint) write(fsys vfs.FS, dir string) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if c.sequence == 1 { // whether or not an attempt before has made the file
+	if c.sequence == 1 { // even if the file existed: the attempt that created it may have failed
 		return fsys.SyncDir(dir)
 	}
 	return nil
 }
 
-// syncCheckpoint makes durable what readCheckpoint has read: whoever wrote it may
-// have died before.
+// syncCheckpoint makes durable what readCheckpoint has read: the process that wrote
+// it may have crashed before its sync.
 func syncCheckpoint(fsys vfs.FS, dir string) error {
 	f, err := fsys.OpenFile(filepath.Join(dir, checkpointName), os.O_RDWR)
 	if err != nil {

@@ -10,29 +10,30 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// cleanedSuffix ends the names of files that are to take the place of others.
-// Opening a log deletes them, unless a manifest says that they count.
+// cleanedSuffix ends the names of a replacement's files until its swap. Opening a
+// log deletes them, unless a manifest names the replacement.
 const cleanedSuffix = ".cleaned"
 
 // cleanedBuffer is how much is written at once.
 const cleanedBuffer = 256 << 10
 
-// cleaned writes the segment that is to take the place of others, beside them.
+// cleaned writes a segment that will replace others, beside them.
 type cleaned struct {
 	log   *Log
-	next  *segment // what it is to become
+	next  *segment // the segment that the files become
 	file  *handle
 	index *liveIndex
-	buf   []byte // what was not written yet
+	buf   []byte // not written yet
 	pos   int64  // where in the file buf begins
 
-	// gap is the batch that stands for offsets of which nothing stays; its Length
-	// is 0 when there are none.
+	// gap is a pending batch without records, for offsets of which no record stays.
+	// Its Length is 0 if there are none. Batches must follow each other without a
+	// gap, because that is how readers and recovery recognize missing ones.
 	gap record.BatchHeader
 }
 
-// newCleaned begins the file for a group of segments. The result must be
-// discarded after an error, too.
+// newCleaned creates the file for a group of segments. The caller must discard the
+// result also after an error.
 func (l *Log) newCleaned(group []*segment) (*cleaned, error) {
 	w := &cleaned{log: l, next: l.newSegment(group[0].base, 0), index: newLiveIndex()}
 	f, err := l.cfg.FS.OpenFile(w.next.logPath()+cleanedSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
@@ -44,10 +45,10 @@ func (l *Log) newCleaned(group []*segment) (*cleaned, error) {
 	return w, nil
 }
 
-// add takes up what became of a batch.
+// add adds the filter's result for a batch.
 func (w *cleaned) add(v verdict, b record.Batch) error {
 	if v == emptied {
-		return w.skip(&b.BatchHeader)
+		return w.widenGap(&b.BatchHeader)
 	}
 	if err := w.fillGap(); err != nil {
 		return err
@@ -55,9 +56,10 @@ func (w *cleaned) add(v verdict, b record.Batch) error {
 	return w.write(b)
 }
 
-// skip notes that nothing stays of the batch. An empty batch stands for its
-// offsets, and for those of its neighbours that are of the same leader epoch.
-func (w *cleaned) skip(h *record.BatchHeader) error {
+// widenGap adds the offsets of a batch of which no record stays to the gap. One
+// empty batch covers neighbors of the same leader epoch; another epoch needs its
+// own, or its start would be lost.
+func (w *cleaned) widenGap(h *record.BatchHeader) error {
 	if w.gap.Length > 0 && w.gap.LeaderEpoch == h.LeaderEpoch && h.LastOffset()-w.gap.BaseOffset <= math.MaxInt32 {
 		w.gap.LastOffsetDelta = int32(h.LastOffset() - w.gap.BaseOffset)
 		return nil
@@ -73,7 +75,7 @@ func (w *cleaned) skip(h *record.BatchHeader) error {
 	return nil
 }
 
-// fillGap writes the empty batch that is due, if there is one.
+// fillGap writes the pending empty batch, if there is one.
 func (w *cleaned) fillGap() error {
 	if w.gap.Length == 0 {
 		return nil
@@ -136,10 +138,10 @@ func (w *cleaned) discard() {
 	if w.file != nil {
 		w.file.release()
 	}
-	_ = removeCleaned(w.log.cfg.FS, w.next) // what is left is removed by Open
+	_ = removeCleaned(w.log.cfg.FS, w.next) // Open removes what remains
 }
 
-// removeCleaned removes the files that were to take the place of a segment's.
+// removeCleaned removes a replacement's files.
 func removeCleaned(fsys vfs.FS, s *segment) error {
 	for _, path := range s.paths() {
 		if err := fsys.Remove(path + cleanedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -149,13 +151,13 @@ func removeCleaned(fsys vfs.FS, s *segment) error {
 	return nil
 }
 
-// replacement returns the finished segment as what replaces a group of others.
+// replacement returns the finished segment as the Replacement of a group.
 func (w *cleaned) replacement(group []*segment) *Replacement {
 	r := &Replacement{log: w.log, old: group, next: w.next, freed: -w.pos}
 	for _, s := range group {
 		r.freed += s.size.Load()
 	}
-	w.next.handle.Store(w.file) // its reference is the segment's now
-	w.next.live.Store(w.index)  // until the index files have their names
+	w.next.handle.Store(w.file) // passes the reference to the segment
+	w.next.live.Store(w.index)  // until exchange has renamed the index files
 	return r
 }

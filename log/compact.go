@@ -15,8 +15,8 @@ import (
 // which is room for half a million keys.
 const DefaultKeyBytes = 16 << 20
 
-// maxGroup is how many segments one replaces at most, so that the manifest of a
-// swap stays small.
+// maxGroup bounds how many segments a single one replaces, and so the size of the
+// manifest of a swap.
 const maxGroup = 1 << 16
 
 // Compaction says what Compact may do. Times are in milliseconds.
@@ -76,13 +76,13 @@ func (l *Log) DirtyRange(c Compaction) (DirtyRange, error) {
 	return d, err
 }
 
-// dirtyFrom returns the first offset that was never cleaned and is still there.
+// dirtyFrom returns the first offset in the log that was never compacted.
 func (l *Log) dirtyFrom() int64 { return max(l.mark.Load().clean, l.start.Load()) }
 
-// cleanable returns the segments at the log's beginning that may be cleaned, and
-// the offset at which they end: sealed ones, below the limit, and of those that
-// are dirty, the ones without a young record before them or in them. held is when
-// the next one is old enough.
+// cleanable returns the segments at the log's beginning that may be compacted, and
+// the offset at which they end. These are sealed segments below the limit, up to
+// the first dirty one with a record younger than MinLag. held is when that one is
+// old enough.
 func (l *Log) cleanable(c Compaction) (segments []*segment, end, held int64) {
 	all, dirty := l.list(), l.dirtyFrom()
 	n := 0
@@ -104,8 +104,8 @@ func (l *Log) cleanable(c Compaction) (segments []*segment, end, held int64) {
 	return all[:n], end, held
 }
 
-// nextBase returns the offset at which the i-th of segments ends, all of which
-// end at end.
+// nextBase returns the offset at which the i-th of segments ends. The last one ends
+// at end.
 func nextBase(segments []*segment, i int, end int64) int64 {
 	if i+1 < len(segments) {
 		return segments[i+1].base
@@ -113,9 +113,9 @@ func nextBase(segments []*segment, i int, end int64) int64 {
 	return end
 }
 
-// latest returns the latest timestamp of a segment; ok is false when nobody
-// knows, or no record has one.
-func (l *Log) latest(s *segment) (timestamp int64, ok bool) {
+// latestOf returns the latest timestamp of a segment; ok is false if it is unknown,
+// or no record has one.
+func (l *Log) latestOf(s *segment) (timestamp int64, ok bool) {
 	t := s.maxTimestamp.Load()
 	if x := s.live.Load(); x != nil {
 		t = x.maxTimestamp.Load()
@@ -128,14 +128,15 @@ func (l *Log) latest(s *segment) (timestamp int64, ok bool) {
 		t = l.latestTime(s, h, s.size.Load())
 		h.release()
 		if !wasOpen {
-			s.park() // nobody reads here, and there may be many logs
+			s.park() // a sweep over many logs must not leave their files open
 		}
 	}
 	return t, t != math.MaxInt64 && t != record.NoTimestamp
 }
 
-// firstTime returns the time of the first batch from an offset on that has one that
-// is not ahead of the clock, or math.MaxInt64.
+// firstTime returns the timestamp of the first batch from an offset on whose
+// timestamp is not ahead of the clock, or math.MaxInt64. A batch that is ahead was
+// written before the next one that isn't, whose timestamp therefore bounds it.
 func (l *Log) firstTime(from, now int64) (int64, error) {
 	segments := l.list()
 	ages := ages{log: l, segments: segments, now: now}
@@ -155,8 +156,8 @@ func (l *Log) firstTime(from, now int64) (int64, error) {
 	return bound, nil
 }
 
-// firstTimeIn looks in one segment. ahead says that there are times that have not
-// come.
+// firstTimeIn is firstTime for one segment. ahead reports timestamps that are ahead
+// of the clock.
 func (l *Log) firstTimeIn(s *segment, from, now int64) (first int64, ahead bool, err error) {
 	h, err := s.open()
 	if err != nil {
@@ -186,28 +187,28 @@ func (l *Log) firstTimeIn(s *segment, from, now int64) (first int64, ahead bool,
 }
 
 // Compact removes records that a later one with the same key makes obsolete,
-// tombstones whose time is over, records without a key, and those before
-// StartOffset, from all segments that may be cleaned. Offsets stay what they are,
-// and the last record of a key stays unless it is a tombstone.
+// tombstones past their delete horizon, records without a key, and those before
+// StartOffset, from all segments that may be compacted. Records keep their
+// offsets, and the last record of a key stays unless it is a tombstone.
 //
-// Compact runs beside readers and the writer, on any goroutine, but once at a
-// time. It writes what is to take the place of some segments, syncs it, and calls
-// swap, which calls Log.Swap as the log's writer and returns its error. It returns
-// early, without an error, when the segments that it was at were deleted meanwhile.
+// Compact may run on any goroutine, beside readers and the writer, but only once
+// at a time. For each group of segments it writes a replacement, syncs it, and calls
+// swap, which must call Log.Swap as the log's writer and return its error. It
+// returns early, without an error, when a segment that it reads is deleted.
 //
-// When ctx ends it returns ctx's error soon. A segment that is damaged ends it with a
-// *fault.Corruption, and a disk that is full with fault.DiskFull. In each case
-// what was swapped stays so, and nothing else has changed.
+// When ctx ends, Compact soon returns its error. A damaged segment ends it with a
+// *fault.Corruption, a full disk with fault.DiskFull. In each case the swaps that
+// were made stay, and nothing else has changed.
 func (l *Log) Compact(ctx context.Context, c Compaction, swap func(*Replacement) error) (done CompactStats, err error) {
-	if l.broken.Load() { // a swap that was begun may be left for Open, with its files
-		return done, l.at(fault.Storage, -1).Detailf("the log accepts no more appends, and is not compacted")
+	if l.broken.Load() { // Open may have to finish a swap: don't touch its files
+		return done, l.errorAt(fault.Storage, -1).Detailf("the log accepts no more appends, and is not compacted")
 	}
 	segments, end, _ := l.cleanable(c)
 	if end < l.dirtyFrom() || len(segments) == 0 {
 		return done, nil
 	}
 	w := cleaning{ctx: ctx, log: l, epochs: l.Epochs()}
-	if err := w.begin(c, segments, end); err != nil {
+	if err := w.collectKeys(c, segments, end); err != nil {
 		return done, gone(err)
 	}
 	for i := 0; i < len(segments) && segments[i].base < w.filter.end; {
@@ -238,9 +239,10 @@ func gone(err error) error {
 	return err
 }
 
-// group returns how many of the segments are to become one: as many as are no
-// longer together than limit bytes, and have offsets that an index can name. The
-// last one ends at end.
+// group returns how many of the segments become one: as many as together have at
+// most limit bytes, and offsets within the 32 bits of an index entry. Without
+// groups, compaction would leave ever more, ever smaller segments. The last segment
+// ends at end.
 func group(segments []*segment, end, limit int64) int {
 	if limit <= 0 {
 		limit = DefaultSegmentBytes
@@ -255,7 +257,7 @@ func group(segments []*segment, end, limit int64) int {
 	return n
 }
 
-// cleaning is the work of one Compact.
+// cleaning is a running Compact.
 type cleaning struct {
 	ctx    context.Context
 	log    *Log
@@ -264,8 +266,9 @@ type cleaning struct {
 	buf    []byte // of a batch
 }
 
-// begin reads the keys of the dirty records, as far as they fit.
-func (w *cleaning) begin(c Compaction, segments []*segment, end int64) error {
+// collectKeys reads the keys of the dirty records, from the first on, until they no
+// longer fit into memory: this pass then ends at filter.end.
+func (w *cleaning) collectKeys(c Compaction, segments []*segment, end int64) error {
 	if c.KeyBytes <= 0 {
 		c.KeyBytes = DefaultKeyBytes
 	}
@@ -292,8 +295,9 @@ func (w *cleaning) begin(c Compaction, segments []*segment, end int64) error {
 	return nil
 }
 
-// batches calls fn for each batch of a segment, which ends at next, from the one
-// that holds an offset on. It stops when fn returns false.
+// batches calls fn for each batch of a segment, which ends at offset next, beginning
+// with the batch that holds from. It stops when fn returns false. It verifies all
+// that a reader would: compaction must not copy damage under a fresh checksum.
 func (w *cleaning) batches(s *segment, from, next int64, fn func(b record.Batch) (more bool, err error)) error {
 	l := w.log
 	h, err := s.open()
@@ -341,8 +345,8 @@ func (w *cleaning) batches(s *segment, from, next int64, fn func(b record.Batch)
 	return nil
 }
 
-// clean writes what is to take the place of a group of segments, which ends at
-// next; nil when nothing would change.
+// clean writes the replacement of a group of segments, which ends at offset next.
+// It returns nil if nothing would change.
 func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 	if len(group) == 1 {
 		if changes, err := w.changes(group[0], next); err != nil || !changes {
@@ -368,7 +372,7 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 	if err == nil {
 		err = out.finish()
 	}
-	// Compressed anew it may be longer, and must not be longer than an index can say.
+	// Compressing again may have made it longer than an index can address.
 	if err != nil || out.pos > math.MaxInt32 {
 		out.discard()
 		return nil, err
@@ -376,7 +380,8 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 	return out.replacement(group), nil
 }
 
-// changes reports whether anything in a segment would change.
+// changes reports whether anything in a segment would change. Reading it twice is
+// cheaper than writing a copy that is the same.
 func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
 	wasEmpty := false
 	err = w.batches(s, s.base, next, func(b record.Batch) (bool, error) {
@@ -384,7 +389,7 @@ func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		// A batch for nothing but offsets is what it becomes, unless two meet.
+		// An empty batch stays an empty batch, unless it merges with its neighbor.
 		isEmpty := v == emptied && b.Count == 0
 		changes = v != same && (!isEmpty || wasEmpty)
 		wasEmpty = isEmpty

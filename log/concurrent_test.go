@@ -48,7 +48,7 @@ func TestReadersBesideWriter(t *testing.T) {
 	})
 }
 
-// spoiler overwrites the buffers that it gets back, so that whoever still reads
+// spoiler overwrites the buffers that it gets back, so that a reader that still reads
 // one notices.
 type spoiler struct{}
 
@@ -101,7 +101,7 @@ func follow(t *testing.T, l *Log, done *atomic.Bool, rng *rand.Rand, release boo
 }
 
 // TestReadersBesideTruncation lets readers read what is below the limit they
-// were given while what is above is cut off and written anew.
+// were given while the records above are truncated and written again.
 func TestReadersBesideTruncation(t *testing.T) {
 	eachFS(t, func(t *testing.T, cfg Config) {
 		cfg.SegmentBytes, cfg.IndexInterval, cfg.TailBytes = 5_000, 300, 3_000

@@ -137,7 +137,7 @@ func (p *powerLoss) check(disk *vfs.Crashable) {
 
 	closed := inspected(p.t, cfg)
 	for _, f := range closed.Findings {
-		require.False(p.t, f.Grade == Recoverable && f.Expected != "no segment of this name" && filepath.Ext(f.File) == timeIndexSuffix, "%v", f) // it would hide records from whoever looks for a time
+		require.False(p.t, f.Grade == Recoverable && f.Expected != "no segment of this name" && filepath.Ext(f.File) == timeIndexSuffix, "%v", f) // it would hide records from a search by time
 	}
 	cfg.FS = disk.Crash(vfs.Loss{Kept: vfs.KeepNone})
 	l, r, err = Open(cfg)

@@ -1,21 +1,25 @@
 // Package log keeps one partition's record batches in files that Kafka could
 // read.
 //
-// A [Log] is a directory of segments: files of record batches, one after the
-// other, of which the last is appended to. [Open] finds out where the log ends
-// and says in a [Recovery] how it knows. [Log.Append] writes batches that are
-// already stamped with offsets and leader epochs; [Log.Sync] makes them durable;
-// [Log.Read] returns a [Slice] of whole batches; [Log.OffsetForTime] finds a
-// record by time; [Log.SetStart] and [Log.Truncate] drop records at either end.
-// [Log.Expired] says which segments are too old or too many, and [Log.Compact]
-// removes records that later ones with the same key make obsolete, beside everything
-// else, and puts its results in place by [Log.Swap].
-// [Inspect] reads a log through without opening it, [Repair] makes a damaged one
-// whole again, and [Adopt] takes up segments that came from elsewhere.
-// What an offset means, which of them may be seen and who may append is the
-// business of package partition. What a log knows of idempotent producers
-// ([Log.Producer]) is a fold of its batches, as its leader epochs are; whether
-// their batches may be appended is again not its business.
+// A [Log] is a directory of segments, files of consecutive record batches. Only
+// the last one, the active segment, is appended to.
+//
+//   - [Open] finds the end of the log and reports in a [Recovery] how it did.
+//   - [Log.Append] writes batches that are already stamped with offsets and leader
+//     epochs, and [Log.Sync] makes them durable.
+//   - [Log.Read] returns a [Slice] of whole batches; [Log.OffsetForTime] finds a
+//     record by time.
+//   - [Log.SetStart] and [Log.Truncate] drop records at either end;
+//     [Log.Expired] finds the segments that retention deletes.
+//   - [Log.Compact] removes records that a later one with the same key makes
+//     obsolete. It runs beside readers and appends, and [Log.Swap] puts its
+//     results in place.
+//   - [Inspect] verifies a log without opening it, [Repair] repairs a damaged
+//     one, and [Adopt] opens segments that were copied from elsewhere.
+//
+// Package partition decides which records are visible and who may append. A log's
+// leader epochs and its idempotent producers ([Log.Producer]) are a fold of its
+// batches; whether a producer's batch may be appended is also decided there.
 //
 // # Guarantees
 //
@@ -23,11 +27,11 @@
 // below [Log.SyncedOffset] survives power loss; what lies below [Log.EndOffset]
 // survives the process. A Sync that fails is final. No bytes are served whose
 // checksum, offset and leader epoch are not what they must be; damage is a
-// [fault.Corruption] with file and position, the file stays as it is, and what is
-// around the damage stays readable. Bytes behind the synced position that are no
-// whole batch are cut off when the log is opened, and nothing else ever is. Zeros
-// behind the last batch, which make the next Sync cheaper, are no bytes of the
-// log; Close and sealing cut them off.
+// [fault.Corruption] with file and position, the file stays as it is, and the
+// records around the damage stay readable. Open truncates bytes behind the synced
+// position that are not a whole batch, and never any others. Zeros behind the last
+// batch, which make the next Sync cheaper, are not part of the log; Close and
+// sealing truncate them.
 //
 // Memory does not grow with the log: a segment costs a few hundred bytes, one
 // that is read 4 KiB more, the active one its index, and the tail what
@@ -37,12 +41,12 @@
 //
 // A Log has one writer. Its methods Append, Sync, Roll, Swap, Truncate, SetStart,
 // SetSegments, Producer, Producers, LastBatches, ForgetProducers, Close and Remove
-// may not overlap; how it is made sure that they don't is up to the
-// caller. Everything else may be called by any goroutine at any time: readers
-// take an immutable list of segments and no lock, wait for nobody, and hold on to
-// the file that they read, so that deleting a segment never disturbs a reader at
-// work. The package starts no goroutine and reads no clock, but to say how long
-// opening took.
+// may not overlap; the caller ensures that. Every other method may be called by
+// any goroutine at any time: readers load an immutable list of segments, take no
+// lock and wait for no one. They hold a reference to the file that they read, so
+// that deleting a segment never disturbs a running read. The package starts no
+// goroutine. It reads the clock only to bound timestamps that are ahead of it and
+// to report how long Open took.
 //
 // # Files
 //
@@ -52,12 +56,37 @@
 //	00000000000000001042.snapshot   the idempotent producers at that offset, Kafka's format
 //	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
 //	runnel-checkpoint               what is durable, whether the log was closed, where it starts
-//	runnel-swap, *.cleaned          while compaction puts a segment in the place of others
-//	runnel-repair, *.repaired       while a repair does so; *.damaged-… is what was there before
+//	runnel-swap, *.cleaned          during a swap: compaction replaces segments
+//	runnel-repair, *.repaired       during a repair; *.damaged-… are the files as they were before
 //
-// Everything but the .log files and the checkpoint is derived from them, and made
-// anew when it is missing or wrong. docs/format.md states every byte, and why
-// a crash between any two of them does no harm. Other files are left alone.
+// Everything but the .log files and the checkpoint is derived from them, and
+// rebuilt if it is missing or wrong. docs/format.md defines every byte, and
+// explains why a crash between any two writes does no harm. Other files are left
+// alone.
+//
+// # A segment's life
+//
+//	        roll                      roll             Swap
+//	(none) ──────▶ active, appended to ──▶ sealed, immutable ──▶ replaced by another
+//	                  │  ▲                    │   │
+//	                  │  │ Truncate into it   │   │ SetStart
+//	                  │  └────────────────────┘   ▼
+//	                  └───────────────────────▶ dropped ──▶ deleted
+//
+// Rolling makes a segment and its indexes durable before the next file exists. So
+// only the active segment can have a torn tail, and a flaw in a sealed one is
+// always damage. A deleted or replaced segment's files go once the checkpoint no
+// longer counts them: Open finishes what a crash interrupted.
+//
+// # Opening
+//
+//	read the checkpoint ─▶ finish a swap ─▶ list segments ─▶ delete those before the start
+//	  ─▶ epochs, producers ─▶ sealed segments: names and sizes as in the checkpoint, or verify
+//	  ─▶ active segment: verify behind the checkpoint, truncate a torn tail ─▶ new checkpoint
+//
+// The checkpoint is a lower bound: what it covers was synced before it was
+// written. After a clean Close it covers everything, and Open reads nothing but
+// the checkpoint and the active segment's index.
 //
 // # What is not safe
 //

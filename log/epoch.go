@@ -12,11 +12,11 @@ import (
 
 const epochName = "leader-epoch-checkpoint"
 
-// maxEpochFile bounds what is read of a leader-epoch-checkpoint: a million
+// maxEpochFile bounds the size of a leader-epoch-checkpoint that is read: a million
 // entries.
 const maxEpochFile = 32 << 20
 
-// EpochEntry says from which offset on a leader epoch wrote the log.
+// EpochEntry is a leader epoch and the offset of its first record.
 type EpochEntry struct {
 	Epoch int32
 	Start int64
@@ -33,7 +33,7 @@ func encodeEpochs(entries []EpochEntry) []byte {
 	return b.Bytes()
 }
 
-// decodeEpochs reads them. ok is false when the bytes are not such a file.
+// decodeEpochs decodes such a file. ok is false if the bytes are not one.
 func decodeEpochs(b []byte) (entries []EpochEntry, ok bool) {
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 3 || lines[0] != "0" || lines[len(lines)-1] != "" {
@@ -61,8 +61,8 @@ func decodeEpochs(b []byte) (entries []EpochEntry, ok bool) {
 	return entries, true
 }
 
-// epochAt returns the leader epoch that wrote an offset, or
-// record.NoLeaderEpoch when the entries don't say.
+// epochAt returns the leader epoch of an offset, or record.NoLeaderEpoch for one
+// before the first entry.
 func epochAt(entries []EpochEntry, offset int64) int32 {
 	if n := len(entries); n > 0 && entries[n-1].Start <= offset {
 		return entries[n-1].Epoch
@@ -82,9 +82,9 @@ func latestEpoch(entries []EpochEntry) int32 {
 	return entries[len(entries)-1].Epoch
 }
 
-// withEpoch returns entries with one for a batch that begins at start, or the
-// same entries when the batch is of the latest epoch. An epoch of which no
-// record is left gives way.
+// withEpoch returns entries with one for a batch that begins at start, or the same
+// entries if the batch is of the latest epoch. It drops entries from start on:
+// epochs of which no record is left.
 func withEpoch(entries []EpochEntry, epoch int32, start int64) []EpochEntry {
 	if epoch <= latestEpoch(entries) {
 		return entries
@@ -98,8 +98,8 @@ func epochsBelow(entries []EpochEntry, end int64) []EpochEntry {
 	return entries[:i:i]
 }
 
-// epochsFrom returns the entries of a log that starts at start: the one in
-// force there begins there.
+// epochsFrom returns the entries of a log that starts at start. The epoch of start
+// then begins there.
 func epochsFrom(entries []EpochEntry, start int64) []EpochEntry {
 	i := sort.Search(len(entries), func(i int) bool { return entries[i].Start > start })
 	if i == 0 || entries[i-1].Start == start && i == 1 {

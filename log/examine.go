@@ -13,8 +13,8 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Positions of the fields of a batch's header that its checksum does not cover;
-// package record draws them.
+// Positions of the fields of a batch's header that its checksum does not cover. The
+// base offset is at 0; package record has the whole layout.
 const (
 	atLength = 8
 	atEpoch  = 12
@@ -24,32 +24,42 @@ const (
 
 // Bounds of an examination.
 const (
-	longestSearch = 16 << 20 // how far the end of a batch is looked for whose length is damaged
-	mostWitnesses = 8        // how many batches behind one are asked for its offset
+	longestSearch = 16 << 20 // how far measure searches for the end of a batch whose length is damaged
+	mostWitnesses = 8        // how many batches behind a batch attest its offset
 )
 
-// examiner finds out what became of a batch that is not what must stand at its
-// position. Base offset, length, leader epoch and format lie outside a batch's
-// checksum, and so does the checksum. A batch of which one of these is damaged is
-// proved by the others: its bytes by the checksum, its place by the batches around
-// it, which leave no gap.
+// examiner diagnoses a flaw in a segment: bytes that are not the batch that must
+// begin there. It finds out whether a header field is damaged that can be restored,
+// or where the log continues behind lost batches.
+//
+// A batch's checksum covers neither itself nor the base offset, length, leader
+// epoch and format. If one of these is damaged, the others prove the batch: the
+// checksum proves its bytes, and the batches around it, which leave no gap, prove
+// its offset.
+//
+//	diagnose ─▶ sight: is there a batch at all?       checksum, length, format
+//	         ─▶ place: which offset does it begin with?  witnesses behind it
+//	         ─▶ restore: what must its header be?
+//	         ─▶ follower: otherwise, where does the log continue?
 type examiner struct {
 	file  vfs.File
-	end   int64 // of the bytes that may be looked at
-	base  int64 // the segment's name
-	limit int64 // no batch here goes beyond this offset; negative if nobody knows
-	next  int64 // the offset that follows at end; negative if nobody knows
+	end   int64 // of the bytes to examine
+	base  int64 // the segment's base offset
+	limit int64 // no batch here goes beyond this offset; negative if unknown
+	next  int64 // the offset that follows at end; negative if unknown
 	gaps  bool  // offsets may be missing between batches: Kafka's compaction leaves them out
 
-	// The leader epoch that wrote the offsets from the first to before the second, or
-	// record.NoLeaderEpoch; and the one of what stands before.
+	// epochOf returns the leader epoch of the offsets from first to before next, or
+	// record.NoLeaderEpoch if unknown. since is the epoch of the batch before those
+	// examined.
 	epochOf func(first, next int64) int32
 	since   int32
 
 	buf []byte // of scanners
 }
 
-// scanner returns one that uses the examiner's buffer: only the newest may be used.
+// scanner returns a scanner that uses the examiner's buffer: only the newest one may
+// be used.
 func (x *examiner) scanner(pos, end int64) *scanner {
 	if x.buf == nil {
 		x.buf = make([]byte, min(scanBytes, x.end-pos))
@@ -59,26 +69,26 @@ func (x *examiner) scanner(pos, end int64) *scanner {
 	return sc
 }
 
-// diagnosis says what the bytes from pos to end are, where the batch of an offset
-// was to begin.
+// diagnosis describes the bytes from pos to end, where the batch of offset should
+// begin.
 type diagnosis struct {
 	pos, end     int64
-	offset, next int64 // the offsets that they cover; next is negative if nobody knows
+	offset, next int64 // the offsets that they cover; next is negative if unknown
 
-	// header is what the header of the batch must be, if nothing else of it is
-	// damaged; then the batch is restored, and fields names what is. Otherwise it is
-	// nil and the offsets are lost.
+	// header is what the header of the batch must be, if only fields of it that the
+	// checksum doesn't cover are damaged, which fields names. Otherwise it is nil, and
+	// the offsets are lost.
 	header []byte
 	fields string
 
-	// confirmed says that a sound batch behind it follows on it.
+	// confirmed means that a sound batch behind it attests the offset.
 	confirmed bool
 }
 
-// known reports whether the log goes on behind what was examined, or at it.
+// known reports whether the log continues at or behind the examined bytes.
 func (d *diagnosis) known() bool { return d.header != nil || d.next >= 0 }
 
-// explain adds to what was found what follows from it.
+// explain adds the conclusion to a description of the flaw.
 func (d *diagnosis) explain(found string) string {
 	if d.header != nil {
 		return found + "; nothing but its " + d.fields + " is damaged"
@@ -86,14 +96,14 @@ func (d *diagnosis) explain(found string) string {
 	return fmt.Sprintf("%s; at byte %d a sound batch of offset %d follows", found, d.end, d.next)
 }
 
-// certain reports whether the batch can be restored without anybody's consent.
+// certain reports whether Open may restore the batch without asking the user.
 func (d *diagnosis) certain() bool { return d.header != nil && d.confirmed }
 
-// sighting is a batch of which the checksum holds, or would if a field that it
-// does not cover were right.
+// sighting is a batch whose checksum matches, or would if a field that it does not
+// cover were right.
 type sighting struct {
-	header record.BatchHeader // as it must be but for base offset and leader epoch, which are as they are
-	raw    []byte             // as it is
+	header record.BatchHeader // corrected, but for base offset and leader epoch
+	raw    []byte             // the header as it is in the file
 	pos    int64
 }
 
@@ -102,8 +112,8 @@ func (s *sighting) span() int64 {
 	return int64(s.header.LastOffsetDelta) + 1
 }
 
-// diagnose examines the bytes at pos, which are not the sound batch of the offset
-// that must begin there.
+// diagnose examines the bytes at pos, which are not the sound batch of offset that
+// must begin there.
 func (x *examiner) diagnose(pos, offset int64) (diagnosis, error) {
 	d := diagnosis{pos: pos, offset: offset}
 	seen, err := x.sight(pos, true)
@@ -115,7 +125,7 @@ func (x *examiner) diagnose(pos, offset int64) (diagnosis, error) {
 		switch {
 		case err != nil:
 			return d, err
-		case ok && at > offset: // what was between is gone
+		case ok && at > offset: // the batch is sound, and those before it are gone
 			d.end, d.next = pos, at
 			return d, nil
 		case ok:
@@ -130,8 +140,7 @@ func (x *examiner) diagnose(pos, offset int64) (diagnosis, error) {
 	return d, err
 }
 
-// restore gives the diagnosis the header that the batch must have, unless it has
-// it.
+// restore sets the diagnosis's header, if it differs from the one in the file.
 func (x *examiner) restore(seen *sighting, d *diagnosis) error {
 	epoch, err := x.epoch(seen, d.offset)
 	if err != nil {
@@ -161,7 +170,8 @@ func (x *examiner) restore(seen *sighting, d *diagnosis) error {
 func (s *sighting) magic() byte { return 2 }
 
 // epoch returns the leader epoch that a batch at an offset must have: the known
-// one; otherwise its own, if those around it allow it.
+// one, or else the batch's own, if it lies between those of its neighbors. Epochs
+// never fall.
 func (x *examiner) epoch(seen *sighting, offset int64) (int32, error) {
 	if epoch := x.epochOf(offset, offset+seen.span()); epoch != record.NoLeaderEpoch {
 		return epoch, nil
@@ -178,8 +188,8 @@ func (x *examiner) epoch(seen *sighting, offset int64) (int32, error) {
 }
 
 // sight returns the batch at a position if its checksum proves it, whatever its
-// base offset and leader epoch say, or nil. A patient look sees those, too, whose
-// format, length or checksum is damaged.
+// base offset and leader epoch are, or nil. If patient, it also finds batches whose
+// format, length or checksum is damaged, which takes longer.
 func (x *examiner) sight(pos int64, patient bool) (*sighting, error) {
 	raw, err := x.peek(pos)
 	if raw == nil || err != nil {
@@ -195,8 +205,8 @@ func (x *examiner) sight(pos int64, patient bool) (*sighting, error) {
 		if err != nil || got == sum {
 			return seen, err
 		}
-		// A checksum of 32 bits tells a flip of one of its own from a flip or two of the
-		// bits that it covers, in a batch of any length.
+		// A flip of one or two of the bits that a CRC-32C covers never changes just one
+		// bit of it. So if the sums differ in one bit, the stored one is damaged.
 		if patient && bits.OnesCount32(got^sum) == 1 {
 			seen.header.CRC = got
 			follows, err := x.beginning(seen.end())
@@ -211,7 +221,7 @@ func (x *examiner) sight(pos int64, patient bool) (*sighting, error) {
 	return x.measure(seen, sum)
 }
 
-// claim lets the batch have a length, and reports whether that could be.
+// claim sets the batch's length, and reports whether the header is valid with it.
 func (s *sighting) claim(length int32, sum uint32) bool {
 	b := append([]byte(nil), s.raw...)
 	binary.BigEndian.PutUint64(b, 0)
@@ -224,10 +234,13 @@ func (s *sighting) claim(length int32, sum uint32) bool {
 	return err == nil
 }
 
-// measure looks for the length with which the batch's checksum holds.
+// measure searches for the length with which the batch's checksum matches: it
+// computes the checksum byte by byte and tries each position at which it matches.
+// By chance that happens every 2^32 bytes; so a batch, or the end of the log, must
+// follow there.
 func (x *examiner) measure(seen *sighting, sum uint32) (*sighting, error) {
 	if !seen.claim(record.HeaderLen-atEpoch, sum) && !seen.claim(math.MaxInt32-atEpoch, sum) {
-		return nil, nil // it would be none with any
+		return nil, nil // the header is invalid with any length
 	}
 	end := min(x.end, seen.pos+longestSearch)
 	sc := x.scanner(seen.pos, end)
@@ -251,8 +264,8 @@ func (x *examiner) measure(seen *sighting, sum uint32) (*sighting, error) {
 	return nil, nil
 }
 
-// beginning reports whether a batch may begin at a position: a header stands
-// there, or nothing more.
+// beginning reports whether a batch may begin at a position: there is a header, or
+// nothing but zeros.
 func (x *examiner) beginning(pos int64) (bool, error) {
 	if pos == x.end {
 		return true, nil
@@ -290,10 +303,16 @@ func (x *examiner) checksum(seen *sighting) (uint32, error) {
 	return h.Sum32(), err
 }
 
-// place decides which offset a batch begins with. offset is the lowest that it
-// may be, and, if the batch adjoins the sound one before it, the one that follows
-// there. Each batch behind it says what it should be if no offset is missing
-// between them. ok is false if nobody can tell.
+// place decides which offset a batch begins with. offset is the lowest possible
+// one and, if the batch adjoins the sound batch before it, the one that must follow
+// there. There are three kinds of evidence: what the batch's header says (said);
+// what its position says (offset, if it adjoins); and what each batch behind it
+// says, if no offsets are missing between them (the witnesses).
+//
+// The cases come in order of the strength of their evidence. With gaps, offsets may
+// be missing anywhere, so a witness only bounds the offset from above, and a header
+// that says something possible is right. ok is false if the evidence decides
+// nothing. confirmed means that a witness whose checksum matches agrees.
 func (x *examiner) place(seen *sighting, offset int64, adjoins bool) (at int64, confirmed, ok bool, err error) {
 	said := seen.header.BaseOffset
 	witnesses, err := x.witnesses(seen)
@@ -311,14 +330,14 @@ func (x *examiner) place(seen *sighting, offset int64, adjoins bool) (at int64, 
 		}
 		return n, confirmed
 	}
-	asItSays, confirmedSo := agree(said)
-	asItStands, confirmedThere := agree(offset)
+	asItSays, confirmedSo := agree(said)        // witnesses for the header
+	asItStands, confirmedThere := agree(offset) // witnesses for the position
 	switch {
 	case said == offset && adjoins && can(offset):
 		return offset, confirmedSo, true, nil
 	case x.gaps && can(said) && (len(witnesses) == 0 || witnesses[0].at >= said):
 		return said, confirmedSo, true, nil
-	case adjoins && can(offset) && asItStands > 0 && (asItStands >= asItSays || !can(said)): // by chance nobody agrees with what stands before
+	case adjoins && can(offset) && asItStands > 0 && (asItStands >= asItSays || !can(said)): // two independent witnesses: the batch before and one behind
 		return offset, confirmedThere, true, nil
 	case can(said) && asItSays > 0:
 		return said, confirmedSo, true, nil
@@ -345,8 +364,8 @@ func (x *examiner) place(seen *sighting, offset int64, adjoins bool) (at int64, 
 	return 0, false, false, nil
 }
 
-// oneFlip returns the only offset from which a batch came to the one that it says
-// by the flip of one bit.
+// oneFlip returns the offset that became the one in the header by the flip of one
+// bit, if only one is possible.
 func (x *examiner) oneFlip(said int64, witnesses []witness, can func(int64) bool) (at int64, ok bool) {
 	for bit := range 63 {
 		before := said&math.MaxInt64 ^ 1<<bit
@@ -364,14 +383,14 @@ func (x *examiner) oneFlip(said int64, witnesses []witness, can func(int64) bool
 	return at, ok
 }
 
-// witness is what a batch, or the end of the segment, says of the offset of one
-// before it.
+// witness is the offset of an earlier batch that follows from a later one, or from
+// the end of the segment.
 type witness struct {
 	at    int64
-	sound bool // it is a batch whose checksum holds
+	sound bool // from a batch whose checksum matches
 }
 
-// witnesses asks the batches that follow on one without anything between.
+// witnesses collects the witnesses of a batch from those that follow it directly.
 func (x *examiner) witnesses(seen *sighting) (all []witness, err error) {
 	pos, span := seen.end(), seen.span()
 	for len(all) < mostWitnesses {
@@ -403,11 +422,12 @@ func (x *examiner) witnesses(seen *sighting) (all []witness, err error) {
 	return all, nil
 }
 
-// follower returns where the next sound batch behind pos begins, and with which
-// offset; or the end and the offset that follows there.
+// follower returns where the next sound batch behind pos begins, and its offset; or
+// the end, and the offset that follows there.
 func (x *examiner) follower(pos, offset int64) (at, base int64, err error) {
-	// Where the damaged batch ends, if that is not what is damaged: a batch within its
-	// records is none of the log's.
+	// Try the end of the damaged batch first, in case its length is right. A search
+	// byte by byte could find a batch that a record's value contains, which is not the
+	// log's.
 	if raw, err := x.peek(pos); err != nil {
 		return 0, 0, err
 	} else if raw != nil {
@@ -433,7 +453,7 @@ func (x *examiner) follower(pos, offset int64) (at, base int64, err error) {
 	return x.end, max(x.next, x.limit), nil
 }
 
-// resume reports whether the log goes on at a position, and with which offset.
+// resume reports whether the log continues at a position, and with which offset.
 func (x *examiner) resume(pos, offset int64, patient bool) (base int64, ok bool, err error) {
 	seen, err := x.sight(pos, patient)
 	if seen == nil || err != nil {

@@ -94,7 +94,7 @@ func testEveryPrefix(t *testing.T, zeros int64) {
 	}
 }
 
-// TestPlausibleFlips counts the flips of a bit that nobody notices, in a log of
+// TestPlausibleFlips counts the flips of a bit that go unnoticed, in a log of
 // four batches of two leader epochs, of which two batches are synced. They lie
 // in leader epochs, outside of the checksum, that nothing else contradicts, and
 // leave every record as it was. docs/durability.md lists them.

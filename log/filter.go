@@ -16,23 +16,29 @@ const (
 	emptied                // none stays, and no batch for them
 )
 
-// filter decides which records stay, and encodes the batches anew that lose
-// some.
+// filter decides which records stay, and encodes a new batch where some go.
+//
+// A record at or after end stays. One before it stays if it is not before the log's
+// start, has a key, and is the key's last; keys has the last offsets of the dirty
+// part, and a clean record whose key isn't there is the last one already. A
+// tombstone among these stays until its delete horizon, which the first compaction
+// that reads it sets (KIP-534): consumers that read slower would never learn of the
+// deletion.
 type filter struct {
 	keys    *keyMap
 	codec   *record.Codec
 	keep    func(h *record.BatchHeader) bool
-	start   int64 // records before it are nobody's any more
+	start   int64 // the log's: earlier records go
 	from    int64 // the first dirty record, which may lie within a batch
-	end     int64 // keys has every key from the first dirty record to here; what follows stays
+	end     int64 // keys has every key from the first dirty record to here; later records stay
 	now     int64 // milliseconds
-	horizon int64 // what a tombstone's delete horizon becomes that has none yet; math.MaxInt64 for none
+	horizon int64 // the delete horizon for tombstones that have none yet; math.MaxInt64 for none
 
-	// opaque says that a batch was met whose records cannot be decoded. There may be
-	// records in it that the tombstones behind it delete, so these stay.
+	// opaque means that a batch was found whose records cannot be decoded. It may
+	// contain records that later tombstones delete, so these stay.
 	opaque bool
 
-	removed int64 // records that went
+	removed int64 // how many records went
 	next    int64 // the earliest horizon of tombstones that stay, math.MaxInt64 for none
 
 	// Buffers of one batch.
@@ -40,7 +46,8 @@ type filter struct {
 	stay                     []bool
 }
 
-// batch returns what becomes of a batch, which is valid until the next call.
+// batch returns the verdict on a batch, and what replaces it. The result is valid
+// until the next call.
 func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
 	h := &b.BatchHeader
 	if h.Control() || h.BaseOffset >= f.end {
@@ -79,8 +86,8 @@ func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
 	return changed, left, err
 }
 
-// passOver leaves a batch as it is whose checksum holds and whose records cannot
-// be decoded: another program may be able to read it.
+// passOver keeps a batch whose checksum matches and whose records cannot be
+// decoded: another program may be able to read it.
 func (f *filter) passOver(b record.Batch) (verdict, record.Batch, error) {
 	f.opaque = f.opaque || b.LastOffset() >= f.start
 	return same, b, nil
@@ -108,8 +115,9 @@ func (f *filter) choose(h *record.BatchHeader, payload []byte) (left int32, late
 	return left, latest, tombstones, it.Err()
 }
 
-// none returns what becomes of a batch of which no record stays: nothing, or an
-// empty batch that stands for its producer's state.
+// none returns the verdict on a batch of which no record stays. It is an empty
+// batch if it is its producer's last: recovery and replicas rebuild the producer's
+// sequence from it.
 func (f *filter) none(b record.Batch) (verdict, record.Batch, error) {
 	h := b.BatchHeader
 	if h.ProducerID == record.NoProducerID || f.keep == nil || !f.keep(&h) {
@@ -124,8 +132,9 @@ func (f *filter) none(b record.Batch) (verdict, record.Batch, error) {
 	return changed, record.Seal(f.records, h), nil
 }
 
-// encode writes the records that stay into a batch of the same offsets, producer
-// and compression. With hasHorizon, their times count from the delete horizon.
+// encode writes the records that stay into a batch of the same offsets, producer and
+// compression. With hasHorizon, the base timestamp is the delete horizon, as in
+// Kafka: the records' timestamps are deltas, and count from it.
 func (f *filter) encode(h *record.BatchHeader, payload []byte, left int32, latest, horizon int64, hasHorizon bool) (record.Batch, error) {
 	out := *h
 	out.Count = left
@@ -159,8 +168,8 @@ func (f *filter) encode(h *record.BatchHeader, payload []byte, left int32, lates
 	return record.Seal(b, out), nil
 }
 
-// learn notes the batch's keys. When one finds no room, what follows stays, and
-// no more is to be learned.
+// learn adds the batch's keys to the map. If there is no room for one, its record
+// becomes the filter's end, and learn returns false.
 func (f *filter) learn(b record.Batch) (more bool, err error) {
 	if b.Control() || b.Count == 0 {
 		return true, nil

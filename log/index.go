@@ -24,10 +24,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// offsetEntry says that the batch at a position ends with an offset. It is the
-// entry of the file as one number, so that entries are compared and swapped as a
-// whole: last offset less the segment's base in the upper half, position in the
-// lower.
+// offsetEntry is an entry of the offset index: a batch's last offset, relative to
+// the segment's base, in the upper half, and its position in the lower. It is one
+// number, so that a hint can be stored atomically.
 type offsetEntry uint64
 
 func newOffsetEntry(rel, pos int64) offsetEntry { return offsetEntry(rel<<32 | pos) }
@@ -35,17 +34,18 @@ func newOffsetEntry(rel, pos int64) offsetEntry { return offsetEntry(rel<<32 | p
 func (e offsetEntry) rel() int64 { return int64(e >> 32) }
 func (e offsetEntry) pos() int64 { return int64(e & math.MaxUint32) }
 
-// timeEntry says that no batch up to and with the one that ends with an offset
-// has a later timestamp, and that this one has it.
+// timeEntry is an entry of the time index: the batch that ends with an offset has
+// the latest timestamp of all batches up to it.
 type timeEntry struct {
 	timestamp int64 // milliseconds
 	rel       int64 // last offset of the batch less the segment's base
 }
 
-// grown is a slice to which one goroutine appends while any number of others
-// read what is there.
+// grown is a slice to which one goroutine appends while any number of others read
+// it, without a lock. The writer stores an element before it raises n, so a reader
+// that loads n sees all elements below it.
 type grown[T any] struct {
-	n    atomic.Int64        // how many of the room are set; 0 <= n <= len(*room)
+	n    atomic.Int64        // how many elements of room are set; 0 <= n <= len(*room)
 	room atomic.Pointer[[]T] // replaced by a longer copy, never shrunk
 }
 
@@ -66,31 +66,38 @@ func (g *grown[T]) append(v T) {
 
 // view returns what has been appended. It must not be changed.
 func (g *grown[T]) view() []T {
-	n := g.n.Load() // before room, which is then at least as long
+	n := g.n.Load() // before room: a room loaded later has at least n elements
 	if n == 0 {
 		return nil
 	}
 	return (*g.room.Load())[:n]
 }
 
-// liveIndex holds both indexes of the segment that is appended to. Files are
-// written at checkpoints, so that an append is one write. The fields without
-// atomics belong to the log's writer.
+// liveIndex holds both indexes of the active segment. Their files are written at
+// checkpoints, so that an append is a single write. The fields without atomics
+// belong to the log's writer.
 type liveIndex struct {
 	offsets grown[offsetEntry]
 	times   grown[timeEntry]
 
 	maxTimestamp atomic.Int64 // the latest of the segment, -1 for none
 	maxRel       int64        // last offset of its batch, less the segment's base
-	written      atomic.Int64 // the latest timestamp that was not ahead of the clock, or the clock's time: not before what was written last, as far as anybody knows
 
-	firstTimestamp int64 // of the first batch, or when it was written if that was earlier; -1 for none: what the segment's age counts from
-	sinceEntry     int64 // bytes since the last offset entry
+	// written is the latest of the batches' timestamps, each bounded by the clock as
+	// of its append; -1 for none. It estimates when the newest batch was written,
+	// even if timestamps lie in the future.
+	written atomic.Int64
 
-	filed indexFiled // how much of it stands in the files
+	// firstTimestamp is the first batch's timestamp, bounded by the clock as of its
+	// append; -1 for none. The segment's age counts from it.
+	firstTimestamp int64
+
+	sinceEntry int64      // bytes since the last offset entry
+	filed      indexFiled // how much of the index is in the files
 }
 
-// indexFiled says what was written to a segment's index files.
+// indexFiled describes what was written to a segment's index files, so that Open
+// can tell whether they are still the same.
 type indexFiled struct {
 	offsets, times       int    // entries
 	offsetsCRC, timesCRC uint32 // CRC-32C of them
@@ -103,8 +110,8 @@ func newLiveIndex() *liveIndex {
 	return x
 }
 
-// add takes up the batch at pos, in the order of the file. Its timestamp may be
-// ahead of the clock, which says now.
+// add adds the batch at pos, in the order of the file. now is the clock's time: the
+// batch's timestamp may be ahead of it.
 func (x *liveIndex) add(base, pos int64, h *record.BatchHeader, interval, now int64) {
 	written := min(h.MaxTimestamp, now)
 	if pos == 0 {
@@ -135,12 +142,12 @@ func (x *liveIndex) addTime() {
 	x.times.append(timeEntry{latest, x.maxRel})
 }
 
-// filing says how complete index files are to be.
+// filing is how complete the index files must be.
 type filing int
 
 const (
-	filingEntries filing = iota // what entries there are; without any there need be no file
-	filingWhole                 // as Kafka leaves them: both files, and an entry for the latest timestamp
+	filingEntries filing = iota // all entries; without any, no file is needed
+	filingWhole                 // as Kafka leaves them: both files, with an entry for the latest timestamp
 	filingSynced                // the same, durably
 )
 
@@ -182,8 +189,8 @@ func encodeTimes(entries []timeEntry) []byte {
 	return b
 }
 
-// appendIndex writes b at pos of an index file and cuts what may follow. At 0
-// the file is made, or emptied of whatever an earlier log left.
+// appendIndex writes b at pos of an index file and truncates it there. At 0 it
+// creates the file, or empties one that an earlier log left.
 func appendIndex(fsys vfs.FS, path string, b []byte, pos int64, how filing) error {
 	if len(b) == 0 && how == filingEntries {
 		return nil
@@ -213,11 +220,12 @@ func appendIndex(fsys vfs.FS, path string, b []byte, pos int64, how filing) erro
 	return nil
 }
 
-// loadLiveIndex reads the index files of the active segment as a checkpoint
-// describes them. It returns nil when they are not what the checkpoint says.
+// loadLiveIndex reads the index files of the active segment up to a checkpoint. It
+// returns nil if they are not what the checkpoint describes.
 //
-// No record that was written more than age after the first one is in the segment,
-// unless it lies about its time.
+// The checkpoint has no written. If the latest timestamp lies in the future, the
+// segment's first timestamp plus age bounds it: a later batch would have begun a
+// new segment.
 func loadLiveIndex(s *segment, c *checkpoint, now int64, age time.Duration) (*liveIndex, error) {
 	offsets, err := readIndex(s.fs, s.indexPath(), int64(c.filed.offsets)*offsetEntryLen)
 	if err != nil || crc32.Checksum(offsets, castagnoli) != c.filed.offsetsCRC {
@@ -272,8 +280,8 @@ func readIndex(fsys vfs.FS, path string, n int64) ([]byte, error) {
 	return b, nil
 }
 
-// missingIsNil turns what a missing or short index file returns into nil: it is
-// built anew then.
+// missingIsNil turns the errors of a missing or short index file into nil: the
+// index is rebuilt then.
 func missingIsNil(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
@@ -300,20 +308,19 @@ func floorTime(entries []timeEntry, timestamp int64) (timeEntry, bool) {
 	return entries[i-1], true
 }
 
-// pageEntries is how many entries of a sealed segment's offset index stay in
-// memory: 4 KiB, however long the log.
+// pageEntries is how many entries of a sealed segment's offset index are kept in
+// memory: 4 KiB, whatever its length.
 const pageEntries = 512
 
-// indexPage is a run of a sealed segment's offset index, the last one that was
-// needed.
+// indexPage is the page of a sealed segment's offset index that was read last.
 type indexPage struct {
 	entries []offsetEntry
 	first   bool // it begins with the file's first entry
 	last    bool // it ends with the file's last entry
 }
 
-// holds reports whether the floor of rel is certainly in the page, or there is
-// none.
+// holds reports whether the page settles the floor of rel: it has the entry, or
+// shows that there is none.
 func (p *indexPage) holds(rel int64) bool {
 	if len(p.entries) == 0 {
 		return true
@@ -321,8 +328,8 @@ func (p *indexPage) holds(rel int64) bool {
 	return (p.first || p.entries[0].rel() <= rel) && (p.last || p.entries[len(p.entries)-1].rel() > rel)
 }
 
-// loadPage reads the page of an offset index file in which the floor of rel
-// stands.
+// loadPage reads the page of an offset index file that has the floor of rel. It
+// finds the page by binary search over the pages' first entries.
 func loadPage(fsys vfs.FS, path string, rel int64) (*indexPage, error) {
 	f, err := fsys.OpenFile(path, os.O_RDONLY)
 	if err != nil {
@@ -337,7 +344,7 @@ func loadPage(fsys vfs.FS, path string, rel int64) (*indexPage, error) {
 	one := make([]byte, offsetEntryLen)
 	pages := (n + pageEntries - 1) / pageEntries
 	var failed error
-	// The first page that begins beyond rel; the one before it is ours.
+	// The first page that begins beyond rel; the page before it has the floor.
 	page := sort.Search(pages, func(i int) bool {
 		if got, err := f.ReadAt(one, int64(i)*pageEntries*offsetEntryLen); got < len(one) && failed == nil {
 			failed = err
@@ -348,7 +355,8 @@ func loadPage(fsys vfs.FS, path string, rel int64) (*indexPage, error) {
 		return nil, failed
 	}
 	begin := max(0, page-1) * pageEntries
-	// One entry more than the page, so that a floor at its end is known as one.
+	// One more entry than the page has: it shows whether the page's last entry is the
+	// floor.
 	b := make([]byte, min(pageEntries+1, n-begin)*offsetEntryLen)
 	if got, err := f.ReadAt(b, int64(begin)*offsetEntryLen); got < len(b) {
 		return nil, err

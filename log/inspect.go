@@ -15,13 +15,13 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Grade says how grave a Finding is.
+// Grade is the severity of a Finding.
 type Grade int
 
 const (
-	Note        Grade = iota // nothing is wrong, but there is something to know
-	Opaque                   // a batch is as it was written, and its records cannot be decoded: it stays as it is
-	Recoverable              // opening the log or repairing it makes this good; no record is affected
+	Note        Grade = iota // nothing is wrong: information
+	Opaque                   // a batch is as it was written, but its records cannot be decoded; it stays as it is
+	Recoverable              // opening the log or repairing it fixes this; no record is affected
 	Damage                   // records cannot be read, or the log cannot be opened
 )
 
@@ -37,20 +37,20 @@ type Finding struct {
 	// follows them, where Grade is Damage or Opaque in a segment; otherwise both are -1.
 	End, Next int64
 
-	header []byte // what the header of the batch in question must be, if nothing else of it is damaged
-	fields string // which of its fields are
+	header []byte // the correct header of the batch in question, if only its header is damaged
+	fields string // names the damaged fields
 }
 
-// Inspection is what Inspect found.
+// Inspection is the result of Inspect.
 type Inspection struct {
-	Closed     bool      // the log was closed in order, or never had a record
-	Segments   int       // how many it has
-	Batches    int64     // sound ones
-	Records    int64     // in them
-	Bytes      int64     // length of the segments, as far as they were looked at
+	Closed     bool      // the log was closed cleanly, or never had a record
+	Segments   int       // the number of segments
+	Batches    int64     // sound batches
+	Records    int64     // records in them
+	Bytes      int64     // bytes of segments that were read
 	Start, End int64     // the offsets between which the log has records
 	Findings   []Finding // in the order of the files
-	Unlisted   int       // findings of damage beyond those that are listed
+	Unlisted   int       // how many findings Findings lacks, beyond its limit
 }
 
 // Worst returns the highest grade of the findings.
@@ -65,33 +65,33 @@ func (i Inspection) Worst() Grade {
 // maxFindings is how many findings of one log are kept.
 const maxFindings = 10_000
 
-// InspectOptions says how Inspect goes about it. The zero value will do.
+// InspectOptions configures Inspect. The zero value is valid.
 type InspectOptions struct {
-	// Live says that somebody appends meanwhile: only what the newest checkpoint
-	// calls durable is looked at, and segments may be deleted under way.
+	// Live means that another process has the log open and may append to it or delete
+	// segments. Inspect then reads only what the newest checkpoint covers.
 	Live bool
 
-	// Ahead says, of a log that is Live, that what lies behind the checkpoint is
-	// looked at, too, as far as there are sound batches.
+	// Ahead makes Inspect of a Live log continue behind the checkpoint, up to the
+	// first bytes that are not a sound batch.
 	Ahead bool
 
-	// Progress is called now and then with how many bytes of segments have been
-	// gone through since it was called last.
+	// Progress is called from time to time with the number of bytes of segments that
+	// were read since the last call.
 	Progress func(bytes int64)
 
-	// Batch is called with each sound batch in order, whose bytes are valid until
-	// it returns. Its error becomes a finding.
+	// Batch is called with each sound batch in order. The batch's bytes are valid
+	// until it returns. Its error becomes a finding.
 	Batch func(record.Batch) error
 }
 
-// Inspect reads a log through, every byte of its segments and indexes, and
-// changes nothing. It finds what Open and reads of all offsets would find, and
-// what they would repair; whoever finds no Damage can open the log and read every
-// record of it, but for those in batches that are Opaque. Memory does not depend on the log's length.
+// Inspect reads every byte of a log's segments and indexes and changes nothing. It
+// finds what Open and reads of all offsets would find and repair. If there is no
+// Damage, the log can be opened and every record read, except those in Opaque
+// batches. Its memory does not depend on the log's length.
 //
-// The log need not be closed; unless how says that it is in use, nobody may have
-// it open. An error says that a file could not be read, that a newer version
-// wrote it (fault.UnsupportedFormat), or that ctx has ended.
+// The log need not have been closed. No process may have it open, unless how.Live is
+// set. An error means that a file could not be read, that a newer version wrote it
+// (fault.UnsupportedFormat), or that ctx has ended.
 func Inspect(ctx context.Context, cfg Config, how InspectOptions) (Inspection, error) {
 	n := inspector{ctx: ctx, how: how, l: &Log{cfg: cfg.withDefaults()}}
 	if err := n.run(); err != nil {
@@ -103,24 +103,25 @@ func Inspect(ctx context.Context, cfg Config, how InspectOptions) (Inspection, e
 	return n.Inspection, nil
 }
 
-// inspector is the work of Inspect.
+// inspector is a running Inspect. It follows Open step by step, with the difference
+// that it reads everything and changes nothing.
 type inspector struct {
 	Inspection
 	ctx context.Context
 	how InspectOptions
-	l   *Log // only to name things
+	l   *Log // not open: only for its configuration, paths and errors
 
 	last     *checkpoint
-	swapped  *manifest // of a swap that a crash interrupted, or nil
+	swapped  *manifest // of an interrupted swap, or nil
 	segments []*segment
 	names    map[string]int64 // the sizes of the other files
 	epochs   []EpochEntry
-	believed bool         // epochs are those of the file, as far as the checkpoint goes
-	met      []EpochEntry // those of the batches so far
+	believed bool         // epochs are the file's, up to the checkpoint
+	met      []EpochEntry // the epochs of the batches so far
 
-	tailAt int64  // where the last segment's batches end, if not with the file; or -1
-	buf    []byte // for batches that are longer than what is read at once
-	unsaid int64  // bytes that Progress has not heard of
+	tailAt int64  // where the last segment's batches end, if not at the file's end; or -1
+	buf    []byte // for batches that are longer than a scanner's window
+	unsaid int64  // bytes read since the last call of Progress
 }
 
 func (n *inspector) run() error {
@@ -133,7 +134,7 @@ func (n *inspector) run() error {
 	if err := n.viewSwap(); err != nil {
 		return err
 	}
-	if err := n.list(); err != nil {
+	if err := n.listFiles(); err != nil {
 		return err
 	}
 	if err := n.checkSlots(); err != nil {
@@ -162,8 +163,8 @@ func (n *inspector) run() error {
 	return nil
 }
 
-// add enters a finding.
-func (n *inspector) add(g Grade, path string, offset, pos int64, expected, found, hint string) *Finding {
+// report adds a finding.
+func (n *inspector) report(g Grade, path string, offset, pos int64, expected, found, hint string) *Finding {
 	if len(n.Findings) == maxFindings {
 		n.Unlisted++
 		return &Finding{}
@@ -175,16 +176,16 @@ func (n *inspector) add(g Grade, path string, offset, pos int64, expected, found
 	return &n.Findings[len(n.Findings)-1]
 }
 
-// damage enters bytes of a segment that are not what was written.
+// damage reports bytes of a segment that are not what was written.
 func (n *inspector) damage(s *segment, offset, pos, end, next int64, found string) *Finding {
-	f := n.add(Damage, s.logPath(), offset, pos, fmt.Sprintf("the batch of offset %d", offset), found, hintDamage)
+	f := n.report(Damage, s.logPath(), offset, pos, fmt.Sprintf("the batch of offset %d", offset), found, hintDamage)
 	f.End, f.Next = end, next
 	return f
 }
 
-// opaque enters a batch whose checksum holds, and whose records say nothing.
+// opaque reports a batch whose checksum matches and whose records cannot be decoded.
 func (n *inspector) opaque(s *segment, h *record.BatchHeader, pos int64, why error) {
-	f := n.add(Opaque, s.logPath(), h.BaseOffset, pos, fmt.Sprintf("%d records in the batch of offset %d", h.Count, h.BaseOffset), "bytes with the right checksum, and "+why.Error(), hintOpaque)
+	f := n.report(Opaque, s.logPath(), h.BaseOffset, pos, fmt.Sprintf("%d records in the batch of offset %d", h.Count, h.BaseOffset), "bytes with the right checksum, and "+why.Error(), hintOpaque)
 	f.End, f.Next = pos+int64(h.Size()), h.NextOffset()
 }
 
@@ -192,14 +193,14 @@ func (n *inspector) opaque(s *segment, h *record.BatchHeader, pos int64, why err
 const (
 	hintDamage   = "the file is left as it is; restore it from a copy, or see what runnel repair --dry-run would do"
 	hintOpaque   = "nothing drops or changes it, and compaction passes over it; what wrote it, or a program that allows larger batches, may be able to read it"
-	hintDerived  = "runnel repair makes it anew from the log"
+	hintDerived  = "runnel repair rebuilds it from the log"
 	hintOpening  = "opening the log does it"
 	hintForeign  = "the segment was hardly written here: put the right one back, or runnel repair --accept-loss takes it as it is"
-	hintNoExtent = "nobody knows which offsets were given away; restore the file from a copy, or see what runnel repair --dry-run offers"
+	hintNoExtent = "it is unknown which offsets were assigned; restore the file from a copy, or see what runnel repair --dry-run offers"
 )
 
-// list finds the segments and sorts out what else there is.
-func (n *inspector) list() error {
+// listFiles finds the segments and explains the other files.
+func (n *inspector) listFiles() error {
 	cfg := &n.l.cfg
 	entries, err := cfg.FS.ReadDir(cfg.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -210,7 +211,7 @@ func (n *inspector) list() error {
 		base, ok := parseName(e.Name, logSuffix)
 		switch {
 		case e.Dir:
-			n.add(Note, filepath.Join(cfg.Dir, e.Name), -1, 0, "files", "a directory", "it is left alone")
+			n.report(Note, filepath.Join(cfg.Dir, e.Name), -1, 0, "files", "a directory", "it is left alone")
 		case ok:
 			n.segments = append(n.segments, n.l.newSegment(base, e.Size))
 		default:
@@ -218,7 +219,7 @@ func (n *inspector) list() error {
 		}
 	}
 	for c := n.last; c != nil && len(n.segments) > 1 && n.segments[1].base <= min(c.start, c.segment); {
-		n.add(Recoverable, n.segments[0].logPath(), n.segments[0].base, 0,
+		n.report(Recoverable, n.segments[0].logPath(), n.segments[0].base, 0,
 			fmt.Sprintf("no records before offset %d, the log's start", c.start), "a segment that was about to be deleted", hintOpening)
 		n.segments = n.segments[1:]
 	}
@@ -233,15 +234,15 @@ func (n *inspector) list() error {
 	return nil
 }
 
-// explainName makes a note of a file that is none of a log's.
+// explainName reports a file that does not belong to a log, or to this one.
 func (n *inspector) explainName(name string) {
 	path := filepath.Join(n.l.cfg.Dir, name)
 	switch {
 	case name == journalName:
-		n.add(Damage, path, -1, 0, "no repair under way", "the journal of one that was interrupted", "finish it: runnel repair")
+		n.report(Damage, path, -1, 0, "no repair under way", "the journal of one that was interrupted", "finish it: runnel repair")
 		return
 	case strings.Contains(name, logSuffix+damagedSuffix):
-		n.add(Note, path, -1, 0, "a log's files", "what was damaged before a repair", "it is left alone")
+		n.report(Note, path, -1, 0, "a log's files", "what was damaged before a repair", "it is left alone")
 		return
 	}
 	for _, suffix := range []string{indexSuffix, timeIndexSuffix} {
@@ -249,9 +250,9 @@ func (n *inspector) explainName(name string) {
 		switch {
 		case !ok || len(n.segments) == 0:
 		case base < n.segments[0].base:
-			n.add(Recoverable, path, base, 0, "no segment of this name", "its index", hintOpening)
+			n.report(Recoverable, path, base, 0, "no segment of this name", "its index", hintOpening)
 		case n.segmentAt(base) == nil:
-			n.add(Note, path, base, 0, "no segment of this name", "its index", "it is left alone")
+			n.report(Note, path, base, 0, "no segment of this name", "its index", "it is left alone")
 		}
 	}
 	switch name {
@@ -265,13 +266,13 @@ func (n *inspector) explainName(name string) {
 		}
 	case ".checkpoint": // the catalogue's snapshots
 		return
-	case cleanedSuffix: // viewSwap has said it
+	case cleanedSuffix: // viewSwap has reported it
 		return
 	case ".tmp", repairedSuffix:
-		n.add(Note, path, -1, 0, "nothing", "what a crash left of replacing a file", "it is replaced or left alone")
+		n.report(Note, path, -1, 0, "nothing", "what a crash left of replacing a file", "it is replaced or left alone")
 		return
 	}
-	n.add(Note, path, -1, 0, "a log's files", "one that is none of them", "it is left alone")
+	n.report(Note, path, -1, 0, "a log's files", "one that is none of them", "it is left alone")
 }
 
 func (n *inspector) segmentAt(base int64) *segment {
@@ -283,8 +284,8 @@ func (n *inspector) segmentAt(base int64) *segment {
 	return nil
 }
 
-// firstBase returns the offset at which the log's files begin, or should if none
-// is left but the one that is to be made.
+// firstBase returns the offset at which the log's files begin, or would begin if a
+// repair created the checkpoint's segment.
 func (n *inspector) firstBase() int64 {
 	switch {
 	case len(n.segments) > 0:
@@ -295,7 +296,7 @@ func (n *inspector) firstBase() int64 {
 	return 0
 }
 
-// onlyDurable shortens what was found to what the checkpoint calls durable.
+// onlyDurable drops the segments and bytes that the checkpoint does not cover.
 func (n *inspector) onlyDurable() {
 	if n.last == nil {
 		n.segments = nil
@@ -310,12 +311,12 @@ func (n *inspector) onlyDurable() {
 	}
 }
 
-// checkSlots looks at both slots of the checkpoint.
+// checkSlots checks both slots of the checkpoint.
 func (n *inspector) checkSlots() error {
 	size, there := n.names[checkpointName]
 	if !there {
 		if len(n.segments) > 0 && !n.how.Live {
-			n.add(Note, filepath.Join(n.l.cfg.Dir, checkpointName), -1, 0, "a checkpoint", "none",
+			n.report(Note, filepath.Join(n.l.cfg.Dir, checkpointName), -1, 0, "a checkpoint", "none",
 				"the log's extent is not known: one that lost its end in whole batches looks complete")
 		}
 		return nil
@@ -323,7 +324,7 @@ func (n *inspector) checkSlots() error {
 	path := filepath.Join(n.l.cfg.Dir, checkpointName)
 	if n.last == nil {
 		if len(n.segments) > 0 {
-			n.add(Recoverable, path, -1, 0, "two slots of which at least one is whole", fmt.Sprintf("%d bytes without a whole one", size),
+			n.report(Recoverable, path, -1, 0, "two slots of which at least one is whole", fmt.Sprintf("%d bytes without a whole one", size),
 				"the whole log is verified when it is opened, and starts with its first file; records that were deleted from that may come back")
 		}
 		return nil
@@ -343,7 +344,7 @@ func (n *inspector) checkSlots() error {
 			return err
 		}
 		if _, ok, _ := decodeCheckpoint(b); !ok && strings.Trim(string(b), "\x00") != "" {
-			n.add(Note, path, -1, slot*slotStride, "a checkpoint", "a torn one", "the other slot serves, and this one is written next")
+			n.report(Note, path, -1, slot*slotStride, "a checkpoint", "a torn one", "the other slot serves, and this one is written next")
 		}
 	}
 	return nil
@@ -358,7 +359,7 @@ func (n *inspector) loadEpochs() error {
 	case err == nil:
 		entries, ok := decodeEpochs(b)
 		if !ok {
-			n.add(Recoverable, path, -1, 0, "a version, a count and lines of epoch and offset", fmt.Sprintf("%.60q", b), hintOpening)
+			n.report(Recoverable, path, -1, 0, "a version, a count and lines of epoch and offset", fmt.Sprintf("%.60q", b), hintOpening)
 			return nil
 		}
 		if n.last != nil {
@@ -369,25 +370,25 @@ func (n *inspector) loadEpochs() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	case n.last != nil && n.last.offset > n.last.segment:
-		n.add(Recoverable, path, -1, 0, "the leader epochs", "no file", hintOpening)
+		n.report(Recoverable, path, -1, 0, "the leader epochs", "no file", hintOpening)
 	}
 	return nil
 }
 
-// checkProducers looks at the snapshot of the producers that the checkpoint
-// names.
+// checkProducers checks the snapshot of the producers that the checkpoint names.
 func (n *inspector) checkProducers() error {
 	if n.last == nil || !n.last.producers || n.how.Live {
 		return nil
 	}
 	ps, err := n.l.readSnapshot(n.last.offset)
 	if ps == nil && err == nil {
-		n.add(Recoverable, n.l.cfg.snapshotPath(n.last.offset), n.last.offset, 0, "the producers at this offset", "none that are whole", hintOpening)
+		n.report(Recoverable, n.l.cfg.snapshotPath(n.last.offset), n.last.offset, 0, "the producers at this offset", "none that are whole", hintOpening)
 	}
 	return err
 }
 
-// segment reads the i-th segment through, with its indexes.
+// segment reads the i-th segment with its indexes. The checkpoint divides it: a flaw
+// before it is damage, one behind it a torn tail.
 func (n *inspector) segment(i int, s *segment) error {
 	f, err := n.l.cfg.FS.OpenFile(s.logPath(), os.O_RDONLY)
 	if err != nil {
@@ -426,8 +427,8 @@ func (n *inspector) segment(i int, s *segment) error {
 	return n.said(math.MaxInt64)
 }
 
-// said counts bytes that were gone through, tells Progress, and returns why to
-// stop.
+// said counts bytes that were read, calls Progress when enough have gathered, and
+// returns the context's error. math.MaxInt64 flushes the count.
 func (n *inspector) said(bytes int64) error {
 	flush := bytes == math.MaxInt64
 	if !flush {
@@ -444,7 +445,8 @@ func (n *inspector) said(bytes int64) error {
 	return n.ctx.Err()
 }
 
-// checkExtent holds the checkpoint against the segments that are there.
+// checkExtent compares the checkpoint with the segments: whether the first, the last
+// or one in between is missing.
 func (n *inspector) checkExtent() {
 	c := n.last
 	if c == nil {
@@ -455,21 +457,21 @@ func (n *inspector) checkExtent() {
 	case s != nil:
 	case len(n.segments) > 0 && n.segments[len(n.segments)-1].base > c.segment: // the end is there
 		if n.Worst() < Damage {
-			n.add(Damage, filepath.Join(n.l.cfg.Dir, checkpointName), c.segment, 0, "the checkpoint of this log",
+			n.report(Damage, filepath.Join(n.l.cfg.Dir, checkpointName), c.segment, 0, "the checkpoint of this log",
 				fmt.Sprintf("one that counts on a segment of offset %d, and there is none", c.segment), hintDerived)
 		}
 	default:
-		f := n.add(Damage, n.l.newSegment(c.segment, 0).logPath(), c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none", hintNoExtent)
+		f := n.report(Damage, n.l.newSegment(c.segment, 0).logPath(), c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none", hintNoExtent)
 		f.End, f.Next = 0, c.offset
 	}
 	if s != nil && s.size.Load() < c.pos && n.Worst() < Damage {
 		size := s.size.Load()
-		f := n.add(Damage, s.logPath(), -1, size, fmt.Sprintf("%d bytes that were durable", c.pos), fmt.Sprint(size), hintNoExtent)
+		f := n.report(Damage, s.logPath(), -1, size, fmt.Sprintf("%d bytes that were durable", c.pos), fmt.Sprint(size), hintNoExtent)
 		f.End, f.Next = size, c.offset
 	}
 	if first := n.firstBase(); first > c.start {
 		s := n.l.newSegment(c.start, 0)
-		f := n.add(Damage, s.logPath(), c.start, 0, fmt.Sprintf("the offsets %d to %d", c.start, first-1), "no file",
+		f := n.report(Damage, s.logPath(), c.start, 0, fmt.Sprintf("the offsets %d to %d", c.start, first-1), "no file",
 			"restore the file from a copy; runnel repair lets the log start where its files do")
 		f.End, f.Next = 0, first
 		return
@@ -490,7 +492,7 @@ func (n *inspector) checkExtent() {
 		c = &after
 	}
 	if count != c.sealed || sum != c.digest {
-		n.add(Recoverable, filepath.Join(n.l.cfg.Dir, checkpointName), -1, 0,
+		n.report(Recoverable, filepath.Join(n.l.cfg.Dir, checkpointName), -1, 0,
 			fmt.Sprintf("%d sealed segments with the digest %016x", count, sum), fmt.Sprintf("%d with %016x", c.sealed, c.digest),
 			"all of them were read and are sound; runnel repair notes it")
 	}

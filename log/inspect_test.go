@@ -111,7 +111,7 @@ func TestInspectSound(t *testing.T) {
 
 // TestInspectFlippedBits inverts every bit of every file of a log. Damage is
 // found exactly where opening the log or reading all of it meets some; whatever
-// else is wrong is mended by opening or repairing.
+// else is wrong is fixed by opening or repairing.
 func TestInspectFlippedBits(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("closed=%v", closed), func(t *testing.T) {

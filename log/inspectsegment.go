@@ -15,21 +15,21 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// walk is Inspect's way through one segment.
+// walk reads one segment for Inspect.
 type walk struct {
 	n      *inspector
 	s      *segment
 	f      vfs.File
 	offset int64 // at which the next batch must begin
 	epochs []EpochEntry
-	latest int64 // the largest timestamp so far
+	latest int64 // the latest timestamp so far
 
-	damaged        int64 // the end of the last damaged range, before which indexes say nothing
+	damaged        int64 // the end of the last damaged range: entries before it can't be checked
 	offsets, times entryReader
 }
 
 // through reads the batches from one position to another, where the offset next
-// follows. Whatever is wrong there is damage; it goes on behind it.
+// follows. A flaw there is damage; through continues behind it.
 func (w *walk) through(from, to, next int64) error {
 	for {
 		sc := newScanner(w.f, from, to, w.offset, true)
@@ -49,8 +49,8 @@ func (w *walk) through(from, to, next int64) error {
 	}
 }
 
-// examiner returns one for the bytes before a position, where the offset next
-// follows; it is negative if nobody knows.
+// examiner returns an examiner of the bytes before a position, where the offset next
+// follows; next is negative if it is unknown.
 func (w *walk) examiner(end, next int64) *examiner {
 	return &examiner{
 		file: w.f, end: end, base: w.s.base, limit: next, next: next, gaps: w.n.last == nil,
@@ -59,31 +59,31 @@ func (w *walk) examiner(end, next int64) *examiner {
 	}
 }
 
-// skip enters damage at a position and returns where it ends: where the next
-// sound batch begins, or to.
+// skip reports damage at a position and returns where it ends: where the next sound
+// batch begins, or to.
 func (w *walk) skip(pos, to, next int64, found string) (int64, error) {
 	x := w.examiner(to, next)
 	if c := w.n.last; c != nil && w.s.base == c.segment && to < c.pos {
-		x.next = -1 // that is where next would follow
+		x.next = -1 // the file is shorter than the checkpoint: next doesn't follow at its end
 	}
 	d, err := x.diagnose(pos, w.offset)
 	if err != nil {
 		return 0, err
 	}
-	return d.end, w.enter(d, found)
+	return d.end, w.reportDamage(d, found)
 }
 
-// enter makes a finding of what was examined, and goes on behind it.
-func (w *walk) enter(d diagnosis, found string) error {
+// reportDamage reports a diagnosis and continues behind it.
+func (w *walk) reportDamage(d diagnosis, found string) error {
 	f := w.n.damage(w.s, d.offset, d.pos, d.end, d.next, found)
 	f.header, f.fields = d.header, d.fields
 	w.offset, w.damaged = max(w.offset, d.next), d.end
 	return w.n.said(d.end - d.pos)
 }
 
-// tail reads the batches behind the synced position. The first bytes there that
-// are no sound batch end the log, unless it is certain what they were, or its
-// extent is unknown and more follows.
+// tail reads the batches behind the synced position. The log ends at the first bytes
+// there that are no sound batch, as for opening.recover, with the same exceptions: a
+// header that is certain; and, without a checkpoint, a flaw that batches follow.
 func (w *walk) tail(from, to int64) error {
 	for {
 		sc := newScanner(w.f, from, to, w.offset, true)
@@ -93,11 +93,11 @@ func (w *walk) tail(from, to int64) error {
 		}
 		w.n.tailAt = sc.pos
 		if w.n.how.Live {
-			return nil // it may be about to be written
+			return nil // an append may be in progress
 		}
 		content, err := contentEnd(w.f, sc.pos, to)
 		if err != nil || content == sc.pos {
-			return err // zeros that were written ahead
+			return err // zeros, written ahead of appends
 		}
 		if w.n.last == nil {
 			if err := w.n.l.noOldMessage(w.s, w.f, sc.pos, w.offset); err != nil {
@@ -110,16 +110,16 @@ func (w *walk) tail(from, to int64) error {
 		}
 		switch {
 		case w.n.last == nil && d.known():
-			if err := w.enter(d, d.explain(found)); err != nil {
+			if err := w.reportDamage(d, d.explain(found)); err != nil {
 				return err
 			}
 		case d.certain():
-			f := w.n.add(Recoverable, w.s.logPath(), d.offset, d.pos, fmt.Sprintf("the batch of offset %d", d.offset), found,
+			f := w.n.report(Recoverable, w.s.logPath(), d.offset, d.pos, fmt.Sprintf("the batch of offset %d", d.offset), found,
 				"opening the log restores it: the "+d.fields+" alone is damaged")
 			f.End, f.Next, f.header, f.fields = d.end, d.next, d.header, d.fields
 			w.offset, w.damaged = d.next, d.end
 		default:
-			f := w.n.add(Recoverable, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
+			f := w.n.report(Recoverable, w.s.logPath(), w.offset, sc.pos, "the end of the log, or a batch", fmt.Sprintf("a torn tail of %d bytes: %s", content-sc.pos, found),
 				"opening the log cuts it off: it was never acknowledged as durable, or the disk has lost it since")
 			f.End = to
 			return nil
@@ -128,9 +128,9 @@ func (w *walk) tail(from, to int64) error {
 	}
 }
 
-// sound goes through batches as long as they are sound, and returns what is
-// wrong with the next one, if there is one. The offset before which they must
-// end is next, unless negative.
+// sound reads batches as long as they are sound, and describes the flaw of the next
+// one, if there is one. They must end at or before the offset next, unless it is
+// negative.
 func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 	for sc.next() {
 		h := sc.header
@@ -164,8 +164,8 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 	return sc.bad, sc.err
 }
 
-// misplaced holds a batch's leader epoch, which no checksum covers, against the
-// others, as reading and opening do.
+// misplaced checks a batch's leader epoch, which no checksum covers, against the
+// epochs' file and the other batches, as reading and opening do.
 func (w *walk) misplaced(sc *scanner) string {
 	h := &sc.header
 	epoch := w.filed(h.BaseOffset, h.NextOffset())
@@ -185,9 +185,9 @@ func (w *walk) misplaced(sc *scanner) string {
 	return outran(sc, w.f, o.epochs)
 }
 
-// filed returns the leader epoch that wrote the offsets from the first to before the
-// second by the file of the leader epochs, or record.NoLeaderEpoch. It may begin at
-// the log's start, whatever was before.
+// filed returns the leader epoch of the offsets from first to before next according
+// to the epochs' file, or record.NoLeaderEpoch. The file may begin at the log's
+// start, which may lie within a batch.
 func (w *walk) filed(first, next int64) int32 {
 	if !w.n.believed || first >= w.n.last.offset {
 		return record.NoLeaderEpoch
@@ -198,13 +198,13 @@ func (w *walk) filed(first, next int64) int32 {
 	return epochAt(w.epochs, first)
 }
 
-// deleted reports whether an offset lies before the log's start, where the file of
-// the leader epochs may say nothing.
+// deleted reports whether an offset lies before the log's start, where the epochs'
+// file may have no entry.
 func (w *walk) deleted(offset int64) bool { return w.n.believed && offset < w.n.last.start }
 
-// epochsAt returns the leader epochs that a batch at an offset is held against:
-// before the log's start those of the batches so far, for a log without its
-// checkpoint is read from there.
+// epochsAt returns the leader epochs to compare a batch at an offset with. Before
+// the log's start these are the epochs of the batches so far: if the checkpoint is
+// lost, Open reads the log from there.
 func (w *walk) epochsAt(offset int64) []EpochEntry {
 	if w.deleted(offset) {
 		return w.n.met
@@ -212,10 +212,10 @@ func (w *walk) epochsAt(offset int64) []EpochEntry {
 	return w.epochs
 }
 
-// disproved reports whether the file of the leader epochs is wrong about the batch
-// that sc is at, and not the batch: the next one says the same of its own, and from
-// what comes before to what comes behind, epochs only rise. From then on the epochs
-// are those of the batches.
+// disproved reports whether the epochs' file is wrong about the batch that sc is at,
+// and not the batch. That is so if the next batch contradicts the file with the same
+// epoch, and the epochs of the batches before and behind never fall. From then on
+// the inspector uses the epochs of the batches.
 func (w *walk) disproved(sc *scanner, epoch int32) bool {
 	h := &sc.header
 	if h.LeaderEpoch < latestEpoch(w.n.met) {
@@ -234,14 +234,14 @@ func (w *walk) disproved(sc *scanner, epoch int32) bool {
 	if w.beginsLower(h.LeaderEpoch) {
 		return false
 	}
-	w.n.add(Damage, filepath.Join(w.n.l.cfg.Dir, epochName), h.BaseOffset, 0,
+	w.n.report(Damage, filepath.Join(w.n.l.cfg.Dir, epochName), h.BaseOffset, 0,
 		fmt.Sprintf("leader epoch %d, which the batches have", h.LeaderEpoch), fmt.Sprint(epoch), hintDerived)
 	w.n.believed, w.epochs = false, w.n.met
 	return true
 }
 
-// beginsLower reports whether the segment behind this one begins with a batch of a
-// lower leader epoch.
+// beginsLower reports whether the next segment begins with a batch of a lower leader
+// epoch.
 func (w *walk) beginsLower(epoch int32) bool {
 	i := slices.Index(w.n.segments, w.s) + 1
 	if i == 0 || i == len(w.n.segments) {
@@ -250,15 +250,15 @@ func (w *walk) beginsLower(epoch int32) bool {
 	next := w.n.segments[i]
 	f, err := w.n.l.cfg.FS.OpenFile(next.logPath(), os.O_RDONLY)
 	if err != nil {
-		return false // reading it will tell
+		return false // inspecting that segment will report it
 	}
 	defer f.Close()
 	sc := newScanner(f, 0, next.size.Load(), next.base, true)
 	return sc.next() && sc.header.LeaderEpoch < epoch
 }
 
-// records decodes a batch's records, and returns why they cannot be decoded, or
-// what how.Batch has against them.
+// records decodes a batch's records, and returns why they cannot be decoded, or the
+// error of how.Batch.
 func (w *walk) records(b record.Batch) (opaque, err error) {
 	opaque = w.decode(b)
 	if w.n.how.Batch != nil {
@@ -280,20 +280,20 @@ func (w *walk) decode(b record.Batch) error {
 	return it.Err()
 }
 
-// entryReader reads an index file through.
+// entryReader reads the entries of an index file in order.
 type entryReader struct {
 	path  string
-	file  vfs.File // nil: there is nothing to compare
-	pos   int64
+	file  vfs.File // nil: there are no entries to compare
+	pos   int64    // of the next chunk to read
 	end   int64
 	len   int64  // of an entry
-	entry []byte // the next one; nil at the end
-	last  []byte // the one before
+	entry []byte // the next entry; nil at the end
+	last  []byte // the entry before it
 	buf   []byte
-	rest  []byte
+	rest  []byte // of buf: entries behind entry
 }
 
-// next moves on by one entry.
+// next moves to the next entry.
 func (r *entryReader) next() error {
 	if r.file == nil {
 		return nil
@@ -325,8 +325,8 @@ func (r *entryReader) close() {
 	}
 }
 
-// openIndexes opens the segment's index files: those of the active one as far as
-// the checkpoint describes them.
+// openIndexes opens the segment's index files. Those of the active segment are
+// compared up to the checkpoint.
 func (w *walk) openIndexes(active bool) error {
 	var filed indexFiled
 	if active {
@@ -350,7 +350,7 @@ func (w *walk) openIndex(r *entryReader, active bool, sum uint32) error {
 	f, err := w.n.l.cfg.FS.OpenFile(r.path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !w.n.how.Live {
-			w.n.add(Recoverable, r.path, -1, 0, "the segment's index", "no file", hintDerived)
+			w.n.report(Recoverable, r.path, -1, 0, "the segment's index", "no file", hintDerived)
 		}
 		return nil
 	}
@@ -391,15 +391,15 @@ func checksumOf(f vfs.File, n int64) (uint32, error) {
 	return h.Sum32(), err
 }
 
-// contradict enters an index that is not true, once, and looks at it no more.
+// contradict reports an index that the log contradicts and stops comparing it.
 func (w *walk) contradict(r *entryReader, pos int64, expected, found string) {
-	w.n.add(Recoverable, r.path, -1, pos, expected, found, hintDerived)
+	w.n.report(Recoverable, r.path, -1, pos, expected, found, hintDerived)
 	r.close()
 	r.entry = nil
 }
 
-// at is the position of the next entry.
-func (r *entryReader) at() int64 { return r.pos - int64(len(r.rest)) - r.len }
+// entryPos is the position of entry.
+func (r *entryReader) entryPos() int64 { return r.pos - int64(len(r.rest)) - r.len }
 
 // confirmOffset compares the entries of the offset index up to the batch at pos.
 func (w *walk) confirmOffset(pos int64, h *record.BatchHeader) error {
@@ -414,7 +414,7 @@ func (w *walk) confirmOffset(pos int64, h *record.BatchHeader) error {
 				return err
 			}
 		default:
-			w.contradict(r, r.at(), "the last offset and position of a batch", fmt.Sprintf("offset %d at byte %d", w.s.base+e.rel(), e.pos()))
+			w.contradict(r, r.entryPos(), "the last offset and position of a batch", fmt.Sprintf("offset %d at byte %d", w.s.base+e.rel(), e.pos()))
 		}
 	}
 	return nil
@@ -434,31 +434,31 @@ func (w *walk) confirmTime(h *record.BatchHeader) error {
 				return err
 			}
 		default:
-			w.contradict(r, r.at(), "the largest timestamp so far and the last offset of its batch", fmt.Sprintf("time %d at offset %d", e.timestamp, w.s.base+e.rel))
+			w.contradict(r, r.entryPos(), "the largest timestamp so far and the last offset of its batch", fmt.Sprintf("time %d at offset %d", e.timestamp, w.s.base+e.rel))
 		}
 	}
 	return nil
 }
 
-// confirmCheckpoint holds what was read of the active segment against what the
-// checkpoint sums up. Another log's segment of the same length fits in with the
-// offsets, but its records were hardly written in the same milliseconds.
+// confirmCheckpoint compares the active segment's latest timestamp with the
+// checkpoint's. A segment of another log may have the same offsets and length, for
+// instance after files were mixed up, but hardly the same timestamps.
 func (w *walk) confirmCheckpoint() {
 	c := w.n.last
 	if w.damaged > 0 || w.latest == c.maxTimestamp {
 		return
 	}
-	w.n.add(Damage, filepath.Join(w.n.l.cfg.Dir, checkpointName), -1, 0,
+	w.n.report(Damage, filepath.Join(w.n.l.cfg.Dir, checkpointName), -1, 0,
 		fmt.Sprintf("%d as the largest timestamp of %s, as its batches have it", w.latest, filepath.Base(w.s.logPath())), fmt.Sprint(c.maxTimestamp), hintForeign)
 }
 
-// finishIndexes looks at what the indexes have left behind the last batch, and
-// whether a sealed segment's largest timestamp is in its time index: whoever
-// looks for a time passes the segment over otherwise.
+// finishIndexes reports entries behind the last batch, and a sealed segment whose
+// latest timestamp is missing from its time index: a search by time would skip the
+// segment.
 func (w *walk) finishIndexes(active bool) error {
 	for _, r := range []*entryReader{&w.offsets, &w.times} {
 		if r.entry != nil && w.damaged == 0 {
-			w.contradict(r, r.at(), "the end of the index", "entries beyond the segment's end")
+			w.contradict(r, r.entryPos(), "the end of the index", "entries beyond the segment's end")
 		}
 	}
 	r := &w.times

@@ -11,13 +11,13 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// swapView is a log's directory as it will be once an interrupted swap is
-// finished.
+// swapView shows a log's directory as it will be once Open has finished an
+// interrupted swap, so that the inspector needs no special cases for it.
 type swapView struct {
 	vfs.FS
 	dir    string
-	names  map[string]string // of files that do not have their names yet
-	hidden map[string]bool   // of files that are about to be deleted
+	names  map[string]string // the final names of files, with their present ones
+	hidden map[string]bool   // the names of files that will be deleted
 }
 
 func (v *swapView) OpenFile(path string, flag int) (vfs.File, error) {
@@ -48,8 +48,8 @@ func (v *swapView) ReadDir(dir string) ([]vfs.Entry, error) {
 	return kept, err
 }
 
-// viewSwap looks for what a crash has left of a swap, and lets the inspector see
-// the directory as opening will make it.
+// viewSwap reports an interrupted swap and makes the inspector see the directory as
+// it will be after it.
 func (n *inspector) viewSwap() error {
 	cfg := &n.l.cfg
 	entries, err := cfg.FS.ReadDir(cfg.Dir)
@@ -69,7 +69,7 @@ func (n *inspector) viewSwap() error {
 	if _, ok := has[swapName]; !ok {
 		for name := range has {
 			if !n.how.Live {
-				n.add(Recoverable, filepath.Join(cfg.Dir, name), -1, 0, "no compaction under way", "what one has written", hintOpening)
+				n.report(Recoverable, filepath.Join(cfg.Dir, name), -1, 0, "no compaction under way", "what one has written", hintOpening)
 			}
 		}
 		return nil
@@ -83,12 +83,12 @@ func (n *inspector) viewSwap() error {
 		return err
 	}
 	if !ok {
-		n.add(Damage, path, -1, 0, "which segments take the place of which", "bytes whose checksum is not theirs",
-			"restore the partition from a copy, or move this file away to open what there is")
+		n.report(Damage, path, -1, 0, "which segments take the place of which", "bytes whose checksum is not theirs",
+			"restore the partition from a copy, or move this file away to open the log without it")
 		return nil
 	}
 	if !n.how.Live {
-		n.add(Recoverable, path, m.next.base, 0, "no compaction under way", "one that was replacing segments", hintOpening)
+		n.report(Recoverable, path, m.next.base, 0, "no compaction under way", "one that was replacing segments", hintOpening)
 	}
 	n.swapped = &m
 	view := &swapView{FS: cfg.FS, dir: cfg.Dir, names: map[string]string{}, hidden: map[string]bool{}}
@@ -100,7 +100,7 @@ func (n *inspector) viewSwap() error {
 			continue
 		}
 		if path == next.logPath() && size != m.next.size {
-			n.add(Damage, path, m.next.base, size, fmt.Sprintf("%d bytes in %s", m.next.size, name+cleanedSuffix), fmt.Sprint(size), hintDamage)
+			n.report(Damage, path, m.next.base, size, fmt.Sprintf("%d bytes in %s", m.next.size, name+cleanedSuffix), fmt.Sprint(size), hintDamage)
 		}
 		view.names[name] = name + cleanedSuffix
 	}

@@ -9,9 +9,10 @@ import (
 // keySlotLen is how many bytes one key takes in a keyMap, however long it is.
 const keySlotLen = int(unsafe.Sizeof(keySlot{}))
 
-// keyMap remembers the last offset of each key in memory of a fixed size. It
-// keeps no keys but 128 bits of hash, seeded anew for each map, so that nobody can
-// make two keys meet: among a million keys the odds of that are 1 in 10^26.
+// keyMap remembers the last offset of each key in memory of a fixed size. It does
+// not store keys but 128 bits of their hashes, with fresh seeds for each map, so
+// that no one can construct two keys that collide. Among a million keys, the odds
+// of a collision, which would lose a record, are 1 in 10^26.
 type keyMap struct {
 	seeds [2]maphash.Seed
 	slots []keySlot // open addressing, at most max of them used
@@ -19,15 +20,15 @@ type keyMap struct {
 	max   int
 }
 
-// keySlot is a key's hash with the offset after its last record; 0 in a slot
-// that is free.
+// keySlot is a key's hash with the offset after its last record, which is 0 in a
+// free slot.
 type keySlot struct {
 	a, b uint64
 	next int64
 }
 
-// newKeyMap returns a map for so many keys, or for as many as fit into budget
-// bytes, which are at least a few.
+// newKeyMap returns a map for this many keys, or for as many as fit into budget
+// bytes, but for a few at least.
 func newKeyMap(budget int, keys int64) *keyMap {
 	slots := max(8, budget/keySlotLen)
 	if keys < int64(slots)/2 {
@@ -56,9 +57,8 @@ func (m *keyMap) slot(key []byte) *keySlot {
 	}
 }
 
-// put notes that a key has a record at an offset, which is higher than all
-// before. It returns false, and has done nothing, when there is no room for
-// another key.
+// put sets a key's last offset; offsets must rise from call to call. It returns
+// false, and changes nothing, if there is no room for another key.
 func (m *keyMap) put(key []byte, offset int64) bool {
 	s := m.slot(key)
 	if s.next == 0 {

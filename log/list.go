@@ -12,7 +12,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// Listing is what one of the files beside a log's segments says, as a table.
+// Listing is the content of one of the files beside a log's segments, as a table.
 type Listing struct {
 	Columns []string // their names, in lower case with dashes
 	Rows    [][]any  // numbers and strings
@@ -20,7 +20,7 @@ type Listing struct {
 
 func (l *Listing) row(values ...any) { l.Rows = append(l.Rows, values) }
 
-// Listed reports whether List knows files of this name.
+// Listed reports whether List can decode files of this name.
 func Listed(path string) bool {
 	name := filepath.Base(path)
 	switch filepath.Ext(name) {
@@ -34,11 +34,11 @@ func Listed(path string) bool {
 	return strings.HasSuffix(name, offsetsSuffix)
 }
 
-// List decodes a file of a data directory by its name, ours or Kafka's: an index,
-// a time index, an index of aborted transactions, leader epochs, a checkpoint,
-// producers, the topic's ID, the node's properties, offsets of partitions, the
-// state of a quorum. Names that are none of these are fault.InvalidRequest. What is not sound is an error with its
-// place, and the rest is listed all the same.
+// List decodes a file of a data directory, Runnel's or Kafka's, by its name: an
+// index, a time index, an index of aborted transactions, leader epochs, a
+// checkpoint, producers, the topic's ID, the node's properties, offsets of
+// partitions, the state of a quorum. Any other name is fault.InvalidRequest. A flaw
+// is an error with its position, and the rest is listed all the same.
 func List(path string, b []byte) (Listing, error) {
 	name := filepath.Base(path)
 	ext := filepath.Ext(name)
@@ -68,12 +68,13 @@ func List(path string, b []byte) (Listing, error) {
 	return Listing{}, fault.Newf(fault.InvalidRequest, "%s is no file of a log", path)
 }
 
+// misread is the error for a flaw in a file that belongs to no partition.
 func misread(path string, pos int, expected, found string) error {
 	return &fault.Corruption{Offset: -1, Partition: -1, File: path, Pos: int64(pos), Expected: expected, Found: found}
 }
 
-// entries calls fn with the position and bytes of each of an index's entries,
-// and says what is left over. Zeros at the end are room that Kafka made.
+// entries calls fn with the position and bytes of each entry of an index. Bytes that
+// remain are an error; zeros at the end are not, because Kafka preallocates them.
 func entries(path string, b []byte, size int, fn func(pos int, e []byte)) error {
 	pos, end := 0, len(bytes.TrimRight(b, "\x00"))
 	if len(b)%size == 0 {
@@ -171,9 +172,9 @@ func listCheckpoint(path string, b []byte) (l Listing, err error) {
 	return l, cmp.Or(errs[0], errs[1])
 }
 
-// FindBatch looks for a sound batch whose first offset is from or more, at any
-// byte from pos to end, and returns where it begins; ok is false when there is
-// none. So it finds where to go on behind damage.
+// FindBatch returns where the first sound batch begins whose first offset is from or
+// later, at any byte from pos to end; ok is false if there is none. It serves to
+// continue behind damage.
 func FindBatch(r io.ReaderAt, pos, end, from int64) (at int64, ok bool, err error) {
 	at, h, err := findBatch(r, pos, end, from)
 	return at, h != nil, err

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// What stands beside the files of a log in Kafka's directories.
+// Names of files that only Kafka's directories have.
 const (
 	txnIndexSuffix      = ".txnindex"
 	txnEntryLen         = 2 + 4*8
@@ -18,8 +18,8 @@ const (
 	cleanShutdownName   = ".kafka_cleanshutdown"
 )
 
-// listProducers lists what a snapshot says, as Kafka writes it, too: there may be
-// transactions in it, and producers that have only ended some.
+// listProducers lists a snapshot of producers. One of Kafka's may have transactions,
+// and producers that have only ended some.
 func listProducers(path string, b []byte) (l Listing, err error) {
 	l.Columns = []string{
 		"producer", "epoch", "last-sequence", "first-offset", "last-offset", "timestamp", "coordinator-epoch", "transaction-from",
@@ -87,7 +87,7 @@ func listCheckpointed(path string, b []byte) (l Listing, err error) {
 	return l, nil
 }
 
-// listProperties lists a file of names and values, one a line.
+// listProperties lists a file of names and values, one per line.
 func listProperties(b []byte, between string) (l Listing) {
 	l.Columns = []string{"field", "value"}
 	for line := range bytes.Lines(b) {
@@ -99,10 +99,10 @@ func listProperties(b []byte, between string) (l Listing) {
 	return l
 }
 
-// listText lists a file that is text for people and programs: JSON, as it is.
+// listText lists a text file, such as JSON, as a whole.
 func listText(b []byte) (l Listing) {
 	l.Columns = []string{"text"}
-	if text := strings.TrimSpace(string(b)); text != "" { // ours that says that the directory was closed is empty
+	if text := strings.TrimSpace(string(b)); text != "" { // Runnel's clean-shutdown mark is empty
 		l.row(text)
 	}
 	return l

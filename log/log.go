@@ -11,11 +11,11 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Config says where a log lies and how it is cut into segments. FS and Dir are
-// required; zero stands for the default everywhere else.
+// Config configures a log. FS and Dir are required; the zero value of any other
+// field means its default.
 type Config struct {
 	FS        vfs.FS
-	Dir       string // the partition's directory, made if it is missing
+	Dir       string // the partition's directory, created if it is missing
 	Topic     string // named in errors
 	Partition int32  // named in errors
 
@@ -23,33 +23,30 @@ type Config struct {
 	// longer begins a new one. Default 1 GiB, at most 2^31-1.
 	SegmentBytes int64
 
-	// SegmentAge is Kafka's segment.ms, in the time of the records: an append
-	// that is so much later than the segment's first batch begins a new one. A time
-	// ahead of the clock counts as the clock's.
-	// Default 7 days.
+	// SegmentAge is Kafka's segment.ms, by the records' timestamps: an append that
+	// is this much later than the segment's first batch begins a new segment. A
+	// timestamp ahead of the clock counts as the clock's time. Default 7 days.
 	SegmentAge time.Duration
 
-	// IndexInterval is Kafka's index.interval.bytes: how many bytes of the log
-	// one entry of the indexes stands for. Default 4096.
+	// IndexInterval is Kafka's index.interval.bytes: the indexes get an entry for
+	// every so many bytes of the log. Default 4096.
 	IndexInterval int
 
-	// TailBytes is how much of the log's end stays in memory beside the file.
-	// The newest append stays, however large. Default 1 MiB, negative for
-	// nothing.
+	// TailBytes is how much of the log's end is kept in memory, too. The newest
+	// append is kept, however large. Default 1 MiB, negative for nothing.
 	TailBytes int
 
-	// Codec decompresses batches in which OffsetForTime looks for a record, and
-	// those that Compact goes over. Without one, they return
-	// fault.UnsupportedCompression for them.
+	// Codec decompresses batches for OffsetForTime and Compact. Without one, these
+	// return fault.UnsupportedCompression for a compressed batch.
 	Codec *record.Codec
 
-	// Begun, unless nil, is called by the writer when a segment has got its first
-	// batch: the one before it is sealed, and time begins to count. It must not
-	// block.
+	// Begun, unless nil, is called by the writer when a segment gets its first
+	// batch: the segment before it is sealed, so retention and compaction may become
+	// due. It must not block.
 	Begun func()
 
-	// Failed, unless nil, is called by the writer when the log takes no more appends
-	// because of an error. It must not block.
+	// Failed, unless nil, is called by the writer when an error makes the log refuse
+	// all further appends. It must not block.
 	Failed func(error)
 
 	repairing bool // Repair opens it
@@ -81,9 +78,8 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// Log is one partition's log. Append, Sync, Truncate, SetStart, SetSegments,
-// Close and Remove are its writer's: no two of them may run at once. Everything else may be
-// called by any goroutine at any time.
+// Log is one partition's log. See the package's documentation for which methods
+// only its writer may call.
 type Log struct {
 	cfg Config
 
@@ -93,31 +89,32 @@ type Log struct {
 
 	segments atomic.Pointer[[]*segment]   // in order of their offsets, never changed in place; the last is active
 	epochs   atomic.Pointer[[]EpochEntry] // never changed in place
-	mark     atomic.Pointer[mark]         // never changed in place
-	tail     tail
+	mark     atomic.Pointer[mark]         // how far the log is compacted; never changed in place
+	tail     tail                         // the newest appends, in memory
 	files    openFiles
 
-	// generation counts truncations, after which bytes that a reader is looking
-	// at may be replaced: a reader that meets damage looks whether it has moved.
+	// generation counts truncations, after which other bytes may replace those that
+	// a reader is reading. A reader that finds damage compares it with the value from
+	// before its read, and reads again if it has changed.
 	generation atomic.Uint64
 	closed     atomic.Bool
-	broken     atomic.Bool // failed is set
+	broken     atomic.Bool // failed is set: for goroutines other than the writer's
 
 	// The writer's own.
 	active      *segment   // the last of segments; nil in a log that never had a record
-	file        *handle    // its file
-	index       *liveIndex // its index
-	syncedPos   int64      // how much of it is durable
+	file        *handle    // the active segment's; nil until the first append after Open
+	index       *liveIndex // the active segment's
+	syncedPos   int64      // how much of the active segment is durable
 	filled      int64      // where the zeros behind it end, if beyond its size
-	unfilled    bool       // zeros could not be written: there will be none in this segment
+	unfilled    bool       // writing zeros failed, so this segment gets no more of them
 	checkpoint  checkpoint // the newest one in the file
-	sealed      int        // segments before the active one
+	sealed      int        // how many segments come before the active one
 	digest      uint64     // the sum of their digests
-	epochsDirty bool       // the epochs in the file are older
+	epochsDirty bool       // the epochs' file doesn't have all of epochs
 	producers   producers  // a fold of the batches below end
-	snapshots   snapshots  // its files
-	dropped     []*segment // lie before the start, and their files are still there
-	failed      error      // what made the log refuse appends for good
+	snapshots   snapshots  // the files of producers
+	dropped     []*segment // lie before the start, and their files are yet to be deleted
+	failed      error      // set once, when the log refuses all further appends
 }
 
 // StartOffset returns the first offset that may be read.
@@ -166,22 +163,22 @@ func segmentOf(segments []*segment, offset int64) int {
 }
 
 // at returns an error at an offset of this log.
-func (l *Log) at(code fault.Code, offset int64) *fault.Error {
+func (l *Log) errorAt(code fault.Code, offset int64) *fault.Error {
 	return fault.At(code, l.cfg.Topic, l.cfg.Partition, offset)
 }
 
 // usable returns why the writer may not go on, or nil.
 func (l *Log) usable() error {
 	if l.closed.Load() {
-		return l.at(fault.Closed, -1)
+		return l.errorAt(fault.Closed, -1)
 	}
 	return l.failed
 }
 
-// fail closes the log for its writer, for good: what the disk holds is no longer
-// known. Readers go on.
+// fail makes the log refuse all further appends, because the disk's content is no
+// longer known. Readers continue.
 func (l *Log) fail(cause error) error {
-	l.failed = l.at(fault.Storage, l.end.Load()).Because(cause).ForGood().
+	l.failed = l.errorAt(fault.Storage, l.end.Load()).Because(cause).ForGood().
 		Try("the log accepts no more appends; open the broker again once the disk is sound")
 	l.broken.Store(true)
 	if l.cfg.Failed != nil {
@@ -190,10 +187,10 @@ func (l *Log) fail(cause error) error {
 	return l.failed
 }
 
-// refuse returns an error for something that was not done and may be tried
+// refuse returns the error for an operation that changed nothing and may be tried
 // again.
 func (l *Log) refuse(cause error) error {
-	return l.at(fault.OfDisk(cause), l.end.Load()).Because(cause)
+	return l.errorAt(fault.OfDisk(cause), l.end.Load()).Because(cause)
 }
 
 // corrupt returns the error for damaged bytes in a segment's file.
@@ -205,8 +202,8 @@ func (l *Log) corrupt(s *segment, offset, pos int64, expected, found string) err
 	}
 }
 
-// Absent returns a log in place of one that could not be opened: it is closed, has
-// no records, and its offsets are -1. Only Remove does anything.
+// Absent returns a stand-in for a log that could not be opened. It is closed, has
+// no records, and its offsets are -1. Only Remove has an effect.
 func Absent(cfg Config) *Log {
 	l := &Log{cfg: cfg.withDefaults()}
 	for _, offset := range []*atomic.Int64{&l.start, &l.synced, &l.end} {
@@ -218,8 +215,8 @@ func Absent(cfg Config) *Log {
 	return l
 }
 
-// Close syncs the log and marks it as closed in order, so that the next Open
-// need not verify anything. Readers at work finish. Close may be called again.
+// Close syncs the log and writes a clean checkpoint, so that the next Open need
+// not verify anything. Running reads finish. Close may be called again.
 func (l *Log) Close() error {
 	if l.closed.Load() {
 		return nil
@@ -231,7 +228,7 @@ func (l *Log) Close() error {
 
 func (l *Log) closeClean() error {
 	if l.failed != nil || l.active == nil {
-		return nil // the failure was reported when it happened; or there is nothing
+		return nil // the failure was reported when it happened; or the log is empty
 	}
 	if err := l.finish(); err != nil {
 		return err
@@ -240,10 +237,10 @@ func (l *Log) closeClean() error {
 	if c.clean && !l.epochsDirty && !l.snapshots.stale {
 		return nil
 	}
-	// On a full disk the index stays as it is: it is one without its last entries.
+	// On a full disk the index file lacks its last entries, which is valid.
 	err := l.index.file(l.active, filingWhole)
 	if err == nil || fault.OfDisk(err) == fault.DiskFull {
-		err = l.noteCheckpoint(true)
+		err = l.writeCheckpointOnly(true)
 	}
 	if err != nil {
 		return l.refuse(err)
@@ -251,7 +248,7 @@ func (l *Log) closeClean() error {
 	return nil
 }
 
-// discard lets go of files and memory.
+// discard closes the files and frees the memory, without writing anything.
 func (l *Log) discard() {
 	l.closed.Store(true)
 	for _, s := range l.list() {
@@ -265,7 +262,7 @@ func (l *Log) discard() {
 }
 
 // SetSegments changes SegmentBytes and SegmentAge from the next Append on; zero
-// stands for the default.
+// means the default.
 func (l *Log) SetSegments(bytes int64, age time.Duration) {
 	cfg := Config{SegmentBytes: bytes, SegmentAge: age}.withDefaults()
 	l.cfg.SegmentBytes, l.cfg.SegmentAge = cfg.SegmentBytes, cfg.SegmentAge

@@ -98,7 +98,7 @@ func (m *model) produce(rt *rapid.T, b []byte) {
 	}
 	record.StampProducer(b, id, p.Epoch, next)
 	h := headerOf(b)
-	p.note(&h)
+	p.add(&h)
 	m.sequences[id] = p
 }
 
@@ -107,7 +107,7 @@ func (m *model) produce(rt *rapid.T, b []byte) {
 func (m *model) checkProducers() {
 	want := producers{}
 	for _, b := range m.batches {
-		want.note(&b.header)
+		want.fold(&b.header)
 	}
 	for id, p := range m.log.producers {
 		require.Contains(m.t, want, id)

@@ -12,7 +12,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// opaqueOf returns a batch whose checksum holds, and whose records nobody here can
+// opaqueOf returns a batch whose checksum matches, and whose records this program cannot
 // decode.
 func opaqueOf(base int64, epoch int32, count int32) []byte {
 	raw := append(make([]byte, record.HeaderLen), bytes.Repeat([]byte("no zstd "), 20)...)
@@ -116,7 +116,7 @@ func TestCompactionKeepsOpaqueBatches(t *testing.T) {
 }
 
 // TestFutureCompression opens a log in which a newer Kafka has used a compression
-// that nobody here knows: everything else is read, and nothing is cut off.
+// that this program lacks: everything else is read, and nothing is truncated.
 func TestFutureCompression(t *testing.T) {
 	cfg := memoryConfig()
 	cfg.Codec = testCodec

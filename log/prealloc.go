@@ -7,29 +7,28 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// A sync that also has to make a new length and new blocks durable waits for
-// the file system's journal; one that overwrites bytes which are there already
-// does not. So behind what is synced append by append the active segment holds
-// zeros, which the next appends overwrite. Segments that are sealed and logs
-// that are closed end with their last batch.
+// A sync that makes a new length and new blocks durable waits for the file system's
+// journal; a sync of overwritten bytes does not. So a log that is synced append by
+// append writes zeros behind its last batch, which the next appends overwrite.
+// Sealing and closing truncate them.
 const (
-	// fillBytes is how many zeros are written at most: more made the sync that
-	// writes them stand out, less made it come too often.
+	// fillBytes is how many zeros are written at most. With more, the sync that writes
+	// them takes noticeably longer; with fewer, there is one too often.
 	fillBytes = 256 << 10
 
-	// fillBlock is what file systems allocate at once.
+	// fillBlock is the unit in which file systems allocate.
 	fillBlock = 4096
 
-	// fillBelow is up to how many bytes a sync serves for which zeros are worth
-	// writing: beyond it, writing everything twice costs more than the journal.
+	// fillBelow is the most bytes per sync for which zeros pay: beyond it, writing
+	// everything twice costs more than the journal.
 	fillBelow = 64 << 10
 )
 
 var zeros [fillBytes]byte
 
-// fill writes zeros behind the bytes that are about to be synced, unless there is
-// room for as many again. They are as long as what the segment holds, so that a
-// small log stays small. Where they can't be written, appends do without them.
+// fill writes zeros behind the bytes that are about to be synced, unless there are
+// enough for as many again. It at most doubles the segment, so that a small log
+// stays small. Zeros are an optimization: a failure to write them is no error.
 func (l *Log) fill() {
 	pos := l.active.size.Load()
 	group := pos - l.syncedPos
@@ -45,8 +44,8 @@ func (l *Log) fill() {
 	n, err := l.file.WriteAt(zeros[:end-from], from)
 	l.filled = from + int64(n)
 	if err != nil {
-		// What is left of the disk is for what somebody waits for. Should the
-		// zeros stay, they do no harm.
+		// Leave the rest of a full disk to records. If the truncation fails, too, the
+		// zeros do no harm.
 		l.unfilled = true
 		if l.file.Truncate(pos) == nil {
 			l.filled = pos
@@ -54,8 +53,7 @@ func (l *Log) fill() {
 	}
 }
 
-// finish makes what was appended durable and the active segment's file as long
-// as its batches.
+// finish syncs the active segment and truncates the zeros behind its last batch.
 func (l *Log) finish() error {
 	pos := l.active.size.Load()
 	if l.filled <= pos {

@@ -6,12 +6,12 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// ProducerBatches is how many of a producer's last batches a log remembers, as
-// Kafka does: as many as its clients may have on their way at once.
+// ProducerBatches is how many of a producer's last batches a log remembers. As in
+// Kafka, that is how many a client may have in flight, and so may send again.
 const ProducerBatches = 5
 
-// Producer is what a log knows of an idempotent producer: the last batches that
-// it wrote. It belongs to the log's writer and may not be changed.
+// Producer is what a log knows of an idempotent producer: its last batches. It
+// belongs to the log's writer; the caller may not change it.
 type Producer struct {
 	ID        int64
 	Epoch     int16
@@ -21,8 +21,8 @@ type Producer struct {
 	n      int                            // 1 <= n
 }
 
-// ProducerBatch is where a producer's batch stands. A sequence that is behind
-// 2^31-1 begins again at 0.
+// ProducerBatch has the sequences and offsets of a producer's batch. The sequence
+// after 2^31-1 is 0.
 type ProducerBatch struct {
 	FirstSequence, LastSequence int32
 	FirstOffset, LastOffset     int64
@@ -49,8 +49,9 @@ func NextSequence(sequence, n int32) int32 {
 	return int32((int64(sequence) + int64(n)) & math.MaxInt32)
 }
 
-// note takes up a batch of the producer.
-func (p *Producer) note(h *record.BatchHeader) {
+// add adds a batch of the producer. A new epoch starts with its own sequences, so
+// the batches of the old one are dropped.
+func (p *Producer) add(h *record.BatchHeader) {
 	if p.n > 0 && h.ProducerEpoch != p.Epoch {
 		p.n = 0
 	}
@@ -67,8 +68,8 @@ func (p *Producer) note(h *record.BatchHeader) {
 // belongs to the writer.
 type producers map[int64]*Producer
 
-// note takes up a batch, in the order of the log.
-func (ps producers) note(h *record.BatchHeader) {
+// fold adds a batch, in the order of the log.
+func (ps producers) fold(h *record.BatchHeader) {
 	if h.ProducerID < 0 || h.BaseSequence < 0 {
 		return
 	}
@@ -77,18 +78,18 @@ func (ps producers) note(h *record.BatchHeader) {
 		p = &Producer{ID: h.ProducerID}
 		ps[h.ProducerID] = p
 	}
-	p.note(h)
+	p.add(h)
 }
 
-// Producer returns what the log knows of a producer, or nil. Like Append it is
-// the writer's.
+// Producer returns what the log knows of a producer, or nil. Only the writer may
+// call it.
 func (l *Log) Producer(id int64) *Producer { return l.producers[id] }
 
-// Producers returns how many producers the log knows. It is the writer's.
+// Producers returns how many producers the log knows. Only the writer may call it.
 func (l *Log) Producers() int { return len(l.producers) }
 
-// ForgetProducers forgets those producers of whom gone says so: what comes of
-// them afterwards is of an unknown producer. It is the writer's.
+// ForgetProducers forgets the producers for which gone returns true. Their next
+// batch is that of an unknown producer. Only the writer may call it.
 func (l *Log) ForgetProducers(gone func(*Producer) bool) {
 	for id, p := range l.producers {
 		if gone(p) {
@@ -98,8 +99,8 @@ func (l *Log) ForgetProducers(gone func(*Producer) bool) {
 	}
 }
 
-// LastBatches enters the offset that follows the last batch of each known producer
-// into a map, by the producer's ID. It is the writer's.
+// LastBatches stores the offset after the last batch of each known producer in a
+// map, by the producer's ID. Only the writer may call it.
 func (l *Log) LastBatches(next map[int64]int64) {
 	for id, p := range l.producers {
 		next[id] = p.Last().LastOffset + 1

@@ -18,12 +18,12 @@ type Slice struct {
 	Bytes  []byte // read-only; nil when there is nothing to read yet
 	Memory bool   // Bytes are the tail's, not the buffer that Read was given or made
 
-	entry *entry // the tail's, which is held
+	entry *entry // the tail's entry to which the Slice holds a reference, or nil
 }
 
-// Release says that the bytes are used no more, so that a buffer of the tail may
-// be recycled. It is never required: what isn't released is left to the garbage
-// collector. Bytes in the buffer that Read was given are the caller's anyway.
+// Release tells the log that the bytes are no longer used, so that a buffer of the
+// tail may be recycled. It is optional: the garbage collector frees what isn't
+// released. Bytes in the buffer that was passed to Read are the caller's anyway.
 func (s *Slice) Release() {
 	if s.entry != nil {
 		s.entry.release()
@@ -31,35 +31,38 @@ func (s *Slice) Release() {
 	*s = Slice{}
 }
 
-// Read returns whole batches: the one that holds offset and those that follow,
-// no more than maxBytes of them but at least one, and only such as end at or
-// before limit, which is usually the high watermark; where compaction has left
-// no record, a batch without any may go beyond it.
+// Read returns whole batches: the one that holds offset and those that follow, up
+// to maxBytes but at least one. All of them end at or before limit, which is usually
+// the high watermark, except a batch without records that compaction left.
 //
-// The newest are the tail's memory, handed out without a copy. Others are read
-// from the file with one pread, into buf if it is large enough and into a new
-// buffer otherwise, and their checksums compared. A run never spans two
+// The newest batches are slices of the tail's memory, without a copy. Others are
+// read from the file with one pread, into buf if it is large enough and into a new
+// buffer otherwise, and their checksums are verified. The result never spans two
 // segments. buf may be nil.
 //
-// From limit to EndOffset there is nothing to read: an empty Slice. Outside
-// StartOffset to EndOffset it is fault.OffsetOutOfRange. Damage is a
-// *fault.Corruption; what is sound before it is returned first.
+// From limit to EndOffset, Read returns an empty Slice. Outside StartOffset to
+// EndOffset it returns fault.OffsetOutOfRange. Damage is a *fault.Corruption; sound
+// batches before it are returned first.
 func (l *Log) Read(offset, limit int64, maxBytes int, buf []byte) (Slice, error) {
 	return l.read(offset, limit, maxBytes, buf, false)
 }
 
-// ReadStored is Read of what stands in the files, whether or not memory has it.
+// ReadStored is Read from the files alone, past the tail in memory.
 func (l *Log) ReadStored(offset, limit int64, maxBytes int, buf []byte) (Slice, error) {
 	return l.read(offset, limit, maxBytes, buf, true)
 }
 
+// read tries the tail and then the file. Readers take no lock, so the writer may
+// truncate, delete or replace the segment during the read. An error may therefore
+// be due to that: it is only returned if the offset is still in the log and no
+// truncation has happened.
 func (l *Log) read(offset, limit int64, maxBytes int, buf []byte, stored bool) (Slice, error) {
 	end := l.end.Load()
 	if offset < l.start.Load() || offset > end {
 		return Slice{}, l.outOfRange(offset)
 	}
 	if l.closed.Load() {
-		return Slice{}, l.at(fault.Closed, -1)
+		return Slice{}, l.errorAt(fault.Closed, -1)
 	}
 	limit = min(limit, end)
 	if offset >= limit {
@@ -78,13 +81,13 @@ func (l *Log) read(offset, limit int64, maxBytes int, buf []byte, stored bool) (
 		}
 		switch {
 		case l.closed.Load():
-			return Slice{}, l.at(fault.Closed, -1)
+			return Slice{}, l.errorAt(fault.Closed, -1)
 		case offset < l.start.Load() || offset > l.end.Load():
 			return Slice{}, l.outOfRange(offset)
 		case l.generation.Load() == generation && !errors.Is(err, errGone):
 			return Slice{}, err
 		}
-		// The log was truncated meanwhile.
+		// The log was truncated, or the segment replaced, meanwhile: read again.
 		if limit = min(limit, l.end.Load()); offset >= limit {
 			return Slice{}, nil
 		}
@@ -92,10 +95,12 @@ func (l *Log) read(offset, limit int64, maxBytes int, buf []byte, stored bool) (
 }
 
 func (l *Log) outOfRange(offset int64) error {
-	return l.at(fault.OffsetOutOfRange, offset).Detailf("it has the offsets %d to %d", l.start.Load(), l.end.Load())
+	return l.errorAt(fault.OffsetOutOfRange, offset).Detailf("it has the offsets %d to %d", l.start.Load(), l.end.Load())
 }
 
-// read reads from memory. ok is false when offset is no longer there.
+// read reads from memory. ok is false if the tail doesn't have the offset. Small
+// entries are gathered into the caller's buffer, if there is one: a slice per tiny
+// append would cost the reader more than the copy.
 func (t *tail) read(offset, limit int64, maxBytes int, buf []byte) (s Slice, ok bool) {
 	ring, i, e := t.find(offset)
 	if e == nil {
@@ -115,9 +120,9 @@ func (t *tail) read(offset, limit int64, maxBytes int, buf []byte) (s Slice, ok 
 	return Slice{Bytes: b, Memory: true, entry: e}, true
 }
 
-// gather copies the batches of the entry e, which is number i and acquired, and
-// of those after it to dst, as far as maxBytes and dst's capacity go. It
-// releases e.
+// gather copies the batches of entry e and those after it to dst, up to maxBytes and
+// dst's capacity. e is entry number i, on which the caller holds a reference, and
+// gather releases it.
 func (r *ring) gather(i uint64, e *entry, offset, limit int64, maxBytes int, dst []byte) []byte {
 	room := min(maxBytes, cap(dst))
 	for {
@@ -132,15 +137,15 @@ func (r *ring) gather(i uint64, e *entry, offset, limit int64, maxBytes int, dst
 			return dst
 		}
 		offset = next
-		if e = r.take(i, offset); e == nil {
+		if e = r.acquire(i, offset); e == nil {
 			return dst
 		}
 	}
 }
 
-// cut returns the whole batches of b from the one that holds offset on, which
-// end at or before limit and take no more than maxBytes, but at least one; and
-// the offset after them. b holds whole batches that were examined.
+// cut returns the batches of b from the one that holds offset on that end at or
+// before limit, up to maxBytes but at least one, and the offset after them. b must
+// consist of whole, valid batches.
 func cut(b []byte, offset, limit int64, maxBytes int) (run []byte, next int64) {
 	begin, end := 0, 0
 	for end < len(b) {
@@ -163,7 +168,7 @@ func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, e
 	segments := l.list()
 	i := segmentOf(segments, offset)
 	if i < 0 && offset < l.start.Load() {
-		return nil, errGone // deleted since
+		return nil, errGone // deleted meanwhile
 	}
 	if i < 0 {
 		return nil, l.lost(offset)
@@ -189,8 +194,9 @@ func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, e
 	b, err := r.readFirst(buf)
 	var damage *fault.Corruption
 	if err != nil && !hinted && base < offset && errors.As(err, &damage) {
-		// It says of itself that it holds the offset, and is damaged.
-		if at, first, passed := l.pass(s, h, 0, offset, size); passed == nil && at < size {
+		// locate trusted a header that claims to hold the offset, and is damaged. Search
+		// again from the segment's beginning with checksums.
+		if at, first, passed := l.walkDamaged(s, h, 0, offset, size); passed == nil && at < size {
 			r.pos, r.base = at, first
 			return r.readFirst(buf)
 		}
@@ -198,7 +204,7 @@ func (l *Log) readFile(offset, limit int64, maxBytes int, buf []byte) ([]byte, e
 	return b, err
 }
 
-// readFirst reads from where r is.
+// readFirst reads from r's position to a boundary between batches.
 func (r *reader) readFirst(buf []byte) ([]byte, error) {
 	return r.read(r.segment.boundary(r.offset, r.pos, int64(max(r.maxBytes, record.HeaderLen)), r.size)-r.pos, buf)
 }
@@ -208,16 +214,16 @@ type reader struct {
 	log       *Log
 	segment   *segment
 	file      *handle
-	pos, size int64 // where the first batch begins; how much of the file there is
+	pos, size int64 // where the first batch begins; the segment's size
 	base      int64 // the first batch's offset
-	offset    int64 // that was asked for, which the first batch holds
+	offset    int64 // the requested one, which the first batch holds
 	limit     int64
 	maxBytes  int
 	epochs    []EpochEntry
 }
 
 // read reads n bytes at pos, or more if the first batch is longer, into buf or a
-// new buffer, and returns the batches that may be returned.
+// new buffer, and returns the batches in it that pass verify.
 func (r *reader) read(n int64, buf []byte) ([]byte, error) {
 	b, err := r.pread(n, buf)
 	if err != nil {
@@ -244,8 +250,8 @@ func (r *reader) read(n int64, buf []byte) ([]byte, error) {
 	return r.verify(b)
 }
 
-// plausible checks a batch that is longer than any buffer yet, before there is
-// one of its length: a damaged length must not become an allocation.
+// plausible verifies a batch that is longer than the buffer before read allocates
+// its length: a damaged length must not become an allocation.
 func (r *reader) plausible() error {
 	sc := newScanner(r.file, r.pos, r.size, r.base, true)
 	switch {
@@ -257,7 +263,7 @@ func (r *reader) plausible() error {
 	return r.damaged(errors.New(sc.bad))
 }
 
-// pread returns n bytes at pos. They are there: a file that ends before is
+// pread returns n bytes at pos. The segment has them, so a file that ends before is
 // damaged.
 func (r *reader) pread(n int64, buf []byte) ([]byte, error) {
 	if int64(cap(buf)) < n {
@@ -274,10 +280,10 @@ func (r *reader) pread(n int64, buf []byte) ([]byte, error) {
 	return nil, r.log.unreadable(r.segment, r.offset, err)
 }
 
-// verify returns the batches at the beginning of b that are whole, sound, where
-// they belong, and within limit and maxBytes, and leaves a hint where the next
-// one begins. Damage behind sound batches is left for the read that begins with
-// it.
+// verify returns the batches at the beginning of b that are whole, sound, in their
+// place, and within limit and maxBytes, and leaves a hint where the next one
+// begins. It ignores damage behind sound batches: the next read begins with it and
+// returns the error.
 func (r *reader) verify(b []byte) ([]byte, error) {
 	end, next := 0, r.base
 	for len(b)-end >= record.HeaderLen {
@@ -290,14 +296,14 @@ func (r *reader) verify(b []byte) ([]byte, error) {
 			if end > 0 && (size > len(b)-end || end+size > r.maxBytes) {
 				break
 			}
-			// First the checksum: it covers what the last offset is made of.
+			// The checksum first: it covers the last offset, which is compared next.
 			err = record.Batch{BatchHeader: h, Bytes: b[end : end+size]}.VerifyCRC()
-			// One without records shows nothing, and a reader that knows an older limit
-			// than compaction did must get over it.
+			// A batch without records may end beyond limit: compaction merged it up to a
+			// later high watermark than this reader's, who must get past it.
 			if err == nil && h.NextOffset() > r.limit && h.Count > 0 {
 				break
 			}
-			if err == nil && end == 0 && h.NextOffset() <= r.offset { // it was located by what was no header
+			if err == nil && end == 0 && h.NextOffset() <= r.offset { // a damaged header misled locate
 				err = fmt.Errorf("one of the offsets %d to %d, without %d", h.BaseOffset, h.LastOffset(), r.offset)
 			}
 		}
@@ -314,31 +320,31 @@ func (r *reader) verify(b []byte) ([]byte, error) {
 	return b[:end:end], nil
 }
 
-// misplaced holds those of the header's fields that the checksum doesn't cover
-// against what the log knows: the batch begins where the one before it ended, and
-// its leader epoch is the one that wrote its offset.
+// misplaced checks the header's fields that the checksum doesn't cover: the batch
+// must begin where the one before it ended, and its leader epoch must be the one of
+// its offset.
 func (r *reader) misplaced(h *record.BatchHeader, base int64) error {
 	if h.BaseOffset != base {
 		return fmt.Errorf("one of the offsets %d to %d%s", h.BaseOffset, h.LastOffset(), gapHint(h.BaseOffset, base))
 	}
-	// The log may start within the first batch, and the epochs with the log.
+	// The log, and with it the epochs, may start within the first batch.
 	if epoch := epochAt(r.epochs, max(base, r.offset)); epoch != h.LeaderEpoch && epoch != record.NoLeaderEpoch {
-		return fmt.Errorf("one of leader epoch %d instead of %d, which %s has (with that file removed, it is collected anew from the batches)", h.LeaderEpoch, epoch, epochName)
+		return fmt.Errorf("one of leader epoch %d instead of %d, which %s has (if that file is removed, it is rebuilt from the batches)", h.LeaderEpoch, epoch, epochName)
 	}
 	return nil
 }
 
-// gapHint says what may be the matter where a batch of one offset stands in the place
-// of that of another one.
+// gapHint suggests the likely cause if a batch of a later offset is found than the
+// expected one.
 func gapHint(found, expected int64) string {
 	if found < expected {
 		return ""
 	}
-	return "; if Kafka's compaction has taken away what was between, runnel repair fills the gap"
+	return "; if Kafka's compaction has removed the records between, runnel repair fills the gap"
 }
 
-// damaged is the error for the first batch of a read. It says where reading goes
-// on, as far as that can be found out.
+// damaged is the error for the first batch of a read. It has the offset behind the
+// damage, if there is evidence for one, so that a consumer can skip it.
 func (r *reader) damaged(found error) error {
 	x := r.log.examiner(r.segment, r.file, r.size)
 	x.epochOf = func(first, _ int64) int32 { return epochAt(r.epochs, max(first, r.offset)) }
@@ -346,12 +352,12 @@ func (r *reader) damaged(found error) error {
 	if err != nil {
 		d = diagnosis{next: -1}
 	}
-	return r.log.met(r.segment, r.base, r.pos, d.next, found.Error())
+	return r.log.damagedUntil(r.segment, r.base, r.pos, d.next, found.Error())
 }
 
-// met is the error for damage where a batch of an offset should begin, and where
-// the offset next follows.
-func (l *Log) met(s *segment, offset, pos, next int64, found string) error {
+// damagedUntil is the error for damage at the batch of offset, behind which the log
+// continues with next.
+func (l *Log) damagedUntil(s *segment, offset, pos, next int64, found string) error {
 	err := l.corrupt(s, offset, pos, fmt.Sprintf("the batch of offset %d", offset), found)
 	if damage, ok := err.(*fault.Corruption); ok && next > offset && next < l.end.Load() {
 		damage.Next = next
@@ -359,9 +365,9 @@ func (l *Log) met(s *segment, offset, pos, next int64, found string) error {
 	return err
 }
 
-// examiner returns one for the first bytes of a segment.
+// examiner returns an examiner of a segment's first size bytes.
 func (l *Log) examiner(s *segment, h *handle, size int64) *examiner {
-	next, limit := int64(-1), l.end.Load() // while it grows
+	next, limit := int64(-1), l.end.Load() // for the active segment, which grows
 	segments := l.list()
 	if i := segmentOf(segments, s.base); i >= 0 && i+1 < len(segments) && segments[i].base == s.base && segments[i].size.Load() == size {
 		next, limit = segments[i+1].base, segments[i+1].base
@@ -373,18 +379,19 @@ func (l *Log) examiner(s *segment, h *handle, size int64) *examiner {
 	}
 }
 
-// unreadable is the error for a file that can't be opened or read; errGone stays
-// what it is.
+// unreadable is the error for a file that can't be opened or read. It returns
+// errGone as it is.
 func (l *Log) unreadable(s *segment, offset int64, err error) error {
 	if errors.Is(err, errGone) {
 		return err
 	}
-	return l.at(fault.Storage, offset).Detailf("reading %s", s.logPath()).Because(err)
+	return l.errorAt(fault.Storage, offset).Detailf("reading %s", s.logPath()).Because(err)
 }
 
-// locate returns where the batch that holds offset begins in the segment, and
-// its base offset; or size if the segment ends before it. An index that the log
-// contradicts is built anew, once.
+// locate returns where the batch that holds offset begins in the segment, and its
+// base offset; or size if the segment ends before it. Index files have no checksum,
+// so their entry is compared with the log. An index that the log contradicts is
+// rebuilt, once; without one, locate scans the segment from its beginning.
 func (l *Log) locate(s *segment, h *handle, offset, size int64) (pos, base int64, err error) {
 	for range 2 {
 		e, ok, err := s.floor(offset)
@@ -405,8 +412,8 @@ func (l *Log) locate(s *segment, h *handle, offset, size int64) (pos, base int64
 	return pos, base, err
 }
 
-// walk reads headers from an index entry's position on, or from 0, until the
-// batch that holds offset, or to size. confirmed says that the entry is true.
+// walk reads headers from an index entry's position on, or from 0, up to the batch
+// that holds offset, or to size. confirmed means that the log agrees with the entry.
 func (l *Log) walk(s *segment, h *handle, e offsetEntry, offset, size int64) (pos, base int64, confirmed bool, err error) {
 	sc := newScanner(h, e.pos(), size, s.base, false)
 	if e != 0 {
@@ -425,17 +432,17 @@ func (l *Log) walk(s *segment, h *handle, e offsetEntry, offset, size int64) (po
 	case sc.err != nil:
 		return 0, 0, true, l.unreadable(s, offset, sc.err)
 	case sc.bad != "":
-		pos, base, err := l.pass(s, h, e, offset, size)
+		pos, base, err := l.walkDamaged(s, h, e, offset, size)
 		return pos, base, confirmed, err
 	}
 	return size, sc.offset, confirmed, nil
 }
 
-// pass reads on where a walk has met damage: batch by batch with their checksums,
-// because a damaged length makes headers appear where none ever were, and over
-// what is damaged. It returns where the batch that holds offset begins, and its base
-// offset, or size; or the damage that holds the offset.
-func (l *Log) pass(s *segment, h *handle, e offsetEntry, offset, size int64) (pos, base int64, err error) {
+// walkDamaged is walk for a segment in which walk has found damage. It verifies
+// checksums, because a damaged length makes other bytes look like headers, and skips
+// damaged batches. It returns where the batch that holds offset begins, and its base
+// offset, or size; or an error if the damage covers the offset.
+func (l *Log) walkDamaged(s *segment, h *handle, e offsetEntry, offset, size int64) (pos, base int64, err error) {
 	x := l.examiner(s, h, size)
 	pos, base = e.pos(), s.base
 	if e != 0 {
@@ -454,7 +461,7 @@ func (l *Log) pass(s *segment, h *handle, e offsetEntry, offset, size int64) (po
 			return 0, 0, l.unreadable(s, offset, sc.err)
 		case sc.bad == "":
 			return size, sc.offset, nil
-		case sc.offset < 0: // the entry's own batch
+		case sc.offset < 0: // the first batch is damaged, and its offset unknown: start over
 			pos, base = 0, s.base
 			continue
 		}
@@ -463,7 +470,7 @@ func (l *Log) pass(s *segment, h *handle, e offsetEntry, offset, size int64) (po
 			return 0, 0, l.unreadable(s, offset, err)
 		}
 		if d.next < 0 || offset < d.next {
-			return 0, 0, l.met(s, sc.offset, sc.pos, d.next, sc.bad)
+			return 0, 0, l.damagedUntil(s, sc.offset, sc.pos, d.next, sc.bad)
 		}
 		pos, base = d.end, d.next
 	}

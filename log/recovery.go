@@ -12,25 +12,25 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Recovery says what opening a log found, and did.
+// Recovery says what Open found and did.
 type Recovery struct {
-	Clean    bool          // the log was closed in order (or is new), so nothing had to be verified
-	Segments int           // how many it has
-	Batches  int64         // how many were verified
-	Bytes    int64         // how many bytes of them
-	Cut      int64         // bytes of a torn tail that were cut off, without zeros at its end
-	Reason   string        // what stood there, where Cut > 0
-	Restored []error       // each a *fault.Corruption behind the synced position: a batch of which a header field was damaged, and what it was is certain
-	Indexes  int           // segments whose index files were missing or wrong, and are built anew
-	Damage   []error       // each a *fault.Corruption: the file is left as it is, and readers of these offsets meet it
-	Duration time.Duration // what opening took
+	Clean    bool          // the log was closed cleanly, or is new: nothing had to be verified
+	Segments int           // the number of segments
+	Batches  int64         // how many batches were verified
+	Bytes    int64         // their bytes
+	Cut      int64         // bytes of a torn tail that were truncated, without zeros at its end
+	Reason   string        // what was wrong with them, if Cut > 0
+	Restored []error       // each a *fault.Corruption behind the synced position: a damaged header field whose value is certain, and was written back
+	Indexes  int           // segments whose index files were missing or wrong, and were rebuilt
+	Damage   []error       // each a *fault.Corruption: the file is left as it is, and readers of these offsets get the error
+	Duration time.Duration // how long Open took
 }
 
-// Open opens the log in cfg.Dir, or begins one. After a Close nothing is read
-// but the checkpoint and the active segment's index; otherwise everything behind
-// the checkpoint is verified, and a torn tail is cut off. Damage that cannot be a
-// torn tail is reported in Recovery.Damage; where it makes the end of the log
-// uncertain, Open returns it as an error and changes nothing.
+// Open opens the log in cfg.Dir, or begins one. After a Close it reads only the
+// checkpoint and the active segment's index. Otherwise it verifies everything
+// behind the checkpoint and truncates a torn tail. Damage that cannot be a torn
+// tail is reported in Recovery.Damage; if it makes the end of the log uncertain,
+// Open returns it as an error and changes nothing.
 //
 // Two Logs must not be open on one directory.
 func Open(cfg Config) (*Log, Recovery, error) {
@@ -50,28 +50,28 @@ func Open(cfg Config) (*Log, Recovery, error) {
 	return o.l, o.Recovery, nil
 }
 
-// opening is the work of Open.
+// opening is a running Open.
 type opening struct {
 	Recovery
 	l        *Log
 	segments []*segment
-	indexes  map[string]int64 // the sizes of index files by name
-	removed  bool             // files were, that a crash had left
-	last     *checkpoint      // the newest one; nil when there is none to believe
-	swapped  *manifest        // of the swap that a crash interrupted, which is finished but for the checkpoint; or nil
-	epochs   []EpochEntry
+	indexes  map[string]int64 // the sizes of the other files, by name
+	removed  bool             // files that a crash had left were removed: sync the directory
+	last     *checkpoint      // the newest valid one, or nil
+	swapped  *manifest        // of an interrupted swap that is finished but for its checkpoint, or nil
+	epochs   []EpochEntry     // from the file, then of verified batches, too
 
-	// producersFrom is the offset from which on batches are not among the
-	// producers yet.
+	// producersFrom is the end of the batches that the producers cover already:
+	// verify folds only batches from here on, and none twice.
 	producersFrom int64
 }
 
-// explain wraps what the file system said; what is a fault already stays.
+// explain wraps an error of the file system; one that is a fault already stays.
 func (o *opening) explain(err error) error {
 	if fault.CodeOf(err) != fault.Unknown {
 		return err
 	}
-	return o.l.at(fault.OfDisk(err), -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
+	return o.l.errorAt(fault.OfDisk(err), -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
 }
 
 func (o *opening) run() error {
@@ -83,11 +83,11 @@ func (o *opening) run() error {
 	if o.last, err = readCheckpoint(cfg.FS, cfg.Dir); err != nil {
 		return err
 	}
-	if err := o.list(); err != nil {
+	if err := o.listFiles(); err != nil {
 		return err
 	}
 	if len(o.segments) == 0 {
-		return o.begin()
+		return o.openEmpty()
 	}
 	if err := o.checkLast(); err != nil {
 		return err
@@ -104,8 +104,8 @@ func (o *opening) run() error {
 	return o.openActive()
 }
 
-// makeDir makes the partition's directory, and those above it, durable where they
-// are new.
+// makeDir creates the partition's directory and missing parents, durably: a parent
+// that is not synced could lose the directory, and the log in it, after a crash.
 func makeDir(fsys vfs.FS, dir string) error {
 	if _, err := fsys.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -122,10 +122,10 @@ func makeDir(fsys vfs.FS, dir string) error {
 	return fsys.SyncDir(parent)
 }
 
-// list finds the segments. Whatever has another name than a log's files is left
-// alone; files of segments that lie wholly before the log's start were to be
-// deleted when the process ended.
-func (o *opening) list() error {
+// listFiles finds the segments and finishes what a crash interrupted: a swap, and
+// the deletion of segments before the log's start. It leaves files alone whose
+// names are not a log's.
+func (o *opening) listFiles() error {
 	cfg := &o.l.cfg
 	entries, err := cfg.FS.ReadDir(cfg.Dir)
 	if err != nil {
@@ -165,8 +165,9 @@ func (o *opening) list() error {
 	return cfg.FS.SyncDir(cfg.Dir)
 }
 
-// removeBeforeStart removes the segments that lie wholly before the log's start,
-// once it is durable that it starts there.
+// removeBeforeStart removes the segments that lie wholly before the log's start.
+// First it syncs the checkpoint: what was read may be in the page cache alone, and
+// a power loss could bring an older start back after the segments are gone.
 func (o *opening) removeBeforeStart() error {
 	cfg := &o.l.cfg
 	for synced := false; o.last != nil && len(o.segments) > 1 && o.segments[1].base <= min(o.last.start, o.last.segment); synced = true {
@@ -183,8 +184,8 @@ func (o *opening) removeBeforeStart() error {
 	return nil
 }
 
-// removeOrphans removes index files from before the first segment: their log was
-// deleted when the process ended.
+// removeOrphans removes index files before the first segment: the process ended
+// after it had deleted their log.
 func (o *opening) removeOrphans() error {
 	cfg := &o.l.cfg
 	for name := range o.indexes {
@@ -202,9 +203,9 @@ func (o *opening) removeOrphans() error {
 	return nil
 }
 
-// begin opens a log without segments: a new one, unless its checkpoint says that
-// there was more.
-func (o *opening) begin() error {
+// openEmpty opens a log without segments. It is a new one, unless a checkpoint
+// shows that there were some.
+func (o *opening) openEmpty() error {
 	if c := o.last; c != nil {
 		return o.missing(c)
 	}
@@ -212,14 +213,15 @@ func (o *opening) begin() error {
 	return nil
 }
 
+// missing is the error for the segment of a checkpoint that has no file.
 func (o *opening) missing(c *checkpoint) error {
 	s := o.l.newSegment(c.segment, 0)
 	return o.l.corrupt(s, c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none")
 }
 
-// checkLast holds the checkpoint against the segment that was the last one: it
-// must be there and have all its synced bytes. Without that, nobody knows which
-// offsets were given away.
+// checkLast compares the checkpoint with the segment that was the active one: the
+// file must exist and have all its synced bytes. Otherwise the end of the log is
+// unknown, and appends could reuse offsets that were acknowledged.
 func (o *opening) checkLast() error {
 	c := o.last
 	if c == nil {
@@ -237,8 +239,9 @@ func (o *opening) checkLast() error {
 	return o.missing(c)
 }
 
-// loadEpochs reads the leader epochs. When the file is missing or wrong they are
-// collected from every batch.
+// loadEpochs reads the leader epochs. If the file is missing or wrong, it collects
+// them from every batch. The file may be newer than the checkpoint, so entries
+// behind it are dropped; verify adds those of the batches that are there.
 func (o *opening) loadEpochs() error {
 	cfg := &o.l.cfg
 	b, err := vfs.ReadFile(cfg.FS, filepath.Join(cfg.Dir, epochName), maxEpochFile)
@@ -264,8 +267,8 @@ func (o *opening) loadEpochs() error {
 	return nil
 }
 
-// loadProducers reads the producers at the checkpoint. When their snapshot is
-// missing or wrong they are collected from every batch.
+// loadProducers reads the producers at the checkpoint. If their snapshot is
+// missing or wrong, it collects them from every batch before the checkpoint.
 func (o *opening) loadProducers() error {
 	l := o.l
 	for name := range o.indexes {
@@ -275,7 +278,7 @@ func (o *opening) loadProducers() error {
 	}
 	c := o.last
 	if c == nil {
-		return nil // everything is about to be verified
+		return nil // every batch will be verified, and folded then
 	}
 	o.producersFrom = c.offset
 	if !c.producers {
@@ -294,7 +297,7 @@ func (o *opening) loadProducers() error {
 	for _, s := range o.segments {
 		if err := o.scanHeaders(s, func(h *record.BatchHeader, _ int64) {
 			if h.BaseOffset < c.offset {
-				l.producers.note(h)
+				l.producers.fold(h)
 			}
 		}); err != nil {
 			return err
@@ -303,7 +306,8 @@ func (o *opening) loadProducers() error {
 	return nil
 }
 
-// scanHeaders calls fn for each batch of a segment, as far as there are any.
+// scanHeaders calls fn for each batch of a segment, up to the first flaw. It
+// compares no checksums.
 func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int64)) error {
 	f, err := s.open()
 	if err != nil {
@@ -317,10 +321,16 @@ func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int
 	return sc.err
 }
 
-// checkSealed looks at every segment but the last. Rolling made each of them
-// durable before its successor existed, so whatever is wrong is damage, never a
-// torn tail. What lies before the checkpoint is only read when sizes and names
-// are not those that the checkpoint sums up.
+// checkSealed checks every segment but the last. Rolling made each of them durable
+// before its successor existed, so a flaw is damage, never a torn tail.
+//
+// Opening a log must not take time in proportion to its size. So segments before
+// the checkpoint are only read if the digest of their names and sizes differs from
+// the checkpoint's, which shows that one is missing, added, shortened or renamed.
+// Damage within a file that keeps its size is left to the readers' checksums.
+//
+// A crash during a swap leaves a checkpoint from before it: the digest is compared
+// a second time with the swap applied.
 func (o *opening) checkSealed() error {
 	sealed := o.segments[:len(o.segments)-1]
 	var n int
@@ -354,16 +364,16 @@ func (o *opening) checkSealed() error {
 		o.reportStart()
 	}
 	if len(o.Damage) > 0 && o.last != nil {
-		// Keep summing up what there should be, so that the next Open looks again.
+		// Keep the digest of what there should be, so that the next Open checks again.
 		o.l.sealed += o.last.sealed - n
 		o.l.digest += o.last.digest - sum
 	}
 	return nil
 }
 
-// checkSegment verifies a sealed segment from a position on, where a batch of
-// offset begins, to its end, where the next segment begins with the offset
-// next. It builds index files anew that cannot be right.
+// checkSegment verifies a sealed segment from position from, where the batch of
+// offset begins, to its end, where the next segment begins with the offset next.
+// It rebuilds index files that are missing or have an impossible size.
 func (o *opening) checkSegment(s *segment, from, offset, next int64) error {
 	size := s.size.Load()
 	o.l.digest += digest(s.base, size)
@@ -393,16 +403,16 @@ func (o *opening) checkSegment(s *segment, from, offset, next int64) error {
 	return nil
 }
 
-// indexFiles reports whether a segment's index files are there and could be
-// whole. What they say is compared with the log when it is used.
+// indexFiles reports whether a segment's index files exist and have a possible
+// size. Their entries are compared with the log when they are used.
 func (o *opening) indexFiles(s *segment) bool {
 	offsets, ok := o.indexes[filepath.Base(s.indexPath())]
 	times, ok2 := o.indexes[filepath.Base(s.timeIndexPath())]
 	return ok && ok2 && offsets%offsetEntryLen == 0 && times%timeEntryLen == 0
 }
 
-// reportStart reports segments that the checkpoint counts and that are not
-// there: all that are there follow on each other, so they are the first ones.
+// reportStart reports missing segments that the checkpoint counts. If the others
+// follow each other without a gap, the missing ones are the first.
 func (o *opening) reportStart() {
 	first := o.segments[0]
 	if len(o.Damage) == 0 && first.base > o.last.start {
@@ -411,9 +421,10 @@ func (o *opening) reportStart() {
 	}
 }
 
-// verify reads on from where sc stands and enters what it finds into the epochs
-// and, unless nil, the index. It stops at the first batch that is not sound or
-// does not belong there, and returns what was wrong.
+// verify reads the batches from sc's position on and adds them to the epochs, the
+// producers and, unless nil, the index. It stops at the first batch that is
+// damaged or misplaced, and returns why. The epoch is checked here because it lies
+// outside the checksum.
 func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason string) {
 	for sc.next() {
 		h := &sc.header
@@ -428,7 +439,7 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval), o.l.now())
 		}
 		if h.BaseOffset >= o.producersFrom {
-			o.l.producers.note(h)
+			o.l.producers.fold(h)
 		}
 		o.Batches++
 		o.Bytes += int64(h.Size())
@@ -436,9 +447,8 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 	return sc.bad
 }
 
-// ofEpoch reports whether a batch may be of an epoch before the latest: the one
-// that wrote its offset or, before the log's start, any up to the first that is
-// known.
+// ofEpoch reports whether a batch may have an epoch before the latest: the epoch
+// of its offset according to the entries or, before the first entry, any up to it.
 func (o *opening) ofEpoch(h *record.BatchHeader) bool {
 	if epoch := epochAt(o.epochs, h.BaseOffset); epoch != record.NoLeaderEpoch {
 		return h.LeaderEpoch == epoch
@@ -461,7 +471,7 @@ func (o *opening) openActive() error {
 		return err
 	}
 	end := known.offset
-	if !o.Clean { // even with nothing to verify: its last truncation may not be durable
+	if !o.Clean { // even with nothing to verify: the last truncation may not be durable
 		if end, err = o.recover(s, known, index); err != nil {
 			return err
 		}
@@ -488,8 +498,8 @@ func (o *opening) openActive() error {
 	l.epochsDirty = true
 	err = l.writeCheckpoint(o.Clean)
 	if fault.OfDisk(err) == fault.DiskFull && o.swapped == nil {
-		// What the old one says is true still. The next one is written when there
-		// is something new to say; until then opening verifies the same again.
+		// The old checkpoint is a lower bound still. Appends and Syncs write the next
+		// one; until then, opening verifies the same batches again.
 		return nil
 	}
 	if err != nil || o.swapped == nil {
@@ -518,9 +528,14 @@ func (o *opening) loadIndex(s *segment, known *checkpoint) (*liveIndex, error) {
 	return index, err
 }
 
-// recover verifies the last segment behind the checkpoint, cuts off what is no
-// whole batch, and makes the rest durable. It returns the offset of the log's
-// end.
+// recover verifies the last segment behind the checkpoint, truncates a torn tail,
+// and makes the rest durable. It returns the end offset of the log.
+//
+// Bytes behind the checkpoint were never acknowledged as durable, so a flaw there
+// is a torn append and everything from it on goes, with two exceptions: a batch
+// with a single damaged header field is restored if its value is certain; and
+// without a checkpoint, a sound batch behind the flaw proves damage, which Open
+// must not truncate.
 func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int64, error) {
 	f, err := s.open()
 	if err != nil {
@@ -550,9 +565,9 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 		if err != nil {
 			return 0, err
 		}
-		if content > sc.pos { // else there are only zeros, which were written ahead
+		if content > sc.pos { // else there are only zeros, written ahead of appends
 			if o.last == nil {
-				// Of unknown extent: a tail is only torn if no batch follows.
+				// Nothing shows how much was durable: a tail is only torn if no batch follows.
 				if err := o.l.noOldMessage(s, f, sc.pos, end); err != nil {
 					return 0, err
 				}

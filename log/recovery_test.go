@@ -165,7 +165,7 @@ func TestSyncedBytesMissing(t *testing.T) {
 	require.ErrorIs(t, err, fault.CorruptMessage)
 }
 
-// TestWithoutCheckpoint opens a log of which nobody knows how much was durable.
+// TestWithoutCheckpoint opens a log of which it is unknown how much was durable.
 func TestWithoutCheckpoint(t *testing.T) {
 	cfg, file := crashed(t, 3, 3)
 	require.NoError(t, cfg.FS.Remove(filepath.Join(cfg.Dir, checkpointName)))

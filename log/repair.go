@@ -16,23 +16,24 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// Names of what a repair makes. docs/format.md has the order of its steps.
+// Names of the files that a repair creates. docs/format.md has the order of its
+// steps.
 const (
 	journalName    = "runnel-repair"
 	repairedSuffix = ".repaired"
 	damagedSuffix  = ".damaged-" // and the time
 )
 
-// RepairOptions says how Repair goes about it.
+// RepairOptions configures Repair.
 type RepairOptions struct {
 	DryRun bool // change nothing
 
-	// AcceptLoss lets a log go on whose end is lost, at the lowest offset that
-	// can be: nobody knows how many offsets beyond it had been given away, and
-	// they will be given away again.
+	// AcceptLoss lets a log whose end is lost continue at the lowest possible offset.
+	// Records with higher offsets may have existed, and their offsets will be assigned
+	// again.
 	AcceptLoss bool
 
-	// Stamp ends the names under which damaged files are kept, a time for one.
+	// Stamp ends the names under which damaged files are kept: a time, for instance.
 	Stamp string
 
 	// Progress is that of InspectOptions.
@@ -41,26 +42,25 @@ type RepairOptions struct {
 
 // Step is one thing that Repair has done or would do.
 type Step struct {
-	File string // it is done to
-	What string // in words
+	File string // the file that it changes
+	What string // a description
 
-	// Lost are offsets that are given up: those from the first to before the
-	// second. They stay given away, and have no record.
+	// Lost are the offsets whose records are lost, from the first to before the
+	// second. They are not assigned again.
 	Lost [2]int64
 
-	// Refused says that it is not done, and What why.
+	// Refused means that Repair won't do it, and What says why.
 	Refused bool
 }
 
-// Repair makes a log readable and appendable again whose files are damaged.
-// Damaged files are kept under another name; in their place come files with
-// everything that is sound, and with a batch without records for each run of
-// offsets that is lost, so that no record changes its offset. Indexes, leader
-// epochs and the checkpoint are made anew where they are wrong.
+// Repair makes a damaged log readable and appendable again. It keeps damaged files
+// under another name and replaces them by files with all sound batches. A run of
+// lost offsets becomes a batch without records, so that no record changes its
+// offset. Wrong indexes, leader epochs and checkpoints are rebuilt.
 //
-// Nobody may have the log open. Repairing a sound log does nothing, and a repair
-// that was interrupted is finished by the next one; Open refuses the log until
-// then. What was done is returned, with DryRun what would be.
+// No process may have the log open. Repairing a sound log does nothing. The next
+// Repair finishes an interrupted one; until then, Open refuses the log. Repair
+// returns the steps that it did or, with DryRun, would do.
 func Repair(ctx context.Context, cfg Config, how RepairOptions) ([]Step, error) {
 	cfg = cfg.withDefaults()
 	r := repair{ctx: ctx, cfg: cfg, how: how}
@@ -73,15 +73,21 @@ func Repair(ctx context.Context, cfg Config, how RepairOptions) ([]Step, error) 
 	return r.steps, nil
 }
 
-// repair is the work of Repair.
+// repair is a running Repair.
+//
+//	inspect ─▶ plan the journal ─▶ write *.repaired and copies of the damaged files
+//	  ─▶ journal durable ─▶ finish: rename, truncate, remove ─▶ Adopt ─▶ remove the journal
+//
+// Until the journal is durable, nothing of the log has changed. From then on, every
+// step can be repeated: the next Repair continues with finish.
 type repair struct {
 	ctx   context.Context
 	cfg   Config
 	how   RepairOptions
 	steps []Step
 
-	n       *inspector // what was found
-	rewrite map[int64][]Finding
+	n       *inspector          // has the findings
+	rewrite map[int64][]Finding // the damage of each segment to rewrite, by base offset
 	journal journal
 }
 
@@ -112,7 +118,7 @@ func (r *repair) run() error {
 		r.refuse(r.cfg.Dir, fmt.Sprintf("there are more than %d places of damage: restore the log from a copy", maxFindings))
 		return nil
 	}
-	return r.mend()
+	return r.fix()
 }
 
 func (r *repair) inspect() error {
@@ -120,8 +126,8 @@ func (r *repair) inspect() error {
 	return r.n.run()
 }
 
-// finishSwap gives the files of an interrupted swap their names, as opening would,
-// so that what is damaged can be replaced.
+// finishSwap finishes an interrupted swap, as Open would, so that the damage can be
+// repaired in files that have their final names.
 func (r *repair) finishSwap() error {
 	entries, err := r.cfg.FS.ReadDir(r.cfg.Dir)
 	if err != nil {
@@ -145,8 +151,8 @@ func (r *repair) refuse(file, what string) {
 	r.steps = append(r.steps, Step{File: file, What: what, Refused: true})
 }
 
-// mend does what the findings ask for.
-func (r *repair) mend() error {
+// fix repairs what was found.
+func (r *repair) fix() error {
 	switch r.n.Worst() {
 	case Note, Opaque:
 		return nil
@@ -171,11 +177,11 @@ func (r *repair) mend() error {
 	return r.finish()
 }
 
-// derive makes anew what is derived from the log, and lets opening do the rest.
+// derive removes wrong derived files, and opens the log, which rebuilds them.
 func (r *repair) derive() error {
 	for _, f := range r.n.Findings {
 		if f.Grade == Recoverable {
-			r.planMend(f)
+			r.planDerived(f)
 		}
 	}
 	if r.how.DryRun {
@@ -183,7 +189,7 @@ func (r *repair) derive() error {
 	}
 	for _, name := range r.journal.removed {
 		if name == swapName {
-			continue // opening finishes what it says
+			continue // Open finishes the swap
 		}
 		if err := r.cfg.FS.Remove(r.path(name)); err != nil {
 			return err
@@ -200,7 +206,7 @@ func (r *repair) derive() error {
 	return errors.Join(err, l.Close())
 }
 
-// refresh writes a new checkpoint, whatever the one in the file says.
+// refresh writes a new checkpoint, even if the one in the file is current.
 func (l *Log) refresh() error {
 	if l.active == nil {
 		return nil
@@ -219,11 +225,11 @@ func (r *repair) plan() {
 		case f.Grade == Recoverable && f.header != nil:
 			r.planRewrite(f, base)
 		case f.Grade == Recoverable:
-			r.planMend(f)
+			r.planDerived(f)
 		case f.Grade == Damage && f.Hint == hintForeign && !r.how.AcceptLoss:
 			r.refuse(f.File, "the segment is not the one that was written here, as far as its times tell: put that one back, or accept the loss, and this one is taken for it")
 		case f.Grade == Damage && (name == epochName || name == checkpointName):
-			r.step(f.File, "make it anew from the log")
+			r.step(f.File, "rebuild it from the log")
 			r.journal.remove(name)
 		case f.Grade == Damage && filepath.Ext(name) != logSuffix:
 			r.refuse(f.File, f.Found+": "+f.Hint)
@@ -242,12 +248,12 @@ func (r *repair) plan() {
 		r.journal.remove(filepath.Base(s.indexPath()))
 		r.journal.remove(filepath.Base(s.timeIndexPath()))
 	}
-	// What is written anew has no torn tail, and its end elsewhere.
+	// A rewritten segment has no torn tail, and its end elsewhere.
 	r.journal.cuts = slices.DeleteFunc(r.journal.cuts, func(c journalCut) bool { return slices.Contains(r.journal.replaced, c.name) })
 }
 
-// planMend lets what is derived from the log be made anew.
-func (r *repair) planMend(f Finding) {
+// planDerived plans the repair of something that affects no record.
+func (r *repair) planDerived(f Finding) {
 	name := filepath.Base(f.File)
 	ext := filepath.Ext(name)
 	base, _ := parseName(name, ext)
@@ -271,21 +277,22 @@ func (r *repair) planMend(f Finding) {
 		r.step(f.File, "delete it: it has no segment")
 		r.journal.remove(name)
 	case there && name != checkpointName:
-		r.step(f.File, "make it anew from the log")
+		r.step(f.File, "rebuild it from the log")
 		r.journal.remove(name)
 	default:
-		r.step(f.File, "make it from the log")
+		r.step(f.File, "rebuild it from the log")
 	}
 }
 
-// lose adds a step that gives offsets up.
+// lose adds a step that loses the finding's offsets.
 func (r *repair) lose(f Finding, what string) {
 	r.steps = append(r.steps, Step{File: f.File, What: what, Lost: [2]int64{f.Offset, f.Next}})
 }
 
+// planRewrite plans to rewrite a segment without a damaged range.
 func (r *repair) planRewrite(f Finding, base int64) {
 	if len(r.rewrite[base]) == 0 {
-		r.step(f.File, "keep it as "+filepath.Base(f.File)+damagedSuffix+r.how.Stamp+" and write it anew with what is sound")
+		r.step(f.File, "keep it as "+filepath.Base(f.File)+damagedSuffix+r.how.Stamp+" and rewrite it from its sound batches")
 	}
 	r.rewrite[base] = append(r.rewrite[base], f)
 	what := fmt.Sprintf("%d bytes at byte %d: %s", f.End-f.Pos, f.Pos, f.Found)
@@ -299,7 +306,7 @@ func (r *repair) planRewrite(f Finding, base int64) {
 	}
 }
 
-// restored says that a batch gets its header back.
+// restored describes the step that restores a batch's header.
 func (f *Finding) restored() string {
 	found, _, _ := strings.Cut(f.Found, "; nothing but its ")
 	what := fmt.Sprintf("%d bytes at byte %d: %s; nothing else is wrong with it, and ", f.End-f.Pos, f.Pos, found)
@@ -309,7 +316,7 @@ func (f *Finding) restored() string {
 	return fmt.Sprintf("%sits %s is restored: it is the batch of offset %d", what, f.fields, f.Offset)
 }
 
-// lostEnd reports whether damage is that the end of the log is gone.
+// lostEnd reports whether a finding is that the end of the log is missing.
 func (r *repair) lostEnd(f Finding, base int64) bool {
 	c := r.n.last
 	if c == nil || base != c.segment {
@@ -319,11 +326,11 @@ func (r *repair) lostEnd(f Finding, base int64) bool {
 	return s == nil || s.size.Load() < c.pos && f.End >= s.size.Load()
 }
 
-// planLostEnd lets the log go on at the lowest offset that it can have, if that
-// was accepted.
+// planLostEnd plans to continue the log at the lowest possible offset, if the user
+// accepts the loss.
 func (r *repair) planLostEnd(f Finding, base int64) {
 	if !r.how.AcceptLoss {
-		r.refuse(f.File, fmt.Sprintf("the log's end is lost: everything before offset %d was durable, and nobody knows how many records followed. "+
+		r.refuse(f.File, fmt.Sprintf("the log's end is lost: everything before offset %d was durable, and how many records followed is unknown. "+
 			"Restore the file from a copy, or accept the loss: then the log goes on at offset %d", f.Next, f.Next))
 		return
 	}
@@ -332,13 +339,14 @@ func (r *repair) planLostEnd(f Finding, base int64) {
 		f.Pos, f.End = 0, 0
 	}
 	if len(r.rewrite[base]) == 0 && r.n.segmentAt(base) != nil {
-		r.step(f.File, "keep it as "+filepath.Base(f.File)+damagedSuffix+r.how.Stamp+" and write it anew with what is sound")
+		r.step(f.File, "keep it as "+filepath.Base(f.File)+damagedSuffix+r.how.Stamp+" and rewrite it from its sound batches")
 	}
 	r.rewrite[base] = append(r.rewrite[base], f)
 	r.lose(f, fmt.Sprintf("let the log go on at offset %d; what had higher ones is lost, too", f.Next))
 }
 
-// write writes a damaged segment's successor beside it, and a copy of it.
+// write writes a copy of a damaged segment and, beside it, the segment that will
+// replace it.
 func (r *repair) write(base int64) error {
 	s := r.n.segmentAt(base)
 	if s != nil {
@@ -357,8 +365,8 @@ func (r *repair) write(base int64) error {
 	return errors.Join(w.run(r.rewrite[base]), out.Sync(), out.Close())
 }
 
-// copyFile copies a file and makes the copy durable. Its name appears when it is
-// whole.
+// copyFile copies a file and makes the copy durable. The copy gets its name when it
+// is complete.
 func (r *repair) copyFile(from, to string) error {
 	in, err := r.cfg.FS.OpenFile(from, os.O_RDONLY)
 	if err != nil {
@@ -379,8 +387,8 @@ func (r *repair) copyFile(from, to string) error {
 	return r.cfg.FS.Rename(to+".tmp", to)
 }
 
-// finish does what the journal says, from whatever point on: every step may have
-// been done before.
+// finish does what the journal says. An interrupted repair may have done any of the
+// steps already.
 func (r *repair) finish() error {
 	fsys := r.cfg.FS
 	for _, name := range r.journal.replaced {
@@ -414,7 +422,7 @@ func (r *repair) finish() error {
 	return fsys.SyncDir(r.cfg.Dir)
 }
 
-// cutFile makes a file no longer than size.
+// cutFile truncates a file to at most size.
 func cutFile(fsys vfs.FS, path string, size int64) error {
 	f, err := fsys.OpenFile(path, os.O_RDWR)
 	if err != nil {
@@ -429,5 +437,5 @@ func cutFile(fsys vfs.FS, path string, size int64) error {
 
 // unfinished is the error for a log whose repair was interrupted.
 func (l *Log) unfinished() error {
-	return l.at(fault.Storage, -1).Detailf("%s: a repair was interrupted", l.cfg.Dir).Try("finish it: runnel repair")
+	return l.errorAt(fault.Storage, -1).Detailf("%s: a repair was interrupted", l.cfg.Dir).Try("finish it: runnel repair")
 }

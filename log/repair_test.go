@@ -113,19 +113,19 @@ func TestRepair(t *testing.T) {
 	}{
 		{"nothing", func(*testing.T, Config) {}, nil},
 		{"a record", func(t *testing.T, cfg Config) { spoil(t, cfg, logFile(cfg, 0), 70) }, []string{
-			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and write it anew with what is sound",
+			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and rewrite it from its sound batches",
 			"00000000000000000000.log: 86 bytes at byte 0: a batch of offset 0 whose checksum should be X and is X; loses 0 to 1",
 		}},
 		{"a segment's end", func(t *testing.T, cfg Config) { spoil(t, cfg, logFile(cfg, 0), -5) }, []string{
-			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and write it anew with what is sound",
+			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and rewrite it from its sound batches",
 			"00000000000000000000.log: 86 bytes at byte 258: a batch of offset 6 whose checksum should be X and is X; loses 6 to 7",
 		}},
 		{"a leader epoch", func(t *testing.T, cfg Config) { spoil(t, cfg, logFile(cfg, 0), 15) }, []string{
-			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and write it anew with what is sound",
+			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and rewrite it from its sound batches",
 			"00000000000000000000.log: 86 bytes at byte 0: one of leader epoch 1 instead of 0; nothing else is wrong with it, and it gets the right one",
 		}},
 		{"a segment in the middle", func(t *testing.T, cfg Config) { require.NoError(t, cfg.FS.Remove(logFile(cfg, segments(cfg)[1]))) }, []string{
-			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and write it anew with what is sound",
+			"00000000000000000000.log: keep it as 00000000000000000000.log.damaged-now and rewrite it from its sound batches",
 			"00000000000000000000.log: 0 bytes at byte 344: the end, and the offset that follows is 16; loses 8 to 15",
 		}},
 		{"the first segment", func(t *testing.T, cfg Config) { require.NoError(t, cfg.FS.Remove(logFile(cfg, 0))) }, []string{
@@ -141,7 +141,7 @@ func TestRepair(t *testing.T) {
 			require.NoError(t, cfg.FS.Remove(logFile(cfg, 24)))
 			spoil(t, cfg, logFile(cfg, 8), 70)
 		}, []string{
-			"00000000000000000008.log: keep it as 00000000000000000008.log.damaged-now and write it anew with what is sound",
+			"00000000000000000008.log: keep it as 00000000000000000008.log.damaged-now and rewrite it from its sound batches",
 			"00000000000000000008.log: 86 bytes at byte 0: a batch of offset 8 whose checksum should be X and is X; loses 8 to 9",
 			"00000000000000000008.log: 0 bytes at byte 344: the end, and the offset that follows is 24; loses 16 to 23",
 			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
@@ -155,15 +155,15 @@ func TestRepair(t *testing.T) {
 			"00000000000000000000.log: let the log start at offset 24, where its files do; loses 0 to 23",
 		}},
 		{"an index", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/00000000000000000008.index", 3) }, []string{
-			"00000000000000000008.index: make it anew from the log",
+			"00000000000000000008.index: rebuild it from the log",
 		}},
 		{"a time index", func(t *testing.T, cfg Config) {
 			require.NoError(t, cfg.FS.Remove(cfg.Dir+"/00000000000000000008.timeindex"))
 		}, []string{
-			"00000000000000000008.timeindex: make it from the log",
+			"00000000000000000008.timeindex: rebuild it from the log",
 		}},
 		{"the epochs", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/"+epochName, 0) }, []string{
-			"leader-epoch-checkpoint: make it anew from the log",
+			"leader-epoch-checkpoint: rebuild it from the log",
 		}},
 		{"another log's checkpoint", func(t *testing.T, cfg Config) {
 			c, err := readCheckpoint(cfg.FS, cfg.Dir)
@@ -172,24 +172,24 @@ func TestRepair(t *testing.T) {
 			b := make([]byte, slotStride)
 			copy(b, c.encode())
 			writeFile(t, cfg.FS, cfg.Dir+"/"+checkpointName, b)
-		}, []string{"runnel-checkpoint: make it anew from the log"}},
+		}, []string{"runnel-checkpoint: rebuild it from the log"}},
 		{"epochs that the batches do not have", func(t *testing.T, cfg Config) {
 			b := readFile(t, cfg.FS, cfg.Dir+"/"+epochName)
 			require.Contains(t, string(b), "\n1 8\n")
 			writeFile(t, cfg.FS, cfg.Dir+"/"+epochName, bytes.Replace(b, []byte("\n1 8\n"), []byte("\n1 4\n"), 1))
 		}, []string{
-			"leader-epoch-checkpoint: make it anew from the log",
+			"leader-epoch-checkpoint: rebuild it from the log",
 		}},
 		{"both slots of the checkpoint", func(t *testing.T, cfg Config) {
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, 3)
 			spoil(t, cfg, cfg.Dir+"/"+checkpointName, slotStride+3)
-		}, []string{"runnel-checkpoint: make it from the log"}},
+		}, []string{"runnel-checkpoint: rebuild it from the log"}},
 		{"bytes that were taken away, and a torn tail", func(t *testing.T, cfg Config) {
 			b := readFile(t, cfg.FS, logFile(cfg, 24))
 			writeFile(t, cfg.FS, logFile(cfg, 24), slices.Concat(b[:20], b[80:], make([]byte, 60), []byte{1}))
 			require.NoError(t, cfg.FS.Remove(cfg.Dir+"/"+checkpointName))
 		}, []string{
-			"00000000000000000024.log: keep it as 00000000000000000024.log.damaged-now and write it anew with what is sound",
+			"00000000000000000024.log: keep it as 00000000000000000024.log.damaged-now and rewrite it from its sound batches",
 			"00000000000000000024.log: 26 bytes at byte 0: a batch of offset 24 whose checksum should be X and is X; at byte 26 a sound batch of offset 26 follows; loses 24 to 25",
 			"00000000000000000024.log: cut off a torn tail of 61 bytes at byte 198",
 		}},
@@ -230,7 +230,7 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// TestRepairRefusesSwap leaves a log alone of which nobody knows which segments
+// TestRepairRefusesSwap leaves a log alone of which it is unknown which segments
 // are to take the place of which.
 func TestRepairRefusesSwap(t *testing.T) {
 	cfg := manySegments(t, true)

@@ -13,7 +13,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// rewriting writes a segment anew without what is damaged in it.
+// rewriting copies a segment without its damage.
 type rewriting struct {
 	r   *repair
 	s   *segment
@@ -21,11 +21,12 @@ type rewriting struct {
 	out vfs.File
 	pos int64 // in out
 
-	epoch int32 // of the batch before
+	epoch int32 // of the last batch written
 	buf   []byte
 }
 
-// run copies what lies around the damaged ranges, which are in order.
+// run copies the batches around the damaged ranges, which are in order, and writes a
+// replacement for each range.
 func (w *rewriting) run(damage []Finding) error {
 	w.epoch = w.epochBefore()
 	size := w.s.size.Load()
@@ -42,7 +43,7 @@ func (w *rewriting) run(damage []Finding) error {
 		if err := w.copy(pos, d.Pos); err != nil {
 			return err
 		}
-		if err := w.replace(d); err != nil {
+		if err := w.fill(d); err != nil {
 			return err
 		}
 		pos = d.End
@@ -53,8 +54,8 @@ func (w *rewriting) run(damage []Finding) error {
 	return w.copy(pos, size)
 }
 
-// epochBefore returns the leader epoch in which the segment begins, as far as
-// anybody knows.
+// epochBefore returns the leader epoch at the segment's beginning, or 0 if it is
+// unknown.
 func (w *rewriting) epochBefore() int32 { return max(0, epochAt(w.r.n.epochs, w.s.base)) }
 
 // copy copies sound batches.
@@ -69,11 +70,11 @@ func (w *rewriting) copy(from, to int64) error {
 	if sc.bad != "" {
 		return fmt.Errorf("%s at byte %d: %s", w.s.logPath(), sc.pos, sc.bad)
 	}
-	return w.pass(from, to)
+	return w.copyBytes(from, to)
 }
 
-// pass copies bytes.
-func (w *rewriting) pass(from, to int64) error {
+// copyBytes copies bytes without looking at them.
+func (w *rewriting) copyBytes(from, to int64) error {
 	if w.buf == nil {
 		w.buf = make([]byte, scanBytes)
 	}
@@ -99,20 +100,20 @@ func (w *rewriting) write(b []byte) error {
 	return err
 }
 
-// replace writes what comes in place of a damaged range: the batch itself if
-// only its header is damaged and what it was is known, and otherwise batches
-// without records over the offsets that are lost.
-func (w *rewriting) replace(d Finding) error {
+// fill writes the replacement of a damaged range: the batch itself if only its
+// header was damaged and is known, and otherwise batches without records for the
+// lost offsets.
+func (w *rewriting) fill(d Finding) error {
 	if d.header != nil {
 		w.epoch = int32(binary.BigEndian.Uint32(d.header[atEpoch:]))
 		if err := w.write(d.header); err != nil {
 			return err
 		}
-		return w.pass(d.Pos+record.HeaderLen, d.End)
+		return w.copyBytes(d.Pos+record.HeaderLen, d.End)
 	}
 	for offset := d.Offset; offset < d.Next; {
 		delta := min(d.Next-offset-1, math.MaxInt32-1)
-		for _, e := range w.r.n.epochs { // a batch is of one leader epoch
+		for _, e := range w.r.n.epochs { // a batch has one leader epoch: end before the next begins
 			if e.Start > offset {
 				delta = min(delta, e.Start-offset-1)
 			}
@@ -141,11 +142,18 @@ func (w *rewriting) epochOf(offset int64) int32 {
 	return w.epoch
 }
 
-// journal is what a repair is about to do: with it in the directory, whatever is
-// not done yet is done by the next Repair.
+// journal has the steps of a repair. While it is in the directory, the next Repair
+// does those that are missing. It is a text file:
+//
+//	runnel repair 1
+//	start <offset>
+//	replace <name>       by <name>.repaired
+//	cut <name> <size>
+//	remove <name>
+//	end
 type journal struct {
 	start    int64
-	replaced []string // by the file of this name with repairedSuffix
+	replaced []string
 	cuts     []journalCut
 	removed  []string
 }
@@ -159,7 +167,7 @@ func (j *journal) replace(name string)         { j.replaced = append(j.replaced,
 func (j *journal) remove(name string)          { j.removed = append(j.removed, name) }
 func (j *journal) cut(name string, size int64) { j.cuts = append(j.cuts, journalCut{name, size}) }
 
-// encode writes a line for each thing to do.
+// encode encodes the journal.
 func (j *journal) encode() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "runnel repair 1\nstart %d\n", j.start)
@@ -176,7 +184,7 @@ func (j *journal) encode() []byte {
 	return b.Bytes()
 }
 
-// decodeJournal reads them. A name that leads out of the directory is none.
+// decodeJournal decodes a journal. It refuses names that lead out of the directory.
 func decodeJournal(b []byte) (j journal, err error) {
 	lines := strings.Split(string(b), "\n")
 	bad := fault.Newf(fault.CorruptMessage, "the journal of a repair, %s: %.200q", journalName, b)

@@ -9,7 +9,8 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// examiner returns one for the last segment, where a batch of an offset should begin.
+// examiner returns an examiner of the last segment, where the batch of an offset
+// should begin.
 func (o *opening) examiner(f vfs.File, s *segment, size, offset int64) *examiner {
 	return &examiner{
 		file: f, end: size, base: s.base, limit: -1, next: -1, gaps: o.last == nil,
@@ -18,9 +19,9 @@ func (o *opening) examiner(f vfs.File, s *segment, size, offset int64) *examiner
 	}
 }
 
-// restore gives the batch behind the synced position at which sc has stopped its
-// header back, if it is certain what that was: an append that was torn looks
-// otherwise. The write may be interrupted; the next opening does the same.
+// restore writes the correct header of the batch at which sc stopped, if it is
+// certain, and reports whether it did. A torn append has damaged records, too, and
+// is never restored. The write may be interrupted: the next Open does the same.
 func (o *opening) restore(f vfs.File, s *segment, sc *scanner, found string) (bool, error) {
 	d, err := o.examiner(f, s, sc.end, sc.offset).diagnose(sc.pos, sc.offset)
 	if err != nil || !d.certain() {
@@ -37,8 +38,9 @@ func (o *opening) restore(f vfs.File, s *segment, sc *scanner, found string) (bo
 	return true, nil
 }
 
-// outran returns what is wrong if the batch at which sc is claims a leader epoch
-// later than the one of the sound batch behind it. In a log they never fall.
+// outran returns a description of the flaw if the batch at which sc is has a later
+// leader epoch than the sound batch behind it. In a log, epochs never fall, so the
+// field must be damaged: taken as it is, it would make every later batch wrong.
 func outran(sc *scanner, f io.ReaderAt, epochs []EpochEntry) string {
 	h, latest := &sc.header, latestEpoch(epochs)
 	if h.LeaderEpoch <= latest {

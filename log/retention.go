@@ -7,24 +7,24 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Retention says which segments may go from the log's beginning. Times are in
-// milliseconds.
+// Retention says which segments retention may delete from the log's beginning.
+// Times are in milliseconds.
 type Retention struct {
 	Now   int64         // the time
-	Limit int64         // only segments that end at or before this offset go; usually the high watermark
-	Age   time.Duration // a segment goes when its latest record is older; negative for never
-	Ripe  int64         // unless 0, only one that ends at or before this offset
-	Bytes int64         // the oldest go while the others still have so many bytes; negative for never
+	Limit int64         // only segments that end at or before this offset; usually the high watermark
+	Age   time.Duration // retention.ms: those whose latest record is older; negative for never
+	Ripe  int64         // unless 0, Age applies only to those that end at or before this offset
+	Bytes int64         // retention.bytes: the oldest while the others still have this many; negative for never
 }
 
-// Expired returns the offset at which the log should start, for SetStart: at the
-// beginning of a segment or, where nothing is left, at the log's end. next is when
-// the next segment comes of age; math.MaxInt64 when none does.
+// Expired returns the offset at which the log should start, for SetStart: the
+// beginning of a segment or, if none is left, the log's end. next is when the next
+// segment expires; math.MaxInt64 for never.
 //
-// A segment's age is that of its latest record, whatever the others say. One with a
-// record whose time is not yet is as old as the records that were written next. One
-// whose records have no times, or of which compaction left no record, goes with the
-// next one whose time has come.
+// A segment is as old as its latest record. A segment with a timestamp in the future
+// is as old as the records that were written next, or one wrong clock would keep the
+// log for ever. A segment without timestamps, or without records, expires with the
+// next one.
 func (l *Log) Expired(r Retention) (start, next int64) {
 	segments, end := l.list(), l.end.Load()
 	var left int64 // bytes of the segments from the i-th on
@@ -65,22 +65,24 @@ func (l *Log) Expired(r Retention) (start, next int64) {
 	return max(l.start.Load(), nextBase(segments, n-1, end)), next
 }
 
-// ages says how old segments are at a time, whatever their records say of theirs.
+// ages estimates how old segments are, also if timestamps lie in the future.
 type ages struct {
 	log      *Log
 	segments []*segment
 	now      int64
 
-	ahead int   // of the segments before the one of this index, some are ahead of the clock,
-	bound int64 // and what they have was written before this time
+	// What latest found for a segment ahead of the clock, so that a run of them costs
+	// one search: all segments before the index ahead were written before bound.
+	ahead int
+	bound int64
 }
 
-// latest returns the time before which all of the i-th segment was written, as far
-// as can be told: its latest timestamp or, if that is not yet, the one of the next
-// segment that has come; in the end, when the newest record was written. ok is false
-// when nobody knows.
+// latest returns a time before which all of the i-th segment was written: its latest
+// timestamp or, if that is in the future, that of the next segment whose latest
+// timestamp isn't; or else the time at which the newest record was written. ok is
+// false if it is unknown.
 func (a *ages) latest(i int) (timestamp int64, ok bool) {
-	t, ok := a.log.latest(a.segments[i])
+	t, ok := a.log.latestOf(a.segments[i])
 	if !ok || t <= a.now {
 		return t, ok
 	}
@@ -88,7 +90,7 @@ func (a *ages) latest(i int) (timestamp int64, ok bool) {
 		return min(t, a.bound), true
 	}
 	for j, s := range a.segments[i+1:] {
-		if t, ok := a.log.latest(s); ok && t <= a.now {
+		if t, ok := a.log.latestOf(s); ok && t <= a.now {
 			a.ahead, a.bound = i+1+j, t
 			return t, true
 		}
@@ -103,8 +105,7 @@ func (a *ages) latest(i int) (timestamp int64, ok bool) {
 	return min(t, a.bound), true
 }
 
-// after returns the time that comes so long after another one, or math.MaxInt64 if
-// that is beyond all times.
+// after returns ms + d, or math.MaxInt64 if that overflows.
 func after(ms int64, d time.Duration) int64 {
 	if later := ms + d.Milliseconds(); later >= ms {
 		return later
@@ -112,8 +113,8 @@ func after(ms int64, d time.Duration) int64 {
 	return math.MaxInt64
 }
 
-// Roll seals the active segment, unless there is nothing in it, so that compaction
-// may look at it. It is the writer's.
+// Roll seals the active segment, unless it is empty, so that it can be compacted.
+// Only the writer may call it.
 func (l *Log) Roll() error {
 	if err := l.usable(); err != nil {
 		return err
@@ -124,10 +125,11 @@ func (l *Log) Roll() error {
 	return l.roll()
 }
 
-// Peek returns the latest timestamp of the first segment of a log that nobody has
-// open, in milliseconds, from what lies beside it: that segment is the first to be
-// Expired. ok is false for a log without segments. It is cheap, and no more than a
-// hint; where nothing is written it is record.NoTimestamp.
+// Peek returns the latest timestamp of the first segment, in milliseconds, of a log
+// that is not open. It reads only the time index or the checkpoint. That segment is
+// the first to expire, so Peek shows cheaply whether to open the log for retention.
+// It is a hint: record.NoTimestamp if it finds none. ok is false for a log without
+// segments.
 func Peek(cfg Config) (latest int64, ok bool, err error) {
 	l := &Log{cfg: cfg}
 	entries, err := cfg.FS.ReadDir(cfg.Dir)

@@ -12,37 +12,37 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// scanBytes is how much of a file is read at once when it is read through.
+// scanBytes is how much of a file a sequential scan reads at once.
 const scanBytes = 1 << 20
 
 // crcFrom is where in a batch the bytes begin that its checksum covers.
 const crcFrom = 21
 
-// scanner reads a segment file through, batch by batch, in memory that does not
-// depend on what the file says. Use it by one goroutine.
+// scanner reads a segment file batch by batch. Its memory does not depend on
+// lengths that the file claims, which may be damaged. One goroutine uses it.
 type scanner struct {
 	file   io.ReaderAt
-	end    int64 // of what is to be read
+	end    int64 // of the range to scan
 	pos    int64 // of the batch that next found, or where it found none
-	offset int64 // at which the next batch must begin; negative if any will do
-	verify bool  // compare checksums; otherwise only headers are looked at
+	offset int64 // at which the next batch must begin; negative for any
+	verify bool  // compare checksums; otherwise read only headers
 
 	header record.BatchHeader // of the batch that next found
 
 	buf   []byte
-	begin int64 // where buf begins in the file
-	bad   string
-	err   error
+	begin int64  // where buf begins in the file
+	bad   string // what next found instead of a batch, or ""
+	err   error  // of reading the file
 }
 
 func newScanner(f io.ReaderAt, from, end, offset int64, verify bool) *scanner {
 	return &scanner{file: f, pos: from, end: end, offset: offset, verify: verify, begin: from}
 }
 
-// next moves to the next batch and reports whether there is one. At the end of
-// the range, at bytes that are no whole batch or not the one that follows, and
-// at an error it returns false: pos and offset are where the batch would have
-// begun; bad says what stands there instead, unless it is the end.
+// next moves to the next batch and reports whether there is one. It returns false
+// at the end of the range, at bytes that are not the whole batch that must follow,
+// and at an error. pos and offset are then where that batch would begin, and bad
+// describes what is there, unless it is the end.
 func (s *scanner) next() bool {
 	if s.header.Length > 0 {
 		s.pos += int64(s.header.Size())
@@ -82,14 +82,14 @@ func (s *scanner) next() bool {
 	return true
 }
 
+// fail sets bad and returns false.
 func (s *scanner) fail(format string, args ...any) bool {
 	s.bad = fmt.Sprintf(format, args...)
 	return false
 }
 
-// checksum returns the checksum of the batch at pos, which lies before end. It
-// goes through the batch piece by piece: its length may be wrong, and must not
-// become an allocation.
+// checksum returns the checksum of the batch at pos, which ends before end. It reads
+// the batch piece by piece: a damaged length must not become an allocation.
 func (s *scanner) checksum(pos int64, h *record.BatchHeader) (sum uint32, ok bool) {
 	end := pos + int64(h.Size())
 	for pos += crcFrom; pos < end; {
@@ -104,8 +104,9 @@ func (s *scanner) checksum(pos int64, h *record.BatchHeader) (sum uint32, ok boo
 	return sum, true
 }
 
-// batch returns the batch that next found, whose checksum it compared. It is valid
-// until the next call of next. buf is for one that lies in no window, and grows.
+// batch returns the batch that next found and verified. It is valid until the next
+// call of next. A batch that is larger than the window is read into buf, which
+// grows.
 func (s *scanner) batch(buf *[]byte) (record.Batch, error) {
 	n := s.header.Size()
 	if at := s.pos - s.begin; at >= 0 && at+int64(n) <= int64(len(s.buf)) {
@@ -119,7 +120,8 @@ func (s *scanner) batch(buf *[]byte) (record.Batch, error) {
 	return b, b.VerifyCRC()
 }
 
-// window returns at least n bytes from pos on, all of them before end, or nil.
+// window returns at least n bytes from pos on, all of them before end. It returns
+// nil, with bad or err set, if it can't.
 func (s *scanner) window(pos int64, n int) []byte {
 	at := pos - s.begin
 	if at >= 0 && at+int64(n) <= int64(len(s.buf)) {
@@ -144,8 +146,8 @@ func (s *scanner) window(pos int64, n int) []byte {
 	return nil
 }
 
-// readAhead is how much is read at once: all that comes where checksums are
-// compared, a page where only headers are looked at.
+// readAhead is how much to read at once: a large chunk if every byte is needed for
+// checksums, a page if only headers are.
 func (s *scanner) readAhead() int64 {
 	if s.verify {
 		return scanBytes
@@ -153,8 +155,8 @@ func (s *scanner) readAhead() int64 {
 	return 4096
 }
 
-// findBatch looks for a sound batch of an offset from which on, at any byte from
-// pos to end. It returns nil when there is none.
+// findBatch returns the first sound batch whose offset is from or later, at any
+// byte from pos to end, or nil.
 func findBatch(f io.ReaderAt, pos, end, from int64) (int64, *record.BatchHeader, error) {
 	sc := newScanner(f, pos, end, -1, true)
 	for ; pos+record.HeaderLen <= end; pos++ {
@@ -163,7 +165,7 @@ func findBatch(f io.ReaderAt, pos, end, from int64) (int64, *record.BatchHeader,
 			return 0, nil, sc.err
 		}
 		if b[16] != 2 {
-			continue // not where a header has its magic, and nothing for ParseHeader to explain
+			continue // no magic 2: skip ParseHeader, whose error would cost an allocation per byte
 		}
 		h, err := record.ParseHeader(b)
 		if err != nil || h.BaseOffset < from || int64(h.Size()) > end-pos {
@@ -176,8 +178,8 @@ func findBatch(f io.ReaderAt, pos, end, from int64) (int64, *record.BatchHeader,
 	return 0, nil, nil
 }
 
-// oldMessage reports whether a whole message stands at a position as Kafka wrote
-// them before record batches, and of which format.
+// oldMessage reports whether there is a whole message at a position of one of the
+// formats that Kafka wrote before record batches, and which.
 func oldMessage(f io.ReaderAt, pos, end int64) (format byte, ok bool, err error) {
 	const lengthEnd, atSum, atFormat, shortest = 12, 12, 16, 14
 	if end-pos < lengthEnd+shortest {
@@ -198,13 +200,13 @@ func oldMessage(f io.ReaderAt, pos, end int64) (format byte, ok bool, err error)
 	return format, sum.Sum32() == binary.BigEndian.Uint32(b[atSum:]), nil
 }
 
-// noOldMessage returns an error if a message of an older format stands where the
-// batch of an offset should.
+// noOldMessage returns an error if there is a message of an older format where the
+// batch of an offset should be. Open must not take it for a torn tail.
 func (l *Log) noOldMessage(s *segment, f io.ReaderAt, pos, offset int64) error {
 	format, ok, err := oldMessage(f, pos, s.size.Load())
 	if !ok || err != nil {
 		return err
 	}
-	return l.at(fault.UnsupportedFormat, offset).
+	return l.errorAt(fault.UnsupportedFormat, offset).
 		Detailf("%s has a message of format %d at byte %d; only record batches of format 2 are read", s.logPath(), format, pos)
 }

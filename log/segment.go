@@ -23,58 +23,60 @@ const (
 	timeIndexSuffix = ".timeindex"
 )
 
-// errGone says inside this package that a segment was deleted or closed while
-// somebody wanted to read it.
+// errGone says inside this package that a segment was deleted or closed before a
+// read of it could begin. Readers load the list of segments again.
 var errGone = errors.New("the segment is gone")
 
-// segment is a file of the log with its indexes: the active one, which is
-// appended to and has its indexes in memory, or a sealed one, which never
-// changes again and has them in files.
+// segment is a file of the log with its indexes. The active segment is appended to
+// and has its indexes in memory; a sealed one never changes again and has them in
+// files.
 type segment struct {
 	fs       vfs.FS
 	base     int64  // the offset of its first record, and its name
 	path     string // of its files, without suffix
 	writable bool   // its file is opened for writing: it is or was the active one
 
-	// size is how many bytes of the file are whole batches that readers may
-	// read. It only grows.
+	// size is how many bytes of the file are whole batches that readers may read.
+	// The file may be longer: zeros, or an append in progress. It only grows.
 	size atomic.Int64
 
-	live atomic.Pointer[liveIndex] // nil once it is sealed
-	page atomic.Pointer[indexPage] // of a sealed one: the part of its index that was needed last
+	live atomic.Pointer[liveIndex] // the active segment's indexes; nil once it is sealed
+	page atomic.Pointer[indexPage] // a sealed segment's: the page of its index that was read last
 
-	// hints say where batches begin, as entries of first offset and position:
-	// a reader that goes on where it stopped finds its place here.
+	// hints remember where batches begin, as entries of first offset and position. A
+	// reader that continues where it stopped finds its position here instead of in
+	// the index.
 	hints [8]atomic.Uint64
 
-	maxTimestamp atomic.Int64 // of a sealed one, once somebody asked; unknownTimestamp before
-	rebuilt      atomic.Bool  // its index files were built anew, or that was tried
+	maxTimestamp atomic.Int64 // of a sealed segment; unknownTimestamp until the first lookup
+	rebuilt      atomic.Bool  // rebuild has run: it is tried once
 
 	files  *openFiles
-	handle atomic.Pointer[handle] // nil while nobody reads or writes
-	gone   atomic.Bool            // it was deleted or closed
+	handle atomic.Pointer[handle] // the open file, or nil
+	gone   atomic.Bool            // deleted or closed: open returns errGone
 }
 
-// openFiles bounds how many files of sealed segments stay open beyond the read
-// that opened them: those that were opened last.
+// openFiles bounds how many files of sealed segments stay open between reads: the
+// last few that were opened. A log of thousands of segments must not use up the
+// process's file descriptors.
 type openFiles struct {
 	next   atomic.Uint64
 	recent [8]atomic.Pointer[segment]
 }
 
-// add notes that a segment's file is open, and lets go of another one's.
-func (o *openFiles) add(s *segment) {
+// opened adds a segment whose file was opened, and parks the one that it replaces.
+func (o *openFiles) opened(s *segment) {
 	i := o.next.Add(1) % uint64(len(o.recent))
 	if old := o.recent[i].Swap(s); old != nil && old != s {
 		old.park()
 	}
 }
 
-// unknownTimestamp stands in segment.maxTimestamp until it was looked up.
+// unknownTimestamp is segment.maxTimestamp before the first lookup.
 const unknownTimestamp = math.MinInt64
 
-// newSegment returns a sealed segment of the log, of whose file so many bytes
-// count; there need be no file yet.
+// newSegment returns a sealed segment of the log with size bytes of batches. The
+// file need not exist yet.
 func (l *Log) newSegment(base, size int64) *segment {
 	s := &segment{fs: l.cfg.FS, files: &l.files, base: base, path: filepath.Join(l.cfg.Dir, fmt.Sprintf("%020d", base))}
 	s.size.Store(size)
@@ -86,8 +88,8 @@ func (s *segment) logPath() string       { return s.path + logSuffix }
 func (s *segment) indexPath() string     { return s.path + indexSuffix }
 func (s *segment) timeIndexPath() string { return s.path + timeIndexSuffix }
 
-// paths returns where the segment's files lie, the log first: indexes without
-// their log say nothing.
+// paths returns the segment's files, the log first. They are removed in this order:
+// a crash then leaves indexes without a log, which mean nothing.
 func (s *segment) paths() []string {
 	return []string{s.logPath(), s.indexPath(), s.timeIndexPath()}
 }
@@ -102,12 +104,13 @@ func parseName(name, suffix string) (base int64, ok bool) {
 	return base, err == nil
 }
 
-// handle is an open file that is closed when its last user lets go.
+// handle is an open file that is closed with its last reference.
 type handle struct {
 	vfs.File
-	refs atomic.Int64 // the segment's own, and one for each user; 0 is for ever
+	refs atomic.Int64 // the segment's own, and one for each user; 0 is final
 }
 
+// acquire adds a reference, and returns false if the file is closed already.
 func (h *handle) acquire() bool {
 	for {
 		n := h.refs.Load()
@@ -120,8 +123,8 @@ func (h *handle) acquire() bool {
 	}
 }
 
-// release lets go. What was written has been synced or is not promised, so that
-// an error in closing says nothing.
+// release drops a reference. It ignores an error of closing: what was promised has
+// been synced before.
 func (h *handle) release() {
 	if h.refs.Add(-1) == 0 {
 		_ = h.Close()
@@ -152,20 +155,23 @@ func (s *segment) open() (*handle, error) {
 			return nil, err
 		}
 		h := &handle{File: f}
-		h.refs.Store(2)
+		h.refs.Store(2) // the segment's and the caller's
 		if !s.handle.CompareAndSwap(nil, h) {
-			_ = f.Close()
+			_ = f.Close() // another reader was first: use its handle
 			continue
 		}
+		// retire may have run between the check above and the swap, and found no
+		// handle. Its reference must not stay.
 		if s.gone.Load() && s.handle.CompareAndSwap(h, nil) {
 			h.release()
 		}
-		s.files.add(s)
+		s.files.opened(s)
 		return h, nil
 	}
 }
 
-// park closes the file of a sealed segment when those at work have finished.
+// park closes the file of a sealed segment once running reads have finished. The
+// next read opens it again.
 func (s *segment) park() {
 	if s.live.Load() != nil {
 		return
@@ -175,7 +181,7 @@ func (s *segment) park() {
 	}
 }
 
-// retire closes the segment for new readers. Those at work finish.
+// retire closes the segment to new reads. Running reads finish.
 func (s *segment) retire() {
 	s.gone.Store(true)
 	if h := s.handle.Swap(nil); h != nil {
@@ -194,7 +200,7 @@ func (s *segment) remove() error {
 	return nil
 }
 
-// hint returns where the batch that begins with an offset lies, if a reader
+// hint returns the position of the batch that begins with an offset, if a reader
 // stopped there.
 func (s *segment) hint(offset int64) (pos int64, ok bool) {
 	rel := offset - s.base
@@ -205,6 +211,7 @@ func (s *segment) hint(offset int64) (pos int64, ok bool) {
 	return e.pos(), e.rel() == rel
 }
 
+// setHint remembers where the batch of an offset begins, in place of another one.
 func (s *segment) setHint(offset, pos int64) {
 	rel := offset - s.base
 	if rel > 0 && rel <= math.MaxUint32 {
@@ -212,9 +219,9 @@ func (s *segment) setHint(offset, pos int64) {
 	}
 }
 
-// entries returns the part of the offset index in which the floor of an offset
-// stands: all of the active segment's, a page of a sealed one's. whole says that
-// no entry follows.
+// entries returns the part of the offset index that has the floor of an offset: all
+// of it for the active segment, a page for a sealed one. whole means that no entry
+// follows.
 func (s *segment) entries(offset int64) (entries []offsetEntry, whole bool, err error) {
 	if x := s.live.Load(); x != nil {
 		return x.offsets.view(), true, nil
@@ -230,8 +237,8 @@ func (s *segment) entries(offset int64) (entries []offsetEntry, whole bool, err 
 	return p.entries, p.last, nil
 }
 
-// floor returns the index's last entry whose offset is at most offset. ok is
-// false when there is none: the first batch is where to begin then.
+// floor returns the index's last entry whose offset is at most offset. ok is false
+// if there is none; the search then begins at the first batch.
 func (s *segment) floor(offset int64) (e offsetEntry, ok bool, err error) {
 	entries, _, err := s.entries(offset)
 	if err != nil {
@@ -241,14 +248,15 @@ func (s *segment) floor(offset int64) (e offsetEntry, ok bool, err error) {
 	return e, ok, nil
 }
 
-// longestJump is how far boundary believes an index: further, and a wrong one
-// would cost too much memory.
+// longestJump bounds how far boundary follows an index entry: a wrong one must not
+// make a read allocate without limit.
 const longestJump = 16 << 20
 
-// boundary returns where to end a read that begins with the batch of offset at
-// from and is to take n bytes, so that it reads no batch in part: the last
-// beginning of a batch in range, or the end of a batch that is longer than n. The
-// index says it as far as it can; size is where the segment ends.
+// boundary returns where to end a read of about n bytes that begins at from with
+// the batch of offset, so that it doesn't end within a batch: at the last index
+// entry in range or, if the first batch is longer than n, at the entry behind it.
+// The index is sparse and may be wrong, so the result only saves work: the reader
+// handles a partial batch at its end.
 func (s *segment) boundary(offset, from, n, size int64) int64 {
 	to := from + n
 	if to >= size {
@@ -256,10 +264,10 @@ func (s *segment) boundary(offset, from, n, size int64) int64 {
 	}
 	entries, whole, err := s.entries(offset)
 	if err != nil {
-		return to // whoever looks for an offset builds the index anew
+		return to // locate rebuilds the index; here a rough end will do
 	}
 	i := sort.Search(len(entries), func(i int) bool { return entries[i].pos() > to })
-	if i > 0 && entries[i-1].pos() >= from+record.HeaderLen { // nearer, and it would be no batch's
+	if i > 0 && entries[i-1].pos() >= from+record.HeaderLen { // no batch is shorter than a header
 		return entries[i-1].pos()
 	}
 	next := size
@@ -274,9 +282,9 @@ func (s *segment) boundary(offset, from, n, size int64) int64 {
 	return to
 }
 
-// rebuild makes a sealed segment's index files anew from its log, and reports
-// whether they are. It does so once for a segment: readers go without meanwhile,
-// and where the log itself is damaged.
+// rebuild writes a sealed segment's index files from its log, and reports whether
+// it did. It runs once per segment. Readers scan the log meanwhile, and also if
+// the log itself is damaged, because an index can't be built across damage.
 func (s *segment) rebuild(f vfs.File, size, interval int64) bool {
 	if s.live.Load() != nil || s.gone.Load() || !s.rebuilt.CompareAndSwap(false, true) {
 		return false

@@ -13,8 +13,8 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// snapshotSuffix ends the name of a file with the producers at an offset, which
-// stands before it in twenty digits.
+// snapshotSuffix ends the name of a file with the producers at an offset. The name
+// begins with the offset in twenty digits.
 const snapshotSuffix = ".snapshot"
 
 // Layout of a snapshot, Kafka's: docs/format.md has the fields.
@@ -23,16 +23,19 @@ const (
 	snapshotHeaderLen = 2 + 4 + 4
 	snapshotEntryLen  = 8 + 2 + 4 + 8 + 4 + 8 + 4 + 8
 
-	// maxSnapshotFile bounds what is read of one: a million producers and more.
+	// maxSnapshotFile bounds the size of a snapshot that is read: more than a million
+	// producers.
 	maxSnapshotFile = 64 << 20
 )
 
-// snapshots is what the writer knows of the files.
+// snapshots is what the writer knows of the snapshot files. Two of them are kept:
+// the one that each of the checkpoint's slots names, because a torn write of one
+// slot leaves the other.
 type snapshots struct {
-	at      int64    // the offset of the newest one; -1: there is none
-	stale   bool     // the producers are not those of the newest one
-	present []int64  // of all that there are
-	slots   [2]int64 // of the ones that the checkpoint's slots name, or -1
+	at      int64    // the offset of the newest one; -1 for none
+	stale   bool     // the producers differ from the newest one's
+	present []int64  // the offsets of all files
+	slots   [2]int64 // the offsets that the checkpoint's slots name, or -1
 }
 
 func newSnapshots() snapshots { return snapshots{at: -1, slots: [2]int64{-1, -1}} }
@@ -64,8 +67,8 @@ func (ps producers) encode() []byte {
 	return b
 }
 
-// decodeProducers reads them. ok is false when the bytes are not a snapshot of a
-// log that ends at end.
+// decodeProducers decodes a snapshot. ok is false if the bytes are not a snapshot of
+// a log that ends at end.
 func decodeProducers(b []byte, end int64) (ps producers, ok bool) {
 	if len(b) < snapshotHeaderLen || binary.BigEndian.Uint16(b) != snapshotVersion ||
 		crc32.Checksum(b[6:], castagnoli) != binary.BigEndian.Uint32(b[2:]) {
@@ -96,7 +99,7 @@ func decodeProducers(b []byte, end int64) (ps producers, ok bool) {
 }
 
 // fileProducers writes a snapshot of the producers at the log's end, unless it
-// is there. No producers need no file.
+// exists or there are no producers.
 func (l *Log) fileProducers() error {
 	s := &l.snapshots
 	end := l.end.Load()
@@ -117,9 +120,9 @@ func (l *Log) fileProducers() error {
 	return nil
 }
 
-// removeSnapshots removes the snapshots that neither slot of the checkpoint
-// names, now that a checkpoint of this sequence names the newest one. They are
-// derived, so one that cannot be removed is only in the way of nothing.
+// removeSnapshots removes the snapshots that neither slot of the checkpoint names,
+// after a checkpoint of this sequence was written, which names the newest one. A
+// file that cannot be removed does no harm, and is tried again.
 func (l *Log) removeSnapshots(sequence uint64) {
 	s := &l.snapshots
 	s.slots[sequence%2] = s.at
@@ -128,14 +131,14 @@ func (l *Log) removeSnapshots(sequence uint64) {
 	})
 }
 
-// rebuildProducers makes the producers anew as they were at an offset, from the
-// newest snapshot that is not behind it and from the batches that follow.
+// rebuildProducers restores the producers as they were at offset end, after a
+// truncation: from the newest snapshot that is not later, and the batches behind it.
 func (l *Log) rebuildProducers(end int64) error {
 	s := &l.snapshots
 	from := int64(-1)
 	l.producers = producers{}
 	slices.Sort(s.present)
-	for n := len(s.present); n > 0 && s.present[n-1] > end; n-- { // other batches will have these offsets
+	for n := len(s.present); n > 0 && s.present[n-1] > end; n-- { // other batches will get these offsets
 		if err := l.cfg.FS.Remove(l.cfg.snapshotPath(s.present[n-1])); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -160,8 +163,8 @@ func (l *Log) rebuildProducers(end int64) error {
 	return nil
 }
 
-// readSnapshot returns the producers at an offset, or nil when there is no file
-// that says them.
+// readSnapshot returns the producers at an offset, or nil if there is no valid
+// snapshot.
 func (l *Log) readSnapshot(offset int64) (producers, error) {
 	path := l.cfg.snapshotPath(offset)
 	e, err := l.cfg.FS.Stat(path)
@@ -182,8 +185,8 @@ func (l *Log) readSnapshot(offset int64) (producers, error) {
 	return ps, nil
 }
 
-// replayProducers takes up a segment's batches from one offset on and before
-// another, as far as they are sound.
+// replayProducers folds a segment's batches from one offset to before another into
+// the producers, up to the first flaw.
 func (l *Log) replayProducers(s *segment, from, end int64) error {
 	h, err := s.open()
 	if err != nil {
@@ -200,7 +203,7 @@ func (l *Log) replayProducers(s *segment, from, end int64) error {
 	sc := newScanner(h, pos, size, base, false)
 	for sc.next() && sc.header.BaseOffset < end {
 		if sc.header.BaseOffset >= from {
-			l.producers.note(&sc.header)
+			l.producers.fold(&sc.header)
 		}
 	}
 	return sc.err

@@ -12,8 +12,15 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// swapName is the manifest of a swap: from when it is durable the new segment
-// counts, and until it is removed whoever opens the log finishes what it says.
+// swapName is the manifest of a swap. Once it is durable the swap is decided: the
+// new segment replaces the old ones, and Open finishes the work after a crash.
+// Removing the manifest ends the swap.
+//
+//	*.cleaned synced ─▶ checkpoint in both slots ─▶ manifest durable ─▶ rename *.cleaned
+//	  ─▶ remove the old files ─▶ sync the directory ─▶ checkpoint ─▶ remove the manifest
+//
+// Before the manifest, a crash leaves the old segments, and Open removes *.cleaned.
+// After it, every step can be repeated, and Open repeats those that are missing.
 const swapName = "runnel-swap"
 
 // Layout of the manifest; docs/format.md draws it.
@@ -25,18 +32,17 @@ const (
 	maxSwap       = swapHeaderLen + maxGroup*swapEntryLen + 4
 )
 
-// Replacement is a finished segment that is to take the place of others, or the
-// word that a Compaction came to its end.
+// Replacement is a finished segment that will replace others, or marks the end of
+// a pass of compaction.
 type Replacement struct {
 	log   *Log
 	old   []*segment // which follow on each other
 	next  *segment
 	freed int64 // bytes
-	mark  *mark // how far the log is clean; nil while there is more to come
+	mark  *mark // how far the log is clean, at the end of a pass; nil before
 }
 
-// Discard removes what was written for a Replacement that is not to be swapped
-// in.
+// Discard removes the files of a Replacement that will not be swapped in.
 func (r *Replacement) Discard() {
 	if r.next == nil {
 		return
@@ -45,14 +51,15 @@ func (r *Replacement) Discard() {
 	_ = removeCleaned(r.next.fs, r.next) // what is left is removed by Open
 }
 
-// Swap puts a Replacement in the place of the segments that it was made from. It
-// is the writer's. Readers at work finish in the old files. When the segments
-// were deleted or truncated meanwhile it discards the Replacement, and its error
-// makes Compact return.
+// Swap replaces the segments from which a Replacement was made. Only the writer may
+// call it. Running reads finish in the old files. If the segments were deleted or
+// truncated meanwhile, Swap discards the Replacement, and its error makes Compact
+// return.
 //
-// It is durable when it returns. A crash meanwhile leaves the old segments or the
-// new one. An error before the manifest is durable changes nothing; one
-// afterwards is final, as that of Sync is, and the next Open finishes the swap.
+// The swap is durable when Swap returns. A crash meanwhile leaves either the old
+// segments or the new one. An error before the manifest is durable changes
+// nothing; a later one is final, as that of Sync is, and the next Open finishes
+// the swap.
 func (l *Log) Swap(r *Replacement) error {
 	if err := l.usable(); err != nil {
 		r.Discard()
@@ -61,7 +68,7 @@ func (l *Log) Swap(r *Replacement) error {
 	if r.next == nil {
 		return l.finishCompaction(r.mark)
 	}
-	at, ok := l.place(r.old)
+	at, ok := l.indexOf(r.old)
 	if !ok {
 		r.Discard()
 		return errGone
@@ -75,7 +82,7 @@ func (l *Log) Swap(r *Replacement) error {
 	return nil
 }
 
-// finishCompaction notes how far the log is clean.
+// finishCompaction stores how far the log is clean.
 func (l *Log) finishCompaction(m *mark) error {
 	if *m == *l.mark.Load() {
 		return nil
@@ -90,9 +97,9 @@ func (l *Log) finishCompaction(m *mark) error {
 	return nil
 }
 
-// place returns where in the log's list the segments stand. ok is false when one
-// of them is no longer there, or has become the active one.
-func (l *Log) place(old []*segment) (at int, ok bool) {
+// indexOf returns where in the log's list the segments are. ok is false if one of
+// them is no longer there, or has become the active one.
+func (l *Log) indexOf(old []*segment) (at int, ok bool) {
 	segments := l.list()
 	for at < len(segments) && segments[at] != old[0] {
 		at++
@@ -108,8 +115,9 @@ func (l *Log) place(old []*segment) (at int, ok bool) {
 	return at, true
 }
 
-// commit writes the manifest. Before it, both slots of the checkpoint get to name
-// the active segment, so that neither speaks of one that is about to change.
+// commit writes the manifest. Before, it writes the checkpoint twice, so that both
+// slots name the active segment: a slot that named one of the old segments, and
+// became the newest when the other was torn, would make Open expect its bytes.
 func (l *Log) commit(r *Replacement) error {
 	if err := l.sync(); err != nil {
 		r.Discard()
@@ -126,29 +134,28 @@ func (l *Log) commit(r *Replacement) error {
 	if err == nil {
 		return nil
 	}
-	// It may be there and durable or not: only once it certainly isn't, may the new
-	// segment go.
+	// The manifest may be durable or not. Only once it is certainly gone may the new
+	// segment's files be removed.
 	if rm := l.cfg.FS.Remove(path); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
 		return l.fail(fmt.Errorf("%w; then removing the manifest: %w", err, rm))
 	}
 	if sync := l.cfg.FS.SyncDir(l.cfg.Dir); sync != nil {
 		return l.fail(fmt.Errorf("%w; then removing the manifest: %w", err, sync))
 	}
-	_ = l.cfg.FS.Remove(path + ".tmp") // the next one replaces it
+	_ = l.cfg.FS.Remove(path + ".tmp") // if that fails, the next manifest replaces it
 	r.Discard()
 	return l.refuse(err)
 }
 
-// exchange does what the manifest says: readers see the new segment, its files get
-// their names, those of the others go, the checkpoint sums up what is there, and
-// the manifest goes. Until its files have their names the new segment keeps its
-// file open and its index in memory.
+// exchange does what the manifest says, in the order that swapName documents, but
+// readers see the new segment first. Until its files have their names, the new
+// segment is read through its open file and its index in memory.
 func (l *Log) exchange(r *Replacement, at int) error {
 	segments := l.list()
 	left := append(segments[:at:at], r.next)
 	left = append(left, segments[at+len(r.old):]...)
 	l.segments.Store(&left)
-	l.tail.forget(left[at+1].base) // it has what compaction took away
+	l.tail.forget(left[at+1].base) // it has records that compaction removed
 	for _, s := range r.old {
 		s.retire()
 		l.digest -= digest(s.base, s.size.Load())
@@ -173,12 +180,12 @@ func (l *Log) exchange(r *Replacement, at int) error {
 		return err
 	}
 	r.next.live.Store(nil)
-	l.files.add(r.next)
+	l.files.opened(r.next)
 	return removeManifest(l.cfg.FS, l.cfg.Dir)
 }
 
-// removeManifest removes the manifest durably: one that came back after a crash
-// would speak of segments that have changed since.
+// removeManifest removes the manifest durably. If it came back after a crash, Open
+// would apply it to segments that later swaps have replaced.
 func removeManifest(fsys vfs.FS, dir string) error {
 	if err := fsys.Remove(filepath.Join(dir, swapName)); err != nil {
 		return err
@@ -186,11 +193,18 @@ func removeManifest(fsys vfs.FS, dir string) error {
 	return fsys.SyncDir(dir)
 }
 
-// extent is what tells a segment's file: its name and its length.
+// extent identifies a segment's file by its base offset and its length.
 type extent struct{ base, size int64 }
 
-// manifest is a swap that was begun: the segments old become next, whose base is
-// the first one's.
+// manifest describes a swap: next, whose base is the first one's, replaces old.
+//
+//	offset  bytes
+//	0       8      "RNLSWAP\0"
+//	8       4      version: 1
+//	12      4      n, the number of old segments
+//	16      16     next: base offset, length
+//	32      16·n   each old segment: base offset, length
+//	        4      CRC-32C of everything before
 type manifest struct {
 	next extent
 	old  []extent
@@ -236,9 +250,9 @@ func decodeManifest(b []byte) (m manifest, ok bool, err error) {
 	return m, ascending, nil
 }
 
-// finishSwap does what a manifest says that a crash has left, as far as it is
-// not done, and repeatably. Without a manifest, it removes what was written to
-// take the place of segments.
+// finishSwap finishes a swap that a crash interrupted. It may itself be
+// interrupted and repeated. Without a manifest, it removes the files of a swap that
+// was not decided.
 func (o *opening) finishSwap(names []vfs.Entry) error {
 	cfg := &o.l.cfg
 	has := make(map[string]int64)
@@ -266,13 +280,13 @@ func (o *opening) finishSwap(names []vfs.Entry) error {
 		return &fault.Corruption{
 			Topic: cfg.Topic, Partition: cfg.Partition, Offset: -1, File: path,
 			Expected: "which segments take the place of which", Found: "bytes whose checksum is not theirs",
-			Hint: "nothing was changed; restore the partition from a copy, or move this file away to open what there is",
+			Hint: "nothing was changed; restore the partition from a copy, or move this file away to open the log without it",
 		}
 	}
-	return o.swap(&m, has)
+	return o.resumeSwap(&m, has)
 }
 
-// removeCleaned removes files that nothing speaks of.
+// removeCleaned removes the files of replacements that no manifest names.
 func (o *opening) removeCleaned(names map[string]int64) error {
 	for name := range names {
 		if err := o.l.cfg.FS.Remove(filepath.Join(o.l.cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -282,7 +296,10 @@ func (o *opening) removeCleaned(names map[string]int64) error {
 	return nil
 }
 
-func (o *opening) swap(m *manifest, has map[string]int64) error {
+// resumeSwap does the steps of a swap that are missing. has are the files that are
+// not renamed yet. A replacement of another length than the manifest's is damage:
+// nothing has been changed then.
+func (o *opening) resumeSwap(m *manifest, has map[string]int64) error {
 	cfg := &o.l.cfg
 	next := o.l.newSegment(m.next.base, m.next.size)
 	for _, path := range next.paths() {
@@ -302,11 +319,12 @@ func (o *opening) swap(m *manifest, has map[string]int64) error {
 			return err
 		}
 	}
-	o.swapped = m // the names are made durable with the checkpoint
+	o.swapped = m // openActive syncs the directory before it writes the checkpoint
 	return nil
 }
 
-// apply makes a checkpoint from before the swap one from after it.
+// apply updates the number and the digest of the segments in a checkpoint from
+// before the swap.
 func (m *manifest) apply(c *checkpoint) {
 	c.sealed -= len(m.old) - 1
 	c.digest += digest(m.next.base, m.next.size)

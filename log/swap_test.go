@@ -180,7 +180,7 @@ func TestDamageStopsCompaction(t *testing.T) {
 }
 
 // TestReadersBesideCompaction lets readers follow, seek and look for times while
-// the log is appended to and compacted: nobody meets a gap, damage, or a record
+// the log is appended to and compacted: no reader finds a gap, damage, or a record
 // that never was.
 func TestReadersBesideCompaction(t *testing.T) {
 	eachFS(t, func(t *testing.T, cfg Config) {

@@ -6,32 +6,35 @@ import (
 	"sync/atomic"
 )
 
-// Recycler takes back a buffer that nobody uses any more. Recycle is called by
-// any goroutine and must not block.
+// Recycler takes back a buffer that is no longer used. Any goroutine may call
+// Recycle, which must not block.
 type Recycler interface{ Recycle(buf []byte) }
 
-// tail keeps what was appended last, so that those who read along need no file.
-// The log's writer adds and evicts; readers take no lock. A reader that is
-// overtaken by eviction finds nothing, and the same bytes in the file.
+// tail keeps the newest appends in memory, so that consumers at the end of the log
+// read no file. The log's writer adds and evicts entries; readers take no lock. An
+// entry may be evicted, and even used for another append, while a reader looks for
+// it. The reader then reads the same batches from the file.
 type tail struct {
-	budget int // bytes of buffers that may be kept, but for the newest
+	budget int // how many bytes of buffers may be kept, besides the newest
 	ring   atomic.Pointer[ring]
 
 	// The writer's own.
 	bytes int    // the capacity of the buffers in the ring
-	spare *entry // entries to use again
+	spare *entry // a list of entries to reuse
 }
 
-// ring is a circle of entries in the order of their offsets.
+// ring is a circular buffer of entries in the order of their offsets. A ring that
+// is full is replaced by a larger one.
 type ring struct {
 	slots       []atomic.Pointer[entry] // a power of two
-	first, next atomic.Uint64           // entries first to next-1 are there, each at its number modulo len(slots)
+	first, next atomic.Uint64           // it has the entries first to next-1, each at its number modulo len(slots)
 }
 
 func (r *ring) slot(i uint64) *atomic.Pointer[entry] { return &r.slots[i&uint64(len(r.slots)-1)] }
 
-// entry is the buffer of one append. Whoever holds a reference may read every
-// field; base may be read by anybody, as a clue.
+// entry is the buffer of one append. Its fields may only be read with a reference,
+// except base, which any reader may load as a hint: it is compared again once the
+// reader has a reference.
 type entry struct {
 	base atomic.Int64 // the first offset
 	next int64        // the offset after the last one
@@ -39,10 +42,11 @@ type entry struct {
 	buf      []byte
 	recycler Recycler
 
-	refs  atomic.Int64 // the ring's and one for each reader; at 0 nobody may read
+	refs  atomic.Int64 // the ring's and one for each reader; at 0 the entry is the writer's
 	spare *entry       // the next in tail.spare
 }
 
+// acquire adds a reference, and returns false if there was none left.
 func (e *entry) acquire() bool {
 	for {
 		n := e.refs.Load()
@@ -55,8 +59,9 @@ func (e *entry) acquire() bool {
 	}
 }
 
-// release lets go of a reference, gives the buffer back with the last one, and
-// reports whether it was the last.
+// release drops a reference and reports whether it was the last one, with which it
+// recycles the buffer. It reads the fields first: without a reference, the entry may
+// be reused at once.
 func (e *entry) release() bool {
 	buf, recycler := e.buf, e.recycler
 	if e.refs.Add(-1) > 0 {
@@ -68,7 +73,7 @@ func (e *entry) release() bool {
 	return true
 }
 
-// add takes up the buffer of an append and evicts what no longer fits.
+// add adds the buffer of an append and evicts the oldest entries beyond the budget.
 func (t *tail) add(base, next int64, buf []byte, r Recycler) {
 	if t.budget <= 0 {
 		if r != nil {
@@ -141,14 +146,15 @@ func (t *tail) drop(ring *ring) {
 	ring.first.Store(i + 1)
 	t.bytes -= cap(e.buf)
 	if e.release() {
-		// Nobody reads it and nobody can begin to, so it is the writer's.
+		// No reader has a reference or can get one: the entry is the writer's to reuse.
 		e.buf, e.recycler = nil, nil
 		e.spare, t.spare = t.spare, e
 	}
 }
 
-// find returns the entry that holds an offset, acquired, with its number in
-// the ring; or nil.
+// find returns the entry that holds an offset, with a reference, and its number in
+// the ring; or nil. It searches without references, by the entries' bases, and
+// acquire checks the result.
 func (t *tail) find(offset int64) (*ring, uint64, *entry) {
 	r := t.ring.Load()
 	if r == nil {
@@ -162,7 +168,7 @@ func (t *tail) find(offset int64) (*ring, uint64, *entry) {
 		if e := r.slot(i).Load(); e != nil {
 			return e.base.Load()
 		}
-		return math.MinInt64 // evicted, so before all that are left
+		return math.MinInt64 // evicted, and so before all others
 	}
 	i := next - 1
 	if base(i) > offset {
@@ -172,13 +178,13 @@ func (t *tail) find(offset int64) (*ring, uint64, *entry) {
 		}
 		i = first + uint64(n) - 1
 	}
-	return r, i, r.take(i, offset)
+	return r, i, r.acquire(i, offset)
 }
 
-// take acquires the i-th entry if it is there and holds the offset. What was
-// looked at without a reference was a clue: the slot, or the entry, may serve
-// other offsets by now.
-func (r *ring) take(i uint64, offset int64) *entry {
+// acquire returns the i-th entry with a reference, if it holds the offset. The
+// check comes after the reference: before, the slot or the entry could be reused
+// for other offsets at any time.
+func (r *ring) acquire(i uint64, offset int64) *entry {
 	e := r.slot(i).Load()
 	if e == nil || !e.acquire() {
 		return nil

@@ -13,8 +13,8 @@ import (
 // what Kafka's ListOffsets answers for a time: timestamps need not rise with
 // offsets.
 //
-// It looks at everything up to EndOffset: a caller who shows less compares the
-// offset with its high watermark. Errors are those of Read.
+// It searches everything up to EndOffset: the caller compares the offset with its
+// high watermark. Errors are those of Read.
 func (l *Log) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error) {
 	for {
 		offset, timestamp, ok, err = l.searchTimes(ms)
@@ -24,11 +24,13 @@ func (l *Log) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err err
 		if l.closed.Load() {
 			return 0, 0, false, nil
 		}
-		// A segment was deleted meanwhile, or compacted; it is not listed any more.
+		// A segment was deleted or compacted meanwhile: search the new list.
 	}
 }
 
-// searchTimes looks in one segment after the other, or returns errGone.
+// searchTimes searches one segment after the other, in order of offsets: the first
+// match is the answer, even if later segments have earlier timestamps. It returns
+// errGone if a segment is deleted meanwhile.
 func (l *Log) searchTimes(ms int64) (offset, timestamp int64, ok bool, err error) {
 	end := l.end.Load()
 	for _, s := range l.list() {
@@ -43,7 +45,8 @@ func (l *Log) searchTimes(ms int64) (offset, timestamp int64, ok bool, err error
 	return 0, 0, false, nil
 }
 
-// searchTime looks in one segment.
+// searchTime searches one segment. The time index only narrows the search: a batch's
+// MaxTimestamp shows whether it has a match, and searchBatch finds it.
 func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok bool, err error) {
 	h, err := s.open()
 	if err != nil {
@@ -106,8 +109,8 @@ func (l *Log) searchBatch(s *segment, h *handle, pos int64, header *record.Batch
 	return 0, 0, false, nil
 }
 
-// latestTime returns the latest timestamp of a segment, or math.MaxInt64 when
-// its index doesn't tell.
+// latestTime returns the latest timestamp of a segment, or math.MaxInt64 if its
+// time index has none, so that a search reads the segment.
 func (l *Log) latestTime(s *segment, h *handle, size int64) int64 {
 	if x := s.live.Load(); x != nil {
 		return x.maxTimestamp.Load()
@@ -132,8 +135,8 @@ func (l *Log) timeFloor(s *segment, h *handle, ms, size int64) int64 {
 	return s.base
 }
 
-// timeEntry returns the last entry of the segment's time index that is at most
-// ms, if the log confirms it. An index that is contradicted is built anew, once.
+// timeEntry returns the last entry of the segment's time index that is at most ms,
+// if the log confirms it. An index that the log contradicts is rebuilt, once.
 func (l *Log) timeEntry(s *segment, h *handle, ms, size int64) (timeEntry, bool) {
 	if x := s.live.Load(); x != nil {
 		return floorTime(x.times.view(), ms)

@@ -42,7 +42,7 @@ func TestShortWrites(t *testing.T) {
 				require.Empty(t, r.Damage)
 				if cause == syscall.ENOSPC || torn < size {
 					require.Equal(t, want, after.EndOffset(), "torn at %d", torn)
-				} else { // all of it was written, and nobody knows
+				} else { // all of it was written, so it cannot be told apart
 					require.Contains(t, []int64{10, 15}, after.EndOffset())
 				}
 				readAll(t, after, 0)

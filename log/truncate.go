@@ -7,9 +7,9 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// Truncate drops the records at and after an offset. A batch that holds the
-// offset goes as a whole, so EndOffset may be less than asked for afterwards. It
-// is durable when it returns; a crash meanwhile leaves more of the log, never
+// Truncate drops the records at and after an offset. The batch that holds it goes
+// as a whole, so EndOffset may be lower than the offset afterwards. The truncation
+// is durable when Truncate returns; a crash meanwhile leaves more of the log, never
 // less. An offset before StartOffset is fault.OffsetOutOfRange.
 func (l *Log) Truncate(to int64) error {
 	if err := l.usable(); err != nil {
@@ -39,9 +39,8 @@ func (l *Log) Truncate(to int64) error {
 	return l.cutTo(segments, i, left, index, end)
 }
 
-// shorten returns what is left of a segment without the batch that holds to and
-// what follows it: a new active segment on the same file, its index, and the
-// offset at which it ends. The file is as before.
+// shorten returns a new active segment on the file of s that ends before the batch
+// that holds to, with its index and its end offset. It doesn't change the file.
 func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, end int64, err error) {
 	h, err := s.open()
 	if err != nil {
@@ -69,13 +68,14 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 	return left, index, end, nil
 }
 
-// cutTo makes left, which replaces the i-th segment, the log's last segment.
-// Readers see that first, then the checkpoint moves back, then bytes go: at no
-// moment does the checkpoint promise what the files lack.
+// cutTo replaces the i-th segment by left and makes it the log's last. First readers
+// get the new list, then the checkpoint moves back, then bytes are removed: at no
+// moment does the checkpoint cover bytes that the files lack, which Open would
+// report as damage.
 func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex, end int64) error {
 	kept := append(segments[:i:i], left)
 	epochs := epochsBelow(l.Epochs(), end)
-	l.start.Store(min(l.start.Load(), end)) // it may lie within the batch that goes as a whole
+	l.start.Store(min(l.start.Load(), end)) // the start may lie within the batch that was dropped
 	l.end.Store(end)
 	l.synced.Store(end)
 	l.epochs.Store(&epochs)
@@ -97,15 +97,15 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 	for _, s := range segments[:i] {
 		l.digest += digest(s.base, s.size.Load())
 	}
-	// Both slots: none may promise more than there will be. The index files stay
-	// complete until no segment follows: short of their end, they would hide the
-	// segment's latest records from whoever looks for a time after a crash.
+	// Both slots: neither may cover more than there will be. The index files stay
+	// complete until no segment follows: after a crash, shorter ones would hide the
+	// segment's latest records from a search by time.
 	for range 2 {
-		if err := l.noteCheckpoint(false); err != nil {
+		if err := l.writeCheckpointOnly(false); err != nil {
 			return l.fail(err)
 		}
 	}
-	for j := len(segments) - 1; j > i; j-- { // durably one by one: a crash must leave no gap
+	for j := len(segments) - 1; j > i; j-- { // durably, one by one: a crash must leave no gap
 		if err := segments[j].remove(); err != nil {
 			return l.fail(err)
 		}
@@ -125,14 +125,14 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 	if err := h.Sync(); err != nil {
 		return l.fail(err)
 	}
-	l.epochsDirty = true // only now: a crash before may have brought the records back
+	l.epochsDirty = true // only now: after an earlier crash, the records are still there and need their epochs
 	return nil
 }
 
-// SetStart drops the records before an offset: nobody reads them any more, and
-// segments of which nothing is left are deleted; readers at work in them finish.
-// It is durable when it returns. A start before the present one changes nothing;
-// one beyond EndOffset is fault.OffsetOutOfRange.
+// SetStart drops the records before an offset. They are no longer readable, and
+// segments that lie wholly before it are deleted; running reads in them finish. The
+// start is durable when SetStart returns. A start before the present one changes
+// nothing; one beyond EndOffset is fault.OffsetOutOfRange.
 func (l *Log) SetStart(offset int64) error {
 	if err := l.usable(); err != nil {
 		return err
@@ -144,18 +144,18 @@ func (l *Log) SetStart(offset int64) error {
 	if offset > end {
 		return l.outOfRange(offset)
 	}
-	offset = max(offset, l.start.Load()) // where it is not durable yet
+	offset = max(offset, l.start.Load()) // an earlier call may have failed before it was durable
 	if err := l.sync(); err != nil {
 		return err
 	}
 	if err := l.fileEpochs(); err != nil {
 		return l.refuse(err)
 	}
-	epochs := epochsFrom(l.Epochs(), offset) // the file may keep the others: Open does the same
+	epochs := epochsFrom(l.Epochs(), offset) // the file may keep the others: Open drops them, too
 	l.epochs.Store(&epochs)
 	l.start.Store(offset)
 	all := offset == end && l.active.size.Load() > 0
-	if all { // so that what was the active segment goes, too
+	if all { // so that the active segment's file goes, too
 		if err := l.roll(); err == nil || fault.CodeOf(err) != fault.DiskFull {
 			return err
 		}
@@ -171,20 +171,20 @@ func (l *Log) SetStart(offset int64) error {
 		return err
 	}
 	if all && l.active.size.Load() > 0 {
-		return l.roll() // there is more room than before
+		return l.roll() // the disk was full before: now there is room
 	}
 	return nil
 }
 
-// Remove closes the log and deletes its directory with all that is in it.
-// Readers at work finish.
+// Remove closes the log and deletes its directory with everything in it. Running
+// reads finish.
 func (l *Log) Remove() error {
 	l.discard()
 	if err := l.cfg.FS.RemoveAll(l.cfg.Dir); err != nil {
-		return l.at(fault.Storage, -1).Detailf("removing %s", l.cfg.Dir).Because(err)
+		return l.errorAt(fault.Storage, -1).Detailf("removing %s", l.cfg.Dir).Because(err)
 	}
 	if err := l.cfg.FS.SyncDir(filepath.Dir(l.cfg.Dir)); err != nil {
-		return l.at(fault.Storage, -1).Detailf("removing %s", l.cfg.Dir).Because(err)
+		return l.errorAt(fault.Storage, -1).Detailf("removing %s", l.cfg.Dir).Because(err)
 	}
 	return nil
 }

@@ -76,6 +76,7 @@ func TestProseIsPlain(t *testing.T) {
 var plain = []string{
 	"consumer",
 	"fault",
+	"log",
 	"partition",
 	"producer",
 	"record",

@@ -17,7 +17,8 @@ func (until) Topics(ctx context.Context) ([]string, error) {
 	return nil, ctx.Err()
 }
 
-// What ended a visit is what its calls answer: their callers have canceled nothing.
+// Calls that a visit's end canceled answer with the reason for the end: their
+// callers have canceled nothing.
 func TestAnAnswerNamesWhatEndedTheVisit(t *testing.T) {
 	v := &visit{server: &Server{backend: until{}}}
 	for name, c := range map[string]struct{ cause, want error }{

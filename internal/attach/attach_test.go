@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// What a broker can, it can through its socket.
+// Everything that a broker can do works through its socket.
 func TestBackend(t *testing.T) {
 	var brokers sync.Map // *runnel.Broker by the *runnel.Remote of it
 	mark := func(t *testing.T, b backendtest.Backend, tp record.TopicPartition) {
@@ -70,7 +70,7 @@ func TestClosing(t *testing.T) {
 	}
 }
 
-// closedByBroker is a Remote that closes what it is attached to.
+// closedByBroker is a Remote that closes the broker it is attached to.
 type closedByBroker struct {
 	*runnel.Remote
 	b *runnel.Broker

@@ -12,32 +12,36 @@ import (
 	"github.com/runnel-go/runnel/internal/quota"
 )
 
-// What the clients of a server may make it keep. Each connection costs a buffer
-// and a frame that comes; the bytes of calls that are being handled, and of records
-// until their outcome is known, come out of one budget for all, in the order of
-// asking. Large frames have a budget of their own, so that nobody waits behind
-// them, and come one at a time: what half came of many would never be complete.
+// Limits on the server memory that clients can use. Each connection costs a
+// buffer and one incoming frame. The bytes of calls in progress, and of records
+// until their outcome is known, come out of one budget that all connections
+// share, in the order of asking.
+//
+// Large frames have a budget of their own, so that nothing else waits behind
+// them. They are received one at a time: if many were received at once, each
+// could hold memory that another needs to become complete.
 const (
 	maxVisits = 512 // connections
 
 	smallBody  = 256 << 10
-	maxArrival = 128<<20 + 1<<20 // the largest body
+	maxArrival = 128<<20 + 1<<20 // the largest body; one large frame always fits
 
 	budgetBytes = 128 << 20  // for small bodies
 	largeBytes  = maxArrival // for large ones
 
-	// stall is how long a large frame may not go on while others wait for it.
+	// stall is how long a large frame may make no progress while others wait
+	// for the turn.
 	stall = 2 * time.Second
 )
 
-// budget is what all connections of a server share.
+// budget is shared by all connections of a server.
 type budget struct {
 	small, large quota.Quota
-	turn         chan struct{} // holds a token while a large frame comes
-	waiting      atomic.Int32  // for the token, or for the large room
+	turn         chan struct{} // holds a token while a large frame is being received
+	waiting      atomic.Int32  // for the token, or for room in large
 }
 
-// hold is a part of a budget that is taken, until release.
+// hold is a reserved part of a budget, until release.
 type hold struct {
 	room  *quota.Quota
 	bytes int
@@ -65,7 +69,7 @@ func (v *visit) receive(r *bufio.Reader) (f frame, h hold, err error) {
 	return f, h, err
 }
 
-// hold takes bytes of a room.
+// hold reserves bytes of a quota.
 func (v *visit) hold(of *quota.Quota, bytes int) (hold, error) {
 	if err := of.Take(v.ctx, nil, bytes, v.server.push); err != nil {
 		return hold{}, fault.Closed
@@ -73,7 +77,7 @@ func (v *visit) hold(of *quota.Quota, bytes int) (hold, error) {
 	return hold{of, bytes}, nil
 }
 
-// receiveLarge reads a large body, when it is its turn.
+// receiveLarge reads a large body, once it is its turn.
 func (v *visit) receiveLarge(r *bufio.Reader, f frame, n int) (_ frame, h hold, err error) {
 	b := &v.server.budget
 	b.waiting.Add(1)
@@ -94,7 +98,7 @@ func (v *visit) receiveLarge(r *bufio.Reader, f frame, n int) (_ frame, h hold, 
 	return f, h, err
 }
 
-// steady reads what must go on coming while others wait for their turn.
+// steady is a reader that must make progress while others wait for their turn.
 type steady struct {
 	visit *visit
 	r     io.Reader
@@ -114,7 +118,8 @@ func (s *steady) Read(b []byte) (int, error) {
 	}
 }
 
-// push has all sessions send what lingers, because somebody waits for room.
+// push makes all sessions send their lingering batches, because a connection
+// waits for room.
 func (s *Server) push() {
 	s.mu.Lock()
 	visits := make([]*visit, 0, len(s.visits))
@@ -127,12 +132,12 @@ func (s *Server) push() {
 	}
 }
 
-// push has the session send what lingers.
+// push makes the session send its lingering batches.
 func (in *intake) push() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.session == nil || in.closed || in.pushing {
-		return // and close waits for nobody who comes now
+		return // close waits for running pushes, so none may start now
 	}
 	in.pushing = true
 	in.visit.handlers.Go(func() {

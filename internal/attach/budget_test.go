@@ -45,15 +45,16 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// Many clients that begin large frames make the host keep one of them; others are
-// served meanwhile; and whose frame does not go on is cut off when others wait.
+// If many clients begin large frames, the host keeps only one of them. Others
+// are served meanwhile. A client whose frame makes no progress is disconnected
+// when others wait.
 func TestManyLargeFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, size = 8, 8 << 20
 		s := newServer(stub{})
 		s.budget.large = quota.Quota{Total: size}
 		head := appendHead(nil, kindBatch, 1, size)
-		part := make([]byte, size-1<<20) // so much comes, and no more
+		part := make([]byte, size-1<<20) // this much arrives, and no more
 		before := heap()
 		var cut []<-chan struct{}
 		for range clients {
@@ -78,7 +79,7 @@ func TestManyLargeFrames(t *testing.T) {
 		answer, err := readFrame(conn)
 		require.NoError(t, err)
 		require.Equal(t, kindAnswer, answer.kind)
-		require.Equal(t, began, time.Now(), "who sends little waits for nobody")
+		require.Equal(t, began, time.Now(), "small sends do not wait")
 
 		time.Sleep(clients * (stall + grace))
 		open := 0
@@ -89,12 +90,12 @@ func TestManyLargeFrames(t *testing.T) {
 				open++
 			}
 		}
-		require.Equal(t, 1, open, "the last one keeps nobody waiting")
+		require.Equal(t, 1, open, "no other waits for the last one")
 		runtime.KeepAlive(part)
 	})
 }
 
-// Memory is taken as bytes come, whatever a frame says of its length.
+// Memory is allocated as bytes arrive, whatever length a frame claims.
 func TestLyingLength(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -138,8 +139,8 @@ func (l *lingering) Flush(context.Context) error {
 	return nil
 }
 
-// Records count until their outcome is known, those of all clients together; what
-// lingers is sent when others wait for it; and in the end nothing is held.
+// Records of all clients count together until their outcome is known. Lingering
+// batches are sent when others wait for room. In the end nothing is held.
 func TestRecordsOfAllClientsShareABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const total = 1 << 20
@@ -177,9 +178,9 @@ func TestRecordsOfAllClientsShareABudget(t *testing.T) {
 	})
 }
 
-// There are so many connections and no more. However many come beyond that and at
-// once, each learns how many there may be and what to do; and there is room again
-// when one has gone.
+// The number of connections is limited. Every client beyond it, however many
+// connect at once, gets the limit and what to do. When one connection ends,
+// there is room again.
 func TestTooManyConnections(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
@@ -219,7 +220,7 @@ func TestTooManyConnections(t *testing.T) {
 		if all[0], err = Dial(dir); err == nil {
 			break
 		}
-		refused(err) // the server has yet to notice
+		refused(err) // the server may not have noticed yet
 		runtime.Gosched()
 	}
 	for _, c := range all {

@@ -13,8 +13,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// endsOnItsOwn is a context that ends directly behind the look at it that brings
-// left to zero.
+// endsOnItsOwn is a context that ends right after the check that brings left to
+// zero.
 type endsOnItsOwn struct {
 	context.Context
 	cancel context.CancelFunc
@@ -41,9 +41,9 @@ func (c *endsOnItsOwn) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// Fetch ends with its context whenever that ends: between any two looks at it,
-// too. A context that ended while the call was made was taken for one of which the
-// broker knew, and Fetch waited for the next record.
+// Fetch ends with its context whenever that ends, also between any two checks
+// of it. Once, a context that ended while the call was made counted as one that
+// the broker knew of, and Fetch waited for the next record.
 func TestFetchEndsWithItsContext(t *testing.T) {
 	_, _, dir := serve(t, topic.Spec{Name: "orders"})
 	s, err := dial(t, dir).OpenConsumer(t.Context(), consumer.Config{MaxRecords: 10, MaxBytes: 1 << 10})

@@ -17,11 +17,11 @@ import (
 
 // Client is a backend in another process, or in this one: the broker that holds
 // a directory, reached through its socket. All methods are safe for concurrent
-// use. Whatever is called after Close, or after the broker has gone, fails with
+// use. After Close, or after the broker has gone, every call fails with
 // fault.Closed.
 type Client struct {
 	dir     string
-	control *conn // for what belongs to no session
+	control *conn // for calls that belong to no session
 
 	mu       sync.Mutex
 	sessions map[io.Closer]struct{} // nil once Close has begun
@@ -35,13 +35,14 @@ var (
 	_ consumer.Admin   = (*Client)(nil)
 )
 
-// Dial connects to the broker that holds a directory. Where nobody listens, the
-// error is the operating system's; fault.UnsupportedVersion where the two sides
-// speak different versions of the protocol, fault.PolicyViolation where the other
-// has as many connections as it serves, os.ErrDeadlineExceeded where it does not
-// answer.
+// Dial connects to the broker that holds a directory. If no server listens, it
+// returns the operating system's error. It returns fault.UnsupportedVersion if
+// the two sides speak different versions of the protocol, fault.PolicyViolation
+// if the server already has as many connections as it serves, and
+// os.ErrDeadlineExceeded if the server does not answer.
 func Dial(dir string) (*Client, error) {
-	// Sessions find it, too, should the working directory change meanwhile.
+	// An absolute path stays valid for later sessions if the working directory
+	// changes.
 	if abs, err := filepath.Abs(dir); err == nil && fits(abs) {
 		dir = abs
 	}
@@ -78,7 +79,7 @@ func (c *Client) connect(ctx context.Context) (*conn, *bufio.Reader, error) {
 	return session, r, nil
 }
 
-// add notes that s is to be closed by Close; fault.Closed after that.
+// add registers s to be closed by Close. After Close it returns fault.Closed.
 func (c *Client) add(s io.Closer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,7 +90,7 @@ func (c *Client) add(s io.Closer) error {
 	return nil
 }
 
-// removeSession notes that s has been closed.
+// removeSession removes a session that has been closed.
 func (c *Client) removeSession(s io.Closer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,7 +98,7 @@ func (c *Client) removeSession(s io.Closer) {
 }
 
 // Close closes the sessions that are still open, and the connection. The broker
-// stays as it is. It is idempotent.
+// stays open. It is idempotent.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	sessions := c.sessions
@@ -107,7 +108,8 @@ func (c *Client) Close() error {
 		<-c.closed
 		return nil
 	}
-	// Consumers first: within Fetch, their callbacks may still send and commit.
+	// Consumers close first: their callbacks, within Fetch, may still send and
+	// commit.
 	var consumers, producers []func() error
 	for s := range sessions {
 		switch s := s.(type) {
@@ -123,13 +125,14 @@ func (c *Client) Close() error {
 	return err
 }
 
-// atOnce calls all, for another side that does not answer is waited for in each.
+// atOnce calls all functions concurrently, because each may have to wait for a
+// server that does not answer.
 func atOnce(all []func() error) (err error) {
 	errs := make(chan error, len(all))
 	for _, do := range all {
 		go func() {
 			var err error
-			defer func() { errs <- err }() // though a callback may not return
+			defer func() { errs <- err }() // also if a callback ends this goroutine
 			err = do()
 		}()
 	}
@@ -143,7 +146,7 @@ func atOnce(all []func() error) (err error) {
 func (c *Client) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 	err := c.control.call(ctx, createTopics, func(c *coder) { list(c, 16, &specs, (*coder).topicSpec) }, none)
 	for _, spec := range specs {
-		if err == nil { // what was written to under that name before was another topic
+		if err == nil { // records that were sent to a topic of that name before belong to a deleted topic
 			c.partitionsChanged(spec.Name, 0)
 		}
 	}
@@ -187,9 +190,9 @@ func (c *Client) AddPartitions(ctx context.Context, name string, total int) erro
 	return err
 }
 
-// partitionsChanged lets the client's own producers know at once what it has done to a
-// topic. The other side tells them only with the next outcome, and until then they
-// would refuse a partition that there is, or send to a topic that there is not.
+// partitionsChanged applies the client's own change of a topic to its producers
+// at once. The server reports it only with the next outcome. Until then they
+// would reject a partition that exists, or send to a topic that does not.
 func (c *Client) partitionsChanged(name string, partitions int32) {
 	c.mu.Lock()
 	var producers []*sending
@@ -264,8 +267,8 @@ func (c *Client) SetGroupOffsets(ctx context.Context, group string, all map[reco
 	}, none)
 }
 
-// Stream has the backend write something to w, over a connection of its own, so
-// that nobody waits for w but this call.
+// Stream makes the backend write a stream to w, over a connection of its own,
+// so that a slow w holds up only this call.
 func (c *Client) Stream(ctx context.Context, name string, w io.Writer) error {
 	link, r, err := c.connect(ctx)
 	if err != nil {
@@ -279,7 +282,7 @@ func (c *Client) Stream(ctx context.Context, name string, w io.Writer) error {
 	}})
 }
 
-// Verify has the broker compare every readable batch with its checksum.
+// Verify makes the broker compare every readable batch with its checksum.
 func (c *Client) Verify(ctx context.Context) error {
 	return c.control.call(ctx, verify, none, none)
 }

@@ -24,14 +24,14 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// The test binary, run again by a test, does one of these in a directory.
+// What the test binary does in a directory when a test runs it again.
 const (
 	doVariable  = "RUNNEL_TEST_DO"
 	dirVariable = "RUNNEL_TEST_DIR"
 )
 
-// asChild is what the test binary does when a test has run it again: it says
-// "ready" once it has begun, and goes on until it is killed.
+// asChild is what the test binary does when a test has run it again: it prints
+// "ready" once it has begun, and continues until it is killed.
 func asChild(what, dir string) error {
 	ctx := context.Background()
 	switch what {
@@ -169,7 +169,8 @@ func TestClientsShareWithTheProgramItself(t *testing.T) {
 	reading.Wait()
 }
 
-// A client that is killed leaves its group, and what it had not sent is gone.
+// A client that is killed leaves its group, and records that it had not sent
+// are lost.
 func TestKilledClient(t *testing.T) {
 	dir := t.TempDir()
 	b := openBroker(t, dir, topic.Spec{Name: "orders", Partitions: 2})
@@ -188,7 +189,7 @@ func TestKilledClient(t *testing.T) {
 	c, err := consumer.New(b, consumer.Group("g"), consumer.Topics("orders"))
 	require.NoError(t, err)
 	defer c.Close()
-	for range 2 { // neither was committed, and nobody waits for a timeout
+	for range 2 { // neither was committed, and both come without waiting for a timeout
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		batch, err := c.Poll(ctx)
 		cancel()
@@ -203,8 +204,8 @@ func TestKilledClient(t *testing.T) {
 	require.EqualValues(t, 1, listed[record.TopicPartition{Topic: "orders"}].Offset)
 }
 
-// When the process dies that holds the directory, nobody knows what has become
-// of records on their way, and everything else fails.
+// When the process that holds the directory dies, the outcome of records in
+// flight is unknown, and everything else fails.
 func TestKilledBroker(t *testing.T) {
 	dir := t.TempDir()
 	holder := child(t, "hold", dir)
@@ -237,8 +238,8 @@ func TestKilledBroker(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
-// When the broker closes, what was not acknowledged was not written, and says
-// so.
+// When the broker closes, unacknowledged records were not written, and their
+// errors say so.
 func TestClosedBroker(t *testing.T) {
 	dir := t.TempDir()
 	b, err := runnel.Open(dir)
@@ -261,7 +262,7 @@ func TestClosedBroker(t *testing.T) {
 	require.EqualValues(t, 1, listed[record.TopicPartition{Topic: "orders"}].Offset)
 }
 
-// Records that are much larger than any buffer on the way, many at once.
+// Many records at once that are much larger than any buffer on their way.
 func TestLargeRecords(t *testing.T) {
 	dir := t.TempDir()
 	const size = 24 << 20
@@ -291,8 +292,7 @@ func TestLargeRecords(t *testing.T) {
 	}
 }
 
-// Everybody closes at any moment, and nobody waits for somebody who does not
-// wait either.
+// All sides close at any moment, and none waits longer than it must.
 func TestClosingAtAnyMoment(t *testing.T) {
 	waited := 0
 	defer func() { require.Less(t, waited, 4) }()

@@ -11,13 +11,13 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// coder goes over the fields of a message, one after the other, and either
-// writes them or reads them: so one function is both sides of a message.
+// coder visits the fields of a message in order, and either writes or reads
+// them. So one function defines both directions of a message.
 type coder struct {
 	w *wire.Writer // nil while reading
 	r wire.Reader
 
-	wrong error // what is well-formed, and no backend has to understand
+	wrong error // a value that is well-formed but that no backend should get
 }
 
 func writing() *coder             { return &coder{w: &wire.Writer{}} }
@@ -25,7 +25,7 @@ func reading(body []byte) *coder  { return &coder{r: wire.NewReader(body)} }
 func (c *coder) isReading() bool  { return c.w == nil }
 func (c *coder) fail(what string) { c.r.Fail("%s", what) }
 
-// fields is what a message consists of.
+// fields visits the fields of a message.
 type fields func(c *coder)
 
 func none(*coder) {}
@@ -107,8 +107,8 @@ func (c *coder) bytes(v *[]byte) {
 	}
 }
 
-// list is a slice whose elements take at least so many bytes each. An empty one
-// is read as nil.
+// list is a slice whose elements take at least that many bytes each. An empty
+// one is read as nil.
 func list[T any](c *coder, least int, v *[]T, each func(c *coder, v *T)) {
 	if !c.isReading() {
 		c.w.ArrayLen(len(*v))
@@ -150,7 +150,7 @@ func (c *coder) partition(tp *record.TopicPartition) {
 
 func (c *coder) partitions(v *[]record.TopicPartition) { list(c, 8, v, (*coder).partition) }
 
-// table is a map by partition, which is never nil once it is read.
+// table is a map by partition, which is never nil after it is read.
 func table[V any](c *coder, least int, m *map[record.TopicPartition]V, each func(c *coder, v *V)) {
 	type row struct {
 		tp record.TopicPartition
@@ -172,7 +172,7 @@ func table[V any](c *coder, least int, m *map[record.TopicPartition]V, each func
 	}
 }
 
-// Which offset a spec names.
+// The kinds of offsets that a spec names.
 const (
 	specEarliest int8 = iota
 	specLatest

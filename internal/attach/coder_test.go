@@ -25,8 +25,8 @@ func body(t require.TestingT, what fields) []byte {
 	return f[frameHead:]
 }
 
-// survive sends values of a type from one side to the other. It draws every
-// field that the type has, so a new one is not forgotten.
+// survive sends values of a type from one side to the other. It generates every
+// field of the type, so a new one is not forgotten.
 func survive[V any](t *testing.T, code func(c *coder, v *V)) {
 	var zero V
 	t.Run(fmt.Sprintf("%T", zero), func(t *testing.T) {
@@ -34,7 +34,7 @@ func survive[V any](t *testing.T, code func(c *coder, v *V)) {
 			sent := rapid.Make[V]().Draw(t, "v")
 			var got V
 			require.NoError(t, decode(body(t, func(c *coder) { code(c, &sent) }), func(c *coder) { code(c, &got) }))
-			require.Equal(t, fmt.Sprintf("%+v", sent), fmt.Sprintf("%+v", got)) // nil or empty
+			require.Equal(t, fmt.Sprintf("%+v", sent), fmt.Sprintf("%+v", got)) // distinguishes nil from empty
 		})
 	})
 }
@@ -51,7 +51,7 @@ func TestValuesSurvive(t *testing.T) {
 	survive(t, func(c *coder, m *map[record.TopicPartition]consumer.Offset) { table(c, 16, m, (*coder).offset) })
 }
 
-// What rapid cannot draw, because of functions or fields that are not exported.
+// Values that rapid cannot generate, because of functions or unexported fields.
 func TestOtherValuesSurvive(t *testing.T) {
 	for _, spec := range []topic.OffsetSpec{
 		topic.Earliest(), topic.Latest(), topic.AtOffset(0), topic.AtOffset(1 << 40),
@@ -86,7 +86,7 @@ func pass(t require.TestingT, err error) error {
 	return got
 }
 
-// An error says the same on the other side, and answers the same questions.
+// An error has the same text on the other side, and answers errors.Is alike.
 func TestErrorsSurvive(t *testing.T) {
 	require.NoError(t, pass(t, nil))
 	full := fault.At(fault.DiskFull, "orders", 3, 1042).Detailf("detail").Try("hint").Because(io.ErrShortWrite)
@@ -111,7 +111,7 @@ func TestErrorsSurvive(t *testing.T) {
 		got := pass(t, sent)
 		require.EqualError(t, got, sent.Error())
 		if sent == deep {
-			continue // what lies that deep is text
+			continue // errors nested that deeply are sent as text
 		}
 		require.Equal(t, fault.CodeOf(sent), fault.CodeOf(got), "%v", sent)
 		require.Equal(t, fault.Retriable(sent), fault.Retriable(got), "%v", sent)
@@ -133,7 +133,7 @@ func TestErrorsSurvive(t *testing.T) {
 	require.Equal(t, corruption, k)
 }
 
-// What nobody has written is refused, not believed.
+// Bytes that no side writes are refused.
 func TestDecodersRefuse(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"a spec of an unknown kind":  append([]byte{9}, make([]byte, 12)...),
@@ -150,7 +150,7 @@ func TestDecodersRefuse(t *testing.T) {
 		require.ErrorIs(t, decode(b, into), fault.CorruptMessage, name)
 	}
 	var nested []byte
-	for range 100 { // errors that wrap errors without an end
+	for range 100 { // errors that wrap errors, deeper than the limit
 		nested = append(nested, 6, 0, 0, 0, 0, 0, 0, 0, 1)
 	}
 	var err error

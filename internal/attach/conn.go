@@ -13,45 +13,45 @@ import (
 )
 
 const (
-	// patience is how long a client waits for the other side to end a call that
-	// it has canceled, or a connection that it has closed.
+	// patience is how long a client waits for the server to end a call that the
+	// client has canceled, or a connection that it has closed.
 	patience = 15 * time.Second
 
-	// maxCalls is how many calls of one connection may be at hand.
+	// maxCalls is how many calls of one connection may be in progress.
 	maxCalls = 256
 )
 
-// conn is the client's side of a connection. Calls may be made at once.
+// conn is the client's side of a connection. Calls may run concurrently.
 type conn struct {
 	link
 	server hello
-	room   chan struct{} // holds a token for each call at hand
-	over   chan struct{} // closed when nothing comes any more
+	room   chan struct{} // holds a token for each call in progress
+	over   chan struct{} // closed when reading has ended
 
-	// outcomes and lost are told, by the reading goroutine, what a frame of
-	// outcomes says and that nothing comes any more. Either may be nil.
+	// The reading goroutine calls outcomes with the body of each frame of
+	// outcomes, and lost when reading has ended. Either may be nil.
 	outcomes func(body []byte) error
 	lost     func(said bool, err error)
 
 	mu    sync.Mutex
 	calls map[uint32]*call
 	last  uint32
-	err   error // why there is no connection, once there is none
-	bye   error // what the other side said when it went
-	shut  bool  // this side has ended it
+	err   error // why the connection has ended, once it has
+	bye   error // the reason that the server gave in its bye
+	shut  bool  // this side ended the connection
 }
 
-// call is one call at hand.
+// call is one call in progress.
 type call struct {
 	answer chan []byte
 	events chan []byte
-	part   func(body []byte) error // takes a part of the answer, on the reading goroutine
-	parts  chan []byte             // parts for the caller; nil where part takes them
-	gone   chan struct{}           // closed when the caller has gone
+	part   func(body []byte) error // receives a part of the answer, on the reading goroutine
+	parts  chan []byte             // parts for the caller; nil if part receives them
+	gone   chan struct{}           // closed when the caller no longer waits
 }
 
-// open connects to the socket in a directory and says hello. Goroutines begin
-// with start.
+// open connects to the socket in a directory and exchanges hellos. start starts
+// the connection's goroutines.
 func open(ctx context.Context, dir string) (*conn, *bufio.Reader, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -71,8 +71,9 @@ func open(ctx context.Context, dir string) (*conn, *bufio.Reader, error) {
 	return c, r, err
 }
 
-// meet says hello on a new connection. A server that lets nobody more in has said
-// hello and bye by then, and may have gone before it could be greeted.
+// meet exchanges hellos on a new connection. A server that accepts no more
+// connections has already sent its hello and a bye, and may have closed the
+// connection before it got the client's hello.
 func meet(raw stream) (*conn, *bufio.Reader, error) {
 	c := &conn{
 		room: make(chan struct{}, maxCalls), over: make(chan struct{}),
@@ -97,14 +98,15 @@ func meet(raw stream) (*conn, *bufio.Reader, error) {
 	return c, r, nil
 }
 
-// hearBye reads why the other side ends a connection that has just begun.
+// hearBye reads the server's reason for ending a connection that has just
+// begun.
 func hearBye(r io.Reader) (why error) {
 	f, err := readFrame(io.LimitReader(r, 4<<10))
 	switch {
 	case err != nil:
 		return err
 	case f.kind != kindBye:
-		return fault.Newf(fault.InvalidRequest, "a frame of kind %d that nobody waits for", f.kind)
+		return fault.Newf(fault.InvalidRequest, "an unexpected frame of kind %d", f.kind)
 	}
 	if err := decode(f.body, func(c *coder) { c.problem(&why) }); err != nil {
 		return err
@@ -112,7 +114,7 @@ func hearBye(r io.Reader) (why error) {
 	return why
 }
 
-// start begins to read and write.
+// start starts reading and writing.
 func (c *conn) start(r io.Reader) {
 	go c.write()
 	go c.read(r)
@@ -147,14 +149,14 @@ func (c *conn) read(r io.Reader) {
 	}
 }
 
-// take takes a frame.
+// take handles a frame.
 func (c *conn) take(f frame) error {
 	c.mu.Lock()
 	at := c.calls[f.id]
 	c.mu.Unlock()
 	switch f.kind {
 	case kindAnswer:
-		if at != nil { // else its caller has gone
+		if at != nil { // else its caller no longer waits
 			c.remove(f.id)
 			at.answer <- f.body
 		}
@@ -193,10 +195,10 @@ func (c *conn) take(f frame) error {
 		c.mu.Unlock()
 		return nil
 	}
-	return fault.Newf(fault.InvalidRequest, "a frame of kind %d that nobody waits for", f.kind)
+	return fault.Newf(fault.InvalidRequest, "an unexpected frame of kind %d", f.kind)
 }
 
-// add begins a call.
+// add registers a call.
 func (c *conn) add(at *call) (id uint32, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -214,7 +216,7 @@ func (c *conn) remove(id uint32) {
 	delete(c.calls, id)
 }
 
-// failure is why there is no connection any more.
+// failure returns why the connection has ended, or nil.
 func (c *conn) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,15 +231,15 @@ func (c *conn) call(ctx context.Context, m method, args, results fields) error {
 	return c.talk(ctx, m, args, results, &dialogue{})
 }
 
-// dialogue is what a call has beside its answer.
+// dialogue holds what a call needs besides its answer.
 type dialogue struct {
-	part  func(body []byte) error // of the answer, on the reading goroutine
-	take  func(body []byte) error // the same, on the caller's goroutine: it may be the program's
-	event func(body []byte)       // before the answer, on the caller's goroutine, and the program's
-	stay  bool                    // when ctx ends, wait for what the other side says to that
-	ended bool                    // the call itself says that ctx has ended
-	stop  <-chan struct{}         // closed: the same as a ctx that ends; nil: never
-	limit time.Duration           // how long the other side may be silent; 0: for ever
+	part  func(body []byte) error // receives parts of the answer, on the reading goroutine
+	take  func(body []byte) error // the same, on the caller's goroutine, so it may call the program
+	event func(body []byte)       // called before the answer, on the caller's goroutine; may call the program
+	stay  bool                    // when ctx ends, wait for the server's answer to that
+	ended bool                    // the caller's ctx has already ended
+	stop  <-chan struct{}         // when it closes, the call ends as if ctx had ended; nil: never
+	limit time.Duration           // how long the server may be silent; 0: without limit
 }
 
 // talk calls a method.
@@ -294,11 +296,11 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]byte, error) {
 	ended, stop := ctx.Done(), d.stop
 	if d.ended {
-		// Not ctx.Err(): what ended since the call was made, the other side has yet
-		// to learn.
+		// Not ctx.Err(): if ctx ended after the call was made, the server does
+		// not know yet.
 		ended = nil
 	}
-	var over <-chan time.Time // of the other side's silence
+	var over <-chan time.Time // fires if the server is silent for too long
 	if d.limit > 0 {
 		over = time.After(d.limit)
 	}
@@ -331,7 +333,7 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 			ended, stop = nil, nil
 			over = time.After(patience)
 		case <-over:
-			c.cut() // what was on its way must not be taken for lost
+			c.cut() // so that records of an answer in flight are delivered again
 			over = nil
 		case <-c.over:
 			select {
@@ -344,10 +346,11 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 	}
 }
 
-// tell runs a function of the program for an event, and then says so to the other
-// side, which waits for that. If it does not return, the call has no caller any
-// more who could take the answer, so the connection ends: what the answer would
-// have brought is not lost, as it would be if the session lived on.
+// tell runs a function of the program for an event, and then reports that to
+// the server, which waits for it. If the function ends the goroutine, no caller
+// is left to take the answer. tell then ends the connection, so that the
+// records in the answer are delivered again. They would be lost if the session
+// lived on.
 func (c *conn) tell(id uint32, fn func()) {
 	returned := false
 	defer func() {
@@ -360,8 +363,8 @@ func (c *conn) tell(id uint32, fn func()) {
 	c.send(appendHead(nil, kindTold, id, 0))
 }
 
-// close ends the connection: what is queued is written, and the other side is
-// waited for, but not for ever.
+// close ends the connection. It writes what is queued and waits for the server
+// to close its side, for a limited time.
 func (c *conn) close() {
 	c.mu.Lock()
 	c.shut = true

@@ -32,14 +32,14 @@ func (c *Client) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	return s, nil
 }
 
-// receiving is a consumer's session. All that it knows is on the other side, but
-// what it told the program to own: that is lost when the other side is.
+// receiving is a consumer's session. Its state is on the server, except for the
+// partitions that the program owns: when the connection ends, they are lost.
 type receiving struct {
 	client *Client
 	conn   *conn
 	cfg    consumer.Config
 	gate   *closing.Gate // which goroutine ends the session
-	asked  chan struct{} // closed when one that waits in Fetch is to end it
+	asked  chan struct{} // closed to make a goroutine that waits in Fetch end the session
 	asking sync.Once
 
 	mu      sync.Mutex
@@ -54,14 +54,14 @@ func newReceiving(c *Client, link *conn, cfg consumer.Config) *receiving {
 	}
 }
 
-// What a session tells of its assignment.
+// The changes of an assignment.
 const (
 	tellAssigned int8 = iota
 	tellRevoked
 	tellLost
 )
 
-// event is what happens to a session's assignment during a call.
+// event is a change of a session's assignment during a call.
 type event struct {
 	what       int8
 	partitions []record.TopicPartition
@@ -75,7 +75,7 @@ func (e *event) fields(c *coder) {
 	}
 }
 
-// told calls the callback that an event is for.
+// told calls the callback for an event.
 func (s *receiving) told(body []byte) {
 	var e event
 	if err := decode(body, e.fields); err != nil {
@@ -113,7 +113,8 @@ func (s *receiving) disown(partitions []record.TopicPartition) {
 	}
 }
 
-// lose tells, on the goroutine that fetches, what went with the connection.
+// lose calls OnLost for the partitions that the connection's end took away, on
+// the goroutine that fetches.
 func (s *receiving) lose() {
 	s.mu.Lock()
 	lost := slices.SortedFunc(maps.Keys(s.owned), record.TopicPartition.Compare)
@@ -124,8 +125,8 @@ func (s *receiving) lose() {
 	}
 }
 
-// broken reports whether an error of a call came with the end of the connection,
-// of which nobody on the other side can tell any more.
+// broken reports whether a call failed because the connection ended, after
+// which the server can report no more events.
 func (s *receiving) broken(err error) bool { return err != nil && s.conn.failure() != nil }
 
 // Fetch implements consumer.Session.
@@ -171,7 +172,7 @@ func (s *receiving) part(dst []record.Record, body []byte) ([]record.Record, err
 		return dst, err
 	}
 	if batch.Compression() != record.None || int(batch.Count) > s.cfg.MaxRecords-len(dst) || batch.Size() != c.r.Len() {
-		return dst, fault.Newf(fault.InvalidRequest, "a part of an answer that nobody asked for")
+		return dst, fault.Newf(fault.InvalidRequest, "an unexpected part of an answer")
 	}
 	it, err := batch.Records(nil)
 	if err != nil {
@@ -183,8 +184,8 @@ func (s *receiving) part(dst []record.Record, body []byte) ([]record.Record, err
 	return dst, it.Err()
 }
 
-// Release implements consumer.Session. Records own their bytes here, whatever
-// Config.ReuseBuffers says.
+// Release implements consumer.Session. It does nothing, because records own
+// their bytes here, whatever Config.ReuseBuffers says.
 func (s *receiving) Release() {}
 
 // Assign implements consumer.Session.
@@ -267,7 +268,7 @@ func (s *receiving) Close() error {
 	case closing.Mine:
 		s.finish()
 	case closing.Within:
-		s.ask() // whoever is within ends it
+		s.ask() // the goroutine within a call ends it
 		return nil
 	case closing.Theirs:
 		s.ask()
@@ -282,8 +283,9 @@ func (s *receiving) Close() error {
 	return s.outcome()
 }
 
-// abandon is Close by the client, which is not the goroutine that fetches: where
-// that one is not within a call, its next one tells what was lost.
+// abandon is Close by the client, which does not run on the goroutine that
+// fetches. If that goroutine is not within a call, its next call reports the
+// lost partitions.
 func (s *receiving) abandon() error {
 	if s.gate.Close() == closing.Mine {
 		s.end(nil)
@@ -300,8 +302,8 @@ func (s *receiving) abandon() error {
 
 func (s *receiving) ask() { s.asking.Do(func() { close(s.asked) }) }
 
-// giveUpWaiting ends the connection though the goroutine that fetches does not
-// come back, which then finds its partitions lost.
+// giveUpWaiting ends the connection even though the goroutine that fetches has
+// not returned. That goroutine later finds its partitions lost.
 func (s *receiving) giveUpWaiting() error {
 	s.conn.close()
 	s.client.removeSession(s)
@@ -320,13 +322,14 @@ func (s *receiving) finish() {
 	var err error
 	defer func() { s.end(err) }()
 	err = s.conn.talk(context.Background(), closeConsumer, none, none, &dialogue{event: s.told, limit: patience})
-	s.lose() // what the other side told nothing about
+	s.lose() // partitions for which the server sent no event
 	if fault.CodeOf(err) == fault.Closed {
-		err = nil // the other side has closed it before
+		err = nil // the server has already closed it
 	}
 }
 
-// end gives everything back: the other side notices, if it was not told.
+// end releases all resources. If the server does not know, it notices the end
+// of the connection.
 func (s *receiving) end(err error) {
 	s.conn.close()
 	s.mu.Lock()
@@ -342,7 +345,8 @@ func (s *receiving) outcome() error {
 	return s.failure
 }
 
-// isOver is what a call says after the end, when it has told what was lost.
+// isOver calls OnLost for lost partitions and returns the error of a call after
+// the session's end.
 func (s *receiving) isOver() error {
 	s.lose()
 	return fault.Closed

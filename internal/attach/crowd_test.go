@@ -12,8 +12,8 @@ import (
 	"github.com/runnel-go/runnel/producer"
 )
 
-// More clients than a socket keeps waiting wait all the same, while a directory is
-// being opened for one; and so do sessions that are opened at once.
+// More clients connect than a socket queues while a directory is being opened:
+// all get in, and so do sessions that are opened at once.
 func TestCrowd(t *testing.T) {
 	dir := t.TempDir()
 	l, err := listenIn(t, dir)
@@ -52,7 +52,7 @@ func TestCrowd(t *testing.T) {
 	clients.Wait()
 }
 
-// Sessions find a directory that was named from where the program stood.
+// Sessions find a directory that was named relative to the working directory.
 func TestWorkingDirectoryChanges(t *testing.T) {
 	dir := t.TempDir()
 	openBroker(t, dir)

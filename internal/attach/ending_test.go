@@ -20,10 +20,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// calls is every kind of call that a client makes.
+// calls holds every kind of call that a client makes.
 type calls map[string]func(ctx context.Context) error
 
-// clientCalls are those that belong to no session, and the opening of sessions.
+// clientCalls are the calls that belong to no session, and the opening of
+// sessions.
 func clientCalls(c *attach.Client) calls {
 	orders := record.TopicPartition{Topic: "orders"}
 	var made atomic.Int64
@@ -87,7 +88,7 @@ func clientCalls(c *attach.Client) calls {
 
 var producerConfig = producer.Config{BatchBytes: 1 << 20, BufferBytes: 32 << 20, Idempotent: true}
 
-// producerCalls are those of a producer's session.
+// producerCalls are the calls of a producer's session.
 func producerCalls(t *testing.T, c *attach.Client) calls {
 	s, err := c.OpenProducer(t.Context(), producerConfig)
 	require.NoError(t, err)
@@ -118,7 +119,7 @@ func producerCalls(t *testing.T, c *attach.Client) calls {
 	}
 }
 
-// consumerCalls are those of a consumer's session. Fetch waits, mostly.
+// consumerCalls are the calls of a consumer's session. Fetch usually waits.
 func consumerCalls(t *testing.T, c *attach.Client, topicName string) calls {
 	tp := record.TopicPartition{Topic: topicName}
 	s, err := c.OpenConsumer(t.Context(), consumer.Config{Group: "kept", MaxRecords: 10, MaxBytes: 1 << 20})
@@ -145,9 +146,9 @@ func consumerCalls(t *testing.T, c *attach.Client, topicName string) calls {
 	}
 }
 
-// Whatever a client waits for when a side closes ends with Closed: nobody has
-// canceled it, so it never says so. Closings on both sides, each after some of the
-// calls that all kinds make at once.
+// Whatever a client waits for when a side closes ends with Closed. No caller
+// has canceled it, so the error is never context.Canceled. Both sides close,
+// each after some of the calls that all kinds make at once.
 func TestWhatWaitsWhenASideCloses(t *testing.T) {
 	const rounds = 50
 	for round := range rounds {
@@ -198,7 +199,7 @@ func TestWhatWaitsWhenASideCloses(t *testing.T) {
 	}
 }
 
-// patient is a broker whose calls take until their context ends.
+// patient is a broker whose calls last until their context ends.
 type patient struct {
 	watched
 	begun chan struct{}
@@ -216,8 +217,8 @@ func (p patient) DeleteTopics(ctx context.Context, _ ...string) error {
 	return fault.Newf(fault.UnknownOutcome, "the topic may be gone").Because(ctx.Err())
 }
 
-// The same where it is certain that the call still waits. What may have happened
-// is still said; and who cancels a call hears that.
+// The same when the call certainly still waits. Its error still says what may
+// have happened, and a caller that cancels its call gets context.Canceled.
 func TestACallAtHandEndsWithItsSide(t *testing.T) {
 	for _, side := range []string{"server", "client", "caller"} {
 		b, _, _ := serve(t)

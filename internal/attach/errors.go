@@ -7,10 +7,11 @@ import (
 	"github.com/runnel-go/runnel/internal/wire"
 )
 
-// WriteError appends an error, which may be nil, as calls are answered with it.
+// WriteError appends an error, which may be nil, in the encoding that answers
+// use.
 func WriteError(w *wire.Writer, err error) { (&coder{w: w}).problem(&err) }
 
-// ReadError reads what WriteError wrote.
+// ReadError reads an error that WriteError wrote.
 func ReadError(r *wire.Reader) (err error) {
 	c := &coder{r: *r}
 	c.problem(&err)
@@ -18,8 +19,7 @@ func ReadError(r *wire.Reader) (err error) {
 	return err
 }
 
-// What an error is. Whatever has no word of its own is its text, with what it
-// wraps.
+// The kinds of errors. An error of no other kind is its text and what it wraps.
 const (
 	errNone int8 = iota
 	errFault
@@ -30,12 +30,12 @@ const (
 	errOther
 )
 
-// maxErrorDepth is how many errors may lie one beneath the other. What lies
-// deeper is text.
+// maxErrorDepth is how deeply errors may be nested. Deeper ones are sent as
+// text.
 const maxErrorDepth = 16
 
-// foreign is an error of the other side that is none of package fault's. It
-// wraps what it wrapped there.
+// foreign is an error of the other side that is not of package fault. It wraps
+// what it wrapped there.
 type foreign struct {
 	text   string
 	causes []error
@@ -128,7 +128,7 @@ func (c *coder) fault(err *error, depth int) {
 }
 
 func kindOf(err error) int8 {
-	switch err { // what wraps one of these is errOther
+	switch err { // an error that wraps one of these is errOther
 	case nil:
 		return errNone
 	case context.Canceled:

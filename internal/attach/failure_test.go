@@ -40,9 +40,9 @@ func visited(t *testing.T, cfg producer.Config) (*sending, *writer) {
 	return s, w.(*writer)
 }
 
-// What a client sent behind a record that could not be written, and before it
-// heard of that, is not written either: it may lie in a parcel of its own, and
-// come when the broker is well again.
+// Records that a client sent behind one that could not be written, before it
+// knew that, are not written either, even if they are in a parcel of their own
+// that arrives when the broker has recovered.
 func TestNothingIsWrittenBehindAFailure(t *testing.T) {
 	for _, idempotent := range []bool{true, false} {
 		near, far := net.Pipe()
@@ -80,8 +80,8 @@ func TestNothingIsWrittenBehindAFailure(t *testing.T) {
 	}
 }
 
-// What the session is given at the very moment at which a record before it fails
-// comes under a context that the failure has ended.
+// A record that reaches the session at the moment at which a record before it
+// fails comes with a context that the failure has ended.
 func TestFailureEndsWhatWaits(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
@@ -103,8 +103,8 @@ func TestFailureEndsWhatWaits(t *testing.T) {
 	require.NoError(t, after.Err())
 }
 
-// While a program is being told that records failed, what it sends waits: else it
-// would be written between two gaps, and one of them unknown.
+// While a program is being told that records failed, its sends wait. Otherwise
+// they would be written between two holes, one of them still unknown.
 func TestSendingWaitsUntilFailuresAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w := visited(t, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Idempotent: true})
@@ -139,7 +139,7 @@ func TestSendingWaitsUntilFailuresAreTold(t *testing.T) {
 	})
 }
 
-// A failed record is alone in what it is alone to blame for.
+// An error that concerns one record only leaves the records after it alone.
 func TestWhatConcernsOneRecord(t *testing.T) {
 	for _, err := range []error{fault.RecordTooLarge, fault.At(fault.InvalidTimestamp, "t", 0, -1), fault.UnknownTopic} {
 		require.True(t, alone(err))

@@ -7,7 +7,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// kind says what a frame is; doc.go has the table.
+// kind is the kind of a frame; doc.go has the table.
 type kind uint8
 
 const (
@@ -27,17 +27,17 @@ const (
 const (
 	frameHead = 4 + 1 + 4 // length, kind, id
 	maxBody   = 1<<30 + 1<<20
-	readStep  = 64 << 10 // what is allocated before anything has come
+	readStep  = 64 << 10 // what is allocated before any byte has arrived
 )
 
-// frame is one message. body belongs to whoever has read it.
+// frame is one message. body belongs to the reader of the frame.
 type frame struct {
 	kind kind
 	id   uint32
 	body []byte
 }
 
-// appendHead appends the head of a frame whose body has so many bytes.
+// appendHead appends the head of a frame whose body has that many bytes.
 func appendHead(dst []byte, k kind, id uint32, body int) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(frameHead-4+body))
 	dst = append(dst, byte(k))
@@ -53,8 +53,8 @@ func readFrame(r io.Reader) (frame, error) {
 	return f, err
 }
 
-// readHead reads a frame up to its body, and how long that is. A length beyond the
-// limit is fault.InvalidRequest.
+// readHead reads a frame up to its body, and returns the body's length. A
+// length beyond the limit is fault.InvalidRequest.
 func readHead(r io.Reader, limit int64) (f frame, body int, err error) {
 	var head [frameHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -67,8 +67,9 @@ func readHead(r io.Reader, limit int64) (f frame, body int, err error) {
 	return frame{kind: kind(head[4]), id: binary.BigEndian.Uint32(head[5:])}, int(n), nil
 }
 
-// readBody reads a body of n bytes. Memory is taken as bytes come: at most four
-// times as much as came, and readStep more.
+// readBody reads a body of n bytes. It allocates as bytes arrive: at most four
+// times as much as has arrived, and readStep more. A peer cannot reserve memory
+// with a large length alone.
 func readBody(r io.Reader, n int) ([]byte, error) {
 	body := make([]byte, 0, min(n, readStep))
 	for len(body) < n {

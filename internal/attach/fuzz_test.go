@@ -32,7 +32,7 @@ func FuzzReadFrame(f *testing.F) {
 	})
 }
 
-// messages are all that one side decodes, each into something new.
+// messages are all messages that a side decodes, each into a new value.
 func messages() []fields {
 	var (
 		specs    []topic.Spec
@@ -72,7 +72,7 @@ func messages() []fields {
 	}
 }
 
-// What can be decoded can be encoded, and is the same.
+// Whatever can be decoded can be encoded, and is then the same.
 func FuzzMessages(f *testing.F) {
 	for which := range messages() {
 		f.Add(uint8(which), []byte{0, 0, 0, 1, 0, 0, 0, 1, 'a', 0, 0, 0, 0})
@@ -206,8 +206,8 @@ func (stubConsumer) Offsets(context.Context, topic.OffsetSpec, ...record.TopicPa
 }
 func (s stubConsumer) Close() error { s.cfg.OnRevoked(nil); return nil }
 
-// recorded returns what a client says to a server while do runs, and what the
-// server answers, from after the hellos on.
+// recorded returns what a client sends to a server while do runs, and what the
+// server answers, after the hellos.
 func recorded(f *testing.F, do func(c *Client)) (said, answered []byte) {
 	near, far := net.Pipe()
 	var up, down bytes.Buffer
@@ -235,7 +235,7 @@ func recorded(f *testing.F, do func(c *Client)) (said, answered []byte) {
 	return up.Bytes()[greetings:], down.Bytes()[welcome:]
 }
 
-// tee keeps what goes through a connection.
+// tee records what passes through a connection.
 type tee struct {
 	net.Conn
 	up, down *bytes.Buffer
@@ -252,7 +252,7 @@ func (t tee) Write(b []byte) (int, error) {
 	return t.Conn.Write(b)
 }
 
-// seeds are conversations as they should be.
+// seeds are valid conversations.
 func seeds(f *testing.F) (said, answered [][]byte) {
 	ctx := f.Context()
 	for _, do := range []func(c *Client){
@@ -296,7 +296,7 @@ func seeds(f *testing.F) (said, answered [][]byte) {
 	return said, append(answered, down)
 }
 
-// Whatever a client says, the server ends the visit without harm.
+// Whatever a client sends, the server ends the visit without harm.
 func FuzzServer(f *testing.F) {
 	said, _ := seeds(f)
 	for _, s := range said {
@@ -320,7 +320,7 @@ func FuzzServer(f *testing.F) {
 	})
 }
 
-// Whatever a server says, a client's calls end without harm.
+// Whatever a server sends, a client's calls end without harm.
 func FuzzClient(f *testing.F) {
 	_, answered := seeds(f)
 	for _, s := range answered {
@@ -344,7 +344,7 @@ func FuzzClient(f *testing.F) {
 		for range 3 {
 			w.SendAsync(t.Context(), record.Record{Value: []byte("v")}, func(record.Position, error) { told++ })
 		}
-		out.fill() // as if they were on their way
+		out.fill() // as if they were in flight
 		c.start(r)
 		got, err := in.Fetch(t.Context(), nil)
 		if err != nil {

@@ -25,9 +25,9 @@ func alone(fn func()) {
 	wg.Wait()
 }
 
-// A rebalance callback that does not return ends its consumer, and leaves nobody
-// waiting: the group goes on, and what the call would have brought comes to
-// another member.
+// A rebalance callback that does not return ends its consumer, and no goroutine
+// keeps waiting: the group continues, and another member gets the records of
+// the call.
 func TestCallbackThatDoesNotReturn(t *testing.T) {
 	b, _, dir := serve(t, topic.Spec{Name: "orders"})
 	client := dial(t, dir)
@@ -40,7 +40,7 @@ func TestCallbackThatDoesNotReturn(t *testing.T) {
 		require.NoError(t, err)
 		alone(func() {
 			_, _ = c.Poll(t.Context())
-			_ = c.Close() // and here OnRevoked ends it
+			_ = c.Close() // here OnRevoked ends the goroutine
 		})
 		_, err = c.Poll(t.Context())
 		require.ErrorIs(t, err, fault.Closed)
@@ -67,8 +67,8 @@ func (w exiting) Write([]byte) (int, error) {
 	return 0, nil
 }
 
-// A writer that does not return, or panics, does so on its caller's goroutine, and
-// its connection ends.
+// A writer that does not return, or panics, does so on its caller's goroutine,
+// and its connection ends.
 func TestWriterThatDoesNotReturn(t *testing.T) {
 	_, server, dir := serve(t)
 	client := dial(t, dir)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wordy is a backend with a long answer, which counts how often it was asked.
+// wordy is a backend with a long answer, which counts its calls.
 type wordy struct {
 	stub
 	asked atomic.Int64
@@ -23,8 +23,9 @@ func (w *wordy) Topics(context.Context) ([]string, error) {
 	return []string{strings.Repeat("t", 16<<10)}, nil
 }
 
-// Who calls and calls, and reads no answer, is not heard any longer: answers
-// that nobody takes would fill the memory. When it reads, it gets them all.
+// The server stops reading from a client that makes calls and reads no answers,
+// which would otherwise fill its memory. When the client reads, it gets all
+// answers.
 func TestNobodyReadsTheAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 10 * maxCalls

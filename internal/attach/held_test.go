@@ -12,8 +12,8 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// NothingIsHeld demands that no session of a client's producers holds any of its
-// buffer, or waits for it: so it is once everything has been flushed.
+// NothingIsHeld requires that no session of a client's producers holds any of
+// its buffer, or waits for it, as is the case once everything has been flushed.
 func NothingIsHeld(t testing.TB, c *Client) {
 	t.Helper()
 	c.mu.Lock()
@@ -32,8 +32,8 @@ func nothingIsHeld(t testing.TB, s *sending) {
 	require.Zero(t, waiting)
 }
 
-// What a session refuses holds nothing, whether it is one record or a batch, and
-// whether its caller has given up or the connection is gone.
+// Records and batches that a session refuses hold nothing, whether their caller
+// has given up or the connection is gone.
 func TestRefusedRecordsHoldNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w := visited(t, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 16, Idempotent: true})
@@ -51,7 +51,7 @@ func TestRefusedRecordsHoldNothing(t *testing.T) {
 			w.Append(ctx, 0, &batch, fn)
 		}
 		s.mu.Lock()
-		w.ways[0] = &way{healed: make(chan struct{})} // a failure is being told
+		w.ways[0] = &way{healed: make(chan struct{})} // the callbacks of a failure are still running
 		s.mu.Unlock()
 		for range 2 { // the one, then the other waits
 			ctx, cancel := context.WithCancel(t.Context())
@@ -74,7 +74,7 @@ func TestRefusedRecordsHoldNothing(t *testing.T) {
 	})
 }
 
-// heldOf returns how many bytes of a quota are taken.
+// heldOf returns how many bytes of a quota are in use.
 func heldOf(q *quota.Quota) int {
 	held, _ := q.Held()
 	return held

@@ -9,21 +9,21 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// protocolVersion is the version of everything but the hello, whose form stays
-// for ever. Both sides must have the same.
+// protocolVersion is the version of everything but the hello, whose form never
+// changes. Both sides must have the same.
 const protocolVersion = 1
 
 // helloPatience is how long a side waits for the other's hello.
 const helloPatience = 10 * time.Second
 
-// greeting is what a hello begins with, so that nobody talks to a stranger.
+// greeting starts a hello, so that neither side talks to a different protocol.
 const greeting = "runnel"
 
-// hello is what each side says first: who it is.
+// hello is the first message of each side: which process it is.
 type hello struct {
 	version  int16
 	pid      int32
-	instance int64 // of the server: tells one life of it from the next
+	instance int64 // of the server: differs each time a broker opens the directory
 }
 
 func (h *hello) fields(c *coder) {
@@ -47,8 +47,8 @@ func (h hello) String() string {
 	return "process " + strconv.Itoa(int(h.pid))
 }
 
-// meets returns an error that says which side to upgrade, unless the two speak
-// the same version.
+// meets returns nil if the two sides speak the same version, else an error that
+// says which side to upgrade.
 func (h hello) meets(holder hello) error {
 	if h.version == holder.version {
 		return nil

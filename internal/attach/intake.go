@@ -11,15 +11,15 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// maxRuns is how many outcomes may wait to be written before no more records are
-// taken.
+// maxRuns is how many outcomes may wait to be written before the server stops
+// accepting records.
 const maxRuns = 1 << 14
 
 // maxBatch is how large a batch of several records becomes.
 const maxBatch = 1 << 20
 
-// intake is a producer's session that a visit has opened: parcels come in, and
-// outcomes go out.
+// intake is a producer's session on the server. Parcels come in, and outcomes
+// go out.
 type intake struct {
 	visit *visit
 	codec *record.Codec
@@ -27,39 +27,43 @@ type intake struct {
 	mu      sync.Mutex
 	session producer.Session
 	closed  bool
-	holes   bool // a record may be written though one before it was not
+	holes   bool // not idempotent: a record may be written although one before it was not
 	targets map[uint32]*target
 	names   map[string]*target
 	last    uint32 // number of the last target
 	runs    []run
-	pushing bool          // the session sends what lingers
-	taken   chan struct{} // closed when runs are taken; nil while nobody waits for that
+	pushing bool          // the session is sending its lingering batches
+	taken   chan struct{} // closed when runs are taken; nil unless a goroutine waits for that
 }
 
 // target is a topic that the session writes to.
 type target struct {
 	number uint32
 	writer producer.Writer
-	told   int32 // partitions, as the client knows
+	told   int32 // the number of partitions that the client knows
 
 	gates map[int32]*gate // by partition
 }
 
-// gate lets records into a partition. Once one could not be written, what the
-// client sent before it heard of that must not be written either: a partition has
-// no holes.
+// gate keeps a partition free of holes. After a record could not be written,
+// records that the client sent before it knew of that must not be written
+// either.
 //
-// The session takes nothing under a context that ended before, not even what
-// waits in it already. So what passes the gate while a record fails is refused as
-// what comes afterwards.
+// Records behind a failed one arrive in two ways. Those that arrive after the
+// failure carry a number of failures (arrival.heard) below gate.failures, and
+// way refuses them. Those that passed the gate before the failure may still
+// wait in the session's buffer. They were sent under gate.ctx, and the failure
+// cancels it: the session accepts nothing under a context that has ended, not
+// even what already waits in it.
 type gate struct {
-	failures uint32 // so many; the client says how many it has heard of
-	cause    error  // of the last one
+	failures uint32 // how many; the client says how many it knows of
+	cause    error  // of the last failure
 	ctx      context.Context
-	cancel   context.CancelFunc // of what was let in since the last failure
+	cancel   context.CancelFunc // ends the context of the records accepted since the last failure
 }
 
-// alone reports whether an error concerns one record, and none behind it.
+// alone reports whether an error concerns one record only, and not those after
+// it.
 func alone(err error) bool {
 	switch fault.CodeOf(err) {
 	case fault.RecordTooLarge, fault.RecordListTooLarge, fault.InvalidRecord, fault.InvalidTimestamp, fault.UnsupportedCompression,
@@ -79,7 +83,8 @@ func (in *intake) open(ctx context.Context, b producer.Backend, cfg producer.Con
 	if err := in.visit.openSession(); err != nil {
 		return err
 	}
-	// The client keeps to its own limits; these are for what it can make us keep.
+	// The client applies its own limits. These limit what a client can make the
+	// server keep.
 	cfg.BatchBytes = min(cfg.BatchBytes, maxBatch)
 	cfg.BufferBytes = min(cfg.BufferBytes, maxArrival)
 	s, err := b.OpenProducer(ctx, cfg)
@@ -123,7 +128,7 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	t := in.names[name]
-	if t == nil || t.writer != w { // it is new, or another topic of that name
+	if t == nil || t.writer != w { // new, or another topic of that name
 		if t != nil {
 			delete(in.targets, t.number)
 		}
@@ -135,7 +140,7 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 	return t.number, t.told, nil
 }
 
-// parcel takes records, in order with all other parcels.
+// parcel accepts the records of a parcel, in the order of parcels.
 func (in *intake) parcel(f frame, h hold) error {
 	p, err := in.accept(f)
 	if err != nil {
@@ -155,7 +160,7 @@ func (in *intake) parcel(f frame, h hold) error {
 	r := record.Record{Partition: p.partition}
 	for i := int32(0); it.Next(&r); i++ {
 		if r.Timestamp.UnixMilli() == record.NoTimestamp {
-			r.Timestamp = time.Time{} // that of the batch's opening
+			r.Timestamp = time.Time{} // the session then sets the time at which its batch was opened
 		}
 		given++
 		if w, ctx := in.way(p, i); w != nil {
@@ -165,7 +170,7 @@ func (in *intake) parcel(f frame, h hold) error {
 	return it.Err()
 }
 
-// batch takes a whole batch.
+// batch accepts a whole batch.
 func (in *intake) batch(f frame, h hold) error {
 	p, err := in.accept(f)
 	if err != nil {
@@ -187,8 +192,8 @@ func (in *intake) batch(f frame, h hold) error {
 	return nil
 }
 
-// check makes sure that whoever reads the batch will find in it what its header
-// says: a log keeps what it was given.
+// check makes sure that the batch contains what its header says: a log stores
+// the bytes as they are, and a consumer would fail on them.
 func (in *intake) check(b record.Batch) error {
 	if b.Control() || b.Transactional() {
 		return fault.Newf(fault.InvalidRecord, "a batch of a transaction or of markers")
@@ -202,45 +207,47 @@ func (in *intake) check(b record.Batch) error {
 	return it.Err()
 }
 
-// arrival is a parcel that has come.
+// arrival is a received parcel.
 type arrival struct {
 	id        uint32
 	target    uint32
 	partition int32
-	heard     uint32 // the number of the partition's last failure that the client knew of
+	heard     uint32 // the number of the partition's last failure that the client knew of when it sent this
 	batch     record.Batch
 
-	// Guarded by intake.mu: what is held for the parcel, until left is 0. That
-	// counts outcomes that are not known, and one while the parcel is worked on.
+	// Guarded by intake.mu. hold is the memory reserved for the parcel, until
+	// left is 0. left counts the outcomes that are not known yet, plus one
+	// while the parcel is being processed.
 	hold hold
 	left int32
 }
 
-// begin holds h for p until so many outcomes are known, and end was called.
+// begin keeps h for p until that many outcomes are known and end was called.
 func (in *intake) begin(p *arrival, h hold, outcomes int32) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	p.hold, p.left = h, outcomes+1
 }
 
-// end says that p was worked on, and how many outcomes there will never be.
+// end ends the processing of p. never is how many outcomes will not come,
+// because their records were not passed on.
 func (in *intake) end(p *arrival, never int32) {
 	in.mu.Lock()
 	in.count(p, 1+never)
 	in.mu.Unlock()
 	if in.visit.server.budget.small.IsAwaited() || in.visit.server.budget.large.IsAwaited() {
-		in.push() // what was let in lingers, perhaps
+		in.push() // the accepted records may be lingering
 	}
 }
 
-// count counts outcomes; mu is held.
+// count subtracts n outcomes from those awaited. The caller holds mu.
 func (in *intake) count(p *arrival, n int32) {
 	if p.left -= n; p.left == 0 {
 		p.hold.release()
 	}
 }
 
-// fields is all but the batch, which comes behind.
+// fields visits all fields but the batch, which follows.
 func (p *arrival) fields(c *coder) {
 	int32s(c, &p.target)
 	int32s(c, &p.partition)
@@ -269,7 +276,7 @@ func (in *intake) accept(f frame) (*arrival, error) {
 		in.mu.Lock()
 		if in.closed {
 			in.mu.Unlock()
-			return nil, fault.Closed // who is told so needs no outcomes
+			return nil, fault.Closed // a client that gets this needs no outcomes
 		}
 		if len(in.runs) < maxRuns {
 			in.mu.Unlock()
@@ -288,13 +295,14 @@ func (in *intake) accept(f frame) (*arrival, error) {
 	}
 }
 
-// way returns where record i of a parcel goes. If it must not be written, that
-// is its outcome, and there is none.
+// way returns the writer for record i of a parcel, and the context to send it
+// under. If the record must not be written, it notes that outcome and returns
+// nil.
 func (in *intake) way(p *arrival, i int32) (producer.Writer, context.Context) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	t := in.targets[p.target]
-	if t == nil { // the topic was deleted, and there is another one
+	if t == nil { // the topic was deleted, and another one of that name created
 		in.note(p, i, -1, fault.UnknownTopic, 0)
 		return nil, nil
 	}
@@ -316,7 +324,7 @@ func (in *intake) way(p *arrival, i int32) (producer.Writer, context.Context) {
 	return t.writer, g.ctx
 }
 
-// outcome notes what has become of record i of a parcel.
+// outcome records the outcome of record i of a parcel.
 func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -328,7 +336,7 @@ func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	}
 	g := t.gates[p.partition]
 	if g.failures > p.heard && errors.Is(err, context.Canceled) {
-		err = g.cause // what ended its context
+		err = g.cause // the failure that ended its context
 	}
 	g.failures++
 	g.cause = err
@@ -339,7 +347,8 @@ func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	in.note(p, i, at.Offset, err, g.failures)
 }
 
-// note notes an outcome, for the connection to write; mu is held.
+// note adds an outcome to those that the connection will write. The caller
+// holds mu.
 func (in *intake) note(p *arrival, i int32, offset int64, err error, failure uint32) {
 	in.count(p, 1)
 	if n := len(in.runs); n > 0 && in.runs[n-1].extend(p.id, i, offset, err, failure) {
@@ -349,7 +358,7 @@ func (in *intake) note(p *arrival, i int32, offset int64, err error, failure uin
 	in.visit.poke()
 }
 
-// fill returns the outcomes at hand, for the connection to write.
+// fill returns the recorded outcomes, for the connection to write.
 func (in *intake) fill() [][]byte {
 	in.mu.Lock()
 	news := outcomes{runs: in.runs}
@@ -372,7 +381,7 @@ func (in *intake) fill() [][]byte {
 	}
 	f, err := encode(kindOutcomes, 0, news.fields)
 	if err != nil {
-		return nil // it has room for everything, so there is none
+		return nil // it has room for everything, so this does not happen
 	}
 	return [][]byte{f}
 }

@@ -5,33 +5,32 @@ import (
 	"time"
 )
 
-// maxQueued is how many bytes may wait to be written before those who bring
-// more have to wait.
+// maxQueued is how many bytes may be queued before send waits.
 const maxQueued = 1 << 20
 
-// joinedBytes is how much is written at once of what is queued in pieces.
+// joinedBytes is how many bytes of small frames are joined into one write.
 const joinedBytes = 128 << 10
 
-// link is the sending half of a connection: frames that are queued, and one
-// goroutine that writes them. Each side has one for every connection.
+// link is the sending half of a connection: queued frames, and one goroutine
+// that writes them. Each side has one per connection.
 type link struct {
 	conn stream
 
-	// fill returns what there is to send beside the queue, and before what was
-	// queued so far; nil if there is none. The writing goroutine calls it.
+	// fill returns frames that are to be sent before the queue as it is now, or
+	// nil. The writing goroutine calls it.
 	fill func() [][]byte
 
 	wake chan struct{} // one token when there is something to write
-	down chan struct{} // closed when the connection is of no use any more
+	down chan struct{} // closed when the connection is no longer usable
 	idle chan struct{} // closed when the writing goroutine has ended
 
-	joined []byte // the writing goroutine's
+	joined []byte // owned by the writing goroutine
 
 	mu     sync.Mutex
 	frames [][]byte
 	queued int           // bytes in frames
-	taken  chan struct{} // closed when frames are taken; nil while nobody waits for that
-	ending bool          // the writer ends once everything is written
+	taken  chan struct{} // closed when frames are taken; nil unless a goroutine waits for that
+	ending bool          // the writer ends after everything is written
 	dead   bool          // down is closed
 }
 
@@ -40,7 +39,7 @@ func (l *link) init(conn stream) {
 	l.wake, l.down, l.idle = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 }
 
-// poke makes the writer look for something to write.
+// poke wakes the writer to look for frames.
 func (l *link) poke() {
 	select {
 	case l.wake <- struct{}{}:
@@ -48,8 +47,8 @@ func (l *link) poke() {
 	}
 }
 
-// send queues a frame, and waits for room in the queue. It reports whether the
-// connection still is of use.
+// send queues a frame, after waiting for room in the queue. It reports whether
+// the connection is still usable.
 func (l *link) send(frame []byte) bool {
 	for {
 		l.mu.Lock()
@@ -126,7 +125,7 @@ func (l *link) write() {
 	}
 }
 
-// writeAll writes frames, small ones together, and reports whether it could.
+// writeAll writes frames, small ones joined, and reports whether it succeeded.
 func (l *link) writeAll(frames [][]byte) bool {
 	for len(frames) > 0 {
 		next := frames[0]
@@ -159,8 +158,9 @@ func (l *link) take() (frames [][]byte, last bool) {
 	return frames, last
 }
 
-// end lets what is queued be written, and then closes this direction: the other
-// side reads the end of the stream. What cannot be written within d is lost.
+// end lets the writer write what is queued, and then closes this direction, so
+// that the other side reads the end of the stream. What cannot be written
+// within d is lost.
 func (l *link) end(d time.Duration) {
 	l.mu.Lock()
 	l.ending = true

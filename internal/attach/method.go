@@ -1,6 +1,7 @@
 package attach
 
-// method is what a call calls. Numbers belong to a version of the protocol.
+// method identifies the method of a call. Numbers belong to a version of the
+// protocol.
 type method int8
 
 const (

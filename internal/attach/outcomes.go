@@ -2,8 +2,8 @@ package attach
 
 import "github.com/runnel-go/runnel/fault"
 
-// outcomes is what has become of records, in the order in which it was found
-// out, and how many partitions their topics have now.
+// outcomes holds the outcomes of records, in the order in which they became
+// known, and the current numbers of partitions of their topics.
 type outcomes struct {
 	topics []growth
 	runs   []run
@@ -15,14 +15,14 @@ type growth struct {
 	partitions int32
 }
 
-// run is the common outcome of some records of one parcel: they stand at base
-// and behind it, or all failed with err.
+// run is the common outcome of consecutive records of one parcel: they have
+// offsets from base on, or all failed with err.
 type run struct {
-	target       uint32 // where it is known
+	target       uint32 // kept on the server, not sent
 	parcel       uint32
 	first, count int32
-	base         int64  // -1 where nobody acknowledges, and after an error
-	failure      uint32 // the number of the partition's failure, and 0 if nothing behind fails
+	base         int64  // -1 without acknowledgement, and after an error
+	failure      uint32 // the number of the partition's failure, and 0 if it does not affect the records after it
 	err          error
 }
 
@@ -41,8 +41,8 @@ func (o *outcomes) fields(c *coder) {
 	})
 }
 
-// extend makes r longer by the record i of a parcel, and reports whether that
-// has the same outcome.
+// extend adds record i of a parcel to r if it has the same outcome, and reports
+// whether it did.
 func (r *run) extend(parcel uint32, i int32, offset int64, err error, failure uint32) bool {
 	if r.parcel != parcel || r.first+r.count != i || !same(r.err, err) {
 		return false

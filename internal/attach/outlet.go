@@ -14,7 +14,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// partBytes is how large a part of an answer becomes, about.
+// partBytes is about how large a part of an answer is.
 const partBytes = 256 << 10
 
 // Limits beyond which a consumer's configuration is a mistake.
@@ -24,30 +24,30 @@ const (
 	maxGroupName    = 1 << 12
 )
 
-// How much is fetched at once, whatever the client would take.
+// Limits of one fetch, whatever the client asks for.
 const (
 	fetchRecords = 1 << 16
 	fetchBytes   = 8 << 20
 )
 
-// outlet is a consumer's session that a visit has opened.
+// outlet is a consumer's session on the server.
 type outlet struct {
 	visit *visit
-	buf   []record.Record // of Fetch
+	buf   []record.Record // the buffer of Fetch
 
 	mu      sync.Mutex
 	session consumer.Session
 	closed  bool
-	hand    []uint32 // the calls at hand within which the assignment may change
+	hand    []uint32 // the calls in progress that may change the assignment, in order
 
-	// A session's Fetch, Assign and Seek belong to one goroutine, and who is on
-	// the other side of a socket may have many. Seek may be called within a
-	// callback, which then does not end before it.
-	fetching bool          // Fetch or Assign runs
+	// A session's Fetch, Assign and Seek belong to one goroutine at a time, but
+	// a client may call them from many. Seek may be called within a callback,
+	// which then does not end before Seek has.
+	fetching bool          // Fetch or Assign is running
 	closing  bool          // Close has begun
-	telling  int           // callbacks that run
-	seeking  int           // calls of Seek
-	sought   chan struct{} // closed when seeking is 0 again; nil while nobody waits for that
+	telling  int           // running callbacks
+	seeking  int           // running calls of Seek
+	sought   chan struct{} // closed when seeking is 0 again; nil unless a goroutine waits for that
 }
 
 // open opens the session.
@@ -82,8 +82,8 @@ func (o *outlet) open(ctx context.Context, b consumer.Backend, cfg consumer.Conf
 	return nil
 }
 
-// checkConsumer holds what consumer.New promises of a configuration, which did
-// not come from there.
+// checkConsumer checks what consumer.New guarantees about a configuration,
+// because a client may send any.
 func checkConsumer(cfg *consumer.Config) error {
 	start, fixed := cfg.Start.Offset()
 	if cfg.MaxRecords < 1 || cfg.MaxRecords > maxFetchRecords || cfg.MaxBytes < 1 || cfg.MaxBytes > maxFetchBytes ||
@@ -122,7 +122,7 @@ func (o *outlet) current() (consumer.Session, error) {
 	return o.session, nil
 }
 
-// within runs a call within which the assignment may change.
+// within runs a call that may change the assignment.
 func (o *outlet) within(call uint32, do func(s consumer.Session) error) error {
 	s, err := o.current()
 	if err != nil {
@@ -139,7 +139,7 @@ func (o *outlet) within(call uint32, do func(s consumer.Session) error) error {
 	return do(s)
 }
 
-// alone runs Fetch or Assign.
+// alone runs Fetch or Assign, unless one is running already.
 func (o *outlet) alone(call uint32, do func(s consumer.Session) error) error {
 	o.mu.Lock()
 	taken := o.fetching || o.seeking > 0
@@ -193,10 +193,11 @@ func (o *outlet) leave(call uint32) error {
 	return o.within(call, consumer.Session.Close)
 }
 
-// tell has the client call a callback, within the call that the session is
-// calling it from, and waits until it has: that is the first of those at hand, for
-// the others wait for it. Where there is no call or no client, nobody is told: the
-// session is being closed from this side.
+// tell makes the client call a callback and waits until it has. The event
+// belongs to the call within which the session runs the callback. That is the
+// first one in progress, because the session makes the others wait for it.
+// Without a call or a client, the session is being closed by this side, and
+// tell does nothing.
 func (o *outlet) tell(e event) {
 	o.mu.Lock()
 	n := len(o.hand)
@@ -218,7 +219,7 @@ func (o *outlet) tell(e event) {
 	}
 }
 
-// toldAll ends a callback, once nobody seeks in it any more.
+// toldAll ends a callback, after the calls of Seek within it.
 func (o *outlet) toldAll() {
 	o.mu.Lock()
 	o.telling--
@@ -235,7 +236,7 @@ func (o *outlet) toldAll() {
 	}
 }
 
-// fetch brings records, as parts of the answer to a call.
+// fetch sends records, as parts of the answer to a call.
 func (o *outlet) fetch(ctx context.Context, call uint32) (got consumer.Fetched, err error) {
 	err = o.alone(call, func(s consumer.Session) error {
 		if got, err = s.Fetch(ctx, o.buf); err != nil {
@@ -252,8 +253,8 @@ func (o *outlet) fetch(ctx context.Context, call uint32) (got consumer.Fetched, 
 	return got, err
 }
 
-// parts encodes records of one partition, as many at once as have one leader
-// epoch and are not too much.
+// parts encodes records of one partition. A part has records of one leader
+// epoch and a limited size.
 func parts(tp record.TopicPartition, records []record.Record, emit func(part []byte)) error {
 	head := writing()
 	head.partition(&tp)

@@ -11,7 +11,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// parcel is what is sent at once to one partition: records, or a whole batch.
+// parcel is sent as one frame to one partition: records, or a whole batch.
 type parcel struct {
 	id        uint32
 	writer    *writer
@@ -23,27 +23,28 @@ type parcel struct {
 	batch     []byte          // a whole batch
 	fns       []producer.Callback
 	program   bool  // some of fns are the program's
-	sizes     []int // what each takes of the room; 0 once its outcome is known
+	sizes     []int // how much of the buffer each record takes; 0 once its outcome is known
 	left      int   // how many outcomes are not known
-	taken     bool  // the writing goroutine has it
+	taken     bool  // the writing goroutine has taken it
 }
 
-// way is a writer's way into one partition; it is guarded by session.mu.
+// way is a writer's state for one partition, guarded by session.mu.
 //
-// Once a record could not be written, the other side refuses what was sent behind
-// it, until it gets a parcel that was sent when that was known. It is known when
-// the program has been told all of it: until then nothing is accepted, or what is
-// sent between two bad messages would be written between two gaps.
+// After a record could not be written, the server refuses everything sent after
+// it, until it gets a parcel whose sender knew of the failure. The sender knows
+// once all callbacks of that failure have run. Until then enter accepts
+// nothing: a record sent between the callbacks of two failed records could
+// otherwise be written between two holes.
 type way struct {
-	open    *parcel       // takes records; or nil
-	parcels int           // that are not wholly told
-	heard   uint32        // the number of the last failure of which all is told
-	failure uint32        // of the newest one
-	healed  chan struct{} // closed when heard is failure again; nil while it is
+	open    *parcel       // the parcel that takes further records, or nil
+	parcels int           // parcels with callbacks still to run
+	heard   uint32        // the number of the last failure whose callbacks have all run
+	failure uint32        // the number of the newest failure
+	healed  chan struct{} // closed when heard equals failure again; nil while they are equal
 }
 
-// enter returns the way into a partition, once records are accepted there. s.mu
-// is held, and given up while it waits.
+// enter returns the state of a partition, once records are accepted there. The
+// caller holds s.mu, which enter unlocks while it waits.
 func (w *writer) enter(ctx context.Context, partition int32) (*way, error) {
 	s := w.session
 	for {
@@ -72,7 +73,7 @@ func (w *writer) enter(ctx context.Context, partition int32) (*way, error) {
 	}
 }
 
-// begin returns a new parcel behind all others; mu is held.
+// begin returns a new parcel after all others. The caller holds mu.
 func (s *sending) begin(w *writer, to *way, partition int32, k kind) *parcel {
 	s.last++
 	p := &parcel{id: s.last, writer: w, way: to, partition: partition, heard: to.heard, kind: k}
@@ -97,7 +98,7 @@ func (s *sending) newBuilder() *record.Builder {
 	return record.NewBuilder(parcelBytes)
 }
 
-// outcomes takes a frame of outcomes, on the connection's reading goroutine.
+// outcomes handles a frame of outcomes, on the connection's reading goroutine.
 func (s *sending) outcomes(body []byte) error {
 	var frame outcomes
 	if err := decode(body, frame.fields); err != nil {
@@ -120,7 +121,7 @@ func (s *sending) outcomes(body []byte) error {
 	return nil
 }
 
-// learn notes what has become of some records of a parcel.
+// learn processes the outcome of some records of a parcel.
 func (s *sending) learn(r run) (*news, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +133,7 @@ func (s *sending) learn(r run) (*news, error) {
 	}
 	if to := p.way; r.failure > max(to.heard, to.failure) {
 		to.failure = r.failure
-		to.open = nil // what is in it was sent before
+		to.open = nil // its records were sent before the failure was known
 		if to.healed == nil {
 			to.healed = make(chan struct{})
 		}
@@ -140,7 +141,7 @@ func (s *sending) learn(r run) (*news, error) {
 	return s.about(p, int(r.first), int(r.count), r.base, r.err), nil
 }
 
-// about returns the news of some records of a parcel; mu is held.
+// about returns the news of some records of a parcel. The caller holds mu.
 func (s *sending) about(p *parcel, first, count int, base int64, err error) *news {
 	n := &news{session: s, parcel: p, next: first, end: first + count, first: first, base: base, err: err}
 	for i := first; i < first+count; i++ {
@@ -154,8 +155,8 @@ func (s *sending) about(p *parcel, first, count int, base int64, err error) *new
 	return n
 }
 
-// spread has news told. The program's callbacks run on a goroutine of their own:
-// they may end it, and what comes from the other side must be read all the same.
+// spread queues the callbacks of news. Those of the program run on a goroutine
+// of their own: they may end it, and reading must continue all the same.
 func (s *sending) spread(n *news) {
 	if n.parcel.program || !s.told.Idle() {
 		s.told.Add(n)
@@ -165,19 +166,21 @@ func (s *sending) spread(n *news) {
 	}
 }
 
-// news is the outcome of some records of one parcel: it implements callback.Item.
+// news is the outcome of some records of one parcel. It implements
+// callback.Item.
 type news struct {
 	session   *sending
 	parcel    *parcel
-	next, end int // records that are not told
+	next, end int // records whose callbacks have not run
 	first     int
 	base      int64
 	err       error
-	bytes     int  // what the records take of the room
-	last      bool // all other records of the parcel were told before
+	bytes     int  // how much of the buffer the records take
+	last      bool // the callbacks of all other records of the parcel have been queued before
 }
 
-// Step tells one record's outcome. Behind the last one it gives the room back.
+// Step runs one record's callback. After the last one it releases the records'
+// share of the buffer.
 func (n *news) Step() (more bool) {
 	p := n.parcel
 	if n.next == n.end {
@@ -202,7 +205,7 @@ func (n *news) Step() (more bool) {
 	return true
 }
 
-// settled notes that news was told.
+// settled completes news whose callbacks have run.
 func (s *sending) settled(n *news) {
 	s.room.Give(n.bytes)
 	if !n.last {
@@ -218,7 +221,7 @@ func (s *sending) settled(n *news) {
 	}
 }
 
-// settle calls fn, or keeps a failure for Flush where there is none.
+// settle calls fn. Without one, it keeps a failure for Flush.
 func (s *sending) settle(fn producer.Callback, at record.Position, err error) {
 	if fn != nil {
 		fn(at, err)
@@ -238,8 +241,8 @@ func (s *sending) note(err error) {
 	}
 }
 
-// lost fails all that is not acknowledged, in order. What was on its way when the
-// other side died may have been written.
+// lost fails all unacknowledged records, in order. Records in flight when the
+// server died may have been written.
 func (s *sending) lost(said bool, err error) {
 	s.mu.Lock()
 	if s.over == nil {

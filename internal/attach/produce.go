@@ -15,10 +15,10 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// parcelBytes is how large a parcel of several records becomes, about.
+// parcelBytes is about how large a parcel of several records gets.
 const parcelBytes = 64 << 10
 
-// maxFree is how many builders are kept for later.
+// maxFree is how many builders are kept for reuse.
 const maxFree = 16
 
 // OpenProducer implements producer.Backend.
@@ -40,26 +40,26 @@ func (c *Client) OpenProducer(ctx context.Context, cfg producer.Config) (produce
 	return s, nil
 }
 
-// sending is a producer's session. Records that are sent gather in parcels, one
-// that is open for each partition, until the connection's writing goroutine
-// takes them: so while it is busy, parcels grow. Batches are made of them on the
-// other side, by the broker's own session.
+// sending is a producer's session on the client. Records gather in parcels, one
+// open parcel per partition, until the connection's writing goroutine takes
+// them: while that is busy, parcels grow. The server's session makes batches of
+// them.
 type sending struct {
 	client *Client
 	conn   *conn
 	cfg    producer.Config
 	room   quota.Quota
-	told   callback.Queue // of *news, once the other side has said what became of records
+	told   callback.Queue // runs the callbacks of *news, once the server has sent the outcomes
 
-	pushing atomic.Bool    // the other side is told to send what lingers
-	pushes  sync.WaitGroup // goroutines that wait for that
+	pushing atomic.Bool    // the server is being asked to send lingering batches
+	pushes  sync.WaitGroup // goroutines that wait for the answer
 
 	mu      sync.Mutex
 	pending []*parcel          // not yet written, in order
-	parcels map[uint32]*parcel // whose outcome is not wholly known, by ID
-	writers map[uint32]*writer // by the other side's number
-	written []*parcel          // being written: their builders are used again
-	free    []*record.Builder  // to be used again
+	parcels map[uint32]*parcel // parcels with outcomes still unknown, by ID
+	writers map[uint32]*writer // by the server's number
+	written []*parcel          // being written; their builders are reused afterwards
+	free    []*record.Builder  // for reuse
 	last    uint32             // ID of the last parcel
 	over    error              // why nothing is accepted any more, or nil
 	failed  error              // of the first record without a callback since the last Flush
@@ -105,17 +105,17 @@ func (s *sending) Flush(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		<-s.conn.over // it ends right now, and what is not acknowledged fails
+		<-s.conn.over // the connection is ending, and unacknowledged records fail
 	}
 	select {
-	case <-s.told.Drained(): // outcomes have come before the answer, and callbacks run
+	case <-s.told.Drained(): // outcomes arrive before the answer to flush, and their callbacks run first
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return cmp.Or(s.takeFailure(), err)
 }
 
-// takeFailure returns the first failure that nobody was told of, once.
+// takeFailure returns the first failure that was not reported yet, once.
 func (s *sending) takeFailure() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +123,8 @@ func (s *sending) takeFailure() (err error) {
 	return err
 }
 
-// push has the other side send what lingers, because somebody waits for room.
+// push makes the server send lingering batches, because a sender waits for
+// room.
 func (s *sending) push() {
 	if s.cfg.Linger == 0 || !s.pushing.CompareAndSwap(false, true) {
 		return
@@ -131,19 +132,19 @@ func (s *sending) push() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over != nil {
-		return // and Close waits for nobody who comes now
+		return // Close waits for running pushes, so none may start now
 	}
 	s.pushes.Go(func() {
 		err := s.conn.call(context.Background(), flush, none, none)
 		s.pushing.Store(false)
-		if err == nil && s.room.IsAwaited() { // some came meanwhile
+		if err == nil && s.room.IsAwaited() { // another sender has begun to wait
 			s.push()
 		}
 	})
 }
 
-// fill returns the parcels at hand, for the connection to write. The call means
-// that those of the last one are written.
+// fill returns the pending parcels, for the connection to write. A call means
+// that the parcels of the previous call are written.
 func (s *sending) fill() [][]byte {
 	s.mu.Lock()
 	for _, p := range s.written {
@@ -168,7 +169,7 @@ func (s *sending) fill() [][]byte {
 		if p.builder != nil {
 			b, err := p.builder.Batch(nil, record.None, 0)
 			if err != nil {
-				continue // it has records, so there is none
+				continue // it has records, so this does not happen
 			}
 			batch = b.Bytes
 		}
@@ -187,8 +188,8 @@ func (s *sending) Close() error {
 	return s.takeFailure()
 }
 
-// end is Close by the client: failures that nobody was told of are left for the
-// program's own Close.
+// end is Close by the client. Failures that were not reported yet are left for
+// the program's own Close.
 func (s *sending) end() {
 	s.mu.Lock()
 	if s.over == nil {
@@ -202,28 +203,29 @@ func (s *sending) end() {
 	s.client.removeSession(s)
 }
 
-// writer is a session's way into one topic.
+// writer is a session's writer to one topic.
 type writer struct {
 	session    *sending
-	number     uint32 // the other side's
+	number     uint32 // the server's
 	topic      string
 	partitions atomic.Int32
 	ways       map[int32]*way // by partition; guarded by session.mu
 }
 
-// Partitions implements producer.Writer: the number as it was with the last
-// acknowledgement, or as the client itself has changed it since.
+// Partitions implements producer.Writer. The number is as of the last
+// acknowledgement, or of the client's own last change.
 func (w *writer) Partitions() int32 { return w.partitions.Load() }
 
-// change sets the number of partitions, 0 for a topic that was deleted. A topic has
-// never fewer than before, so a smaller number is older; session.mu is held.
+// change sets the number of partitions, 0 for a deleted topic. A topic's number
+// never decreases, so a smaller number is an outdated one. The caller holds
+// session.mu.
 func (w *writer) change(partitions int32) {
 	if before := w.partitions.Load(); partitions == 0 || before != 0 && partitions > before {
 		w.partitions.Store(partitions)
 	}
 }
 
-// partitionsChanged tells the writers of a topic how many partitions it has now.
+// partitionsChanged sets the number of partitions in all writers of a topic.
 func (s *sending) partitionsChanged(name string, partitions int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,8 +265,8 @@ func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Cal
 	}
 }
 
-// accept takes r into the partition's open parcel. After an error it has not,
-// and fn, which may be the program's, is not called.
+// accept adds r to the partition's open parcel. If it returns an error, it has
+// not, and has not called fn.
 func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callback, program bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -301,7 +303,7 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 	return nil
 }
 
-// hold takes room for a record or a batch.
+// hold reserves room in the buffer for a record or a batch.
 func (w *writer) hold(ctx context.Context, partition int32, size int) error {
 	s := w.session
 	if size > s.cfg.BufferBytes || size > maxArrival/2 {
@@ -337,7 +339,7 @@ func (w *writer) append(ctx context.Context, partition int32, b *record.Batch, f
 		s.room.Give(len(b.Bytes))
 		return err
 	}
-	to.open = nil // what is sent later comes later
+	to.open = nil // later records go to a later parcel
 	p := s.begin(w, to, partition, kindBatch)
 	p.batch = slices.Clone(b.Bytes)
 	p.add(fn, len(b.Bytes), fn != nil)

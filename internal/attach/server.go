@@ -23,14 +23,16 @@ type Backend interface {
 	// Verify compares every readable batch with its checksum.
 	Verify(ctx context.Context) error
 
-	// Stream writes something of which this package knows the name alone.
+	// Stream writes a stream of that name to w. This package does not know its
+	// contents.
 	Stream(ctx context.Context, name string, w io.Writer) error
 }
 
-// grace is how long clients have, when the server closes, to hear of it.
+// grace is how long the server waits, when it closes, for clients to receive
+// its bye.
 const grace = 3 * time.Second
 
-// Server serves a backend to all who connect to a listener.
+// Server serves a backend to all clients that connect to a listener.
 type Server struct {
 	backend  Backend
 	listener *Listener
@@ -50,7 +52,7 @@ func newServer(b Backend) *Server {
 	}
 }
 
-// Serve starts to serve; Close ends it, and closes the listener.
+// Serve starts serving. Close stops it and closes the listener.
 func Serve(l *Listener, b Backend) *Server {
 	s := newServer(b)
 	s.listener = l
@@ -58,13 +60,14 @@ func Serve(l *Listener, b Backend) *Server {
 	return s
 }
 
-// accept is the goroutine that waits for clients.
+// accept is the goroutine that accepts connections.
 func (s *Server) accept() {
 	for {
 		conn, err := s.listener.Accept()
 		if err != nil {
-			// The listener is closed, or the process has no descriptors left,
-			// of which there is nobody to tell, and which may be there again.
+			// Either the listener is closed, or accepting failed, for example
+			// for lack of file descriptors. There is no client to report that
+			// to, and it may pass, so accept tries again.
 			select {
 			case <-time.After(acceptPause):
 				continue
@@ -76,10 +79,10 @@ func (s *Server) accept() {
 	}
 }
 
-// acceptPause is how long nobody is let in after somebody could not be.
+// acceptPause is how long accept waits after a failure.
 const acceptPause = 10 * time.Millisecond
 
-// receive begins a visit, or says why there is none.
+// receive starts a visit, or tells the client why it cannot.
 func (s *Server) receive(conn stream) {
 	v := newVisit(s, conn)
 	s.mu.Lock()
@@ -105,9 +108,10 @@ func (s *Server) receive(conn stream) {
 	})
 }
 
-// turnAway says hello and bye to a client that is not let in. Both are one write,
-// which the empty buffer of a new connection takes at once, so neither a goroutine
-// nor the client's own hello is waited for: however many come, each learns why.
+// turnAway sends hello and bye to a client that is not served. Both are one
+// write, which fits into the empty buffer of a new connection. So turnAway
+// needs no goroutine and need not wait for the client's hello: however many
+// clients come, each gets the reason.
 func (s *Server) turnAway(conn stream, why error) {
 	defer func() { _ = conn.Close() }()
 	own := self(s.instance)
@@ -123,14 +127,14 @@ func (s *Server) turnAway(conn stream, why error) {
 	_, _ = conn.Write(append(hello, bye...))
 }
 
-// closed is what clients are told when the server closes.
+// closed is the error that clients get when the server closes.
 func (s *Server) closed() error {
 	return fault.Newf(fault.Closed, "%s has closed the directory", self(s.instance))
 }
 
 // Close stops listening, closes the sessions of all clients, which then fail
-// with fault.Closed, and returns when no goroutine is left. A client that does
-// not listen is not waited for.
+// with fault.Closed, and returns when no goroutine is left. It does not wait
+// for a client that does not read.
 func (s *Server) Close() {
 	s.mu.Lock()
 	visits := s.visits

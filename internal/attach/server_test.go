@@ -23,7 +23,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// watched is a broker that says when Fetch begins.
+// watched is a broker that reports when Fetch begins.
 type watched struct {
 	*runnel.Broker
 	fetches chan struct{}
@@ -34,7 +34,7 @@ func (w watched) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	return watchedSession{s, w.fetches}, err
 }
 
-// Stream writes as much as its name says, in megabytes, or as it can.
+// Stream writes as many megabytes as its name says, or as it can.
 func (w watched) Stream(_ context.Context, name string, out io.Writer) error {
 	n, err := strconv.Atoi(name)
 	for i := 0; i < n && err == nil; i++ {
@@ -78,7 +78,7 @@ func dial(t *testing.T, dir string) *attach.Client {
 }
 
 // A member that waits for records when the server closes gives its partitions
-// up in order: it commits what it has done.
+// up in order: it commits what is done.
 func TestMembersCommitWhenTheServerCloses(t *testing.T) {
 	b, server, dir := serve(t, topic.Spec{Name: "orders"})
 	client, ctx := dial(t, dir), t.Context()
@@ -94,7 +94,7 @@ func TestMembersCommitWhenTheServerCloses(t *testing.T) {
 	<-b.fetches
 	polled := make(chan error, 1)
 	go func() {
-		_, err := c.Poll(ctx) // so the first record is done
+		_, err := c.Poll(ctx) // marks the first record as done
 		polled <- err
 	}()
 	<-b.fetches
@@ -130,7 +130,7 @@ func TestStuckClient(t *testing.T) {
 	for raw.frame(t).kind != 6 {
 		raw.send(t, 3, nil) // told
 	}
-	raw.call(t, 19, []byte{0}) // fetch, and nobody reads
+	raw.call(t, 19, []byte{0}) // fetch; the answer is not read
 	<-b.fetches
 	names, err := other.Topics(ctx)
 	require.NoError(t, err)
@@ -139,8 +139,8 @@ func TestStuckClient(t *testing.T) {
 	require.Zero(t, b.Sessions())
 }
 
-// What is written on one side comes out on the other, however much it is; who
-// cannot take it ends it.
+// Stream delivers everything that the server writes, however much it is. A
+// receiver that cannot take it ends it.
 func TestStream(t *testing.T) {
 	_, _, dir := serve(t)
 	client, ctx := dial(t, dir), t.Context()
@@ -160,12 +160,12 @@ func TestStream(t *testing.T) {
 	require.ErrorIs(t, client.Stream(ended, "0", io.Discard), context.Canceled)
 }
 
-// failing is a writer that cannot.
+// failing is a writer that fails.
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// rawConn is a client that says what it likes.
+// rawConn is a client that can send anything.
 type rawConn struct {
 	net.Conn
 	r    *bufio.Reader
@@ -281,7 +281,8 @@ func TestAnotherVersion(t *testing.T) {
 	}
 }
 
-// Whoever breaks the protocol is told so and cut off, and nobody else notices.
+// A client that breaks the protocol gets the reason and is disconnected, and no
+// other client notices.
 func TestStrangers(t *testing.T) {
 	b, _, dir := serve(t, topic.Spec{Name: "orders"})
 	client := dial(t, dir)
@@ -305,7 +306,7 @@ func TestStrangers(t *testing.T) {
 			require.EqualValues(t, 10, f.kind, "%s: %q", name, f.body)
 		}
 	}
-	// A bad call is an answer like any other.
+	// An invalid call gets an answer like any other.
 	raw := connect(t, dir)
 	raw.hello(t, 1)
 	for _, body := range [][]byte{{}, {0}, {99}, {3, 1}, {1, 255, 255, 255, 255, 255}, {19, 0}, {16, 0, 0, 0, 0}} {
@@ -321,7 +322,7 @@ func TestStrangers(t *testing.T) {
 	require.Zero(t, b.Sessions())
 }
 
-// listenIn makes the socket in a directory that is held until the test ends.
+// listenIn creates the socket in a directory that is held until the test ends.
 func listenIn(t *testing.T, dir string) (*attach.Listener, error) {
 	root, err := os.OpenRoot(dir)
 	require.NoError(t, err)

@@ -51,7 +51,7 @@ func TestSilentProgram(t *testing.T) {
 			if err != nil {
 				return
 			}
-			t.Cleanup(func() { _ = conn.Close() }) // not when the last one has come: it is still to give up
+			t.Cleanup(func() { _ = conn.Close() }) // at cleanup: the last client still has to give up
 			waiting <- struct{}{}
 		}
 	}()
@@ -76,8 +76,8 @@ func TestSilentProgram(t *testing.T) {
 	<-waiting
 }
 
-// A producer whose broker has been stopped closes within its bound and a moment,
-// and everything that was sent is told.
+// A producer whose broker has been stopped closes within its bound and a
+// moment, and the callbacks of all records have run.
 func TestCloseWhenNobodyAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

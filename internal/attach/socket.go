@@ -27,8 +27,8 @@ func fits(dir string) bool {
 	return runtime.GOOS == "linux" || len(filepath.Join(dir, SocketName)) <= maxAddress
 }
 
-// withAddress calls do with an address for the directory's socket: its path, or,
-// where that is too long, one through a descriptor of the directory, which open
+// withAddress calls do with an address for the directory's socket: its path or,
+// if that is too long, a path through a descriptor of the directory, which open
 // opens.
 func withAddress(dir string, open func() (*os.File, error), do func(address string) error) error {
 	path := filepath.Join(dir, SocketName)
@@ -46,9 +46,10 @@ func withAddress(dir string, open func() (*os.File, error), do func(address stri
 	return do("/proc/self/fd/" + strconv.Itoa(int(d.Fd())) + "/" + SocketName)
 }
 
-// Listen makes the socket in a directory that the caller holds as root, open to
-// this user alone; dir is the directory's name. A socket that a killed process
-// left is replaced; anything else under its name stays, and is an error.
+// Listen creates the socket in a directory that the caller holds as root,
+// accessible to this user only; dir is the directory's name. It replaces a
+// socket that a killed process left behind. Any other file under its name
+// stays, and is an error.
 func Listen(dir string, root *os.Root) (*Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	info, err := root.Lstat(SocketName)
@@ -68,14 +69,14 @@ func Listen(dir string, root *os.Root) (*Listener, error) {
 		bound, err := (&net.ListenConfig{Control: private}).Listen(context.Background(), "unix", address)
 		if err == nil {
 			l.UnixListener = bound.(*net.UnixListener)
-			l.SetUnlinkOnClose(false) // its address may mean another file by then
+			l.SetUnlinkOnClose(false) // by then the address may name another file
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	info, err = root.Lstat(SocketName) // which is not there if the directory was replaced
+	info, err = root.Lstat(SocketName) // fails if the directory was replaced
 	if err == nil && info.Mode().Perm() != 0o600 {
 		err = os.Chmod(path, 0o600)
 	}
@@ -86,24 +87,24 @@ func Listen(dir string, root *os.Root) (*Listener, error) {
 	return l, nil
 }
 
-// Listener is a socket in a directory, at which clients wait to be let in.
+// Listener is a socket in a directory to which clients connect.
 type Listener struct {
 	*net.UnixListener
 	root *os.Root
 }
 
-// Close stops listening and removes the socket. One that cannot be removed does
-// no harm: the next Listen replaces it.
+// Close stops listening and removes the socket. If that fails, the next Listen
+// replaces the socket.
 func (l *Listener) Close() {
 	_ = l.root.Remove(SocketName)
 	_ = l.UnixListener.Close()
 }
 
-// crowdPause is how long a client that finds too many others waiting stays away.
+// crowdPause is how long a client waits before it tries again at a full queue.
 const crowdPause = 10 * time.Millisecond
 
-// dial connects to the socket in a directory. Where more clients wait to be let in
-// than the socket keeps, it comes back until helloPatience is over.
+// dial connects to the socket in a directory. If the socket's queue of
+// connecting clients is full, it tries again until helloPatience has passed.
 func dial(ctx context.Context, dir string) (conn stream, err error) {
 	patient, cancel := context.WithTimeout(ctx, helloPatience)
 	defer cancel()

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A client for whom a socket has no room comes back until there is some, or its
-// patience is over.
+// A client that finds a socket's queue full tries again until there is room, or
+// helloPatience has passed.
 func TestDialComesBackToACrowd(t *testing.T) {
 	dir := t.TempDir()
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)

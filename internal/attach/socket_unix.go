@@ -4,14 +4,14 @@ package attach
 
 import "syscall"
 
-// private gives a socket mode 0600 before it is bound: on Linux its file then has
-// that mode from the moment it is there. Elsewhere it is up to the umask until
-// Listen changes it.
+// private gives a socket mode 0600 before it is bound. On Linux its file then
+// has that mode from the start. On other systems the umask applies until Listen
+// changes the mode.
 func private(_, _ string, conn syscall.RawConn) error {
 	return conn.Control(func(fd uintptr) {
-		_ = syscall.Fchmod(int(fd), 0o600) // an error where sockets have no mode
+		_ = syscall.Fchmod(int(fd), 0o600) // fails on systems where sockets have no mode
 	})
 }
 
-// crowded reports whether a socket has more clients waiting than it keeps.
+// crowded reports whether a socket's queue of connecting clients is full.
 func crowded(err error) bool { return err == syscall.EAGAIN }

@@ -12,8 +12,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// A program that has changed a topic writes to it as it is now, with a producer that
-// it had before, as on the broker itself.
+// After a program has changed a topic, a producer that it already had uses the
+// topic as it is now, as on the broker itself.
 func TestAProducerKnowsWhatItsProgramHasDoneToATopic(t *testing.T) {
 	dir := t.TempDir()
 	b, err := runnel.Open(dir, runnel.DefaultDurability(topic.OS))
@@ -40,7 +40,7 @@ func TestAProducerKnowsWhatItsProgramHasDoneToATopic(t *testing.T) {
 		})
 	}
 
-	// The deletion was another's.
+	// Another client deletes the topic.
 	require.NoError(t, r.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 1}))
 	send(0)
 	require.NoError(t, b.DeleteTopics(t.Context(), "orders"))

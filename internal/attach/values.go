@@ -102,7 +102,7 @@ func (c *coder) producerConfig(v *producer.Config) {
 	c.bool(&v.Idempotent)
 }
 
-// consumerConfig is all but the callbacks, which stay where they are.
+// consumerConfig visits all fields but the callbacks, which stay on the client.
 func (c *coder) consumerConfig(v *consumer.Config) {
 	text(c, &v.ClientID)
 	text(c, &v.Group)

@@ -11,11 +11,12 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// visit is one client's connection, with at most one session.
+// visit is the server's side of a client's connection, with at most one
+// session.
 type visit struct {
 	link
 	server *Server
-	ctx    context.Context // ends when the connection is of no use any more
+	ctx    context.Context // ends when the connection is no longer usable
 	cancel context.CancelCauseFunc
 	ended  chan struct{} // closed when run has ended
 
@@ -26,15 +27,15 @@ type visit struct {
 
 	mu     sync.Mutex
 	calls  map[uint32]*handling
-	opened bool // a session, or one is being opened
+	opened bool // it has a session, or one is being opened
 	met    bool // hellos were exchanged
 	bye    bool // finish has begun
 }
 
-// handling is a call that is being handled.
+// handling is a call in progress.
 type handling struct {
 	cancel context.CancelFunc
-	told   chan struct{} // a token when the client has taken note of an event
+	told   chan struct{} // holds a token when the client has finished an event's callback
 }
 
 func newVisit(s *Server, conn stream) *visit {
@@ -73,15 +74,15 @@ func (v *visit) run() {
 	v.cut()
 }
 
-// part tells the client why it is not heard any longer, unless it has gone.
+// part sends the client a bye with the reason, if it is still there.
 func (v *visit) part(err error) {
 	if code := fault.CodeOf(err); code == fault.InvalidRequest || code == fault.CorruptMessage {
 		_ = v.sendFields(kindBye, 0, func(c *coder) { c.problem(&err) })
 	}
 }
 
-// welcome exchanges hellos, and reports whether both sides understand each
-// other.
+// welcome exchanges hellos, and reports whether both sides speak the same
+// version.
 func (v *visit) welcome(r io.Reader) bool {
 	_ = v.conn.SetDeadline(time.Now().Add(helloPatience))
 	guest, err := hearHello(r)
@@ -101,7 +102,7 @@ func (v *visit) welcome(r io.Reader) bool {
 	return v.conn.SetDeadline(time.Time{}) == nil
 }
 
-// take takes a frame, and sees to it that what is held for it is released.
+// take handles a frame, and makes sure that its hold is released.
 func (v *visit) take(f frame, h hold) error {
 	switch f.kind {
 	case kindCall:
@@ -136,8 +137,9 @@ func (v *visit) handling(id uint32) *handling {
 	return v.calls[id]
 }
 
-// begin begins to handle a call, once there is room for its answer: calls whose
-// answers wait to be read are not at hand any more, and must not be many either.
+// begin starts handling a call, once there is room for its answer. Calls that
+// wait for the client to read their answers no longer count as in progress, so
+// this limits them separately.
 func (v *visit) begin(f frame, h hold) error {
 	select {
 	case v.answers <- struct{}{}:
@@ -192,9 +194,9 @@ func (v *visit) answer(ctx context.Context, f frame) []byte {
 	return answer
 }
 
-// ended returns what a call or a record says that failed with err: where it was
-// the end of its visit that canceled it, that, for whoever waits has canceled
-// nothing.
+// ended returns the error for a call or record that failed with err. If the end
+// of the visit canceled it, that is the reason, because the caller itself
+// canceled nothing.
 func ended(ctx context.Context, err error) error {
 	why := context.Cause(ctx)
 	if why == nil || why == context.Canceled || !errors.Is(err, context.Canceled) {
@@ -208,8 +210,8 @@ func ended(ctx context.Context, err error) error {
 	return why
 }
 
-// finish ends a visit from this side: the session is closed, the client told
-// why. All of that takes a moment at most.
+// finish ends a visit from this side: it closes the session and sends the
+// client the reason. It takes a moment at most.
 func (v *visit) finish(why error) {
 	v.mu.Lock()
 	v.bye = true
@@ -228,7 +230,7 @@ func (v *visit) finish(why error) {
 	<-v.ended
 }
 
-// openSession lets a visit have its one session.
+// openSession claims the visit's one session.
 func (v *visit) openSession() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -16,9 +16,9 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// What packages producer and consumer refuse before it reaches a session comes
-// to the broker from a client that does not use them: nothing that can be said
-// harms the program that holds the directory.
+// A client need not use packages producer and consumer, which refuse invalid
+// calls before they reach a session. No call of such a client harms the program
+// that holds the directory.
 func TestWildCalls(t *testing.T) {
 	_, _, dir := serve(t, topic.Spec{Name: "orders", Partitions: 2})
 	client := dial(t, dir)
@@ -97,7 +97,7 @@ func TestWildCalls(t *testing.T) {
 	})
 }
 
-// wildBatch returns a batch whose header says something else than its records.
+// wildBatch returns a batch whose header contradicts its records.
 func wildBatch(t *rapid.T, ms int64) *record.Batch {
 	b := record.NewBuilder(1 << 10)
 	b.Add(ms, []byte("k"), []byte("v"), nil)

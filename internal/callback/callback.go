@@ -1,11 +1,12 @@
 // Package callback runs functions that belong to the program, such as a
 // producer's callbacks, on goroutines of this module.
 //
-// Such a function may do two things that would leave its caller's work undone. It
-// may end its goroutine, by runtime.Goexit, as a failed require in a test does:
-// then the next function runs on another goroutine. And it may panic: then its
-// caller recovers, and keeps a [Panic] for the next call that can return an error.
-// Either way the others are called, and nobody waits for ever.
+// Such a function may do two things that would leave its caller's work undone.
+// It may end its goroutine with runtime.Goexit, as a failed require in a test
+// does: then the next function runs on another goroutine. And it may panic:
+// then its caller recovers, and keeps a [Panic] for the next call that can
+// return an error. Either way all other functions are called, and no goroutine
+// waits without end.
 package callback
 
 import (
@@ -14,15 +15,15 @@ import (
 	"sync"
 )
 
-// Panic is what a function of the program has panicked with. It prints the stack,
-// too: the goroutine went on.
+// Panic is the value of a panic in the program's function. Its text includes
+// the stack, because the panic did not end the program.
 type Panic struct {
 	Value any
 	Stack []byte
 }
 
-// Panicked returns a Panic with a value that was recovered. The deferred function
-// that recovered it calls it.
+// Panicked returns a Panic with a recovered value. It must be called by the
+// deferred function that recovered it.
 func Panicked(value any) *Panic { return &Panic{value, debug.Stack()} }
 
 // Error implements error.
@@ -34,9 +35,9 @@ func (p *Panic) Unwrap() error {
 	return err
 }
 
-// Go calls step on a goroutine until it returns false. When step ends the
-// goroutine, it is called again on another one: so step notes what it is about to
-// do before it calls what may not return.
+// Go calls step on a goroutine until it returns false. If step ends the
+// goroutine, Go calls it again on another one. So step must record its progress
+// before it calls a function that may not return.
 func Go(step func() (more bool)) {
 	go func() {
 		ended := false
@@ -51,23 +52,23 @@ func Go(step func() (more bool)) {
 	}()
 }
 
-// Item is something to be run in a Queue's turn.
+// Item is a piece of work in a Queue.
 type Item interface {
-	// Step does the next part of it and reports whether there is more to do. It
-	// runs at most one function of the program, and is called again if that does
-	// not return.
+	// Step does the next part of the work and reports whether there is more. It
+	// runs at most one function of the program, and is called again if that
+	// does not return.
 	Step() (more bool)
 }
 
 // Queue runs items one at a time, in the order in which they were added. It has
-// a goroutine only while there are some. The zero value is an empty queue.
+// a goroutine only while there are items. The zero value is an empty queue.
 type Queue struct {
 	mu    sync.Mutex
-	items []Item // the first one is at work
+	items []Item // the first one is running
 	busy  bool
 }
 
-// Add runs item after those that were added before.
+// Add queues item after those added before.
 func (q *Queue) Add(item Item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -78,14 +79,14 @@ func (q *Queue) Add(item Item) {
 	}
 }
 
-// Idle reports whether all that was added has run.
+// Idle reports whether all added items have run.
 func (q *Queue) Idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return !q.busy
 }
 
-// Drained returns a channel that is closed when all that was added before has
+// Drained returns a channel that is closed when all items added before have
 // run.
 func (q *Queue) Drained() <-chan struct{} {
 	m := make(marker)
@@ -101,7 +102,7 @@ func (q *Queue) Drained() <-chan struct{} {
 	return m
 }
 
-// marker is an item that only says that its turn has come.
+// marker is an item that does nothing but close a channel.
 type marker chan struct{}
 
 func (m marker) Step() bool {
@@ -109,7 +110,7 @@ func (m marker) Step() bool {
 	return false
 }
 
-// step does one step of the first item, as the queue's goroutine.
+// step does one step of the first item, on the queue's goroutine.
 func (q *Queue) step() (more bool) {
 	q.mu.Lock()
 	first := q.items[0]

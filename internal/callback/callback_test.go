@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// steps is an item of several steps, of which some end their goroutine.
+// steps is an item of several steps, some of which end their goroutine.
 type steps struct {
 	left int
 	exit func(left int) bool
@@ -32,8 +32,8 @@ func (s *steps) Step() bool {
 	return s.left > 0
 }
 
-// A function that ends its goroutine keeps nothing from being run, once and in
-// order, and nobody who waits for that waits for ever.
+// A function that ends its goroutine does not keep other functions from running
+// once and in order, and no waiting goroutine is left.
 func TestGoexitEndsOneStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, exit := range map[string]func(int) bool{

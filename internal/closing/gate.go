@@ -1,14 +1,15 @@
 // Package closing decides on which goroutine a consumer's session ends.
 //
-// A session's callbacks run on the goroutine that fetches, because what they
-// touch belongs to it. Closing may come from any goroutine. A [Gate] stands
-// between the two: every call of the goroutine that fetches goes through it, and
-// whoever closes learns from it whether that goroutine will end the session when
-// it leaves its call, or whether nobody is within and the closer has to.
+// A session's callbacks run on the goroutine that fetches, because they may use
+// its data. Closing may come from any goroutine. A [Gate] coordinates the two:
+// every call of the goroutine that fetches goes through it. The goroutine that
+// closes learns from it whether the fetching goroutine will end the session
+// when it leaves its call, or whether that goroutine is not within a call and
+// the closer must.
 //
-//	open ──Close, nobody within──> Mine: the closer ends it ────────────┐
-//	  │                                                                 ├─End─> over
-//	  └───Close, somebody within─> Theirs: Leave hands it the ending ───┘
+//	open ──Close, no call within──> Mine: the closer ends it ──────────┐
+//	  │                                                                ├─End─> over
+//	  └───Close, a call within───> Theirs: Leave passes on the ending ─┘
 package closing
 
 import (
@@ -27,25 +28,25 @@ func Late() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), Patience)
 }
 
-// Verdict is what Close says about who ends the session.
+// Verdict is Close's answer: which goroutine ends the session.
 type Verdict int8
 
 // The verdicts.
 const (
-	Mine   Verdict = iota // the caller, who then calls End; nobody gets in meanwhile
+	Mine   Verdict = iota // the caller, which then calls End; no call can enter before
 	Theirs                // the goroutine that fetches, as soon as it leaves its call
-	Within                // the same, but a callback runs: it may be the one that closes, so do not wait
-	Over                  // nobody: it has ended
+	Within                // the same, but a callback is running: it may be the one that closes, so do not wait
+	Over                  // none: the session has ended
 )
 
-// Gate is one session's. Make it with New.
+// Gate belongs to one session. Make it with New.
 type Gate struct {
 	asked atomic.Bool   // Close was called
 	over  chan struct{} // closed by End
 
 	mu      sync.Mutex
-	calls   int // within the gate; calls made in callbacks are nested
-	telling int // callbacks that run
+	calls   int // calls within the gate; those made in callbacks are nested
+	telling int // running callbacks
 	ending  bool
 	ended   bool
 }
@@ -53,8 +54,8 @@ type Gate struct {
 // New returns a gate that is open.
 func New() *Gate { return &Gate{over: make(chan struct{})} }
 
-// Enter begins a call of the goroutine that fetches, which ends with Leave. It
-// reports false once Close was called.
+// Enter begins a call of the goroutine that fetches, which ends with Leave.
+// After Close it returns false.
 func (g *Gate) Enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -65,8 +66,8 @@ func (g *Gate) Enter() bool {
 	return true
 }
 
-// Leave ends a call, and reports whether the caller has to end the session now
-// and to call End.
+// Leave ends a call, and reports whether the caller must end the session now
+// and call End.
 func (g *Gate) Leave() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -78,7 +79,7 @@ func (g *Gate) Leave() bool {
 	return true
 }
 
-// Tell calls fn, which calls back the program.
+// Tell runs fn, which calls a callback of the program.
 func (g *Gate) Tell(fn func()) {
 	g.mu.Lock()
 	g.telling++
@@ -91,8 +92,8 @@ func (g *Gate) Tell(fn func()) {
 	fn()
 }
 
-// Close asks for the end. The goroutine that fetches has to be woken by the
-// caller where it is waiting.
+// Close asks for the session's end. If the goroutine that fetches is waiting,
+// the caller must wake it.
 func (g *Gate) Close() Verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -112,7 +113,7 @@ func (g *Gate) Close() Verdict {
 // Closed reports whether Close was called.
 func (g *Gate) Closed() bool { return g.asked.Load() }
 
-// End notes that the session has ended.
+// End records that the session has ended.
 func (g *Gate) End() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

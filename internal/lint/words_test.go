@@ -76,6 +76,12 @@ func TestProseIsPlain(t *testing.T) {
 var plain = []string{
 	"consumer",
 	"fault",
+	"internal/attach",
+	"internal/callback",
+	"internal/closing",
+	"internal/pattern",
+	"internal/tasks",
+	"internal/wire",
 	"log",
 	"partition",
 	"producer",

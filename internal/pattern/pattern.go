@@ -1,6 +1,6 @@
-// Package pattern is what a consumer subscribes to by a regular expression. It is
-// the one package of the engine that links regexp, because the expression is the
-// program's.
+// Package pattern implements subscriptions by regular expression. It is the
+// only package of the engine that imports regexp, since the expression comes
+// from the program.
 package pattern
 
 import (
@@ -9,16 +9,16 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// Pattern matches whole names of topics. A nil one matches none.
+// Pattern matches whole names of topics. A nil Pattern matches none.
 type Pattern struct{ names *regexp.Regexp }
 
-// Parse reads a regular expression of package regexp; the empty one is nil.
-// fault.InvalidRegularExpression.
+// Parse parses a regular expression of package regexp. For the empty one it
+// returns nil. An invalid one is fault.InvalidRegularExpression.
 func Parse(text string) (*Pattern, error) {
 	if text == "" {
 		return nil, nil
 	}
-	_, err := regexp.Compile(text) // by itself: brackets could close ours
+	_, err := regexp.Compile(text) // compiled by itself: unbalanced brackets could match the ones added below
 	var names *regexp.Regexp
 	if err == nil {
 		names, err = regexp.Compile("^(?:" + text + ")$")

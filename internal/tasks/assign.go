@@ -11,7 +11,7 @@ import (
 // Member is a member of the group as the assignor sees it.
 type Member struct {
 	Metadata
-	Owned []record.TopicPartition // before; what the assignor keeps where it can
+	Owned []record.TopicPartition // the current assignment, which the assignor preserves where it can
 }
 
 // Task is one task, by the partitions that it reads.
@@ -21,18 +21,23 @@ type Task struct {
 	Reads     []record.TopicPartition
 }
 
-// Assign returns the tasks of each member, sorted. The order of the members is
-// what breaks ties. partitions has the topics that exist with their numbers of
+// Assign returns the tasks of each member, sorted. Ties are broken by the order
+// of the members. partitions has the existing topics with their numbers of
 // partitions.
 //
-// Each task goes to exactly one member. Of each sub-topology a member gets as
-// many tasks as any other or one less, and so it is with all tasks together;
-// within that, tasks stay where they were, and a sub-topology's odd tasks are
-// spread over processes.
+// The assignment has these properties, the first ones taking precedence:
 //
-// Members that differ in their topologies, as while a new version of a program
-// takes over, share the sub-topologies that most of them know. A topic that is
-// read in one of those is left alone by all others until then.
+//   - Each task goes to exactly one member.
+//   - Of each sub-topology, all members get the same number of tasks, give or
+//     take one. The same holds for all tasks together.
+//   - Tasks stay with their member where that is possible.
+//   - The tasks of a sub-topology that cannot be divided evenly (the odd ones)
+//     are spread over processes.
+//
+// Members may differ in their topologies, for example during the rollout of a
+// new version of a program. They then share the sub-topologies that most of
+// them know. Until all agree, no member reads a topic of one of these through
+// another sub-topology.
 func Assign(members []Member, partitions map[string]int32) [][]Task {
 	d := newDealer(members, partitions)
 	for _, sub := range agreed(members) {
@@ -46,17 +51,17 @@ func Assign(members []Member, partitions map[string]int32) [][]Task {
 	return d.tasks
 }
 
-// subTopology is one that members have agreed on.
+// subTopology is one that the members agreed on.
 type subTopology struct {
 	key     string // its topics, sorted
 	topics  []string
-	members []int // those that know it
+	members []int // members that know it
 }
 
 func keyOf(topics []string) string { return strings.Join(slices.Sorted(slices.Values(topics)), ",") }
 
-// agreed returns sub-topologies that share no topic. Of those that do, the one
-// that most members know is taken.
+// agreed returns sub-topologies that share no topic. Among those that do share
+// one, the one that most members know wins.
 func agreed(members []Member) []*subTopology {
 	byKey := make(map[string]*subTopology)
 	var all []*subTopology
@@ -89,7 +94,7 @@ func agreed(members []Member) []*subTopology {
 	})
 }
 
-// dealer deals tasks out, one sub-topology after the other.
+// dealer distributes tasks, one sub-topology after the other.
 type dealer struct {
 	members    []Member
 	partitions map[string]int32
@@ -138,7 +143,8 @@ func (d *dealer) deal(sub *subTopology) {
 }
 
 // before returns which tasks of a sub-topology each of its members had, sorted.
-// A task that several had counts for the first of them.
+// If several members had a task, which happens while they change owners, the
+// first one counts.
 func (d *dealer) before(sub *subTopology) [][]int32 {
 	had := make([][]int32, len(sub.members))
 	taken := make(map[int32]bool)
@@ -155,9 +161,8 @@ func (d *dealer) before(sub *subTopology) [][]int32 {
 	return had
 }
 
-// shares returns how many of a sub-topology's tasks each of its members gets.
-// The odd ones go to who has the least to do, then to the process that has, then
-// to who had one before.
+// shares returns how many of a sub-topology's tasks each of its members gets:
+// an equal share, and one odd task more for some.
 func (d *dealer) shares(sub *subTopology, number int, had [][]int32) []int {
 	least := number / len(sub.members)
 	share := make([]int, len(sub.members))
@@ -178,8 +183,15 @@ func (d *dealer) shares(sub *subTopology, number int, had [][]int32) []int {
 	return share
 }
 
-// compare says which of two of a sub-topology's members is to get an odd task:
-// the first if it is negative.
+// compare orders two of a sub-topology's members by their claim to an odd task;
+// the result is negative if i comes first. Each criterion only breaks ties of
+// the ones before it:
+//
+//  1. fewer tasks of the sub-topologies dealt so far,
+//  2. fewer tasks per thread in the member's process (compared as a product, to
+//     stay in integers),
+//  3. more tasks of this sub-topology before, up to the larger share, so that
+//     an odd task stays where it was.
 func (d *dealer) compare(sub *subTopology, had [][]int32, least, i, j int) int {
 	a, b := sub.members[i], sub.members[j]
 	p, q := d.members[a].Process, d.members[b].Process

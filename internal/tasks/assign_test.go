@@ -48,8 +48,8 @@ func TestOddTasksAreSpreadOverProcesses(t *testing.T) {
 	require.Equal(t, "a/0; b/0; a/1; b/1", text(tasks.Assign(members, map[string]int32{"a": 2, "b": 2})))
 }
 
-// While a new version of a program takes over, the sub-topologies of the
-// majority count, and what overlaps with them waits.
+// During the rollout of a new version of a program, the sub-topologies of the
+// majority count, and those that overlap with them wait.
 func TestMembersOfDifferentTopologiesNeverShareATopic(t *testing.T) {
 	older, newer := thread("old", "a", "b"), thread("new", "a,b", "c")
 	counts := map[string]int32{"a": 2, "b": 1, "c": 1}
@@ -99,7 +99,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // Members come and go, and topics grow: each task has one owner at any time,
-// everyone has the same to do, and nothing moves without need.
+// all members have equally many, and no task moves without need.
 func TestAnySequenceOfMembers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		subs := rapid.SampledFrom([][]string{{"a"}, {"a,b"}, {"a,b", "c"}, {"a", "b", "c"}}).Draw(t, "topology")
@@ -132,7 +132,7 @@ func TestAnySequenceOfMembers(t *testing.T) {
 	})
 }
 
-// checkAssigned assigns, and leaves the members owning what they were given.
+// checkAssigned assigns, and makes the members own what they were assigned.
 func checkAssigned(t *rapid.T, subs []string, counts map[string]int32, members []tasks.Member) {
 	assigned := tasks.Assign(members, counts)
 	owners := map[record.TopicPartition]int{}
@@ -167,8 +167,9 @@ func checkAssigned(t *rapid.T, subs []string, counts map[string]int32, members [
 	require.Equal(t, text(assigned), text(tasks.Assign(members, counts)), "assigning once more moves something")
 }
 
-// With one sub-topology, a newcomer gets its share and the others keep the rest;
-// what a member leaves is shared out, and the others keep what they have.
+// With one sub-topology, a new member gets its share and the others keep the
+// rest. When a member leaves, its tasks are distributed, and the others keep
+// theirs.
 func TestNothingMovesWithoutNeed(t *testing.T) {
 	counts := map[string]int32{"a": 7, "b": 3}
 	members := []tasks.Member{thread("x", "a,b"), thread("y", "a,b")}

@@ -14,10 +14,10 @@ const Assignor = "tasks"
 // MaxMetadata is how long a member's metadata may be, in bytes.
 const MaxMetadata = 1 << 20
 
-// Metadata is what a member tells the assignor.
+// Metadata is the information that a member sends to the assignor.
 type Metadata struct {
 	// Process names the process that the member is a thread of. Members of one
-	// process share its fate.
+	// process start and stop together.
 	Process string
 
 	// SubTopologies are the topics of each sub-topology that the member can
@@ -25,8 +25,8 @@ type Metadata struct {
 	SubTopologies [][]string
 }
 
-// metadataVersion is the one version of the bytes. Others are refused, so that
-// two programs that do not understand each other never share tasks.
+// metadataVersion is the only version of the encoding. Others are refused, so
+// that two incompatible programs never share tasks.
 const metadataVersion = 0
 
 // Encode returns the bytes that travel in the group's subscription.
@@ -51,8 +51,8 @@ func (m Metadata) Encode() ([]byte, error) {
 	return w.B, nil
 }
 
-// Decode reads what Encode wrote. Bytes of another version are
-// fault.UnsupportedVersion, others that are not sound fault.InvalidRequest.
+// Decode reads the output of Encode. Bytes of another version are
+// fault.UnsupportedVersion, invalid ones fault.InvalidRequest.
 func Decode(b []byte) (Metadata, error) {
 	r := wire.NewReader(b)
 	if version := r.Int16(); version != metadataVersion && r.Err() == nil {

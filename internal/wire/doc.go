@@ -1,13 +1,13 @@
 // Package wire encodes and decodes the fields that Kafka's message schemas are
 // made of.
 //
-// The catalogue and the group coordinator keep their state in records whose
-// bytes Kafka's own tools can read, and those bytes are described by Kafka's
-// message schemas. A [Writer] appends fields, a [Reader] takes them off again;
-// which fields, in which order, is up to the packages that know the schema.
+// The catalogue and the group coordinator store their state in records that
+// Kafka's own tools can read. Kafka's message schemas describe the bytes of
+// these records. A [Writer] appends fields and a [Reader] reads them. The
+// packages that know a schema decide which fields come in which order.
 //
-// Kafka has two spellings of everything that has a length. Classic versions of
-// a schema write lengths as int16 or int32 with -1 for null; flexible versions
+// Kafka has two encodings of everything that has a length. Classic versions of
+// a schema write lengths as int16 or int32 with -1 for null. Flexible versions
 // (KIP-482) write them as an unsigned varint of length+1 with 0 for null, and
 // end every structure with tagged fields:
 //
@@ -20,8 +20,8 @@
 //
 // Numbers are big-endian, a boolean is one byte, a UUID is 16 bytes.
 //
-// A Reader believes nothing: a length beyond the bytes at hand is an error
-// before anything is allocated. Its first error stays, and every later call
+// A Reader trusts no input: a length beyond the remaining bytes is an error
+// before anything is allocated. The first error is kept, and every later call
 // returns zero, so a decoder checks once, at its end. Neither type is safe for
 // concurrent use.
 package wire

@@ -8,8 +8,8 @@ import (
 	"github.com/runnel-go/runnel/fault"
 )
 
-// Reader takes fields off a message. Strings are copies; byte slices point into
-// the message, with no capacity beyond their length.
+// Reader reads the fields of a message. Strings are copies; byte slices point
+// into the message, without capacity beyond their length.
 type Reader struct {
 	b   []byte // what has not been read
 	pos int    // where b begins in the message
@@ -25,7 +25,7 @@ func (r *Reader) Err() error { return r.err }
 // Len returns how many bytes have not been read.
 func (r *Reader) Len() int { return len(r.b) }
 
-// End returns the first error, and otherwise an error when bytes are left.
+// End returns the first error, or an error if bytes are left.
 func (r *Reader) End() error {
 	if len(r.b) > 0 {
 		r.Fail("%d bytes left over", len(r.b))
@@ -33,8 +33,8 @@ func (r *Reader) End() error {
 	return r.err
 }
 
-// Fail makes an error of what a decoder found wrong in a value that it read, at
-// the position reached, unless there is an error already.
+// Fail reports a value that a decoder found invalid, with the current position,
+// unless there is an error already.
 func (r *Reader) Fail(format string, args ...any) {
 	if r.err == nil {
 		r.err = fault.Newf(fault.CorruptMessage, "message at byte %d: %s", r.pos, fmt.Sprintf(format, args...))
@@ -56,7 +56,7 @@ func (r *Reader) take(n int) []byte {
 	return b
 }
 
-// Bool reads one byte; anything but 0 is true, as for Kafka.
+// Bool reads one byte; as in Kafka, anything but 0 is true.
 func (r *Reader) Bool() bool { return r.Int8() != 0 }
 
 // Int8 reads a number of one byte.
@@ -155,9 +155,9 @@ func (r *Reader) bytes(n int) []byte {
 	return r.take(n)
 }
 
-// ArrayLen reads the length of a classic array whose elements take at least
-// elem bytes each, so that the length can be trusted for an allocation; -1 is
-// null.
+// ArrayLen reads the length of a classic array; -1 is null. Elements take at
+// least elem bytes each. ArrayLen checks the length against that and the
+// remaining bytes, so it is safe to allocate by.
 func (r *Reader) ArrayLen(elem int) int { return r.array(int(r.Int32()), elem) }
 
 // CompactArrayLen is ArrayLen for a flexible array.
@@ -176,8 +176,8 @@ func (r *Reader) array(n, elem int) int {
 
 // Tags reads the tagged fields that end a flexible structure and calls field,
 // which may be nil, with each field's number and a Reader of its value. An
-// error of that Reader becomes r's; what field leaves unread is passed over, so
-// that unknown tags do no harm.
+// error of that Reader becomes r's. Tags skips what field leaves unread, so
+// unknown tags are ignored.
 func (r *Reader) Tags(field func(number uint32, value *Reader)) {
 	last := int64(-1)
 	for n := r.array(int(r.Uvarint()), 2); n > 0; n-- {

@@ -170,7 +170,7 @@ func TestUnknownTagsArePassedOver(t *testing.T) {
 	r.Tags(func(number uint32, v *Reader) {
 		numbers = append(numbers, number)
 		if number == 2 {
-			seven = v.Int32() // and leaves the rest
+			seven = v.Int32() // and does not read the rest
 		}
 	})
 	require.Equal(t, []uint32{0, 2, 9}, numbers)

@@ -13,8 +13,8 @@ type Writer struct {
 	err error
 }
 
-// Err returns the first error: a string or byte slice that is longer than its
-// length field can say. B is not a message then.
+// Err returns the first error: a string or byte slice that is too long for its
+// length field. B is not a message then.
 func (w *Writer) Err() error { return w.err }
 
 // Bool appends one byte, 1 or 0.
@@ -54,7 +54,7 @@ func (w *Writer) String(s string) {
 	w.B = append(w.B, s...)
 }
 
-// NullableString appends a classic string, or null where s is nil.
+// NullableString appends a classic string; nil is null.
 func (w *Writer) NullableString(s *string) {
 	if s == nil {
 		w.Int16(-1)
@@ -74,7 +74,7 @@ func (w *Writer) CompactString(s string) {
 	w.B = append(w.B, s...)
 }
 
-// CompactNullableString appends a flexible string, or null where s is nil.
+// CompactNullableString appends a flexible string; nil is null.
 func (w *Writer) CompactNullableString(s *string) {
 	if s == nil {
 		w.Uvarint(0)
@@ -126,11 +126,11 @@ func (w *Writer) CompactArrayLen(n int) {
 // NoTags ends a flexible structure that has no tagged fields.
 func (w *Writer) NoTags() { w.Uvarint(0) }
 
-// Tags appends how many tagged fields follow, each of them a call of Tag with
-// numbers that rise.
+// Tags appends how many tagged fields follow. Each is a call of Tag, in
+// ascending order of numbers.
 func (w *Writer) Tags(n int) { w.Uvarint(uint32(n)) }
 
-// Tag appends one tagged field, whose value is encoded already.
+// Tag appends one tagged field with an encoded value.
 func (w *Writer) Tag(number uint32, value []byte) {
 	w.Uvarint(number)
 	w.Uvarint(uint32(len(value)))

@@ -7,5 +7,6 @@
 // sessions that are to hear of news. Groups has the shards of all groups.
 //
 // What a command returns without an error is in the log as its topic's durability
-// says. A command whose ctx ends may have happened (fault.UnknownOutcome).
+// says. A command whose ctx ends may have happened (fault.UnknownOutcome);
+// one that only reads returns ctx's error.
 package coordinator

@@ -141,18 +141,18 @@ type Member struct {
 
 // run runs a command of groups.
 func (s *GroupShard) run(ctx context.Context, command func(*group.Coordinator) (group.Result, error)) error {
-	return s.do(ctx, func(c *group.Coordinator) ([]Record, error) {
+	return s.do(ctx, func(c *group.Coordinator) ([]unit, error) {
 		r, err := command(c)
 		return s.gather(r), err
 	})
 }
 
 // gather notes what was made for tell, and returns what is to be written.
-func (s *GroupShard) gather(r group.Result) []Record {
+func (s *GroupShard) gather(r group.Result) []unit {
 	s.made.Records = append(s.made.Records, r.Records...)
 	s.made.Wake = append(s.made.Wake, r.Wake...)
 	s.made.Gone = append(s.made.Gone, r.Gone...)
-	return r.Records
+	return r.Units()
 }
 
 // offsetGrace is how long a group whose time was over before has for its members to
@@ -170,8 +170,8 @@ func (s *GroupShard) apply(c *group.Coordinator, r *record.Record) error {
 
 // prepare tells the coordinator which topics there are, and once that the members of
 // the previous process are gone.
-func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]Record, error) {
-	var records []Record
+func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) {
+	var units []unit
 	if loaded {
 		s.members = true // what expires is to be found
 		s.forgetUnknown(c)
@@ -183,16 +183,16 @@ func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]Record, error
 			return nil, err
 		}
 		s.seen = changed
-		records = append(records, s.gather(r)...)
+		units = append(units, s.gather(r)...)
 	}
 	if s.restarted {
-		return records, nil
+		return units, nil
 	}
 	r, err := c.Restart(time.Now())
 	if err != nil {
 		return nil, err
 	}
-	return append(records, s.gather(r)...), nil
+	return append(units, s.gather(r)...), nil
 }
 
 // forgetUnknown wakes and forgets the sessions of members that are not in the
@@ -218,7 +218,7 @@ func topicsOf(h *host.Host) *group.Topics {
 }
 
 // finish takes out members that are gone and sets the timer for the next deadline.
-func (s *GroupShard) finish(c *group.Coordinator, write func([]Record) error) error {
+func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) error {
 	s.restarted = true
 	if !s.members && (s.armed || len(s.made.Records) == 0) {
 		return nil
@@ -231,7 +231,7 @@ func (s *GroupShard) finish(c *group.Coordinator, write func([]Record) error) er
 		return time.Time{}
 	})
 	if err == nil {
-		err = write(r.Records)
+		err = write(r.Units())
 	}
 	if err != nil {
 		next = now.Add(time.Second)

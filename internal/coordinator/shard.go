@@ -25,11 +25,11 @@ type kind[C any] interface {
 
 	// prepare brings a fold up to date before commands are run; loaded says that it
 	// has just been read. It returns what is to be written with them.
-	prepare(c C, loaded bool) ([]Record, error)
+	prepare(c C, loaded bool) ([]unit, error)
 
 	// finish does what follows a round of commands whose records count: it may write
 	// more. An error throws the fold away.
-	finish(c C, write func([]Record) error) error
+	finish(c C, write func([]unit) error) error
 
 	// tell tells who is concerned by what was written; failed says that the fold was
 	// thrown away, and what was made since the round began with it.
@@ -37,8 +37,9 @@ type kind[C any] interface {
 }
 
 // Shard is the coordinator of one partition, with its one writer. A command runs on
-// a fold of the partition's records and returns more of them; they are appended as
-// one batch with those of the commands beside it, and acknowledged once they count. A
+// a fold of the partition's records and returns more of them; they are appended
+// with those of the commands beside it, as one batch or as few as will hold them, and
+// acknowledged once they count. A
 // fold that ran ahead of its log, because an append failed, is thrown away, and the
 // log is read again:
 //
@@ -69,10 +70,15 @@ type Shard[C any] struct {
 
 // command is one that waits for its turn or its outcome.
 type command[C any] struct {
-	run  func(C) ([]Record, error)
-	err  error
-	done chan struct{}
+	run   func(C) ([]unit, error)
+	err   error
+	units int // how many of the round's units precede the end of its own
+	done  chan struct{}
 }
+
+// unit is records that are written in one batch: a crash leaves all of them or none.
+// Units that follow each other share batches, as far as there is room.
+type unit = []Record
 
 // inlineCommands is how often a caller serves what others have queued before a
 // goroutine goes on.
@@ -95,7 +101,23 @@ func (s *Shard[C]) Partition() *partition.Partition { return s.topic.Open()[s.nu
 // do runs a command once it is its turn, and returns when its records count. ctx
 // bounds the waiting; what has begun goes on, and then the error says that the
 // outcome is unknown.
-func (s *Shard[C]) do(ctx context.Context, run func(C) ([]Record, error)) error {
+func (s *Shard[C]) do(ctx context.Context, run func(C) ([]unit, error)) error {
+	return s.await(ctx, run, func(err error) error {
+		return fault.Newf(fault.UnknownOutcome, "a command of %s", s.topic.Name).Because(err)
+	})
+}
+
+// look runs a command that changes nothing, so it fails with ctx's own error.
+func (s *Shard[C]) look(ctx context.Context, fn func(C) error) error {
+	return s.await(ctx, func(c C) ([]unit, error) { return nil, fn(c) }, func(err error) error { return err })
+}
+
+// await queues a command and waits for it. late makes the error for a ctx that ends
+// meanwhile; with one that had ended before, nothing begins.
+func (s *Shard[C]) await(ctx context.Context, run func(C) ([]unit, error), late func(error) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	c := &command[C]{run: run, done: make(chan struct{})}
 	waits := s.Partition().AppendWaits()
 	s.mu.Lock()
@@ -118,13 +140,8 @@ func (s *Shard[C]) do(ctx context.Context, run func(C) ([]Record, error)) error 
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
-		return fault.Newf(fault.UnknownOutcome, "a command of %s", s.topic.Name).Because(ctx.Err())
+		return late(ctx.Err())
 	}
-}
-
-// look runs a command that changes nothing.
-func (s *Shard[C]) look(ctx context.Context, fn func(C) error) error {
-	return s.do(ctx, func(c C) ([]Record, error) { return nil, fn(c) })
 }
 
 // next makes what is queued the round to be served; mu is held.
@@ -136,8 +153,8 @@ func (s *Shard[C]) next() role.Next {
 	return role.Any
 }
 
-// serve runs the round's commands in order and appends what they made as one batch. No
-// command returns before that counts.
+// serve runs the round's commands in order and appends what they made. No command
+// returns before that counts.
 func (s *Shard[C]) serve() {
 	err := s.round(s.serving)
 	if err != nil {
@@ -150,19 +167,25 @@ func (s *Shard[C]) serve() {
 }
 
 func (s *Shard[C]) round(commands []*command[C]) error {
-	records, err := s.prepare()
+	units, err := s.prepare()
 	for _, c := range commands {
 		if c.err = err; err != nil {
 			continue
 		}
-		var made []Record
+		var made []unit
 		made, c.err = c.run(s.state)
-		records = append(records, made...)
+		units = append(units, made...)
+		c.units = len(units)
 	}
 	if err != nil {
 		return err
 	}
-	write := func() error { return s.write(records) }
+	written := 0
+	write := func() error {
+		n, err := s.write(units[written:])
+		written += n
+		return err
+	}
 	if s.first {
 		err = s.spare(write)
 	} else {
@@ -170,16 +193,21 @@ func (s *Shard[C]) round(commands []*command[C]) error {
 	}
 	if err != nil {
 		for _, c := range commands {
-			c.err = err
+			if c.units > written { // else all that it made, or saw, is in the log
+				c.err = err
+			}
 		}
 		return err
 	}
 	s.first = false
-	return s.kind.finish(s.state, s.write)
+	return s.kind.finish(s.state, func(units []unit) error {
+		_, err := s.write(units)
+		return err
+	})
 }
 
 // prepare reads the log if that is to be done.
-func (s *Shard[C]) prepare() ([]Record, error) {
+func (s *Shard[C]) prepare() ([]unit, error) {
 	read := !s.loaded
 	if read {
 		if err := s.load(); err != nil {
@@ -202,23 +230,48 @@ func (s *Shard[C]) load() error {
 	return err
 }
 
-// write appends records as one batch and waits until they count.
-func (s *Shard[C]) write(records []Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	builder := record.NewBuilder(s.most)
+// write appends units, in as few batches as will hold them, and waits until they
+// count. It returns how many do.
+func (s *Shard[C]) write(units []unit) (written int, err error) {
 	now := time.Now().UnixMilli()
-	for _, r := range records {
+	for written < len(units) {
+		builder := record.NewBuilder(s.most)
+		n, fit := 0, true
+		for fit && written+n < len(units) {
+			if fit = add(builder, now, units[written+n]); fit {
+				n++
+			}
+		}
+		if n == 0 {
+			return written, fault.At(fault.RecordListTooLarge, s.topic.Name, s.number, -1).
+				Detailf("%d records that belong together take more than %d bytes", len(units[written]), s.most)
+		}
+		if !fit { // part of the next unit is in it
+			builder.Reset()
+			for _, u := range units[written : written+n] {
+				add(builder, now, u)
+			}
+		}
+		batch, err := builder.Batch(nil, record.None, 0)
+		if err != nil {
+			return written, err
+		}
+		if err := s.Partition().AppendAwait(batch.Bytes); err != nil {
+			return written, err
+		}
+		written += n
+	}
+	return written, nil
+}
+
+// add adds a unit to a batch, and reports whether all of it fitted.
+func add(builder *record.Builder, now int64, u unit) bool {
+	for _, r := range u {
 		if !builder.Add(now, r.Key, r.Value, nil) {
-			return fault.At(fault.RecordListTooLarge, s.topic.Name, s.number, -1).Detailf("%d records in one command", len(records))
+			return false
 		}
 	}
-	batch, err := builder.Batch(nil, record.None, 0)
-	if err != nil {
-		return err
-	}
-	return s.Partition().AppendAwait(batch.Bytes)
+	return true
 }
 
 // close refuses further commands.

@@ -42,6 +42,7 @@ type Coordinator struct {
 
 	// Of the command at work.
 	records []Record
+	cuts    []int
 	news    map[string]bool // groups with other assignments than before
 	err     error
 }
@@ -59,12 +60,26 @@ func New(limits Limits) *Coordinator {
 
 // Result is what a command did.
 type Result struct {
-	Records []Record // to be appended, in this order, all or none
+	Records []Record // to be appended, in this order, all or none but for Cuts
+	Cuts    []int    // where what is appended may end: how many of Records go before
 
 	// Wake are the members, by their IDs, for whom there is news, but for the
 	// one whose command it was. Gone are those that Expire took out.
 	Wake, Gone []string
 	GoneFrom   []string // the groups of those that are Gone
+}
+
+// Units returns Records in parts, each to be appended as a whole.
+func (r *Result) Units() [][]Record {
+	var units [][]Record
+	from := 0
+	for _, at := range append(r.Cuts, len(r.Records)) {
+		if at > from {
+			units = append(units, r.Records[from:at:at])
+			from = at
+		}
+	}
+	return units
 }
 
 // Member says who joins a group.
@@ -239,6 +254,7 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 		if c.news[name] {
 			c.raise(g)
 		}
+		c.cut()
 	}
 	// The targets follow with the first member, who may come back with topics
 	// that are not known yet.
@@ -255,9 +271,11 @@ func (c *Coordinator) SetTopics(topics *Topics) (Result, error) {
 		for _, tp := range slices.SortedFunc(maps.Keys(g.offsets), record.TopicPartition.Compare) {
 			if !c.current(tp, g.offsets[tp]) {
 				c.emit(key{kind: keyOffset, group: name, topic: tp.Topic, partition: tp.Partition}, nil)
+				c.cut()
 			}
 		}
 		c.retarget(g)
+		c.cut()
 	}
 	return c.end("")
 }
@@ -329,14 +347,15 @@ func (c *Coordinator) Delete(groupName string) (Result, error) {
 	case len(g.members) > 0:
 		return Result{}, fault.Newf(fault.NonEmptyGroup, "group %q has %d members", groupName, len(g.members))
 	}
-	c.erase(g)
+	c.erase(g, func() {})
 	return c.end("")
 }
 
-// erase deletes a group without members.
-func (c *Coordinator) erase(g *group) {
+// erase deletes a group without members, and calls between after each offset.
+func (c *Coordinator) erase(g *group, between func()) {
 	for _, tp := range slices.SortedFunc(maps.Keys(g.offsets), record.TopicPartition.Compare) {
 		c.emit(key{kind: keyOffset, group: g.name, topic: tp.Topic, partition: tp.Partition}, nil)
+		between()
 	}
 	for _, id := range slices.Sorted(maps.Keys(g.targets)) {
 		c.emit(key{kind: keyTarget, group: g.name, member: id}, nil)
@@ -407,7 +426,13 @@ func (g *group) assignor() string {
 }
 
 // begin, emit and end frame every command: emit makes a record and applies it.
-func (c *Coordinator) begin() { c.records, c.news, c.err = nil, map[string]bool{}, nil }
+func (c *Coordinator) begin() {
+	c.records, c.cuts, c.news, c.err = nil, nil, map[string]bool{}, nil
+}
+
+// cut says that what follows need not be appended with what was emitted so far: a
+// crash in between leaves something that the same command goes on with.
+func (c *Coordinator) cut() { c.cuts = append(c.cuts, len(c.records)) }
 
 func (c *Coordinator) emit(k key, value func(*wire.Writer)) {
 	var kw, vw wire.Writer
@@ -427,7 +452,7 @@ func (c *Coordinator) end(caller string) (Result, error) {
 	if c.err != nil {
 		return Result{}, c.err
 	}
-	r := Result{Records: c.records}
+	r := Result{Records: c.records, Cuts: c.cuts}
 	for _, name := range slices.Sorted(maps.Keys(c.news)) {
 		g := c.groups[name]
 		if g == nil {

@@ -32,6 +32,7 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 			if !now.Before(deadline) {
 				gone, from = append(gone, m.id), append(from, name)
 				c.evict(g, m, now)
+				c.cut()
 			} else if next.IsZero() || deadline.Before(next) {
 				next = deadline
 			}
@@ -43,7 +44,8 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 			continue
 		}
 		if deadline := c.expiry(g); !now.Before(deadline) {
-			c.erase(g)
+			c.erase(g, c.cut)
+			c.cut()
 		} else if next.IsZero() || deadline.Before(next) {
 			next = deadline
 		}

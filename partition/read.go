@@ -14,10 +14,17 @@ type Slice struct {
 	log.Slice
 	StartOffset   int64
 	HighWatermark int64
+	Visible       int64 // as Partition.Visible was
 }
 
-// Read returns whole batches below the high watermark, beginning with the one that
-// holds offset: up to max bytes, but at least one batch. At the high watermark it
+// Visible returns the offset before which readers may see records. Read and Wait keep
+// to it, and nothing else decides what a reader sees: it is the high watermark, as
+// for Kafka's read_uncommitted. An isolation level that shows less would be told to
+// these three.
+func (p *Partition) Visible() int64 { return p.high.Load() }
+
+// Read returns whole batches that are visible, beginning with the one that holds
+// offset: up to max bytes, but at least one batch. At the end of what is visible it
 // returns none. Read may read a file into buf; see log.Slice for who owns the bytes.
 // An offset outside the partition's bounds is fault.OffsetOutOfRange, damaged bytes
 // are a *fault.Corruption.
@@ -31,18 +38,18 @@ func (p *Partition) ReadStored(offset int64, max int, buf []byte) (Slice, error)
 }
 
 func (p *Partition) read(offset int64, max int, buf []byte, from func(offset, limit int64, max int, buf []byte) (log.Slice, error)) (Slice, error) {
-	s := Slice{StartOffset: p.log.StartOffset(), HighWatermark: p.high.Load()}
+	s := Slice{StartOffset: p.log.StartOffset(), HighWatermark: p.high.Load(), Visible: p.Visible()}
 	if offset < s.StartOffset || offset > s.HighWatermark {
 		if err := p.whyClosed(); err != nil {
 			return s, err
 		}
 		return s, p.fault(fault.OffsetOutOfRange, offset).Detailf("it holds %d to %d", s.StartOffset, s.HighWatermark)
 	}
-	if offset == s.HighWatermark {
+	if offset >= s.Visible {
 		return s, p.whyClosed()
 	}
 	var err error
-	s.Slice, err = from(offset, s.HighWatermark, max, buf)
+	s.Slice, err = from(offset, s.Visible, max, buf)
 	return s, err
 }
 
@@ -68,7 +75,7 @@ type waiter struct {
 func (p *Partition) Wait(offset int64, w Waker) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed != nil || p.high.Load() > offset {
+	if p.closed != nil || p.Visible() > offset {
 		return false
 	}
 	p.waiting = append(p.waiting, waiter{offset, w})
@@ -109,11 +116,11 @@ func (p *Partition) advance(high int64) {
 	p.woken = woken
 }
 
-// Scan calls fn for every record below the high watermark, until fn returns an
+// Scan calls fn for every record that is visible, until fn returns an
 // error. It skips the markers of transactions. The record is valid until fn
 // returns.
 func (p *Partition) Scan(fn func(*record.Record) error) error {
-	for offset := p.StartOffset(); offset < p.HighWatermark(); {
+	for offset := p.StartOffset(); offset < p.Visible(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {
 			return err

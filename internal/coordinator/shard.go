@@ -9,7 +9,6 @@ import (
 	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/role"
-	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -96,7 +95,10 @@ func (s *Shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], w
 
 // Partition returns the shard's partition, which is broken until load has found it
 // sound.
-func (s *Shard[C]) Partition() *partition.Partition { return s.topic.Open()[s.number] }
+func (s *Shard[C]) Partition() host.Partition {
+	p, _ := s.topic.Partition(s.number) // there is a shard for each
+	return p
+}
 
 // do runs a command once it is its turn, and returns when its records count. ctx
 // bounds the waiting; what has begun goes on, and then the error says that the

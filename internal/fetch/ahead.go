@@ -96,7 +96,7 @@ func (a *readAhead) run() {
 		a.done <- c
 		a.mu.Lock()
 		a.next = c.next
-		last := c.err != nil || c.Memory || len(c.Bytes) < readAheadFrom || c.next >= a.session.visibleIn(&c)
+		last := c.err != nil || c.Memory || len(c.Bytes) < readAheadFrom || c.next >= c.Visible
 		if last && !a.over {
 			a.over = true
 			close(a.done)

@@ -17,6 +17,6 @@
 // and costs nothing meanwhile.
 //
 // Everything that a program's callbacks see happens on the goroutine that fetches,
-// closing included (closing.go). What a reader may see of a partition is decided in
-// one place, visible.
+// closing included (closing.go). What a reader may see of a partition is the
+// partition's own: partition.Visible.
 package fetch

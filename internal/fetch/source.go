@@ -237,7 +237,7 @@ func (src *source) read() (bool, error) {
 	s.buffers.retire(src.chunk)
 	src.chunk = chunk{}
 	offset := src.offset.Load()
-	if !src.pressed && s.visible(src.part) == offset {
+	if !src.pressed && src.part.Visible() == offset {
 		return false, nil // nothing yet, or the partition is closed: park finds out
 	}
 	src.pressed = false
@@ -256,7 +256,7 @@ func (src *source) read() (bool, error) {
 		if c.next == 0 {
 			c.next = nextOffset(c.Bytes)
 		}
-		if c.next < s.visibleIn(&c) {
+		if c.next < c.Visible {
 			src.startReading(c.next)
 		}
 	}
@@ -352,7 +352,7 @@ func (src *source) reset(cause error) error {
 // locate returns the offset that spec names, within what the partition holds.
 func (src *source) locate(spec topic.OffsetSpec) (int64, error) {
 	listed, err := host.ListOffset(src.part, spec)
-	return max(min(listed.Offset, src.session.visible(src.part)), src.part.StartOffset()), err
+	return max(min(listed.Offset, src.part.Visible()), src.part.StartOffset()), err
 }
 
 // find finds the partition and where to begin in it, unless both are known.

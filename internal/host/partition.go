@@ -3,6 +3,7 @@ package host
 import (
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
 )
 
 // Partition is what sessions and coordinators ask of a partition, and all that they
@@ -27,9 +28,11 @@ type Partition interface {
 
 	StartOffset() int64
 	HighWatermark() int64
+	Visible() int64
 	EpochAt(offset int64) int32
 	OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error)
 	Read(offset int64, max int, buf []byte) (partition.Slice, error)
+	Scan(fn func(*record.Record) error) error
 	Wait(offset int64, w partition.Waker) bool
 	CancelWait(w partition.Waker)
 }

@@ -54,6 +54,21 @@ func (t *Topic) Open() []*partition.Partition {
 // IsGone reports whether the topic was deleted.
 func (t *Topic) IsGone() bool { return t.deleted.Load() }
 
+// Partition returns partition n of a topic that is open, sound or not; fault.UnknownTopic
+// where there is none. Host.Sound tries to open again what did not open.
+func (t *Topic) Partition(n int32) (Partition, error) {
+	ps := t.Open()
+	if n < 0 || int(n) >= len(ps) {
+		return nil, t.lacks(n)
+	}
+	return ps[n], nil
+}
+
+// lacks says that there is no partition n.
+func (t *Topic) lacks(n int32) error {
+	return fault.At(fault.UnknownTopic, t.Name, n, -1).Detailf("the topic has %d partitions", len(t.Open()))
+}
+
 // IsOpen reports whether the topic was used since the host began.
 func (t *Topic) IsOpen() bool { return t.partitions.Load() != nil }
 
@@ -119,7 +134,7 @@ func (h *Host) Partition(tp record.TopicPartition) (Partition, error) {
 func (h *Host) Sound(t *Topic, n int32) (Partition, error) {
 	ps := t.Open()
 	if n < 0 || int(n) >= len(ps) {
-		return nil, fault.At(fault.UnknownTopic, t.Name, n, -1).Detailf("the topic has %d partitions", len(ps))
+		return nil, t.lacks(n)
 	}
 	if IsBroken(ps[n]) {
 		if err := h.Open(t); err != nil {

@@ -299,12 +299,10 @@ func (w *writer) lane(number int32) (*lane, error) {
 }
 
 func (w *writer) addLane(number int32) (*lane, error) {
-	partitions := w.topic.Open()
-	if number < 0 || int(number) >= len(partitions) {
-		return nil, fault.At(fault.UnknownTopic, w.topic.Name, number, -1).
-			Detailf("the topic has %d partitions", len(partitions))
+	p, err := w.topic.Partition(number)
+	if err != nil {
+		return nil, err
 	}
-	var p host.Partition = partitions[number]
 	if err := p.Err(); err != nil {
 		if _, damaged := errors.AsType[*fault.Corruption](err); !damaged {
 			p, err = w.session.host.Sound(w.topic, number)
@@ -315,7 +313,7 @@ func (w *writer) addLane(number int32) (*lane, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	lanes := make([]*lane, len(partitions))
+	lanes := make([]*lane, max(int(number)+1, len(w.topic.Placement())))
 	if old := w.lanes.Load(); old != nil {
 		copy(lanes, *old)
 	}

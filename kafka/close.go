@@ -14,7 +14,7 @@ func (s *consuming) Close() error {
 	case closing.Mine:
 		s.finish()
 	case closing.Within:
-		s.rouse() // whoever is within ends it
+		s.rouse() // the goroutine within a call ends it
 	case closing.Theirs:
 		s.rouse()
 		late, cancel := closing.Late()
@@ -26,8 +26,9 @@ func (s *consuming) Close() error {
 	return nil
 }
 
-// abandon is Close by the cluster, which is not the goroutine that fetches: where
-// that one is not within a call, its next one tells what was lost. await follows.
+// abandon is Close by the cluster, which does not run on the goroutine that
+// fetches. If that goroutine is not within a call, its next call reports the
+// lost partitions. Callers call await afterwards.
 func (s *consuming) abandon() {
 	if s.gate.Close() != closing.Mine {
 		s.rouse()
@@ -39,8 +40,8 @@ func (s *consuming) abandon() {
 	s.finish()
 }
 
-// await waits until the session has ended, or until it is too late: then the group
-// is left though the goroutine that fetches does not come back.
+// await waits until the session has ended, or until late is closed. Then it
+// leaves the group even though the goroutine that fetches has not returned.
 func (s *consuming) await(late <-chan struct{}) error {
 	if s.gate.Wait(late) {
 		return nil
@@ -74,7 +75,7 @@ func (s *consuming) finish() {
 			s.leaveAsStatic(id)
 		}
 	}()
-	defer func() { // also when a callback ends the goroutine: what is left is not told
+	defer func() { // also if a callback ends this goroutine; the remaining callbacks are then not called
 		s.cutting.Do(func() { close(s.cut) })
 		<-left
 		if !s.member {
@@ -89,7 +90,8 @@ func (s *consuming) finish() {
 			waiting = false
 		}
 	}
-	// Those of a session without a group, and what the client told nothing about.
+	// The partitions of a session without a group, and those the client did not
+	// report.
 	if owned := s.Assignment(); len(owned) > 0 {
 		if !s.keepSilent(owned) {
 			s.tell(s.cfg.OnRevoked, owned)
@@ -98,13 +100,14 @@ func (s *consuming) finish() {
 	}
 }
 
-// isOver is what a call says after the end, when it has told what was lost.
+// isOver calls OnLost for lost partitions and returns the error of a call after
+// the session's end.
 func (s *consuming) isOver() error {
 	s.tellLost()
 	return fault.Closed
 }
 
-// tellLost tells which partitions went with an abandoned session, once.
+// tellLost calls OnLost for the partitions of an abandoned session, once.
 func (s *consuming) tellLost() {
 	s.mu.Lock()
 	lost := s.untold

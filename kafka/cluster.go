@@ -19,7 +19,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Scheme is what an address of a cluster may begin with.
+// Scheme is an optional prefix of a cluster's address.
 const Scheme = "kafka://"
 
 // Cluster is a Kafka cluster as a backend. All methods are safe for concurrent
@@ -27,7 +27,7 @@ const Scheme = "kafka://"
 type Cluster struct {
 	options
 	seeds  []string
-	client *kgo.Client // for what belongs to no session
+	client *kgo.Client // for requests that belong to no session
 	admin  *kadm.Client
 
 	mu       sync.Mutex
@@ -43,9 +43,9 @@ var (
 	_ topic.Admin      = (*Cluster)(nil)
 )
 
-// Connect connects to the cluster that one of the seeds belongs to. Seeds are
-// addresses, host:port or host alone, separated by commas, with or without
-// kafka:// in front. It fails when none of them answers within Timeout.
+// Connect connects to the cluster of the given seeds. Seeds are addresses,
+// host:port or only a host, separated by commas, with or without kafka:// in
+// front. Connect fails if none of them answers within Timeout.
 func Connect(seeds string, opts ...Option) (*Cluster, error) {
 	c := &Cluster{
 		options:  options{clientID: "runnel", timeout: 10 * time.Second, metadataAge: 30 * time.Second},
@@ -77,7 +77,7 @@ func Connect(seeds string, opts ...Option) (*Cluster, error) {
 	return c, nil
 }
 
-// newClient returns a franz-go client with what all of them share.
+// newClient returns a franz-go client with the options that all clients share.
 func (c *Cluster) newClient(clientID string, opts ...kgo.Opt) (*kgo.Client, error) {
 	if clientID == "" {
 		clientID = c.clientID
@@ -97,7 +97,7 @@ func (c *Cluster) newClient(clientID string, opts ...kgo.Opt) (*kgo.Client, erro
 	return client, nil
 }
 
-// add notes that s is to be closed by Close; fault.Closed after that.
+// add registers s to be closed by Close. After Close it returns fault.Closed.
 func (c *Cluster) add(s io.Closer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,15 +108,15 @@ func (c *Cluster) add(s io.Closer) error {
 	return nil
 }
 
-// remove notes that s has been closed.
+// remove removes a session that has been closed.
 func (c *Cluster) remove(s io.Closer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.sessions, s)
 }
 
-// live returns fault.Closed once Close has closed the sessions, which may still
-// commit until then.
+// live returns fault.Closed once Close has closed the sessions. Until then they
+// may still commit.
 func (c *Cluster) live() error {
 	if c.dead.Load() {
 		return fault.Closed
@@ -141,8 +141,8 @@ func (c *Cluster) Close() error {
 	return errors.Join(errs...)
 }
 
-// closeSessions closes consumers first: where one is within Fetch, its callbacks may
-// still send and commit.
+// closeSessions closes consumers first: the callbacks of one that is within
+// Fetch may still send and commit.
 func closeSessions(sessions map[io.Closer]struct{}) (errs []error) {
 	for s := range sessions {
 		if c, ok := s.(*consuming); ok {

@@ -76,7 +76,7 @@ func TestCloseClosesSessions(t *testing.T) {
 }
 
 // A change made elsewhere reaches open sessions: with server-side groups at
-// once, for a writer when it is asked for a partition that it does not know.
+// once, and a writer when it needs a partition that it does not know.
 func TestTwoClustersAreOne(t *testing.T) {
 	seeds := fake(t)
 	one, two := connect(t, seeds), connect(t, seeds)
@@ -99,8 +99,8 @@ func TestTwoClustersAreOne(t *testing.T) {
 	require.Equal(t, record.Position{Topic: "events", Partition: 1}, at)
 }
 
-// A producer whose cluster has gone closes within its bound, and says what it has
-// lost.
+// A producer whose cluster has gone closes within its bound, and reports what
+// it has lost.
 func TestCloseWithoutCluster(t *testing.T) {
 	fakes, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
 	require.NoError(t, err)

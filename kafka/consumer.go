@@ -35,11 +35,11 @@ func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consum
 		}
 	}
 	opts := []kgo.Opt{
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session resolves starts itself
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),       // and begins anew itself
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // the session determines starts itself
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),       // and handles offsets out of range itself
 		kgo.FetchMaxWait(fetchWait),
 		kgo.WithHooks(batches{s}),
-		kgo.KeepControlRecords(), // to know that the position moved past them; no program sees them
+		kgo.KeepControlRecords(), // to see that the position moved past them; they are not returned
 		kgo.FetchMaxPartitionBytes(int32(min(cfg.MaxBytes, 1<<30))),
 		kgo.FetchMaxBytes(int32(max(50<<20, min(cfg.MaxBytes, 1<<30)))),
 	}
@@ -59,52 +59,53 @@ func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consum
 }
 
 // fetchWait is how long a broker waits for records before it answers a fetch:
-// Kafka's fetch.max.wait.ms. What was assigned meanwhile waits for that answer.
+// Kafka's fetch.max.wait.ms. New assignments take effect only after that
+// answer.
 const fetchWait = 500 * time.Millisecond
 
 // consuming is a consumer's session: a franz-go client that fetches and, for a
-// member of a group, keeps its place there. The client's callbacks are passed
-// on to the goroutine that fetches; see rebalance.go.
+// member of a group, maintains the membership. The session passes the client's
+// callbacks on to the goroutine that fetches; see rebalance.go.
 type consuming struct {
 	cluster *Cluster
 	client  *kgo.Client
 	cfg     consumer.Config
-	known   map[string]int // partitions that there were when it was opened, where it begins at their end
+	known   map[string]int // the numbers of partitions when it was opened, if it starts at their ends
 	member  bool           // of a group, which assigns its partitions
 
-	gate    *closing.Gate // which goroutine ends the session
-	kick    chan struct{} // one token when changes wait for who ends it
-	cut     chan struct{} // closed when changes are not waited for any longer
+	gate    *closing.Gate // decides which goroutine ends the session
+	kick    chan struct{} // holds a token when changes wait for the goroutine that ends the session
+	cut     chan struct{} // closed when changes no longer wait to be applied
 	cutting sync.Once
 
 	mu      sync.Mutex
 	owned   map[record.TopicPartition]*owned
-	order   []record.TopicPartition // owned partitions with records at hand, in the order of their turns
+	order   []record.TopicPartition // owned partitions with fetched records, in the order of their turns
 	errs    []error                 // of partitions, to be returned by the next Fetches
 	astray  []record.TopicPartition // partitions whose offset is out of range
-	changes []*change               // of the assignment, to be carried out
-	wake    context.CancelFunc      // ends the client's poll at hand, or nil
-	silent  bool                    // nobody is called back any more: the next call tells what was lost
-	untold  []record.TopicPartition // what that is
+	changes []*change               // of the assignment, to be applied
+	wake    context.CancelFunc      // ends the client's current poll, or nil
+	silent  bool                    // no callback may run any more: the next call reports losses
+	untold  []record.TopicPartition // the partitions to report
 }
 
-// owned is what the session knows about a partition it owns.
+// owned is the state of a partition that the session owns.
 type owned struct {
 	records  []*kgo.Record // fetched, not yet returned
-	high     int64         // the high watermark known with them
+	high     int64         // the high watermark that came with them
 	position int64         // of the next Fetch, or unknown
 	live     bool          // the client fetches it, so a seek goes to the client
 	paused   bool
-	behind   time.Time // since when the client may be past offsets without records; zero: it is not
-	unplaced bool      // with topic.None: until Seek says where, what the client fetches is not wanted
+	behind   time.Time // since when the client may be past offsets without records; zero if it is not
+	unplaced bool      // with topic.None: what the client fetches is dropped until Seek sets an offset
 }
 
-// unknown is the position of a partition whose committed offset is still being
-// asked for.
+// unknown is the position of a partition whose committed offset has not arrived
+// yet.
 const unknown = -1
 
-// Release implements consumer.Session. Records own their bytes here, whatever
-// Config.ReuseBuffers says.
+// Release implements consumer.Session. It does nothing, because records own
+// their bytes here, whatever Config.ReuseBuffers says.
 func (s *consuming) Release() {}
 
 // Assignment implements consumer.Session.
@@ -158,14 +159,14 @@ func (s *consuming) Assign(ctx context.Context, partitions []record.TopicPartiti
 			s.owned[tp] = &owned{position: at, unplaced: !known}
 		}
 		s.mu.Unlock()
-		s.tell(s.cfg.OnAssigned, added) // which may seek
+		s.tell(s.cfg.OnAssigned, added) // the callback may seek
 		s.client.AddConsumePartitions(s.golive(added))
 	}
 	return nil
 }
 
-// golive returns where the client is to begin with partitions, which are the
-// client's from here on.
+// golive returns the offsets at which the client starts partitions. From then
+// on the client fetches them.
 func (s *consuming) golive(partitions []record.TopicPartition) map[string]map[int32]kgo.Offset {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +185,7 @@ func (s *consuming) golive(partitions []record.TopicPartition) map[string]map[in
 	return at
 }
 
-// disown forgets partitions and what was fetched of them.
+// disown removes partitions and the records fetched from them.
 func (s *consuming) disown(partitions []record.TopicPartition) {
 	var resume []record.TopicPartition
 	s.mu.Lock()
@@ -196,13 +197,13 @@ func (s *consuming) disown(partitions []record.TopicPartition) {
 	}
 	s.order = slices.DeleteFunc(s.order, func(tp record.TopicPartition) bool { return s.owned[tp] == nil })
 	s.mu.Unlock()
-	if len(resume) > 0 { // the client would remember
+	if len(resume) > 0 { // otherwise the client would stay paused for them
 		s.client.ResumeFetchPartitions(byTopic(resume))
 	}
 }
 
-// starts returns where partitions begin: at their committed offsets, or where
-// Config.Start says.
+// starts returns where partitions start: at their committed offsets, or at
+// Config.Start.
 func (s *consuming) starts(ctx context.Context, partitions []record.TopicPartition) (map[record.TopicPartition]int64, error) {
 	starts := make(map[record.TopicPartition]int64, len(partitions))
 	if len(partitions) == 0 {
@@ -228,7 +229,7 @@ func (s *consuming) starts(ctx context.Context, partitions []record.TopicPartiti
 	return starts, err
 }
 
-// lookAround notes what partitions there are.
+// lookAround records the current numbers of partitions.
 func (s *consuming) lookAround(ctx context.Context) error {
 	topics, err := s.cluster.allTopics(ctx)
 	s.known = make(map[string]int, len(topics))
@@ -240,7 +241,7 @@ func (s *consuming) lookAround(ctx context.Context) error {
 	return err
 }
 
-// begins returns where partitions begin that have no committed offset.
+// begins returns where partitions without a committed offset start.
 func (s *consuming) begins(ctx context.Context, partitions []record.TopicPartition) (map[record.TopicPartition]int64, error) {
 	if len(partitions) == 0 {
 		return nil, nil
@@ -270,8 +271,8 @@ func noneCommitted(tp record.TopicPartition) *fault.Error {
 		Detailf("the group has committed nothing, and the consumer begins where it has").Try("Seek says where to go on")
 }
 
-// unplace has the next Fetch say that a partition has no place to begin at. s.mu is
-// held.
+// unplace makes the next Fetch return an error for a partition that has no
+// offset to start at. The caller holds s.mu.
 func (s *consuming) unplace(tp record.TopicPartition) {
 	s.errs = append(s.errs, noneCommitted(tp))
 	s.client.PauseFetchPartitions(byTopic([]record.TopicPartition{tp}))
@@ -308,12 +309,12 @@ func (s *consuming) Seek(ctx context.Context, tp record.TopicPartition, to topic
 		defer s.client.ResumeFetchPartitions(byTopic([]record.TopicPartition{tp}))
 	}
 	switch {
-	case !live: // the client has not begun, and will begin there
+	case !live: // the client has not started it, and will start there
 	case s.member:
 		return s.seekAsMember(ctx, tp, offsets[tp])
 	default:
-		// Setting the offset would do nothing while the client has not yet
-		// heard of the partition.
+		// Setting the offset has no effect while the client does not know the
+		// partition.
 		at := kgo.NewOffset().At(offsets[tp])
 		s.client.RemoveConsumePartitions(byTopic([]record.TopicPartition{tp}))
 		s.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{tp.Topic: {tp.Partition: at}})
@@ -321,8 +322,9 @@ func (s *consuming) Seek(ctx context.Context, tp record.TopicPartition, to topic
 	return nil
 }
 
-// seekAsMember sets the offset of a partition that the client was told to begin
-// with. For a moment after begin it has not yet, and would not listen.
+// seekAsMember sets the offset of a partition that begin has passed to the
+// client. For a moment after begin the client does not know the partition yet
+// and ignores the offset, so seekAsMember retries.
 func (s *consuming) seekAsMember(ctx context.Context, tp record.TopicPartition, offset int64) error {
 	for {
 		if _, begun := s.client.CommittedOffsets()[tp.Topic][tp.Partition]; begun {

@@ -12,22 +12,23 @@
 // connections of its own; closing the Cluster closes the sessions.
 //
 // It passes the suite in package backendtest, so a program may rely on what the
-// interfaces promise. What a cluster does in its own way:
+// interfaces promise. Some things differ on a cluster:
 //
 //   - Topics are created one by one, not all or none.
 //   - topic.Config.Durability is not sent: a cluster's durability is its own.
 //     The durable offset of a partition is unknown, -1.
-//   - Groups are assigned by the server (KIP-848) where the cluster can, and in
-//     the classic way, by a member, where it cannot or where [ClassicGroups] says
-//     so. "roundrobin" and "sticky" are always classic.
+//   - The server assigns partitions to a group's members (KIP-848) if the
+//     cluster supports that. Otherwise, or with [ClassicGroups], a member does,
+//     with the classic protocol. "roundrobin" and "sticky" are always classic.
 //   - A change of a topic made elsewhere is noticed within [MetadataMaxAge].
 //   - A batch that is appended whole is sent again record by record.
 //
-// Errors that a cluster answers with have Kafka's numbers, as package fault's
-// have, so errors.Is(err, fault.UnknownTopic) works here too; a number that
-// package fault does not name is kept, with Kafka's words.
+// Errors that a cluster answers with have Kafka's numbers, like those of
+// package fault, so errors.Is(err, fault.UnknownTopic) works here too. An error
+// with a number that package fault does not name keeps the number and Kafka's
+// text.
 //
 // All methods of Cluster are safe for concurrent use. OnAssigned, OnRevoked and
-// OnLost are called on the goroutine that fetches, as everywhere; they must not
-// close their own session.
+// OnLost are called on the goroutine that fetches, as on every backend. They
+// must not close their own session.
 package kafka

@@ -11,7 +11,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// failure returns err as package fault says it, without a place.
+// failure converts err to an error of package fault, without a place.
 func failure(err error) error { return failureAt(err, "", -1) }
 
 // failureOf is failureAt for a partition.
@@ -19,9 +19,10 @@ func failureOf(err error, tp record.TopicPartition) error {
 	return failureAt(err, tp.Topic, tp.Partition)
 }
 
-// failureAt returns err, which franz-go returned, as package fault says it. The
-// codes of package fault are Kafka's, so there is nothing to look up. Errors of
-// a ctx and those that are package fault's already stay as they are.
+// failureAt converts err, which franz-go returned, to an error of package
+// fault. The codes of package fault are Kafka's, so they need no table. It
+// returns errors of a ctx, and those that are package fault's already,
+// unchanged.
 func failureAt(err error, topic string, partition int32) error {
 	var own *fault.Error
 	if err == nil || errors.As(err, &own) {
@@ -49,8 +50,8 @@ func failureAt(err error, topic string, partition int32) error {
 	return fault.At(fault.Unknown, topic, partition, -1).Because(err)
 }
 
-// answer returns the failure that the cluster's answer to a request is, from its
-// error code and message.
+// answer returns the error for the error code and message in the cluster's
+// answer to a request, or nil.
 func answer(code int16, message *string, topic string, partition int32) error {
 	if code == 0 {
 		return nil

@@ -54,7 +54,7 @@ func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (got consume
 
 func (s *consuming) isClosed() bool { return s.gate.Closed() }
 
-// next takes an error or the records of the partition whose turn it is.
+// next takes an error, or the records of the partition whose turn it is.
 func (s *consuming) next(dst []record.Record) (consumer.Fetched, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +89,7 @@ func (s *consuming) next(dst []record.Record) (consumer.Fetched, bool, error) {
 	}
 	o.position, o.behind = last.Offset+1, time.Time{}
 	if len(o.records) == 0 && o.position < o.high {
-		o.behind = time.Now() // more comes, or there is none
+		o.behind = time.Now() // more records may follow, or there are none
 	}
 	return consumer.Fetched{
 		TopicPartition: tp, Records: dst, Next: o.position,
@@ -97,8 +97,8 @@ func (s *consuming) next(dst []record.Record) (consumer.Fetched, bool, error) {
 	}, true, nil
 }
 
-// received returns a record as package record has it. The client gave every
-// record bytes that nobody uses again.
+// received converts a record to package record's type. The client gave it bytes
+// that are not reused.
 func received(r *kgo.Record) record.Record {
 	own := record.Record{
 		Topic: r.Topic, Partition: r.Partition, LeaderEpoch: r.LeaderEpoch, Offset: r.Offset,
@@ -113,12 +113,12 @@ func received(r *kgo.Record) record.Record {
 	return own
 }
 
-// poll waits for the client to have something, until ctx ends or somebody wakes
-// it, and reports whether it had. With a ctx that has ended it takes what is
-// there.
+// poll waits until the client has records or an error, ctx ends or rouse wakes
+// it, and reports whether the client had something. With a ctx that has ended
+// it does not wait.
 func (s *consuming) poll(ctx context.Context) bool {
 	if ctx.Err() != nil {
-		var atOnce context.Context // nil is the client's way of saying so
+		var atOnce context.Context // nil tells the client not to wait
 		return s.keep(s.client.PollRecords(atOnce, -1))
 	}
 	waiting, cancel := context.WithCancel(ctx)
@@ -141,7 +141,7 @@ func (s *consuming) poll(ctx context.Context) bool {
 	return s.keep(fetches)
 }
 
-// rouse ends the poll at hand, so that Fetch looks around.
+// rouse ends the current poll, so that Fetch checks for changes.
 func (s *consuming) rouse() {
 	s.mu.Lock()
 	if s.wake != nil {
@@ -154,8 +154,8 @@ func (s *consuming) rouse() {
 	}
 }
 
-// keep takes over what the client fetched, and reports whether there was
-// anything of partitions that the session owns.
+// keep stores what the client fetched, and reports whether any of it was of
+// partitions that the session owns.
 func (s *consuming) keep(fetches kgo.Fetches) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,8 +187,8 @@ func (s *consuming) keep(fetches kgo.Fetches) bool {
 	return some
 }
 
-// restart begins one partition anew where Config.Start says, because the log no
-// longer has its offset, or does not have it yet. That is worth an error, once.
+// restart restarts one partition at Config.Start, because the log no longer has
+// its offset, or does not have it yet. Fetch returns the error for that once.
 func (s *consuming) restart(ctx context.Context) error {
 	s.mu.Lock()
 	if len(s.astray) == 0 {
@@ -226,9 +226,10 @@ func (s *consuming) restart(ctx context.Context) error {
 	return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Detailf("going on at %d", position)
 }
 
-// harmless reports whether an error that came with a fetch concerns nobody: the
-// end of a poll, what the client tries again by itself, and the notice that it
-// joins its group anew, which OnLost has told.
+// harmless reports whether an error that came with a fetch can be ignored: the
+// end of a poll, errors after which the client retries by itself, and the
+// notice that the client joins its group again, which OnLost has already
+// reported.
 func harmless(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed) {
 		return true

@@ -31,7 +31,7 @@ func (c *Cluster) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 		}
 		d, err := c.describeGroup(ctx, g.Group)
 		if errors.Is(err, fault.GroupNotFound) {
-			continue // deleted meanwhile
+			continue // deleted since it was listed
 		}
 		if err != nil {
 			return nil, err
@@ -41,9 +41,8 @@ func (c *Cluster) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 	return groups, nil
 }
 
-// coordinated makes a request to a group's coordinator, and makes it again while
-// there is none: the first group of a cluster finds it making its topic of
-// offsets.
+// coordinated makes a request to a group's coordinator, and retries while there
+// is none: with its first group, a cluster has to create its topic of offsets.
 func (c *Cluster) coordinated(ctx context.Context, request func() error) error {
 	if err := c.live(); err != nil {
 		return err
@@ -72,7 +71,7 @@ func (c *Cluster) DescribeGroups(ctx context.Context, names ...string) ([]consum
 }
 
 // describeGroup describes a group of either protocol. A cluster without KIP-848
-// does not know the first request.
+// does not support the first request.
 func (c *Cluster) describeGroup(ctx context.Context, name string) (consumer.GroupDescription, error) {
 	if err := c.live(); err != nil {
 		return consumer.GroupDescription{}, err
@@ -126,8 +125,8 @@ func (c *Cluster) nextGroup(ctx context.Context, g kmsg.ConsumerGroupDescribeRes
 	return sortMembers(d), nil
 }
 
-// named returns an assignment with topics by name, which not every cluster says
-// beside their IDs.
+// named returns an assignment with topics by name. Some clusters send only
+// topic IDs.
 func (c *Cluster) named(ctx context.Context, a kmsg.Assignment) ([]record.TopicPartition, error) {
 	m := make(map[string][]int32)
 	for _, t := range a.TopicPartitions {
@@ -233,13 +232,14 @@ func (c *Cluster) SetGroupOffsets(ctx context.Context, group string, offsets map
 	err := c.commit(ctx, group, offsets)
 	switch fault.CodeOf(err) {
 	case fault.UnknownMember, fault.IllegalGeneration, fault.StaleMemberEpoch, fault.RebalanceInProgress:
-		// The cluster's answer to a commit by nobody in a group with members.
+		// The cluster's answer to a commit without a member in a group that has
+		// members.
 		return fault.Newf(fault.NonEmptyGroup, "%s", group).Because(err)
 	}
 	return err
 }
 
-// commit stores offsets for a group as nobody in particular.
+// commit stores offsets for a group without being a member.
 func (c *Cluster) commit(ctx context.Context, group string, offsets map[record.TopicPartition]consumer.Offset) error {
 	all := kadm.Offsets{}
 	for tp, o := range offsets {

@@ -52,8 +52,8 @@ func mark(t testing.TB, seeds string, tp record.TopicPartition) {
 	require.NoError(t, client.EndTransaction(t.Context(), kgo.TryCommit))
 }
 
-// TestBackend runs on a cluster in the process, or on a real one where
-// KAFKA_SEEDS names it.
+// TestBackend runs on a cluster in the process, or on the real one that
+// KAFKA_SEEDS names.
 func TestBackend(t *testing.T) {
 	for name, opts := range map[string][]kafka.Option{
 		"server-side groups": nil,

@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Option is one choice of Connect.
+// Option configures Connect.
 type Option interface{ apply(*options) }
 
 type option func(*options)
@@ -23,28 +23,29 @@ type options struct {
 	kgo         []kgo.Opt
 }
 
-// ClientID names the program in the cluster's logs and metrics where a session
-// has no name of its own; "runnel".
+// ClientID names the program in the cluster's logs and metrics, except in
+// sessions with a name of their own. The default is "runnel".
 func ClientID(name string) Option { return option(func(o *options) { o.clientID = name }) }
 
-// Timeout is how long Connect waits for the cluster's first answer, and how long
-// a change of a topic waits for all brokers to hear of it; 10 seconds.
+// Timeout is how long Connect waits for the cluster's first answer, and how
+// long a change of a topic waits until all brokers know of it. The default is
+// 10 seconds.
 func Timeout(d time.Duration) Option { return option(func(o *options) { o.timeout = d }) }
 
-// MetadataMaxAge is how soon a session notices at the latest what others changed
-// about a topic; 30 seconds.
+// MetadataMaxAge is the longest time until a session notices a change of a
+// topic made elsewhere. The default is 30 seconds.
 func MetadataMaxAge(d time.Duration) Option { return option(func(o *options) { o.metadataAge = d }) }
 
-// ClassicGroups lets members assign partitions, with Kafka's protocol from
-// before KIP-848, also where the cluster could do it. All members of a group
-// should agree on that.
+// ClassicGroups makes members assign partitions, with Kafka's protocol from
+// before KIP-848, even if the cluster could do it. All members of a group
+// should use the same setting.
 func ClassicGroups() Option { return option(func(o *options) { o.classic = true }) }
 
-// TLS encrypts the connections. A nil config is the system's default.
+// TLS encrypts the connections. A nil config means the system's default.
 func TLS(config *tls.Config) Option { return Client(kgo.DialTLSConfig(config)) }
 
 // Client passes options to the underlying franz-go clients, such as kgo.SASL.
-// What the sessions themselves set cannot be changed with it.
+// It cannot change options that the sessions set themselves.
 func Client(opts ...kgo.Opt) Option {
 	return option(func(o *options) { o.kgo = append(o.kgo, opts...) })
 }

@@ -11,19 +11,22 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Compaction keeps a batch's last offset when the last record of it goes, and a
-// batch when all of its records go. The client moves past such offsets, but tells
-// only records: behind the last one, the session's position would stay before the
-// partition's end, and whoever waits to get there would wait for ever. So where the
-// client has brought nothing for as long as a broker waits with its answer, the
-// session asks the broker itself what lies at the position.
+// Compaction preserves a batch's last offset when it removes the batch's last
+// record, and removes a batch without records. The client skips such offsets,
+// but it reports its position only with records. After the last record the
+// session's position would therefore stay below the partition's end, and a
+// caller that waits until the position reaches the end would wait forever.
+//
+// So if the client has returned nothing for as long as a broker holds a fetch
+// open (fetchWait), the session itself fetches at its position from the broker,
+// and moves past the offsets that hold no records.
 
-// passedBytes is how much of a partition is asked for then. A broker returns a whole
-// batch, however large it is.
+// passedBytes is how much of a partition such a fetch asks for. A broker
+// returns at least one whole batch, however large it is.
 const passedBytes = 64 << 10
 
-// batches notes that the client has read a batch without records. It implements
-// kgo.HookFetchBatchRead.
+// batches records that the client has read a batch without records. It
+// implements kgo.HookFetchBatchRead.
 type batches struct{ s *consuming }
 
 // OnFetchBatchRead implements kgo.HookFetchBatchRead.
@@ -37,12 +40,13 @@ func (b batches) OnFetchBatchRead(_ kgo.BrokerMetadata, name string, partition i
 	if o := s.owned[record.TopicPartition{Topic: name, Partition: partition}]; o != nil && o.behind.IsZero() {
 		o.behind = time.Now()
 		if s.wake != nil {
-			s.wake() // to wait no longer than until the look
+			s.wake() // the wait now ends when the look is due
 		}
 	}
 }
 
-// look returns when a partition is to be looked at, if any is. s.mu is held.
+// look returns the partition whose look is due first, and when, if there is
+// one. The caller holds s.mu.
 func (s *consuming) look() (tp record.TopicPartition, at time.Time) {
 	for candidate, o := range s.owned {
 		if o.behind.IsZero() || o.paused || o.unplaced || !o.live || len(o.records) > 0 {
@@ -55,8 +59,8 @@ func (s *consuming) look() (tp record.TopicPartition, at time.Time) {
 	return tp, at
 }
 
-// skip moves a position past offsets without records, where it is time to look for
-// them, and reports whether it has.
+// skip moves a position past offsets without records if a look is due, and
+// reports whether it has.
 func (s *consuming) skip(ctx context.Context, dst []record.Record) (got consumer.Fetched, ok bool) {
 	s.mu.Lock()
 	tp, due := s.look()
@@ -73,11 +77,11 @@ func (s *consuming) skip(ctx context.Context, dst []record.Record) (got consumer
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owned[tp] != o || o.position != from || len(o.records) > 0 {
-		return got, false // it went on meanwhile
+		return got, false // the client has returned records in the meantime
 	}
 	o.behind = time.Time{}
 	if !known || next < high {
-		o.behind = time.Now() // what is there comes, or it is looked at once more
+		o.behind = time.Now() // records will arrive, or the next look checks again
 	}
 	if next == from {
 		return got, false
@@ -86,9 +90,9 @@ func (s *consuming) skip(ctx context.Context, dst []record.Record) (got consumer
 	return consumer.Fetched{TopicPartition: tp, Records: dst, Next: next, LeaderEpoch: -1, HighWatermark: max(high, next)}, true
 }
 
-// behind asks a partition's leader what there is from an offset on, and returns the
-// offset of the first record, or that behind the last batch; from where it cannot
-// tell.
+// behind asks a partition's leader for the offset of the first record at or
+// after from. If there is none, it returns the offset after the last batch. If
+// the leader's answer does not say, known is false.
 func (s *consuming) behind(ctx context.Context, tp record.TopicPartition, from int64) (next, high int64, known bool) {
 	next = from
 	m, err := s.cluster.metadata(ctx, tp.Topic)

@@ -17,8 +17,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// cleaned is a batch whose last records compaction has taken: with these values
-// from base on, it reaches up to last.
+// cleaned is a batch whose last records compaction has removed: it has these
+// values from base on, and ends at last.
 func cleaned(t *testing.T, base, last int64, values ...string) []byte {
 	t.Helper()
 	b := record.NewBuilder(1 << 10)
@@ -44,9 +44,9 @@ func cleaned(t *testing.T, base, last int64, values ...string) []byte {
 	return raw
 }
 
-// Compaction has left nothing of a partition's last records, neither of those
-// behind others in their batch nor of those of whole batches. A session gets to the
-// end all the same, wherever it begins, and to what is written behind it.
+// Compaction has removed a partition's last records: those at the end of a
+// batch, and whole batches. A session still reaches the end, wherever it
+// starts, and reads what is written after it.
 func TestWhatCompactionLeftIsTheEnd(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(1))
 	require.NoError(t, err)

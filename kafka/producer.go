@@ -23,9 +23,9 @@ import (
 const maxLinger = time.Minute
 
 // retries is how often a record is sent again when a broker does not answer or
-// asks for patience: about two minutes long, which is Kafka's
-// delivery.timeout.ms. (The client's own timeout counts from a record's
-// timestamp, which may be any.)
+// returns a retriable error: about two minutes, which is Kafka's
+// delivery.timeout.ms. (The client's own timeout starts at a record's
+// timestamp, which may be any time.)
 const retries = 60
 
 // OpenProducer implements producer.Backend.
@@ -90,28 +90,28 @@ func compression(c record.Compression, level int) kgo.CompressionCodec {
 	return codec
 }
 
-// producing is a producer's session: a franz-go client that batches, and around
-// it what a session promises beyond that.
+// producing is a producer's session: a franz-go client that batches, and the
+// guarantees of a session that the client does not give.
 type producing struct {
 	cluster *Cluster
 	client  *kgo.Client
 	cfg     producer.Config
-	room    *semaphore.Weighted // bytes that may still be taken into the buffer
+	room    *semaphore.Weighted // bytes of the buffer that are still free
 	codec   *record.Codec       // unpacks batches that are appended whole
 
 	ctx    context.Context // ends when the session closes
 	cancel context.CancelFunc
 
-	// sending is held for reading while a record is handed to the client, and
-	// for writing while the session forgets a topic or closes: so no record
-	// slips in between.
+	// sending is held for reading while a record is passed to the client, and
+	// for writing while the session drops a topic or closes, so that no record
+	// is passed in between.
 	sending sync.RWMutex
 	closed  bool // guarded by sending
 	flushes sync.WaitGroup
-	pushing atomic.Bool // somebody flushes because the buffer is full
+	pushing atomic.Bool // a flush is running because the buffer is full
 
-	// told holds what the client has told the outcome of. Callbacks run there and
-	// not on the client's goroutine, which they must not end.
+	// told runs callbacks with the outcomes that the client reported. They do
+	// not run on the client's goroutine, which a callback must not end.
 	told callback.Queue
 
 	mu      sync.Mutex
@@ -119,8 +119,8 @@ type producing struct {
 	failed  error // the first failure without a callback since the last Flush
 }
 
-// partitioner is asked by the client for each topic once. It is how the session
-// learns of a topic's number of partitions.
+// partitioner is called by the client once per topic. Through it the session
+// learns a topic's number of partitions.
 func (s *producing) partitioner(name string) func(*kgo.Record, int) int {
 	w := s.writer(name)
 	return func(r *kgo.Record, n int) int {
@@ -141,8 +141,8 @@ func (s *producing) writer(name string) *writer {
 	return w
 }
 
-// batchBytes lets a topic take larger records than BatchBytes: they have a batch
-// to themselves, up to what the cluster accepts.
+// batchBytes allows a topic records that are larger than BatchBytes: they get a
+// batch to themselves, up to what the cluster accepts.
 func (s *producing) batchBytes(string) int32 { return int32(min(s.cfg.BatchBytes, math.MaxInt32)) }
 
 // Topic implements producer.Session.
@@ -176,7 +176,7 @@ func (s *producing) Flush(ctx context.Context) error {
 	return s.takeFailure()
 }
 
-// takeFailure returns the first failure that nobody was told of, once.
+// takeFailure returns the first failure that was not reported yet, once.
 func (s *producing) takeFailure() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,7 @@ func (s *producing) takeFailure() (err error) {
 	return err
 }
 
-// push sends what lingers because somebody waits for room.
+// push sends lingering batches because a sender waits for room.
 func (s *producing) push() {
 	if s.cfg.Linger == 0 || !s.pushing.CompareAndSwap(false, true) {
 		return
@@ -201,8 +201,8 @@ func (s *producing) Close() error {
 	return s.takeFailure()
 }
 
-// end is Close by the cluster: failures that nobody was told of are left for the
-// program's own Close.
+// end is Close by the cluster. Failures that were not reported yet are left for
+// the program's own Close.
 func (s *producing) end() {
 	s.cancel()
 	s.sending.Lock()
@@ -214,15 +214,15 @@ func (s *producing) end() {
 		s.cluster.remove(s)
 	}
 	s.flushes.Wait()
-	// The client has failed what it held; whoever holds all of the room has
-	// waited for the last callback.
+	// The client has failed the records that it held. Acquiring all of the room
+	// waits for the last callback.
 	if err := s.room.Acquire(context.Background(), int64(s.cfg.BufferBytes)); err == nil {
 		s.room.Release(int64(s.cfg.BufferBytes))
 	}
 	<-s.told.Drained()
 }
 
-// refuse tells that something was not accepted.
+// refuse reports that a record or batch was not accepted.
 func (s *producing) refuse(fn producer.Callback, at record.Position, err error) {
 	if fn != nil {
 		fn(at, err)
@@ -231,7 +231,7 @@ func (s *producing) refuse(fn producer.Callback, at record.Position, err error) 
 	s.note(err)
 }
 
-// note keeps a failure that no callback is told for Flush.
+// note keeps a failure for Flush, as no callback reports it.
 func (s *producing) note(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,7 +240,7 @@ func (s *producing) note(err error) {
 	}
 }
 
-// writer is a session's way into one topic.
+// writer is a session's writer to one topic.
 type writer struct {
 	session *producing
 	topic   string
@@ -252,9 +252,9 @@ type writer struct {
 	id [16]byte // of the topic that known belongs to
 }
 
-// refresh asks the cluster about the topic. Where the client knows another
-// number of partitions, or the topic of before was deleted, it forgets what it
-// knows, after sending what it holds.
+// refresh asks the cluster about the topic. If the client knows another number
+// of partitions, or the previous topic was deleted, the session flushes the
+// client and makes it drop what it knows.
 func (w *writer) refresh(ctx context.Context) error {
 	t, err := w.session.cluster.metadata(ctx, w.topic)
 	if err != nil {
@@ -276,7 +276,7 @@ func (w *writer) refresh(ctx context.Context) error {
 	if s.closed {
 		return fault.Closed
 	}
-	// Close waits for this, so it ends it.
+	// Close waits for this call, so it must end it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
@@ -319,8 +319,8 @@ func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Cal
 	}
 }
 
-// accept takes a copy of r into the buffer. Its error says that it was not
-// accepted; fn has not been called then.
+// accept takes a copy of r into the buffer. If it returns an error, r was not
+// accepted and fn was not called.
 func (w *writer) accept(ctx context.Context, r record.Record, fn producer.Callback) error {
 	s := w.session
 	if err := ctx.Err(); err != nil {
@@ -346,12 +346,12 @@ func (w *writer) accept(ctx context.Context, r record.Record, fn producer.Callba
 		s.room.Release(own.size)
 		return fault.At(fault.Closed, w.topic, r.Partition, -1)
 	}
-	// ctx ends the waiting for room alone, so it stays here.
+	// ctx limits only the wait for room, so the client does not get it.
 	s.client.Produce(context.Background(), &own.Record, own.done)
 	return nil
 }
 
-// find asks the cluster for a partition that the writer has not heard of.
+// find asks the cluster for a partition that the writer does not know.
 func (w *writer) find(ctx context.Context, partition int32) error {
 	if w.session.ctx.Err() != nil {
 		return fault.At(fault.Closed, w.topic, partition, -1)
@@ -404,7 +404,7 @@ func (s *producing) unpack(b *record.Batch) ([]record.Record, error) {
 	return records, nil
 }
 
-// whole gathers the outcomes of a batch's records.
+// whole collects the outcomes of a batch's records.
 type whole struct {
 	session *producing
 	fn      producer.Callback
@@ -426,7 +426,8 @@ func (b *whole) done(at record.Position, err error) {
 	b.session.note(b.err)
 }
 
-// add notes the outcome of one record, and reports whether it was the last one.
+// add records the outcome of one record, and reports whether it was the last
+// one.
 func (b *whole) add(at record.Position, err error) (all bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -443,12 +444,13 @@ func (b *whole) add(at record.Position, err error) (all bool) {
 	return b.left == 0
 }
 
-// sent is a record on its way, with bytes of its own. It implements callback.Item.
+// sent is a record in flight, with bytes of its own. It implements
+// callback.Item.
 type sent struct {
 	kgo.Record
 	writer *writer
 	fn     producer.Callback
-	size   int64 // what it takes of the session's room
+	size   int64 // how much of the session's buffer it takes
 	called bool  // fn has been
 	err    error
 }
@@ -479,7 +481,7 @@ func (s *sent) copy(r record.Record) {
 	}
 }
 
-// done is called by the client, once, in the order of offsets.
+// The client calls done once, in the order of offsets.
 func (s *sent) done(_ *kgo.Record, err error) {
 	if s.err = err; err != nil {
 		s.err = s.failure(err)
@@ -487,10 +489,10 @@ func (s *sent) done(_ *kgo.Record, err error) {
 	s.writer.session.told.Add(s)
 }
 
-// Step tells the record's outcome.
+// Step runs the record's callback.
 func (s *sent) Step() bool {
 	if s.called {
-		return false // and fn has ended its goroutine
+		return false // fn was called, and has ended its goroutine
 	}
 	s.called = true
 	session := s.writer.session
@@ -514,7 +516,8 @@ func (s *sent) Step() bool {
 	return false
 }
 
-// failure returns what the client's error means for the record.
+// failure converts the client's error to one that says what it means for the
+// record.
 func (s *sent) failure(err error) error {
 	if s.writer.session.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed)) {
 		return fault.At(fault.Closed, s.Topic, s.Partition, -1)

@@ -13,13 +13,18 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// The client tells of changes to its assignment on goroutines of its own. A
-// session promises its caller that they happen on the goroutine that fetches, so
-// each becomes a change in a queue; the client's goroutine waits until the caller's
-// has carried it out. Whoever ends the session carries them out until the client
-// has left its group, so none waits for ever.
+// The client calls back about changes of its assignment on its own goroutines.
+// A session guarantees its caller that they happen on the goroutine that
+// fetches. So each one becomes a change in a queue:
+//
+//	client's goroutine:    pass: queue the change, wake the poll, wait for done or cut
+//	fetching goroutine:    carryOut: apply each change, run its callback, close done
+//
+// When the session ends, the goroutine that ends it applies changes until the
+// client has left its group, and cut releases those that still wait, so no
+// goroutine of the client waits forever.
 
-// change is something that happens to the assignment.
+// change is a change of the assignment.
 type change struct {
 	kind       changeKind
 	partitions []record.TopicPartition
@@ -34,7 +39,7 @@ const (
 	lost
 )
 
-// membership returns what makes the client a member of its group.
+// membership returns the options that make the client a member of its group.
 func (s *consuming) membership() []kgo.Opt {
 	on := func(kind changeKind) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.pass(kind, sorted(m)) }
@@ -75,8 +80,9 @@ func (s *consuming) membership() []kgo.Opt {
 	return opts
 }
 
-// subscribed returns what the client subscribes to: with a pattern, all are regular
-// expressions, which the client would find in the middle of names too.
+// subscribed returns the topics that the client subscribes to. With a pattern
+// all are regular expressions, anchored because the client also matches within
+// names.
 func (s *consuming) subscribed() []string {
 	if s.cfg.Pattern == "" {
 		return s.cfg.Topics
@@ -88,8 +94,8 @@ func (s *consuming) subscribed() []string {
 	return all
 }
 
-// pass hands a change to the caller's goroutine and waits until it is carried
-// out.
+// pass queues a change for the caller's goroutine and waits until it is
+// applied.
 func (s *consuming) pass(kind changeKind, partitions []record.TopicPartition) {
 	if len(partitions) == 0 {
 		return
@@ -105,7 +111,7 @@ func (s *consuming) pass(kind changeKind, partitions []record.TopicPartition) {
 	}
 }
 
-// carryOut carries out the changes that wait, one after the other.
+// carryOut applies the queued changes in order.
 func (s *consuming) carryOut() {
 	for {
 		s.mu.Lock()
@@ -124,7 +130,7 @@ func (s *consuming) apply(c *change) {
 	defer close(c.done)
 	switch c.kind {
 	case assigned:
-		if s.isClosed() { // nobody is to hear of what goes at once
+		if s.isClosed() { // the partitions are given up at once, so the program need not know of them
 			return
 		}
 		s.mu.Lock()
@@ -135,7 +141,7 @@ func (s *consuming) apply(c *change) {
 		s.tell(s.cfg.OnAssigned, c.partitions)
 	case revoked:
 		partitions := s.ownedOf(c.partitions)
-		defer s.disown(partitions) // though a callback may not return
+		defer s.disown(partitions) // even if a callback does not return
 		if !s.keepSilent(partitions) {
 			s.tell(s.cfg.OnRevoked, partitions)
 		}
@@ -155,8 +161,8 @@ func (s *consuming) ownedOf(partitions []record.TopicPartition) []record.TopicPa
 	return slices.DeleteFunc(partitions, func(tp record.TopicPartition) bool { return s.owned[tp] == nil })
 }
 
-// keepSilent notes that partitions went, for the next call to tell, where nobody is
-// to be called back now.
+// keepSilent reports whether no callback may run now. It then keeps the
+// partitions for the next call to report.
 func (s *consuming) keepSilent(partitions []record.TopicPartition) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,9 +178,10 @@ func (s *consuming) tell(fn func([]record.TopicPartition), partitions []record.T
 	}
 }
 
-// begin is asked by the client, on one of its goroutines, where to begin with
-// partitions that were assigned: it knows the committed offsets, the session
-// where the others start and what was sought meanwhile.
+// begin returns the offsets at which the client starts newly assigned
+// partitions. The client calls it on one of its goroutines, with the committed
+// offsets. The session adds the starts of partitions without one, and replaces
+// offsets by those that the program has sought since.
 func (s *consuming) begin(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	var fresh []record.TopicPartition
 	var all []record.TopicPartition
@@ -214,8 +221,8 @@ func (s *consuming) begin(ctx context.Context, offsets map[string]map[int32]kgo.
 	s.mu.Unlock()
 	for name, partitions := range s.golive(all) {
 		for n, at := range partitions {
-			// The epoch beside the committed offset lets the cluster notice
-			// that the log was cut (KIP-320).
+			// The epoch of the committed offset lets the cluster detect that
+			// the log was truncated (KIP-320).
 			if was := offsets[name][n].EpochOffset(); was.Offset == at.EpochOffset().Offset {
 				at = at.WithEpoch(was.Epoch)
 			}
@@ -225,14 +232,14 @@ func (s *consuming) begin(ctx context.Context, offsets map[string]map[int32]kgo.
 	return offsets, nil
 }
 
-// staticLeave is the epoch with which a static member leaves for a while
+// staticLeave is the epoch with which a static member leaves temporarily
 // (KIP-848).
 const staticLeave = -2
 
-// leaveAsStatic tells the group that a static member has gone for a while. The
-// client does that too, but without the member's name (franz-go 1.22.2), and the
-// group refuses to listen. A group of the classic protocol needs no word, and
-// gives an error that means nothing.
+// leaveAsStatic tells the group that a static member has left temporarily. The
+// client does that too, but without the member's name (franz-go 1.22.2), so the
+// group rejects it. A group of the classic protocol needs no such request and
+// returns an error, which is ignored.
 func (s *consuming) leaveAsStatic(id string) {
 	if s.cfg.InstanceID == "" || id == "" || !s.serverSide() {
 		return
@@ -244,8 +251,7 @@ func (s *consuming) leaveAsStatic(id string) {
 	_, _ = req.RequestWith(ctx, s.cluster.client)
 }
 
-// serverSide reports whether the group is to be assigned by the server, if it
-// can.
+// serverSide reports whether the server should assign the group, if it can.
 func (s *consuming) serverSide() bool {
 	return !s.cluster.classic && s.cfg.Assignor != "roundrobin" && s.cfg.Assignor != "sticky" && s.cfg.Assignor != tasks.Assignor
 }

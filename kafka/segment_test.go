@@ -30,7 +30,7 @@ type decoded struct {
 }
 
 // decode reads a segment file with franz-go's decoder, decompressors and
-// hash/crc32. Zeros at the end are room that the log set aside.
+// hash/crc32. Zeros at the end are preallocated space.
 func decode(t *testing.T, segment []byte) []decoded {
 	t.Helper()
 	var batches []decoded
@@ -64,8 +64,9 @@ func decode(t *testing.T, segment []byte) []decoded {
 	return batches
 }
 
-// What runnel writes through its public API, Kafka's own format says again:
-// every record, whatever the compression, with its nulls, headers and times.
+// Segments that runnel writes through its public API are read with Kafka's own
+// format: every record, whatever the compression, with its nulls, headers and
+// times.
 func TestSegmentsAreKafkas(t *testing.T) {
 	dir := t.TempDir()
 	broker, err := runnel.Open(dir)
@@ -125,7 +126,7 @@ func TestSegmentsAreKafkas(t *testing.T) {
 	require.Equal(t, len(records)*len(compressions), next)
 }
 
-// franz-go and package record read the same out of what Kafka itself wrote.
+// franz-go and package record decode the same from batches that Kafka wrote.
 func TestGoldenBatchesReadTheSame(t *testing.T) {
 	const dir = "../record/testdata/golden"
 	text, err := os.ReadFile(filepath.Join(dir, "batches.json"))
@@ -166,9 +167,9 @@ func TestGoldenBatchesReadTheSame(t *testing.T) {
 	}
 }
 
-// What a Kafka client compresses, package record reads, and the other way
-// round: the suite's records crossed the wire both ways. Here the two meet in
-// one batch.
+// Package record reads what a Kafka client compresses, and the other way round.
+// The suite's records already crossed the wire both ways; here both are applied
+// to one batch.
 func TestCompressionsAgree(t *testing.T) {
 	b := record.NewBuilder(1 << 20)
 	for i := range 100 {

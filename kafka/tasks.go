@@ -12,9 +12,9 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// taskBalancer gives out the tasks of a streams application, in the member that
-// leads the group. What members tell it travels as the user data of their
-// subscriptions. It is cooperative: members go on with the tasks that stay.
+// taskBalancer assigns the tasks of a streams application, in the member that
+// leads the group. Members send their metadata as the user data of their
+// subscriptions. It is cooperative: members continue with the tasks that stay.
 type taskBalancer struct{ metadata []byte }
 
 // ProtocolName implements kgo.GroupBalancer.
@@ -98,11 +98,12 @@ func (taskBalancer) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kg
 	return plan
 }
 
-// mayTake reports whether a member may run a task now. While another one says
-// that it owns a part of the task, only who owns that part too may go on with
-// it, and owned it no later: a claim of an older generation is of a member that
-// missed what came after (KIP-792). The others wait until the task's owner, who
-// is given nothing of it either, has revoked all of it and joins again.
+// mayTake reports whether a member may run a task now. If another member claims
+// a partition of the task, only a member that claims the partition too, from
+// the same or a later generation, may continue with it: a claim of an older
+// generation belongs to a member that missed the changes since (KIP-792). All
+// others wait until the task's owner, which is assigned none of the task
+// either, has revoked all of it and joins again.
 func mayTake(member int, task tasks.Task, claims map[record.TopicPartition]map[int]int32) bool {
 	for _, tp := range task.Reads {
 		own, owns := claims[tp][member]

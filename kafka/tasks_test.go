@@ -11,14 +11,15 @@ import (
 	"github.com/runnel-go/runnel/internal/tasks"
 )
 
-// claim is a thread that joins, with what it says that it owns.
+// claim is a thread that joins, with the partitions that it claims to own.
 type claim struct {
 	id         string
 	generation int32
 	owned      map[string][]int32
 }
 
-// balance returns what each member is given, and nothing for who gets nothing.
+// balance returns the assignment of each member, without members that get
+// nothing.
 func balance(t *testing.T, counts map[string]int32, claims ...claim) map[string]map[string][]int32 {
 	told, err := tasks.Metadata{SubTopologies: [][]string{{"a", "b"}}}.Encode()
 	require.NoError(t, err)
@@ -48,7 +49,7 @@ func balance(t *testing.T, counts map[string]int32, claims ...claim) map[string]
 
 type owning = map[string][]int32
 
-// A task leaves its owner in one generation and comes to the next one in
+// A task leaves its owner in one generation and reaches the next owner in
 // another, as a whole.
 func TestATaskMovesInTwoGenerations(t *testing.T) {
 	counts := map[string]int32{"a": 4, "b": 2}
@@ -71,7 +72,8 @@ func TestATaskWaitsForAllOfIt(t *testing.T) {
 	require.Equal(t, map[string]owning{"x": {"a": {0}, "b": {0}}}, grown, "a new partition comes to the task's owner")
 }
 
-// A member that missed a generation claims what another has got since.
+// A member that missed a generation claims partitions that another one has got
+// since.
 func TestAnOldClaimDoesNotCount(t *testing.T) {
 	both := owning{"a": {0}, "b": {0}}
 	for _, order := range [][]claim{{{"old", 1, both}, {"new", 3, both}}, {{"new", 3, both}, {"old", 1, both}}} {

@@ -17,7 +17,7 @@ import (
 )
 
 // CreateTopics implements topic.Admin. The cluster creates topics one by one:
-// when one fails, the others may be there.
+// if one fails, the others may exist.
 func (c *Cluster) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 	if err := c.live(); err != nil {
 		return err
@@ -57,7 +57,8 @@ func (c *Cluster) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 	return nil
 }
 
-// check refuses what no cluster would take, or would take for something else.
+// check rejects specs that a cluster would not accept, or would take for
+// something else.
 func check(spec topic.Spec) error {
 	switch {
 	case spec.Partitions < 0:
@@ -71,7 +72,7 @@ func check(spec topic.Spec) error {
 	return spec.Config.Validate()
 }
 
-// entries returns what of cfg a cluster knows.
+// entries returns the settings of cfg that a cluster knows.
 func entries(cfg topic.Config) []topic.Entry {
 	cfg.Durability = topic.DefaultDurability
 	return cfg.Entries()
@@ -105,8 +106,8 @@ func (c *Cluster) DeleteTopics(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// await asks a question again until the answer is yes: brokers hear of a change
-// to topics some time after it was acknowledged. It asks no longer than Timeout.
+// await repeats a question until the answer is yes, no longer than Timeout:
+// brokers learn of a change to topics some time after it was acknowledged.
 func (c *Cluster) await(ctx context.Context, question func() (bool, error)) error {
 	patience := time.NewTimer(c.timeout)
 	defer patience.Stop()
@@ -138,7 +139,7 @@ func (c *Cluster) ready(ctx context.Context, name string, partitions int) (bool,
 	return true, nil
 }
 
-// metadata returns what the cluster says now about one topic;
+// metadata returns the cluster's current metadata of one topic, or
 // fault.UnknownTopic.
 func (c *Cluster) metadata(ctx context.Context, name string) (kmsg.MetadataResponseTopic, error) {
 	if err := c.live(); err != nil {
@@ -165,8 +166,8 @@ func (c *Cluster) metadata(ctx context.Context, name string) (kmsg.MetadataRespo
 	return m, answer(m.ErrorCode, nil, name, -1)
 }
 
-// allTopics returns what the cluster says now about all topics, internal ones
-// too.
+// allTopics returns the cluster's current metadata of all topics, including
+// internal ones.
 func (c *Cluster) allTopics(ctx context.Context) ([]kmsg.MetadataResponseTopic, error) {
 	if err := c.live(); err != nil {
 		return nil, err
@@ -209,7 +210,7 @@ func (c *Cluster) DescribeTopics(ctx context.Context, names ...string) ([]topic.
 		}
 		described, err := c.describe(ctx, names)
 		if errors.Is(err, fault.UnknownTopic) {
-			continue // one was deleted between the two questions
+			continue // one was deleted between the two requests
 		}
 		return described, err
 	}
@@ -262,8 +263,8 @@ func (c *Cluster) describe(ctx context.Context, names []string) ([]topic.Descrip
 	return described, nil
 }
 
-// configOf returns what was set on the topic itself. Settings that this module
-// has no name for are left out.
+// configOf returns the settings made on the topic itself. It omits settings
+// that this module has no name for.
 func configOf(r kadm.ResourceConfig) topic.Config {
 	var cfg topic.Config
 	for _, e := range r.Configs {
@@ -293,8 +294,8 @@ func (c *Cluster) AddPartitions(ctx context.Context, name string, total int) err
 	return c.await(ctx, func() (bool, error) { return c.ready(ctx, name, total) })
 }
 
-// ConfigureTopic implements topic.Admin. It replaces the topic's settings that
-// topic.Config has fields for, and leaves Kafka's other ones alone.
+// ConfigureTopic implements topic.Admin. It replaces the topic's settings for
+// which topic.Config has fields, and does not change Kafka's other ones.
 func (c *Cluster) ConfigureTopic(ctx context.Context, name string, cfg topic.Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -334,7 +335,7 @@ func (c *Cluster) ConfigureTopic(ctx context.Context, name string, cfg topic.Con
 	})
 }
 
-// config returns what is set on a topic now.
+// config returns the topic's current settings.
 func (c *Cluster) config(ctx context.Context, name string) (topic.Config, error) {
 	described, err := c.admin.DescribeTopicConfigs(ctx, name)
 	if err != nil {
@@ -397,7 +398,7 @@ func (c *Cluster) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partit
 	if err := c.listOffsets(ctx, ask, partitions, listed); err != nil || !byTime {
 		return listed, err
 	}
-	// Where no record is that late, the answer is the end.
+	// If no record is that late, the answer is the end.
 	var rest []record.TopicPartition
 	for tp, l := range listed {
 		if l.Offset < 0 {
@@ -407,13 +408,13 @@ func (c *Cluster) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partit
 	return listed, c.listOffsets(ctx, latest, rest, listed)
 }
 
-// Timestamps of ListOffsets requests that are none.
+// Values of ListOffsets requests that are not timestamps.
 const (
 	latest   = -1
 	earliest = -2
 )
 
-// listOffsets puts into listed what the cluster answers for a timestamp.
+// listOffsets adds the cluster's answers for a timestamp to listed.
 func (c *Cluster) listOffsets(ctx context.Context, ask int64, partitions []record.TopicPartition, listed map[record.TopicPartition]topic.ListedOffset) error {
 	if err := c.live(); err != nil {
 		return err

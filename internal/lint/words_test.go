@@ -82,6 +82,7 @@ var plain = []string{
 	"internal/pattern",
 	"internal/tasks",
 	"internal/wire",
+	"kafka",
 	"log",
 	"partition",
 	"producer",

@@ -24,9 +24,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Broker keeps topics in a directory or in memory. It is a topic.Admin, a
-// consumer.Admin, and the backend of producers, consumers and streams. All
-// methods are safe for concurrent use.
+// Broker keeps topics in a directory (Open) or in memory (OpenMemory). It is a
+// topic.Admin, a consumer.Admin, and the backend of producers, consumers and streams,
+// and must be closed. All methods are safe for concurrent use.
+//
+// What it promises is in the package's documentation; a Remote is the same broker for
+// another process. Whatever is called after Close is fault.Closed.
 type Broker struct {
 	config
 	home

@@ -27,7 +27,9 @@
 //	.lock                      held while the broker is open; names its process
 //	.kafka_cleanshutdown       there after a clean Close, gone while open
 //	.runnel.sock               the socket of Attach, there while open
-//	__cluster_metadata-0/      the catalogue, see internal/catalogue
+//	.runnel_reserve            space for deleting topics and records on a full disk
+//	.runnel_restoring          while a backup is being restored; Open refuses it
+//	__cluster_metadata-0/      the catalogue: Kafka's own format, see docs/format.md
 //	<topic>-<partition>/       a partition's log, see package log, and in it
 //	  partition.metadata         the ID of the topic that the log belongs to
 //	<topic>-<partition>.<hex>-delete/
@@ -44,6 +46,6 @@
 // or written. In memory a Broker runs whole inside a testing/synctest bubble.
 // Close may be called at any moment: it closes the sessions of producers and
 // consumers first, those of other processes before all, then waits for the
-// command at hand. An idle Broker has one goroutine, which waits for who
-// attaches; in memory, and with [NoSocket], none.
+// command at hand. An idle Broker has one goroutine, which accepts tools that
+// attach; in memory, and with [NoSocket], none.
 package runnel

@@ -16,30 +16,31 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// RepairOptions says how Repair goes about it. The zero value repairs what can be
-// repaired without giving offsets away twice.
+// RepairOptions says how Repair goes about it. The zero value makes only repairs after
+// which no offset can be given to a second record.
 type RepairOptions struct {
 	DryRun bool // change nothing
 
-	// AcceptLoss also repairs what is repaired by accepting that an unknown
-	// number of records is lost: a partition whose last segment is missing or cut
-	// short goes on at the lowest offset that can be, one whose directory is gone
-	// begins anew, empty.
+	// AcceptLoss also makes repairs that accept the loss of an unknown number of
+	// records, whose offsets may then be given away again: a partition whose last
+	// segment is missing or cut short goes on at the lowest offset possible, and one
+	// whose directory is gone begins again, empty.
 	AcceptLoss bool
 
-	// Progress is as in Inspect, of which it is part; nil: nobody wants to know.
+	// Progress, unless nil, is called as in Inspect, of which a repair makes use.
 	Progress func(done, total int64)
 }
 
-// Repair makes a data directory sound again of which Inspect says that it is
-// damaged, as far as one copy allows, and returns what it did, or with DryRun
-// would do; Step.Refused marks what it does not. Damaged files are kept under
-// another name, nothing is deleted, and no record changes its offset:
-// see log.Repair. Of the catalogue, only what a snapshot or its log has otherwise is
-// repaired; else a backup is what helps.
+// Repair repairs what Inspect calls damage in a data directory, as far as one copy
+// allows. It returns what it did, step by step, or with DryRun what it would do; a
+// step with Refused is one that it leaves alone, and says why.
 //
-// A directory that a program has open is fault.Locked. A repair that was
-// interrupted, or ended with an error, is finished by the next one.
+// Damaged files are kept under another name, nothing is deleted, and no record
+// changes its offset: see log.Repair. The catalogue is repaired only where a snapshot
+// or its log has the same records; otherwise restore a backup.
+//
+// A directory that a program has open is fault.Locked. A repair that was interrupted,
+// or ended with an error, is finished by the next one.
 func Repair(ctx context.Context, dir string, how RepairOptions) ([]log.Step, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Restore makes a data directory of what Backup wrote. The directory is made if
+// Restore makes a data directory of what runnel.Broker.Backup wrote. The directory is made if
 // it is missing, and must be empty. When Restore returns without an error, Open
 // finds it as if the broker had been closed at the moment of the backup.
 //

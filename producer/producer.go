@@ -235,10 +235,19 @@ func (p *Producer) route(ctx context.Context, r *record.Record) (Writer, error) 
 		return nil, err
 	}
 	if number < 0 || number >= n {
-		return nil, fault.At(fault.UnknownTopic, r.Topic, number, -1).Detailf("the topic has %d partitions", n)
+		return nil, noPartition(r.Topic, number, n)
 	}
 	r.Partition = number
 	return to.writer, nil
+}
+
+// noPartition is the error for a partition that a topic with n of them lacks.
+func noPartition(name string, number, n int32) error {
+	err := fault.At(fault.UnknownTopic, name, number, -1).Detailf("the partitioner chose partition %d, and the topic has %d partitions", number, n)
+	if number < 0 {
+		return err.Try("topic.ManualPartitioner needs a Partition in the record; Typed leaves it at -1, so set it in what Typed.Record returns, and give that to Producer.Send")
+	}
+	return err
 }
 
 // partition chooses r's partition. A panic in the partitioner becomes an error.

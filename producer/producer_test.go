@@ -3,6 +3,7 @@ package producer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -158,6 +159,7 @@ func TestPartitionersAreHeld(t *testing.T) {
 		_, err := p.Send(t.Context(), record.Record{Topic: "orders", Partition: number})
 		require.ErrorIs(t, err, fault.UnknownTopic)
 		require.ErrorContains(t, err, "orders")
+		require.ErrorContains(t, err, fmt.Sprintf("chose partition %d, and the topic has 4 partitions", number))
 	}
 	_, err := p.Send(t.Context(), record.Record{Topic: "orders", Partition: 9})
 	require.ErrorIs(t, err, fault.InvalidRecord)

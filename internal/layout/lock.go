@@ -81,6 +81,9 @@ func (l *Lock) take(mode fs.FileMode) error {
 	if err == nil { // else the system has no locks on directories
 		l.self = self
 	}
+	if err := lockable(path); err != nil {
+		return err
+	}
 	file, held, err := tryLock(path, os.O_CREATE|os.O_RDWR, mode)
 	if err != nil {
 		err = vfs.Explain(path, err)
@@ -94,6 +97,25 @@ func (l *Lock) take(mode fs.FileMode) error {
 		return fault.Newf(fault.Storage, "data directory %s was replaced while it was opened", l.dir).Try("open it again")
 	}
 	return nil
+}
+
+// lockable returns an error if the lock file's name is taken by something else. A
+// link is refused even if it leads to a file: two directories could share that.
+func lockable(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().IsRegular() {
+		return nil // what else is wrong, locking tells
+	}
+	what := "something else: " + info.Mode().Type().String()
+	switch {
+	case info.IsDir():
+		what = "a directory"
+	case info.Mode()&fs.ModeSymlink != 0:
+		to, _ := os.Readlink(path)
+		what = "a symbolic link to " + to
+	}
+	return fault.Newf(fault.Storage, "%s is to be the lock file of its directory, and is %s", path, what).
+		Try("remove it if no program has the directory open; opening makes the file")
 }
 
 // tryLock locks a file, unless somebody else has it locked.

@@ -30,18 +30,41 @@ func Explain(name string, err error) error {
 		}
 		err = denied{err, owner(of)}
 	}
+	if err.Error() == escapes {
+		err = denied{err, link(name)}
+	}
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// denied is an error of permission, and whose the file is.
+// denied is an error of access, and what is behind it.
 type denied struct {
 	error
-	owner string
+	why string
 }
 
 func (d denied) Unwrap() error { return d.error }
 
-func (d denied) Error() string { return d.error.Error() + d.owner }
+func (d denied) Error() string { return d.error.Error() + d.why }
+
+// escapes is what an os.Root says of a name that leads out of its directory. The
+// error itself is not exported.
+const escapes = "path escapes from parent"
+
+// link says which part of a name is a symbolic link, where the disk allows none that
+// leads out of its directory.
+func link(name string) string {
+	for {
+		if to, err := os.Readlink(name); err == nil {
+			return ": " + name + " is a symbolic link to " + to +
+				"; move what it leads to into its place, or link the whole data directory"
+		}
+		above := filepath.Dir(name)
+		if above == name {
+			return ""
+		}
+		name = above
+	}
+}
 
 // owner says whose a file is, or the directory in which it is not there, and who
 // this process is.

@@ -69,6 +69,8 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"producing", producingTests},
 		{"closing a producer", closingProducerTests},
 		{"consuming", consumingTests},
+		{"waiting", waitingTests},
+		{"leasing", leasingTests},
 		{"committing", committingTests},
 		{"markers", markerTests},
 		{"groups", groupTests},

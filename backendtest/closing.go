@@ -71,7 +71,7 @@ func (s *suite) reader(group string, n *told) (c consumer.Session, failed <-chan
 	done := make(chan error, 1)
 	go func() {
 		n.fetching = true
-		_, err := c.Fetch(s.ctx, nil)
+		_, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 		n.fetching = false
 		done <- err
 	}()
@@ -119,7 +119,7 @@ var closingTests = []test{
 		}
 		c = s.consumer(inGroup(s.name(), name), n.note)
 		n.fetching = true
-		_, err := c.Fetch(s.ctx, nil)
+		_, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, fault.Closed)
 		require.Equal(s, []string{"assigned", "revoked"}, n.kinds)
 		require.Empty(s, c.Assignment())
@@ -244,7 +244,7 @@ var closingBackendTests = []struct {
 		between, goOn, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		go func() {
 			n.fetching = true
-			_, err := c.Fetch(s.ctx, nil)
+			_, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 			n.fetching = false
 			if err != nil {
 				over <- err
@@ -253,7 +253,7 @@ var closingBackendTests = []struct {
 			<-goOn
 			n.kinds = append(n.kinds, "processed")
 			n.fetching = true
-			_, err = c.Fetch(context.WithoutCancel(s.ctx), nil)
+			_, err = c.Fetch(context.WithoutCancel(s.ctx), consumer.UntilDone, nil)
 			over <- err
 		}()
 		<-between

@@ -3,7 +3,6 @@ package backendtest
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -25,7 +24,7 @@ type fetched struct {
 func (s *suite) fetchAsync(ctx context.Context, c consumer.Session) <-chan fetched {
 	done := make(chan fetched, 1)
 	go func() {
-		got, err := c.Fetch(ctx, nil)
+		got, err := c.Fetch(ctx, consumer.UntilDone, nil)
 		done <- fetched{got, err}
 	}()
 	return done
@@ -82,7 +81,7 @@ var consumingTests = []test{
 		next := map[record.TopicPartition]int64{}
 		dst := make([]record.Record, 3, 10)
 		for next[tp(name, 0)]+next[tp(name, 1)] < 200 {
-			got, err := c.Fetch(s.ctx, dst)
+			got, err := c.Fetch(s.ctx, consumer.UntilDone, dst)
 			require.NoError(s, err)
 			require.LessOrEqual(s, len(got.Records), 7)
 			for _, r := range got.Records {
@@ -106,7 +105,7 @@ var consumingTests = []test{
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
 		counts := map[int32]int{}
 		for counts[0] < 2000 && counts[1] < 2000 {
-			got, err := c.Fetch(s.ctx, nil)
+			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 			require.NoError(s, err)
 			counts[got.Partition] += len(got.Records)
 		}
@@ -130,27 +129,10 @@ var consumingTests = []test{
 		c := s.assigned(name, 0)
 		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
 		defer cancel()
-		_, err := c.Fetch(ctx, nil)
+		_, err := c.Fetch(ctx, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, context.DeadlineExceeded)
 		s.send(name, 0, "later")
 		require.Equal(s, []string{"later"}, values(s.fetch(c, 1)))
-	}},
-	{"returns what is at hand when ctx has ended", func(s *suite) {
-		name := s.topic(1, topic.Config{})
-		s.send(name, 0, "a")
-		c := s.assigned(name, 0)
-		ctx, cancel := context.WithCancel(s.ctx)
-		cancel()
-		for {
-			got, err := c.Fetch(ctx, nil)
-			if err == nil {
-				require.Equal(s, []string{"a"}, values(got.Records))
-				break
-			}
-			require.ErrorIs(s, err, context.Canceled)
-			require.NoError(s, s.ctx.Err())
-			runtime.Gosched()
-		}
 	}},
 	{"seeks", func(s *suite) {
 		name := s.topic(2, topic.Config{Retention: topic.Forever})
@@ -170,7 +152,7 @@ var consumingTests = []test{
 			{topic.AtOffset(8), "8"},
 		} {
 			require.NoError(s, c.Seek(s.ctx, tp(name, 0), to.spec))
-			got, err := c.Fetch(s.ctx, nil)
+			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 			require.NoError(s, err)
 			require.Equal(s, to.want, string(got.Records[0].Value))
 		}
@@ -206,7 +188,7 @@ var consumingTests = []test{
 		// All that has records is paused now: Fetch waits.
 		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
 		defer cancel()
-		_, err = c.Fetch(ctx, nil)
+		_, err = c.Fetch(ctx, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, context.DeadlineExceeded)
 		done := s.fetchAsync(s.ctx, c)
 		require.NoError(s, c.Resume(tp(name, 0)))
@@ -223,14 +205,14 @@ var consumingTests = []test{
 		for _, offset := range []int64{2, 1000} {
 			c := s.assigned(name, 0)
 			require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(offset)))
-			_, err = c.Fetch(s.ctx, nil)
+			_, err = c.Fetch(s.ctx, consumer.UntilDone, nil)
 			require.ErrorIs(s, err, fault.OffsetOutOfRange)
 			require.Equal(s, []string{"6", "7", "8", "9"}, values(s.fetch(c, 4)), "from %d", offset)
 		}
 		c := s.consumer(func(cfg *consumer.Config) { cfg.Start = topic.Latest() })
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
 		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(2)))
-		_, err = c.Fetch(s.ctx, nil)
+		_, err = c.Fetch(s.ctx, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, fault.OffsetOutOfRange)
 		s.send(name, 1, "other")
 		require.Equal(s, []string{"other"}, values(s.fetch(c, 1)))
@@ -245,7 +227,7 @@ var consumingTests = []test{
 		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 6})
 		require.NoError(s, err)
 		c := s.consumer(inGroup(group, name))
-		_, err = c.Fetch(s.ctx, nil)
+		_, err = c.Fetch(s.ctx, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, fault.OffsetOutOfRange)
 		require.Equal(s, []string{"6", "7", "8", "9"}, values(s.fetch(c, 4)))
 	}},
@@ -263,7 +245,7 @@ var consumingTests = []test{
 		require.EqualValues(s, 4, position)
 		counts := map[int32]int{}
 		for range 16 / 4 {
-			got, err := c.Fetch(s.ctx, nil)
+			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 			require.NoError(s, err)
 			counts[got.Partition] += len(got.Records)
 		}
@@ -334,7 +316,7 @@ var consumingTests = []test{
 			done := make(chan error, 1)
 			go func() {
 				for {
-					if _, err := c.Fetch(s.ctx, nil); err != nil {
+					if _, err := c.Fetch(s.ctx, consumer.UntilDone, nil); err != nil {
 						done <- err
 						return
 					}
@@ -360,7 +342,7 @@ var consumingTests = []test{
 		require.NoError(s, s.DeleteTopics(s.ctx, doomed))
 		s.send(name, 0, "b")
 		for {
-			got, err := c.Fetch(s.ctx, nil)
+			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 			if err == nil {
 				require.Equal(s, []string{"b"}, values(got.Records))
 				break

@@ -64,7 +64,7 @@ func (s *suite) join(group string, topics []string, change ...func(*consumer.Con
 		defer close(m.stopped)
 		for {
 			fetching = true
-			got, err := m.Fetch(ctx, nil)
+			got, err := m.Fetch(ctx, consumer.UntilDone, nil)
 			fetching = false
 			if err != nil {
 				if ctx.Err() == nil && fault.CodeOf(err) != fault.Closed {
@@ -366,7 +366,7 @@ var groupTests = []test{
 		require.NoError(s, s.DeleteTopics(s.ctx, doomed))
 		s.send(name, 0, "b")
 		for {
-			got, err := c.Fetch(s.ctx, nil)
+			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 			if err == nil && len(got.Records) > 0 {
 				require.Equal(s, []string{"b"}, values(got.Records))
 				break
@@ -435,7 +435,7 @@ var groupTests = []test{
 		seen := make(chan string, 100_000)
 		work := func(c consumer.Session, ctx context.Context) {
 			for {
-				got, err := c.Fetch(ctx, nil)
+				got, err := c.Fetch(ctx, consumer.UntilDone, nil)
 				if err != nil {
 					return
 				}

@@ -64,7 +64,7 @@ func (s *suite) fetchTo(c consumer.Session, name string, offset int64) (all []st
 		if at == offset {
 			return all
 		}
-		got, err := c.Fetch(s.ctx, nil)
+		got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 		require.NoError(s, err, "at %d of %d", at, offset)
 		require.Equal(s, record.TopicPartition{Topic: name}, got.TopicPartition)
 		require.Greater(s, got.Next, at)

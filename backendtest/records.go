@@ -130,14 +130,14 @@ var recordTests = []test{
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
 		var dst []record.Record
 		for next := 0; next < 3000; {
-			got, err := c.Fetch(s.ctx, dst)
+			got, err := c.Fetch(s.ctx, consumer.UntilDone, dst)
 			require.NoError(s, err)
 			for _, r := range got.Records {
 				require.Equal(s, fmt.Sprint(next), string(r.Value))
 				next++
 			}
 			dst = got.Records
-			c.Release()
+			c.Release(got.Lease)
 		}
 	}},
 	{"may be as large as the topic allows, and not larger", func(s *suite) {

@@ -142,7 +142,7 @@ func (s *suite) fetch(c consumer.Session, n int) []record.Record {
 	s.Helper()
 	var all []record.Record
 	for len(all) < n {
-		got, err := c.Fetch(s.ctx, nil)
+		got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 		require.NoError(s, err, "after %d of %d records", len(all), n)
 		all = append(all, got.Records...)
 	}

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/runnel-go/runnel/record"
@@ -52,7 +53,7 @@ type Config struct {
 
 	MaxRecords   int  // the most records that one Fetch returns
 	MaxBytes     int  // about how many bytes are fetched ahead from one partition; one batch may be larger
-	ReuseBuffers bool // Release invalidates the records' bytes and recycles their buffer
+	ReuseBuffers bool // Release invalidates the bytes of the lease's records and recycles their buffers
 
 	// OnAssigned, OnRevoked and OnLost are called from within Fetch, Assign,
 	// Seek or Close, on the goroutine that fetches (see Session), with
@@ -67,10 +68,13 @@ func (c *Config) Subscribes() bool {
 	return c.Group != "" && (len(c.Topics) > 0 || c.Pattern != "")
 }
 
-// Fetched is the result of one Fetch: records of one partition in offset order.
+// Fetched is the result of one Fetch: records of one partition in offset order. If
+// the time to wait passed and there was nothing, it has no Topic, no Records and no
+// Lease; see IsNone.
 type Fetched struct {
 	record.TopicPartition
 	Records []record.Record
+	Lease   Lease // of the bytes of Records, for Release
 
 	// Next is the offset to continue from once all Records are processed. It
 	// may be higher than the last record's offset plus one, because Fetch skips
@@ -85,6 +89,17 @@ type Fetched struct {
 	// the offset after its last readable record.
 	HighWatermark int64
 }
+
+// IsNone reports whether a Fetch returned nothing: neither records nor a position that
+// moved.
+func (f *Fetched) IsNone() bool { return f.Topic == "" }
+
+// Lease is the right to use the bytes of the records that one Fetch returned. It is
+// valid for the session that granted it. The zero Lease stands for none.
+type Lease uint64
+
+// UntilDone makes Fetch wait until its ctx is done.
+const UntilDone = time.Duration(math.MaxInt64)
 
 // Offset is a committed position: the next record to read, the leader epoch of
 // the record before it (-1 if unknown) and free text from the committer.
@@ -114,16 +129,29 @@ type Offset struct {
 type Session interface {
 	// Fetch waits until an assigned partition that is not paused has a record,
 	// appends decoded records of one partition to dst[:0] and returns them.
-	// Partitions with records take turns. When ctx ends, Fetch returns ctx's
-	// error. With a ctx that has already ended, it still takes part in
-	// rebalancing and returns what is available without waiting. If
-	// cfg.ReuseBuffers is set, bytes stay valid until Release, else for as long
-	// as the caller holds them. A typed error for one partition
-	// (fault.OffsetOutOfRange, fault.Corruption) leaves the others readable.
-	Fetch(ctx context.Context, dst []record.Record) (Fetched, error)
+	// Partitions with records take turns.
+	//
+	// Fetch waits no longer than wait, and then returns a Fetched that IsNone,
+	// without an error. If wait is 0 or negative, it returns what is available
+	// without waiting; with UntilDone it waits until ctx is done. Whatever wait is,
+	// Fetch first takes part in rebalancing, callbacks included, which may take
+	// longer than wait.
+	//
+	// When ctx is done, Fetch returns ctx's error; if it was done before, Fetch does
+	// nothing else. A typed error for one partition (fault.OffsetOutOfRange,
+	// fault.Corruption) leaves the others readable.
+	//
+	// If cfg.ReuseBuffers is set, the records' bytes stay valid until the Fetched's
+	// Lease is released, whatever is fetched meanwhile, else for as long as the
+	// caller holds them. The records themselves are in dst, which is the caller's:
+	// to hold the records of several Fetches, give each a dst of its own.
+	Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (Fetched, error)
 
-	// Release ends the use of the records that the last Fetch returned.
-	Release()
+	// Release ends the use of the records of one Fetch. Leases may be released in
+	// any order. Releasing the zero Lease, or a lease a second time, does nothing.
+	// Memory that is still leased when the session ends is left to the garbage
+	// collector. Release belongs to the goroutine that fetches.
+	Release(lease Lease)
 
 	// Assign replaces the session's partitions, where no group assigns them;
 	// with subscribed topics it returns fault.InvalidRequest. Partitions that

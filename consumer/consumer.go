@@ -55,7 +55,9 @@ type Consumer struct {
 	asked    bool // Close found inBody: the loop ends the session when the body returns
 	ending   bool // a goroutine ends the session, or has ended it: no body may start
 
-	buf []record.Record // owned by the reading goroutine: the buffer that Fetch decodes into
+	// Owned by the reading goroutine.
+	buf   []record.Record // the buffer that Fetch decodes into
+	lease Lease           // of batch
 }
 
 // What a consumer is in use for.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -108,7 +109,7 @@ func (f *fake) OpenConsumer(_ context.Context, cfg Config) (Session, error) {
 	return f, nil
 }
 
-func (f *fake) Fetch(ctx context.Context, dst []record.Record) (Fetched, error) {
+func (f *fake) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (Fetched, error) {
 	for {
 		f.mu.Lock()
 		if len(f.before) > 0 {
@@ -131,6 +132,9 @@ func (f *fake) Fetch(ctx context.Context, dst []record.Record) (Fetched, error) 
 			}
 		}
 		f.mu.Unlock()
+		if wait <= 0 {
+			return Fetched{}, nil
+		}
 		select {
 		case <-f.signal:
 		case <-ctx.Done():
@@ -141,7 +145,7 @@ func (f *fake) Fetch(ctx context.Context, dst []record.Record) (Fetched, error) 
 	}
 }
 
-func (f *fake) Release() {}
+func (f *fake) Release(Lease) {}
 
 func (f *fake) Assign(_ context.Context, partitions []record.TopicPartition) error {
 	f.mu.Lock()
@@ -196,6 +200,11 @@ func (f *fake) Resume(partitions ...record.TopicPartition) error { return f.paus
 func (f *fake) pause(paused bool, partitions []record.TopicPartition) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, tp := range partitions {
+		if _, ok := f.position[tp]; !ok {
+			return fault.At(fault.NotAssigned, tp.Topic, tp.Partition, -1)
+		}
+	}
 	for _, tp := range partitions {
 		f.paused[tp] = paused
 	}

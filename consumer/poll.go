@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -192,15 +193,16 @@ func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 
 // fetch gets the next batch, which may be empty.
 func (c *Consumer) fetch(ctx context.Context) error {
-	c.session.Release()
+	c.session.Release(c.lease)
+	c.lease = 0
 	c.takeAwaited()
-	fetched, err := c.session.Fetch(ctx, c.buf)
+	fetched, err := c.bring(ctx)
 	if err != nil {
 		c.taken(ctx, err)
 		c.awaitEnd(err)
 		return err
 	}
-	c.buf = fetched.Records
+	c.buf, c.lease = fetched.Records, fetched.Lease
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.batch = fetched
@@ -216,6 +218,20 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	}
 	c.arm()
 	return nil
+}
+
+// bring is Fetch as Poll promises it: with a ctx that is done, it returns what is
+// available.
+func (c *Consumer) bring(ctx context.Context) (Fetched, error) {
+	wait, done := UntilDone, ctx.Err()
+	if done != nil {
+		wait, ctx = 0, context.WithoutCancel(ctx)
+	}
+	fetched, err := c.session.Fetch(ctx, wait, c.buf)
+	if err == nil && fetched.IsNone() {
+		err = done
+	}
+	return fetched, err
 }
 
 // placeholder reminds a loop over Records to keep the consumer's place in its
@@ -252,24 +268,33 @@ func (c *Consumer) keepPlace() error {
 	if err := c.session.Pause(before...); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_, err := c.session.Fetch(ctx, nil)
+	fetched, err := c.session.Fetch(context.Background(), 0, nil)
+	if err == nil {
+		err = c.putBack(fetched)
+	}
+	owned := c.session.Assignment() // by now; Resume takes no others
 	c.mu.Lock()
-	resume := before[:0]
-	for _, tp := range before {
-		if !c.paused[tp] {
-			resume = append(resume, tp)
-		}
-	}
+	resume := slices.DeleteFunc(before, func(tp record.TopicPartition) bool {
+		return c.paused[tp] || !slices.Contains(owned, tp)
+	})
 	c.mu.Unlock()
-	if rerr := c.session.Resume(resume...); rerr != nil {
-		return rerr
+	return errors.Join(err, c.session.Resume(resume...))
+}
+
+// putBack makes the session return again what a Fetch returned: records of a
+// partition that was assigned within that Fetch, and so was not paused.
+func (c *Consumer) putBack(f Fetched) error {
+	c.session.Release(f.Lease)
+	switch {
+	case f.IsNone():
+		return nil
+	case len(f.Records) == 0:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.mark(f.TopicPartition, Offset{Offset: f.Next, LeaderEpoch: f.LeaderEpoch})
+		return nil
 	}
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	return err
+	return c.session.Seek(context.Background(), f.TopicPartition, topic.AtOffset(f.Records[0].Offset))
 }
 
 // Pause makes the consumer skip partitions until Resume, or until they are

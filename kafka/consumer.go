@@ -104,9 +104,9 @@ type owned struct {
 // yet.
 const unknown = -1
 
-// Release implements consumer.Session. It does nothing, because records own
-// their bytes here, whatever Config.ReuseBuffers says.
-func (s *consuming) Release() {}
+// Release implements consumer.Session. There are no leases, because records
+// own their bytes here, whatever Config.ReuseBuffers says.
+func (s *consuming) Release(consumer.Lease) {}
 
 // Assignment implements consumer.Session.
 func (s *consuming) Assignment() []record.TopicPartition {

@@ -15,7 +15,7 @@ import (
 )
 
 // Fetch implements consumer.Session.
-func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (got consumer.Fetched, err error) {
+func (s *consuming) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (got consumer.Fetched, err error) {
 	dst = dst[:0]
 	if !s.gate.Enter() {
 		return consumer.Fetched{}, s.isOver()
@@ -26,6 +26,10 @@ func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (got consume
 			got, err = consumer.Fetched{}, fault.Closed
 		}
 	}()
+	if err := ctx.Err(); err != nil {
+		return consumer.Fetched{}, err
+	}
+	limit := until(wait)
 	for {
 		if s.isClosed() {
 			return consumer.Fetched{}, fault.Closed
@@ -40,7 +44,7 @@ func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (got consume
 		if got, ok := s.skip(ctx, dst); ok {
 			return got, nil
 		}
-		if s.poll(ctx) {
+		if s.poll(ctx, limit) {
 			continue
 		}
 		if s.isClosed() {
@@ -49,7 +53,28 @@ func (s *consuming) Fetch(ctx context.Context, dst []record.Record) (got consume
 		if err := ctx.Err(); err != nil {
 			return consumer.Fetched{}, err
 		}
+		if limit.reached() {
+			return consumer.Fetched{Records: dst}, nil
+		}
 	}
+}
+
+// bound is until when one Fetch may wait.
+type bound struct {
+	wait time.Duration
+	end  time.Time // valid unless wait is 0 or less, or consumer.UntilDone
+}
+
+func until(wait time.Duration) bound {
+	b := bound{wait: wait}
+	if wait > 0 && wait < consumer.UntilDone {
+		b.end = time.Now().Add(wait)
+	}
+	return b
+}
+
+func (b bound) reached() bool {
+	return b.wait <= 0 || !b.end.IsZero() && !time.Now().Before(b.end)
 }
 
 func (s *consuming) isClosed() bool { return s.gate.Closed() }
@@ -113,11 +138,11 @@ func received(r *kgo.Record) record.Record {
 	return own
 }
 
-// poll waits until the client has records or an error, ctx ends or rouse wakes
-// it, and reports whether the client had something. With a ctx that has ended
-// it does not wait.
-func (s *consuming) poll(ctx context.Context) bool {
-	if ctx.Err() != nil {
+// poll waits until the client has records or an error, ctx ends, the bound is
+// reached or rouse wakes it, and reports whether the client had something. Once
+// the bound is reached it does not wait.
+func (s *consuming) poll(ctx context.Context, limit bound) bool {
+	if limit.reached() {
 		var atOnce context.Context // nil tells the client not to wait
 		return s.keep(s.client.PollRecords(atOnce, -1))
 	}
@@ -128,8 +153,12 @@ func (s *consuming) poll(ctx context.Context) bool {
 		s.mu.Unlock()
 		return true
 	}
-	if _, due := s.look(); !due.IsZero() {
-		waiting, cancel = context.WithDeadline(waiting, due)
+	end := limit.end
+	if _, due := s.look(); !due.IsZero() && (end.IsZero() || due.Before(end)) {
+		end = due
+	}
+	if !end.IsZero() {
+		waiting, cancel = context.WithDeadline(waiting, end)
 		defer cancel()
 	}
 	s.wake = cancel

@@ -90,7 +90,7 @@ func TestWhatCompactionLeftIsTheEnd(t *testing.T) {
 			var values []string
 			read := func(to int64) {
 				for now := from; now < to; {
-					got, err := s.Fetch(ctx, nil)
+					got, err := s.Fetch(ctx, consumer.UntilDone, nil)
 					require.NoError(t, err)
 					require.Greater(t, got.Next, now)
 					now, err = s.Position(ctx, at)

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,7 +37,7 @@ type losingSession struct {
 	brought, lost bool
 }
 
-func (s *losingSession) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
+func (s *losingSession) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
 	if s.brought && !s.lost {
 		s.lost = true
 		all := s.Assignment()
@@ -49,7 +50,7 @@ func (s *losingSession) Fetch(ctx context.Context, dst []record.Record) (consume
 		}
 		s.cfg.OnAssigned(all)
 	}
-	f, err := s.Session.Fetch(ctx, dst)
+	f, err := s.Session.Fetch(ctx, wait, dst)
 	s.brought = s.brought || len(f.Records) > 0
 	return f, err
 }

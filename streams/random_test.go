@@ -367,14 +367,14 @@ type mortalConsumer struct {
 	of *mortal
 }
 
-func (s mortalConsumer) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
+func (s mortalConsumer) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
 	if err := s.of.step(); err != nil {
 		return consumer.Fetched{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.of.life, cancel)()
-	f, err := s.Session.Fetch(ctx, dst)
+	f, err := s.Session.Fetch(ctx, wait, dst)
 	if dead := s.of.dead(); dead != nil {
 		return f, dead
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -55,7 +56,7 @@ func (a *App) restore(ctx context.Context, tasks []*task) error {
 	}
 	buf := make([]record.Record, 0, cfg.MaxRecords)
 	for left := len(filled); left > 0; {
-		f, err := in.Fetch(ctx, buf)
+		f, err := in.Fetch(ctx, consumer.UntilDone, buf)
 		if err != nil {
 			return err
 		}
@@ -63,7 +64,7 @@ func (a *App) restore(ctx context.Context, tasks []*task) error {
 		if err := s.apply(f.Records); err != nil {
 			return err
 		}
-		in.Release()
+		in.Release(f.Lease)
 		// Next, not the last record's offset: compaction may have removed the
 		// records right below the end.
 		if f.Next >= ends[f.TopicPartition] && !s.done {

@@ -43,7 +43,6 @@ type thread struct {
 	paused  bool                    // the partitions in outer are paused
 	failure error                   // of OnRevoked, which cannot return it
 	over    bool                    // run has returned
-	now     context.Context         // has ended: Fetch with it does not wait
 	rouse   context.CancelFunc      // ends a Fetch that waits
 
 	// The next commit: what it contains and when it is due.
@@ -73,10 +72,8 @@ func (a *App) consumerConfig(role string) consumer.Config {
 }
 
 func openThread(work context.Context, a *App, found layout, number int) (*thread, error) {
-	ended, end := context.WithCancel(context.Background())
-	end()
 	t := &thread{
-		app: a, work: work, now: ended, rouse: end, counts: found.partitions, tasks: make(map[TaskID]*assigned),
+		app: a, work: work, rouse: func() {}, counts: found.partitions, tasks: make(map[TaskID]*assigned),
 		offsets: make(map[record.TopicPartition]consumer.Offset), purged: make(map[record.TopicPartition]int64),
 		records: make([]record.Record, 0, fetchRecords),
 	}
@@ -143,7 +140,7 @@ func (t *thread) loop(ctx context.Context) error {
 			continue // retention deleted records before this application read them; it continues at the log's start
 		case err != nil && !ended(err):
 			return err
-		case err == nil:
+		case err == nil && !f.IsNone():
 			if err := t.process(f); err != nil {
 				return err
 			}
@@ -169,27 +166,27 @@ func ended(err error) bool {
 // they were made from are paused. So they are read while they are still in the
 // CPU cache, and do not pile up when one record becomes many.
 func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
-	f, err := t.in.Fetch(t.now, t.records)
-	if t.paused && ended(err) && t.failure == nil {
+	f, err := t.in.Fetch(t.work, 0, t.records)
+	if t.paused && err == nil && f.IsNone() && t.failure == nil {
 		if err := t.resume(); err != nil {
 			return f, err
 		}
-		f, err = t.in.Fetch(t.now, t.records)
+		f, err = t.in.Fetch(t.work, 0, t.records)
 	}
-	if err == nil || !ended(err) || len(t.gained) > 0 || t.failure != nil {
+	if err != nil || !f.IsNone() || len(t.gained) > 0 || t.failure != nil {
 		return f, err
 	}
 	if t.commitAt.IsZero() {
-		return t.wait(ctx)
+		return t.wait(ctx, consumer.UntilDone)
 	}
 	return t.rest(ctx)
 }
 
 // wait is Fetch that ends, too, when partitions are assigned.
-func (t *thread) wait(ctx context.Context) (consumer.Fetched, error) {
+func (t *thread) wait(ctx context.Context, wait time.Duration) (consumer.Fetched, error) {
 	ctx, t.rouse = context.WithCancel(ctx)
 	defer t.rouse()
-	return t.in.Fetch(ctx, t.records)
+	return t.in.Fetch(ctx, wait, t.records)
 }
 
 // rest is Fetch for when there is something to commit and nothing available to
@@ -199,8 +196,8 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 	if err := t.out.flush(); err != nil { // this thread may be the one that reads it
 		return consumer.Fetched{}, err
 	}
-	f, err := t.in.Fetch(t.now, t.records)
-	if err == nil || !ended(err) || len(t.gained) > 0 || t.failure != nil {
+	f, err := t.in.Fetch(t.work, 0, t.records)
+	if err != nil || !f.IsNone() || len(t.gained) > 0 || t.failure != nil {
 		return f, err
 	}
 	now, calm := time.Now(), t.app.progress.untilWaiter()
@@ -214,17 +211,18 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 		t.commitAt = now
 		return f, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
 	if !urged {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
 		defer context.AfterFunc(calm, cancel)()
 	}
-	return t.wait(ctx)
+	return t.wait(ctx, until.Sub(now))
 }
 
 // process sends fetched records through their task.
 func (t *thread) process(f consumer.Fetched) error {
-	defer t.in.Release()
+	defer t.in.Release(f.Lease)
 	at, ok := t.tasks[t.app.plan.taskOf(f.TopicPartition)]
 	if !ok {
 		return nil // taken away during this very Fetch
@@ -318,11 +316,13 @@ func (t *thread) stop() error {
 			return fault.Newf(fault.TimedOut, "the last commit")
 		}
 		// The group is changing: take part in it, and try again.
-		wait, cancel := context.WithDeadline(ctx, t.commitAt)
-		for _, err := t.in.Fetch(wait, t.records); err == nil; _, err = t.in.Fetch(wait, t.records) {
-			t.in.Release() // not processed, so not committed either
+		for {
+			f, err := t.in.Fetch(ctx, time.Until(t.commitAt), t.records)
+			if err != nil || f.IsNone() {
+				break
+			}
+			t.in.Release(f.Lease) // not processed, so not committed either
 		}
-		cancel()
 		if t.failure != nil {
 			return t.failure
 		}

@@ -190,7 +190,7 @@ func (l leaving) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 type left struct{ consumer.Session }
 
 // Fetch implements consumer.Session.
-func (left) Fetch(context.Context, []record.Record) (consumer.Fetched, error) {
+func (left) Fetch(context.Context, time.Duration, []record.Record) (consumer.Fetched, error) {
 	return consumer.Fetched{}, fault.Closed
 }
 

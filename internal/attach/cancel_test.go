@@ -54,7 +54,7 @@ func TestFetchEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		ended := make(chan error, 1)
 		go func() {
-			_, err := s.Fetch(&endsOnItsOwn{Context: within, cancel: cancel, left: looks}, nil)
+			_, err := s.Fetch(&endsOnItsOwn{Context: within, cancel: cancel, left: looks}, consumer.UntilDone, nil)
 			ended <- err
 		}()
 		select {

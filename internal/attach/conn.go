@@ -237,7 +237,6 @@ type dialogue struct {
 	take  func(body []byte) error // the same, on the caller's goroutine, so it may call the program
 	event func(body []byte)       // called before the answer, on the caller's goroutine; may call the program
 	stay  bool                    // when ctx ends, wait for the server's answer to that
-	ended bool                    // the caller's ctx has already ended
 	stop  <-chan struct{}         // when it closes, the call ends as if ctx had ended; nil: never
 	limit time.Duration           // how long the server may be silent; 0: without limit
 }
@@ -295,11 +294,6 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 // await waits for a call's answer.
 func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]byte, error) {
 	ended, stop := ctx.Done(), d.stop
-	if d.ended {
-		// Not ctx.Err(): if ctx ended after the call was made, the server does
-		// not know yet.
-		ended = nil
-	}
 	var over <-chan time.Time // fires if the server is silent for too long
 	if d.limit > 0 {
 		over = time.After(d.limit)

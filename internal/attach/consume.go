@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -130,7 +131,7 @@ func (s *receiving) lose() {
 func (s *receiving) broken(err error) bool { return err != nil && s.conn.failure() != nil }
 
 // Fetch implements consumer.Session.
-func (s *receiving) Fetch(ctx context.Context, dst []record.Record) (got consumer.Fetched, err error) {
+func (s *receiving) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (got consumer.Fetched, err error) {
 	dst = dst[:0]
 	if !s.gate.Enter() {
 		return consumer.Fetched{Records: dst}, s.isOver()
@@ -141,9 +142,11 @@ func (s *receiving) Fetch(ctx context.Context, dst []record.Record) (got consume
 			got, err = consumer.Fetched{Records: dst[:0]}, fault.Closed
 		}
 	}()
-	ended := ctx.Err() != nil
-	err = s.conn.talk(ctx, fetch, func(c *coder) { c.bool(&ended) }, func(c *coder) { c.fetched(&got) }, &dialogue{
-		event: s.told, stay: true, ended: ended, stop: s.asked,
+	if err := ctx.Err(); err != nil {
+		return consumer.Fetched{Records: dst}, err
+	}
+	err = s.conn.talk(ctx, fetch, func(c *coder) { int64s(c, &wait) }, func(c *coder) { c.fetched(&got) }, &dialogue{
+		event: s.told, stay: true, stop: s.asked,
 		part: func(body []byte) (err error) {
 			dst, err = s.part(dst, body)
 			return err
@@ -184,9 +187,9 @@ func (s *receiving) part(dst []record.Record, body []byte) ([]record.Record, err
 	return dst, it.Err()
 }
 
-// Release implements consumer.Session. It does nothing, because records own
-// their bytes here, whatever Config.ReuseBuffers says.
-func (s *receiving) Release() {}
+// Release implements consumer.Session. There are no leases, because records
+// own their bytes here, whatever Config.ReuseBuffers says.
+func (s *receiving) Release(consumer.Lease) {}
 
 // Assign implements consumer.Session.
 func (s *receiving) Assign(ctx context.Context, partitions []record.TopicPartition) error {

@@ -131,8 +131,8 @@ func consumerCalls(t *testing.T, c *attach.Client, topicName string) calls {
 			if err := s.Seek(ctx, tp, topic.AtOffset(0)); err != nil {
 				return err
 			}
-			_, err := s.Fetch(ctx, dst)
-			s.Release()
+			got, err := s.Fetch(ctx, consumer.UntilDone, dst)
+			s.Release(got.Lease)
 			return err
 		},
 		"Position": func(ctx context.Context) error { _, err := s.Position(ctx, tp); return err },

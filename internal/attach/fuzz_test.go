@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -165,7 +166,7 @@ type stubConsumer struct{ cfg consumer.Config }
 
 var stubPartition = record.TopicPartition{Topic: "orders", Partition: 1}
 
-func (s stubConsumer) Fetch(_ context.Context, dst []record.Record) (consumer.Fetched, error) {
+func (s stubConsumer) Fetch(_ context.Context, _ time.Duration, dst []record.Record) (consumer.Fetched, error) {
 	s.cfg.OnAssigned([]record.TopicPartition{stubPartition})
 	got := consumer.Fetched{TopicPartition: stubPartition}
 	for i := range min(3, s.cfg.MaxRecords) {
@@ -174,7 +175,7 @@ func (s stubConsumer) Fetch(_ context.Context, dst []record.Record) (consumer.Fe
 	got.Records = dst
 	return got, nil
 }
-func (stubConsumer) Release() {}
+func (stubConsumer) Release(consumer.Lease) {}
 
 func (s stubConsumer) Assign(context.Context, []record.TopicPartition) error {
 	s.cfg.OnRevoked(nil)
@@ -274,7 +275,7 @@ func seeds(f *testing.F) (said, answered [][]byte) {
 	var up []byte
 	for id, args := range []fields{
 		func(c *coder) { m := openConsumer; c.method(&m); c.consumerConfig(&cfg) },
-		func(c *coder) { m, ended := fetch, false; c.method(&m); c.bool(&ended) },
+		func(c *coder) { m, wait := fetch, time.Second; c.method(&m); int64s(c, &wait) },
 		func(c *coder) {
 			m := seek
 			c.method(&m)
@@ -346,7 +347,7 @@ func FuzzClient(f *testing.F) {
 		}
 		out.fill() // as if they were in flight
 		c.start(r)
-		got, err := in.Fetch(t.Context(), nil)
+		got, err := in.Fetch(t.Context(), consumer.UntilDone, nil)
 		if err != nil {
 			require.Empty(t, got.Records)
 		}

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -225,16 +226,11 @@ func (v *visit) handleConsumer(ctx context.Context, m method, id uint32, args fu
 		}
 		return none, v.outlet.open(ctx, v.server.backend, cfg)
 	case fetch:
-		var ended bool
-		if err := args(func(c *coder) { c.bool(&ended) }); err != nil {
+		var wait time.Duration
+		if err := args(func(c *coder) { int64s(c, &wait) }); err != nil {
 			return nil, err
 		}
-		if ended {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithCancel(ctx)
-			cancel()
-		}
-		got, err := v.outlet.fetch(ctx, id)
+		got, err := v.outlet.fetch(ctx, id, wait)
 		return func(c *coder) { c.fetched(&got) }, err
 	case assign:
 		if err := args(func(c *coder) { c.partitions(&partitions) }); err != nil {

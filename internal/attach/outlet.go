@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -237,9 +238,9 @@ func (o *outlet) toldAll() {
 }
 
 // fetch sends records, as parts of the answer to a call.
-func (o *outlet) fetch(ctx context.Context, call uint32) (got consumer.Fetched, err error) {
+func (o *outlet) fetch(ctx context.Context, call uint32, wait time.Duration) (got consumer.Fetched, err error) {
 	err = o.alone(call, func(s consumer.Session) error {
-		if got, err = s.Fetch(ctx, o.buf); err != nil {
+		if got, err = s.Fetch(ctx, wait, o.buf); err != nil {
 			return err
 		}
 		o.buf = got.Records
@@ -247,7 +248,7 @@ func (o *outlet) fetch(ctx context.Context, call uint32) (got consumer.Fetched, 
 			o.visit.send(append(appendHead(nil, kindPart, call, len(part)), part...))
 		})
 		clear(o.buf)
-		s.Release()
+		s.Release(got.Lease)
 		return err
 	})
 	return got, err

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -48,9 +49,9 @@ type watchedSession struct {
 	fetches chan struct{}
 }
 
-func (s watchedSession) Fetch(ctx context.Context, dst []record.Record) (consumer.Fetched, error) {
+func (s watchedSession) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
 	s.fetches <- struct{}{}
-	return s.Session.Fetch(ctx, dst)
+	return s.Session.Fetch(ctx, wait, dst)
 }
 
 // serve serves a broker in memory, as it is and at a directory of its own.
@@ -130,7 +131,7 @@ func TestStuckClient(t *testing.T) {
 	for raw.frame(t).kind != 6 {
 		raw.send(t, 3, nil) // told
 	}
-	raw.call(t, 19, []byte{0}) // fetch; the answer is not read
+	raw.call(t, 19, []byte{0, 0, 0, 1, 0, 0, 0, 0}) // fetch; the answer is not read
 	<-b.fetches
 	names, err := other.Topics(ctx)
 	require.NoError(t, err)

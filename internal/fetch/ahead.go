@@ -134,7 +134,7 @@ func (src *source) ahead(offset int64) chunk {
 	}
 	if h, err := record.ParseHeader(c.Bytes); err != nil || h.BaseOffset > offset || c.next <= offset {
 		src.stopReading()
-		src.session.buffers.retire(c)
+		src.session.buffers.recycle(c) // no record was decoded of it
 		return chunk{}
 	}
 	return c

@@ -103,7 +103,7 @@ func (s *Session) changed() {
 func (s *Session) MetadataChanged() { s.wake() }
 
 // Fetch brings records of one partition. See consumer.Session.
-func (s *Session) Fetch(ctx context.Context, dst []record.Record) (fetched consumer.Fetched, err error) {
+func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (fetched consumer.Fetched, err error) {
 	if !s.gate.Enter() {
 		return consumer.Fetched{Records: dst[:0]}, s.isOver()
 	}
@@ -113,10 +113,15 @@ func (s *Session) Fetch(ctx context.Context, dst []record.Record) (fetched consu
 			fetched, err = consumer.Fetched{Records: dst[:0]}, fault.Closed
 		}
 	}()
+	if err := ctx.Err(); err != nil {
+		return consumer.Fetched{Records: dst[:0]}, err
+	}
 	if s.member.wanted(s) {
 		s.left.Store(0)
 		defer s.leave()
 	}
+	limit := bound{wait: wait}
+	defer limit.stop()
 	for {
 		if s.gate.Closed() {
 			return consumer.Fetched{Records: dst[:0]}, fault.Closed
@@ -128,7 +133,7 @@ func (s *Session) Fetch(ctx context.Context, dst []record.Record) (fetched consu
 		if ok || err != nil {
 			return fetched, err
 		}
-		if err := s.wait(ctx); err != nil {
+		if more, err := s.wait(ctx, &limit); !more {
 			return consumer.Fetched{Records: dst[:0]}, err
 		}
 	}
@@ -137,18 +142,48 @@ func (s *Session) Fetch(ctx context.Context, dst []record.Record) (fetched consu
 // leave notes that the program is busy with something else than fetching.
 func (s *Session) leave() { s.left.Store(max(1, int64(time.Since(s.opened)))) }
 
-// wait waits until something happens.
-func (s *Session) wait(ctx context.Context) error {
-	over := ctx.Done()
-	if over == nil {
+// wait waits until something happens and reports true, or false when the bound is
+// reached or ctx is done.
+func (s *Session) wait(ctx context.Context, limit *bound) (bool, error) {
+	if limit.wait <= 0 {
+		return false, nil
+	}
+	done, late := ctx.Done(), limit.reached()
+	if done == nil && late == nil {
 		<-s.signal
-		return nil
+		return true, nil
 	}
 	select {
 	case <-s.signal:
+		return true, nil
+	case <-late:
+		return false, nil
+	case <-done:
+		return false, ctx.Err()
+	}
+}
+
+// bound is how long one Fetch may wait. Its timer is made when there is something to
+// wait for, which a Fetch with records at hand does not do.
+type bound struct {
+	wait  time.Duration
+	timer *time.Timer
+}
+
+// reached returns what tells that the bound is reached; nil where there is none.
+func (b *bound) reached() <-chan time.Time {
+	if b.wait == consumer.UntilDone {
 		return nil
-	case <-over:
-		return ctx.Err()
+	}
+	if b.timer == nil {
+		b.timer = time.NewTimer(b.wait)
+	}
+	return b.timer.C
+}
+
+func (b *bound) stop() {
+	if b.timer != nil {
+		b.timer.Stop()
 	}
 }
 
@@ -161,6 +196,10 @@ func (s *Session) serve(dst []record.Record) (consumer.Fetched, bool, error) {
 			return consumer.Fetched{Records: dst[:0]}, false, err
 		}
 		records, moved, err := src.fetch(dst)
+		if err != nil || !moved {
+			records = records[:0]
+		}
+		lease := s.buffers.leaseOf(len(records))
 		switch {
 		case err != nil:
 			s.back(src)
@@ -168,7 +207,7 @@ func (s *Session) serve(dst []record.Record) (consumer.Fetched, bool, error) {
 		case moved:
 			s.back(src)
 			return consumer.Fetched{
-				TopicPartition: src.tp, Records: records,
+				TopicPartition: src.tp, Records: records, Lease: lease,
 				Next: src.offset.Load(), LeaderEpoch: src.epoch, HighWatermark: src.high,
 			}, true, nil
 		}
@@ -218,12 +257,12 @@ func (s *Session) enqueue(src *source) {
 	}
 }
 
-// Release says that the records of the last Fetch are no longer in use.
-func (s *Session) Release() {
-	if !s.cfg.ReuseBuffers || !s.gate.Enter() {
+// Release gives back the lease of one Fetch. See consumer.Session.
+func (s *Session) Release(lease consumer.Lease) {
+	if lease == 0 || !s.gate.Enter() {
 		return
 	}
-	s.buffers.release()
+	s.buffers.release(lease)
 	s.exit()
 }
 

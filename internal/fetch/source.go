@@ -40,10 +40,11 @@ type source struct {
 	epoch int32 // of the last batch
 
 	chunk     chunk           // what was read last
+	held      *buffer         // its buffer; nil where it is the garbage collector's
 	rest      []byte          // its batches that come next
 	records   record.Iterator // of the batch being decoded, if decoding
 	batchEnd  int64           // the offset after that batch
-	unpacked  []byte          // what they were decompressed into, or nil
+	unpacked  *buffer         // what it was decompressed into; nil where it wasn't, or is the garbage collector's
 	decoding  bool
 	trailing  error      // what is wrong behind the last record of a batch: the next fetch says so
 	readAhead *readAhead // of the chunks after this one, or nil
@@ -154,9 +155,10 @@ func (src *source) decode(dst []record.Record, limit int) []record.Record {
 	n, from := len(dst), src.offset.Load()
 	room := dst[n:min(cap(dst), limit)]
 	got := room[:src.records.Fill(room, src.tp.Topic, src.tp.Partition)]
+	src.lease(len(got))
 	if len(got) < len(room) {
 		src.decoding = false
-		src.session.buffers.unpack(&src.unpacked)
+		src.dropUnpacked()
 	}
 	switch {
 	case len(got) < len(room) && src.records.Err() == nil:
@@ -172,6 +174,27 @@ func (src *source) decode(dst []record.Record, limit int) []record.Record {
 		copy(got, got[before:])
 	}
 	return dst[:n+len(got)-before]
+}
+
+// lease notes what n records point into that were decoded.
+func (src *source) lease(n int) {
+	used := src.held
+	if src.unpacked != nil {
+		used = src.unpacked
+	}
+	if used != nil && n > 0 {
+		src.session.buffers.lease(used)
+	}
+}
+
+func (src *source) dropUnpacked() {
+	src.session.buffers.drop(src.unpacked)
+	src.unpacked = nil
+}
+
+func (src *source) dropChunk() {
+	src.session.buffers.drop(src.held)
+	src.chunk, src.held = chunk{}, nil
 }
 
 // nextBatch begins to decode the next batch that has records for programs. With
@@ -225,7 +248,7 @@ func (src *source) payload(b record.Batch) ([]byte, error) {
 	}
 	payload, err := b.Payload(s.host.Codec(), s.buffers.take(0))
 	if err == nil {
-		src.unpacked = payload
+		src.unpacked = s.buffers.hold(chunk{buf: payload})
 	}
 	return payload, err
 }
@@ -234,8 +257,7 @@ func (src *source) payload(b record.Batch) ([]byte, error) {
 // file, and has the one after it read meanwhile if that is worth it.
 func (src *source) read() (bool, error) {
 	s := src.session
-	s.buffers.retire(src.chunk)
-	src.chunk = chunk{}
+	src.dropChunk()
 	offset := src.offset.Load()
 	if !src.pressed && src.part.Visible() == offset {
 		return false, nil // nothing yet, or the partition is closed: park finds out
@@ -251,7 +273,7 @@ func (src *source) read() (bool, error) {
 	if c.err != nil {
 		return false, c.err
 	}
-	src.chunk, src.rest = c, c.Bytes
+	src.chunk, src.rest, src.held = c, c.Bytes, s.buffers.hold(c)
 	if !c.Memory && len(c.Bytes) >= readAheadFrom {
 		if c.next == 0 {
 			c.next = nextOffset(c.Bytes)
@@ -278,9 +300,8 @@ func nextOffset(batches []byte) (next int64) {
 // discard lets go of what was read.
 func (src *source) discard() {
 	src.rest, src.decoding, src.trailing = nil, false, nil
-	src.session.buffers.unpack(&src.unpacked)
-	src.session.buffers.retire(src.chunk)
-	src.chunk = chunk{}
+	src.dropUnpacked()
+	src.dropChunk()
 	src.stopReading()
 }
 

@@ -26,7 +26,7 @@ const (
 )
 
 // String returns note, opaque, mend or damage.
-func (g Grade) String() string { return [...]string{"note", "opaque", "mend", "damage"}[g] }
+func (g Grade) String() string { return [...]string{"note", "opaque", "recoverable", "damage"}[g] }
 
 // Finding is something that Inspect found, with its place.
 type Finding struct {

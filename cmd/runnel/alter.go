@@ -15,8 +15,8 @@ func newTopicAlter(s *shell) *cobra.Command {
 	var set, unset []string
 	cmd := &cobra.Command{
 		Use: "alter NAME... --config NAME=VALUE", Short: "Change topics' settings",
-		Long: `Change settings of topics; the others stay. --unset gives a setting its default
-again. What was and what is now is printed.`,
+		Long: `Change settings of topics; the others stay. --unset resets a setting to its
+default. The old and the new values are printed.`,
 		Example: `  runnel topic alter orders --config retention.ms=86400000
   runnel topic alter users logins --config cleanup.policy=compact --unset retention.ms`,
 		Args: atLeast(1, "the topics' names"),
@@ -116,19 +116,19 @@ func newAddPartitions(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "add-partitions NAME --total N", Short: "Raise a topic's number of partitions",
 		Long: `Raise the number of a topic's partitions to a total. It cannot be lowered. Records
-stay where they are, and keys go to other partitions than before.`,
+stay where they are, and keys map to other partitions than before.`,
 		Example: `  runnel topic add-partitions orders --total 6`,
 		Args:    exactly(1, "a topic's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if total == 0 {
-				return usageError{hinted{errors.New("add-partitions needs --total"), "it is how many partitions there are to be, with those that are there"}}
+				return usageError{hinted{errors.New("add-partitions needs --total"), "it is the new number of partitions, including the existing ones"}}
 			}
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
 				return s.addPartitions(ctx, b, args[0], int(total))
 			})
 		},
 	}
-	cmd.Flags().Var(&total, "total", "the `number` of partitions that there are to be")
+	cmd.Flags().Var(&total, "total", "the new `number` of partitions")
 	return cmd
 }
 

@@ -39,7 +39,7 @@ func (s *shell) checkAt() error {
 	case isURL && scheme+"://" == kafka.Scheme && strings.Trim(rest, "/,") == "":
 		return usageError{hinted{fmt.Errorf("%s names no broker", s.at), what}}
 	case isURL && scheme+"://" != kafka.Scheme:
-		return usageError{hinted{fmt.Errorf("there is nothing that opens %s://", scheme), what}}
+		return usageError{hinted{fmt.Errorf("no backend for %s://", scheme), what}}
 	case !isURL && address.MatchString(s.at):
 		if _, err := os.Stat(s.at); err != nil {
 			return usageError{hinted{fmt.Errorf("there is no directory %s", s.at), "a cluster is " + kafka.Scheme + s.at}}

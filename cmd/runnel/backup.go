@@ -23,8 +23,8 @@ func newBackup(s *shell) *cobra.Command {
 	return &cobra.Command{
 		Use: "backup FILE", Short: "Write a copy of a data directory",
 		Long: `Write a consistent copy of the data directory that --at names to a file, or to
-standard output where the file is "-": a tar archive, which runnel restore makes
-a data directory again. The file appears when it is whole.`,
+standard output if the file is "-". The copy is a tar archive, from which runnel
+restore makes a data directory. The file appears when it is complete.`,
 		Example: `  runnel backup orders.tar --at ./data
   runnel backup - | zstd > orders.tar.zst`,
 		Args: exactly(1, "a file, or -"),
@@ -44,7 +44,7 @@ a data directory again. The file appears when it is whole.`,
 func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 	if path == "-" {
 		if s.people {
-			return usageError{hinted{errors.New("a backup is nothing for a terminal"), "name a file, or let a program read it: runnel backup - | …"}}
+			return usageError{hinted{errors.New("a backup cannot be written to a terminal"), "name a file, or pipe it to a program: runnel backup - | …"}}
 		}
 		w := s.metered(s.out)
 		defer w.end()
@@ -54,7 +54,7 @@ func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 		return hinted{fmt.Errorf("there is a file %s already", path), "remove it, or name another one"}
 	}
 	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
-		return hinted{fmt.Errorf("there is no directory %s", filepath.Dir(path)), "make it, or name a file elsewhere"}
+		return hinted{fmt.Errorf("there is no directory %s", filepath.Dir(path)), "create it, or name a file elsewhere"}
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
@@ -77,10 +77,10 @@ func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 
 func newRestore(s *shell) *cobra.Command {
 	return &cobra.Command{
-		Use: "restore DIR [FILE]", Short: "Make a data directory of a backup",
-		Long: `Make a data directory of what runnel backup wrote, which is read from a file or
-from standard input. The directory must be empty or not there yet. It is all
-there afterwards or, if the backup is not whole, nothing.`,
+		Use: "restore DIR [FILE]", Short: "Restore a data directory from a backup",
+		Long: `Restore a data directory from a backup that runnel backup wrote, read from a file
+or from standard input. The directory must be empty or not exist yet. If the
+backup is incomplete, nothing is restored.`,
 		Example: `  runnel restore ./restored orders.tar
   zstd -dc orders.tar.zst | runnel restore ./restored`,
 		Args: func(cmd *cobra.Command, args []string) error {

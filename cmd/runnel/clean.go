@@ -24,8 +24,8 @@ func newClean(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "clean", Short: "Delete a data directory with everything in it",
 		Long: `Delete the data directory that --at names, with all topics and groups. It asks
-first, unless told --yes. It deletes nothing that is not a data directory, that a
-process has open, or in which there is anything that Runnel did not put there.`,
+first, unless --yes is given. It does not delete a directory that is not a data
+directory, that a process has open, or that contains files of other programs.`,
 		Example: `  runnel clean --at ./data
   runnel clean --at ./data --yes`,
 		Args: exactly(0, "no arguments"),
@@ -82,7 +82,7 @@ func (s *shell) checkClean(dir string) error {
 			others = append(others[:maxForeign], fmt.Sprintf("and %d more", n-maxForeign))
 		}
 		return hinted{
-			fmt.Errorf("%s holds what Runnel did not put there:\n        %s", dir, strings.Join(others, "\n        ")),
+			fmt.Errorf("%s contains files that are not Runnel's:\n        %s", dir, strings.Join(others, "\n        ")),
 			"nothing was deleted; move that elsewhere, or delete the directory by other means",
 		}
 	}
@@ -102,7 +102,7 @@ func (s *shell) checkClean(dir string) error {
 // ask asks a question that only yes answers.
 func (s *shell) ask(question string) error {
 	if !isTerminal(s.in) {
-		return usageError{errors.New("there is nobody to ask: say --yes")}
+		return usageError{errors.New("there is no terminal to ask on: give --yes")}
 	}
 	fmt.Fprintf(s.errs, "%s Type yes: ", question)
 	answer, err := bufio.NewReader(s.in).ReadString('\n')

@@ -28,11 +28,11 @@ func newConsume(s *shell) *cobra.Command {
 	f := &consumeFlags{}
 	cmd := &cobra.Command{
 		Use: "consume TOPIC...", Short: "Print records",
-		Long: `Print the records of topics, up to the last one that is there when the command
-begins; with --follow also those that come later.
+		Long: `Print the records of topics, up to the last one that exists when the command
+starts; with --follow also those that are written later.
 
-With --group, it goes on where the group has committed, and commits what it
-printed; --from then counts for partitions in which nothing is committed.
+With --group, it continues at the group's committed offsets, and commits what it
+printed; --from then applies to partitions without a committed offset.
 
 Into a pipe it prints a JSON object per record, which runnel produce --from-json
 reads. The commands of several terminals may work on one directory at once.

@@ -25,11 +25,11 @@ func newDeleteRecords(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete-records NAME --before WHERE", Short: "Delete the oldest records of a topic",
 		Long: `Delete the records of a topic that lie before an offset or a time; with
---before end, all. Nothing brings them back. The topic stays, and offsets go on.
+--before end, all. This cannot be undone. The topic remains, and offsets continue.
 
---before is end, an offset, a time (2026-05-01T12:00) or how long ago (90m). A
-record's own time counts, and that of the first one that is late enough. A
-partition that ends before an offset loses all its records.`,
+--before is end, an offset, a time (2026-05-01T12:00) or how long ago (90m). For
+a time, records before the first one with that timestamp or a later one are
+deleted. A partition that ends before an offset loses all its records.`,
 		Example: `  runnel topic delete-records orders --before 24h --dry-run
   runnel topic delete-records orders --before 1000 --partition 0
   runnel topic delete-records orders --before end`,
@@ -101,7 +101,7 @@ func (s *shell) deleteRecords(ctx context.Context, b backend, name string, befor
 		}
 	}
 	if d.dryRun {
-		fmt.Fprintln(s.errs, "Nothing was deleted: without --dry-run it would be.")
+		fmt.Fprintln(s.errs, "Nothing was deleted, because of --dry-run.")
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ it shows what they say. Kafka's own files may be given, too (.txnindex,
 meta.properties, quorum-state and *-offset-checkpoint among them), and files of
 a directory that is in use.
 
-It stops at damage, unless told --skip: then it goes on with the next batch.`,
+It stops at damage. With --skip it continues with the next batch.`,
 		Example: `  runnel dump data/quickstart-events-0
   runnel dump data/quickstart-events-0/00000000000000000000.log --records
   runnel dump data/quickstart-events-0/runnel-checkpoint
@@ -54,7 +54,7 @@ It stops at damage, unless told --skip: then it goes on with the next batch.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&how.records, "records", "r", false, "show the records, too")
-	cmd.Flags().BoolVar(&how.skip, "skip", false, "go on behind damage")
+	cmd.Flags().BoolVar(&how.skip, "skip", false, "skip damage and continue with the next batch")
 	return cmd
 }
 

@@ -84,7 +84,7 @@ func (p partitionList) of(d topic.Description) ([]record.TopicPartition, error) 
 
 func noSuchPartition(d topic.Description, n int32) error {
 	if len(d.Partitions) == 1 {
-		return fmt.Errorf("topic %s has the partition 0 alone, not %d", d.Name, n)
+		return fmt.Errorf("topic %s has only partition 0, not %d", d.Name, n)
 	}
 	return fmt.Errorf("topic %s has the partitions 0 to %d, not %d", d.Name, len(d.Partitions)-1, n)
 }

@@ -36,7 +36,7 @@ func parseFrom(text string, now time.Time) (topic.OffsetSpec, error) {
 		}
 	}
 	return topic.OffsetSpec{}, usageError{hinted{
-		fmt.Errorf("%q says no place to begin", text),
+		fmt.Errorf("%q is no place to start", text),
 		"write start, end, an offset such as 42, a time such as 2026-05-01T12:00, or how long ago, such as 90m",
 	}}
 }

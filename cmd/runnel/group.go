@@ -62,7 +62,7 @@ func newGroupList(s *shell) *cobra.Command {
 
 func newGroupDescribe(s *shell) *cobra.Command {
 	return &cobra.Command{
-		Use: "describe NAME...", Short: "Show how far groups have read, and who reads",
+		Use: "describe NAME...", Short: "Show how far groups have read, and their members",
 		Long: `Show for each partition how far a group has read (CURRENT-OFFSET), where the
 log ends, how many offsets lie between, and which member reads it.`,
 		Example: `  runnel group describe billing

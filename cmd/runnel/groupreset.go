@@ -28,14 +28,15 @@ type resetFlags struct {
 func newGroupReset(s *shell) *cobra.Command {
 	f := &resetFlags{}
 	cmd := &cobra.Command{
-		Use: "reset NAME --to WHERE", Short: "Have a group go on elsewhere",
-		Long: `Set the offsets of a group that has no members: it goes on there. It prints them
-first; with --dry-run it does nothing else. It concerns all topics that the group
-has offsets for, or those that --topic names, which may be new to it.
+		Use: "reset NAME --to WHERE", Short: "Change the offsets of a group",
+		Long: `Set the offsets of a group that has no members, so that it continues from there.
+The command first prints them; with --dry-run it does nothing else. It applies to
+all topics that the group has offsets for, or to those that --topic names, which
+may be new to the group.
 
 --to is start, end, an offset, a time (2026-05-01T12:00) or how long ago (90m).
---shift moves each offset by a number of records: -10 repeats ten, +10 passes over
-ten. Both stay between the first record and the end.`,
+--shift moves each offset by a number of records: -10 repeats ten, +10 skips ten.
+Both stay between the first record and the end.`,
 		Example: `  runnel group reset billing --to start --dry-run
   runnel group reset billing --to 2026-05-01T12:00 --topic orders
   runnel group reset billing --to 1000 --topic orders:0,2
@@ -73,7 +74,7 @@ func (f *resetFlags) parse(cmd *cobra.Command) (by *int64, to topic.OffsetSpec, 
 	}
 	n, err := strconv.ParseInt(f.shift, 10, 64)
 	if err != nil {
-		return nil, to, usageError{hinted{fmt.Errorf("--shift %s: it must be a number of records", shellQuoted(f.shift)), "-10 repeats ten, +10 passes over ten"}}
+		return nil, to, usageError{hinted{fmt.Errorf("--shift %s: it must be a number of records", shellQuoted(f.shift)), "-10 repeats ten, +10 skips ten"}}
 	}
 	return &n, to, nil
 }
@@ -124,7 +125,7 @@ func (s *shell) reset(ctx context.Context, b backend, name string, f *resetFlags
 		return err
 	}
 	if f.dryRun {
-		fmt.Fprintln(s.errs, "Nothing was changed: without --dry-run it would be.")
+		fmt.Fprintln(s.errs, "Nothing was changed, because of --dry-run.")
 	}
 	return nil
 }
@@ -135,7 +136,7 @@ func (s *shell) resetScope(ctx context.Context, b backend, group string, topics 
 	if len(topics) == 0 {
 		tps = slices.SortedFunc(maps.Keys(committed), record.TopicPartition.Compare)
 		if len(tps) == 0 {
-			return nil, hinted{fmt.Errorf("group %s has no offsets yet", group), "--topic says for which topics it is to have some"}
+			return nil, hinted{fmt.Errorf("group %s has no offsets yet", group), "name the topics with --topic"}
 		}
 		return tps, nil
 	}
@@ -189,7 +190,7 @@ func resetLines(ctx context.Context, b backend, group string, tps []record.Topic
 			}
 			l.New = found[tp]
 		case l.Was == nil:
-			return nil, hinted{fmt.Errorf("group %s has no offset in %s from which it could be shifted", group, tp), "--to gives it one"}
+			return nil, hinted{fmt.Errorf("group %s has no offset in %s to shift", group, tp), "--to gives it one"}
 		default:
 			l.New = shifted(*l.Was, *by, l.Start, l.End)
 		}

@@ -65,7 +65,7 @@ func silent(locked, refused error) error {
 	if f, ok := errors.AsType[*fault.Error](refused); ok && f.Detail != "" {
 		why = f.Detail
 	}
-	return hinted{locked, "it lets nobody look in, or not yet: " + why + "\nend that process first, or try again"}
+	return hinted{locked, "it accepts no tools, or not yet: " + why + "\nend that process first, or try again"}
 }
 
 func wait(ctx context.Context, d time.Duration) error {

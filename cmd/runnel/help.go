@@ -9,8 +9,8 @@ import (
 // newHelp returns the command that is --help in other words.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND...]", Short: "Say what a command does",
-		Long:    "Say what a command does, as its --help.",
+		Use: "help [COMMAND...]", Short: "Describe a command",
+		Long:    "Describe a command, like its --help.",
 		Example: "  runnel help\n  runnel help topic create",
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			about, err := commandOf(cmd.Root(), args)

@@ -40,11 +40,11 @@ func (s *shell) askHolder(ctx context.Context, dir string, found *datadir.Inspec
 		for _, tp := range there {
 			partitionOf(found, tp)
 		}
-		fmt.Fprintf(s.errs, "%s has %s open and lets nobody look in: what its checkpoints call durable was read.\n", h.name, dir)
+		fmt.Fprintf(s.errs, "%s has %s open and accepts no tools: only what its checkpoints call durable was read.\n", h.name, dir)
 		return h, nil
 	}
 	defer r.Close()
-	fmt.Fprintf(s.errs, "%s has %s open: what its checkpoints call durable was read, and it compares every batch itself.\n", h.name, dir)
+	fmt.Fprintf(s.errs, "%s has %s open: what its checkpoints call durable was read, and that process compares every batch itself.\n", h.name, dir)
 	total, failed := describeAll(ctx, r, there, found)
 	end := s.waiting(fmt.Sprintf("%s compares %s", h.name, size(total)))
 	err = r.Verify(ctx)

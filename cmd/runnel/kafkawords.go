@@ -21,7 +21,7 @@ func inOurWords(args []string, err error) error {
 	if h, ok := errors.AsType[hinted](err); ok {
 		text = h.error.Error()
 	}
-	return usageError{hinted{errors.New(text), "here it is: " + ours}}
+	return usageError{hinted{errors.New(text), "use: " + ours}}
 }
 
 // kafkaLine is a command line of Kafka's, taken apart.

@@ -29,10 +29,10 @@ func recovered(ctx context.Context, b backend) (runnel.Recovery, error) {
 
 func newRecovery(s *shell) *cobra.Command {
 	return &cobra.Command{
-		Use: "recovery", Short: "Open a data directory and say what that found",
-		Long: `Open the data directory that --at names, with all partitions, and say what opening
-found and did: which were closed in order, how much was verified, what was cut
-off and why, which indexes were built anew, how long it took.
+		Use: "recovery", Short: "Open a data directory and report what that found",
+		Long: `Open the data directory that --at names, with all partitions, and report what
+opening found and did: which were closed cleanly, how much was verified, what was
+cut off and why, which indexes were rebuilt, and how long it took.
 
 The exit code is 1 if a topic or a partition did not open.`,
 		Example: `  runnel recovery --at ./data
@@ -172,16 +172,16 @@ func (s *shell) showRecovery(r runnel.Recovery) error {
 	}
 	for _, tp := range r.Missing {
 		if r.Clean {
-			say("%s: its directory is gone", tp)
+			say("%s: its directory is missing", tp)
 			continue
 		}
-		say("%s: its directory was gone; it began anew, empty", tp)
+		say("%s: its directory was missing; it was recreated, empty", tp)
 	}
 	for _, dir := range r.Removed {
 		say("%s: the removal of a deleted topic was finished", dir)
 	}
 	for _, dir := range r.Orphans {
-		say("%s: it belongs to no topic, and is left alone", dir)
+		say("%s: it belongs to no topic, and was not touched", dir)
 	}
 	closed := "was not closed by its last user"
 	if r.Clean {

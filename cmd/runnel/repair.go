@@ -17,13 +17,13 @@ func newRepair(s *shell) *cobra.Command {
 	var how datadir.RepairOptions
 	yes := false
 	cmd := &cobra.Command{
-		Use: "repair [DIR]", Short: "Make a damaged data directory sound again",
-		Long: `Make a data directory sound again, the one that --at names by default: what is
-damaged is kept under another name, what is sound is written anew, and what is
-lost is listed; no record changes its offset. It says first what it would do and
-asks, unless told --yes.
+		Use: "repair [DIR]", Short: "Repair a damaged data directory",
+		Long: `Repair a data directory, by default the one that --at names. Damaged files are
+kept under another name, intact records are rewritten, and lost offsets are
+listed. No record changes its offset. The command first prints what it would do
+and asks, unless --yes is given.
 
-The exit code is 1 if something is left that it does not repair.`,
+The exit code is 1 if something remains that it cannot repair.`,
 		Example: `  runnel repair data --dry-run
   runnel repair data --yes`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -40,8 +40,8 @@ The exit code is 1 if something is left that it does not repair.`,
 			return s.repair(cmd.Context(), dir, how, yes)
 		},
 	}
-	cmd.Flags().BoolVar(&how.DryRun, "dry-run", false, "say what would be done, and change nothing")
-	cmd.Flags().BoolVar(&how.AcceptLoss, "accept-loss", false, "let partitions go on whose end, or all, is lost")
+	cmd.Flags().BoolVar(&how.DryRun, "dry-run", false, "print what would be done, and change nothing")
+	cmd.Flags().BoolVar(&how.AcceptLoss, "accept-loss", false, "continue partitions that have lost their end, or everything")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
@@ -69,7 +69,7 @@ func (s *shell) repair(ctx context.Context, dir string, how datadir.RepairOption
 			return err
 		}
 	}
-	meter = s.newMeter() // whoever was asked took his time
+	meter = s.newMeter() // the wait for the answer does not count
 	how.Progress = meter.show
 	steps, err = datadir.Repair(ctx, dir, how)
 	meter.end()

@@ -269,7 +269,7 @@ func TestProduceOutlivesAKilledHolder(t *testing.T) {
 	require.ErrorIs(t, w.produce(t.Context(), killed{b}), fault.UnknownOutcome)
 	require.NoError(t, w.report(w.produce(t.Context(), b)))
 	require.Equal(t, "3 records written to orders.\n", out.String())
-	require.Regexp(t, `^The process that held data ended: [12] records? may be there twice\.\n$`, errs.String())
+	require.Regexp(t, `^The process that held data ended: [12] records? may have been written twice\.\n$`, errs.String())
 	out.Reset()
 	r := newReading(&shell{out: &out, errs: io.Discard, table: true}, &consumeFlags{value: "text"}, []string{"orders"}, topic.Earliest())
 	require.NoError(t, r.consume(t.Context(), b))

@@ -64,7 +64,7 @@ says what a record must survive before it is acknowledged.`,
 	}
 	cmd.Flags().IntVarP(&spec.Partitions, "partitions", "p", 0, "`number` of partitions; 0 is the backend's default")
 	cmd.Flags().IntVar(&spec.Replicas, "replicas", 0, "`number` of copies of each; 0 is the backend's default")
-	cmd.Flags().BoolVar(&ifMissing, "if-not-exists", false, "leave the topics that are there")
+	cmd.Flags().BoolVar(&ifMissing, "if-not-exists", false, "do not fail for topics that exist")
 	cmd.Flags().StringArrayVarP(&configs, "config", "c", nil, "a setting, `name=value`; may be repeated")
 	return cmd
 }
@@ -273,7 +273,7 @@ func span(d topic.Description) int64 {
 func newTopicDelete(s *shell) *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME...", Short: "Delete topics with their records",
-		Long:    `Delete topics with all their records. Nothing brings them back.`,
+		Long:    `Delete topics with all their records. This cannot be undone.`,
 		Example: `  runnel topic delete quickstart-events`,
 		Args:    atLeast(1, "the topics' names"),
 		RunE: func(cmd *cobra.Command, names []string) error {

@@ -19,11 +19,11 @@ import (
 func newVerify(s *shell) *cobra.Command {
 	notes := false
 	cmd := &cobra.Command{
-		Use: "verify [DIR]", Short: "Read a data directory through and say what is wrong",
+		Use: "verify [DIR]", Short: "Check a data directory and report what is wrong",
 		Long: `Read every batch, record and index entry of a data directory, the one that --at
 names by default, and compare them with their checksums and with each other.
-Nothing is changed. Of a directory that a program has open, what is durable by
-the partitions' checkpoints is read.
+Nothing is changed. In a directory that a program has open, only what the
+partitions' checkpoints call durable is read.
 
 The exit code is 0 if the directory is sound or will be once it is opened, 1 if
 something in it is damaged, 2 if it could not be read.`,
@@ -46,7 +46,7 @@ something in it is damaged, 2 if it could not be read.`,
 			return s.verify(cmd.Context(), dir, notes)
 		},
 	}
-	cmd.Flags().BoolVar(&notes, "notes", false, "show what is merely worth knowing, too")
+	cmd.Flags().BoolVar(&notes, "notes", false, "also show findings that are merely worth knowing")
 	return cmd
 }
 
@@ -133,7 +133,7 @@ func state(i *log.Inspection, held holding) string {
 		}
 		return places
 	case log.Recoverable:
-		return "to mend: " + count(int64(n), "place")
+		return "recoverable: " + count(int64(n), "place")
 	}
 	switch {
 	case held.compared:
@@ -160,7 +160,7 @@ func verdict(found *datadir.Inspection, held holding) string {
 	case log.Damage:
 		return what + ": DAMAGED."
 	case log.Recoverable:
-		return what + ": sound; what is to mend, opening or runnel repair mends."
+		return what + ": sound; opening it or runnel repair fixes the recoverable findings."
 	}
 	if held.name != "" && !held.compared {
 		return what + ": nothing wrong in what could be read; " + held.name + " has the rest."
@@ -233,7 +233,7 @@ type inspectedLine struct {
 func (s *shell) verifyLines(found *datadir.Inspection, held holding) error {
 	all := found.Findings
 	for _, p := range found.Partitions {
-		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "sound", "mend", "damage"}[p.Worst()], held.name}
+		line := inspectedLine{p.Topic, p.Partition, p.Closed, p.Segments, p.Batches, p.Records, p.Bytes, p.Start, p.End, [...]string{"sound", "sound", "recoverable", "damage"}[p.Worst()], held.name}
 		if held.name != "" && !held.compared && p.Worst() == log.Note {
 			line.State = "open" // what is not durable was not read
 		}

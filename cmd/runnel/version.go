@@ -54,8 +54,8 @@ func (b build) String() string {
 
 func newVersion(s *shell) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Say which version this is",
-		Long:    "Say which version of the tool this is, and what it was built with and for.",
+		Use: "version", Short: "Print the version",
+		Long:    "Print the version of the tool, and what it was built with and for.",
 		Example: "  runnel version\n  runnel version --json | jq -r .version",
 		Args:    exactly(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {

@@ -175,7 +175,7 @@ func (w *writing) report(err error) error {
 		return err // nothing was read
 	}
 	if w.twice > 0 {
-		fmt.Fprintf(w.errs, "The process that held %s ended: %s may be there twice.\n", w.at, count(w.twice, "record"))
+		fmt.Fprintf(w.errs, "The process that held %s ended: %s may have been written twice.\n", w.at, count(w.twice, "record"))
 	}
 	if err != nil {
 		fmt.Fprintf(w.errs, "%s written before the failure.\n", count(w.records, "record"))

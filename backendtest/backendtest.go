@@ -9,7 +9,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Backend is everything that a backend is: *runnel.Broker, *kafka.Cluster.
+// Backend is everything that a backend implements: *runnel.Broker,
+// *kafka.Cluster.
 type Backend interface {
 	producer.Backend
 	consumer.Backend
@@ -17,8 +18,8 @@ type Backend interface {
 	consumer.Admin
 }
 
-// Features says in what a backend differs from the others. The zero value
-// claims nothing.
+// Features says how a backend differs from others. The zero value claims
+// nothing.
 type Features struct {
 	// AtomicTopics: CreateTopics creates all topics or none.
 	AtomicTopics bool
@@ -27,23 +28,23 @@ type Features struct {
 	// durable offset and the size of each partition.
 	Durability bool
 
-	// AppendTime: records of a topic whose Timestamps are LogAppendTime bear
+	// AppendTime: records of a topic whose Timestamps are LogAppendTime have
 	// the time at which they were appended. (kfake keeps the setting, and the
 	// producer's time.)
 	AppendTime bool
 
-	// StaticMembers: a static member that comes back within its session
-	// timeout finds its partitions, and the others of its group notice nothing.
+	// StaticMembers: a static member that returns within its session timeout
+	// gets its partitions back, without a change for the others of its group.
 	StaticMembers bool
 
-	// Mark sends a record with the value "marked" to a partition, in a transaction
-	// that it then commits: behind the record stands a marker, which takes an
-	// offset and which no program sees.
+	// Mark sends a record with the value "marked" to a partition, in a
+	// transaction that it then commits. The record is followed by a marker,
+	// which takes an offset and which no program sees.
 	Mark func(t *testing.T, b Backend, tp record.TopicPartition)
 }
 
-// Marker returns a transaction's marker as it stands in a log, for a Mark that
-// appends it itself.
+// Marker returns a transaction's marker as it is stored in a log, for a Mark
+// that appends it itself.
 func Marker() record.Batch {
 	key, value := []byte{0, 0, 0, 1}, make([]byte, 6) // version 0, commit; version 0, coordinator epoch 0
 	size := record.Size(0, 0, key, value, nil)
@@ -94,7 +95,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 	}
 }
 
-// test is one demand on a backend.
+// test is one requirement on a backend.
 type test struct {
 	name string
 	run  func(s *suite)

@@ -23,8 +23,8 @@ type Closer interface {
 	io.Closer
 }
 
-// RunClosing runs the tests that close a backend under the sessions of consumers.
-// open returns another one every time.
+// RunClosing runs the tests that close a backend under the sessions of
+// consumers. open returns a new backend every time.
 func RunClosing(t *testing.T, open func(t *testing.T) Closer) {
 	for _, test := range closingBackendTests {
 		t.Run(test.name, func(t *testing.T) {
@@ -35,8 +35,9 @@ func RunClosing(t *testing.T, open func(t *testing.T) Closer) {
 	}
 }
 
-// told is what a session's callbacks note. It is not guarded: the race detector
-// sees it when callbacks run elsewhere than on the goroutine that fetches.
+// told records the callbacks of a session. It has no lock, so that the race
+// detector sees callbacks that run on another goroutine than the one that
+// fetches.
 type told struct {
 	fetching bool
 	kinds    []string
@@ -63,7 +64,7 @@ func (n *told) note(cfg *consumer.Config) {
 	cfg.OnAssigned, cfg.OnRevoked, cfg.OnLost = on("assigned"), on("revoked"), on("lost")
 }
 
-// reader fetches on a goroutine of its own, to the first error.
+// reader fetches on a goroutine of its own, until the first error.
 func (s *suite) reader(group string, n *told) (c consumer.Session, failed <-chan error) {
 	name := s.topic(1, topic.Config{})
 	n.assigned = make(chan struct{}, 10)
@@ -165,7 +166,7 @@ var closingTests = []test{
 					over <- err
 					return
 				}
-				if !slices.Contains(n.kinds, "body") { // else Close came too late for the first record
+				if !slices.Contains(n.kinds, "body") { // else Close came before the first record
 					close(inBody)
 					<-goOn
 				}

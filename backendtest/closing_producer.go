@@ -15,7 +15,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// program returns a producer as programs have it.
+// program returns a producer as programs use it.
 func (s *suite) program(opts ...producer.Option) *producer.Producer {
 	s.Helper()
 	p, err := producer.New(s, opts...)

@@ -14,7 +14,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// fetched is what a Fetch on another goroutine returned.
+// fetched is the result of a Fetch on another goroutine.
 type fetched struct {
 	consumer.Fetched
 	err error
@@ -185,7 +185,7 @@ var consumingTests = []test{
 		require.NoError(s, err)
 		require.Equal(s, before, after)
 
-		// All that has records is paused now: Fetch waits.
+		// All partitions with records are paused now: Fetch waits.
 		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
 		defer cancel()
 		_, err = c.Fetch(ctx, consumer.UntilDone, nil)
@@ -255,7 +255,7 @@ var consumingTests = []test{
 		_, err = c.Position(s.ctx, tp(name, 0))
 		require.ErrorIs(s, err, fault.NotAssigned)
 
-		// What was taken away and comes back begins anew.
+		// A partition that was taken away and comes back starts again.
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
 		require.Equal(s, []string{"0", "1", "2", "3"}, values(s.fetch(c, 4)))
 	}},
@@ -303,7 +303,7 @@ var consumingTests = []test{
 				}
 			})
 		}
-		s.fetch(c, 2000) // of the partition that is never paused, at least
+		s.fetch(c, 2000) // at least of the partition that is never paused
 		wg.Wait()
 		require.NoError(s, c.Resume(tp(name, 0)))
 		s.fetch(c, 2000)

@@ -16,8 +16,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// member is a consumer in a group that a goroutine of its own keeps fetching
-// from: a member that does not call Fetch takes no part in rebalancing.
+// member is a consumer in a group, with a goroutine that keeps fetching: a
+// member that does not call Fetch takes no part in rebalancing.
 type member struct {
 	consumer.Session
 	events  chan event
@@ -31,14 +31,14 @@ type event struct {
 	partitions []record.TopicPartition
 }
 
-// join starts a member. The callbacks that change sets are called first.
+// join starts a member. Callbacks that change sets are called first.
 func (s *suite) join(group string, topics []string, change ...func(*consumer.Config)) *member {
 	s.Helper()
 	m := &member{
 		events: make(chan event, 1000), fetches: make(chan consumer.Fetched, 100_000), stopped: make(chan struct{}),
 	}
-	// Not atomic: the race detector sees it when callbacks run elsewhere than
-	// on the goroutine that fetches.
+	// It is not atomic, so that the race detector sees callbacks that run on
+	// another goroutine than the one that fetches.
 	fetching := false
 	m.Session = s.consumer(append([]func(*consumer.Config){inGroup(group, topics...)}, append(change, func(cfg *consumer.Config) {
 		wrap := func(kind string, own func([]record.TopicPartition)) func([]record.TopicPartition) {
@@ -136,7 +136,7 @@ func (s *suite) settle(all []record.TopicPartition, members ...*member) {
 	}
 }
 
-// event returns the member's next change of that kind, passing over others.
+// event returns the member's next change of that kind, and skips others.
 func (s *suite) event(m *member, kind string) event {
 	s.Helper()
 	for {
@@ -250,7 +250,7 @@ var groupTests = []test{
 		offsets, err := s.GroupOffsets(s.ctx, group)
 		require.NoError(s, err)
 		require.Equal(s, "revoked", offsets[assigned[0]].Metadata)
-		// The new owner goes on where the old one said.
+		// The new owner continues where the old one stopped.
 		position, err := second.Position(s.ctx, assigned[0])
 		require.NoError(s, err)
 		require.EqualValues(s, 10, position)
@@ -480,8 +480,8 @@ var groupTests = []test{
 	}},
 }
 
-// membership reports whether err tells a member that it is no longer one, or
-// has not yet heard of the newest assignment.
+// membership reports whether err says that a member is no longer one, or does
+// not know the newest assignment yet.
 func membership(err error) bool {
 	switch fault.CodeOf(err) {
 	case fault.UnknownMember, fault.StaleMemberEpoch, fault.FencedMemberEpoch, fault.IllegalGeneration, fault.RebalanceInProgress, fault.FencedInstance:

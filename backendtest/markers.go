@@ -40,7 +40,7 @@ var markerTests = []test{
 			if lag[tp(name, 0)] == 0 {
 				break
 			}
-			batch, err := c.Poll(s.ctx) // comes back without records
+			batch, err := c.Poll(s.ctx) // returns without records
 			require.NoError(s, err)
 			require.Empty(s, batch)
 		}
@@ -54,8 +54,8 @@ var markerTests = []test{
 // mark sends a record in a transaction.
 func (s *suite) mark(name string) { s.features.Mark(s.T, s.Backend, tp(name, 0)) }
 
-// fetchTo fetches until the position is that offset, at which the partition ends,
-// and returns the values that came.
+// fetchTo fetches until the position is that offset, at which the partition
+// ends, and returns the fetched values.
 func (s *suite) fetchTo(c consumer.Session, name string, offset int64) (all []string) {
 	s.Helper()
 	for {

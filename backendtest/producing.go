@@ -202,7 +202,7 @@ var producingTests = []test{
 		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
 		defer cancel()
 		_, err := w.Send(ctx, record.Record{Topic: name, Value: []byte("x")})
-		if err != nil { // a backend may also send at once what somebody waits for
+		if err != nil { // a backend may send early for a call that waits
 			require.ErrorIs(s, err, fault.UnknownOutcome)
 		}
 		require.NoError(s, p.Flush(s.ctx))
@@ -228,7 +228,7 @@ var producingTests = []test{
 			batch, err := b.Batch(codec, c, 0)
 			require.NoError(s, err)
 			w.Append(s.ctx, 0, &batch, told.callback)
-			clear(batch.Bytes) // they are ours again
+			clear(batch.Bytes) // the bytes are the caller's again
 		}
 		require.NoError(s, p.Flush(s.ctx))
 		for i, o := range told.take() {

@@ -18,7 +18,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// programTests use a backend as programs do, through packages producer and
+// programTests use a backend like programs do, through packages producer and
 // consumer.
 var programTests = []test{
 	{"send and read typed records", func(s *suite) {
@@ -115,7 +115,7 @@ var programTests = []test{
 			return seen
 		}
 		require.Equal(s, []string{"0", "1", "2", "3"}, read(4))
-		// Nobody asked for the record after 3, so 3 is not done.
+		// The loop did not ask for the record after 3, so 3 is not done.
 		require.Equal(s, []string{"3", "4"}, read(2))
 		require.Equal(s, []string{"4", "5", "6", "7", "8", "9"}, read(6))
 	}},
@@ -164,9 +164,9 @@ var programTests = []test{
 		_, err := c.Poll(quiet)
 		require.ErrorIs(s, err, context.Canceled)
 		require.NoError(s, c.Close())
-		s.send(name, 1, "while nobody reads")
+		s.send(name, 1, "while no consumer reads")
 		c = s.newConsumer(fromEnd...)
-		require.Equal(s, []string{"while nobody reads"}, s.poll(c, 1))
+		require.Equal(s, []string{"while no consumer reads"}, s.poll(c, 1))
 	}},
 	{"go on where a reset brought them", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
@@ -251,7 +251,7 @@ func (s *suite) newConsumer(opts ...consumer.Option) *consumer.Consumer {
 	return c
 }
 
-// poll polls until there are n records, demands exactly n, and returns their
+// poll polls until there are n records, requires exactly n, and returns their
 // values.
 func (s *suite) poll(c *consumer.Consumer, n int) []string {
 	s.Helper()

@@ -16,10 +16,10 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// compressions are all that a producer may choose.
+// compressions are all compressions that a producer may use.
 var compressions = []record.Compression{record.None, record.Gzip, record.Snappy, record.LZ4, record.Zstd}
 
-// oddRecords are records at the edges of what the format can say.
+// oddRecords are records at the limits of the format.
 func oddRecords() []record.Record {
 	return []record.Record{
 		{Key: []byte("k"), Value: []byte("v")},

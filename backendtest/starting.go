@@ -12,7 +12,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// startingTests are about what members of a group subscribe to, and where they begin.
+// startingTests test what members of a group subscribe to, and where they
+// start.
 var startingTests = []test{
 	{"read partitions that came after them from their first record", func(s *suite) {
 		name, later := s.topic(1, topic.Config{}), s.name()

@@ -16,12 +16,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// patience is how long a test waits for what must come. It is long because a
-// cluster may take seconds to notice a change, and no test that passes waits
-// for it.
+// patience is how long a test waits for something that must happen. It is long
+// because a cluster may take seconds to notice a change; a test that passes
+// does not wait for it.
 const patience = 60 * time.Second
 
-// suite is what one test works with: a backend, and names that no other test
+// suite is the environment of one test: a backend, and names that no other test
 // uses.
 type suite struct {
 	*testing.T
@@ -54,8 +54,8 @@ func (s *suite) topic(partitions int, cfg topic.Config) string {
 	return name
 }
 
-// producer opens a session, with the defaults of package producer as far as
-// they matter here, and closes it at the end of the test.
+// producer opens a session with package producer's relevant defaults, and
+// closes it at the end of the test.
 func (s *suite) producer(change ...func(*producer.Config)) producer.Session {
 	s.Helper()
 	cfg := producer.Config{ClientID: "backendtest", BatchBytes: 1 << 20, BufferBytes: 32 << 20, Idempotent: true}
@@ -137,7 +137,7 @@ func inGroup(group string, topics ...string) func(*consumer.Config) {
 	return func(cfg *consumer.Config) { cfg.Group, cfg.Topics = group, topics }
 }
 
-// fetch fetches until there are n records, and demands exactly n.
+// fetch fetches until there are n records, and requires exactly n.
 func (s *suite) fetch(c consumer.Session, n int) []record.Record {
 	s.Helper()
 	var all []record.Record
@@ -173,13 +173,13 @@ func tp(name string, partition int32) record.TopicPartition {
 	return record.TopicPartition{Topic: name, Partition: partition}
 }
 
-// outcome is what a callback was told.
+// outcome is what a callback received.
 type outcome struct {
 	at  record.Position
 	err error
 }
 
-// outcomes collects what callbacks are told, in their order.
+// outcomes collects the outcomes that callbacks receive, in their order.
 type outcomes struct {
 	mu  sync.Mutex
 	all []outcome

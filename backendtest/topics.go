@@ -86,7 +86,7 @@ var topicTests = []test{
 		require.NoError(s, err)
 		require.Equal(s, []topic.Ensured{{Name: there, Partitions: 2}, {Name: missing, Created: true, Partitions: 3}}, found)
 
-		// More partitions are made, fewer and other settings are reported.
+		// More partitions are added; fewer, and other settings, are reported.
 		found, err = topic.Ensure(s.ctx, s, topic.Spec{Name: missing, Partitions: 1}, topic.Spec{Name: there, Partitions: 4, Replicas: 2})
 		require.NoError(s, err)
 		require.Equal(s, []topic.Ensured{
@@ -105,7 +105,7 @@ var topicTests = []test{
 		require.Equal(s, cfg, described[0].Config)
 		require.Len(s, described[1].Partitions, 3)
 
-		// What makes no sense creates nothing.
+		// An invalid spec creates nothing.
 		other := s.name()
 		_, err = topic.Ensure(s.ctx, s, topic.Spec{Name: other}, topic.Spec{Name: "a/b"})
 		require.ErrorIs(s, err, fault.InvalidTopic)
@@ -188,7 +188,7 @@ var topicTests = []test{
 		require.Equal(s, record.Position{Topic: name, Partition: 2}, at)
 		require.NoError(s, p.Close())
 
-		// A session that was open before writes to the new partitions, too.
+		// A session that was opened before writes to the new partitions, too.
 		at, err = before.Send(s.ctx, record.Record{Topic: name, Partition: 2, Value: []byte("newer")})
 		require.NoError(s, err)
 		require.Equal(s, record.Position{Topic: name, Partition: 2, Offset: 1}, at)

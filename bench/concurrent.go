@@ -62,7 +62,7 @@ func (c *waits) brought() { c.took = append(c.took, time.Since(c.last)) }
 
 func (c *waits) latency() Latency { return latencyOf(c.took) }
 
-// marks are told what a producer does, where they are set.
+// marks, where set, are called with what a producer does.
 type marks struct {
 	sent         func(i int)
 	acknowledged func(i int) // in order, by one goroutine at a time

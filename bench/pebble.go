@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// quiet is a logger that a library needs and nobody reads.
+// quiet is a logger that discards what a library logs.
 type quiet struct{}
 
 func (quiet) Infof(string, ...any)  {}

@@ -29,7 +29,7 @@ func openRunnel(ctx context.Context, dir string, d topic.Durability, topics ...s
 	if dir == inMemory {
 		broker, err = runnel.OpenMemory()
 	} else {
-		// Nobody looks in, and a directory with a socket in it cannot be copied.
+		// No tool attaches, and a directory that contains a socket cannot be copied.
 		broker, err = runnel.Open(dir, runnel.DefaultDurability(d), runnel.NoSocket())
 	}
 	if err != nil {

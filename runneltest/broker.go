@@ -17,12 +17,12 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// SeedVariable is the environment variable that says from which number the
-// fixtures of a test run draw what a crash takes. Without it, a test's name says
-// it, so that a test does the same whenever it runs.
+// SeedVariable is the environment variable that sets the seed from which the
+// fixtures of a test run draw what a crash loses. Without it the seed is
+// derived from the test's name, so that a test behaves the same in every run.
 const SeedVariable = "RUNNEL_SEED"
 
-// dir is where the broker's files lie.
+// dir is the directory of the broker's files.
 const dir = "/data"
 
 // Broker is a broker that belongs to a test. It is a backend like any other:
@@ -39,12 +39,14 @@ type Broker struct {
 	crashed bool
 }
 
-// New opens a broker on a file system in memory that can crash, and closes it
-// when the test ends, after its cleanups that were registered later. As with
-// runnel.Open, what is acknowledged is on that disk, unless DefaultDurability or
-// a topic's Config says otherwise. What is worth a line is in the test's log, unless
-// runnel.Logger says otherwise. It fails the test where the broker cannot be
-// opened; see the package's documentation for what fails it at the end.
+// New opens a broker on a file system in memory that can crash. It closes the
+// broker when the test ends, after the cleanups that the test registers later.
+//
+// As with runnel.Open, an acknowledged record is on that disk, unless
+// DefaultDurability or a topic's Config says otherwise. The broker logs to the
+// test's log, unless runnel.Logger says otherwise. New fails the test if the
+// broker cannot be opened. See the package's documentation for what fails the
+// test at its end.
 func New(t testing.TB, opts ...runnel.Option) *Broker {
 	t.Helper()
 	out := &testLog{t: t}
@@ -54,7 +56,7 @@ func New(t testing.TB, opts ...runnel.Option) *Broker {
 	return b
 }
 
-// testLog writes lines to a test's log.
+// testLog is an io.Writer that logs lines to a test.
 type testLog struct {
 	t    testing.TB
 	mute atomic.Bool
@@ -95,7 +97,7 @@ func (b *Broker) open() {
 	b.t.Cleanup(b.finish)
 }
 
-// again says how to see the same once more, where a crash was drawn.
+// again says how to repeat the run, if a crash drew from the seed.
 func (b *Broker) again() string {
 	if b.crashes == 0 {
 		return ""
@@ -103,17 +105,17 @@ func (b *Broker) again() string {
 	return "; the same again with " + SeedVariable + "=" + strconv.FormatUint(b.seed, 10)
 }
 
-// finish looks the broker over and closes it.
+// finish checks the broker and closes it.
 func (b *Broker) finish() {
 	b.t.Helper()
 	if b.crashed {
-		return // the one opened after the crash finishes
+		return // the one opened after the crash runs its own finish
 	}
 	if n := b.Sessions(); n > 0 {
 		b.t.Errorf("runneltest: producers and consumers still open at the end of the test: %d", n)
 	}
 	b.faults.Clear()
-	// The test's own context has ended by now.
+	// The test's own context has already ended.
 	if err := b.Verify(context.Background()); err != nil && !errors.Is(err, fault.Closed) {
 		b.t.Errorf("runneltest: the program has written into a record that it received, which is read-only (Record.Clone gives a copy): %v", err)
 	}

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// recorder is a testing.TB that keeps what it is told, and lets a test end when
+// recorder is a testing.TB that records its calls, and lets a test end when
 // the test says so.
 type recorder struct {
 	testing.TB

@@ -2,42 +2,43 @@ package runneltest
 
 import "github.com/runnel-go/runnel/internal/vfs"
 
-// Loss says what a crash takes of what was not synced.
+// Loss says what a crash loses of the data that was not synced.
 type Loss int
 
-// What a crash takes.
+// The kinds of loss.
 const (
-	// LoseAll takes everything that was not synced: power loss at its plainest.
+	// LoseAll loses everything that was not synced: the simplest power loss.
 	LoseAll Loss = iota
 
-	// LoseTail takes the end of what was not synced, of every file from another
-	// byte on.
+	// LoseTail loses the end of what was not synced, in every file from a
+	// different byte on.
 	LoseTail
 
-	// LoseSome takes any of the blocks that were not synced, and any of the names
-	// of files that were made, renamed or removed since their directory was
-	// synced: power loss on a disk that writes in the order it likes.
+	// LoseSome loses any of the blocks that were not synced, and any of the
+	// names of files that were created, renamed or removed since their
+	// directory was synced: a power loss on a disk that reorders writes.
 	LoseSome
 
-	// LoseAny is one of the others, or something in between, as the seed says.
+	// LoseAny is one of the others, or something in between, as the seed
+	// decides.
 	LoseAny
 
-	// LoseNothing is the end of the process alone, as by kill -9: the operating
+	// LoseNothing is the end of the process only, as by kill -9: the operating
 	// system still has what was written.
 	LoseNothing
 )
 
-// Crash ends the broker as a power loss would, and returns the one that opens
-// afterwards on what the disk has left. Where several things are possible, a
-// seed says which; a test that fails prints it.
+// Crash ends the broker as a power loss would, and returns the broker that
+// opens on what remains on the disk. If several outcomes are possible, a seed
+// chooses; a failing test prints it.
 //
-// The old broker is closed and so are its producers and consumers: a send that
-// was not acknowledged fails, and what they do later fails with fault.Closed.
-// Faults are gone with it. A record of a durability less than topic.Fsync may be
-// lost even though it was acknowledged.
+// The old broker is closed, and so are its producers and consumers: an
+// unacknowledged send fails, and their later calls fail with fault.Closed.
+// Faults end. A record of a durability below topic.Fsync may be lost even if it
+// was acknowledged.
 //
-// Without an argument a crash is LoseAll. It is called from the test's own
-// goroutine.
+// Without an argument a crash is LoseAll. Crash must be called on the test's
+// own goroutine.
 func (b *Broker) Crash(loss ...Loss) *Broker {
 	b.t.Helper()
 	how := LoseAll
@@ -64,7 +65,7 @@ func (b *Broker) Crash(loss ...Loss) *Broker {
 	b.crashed = true
 	b.faults.Clear()
 	b.log.mute.Store(true)
-	_ = b.Close() // it has lost its disk, and says so
+	_ = b.Close() // it has lost its disk and returns an error
 	b.log.mute.Store(false)
 	next.open()
 	return next

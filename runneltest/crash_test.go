@@ -241,7 +241,7 @@ func TestSlowDiskInABubble(t *testing.T) {
 }
 
 // TestFullDisk fills the disk under everything that writes, and makes room
-// again: nothing is opened anew, and all of it goes on.
+// again: nothing is reopened, and everything continues.
 func TestFullDisk(t *testing.T) {
 	for free := range int64(12) {
 		b := runneltest.New(t)

@@ -37,7 +37,7 @@ func TestAcknowledgedTooEarly(t *testing.T) {
 			p.SendAsync(ctx, order(v), nil)
 			return nil
 		}},
-		{name: "awaits nobody's word", acks: producer.AcksNone, desk: waits, loses: true},
+		{name: "awaits no acknowledgement", acks: producer.AcksNone, desk: waits, loses: true},
 		{name: "to a topic that the operating system keeps", level: topic.OS, desk: waits, loses: true},
 		{name: "to a topic in memory", level: topic.Memory, desk: waits, loses: true},
 		{name: "waits", desk: waits},

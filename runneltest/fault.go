@@ -10,10 +10,10 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// Op is an operation of the disk that can fail, or several: Write|Sync.
+// Op is one or several operations of the disk that can fail: Write|Sync.
 type Op uint
 
-// What can fail.
+// The operations that can fail.
 const (
 	Read   Op = 1 << iota // of bytes
 	Write                 // of bytes
@@ -24,22 +24,22 @@ const (
 	SyncDirectory
 )
 
-// Fault makes operations of the broker's disk fail, late or wrong. The zero
-// value but for On fails all of them with EIO.
+// Fault makes operations of the broker's disk fail, be late, or return wrong
+// data. A Fault with only On set makes all of them fail with EIO.
 type Fault struct {
 	On    Op
-	Topic string // of which topic's files; "" is all files of the broker
-	File  string // of files whose name ends so, such as ".log"; "" is all
+	Topic string // only the files of this topic; "": all files of the broker
+	File  string // only files whose name ends like this, such as ".log"; "": all
 
-	Skip  int // how many of these operations pass before the fault begins
-	Times int // how many it meets then; 0 is all
+	Skip  int // how many of these operations succeed before the fault starts
+	Times int // how many operations fail then; 0: all
 
 	Err   error         // such as syscall.ENOSPC or syscall.EMFILE; nil is syscall.EIO
-	Torn  int           // how many bytes a write that fails has written, at most
-	Delay time.Duration // how long the operation takes first; with no Err and no FlipBit it then succeeds
+	Torn  int           // how many bytes a failing write has written, at most
+	Delay time.Duration // how long the operation takes first; without Err and FlipBit it then succeeds
 
-	// FlipBit, of a read: it succeeds, and the bit of this number is inverted in
-	// what it returns, counted from 1. Reads too short for it are as they are.
+	// FlipBit makes a read succeed with the bit of this number, counted from 1,
+	// inverted in the result. Shorter reads do not change.
 	FlipBit int
 }
 
@@ -56,8 +56,8 @@ var ops = []struct {
 	{SyncDirectory, vfs.OpSyncDir},
 }
 
-// Inject puts a fault in force and returns what ends it. A fault ends with the
-// test, too, and with a crash. Inject is safe for concurrent use.
+// Inject puts a fault into effect and returns a function that ends it. A fault
+// also ends with the test and with a crash. Inject is safe for concurrent use.
 func (b *Broker) Inject(f Fault) (end func()) {
 	if f.On == 0 {
 		b.t.Helper()
@@ -82,7 +82,7 @@ func (b *Broker) Inject(f Fault) (end func()) {
 	return b.faults.Add(r)
 }
 
-// matches reports whether the fault is meant for a file or directory.
+// matches reports whether the fault applies to a file or directory.
 func (f *Fault) matches(path string) bool {
 	if !strings.HasSuffix(path, f.File) {
 		return false
@@ -97,8 +97,9 @@ func (f *Fault) matches(path string) bool {
 	return ok && err == nil
 }
 
-// LimitSpace leaves so many bytes free on the broker's disk: what would take more
-// fails for want of space, until LimitSpace gives more or something is deleted.
-// A partition that was written to has some space already: zeros behind its
-// last record. To refuse whatever is written, inject syscall.ENOSPC. A negative number ends the limit. It is safe for concurrent use.
+// LimitSpace leaves that many bytes free on the broker's disk. Operations that
+// need more fail for lack of space, until LimitSpace allows more or something
+// is deleted. A partition that was written to already has some space reserved:
+// zeros after its last record. To make every write fail, inject syscall.ENOSPC.
+// A negative number removes the limit. LimitSpace is safe for concurrent use.
 func (b *Broker) LimitSpace(free int64) { b.faults.SetFree(free) }

@@ -103,7 +103,7 @@ func TestCloseOnASlowDisk(t *testing.T) {
 		require.NoError(t, b.Close())
 		require.LessOrEqual(t, time.Since(began), 5*slow, "the sync at hand, and a few of closing")
 		require.NoError(t, p.Close())
-		require.Len(t, outcomes, 100, "each is told")
+		require.Len(t, outcomes, 100, "each has an outcome")
 		acked := 0
 		for range 100 {
 			if err := <-outcomes; err == nil {

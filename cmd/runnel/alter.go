@@ -96,7 +96,7 @@ func (s *shell) alter(ctx context.Context, b backend, names []string, change fun
 	return t.print(s.out)
 }
 
-// valueOf is a setting as people read it.
+// valueOf formats a setting for people.
 func valueOf(c topic.Config, name string) string {
 	for _, e := range c.Entries() {
 		if e.Name == name {

@@ -26,10 +26,10 @@ type backend interface {
 	io.Closer
 }
 
-// address is what looks like a cluster's address without its scheme.
+// address matches a cluster's address without its scheme.
 var address = regexp.MustCompile(`^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$`)
 
-// checkAt refuses what --at cannot mean.
+// checkAt rejects invalid values of --at.
 func (s *shell) checkAt() error {
 	const what = "--at names a data directory, such as ./data, or a Kafka cluster, such as " + kafka.Scheme + "localhost:9092"
 	scheme, rest, isURL := strings.Cut(s.at, "://")
@@ -51,8 +51,8 @@ func (s *shell) checkAt() error {
 // onCluster reports whether --at names a cluster.
 func (s *shell) onCluster() bool { return strings.HasPrefix(s.at, kafka.Scheme) }
 
-// open opens what --at names: a cluster, or a directory, which must be there
-// unless it is to be made.
+// open opens what --at names: a cluster, or a directory, which must exist
+// unless it may be created.
 func (s *shell) open(ctx context.Context, create bool, patience time.Duration) (backend, error) {
 	if err := s.checkAt(); err != nil {
 		return nil, err
@@ -69,14 +69,14 @@ func (s *shell) open(ctx context.Context, create bool, patience time.Duration) (
 	return openDir(ctx, s.at, patience)
 }
 
-// missing is an error that says what is not there.
+// missing is an error for something that does not exist.
 type missing struct{ error }
 
 func (e missing) Unwrap() error { return fs.ErrNotExist }
 
 func noDirectory(dir string) error { return missing{fmt.Errorf("there is no data directory %q", dir)} }
 
-// thereIs returns an error unless a directory is there.
+// thereIs returns an error if a directory does not exist.
 func (s *shell) thereIs(dir string) error {
 	info, err := os.Stat(dir)
 	switch {

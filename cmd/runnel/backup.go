@@ -59,7 +59,7 @@ func (s *shell) backup(ctx context.Context, b backuper, path string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
-			err = &fs.PathError{Op: "write", Path: path, Err: e.Err} // its own name means nothing to anybody
+			err = &fs.PathError{Op: "write", Path: path, Err: e.Err} // without the name that the archive used
 		}
 		return err
 	}
@@ -129,7 +129,7 @@ func (s *shell) say(line map[string]any, format string, args ...any) error {
 	return err
 }
 
-// metered counts what passes and shows it on the terminal.
+// metered counts the bytes that pass and shows progress on the terminal.
 type metered struct {
 	*meter
 	w    io.Writer // nil: nowhere

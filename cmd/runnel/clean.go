@@ -16,7 +16,7 @@ import (
 	"github.com/runnel-go/runnel/kafka"
 )
 
-// catalogue is what every data directory holds.
+// catalogue is a partition that every data directory has.
 const catalogue = "__cluster_metadata-0"
 
 func newClean(s *shell) *cobra.Command {
@@ -40,7 +40,7 @@ directory, that a process has open, or that contains files of other programs.`,
 				if err := s.ask(fmt.Sprintf("Delete %s with everything in it?", s.at)); err != nil {
 					return err
 				}
-				if err := s.checkClean(s.at); err != nil { // much may happen before the answer
+				if err := s.checkClean(s.at); err != nil { // before the question, and again after the answer
 					return err
 				}
 			}
@@ -58,12 +58,12 @@ directory, that a process has open, or that contains files of other programs.`,
 	return cmd
 }
 
-// maxForeign is how many files an error names.
+// maxForeign is the most files that an error names.
 const maxForeign = 10
 
-// checkClean refuses what is no data directory, one that holds something else,
-// too, and one that is open elsewhere. One that cannot be opened because it is
-// damaged may be deleted.
+// checkClean rejects a directory that is not a data directory, that contains
+// other files, or that is open elsewhere. A data directory that cannot be
+// opened because it is damaged may be deleted.
 func (s *shell) checkClean(dir string) error {
 	if err := s.thereIs(dir); errors.Is(err, fs.ErrNotExist) {
 		return noDirectory(dir)
@@ -99,7 +99,7 @@ func (s *shell) checkClean(dir string) error {
 	return nil
 }
 
-// ask asks a question that only yes answers.
+// ask asks a question to which the only positive answer is yes.
 func (s *shell) ask(question string) error {
 	if !isTerminal(s.in) {
 		return usageError{errors.New("there is no terminal to ask on: give --yes")}

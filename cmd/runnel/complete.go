@@ -11,14 +11,15 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// completionPatience is how long somebody waits who has pressed Tab.
+// completionPatience is how long completion may take after Tab.
 const completionPatience = 2 * time.Second
 
 type completion = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
 
 const noFiles = cobra.ShellCompDirectiveNoFileComp
 
-// complete has a shell complete what --at holds, and what flags may be.
+// complete adds shell completion of names that --at holds, and of flags'
+// values.
 func complete(s *shell, root *cobra.Command) {
 	topics, one := s.completeNames(s.topicNames, 0), s.completeNames(s.topicNames, 1)
 	groups := s.completeNames(s.groupNames, 0)
@@ -44,7 +45,7 @@ func complete(s *shell, root *cobra.Command) {
 			cmd.ValidArgsFunction = f
 		}
 		for name, f := range flags[path] {
-			_ = cmd.RegisterFlagCompletionFunc(name, f) // a test knows that it is there
+			_ = cmd.RegisterFlagCompletionFunc(name, f) // a test checks that the flag exists
 		}
 		for _, sub := range cmd.Commands() {
 			walk(sub, joinWords(path, sub.Name()))
@@ -63,7 +64,7 @@ func joinWords(a, b string) string {
 	return a + " " + b
 }
 
-// fixed completes with words that are always the same.
+// fixed completes with a fixed list of words.
 func fixed(words ...string) completion {
 	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		directive := noFiles
@@ -83,9 +84,9 @@ func settingNames(suffix string) []string {
 	return all
 }
 
-// completeNames completes with names that --at holds and that were not given yet,
-// up to limit of them if that is not 0. What cannot be found out completes
-// nothing: somebody is typing.
+// completeNames completes with names that --at holds and that were not given
+// yet, at most limit of them if that is not 0. On an error it completes
+// nothing, since the user is typing.
 func (s *shell) completeNames(names func(context.Context) ([]string, error), limit int) completion {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if limit > 0 && len(args) >= limit {

@@ -59,7 +59,7 @@ reads. The commands of several terminals may work on one directory at once.
 			r := newReading(s, f, names, from)
 			err = s.lasting(cmd.Context(), r.consume)
 			if f.follow && errors.Is(err, context.Canceled) {
-				return nil // Ctrl-C is how following ends
+				return nil // following ends with Ctrl-C
 			}
 			return err
 		},
@@ -75,20 +75,20 @@ reads. The commands of several terminals may work on one directory at once.
 	return cmd
 }
 
-// decoders are the ways of showing a value, by the name that --value gives them.
+// decoders maps the values of --value to conversions for printing.
 var decoders = map[string]func([]byte) []byte{
 	"text": func(b []byte) []byte { return b },
 	"hex":  func(b []byte) []byte { return present(b, hex.AppendEncode(nil, b)) },
 	"int64": func(b []byte) []byte {
 		n, err := serde.Int64.Decode(b)
 		if err != nil {
-			return b // it is none: shown as it is
+			return b // not an int64: printed unchanged
 		}
 		return strconv.AppendInt(nil, n, 10)
 	},
 }
 
-// present returns shown, or nil where there is nothing to show.
+// present returns shown, or nil if b is null.
 func present(b, shown []byte) []byte {
 	if b == nil {
 		return nil
@@ -96,7 +96,8 @@ func present(b, shown []byte) []byte {
 	return append([]byte{}, shown...)
 }
 
-// show prints one record: its value, after its key and a tab where it has one.
+// show prints one record: its value, preceded by its key and a tab if it has
+// one.
 func (s *shell) show(r record.Record, verbose bool, decode func([]byte) []byte) error {
 	r.Value = decode(r.Value)
 	if !s.tables() {

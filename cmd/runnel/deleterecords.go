@@ -13,7 +13,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// deletion is what delete-records is to do.
+// deletion holds the flags of delete-records.
 type deletion struct {
 	before     string
 	partitions partitionList
@@ -54,7 +54,7 @@ deleted. A partition that ends before an offset loses all its records.`,
 	return cmd
 }
 
-// cutLine is what delete-records does to a partition.
+// cutLine is the change that delete-records makes to a partition.
 type cutLine struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`

@@ -58,10 +58,10 @@ It stops at damage. With --skip it continues with the next batch.`,
 	return cmd
 }
 
-// dumping is how batches are shown.
+// dumping says how batches are shown.
 type dumping struct {
 	records bool // with their records
-	skip    bool // go on behind damage
+	skip    bool // continue after damage
 	codec   *record.Codec
 }
 
@@ -115,7 +115,8 @@ type batchLine struct {
 	Records       []bodyLine `json:"records,omitempty"`
 }
 
-// dump shows one file, up to its end or to the first bytes that are no batch.
+// dump shows one file, up to its end or to the first bytes that are not a
+// batch.
 func (s *shell) dump(path string, how dumping) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -151,7 +152,7 @@ func (s *shell) dump(path string, how dumping) error {
 	}
 }
 
-// flush prints what a table has gathered.
+// flush prints the rows of a table.
 func (s *shell) flush(t *table) error {
 	if !s.tables() || len(t.rows) == 0 {
 		return nil
@@ -159,8 +160,8 @@ func (s *shell) flush(t *table) error {
 	return t.print(s.out)
 }
 
-// behind looks for the next batch behind damage, if that is wanted, and says
-// where it is.
+// behind looks for the next batch after damage, if wanted, and prints where it
+// is.
 func (s *shell) behind(file *os.File, path string, pos, next int64, wanted bool) (at int64, found bool, err error) {
 	if !wanted {
 		return 0, false, nil
@@ -198,7 +199,7 @@ func (s *shell) dumpBatch(t *table, path string, pos int64, batch *record.Batch,
 }
 
 // readBatch reads the batch at pos. It returns nil at the end of the file, and
-// where only zeros follow: room that an open log has set aside.
+// if only zeros follow: the preallocated space of an open log.
 func readBatch(file *os.File, path string, pos int64) (*record.Batch, error) {
 	at := func(err error) error { return fmt.Errorf("%s at byte %d: %w", path, pos, err) }
 	info, err := file.Stat()
@@ -253,7 +254,7 @@ func onlyZeros(file *os.File, path string, pos, left int64) error {
 	}
 }
 
-// batchRecords decodes a batch's records, if wanted: control records are shown
+// batchRecords decodes a batch's records, if wanted. Control records are shown
 // as their bytes.
 func batchRecords(b *record.Batch, codec *record.Codec, wanted bool) ([]record.Record, error) {
 	if !wanted {

@@ -12,7 +12,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// hinted is an error with what to do about it.
+// hinted is an error with a hint about what to do.
 type hinted struct {
 	error
 	hint string
@@ -20,8 +20,8 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
-// explain prints an error for people, whatever the output is for: what went
-// wrong in one line, what to do about it in the next.
+// explain prints an error for people, whatever the output format: the error in
+// one line, and the hint in the next.
 func (s *shell) explain(err error) {
 	text, hint := err.Error(), ""
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Hint != "" {
@@ -58,8 +58,8 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return hinted{fmt.Errorf("there is no command %q", cmd.CommandPath()+" "+name), hint}
 }
 
-// unknownTopic turns fault.UnknownTopic for a topic that is not there into an
-// error that names the nearest ones and the command that creates it.
+// unknownTopic turns fault.UnknownTopic for a missing topic into an error that
+// names similar ones and the command that creates it.
 func (s *shell) unknownTopic(ctx context.Context, admin topic.Admin, name string, err error) error {
 	if !errors.Is(err, fault.UnknownTopic) {
 		return err
@@ -70,7 +70,7 @@ func (s *shell) unknownTopic(ctx context.Context, admin topic.Admin, name string
 	}
 	for _, known := range names {
 		if known == name {
-			return err // the topic is there: a partition is not
+			return err // the topic exists, but a partition does not
 		}
 	}
 	hint := ""
@@ -81,7 +81,7 @@ func (s *shell) unknownTopic(ctx context.Context, admin topic.Admin, name string
 	return hinted{fmt.Errorf("there is no topic %q in %s", name, s.at), hint}
 }
 
-// atFlag is the flag to repeat in a command that is recommended.
+// atFlag returns the --at flag to repeat in a recommended command.
 func (s *shell) atFlag() string {
 	if s.at == defaultAt() {
 		return ""

@@ -67,7 +67,7 @@ func (p *partitionList) Set(text string) error {
 	return nil
 }
 
-// of returns these partitions of a topic, or all where none is named.
+// of returns these partitions of a topic, or all if none is named.
 func (p partitionList) of(d topic.Description) ([]record.TopicPartition, error) {
 	if len(p) == 0 {
 		return d.TopicPartitions(), nil
@@ -89,7 +89,7 @@ func noSuchPartition(d topic.Description, n int32) error {
 	return fmt.Errorf("topic %s has the partitions 0 to %d, not %d", d.Name, len(d.Partitions)-1, n)
 }
 
-// flagError says what is wrong with a flag in words that do not speak of Go.
+// flagError describes an error in a flag without Go's terms.
 func flagError(cmd *cobra.Command, err error) error {
 	help := cmd.CommandPath() + " --help shows what there is"
 	switch e := err.(type) {
@@ -140,7 +140,7 @@ func flagNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// shellQuoted is a word as a shell takes it.
+// shellQuoted quotes a word for a shell.
 func shellQuoted(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=,+@%", r)

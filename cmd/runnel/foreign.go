@@ -8,17 +8,17 @@ import (
 	"regexp"
 )
 
-// What lies in a data directory, by name: Runnel's files and those of Kafka,
-// whose layout it is; and the files of partitions, with what crashes and repairs
-// leave of them.
+// The names in a data directory: Runnel's files and those of Kafka, whose
+// layout it uses; and the files of partitions, including those that crashes and
+// repairs leave.
 var (
 	topFile       = regexp.MustCompile(`^(\.lock|\.kafka_cleanshutdown|\.runnel\.sock|\.runnel_reserve|\.runnel_restoring(\.tmp)?|(meta\.properties|bootstrap\.checkpoint|(recovery-point-offset|replication-offset|log-start-offset|cleaner-offset)-checkpoint)(\.tmp)?)$`)
 	partitionDir  = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}-[0-9]{1,10}(\.[0-9a-f]{32}-(delete|stray))?$`)
 	partitionFile = regexp.MustCompile(`^([0-9]{20}\.(log|index|timeindex|txnindex|snapshot)|[0-9]{20}-[0-9]{10}\.checkpoint|runnel-(checkpoint|swap|repair)|leader-epoch-checkpoint|partition\.metadata|quorum-state)(\.(tmp|cleaned|swap|deleted|repaired|damaged-[0-9TZ]+)){0,2}$`)
 )
 
-// foreign returns what Runnel did not put into a data directory: files with other
-// names, directories that are no partition's, and links.
+// foreign returns the paths in a data directory that are not Runnel's: files
+// with other names, directories that are not a partition's, and links.
 func foreign(dir string) (paths []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -30,7 +30,7 @@ func foreign(dir string) (paths []string, err error) {
 		case e.IsDir() && partitionDir.MatchString(e.Name()):
 			files, err := os.ReadDir(path)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // a program has deleted its topic
+				continue // a program has just deleted its topic
 			}
 			if err != nil {
 				return nil, err

@@ -12,8 +12,8 @@ import (
 // layouts are the ways of writing a time.
 var layouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02"}
 
-// parseFrom reads where to begin: start, end, an offset, a time, or how long ago.
-// Times without a zone are local ones.
+// parseFrom parses a start position: start, end, an offset, a time, or how long
+// ago. Times without a zone are local ones.
 func parseFrom(text string, now time.Time) (topic.OffsetSpec, error) {
 	switch strings.ToLower(text) {
 	case "start", "earliest", "":

@@ -94,7 +94,7 @@ log ends, how many offsets lie between, and which member reads it.`,
 	}
 }
 
-// groupLine is what a group has to do with one partition.
+// groupLine is a group's progress in one partition.
 type groupLine struct {
 	Group     string `json:"group"`
 	State     string `json:"state"`
@@ -160,7 +160,7 @@ func (s *shell) describeGroup(ctx context.Context, b backend, name string) ([]gr
 		}
 		end, err := b.ListOffsets(ctx, topic.Latest(), tp)
 		switch {
-		case errors.Is(err, fault.UnknownTopic): // deleted since
+		case errors.Is(err, fault.UnknownTopic): // deleted since then
 		case err != nil:
 			return nil, err
 		default:

@@ -60,7 +60,8 @@ Both stay between the first record and the end.`,
 	return cmd
 }
 
-// parse returns where to go, or by how much where to is the zero value.
+// parse returns the new position, or by how much to shift; then to is the zero
+// value.
 func (f *resetFlags) parse(cmd *cobra.Command) (by *int64, to topic.OffsetSpec, err error) {
 	given := cmd.Flags().Changed
 	switch {
@@ -79,7 +80,7 @@ func (f *resetFlags) parse(cmd *cobra.Command) (by *int64, to topic.OffsetSpec, 
 	return &n, to, nil
 }
 
-// resetLine is what reset does to one offset.
+// resetLine is the change of one offset.
 type resetLine struct {
 	Group     string `json:"group"`
 	Topic     string `json:"topic"`
@@ -93,7 +94,7 @@ type resetLine struct {
 func (s *shell) reset(ctx context.Context, b backend, name string, f *resetFlags, by *int64, to topic.OffsetSpec) error {
 	committed, err := b.GroupOffsets(ctx, name)
 	if errors.Is(err, fault.GroupNotFound) && len(f.topics) > 0 {
-		err = nil // it begins with this
+		err = nil // the group gets its first offsets
 	}
 	if errors.Is(err, fault.GroupNotFound) {
 		return s.unknownGroup(ctx, b, name, err)
@@ -112,7 +113,7 @@ func (s *shell) reset(ctx context.Context, b backend, name string, f *resetFlags
 	if err != nil {
 		return err
 	}
-	if !f.dryRun { // before printing: what was printed is not tried again elsewhere
+	if !f.dryRun { // before printing, because a command that has printed is not restarted elsewhere
 		offsets := make(map[record.TopicPartition]consumer.Offset, len(lines))
 		for _, l := range lines {
 			offsets[record.TopicPartition{Topic: l.Topic, Partition: l.Partition}] = consumer.Offset{Offset: l.New, LeaderEpoch: -1}
@@ -130,7 +131,7 @@ func (s *shell) reset(ctx context.Context, b backend, name string, f *resetFlags
 	return nil
 }
 
-// resetScope returns the partitions that a reset is about.
+// resetScope returns the partitions that a reset applies to.
 func (s *shell) resetScope(ctx context.Context, b backend, group string, topics []string, committed map[record.TopicPartition]consumer.Offset) ([]record.TopicPartition, error) {
 	var tps []record.TopicPartition
 	if len(topics) == 0 {
@@ -162,8 +163,8 @@ func (s *shell) resetScope(ctx context.Context, b backend, group string, topics 
 	return slices.Compact(tps), nil
 }
 
-// resetLines returns the new offsets, in order. Offsets of topics that are gone
-// stay as they are.
+// resetLines returns the new offsets, in order. Offsets of deleted topics do
+// not change.
 func resetLines(ctx context.Context, b backend, group string, tps []record.TopicPartition, committed map[record.TopicPartition]consumer.Offset, by *int64, to topic.OffsetSpec) ([]resetLine, error) {
 	var lines []resetLine
 	for _, tp := range tps {
@@ -199,7 +200,7 @@ func resetLines(ctx context.Context, b backend, group string, tps []record.Topic
 	return lines, nil
 }
 
-// shifted returns an offset that is moved, but not out of a log.
+// shifted returns a shifted offset, limited to the log.
 func shifted(offset, by, start, end int64) int64 {
 	offset = min(max(offset, start), end)
 	if by > end-offset {
@@ -224,7 +225,7 @@ func (s *shell) printReset(lines []resetLine) error {
 	return t.print(s.out)
 }
 
-// withoutMembers returns an error where a group is at work.
+// withoutMembers returns an error if a group has members.
 func (s *shell) withoutMembers(ctx context.Context, b backend, name string) error {
 	described, err := b.DescribeGroups(ctx, name)
 	if errors.Is(err, fault.GroupNotFound) {
@@ -239,7 +240,7 @@ func (s *shell) withoutMembers(ctx context.Context, b backend, name string) erro
 	return nil
 }
 
-// busy adds what to do about the members of a group.
+// busy adds a hint about the members of a group.
 func (s *shell) busy(name string, err error) error {
 	if !errors.Is(err, fault.NonEmptyGroup) {
 		return err
@@ -255,7 +256,7 @@ func newGroupDelete(s *shell) *cobra.Command {
 		Args:    atLeast(1, "groups' names"),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
-				for _, name := range names { // look first, so that a typing error deletes nothing
+				for _, name := range names { // check first, so that a typing error deletes nothing
 					_, err := b.DescribeGroups(ctx, name)
 					if errors.Is(err, fault.GroupNotFound) && !s.again {
 						return s.unknownGroup(ctx, b, name, err)
@@ -273,7 +274,7 @@ func newGroupDelete(s *shell) *cobra.Command {
 	}
 }
 
-// deleted says what was deleted.
+// deleted prints what was deleted.
 func (s *shell) deleted(what string, names []string) error {
 	for _, name := range names {
 		if !s.tables() {

@@ -11,28 +11,29 @@ import (
 )
 
 // Several commands may work on one directory at once: the first opens it, the
-// others attach to that one. When it ends, one of the others opens the directory,
-// and the rest attach again.
+// others attach to it. When it ends, one of the others opens the directory, and
+// the rest attach to that one.
 
 const (
 	// openPatience is how long a command waits for a directory that a process
-	// holds and does not serve: it may be opening or closing it.
+	// holds and does not serve: the process may be opening or closing it.
 	openPatience = 500 * time.Millisecond
 
-	// handoverPatience is how long it waits where it was attached before: the next
-	// holder may have a crash to recover from.
+	// handoverPatience is how long a command waits if it was attached before:
+	// the next holder may have to recover from a crash.
 	handoverPatience = time.Minute
 
-	// handoverPause is how long a command waits before it looks again.
+	// handoverPause is how long a command waits between attempts.
 	handoverPause = 5 * time.Millisecond
 
-	// maxHandovers is how often in a row a command is left at once by those that it
-	// attaches to.
+	// maxHandovers is how often in a row the process that a command attached to
+	// may end at once.
 	maxHandovers = 100
 )
 
-// openDir opens a directory, or attaches to the process that holds it: whoever
-// had it may close it at any moment, and somebody else open it.
+// openDir opens a directory, or attaches to the process that holds it. It
+// retries, because that process may close the directory at any moment, and
+// another may open it.
 func openDir(ctx context.Context, dir string, patience time.Duration) (backend, error) {
 	until := time.Now().Add(patience)
 	for pause := handoverPause; ; pause = min(2*pause, 20*handoverPause) {
@@ -59,7 +60,7 @@ func openDir(ctx context.Context, dir string, patience time.Duration) (backend, 
 	}
 }
 
-// silent is the error for a directory whose holder lets nobody in.
+// silent is the error for a directory whose holder does not listen.
 func silent(locked, refused error) error {
 	why := refused.Error()
 	if f, ok := errors.AsType[*fault.Error](refused); ok && f.Detail != "" {
@@ -77,9 +78,9 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// with opens the backend for the time of one command. Where it was attached to a
-// process that has ended meanwhile, the command begins again, unless it has
-// printed something: see lasting.
+// with opens the backend for one command. If it was attached to a process that
+// has ended, the command starts again, unless it has already printed something:
+// see lasting.
 func (s *shell) with(ctx context.Context, create bool, do func(ctx context.Context, b backend) error) error {
 	out := &counting{w: s.out}
 	s.out = out
@@ -87,7 +88,7 @@ func (s *shell) with(ctx context.Context, create bool, do func(ctx context.Conte
 	return s.handOver(ctx, create, func() bool { return out.n == 0 }, do)
 }
 
-// lasting is with for commands that know how to go on on another backend.
+// lasting is with for commands that can continue on another backend.
 func (s *shell) lasting(ctx context.Context, do func(ctx context.Context, b backend) error) error {
 	return s.handOver(ctx, false, func() bool { return true }, do)
 }
@@ -118,14 +119,14 @@ func (s *shell) handOver(ctx context.Context, create bool, mayRepeat func() bool
 	}
 }
 
-// gone reports whether an error says that the process is gone which this one was
-// attached to. What it was doing for this one at that moment was cancelled there.
+// gone reports whether an error says that the process that this one was
+// attached to has gone. Calls in progress were canceled there.
 func gone(ctx context.Context, err error) bool {
 	return errors.Is(err, fault.Closed) || errors.Is(err, fault.UnknownOutcome) || errors.Is(err, context.Canceled) && ctx.Err() == nil
 }
 
-// done is an error but for one that says that a command did its work before it
-// began again.
+// done returns err, except that it ignores an error which says that the command
+// had already done its work before it started again.
 func (s *shell) done(err error, code fault.Code) error {
 	if s.again && errors.Is(err, code) {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newHelp returns the command that is --help in other words.
+// newHelp returns the help command, which is like --help.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use: "help [COMMAND...]", Short: "Describe a command",
@@ -54,7 +54,7 @@ func commandOf(root *cobra.Command, words []string) (*cobra.Command, error) {
 	return at, nil
 }
 
-// describeCompletion says in our words what cobra's command is for.
+// describeCompletion replaces the description of cobra's completion command.
 func describeCompletion(cmd *cobra.Command) {
 	cmd.Short = "Complete commands, topics and groups in a shell"
 	cmd.Long = `Print what makes a shell complete commands, flags, topics, groups and settings

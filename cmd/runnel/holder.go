@@ -19,13 +19,13 @@ import (
 
 // holding is what verify learns from the process that has a directory open.
 type holding struct {
-	name     string // as "process 17"; empty: nobody has it open
-	compared bool   // it has compared every batch that may be read
+	name     string // such as "process 17"; empty: no process has it open
+	compared bool   // it has compared every readable batch
 }
 
-// askHolder lets the process that has a directory open compare what it alone can,
-// everything that may be read, durable or not, and adds what it says to what was
-// found in the files. The error is about what could not be compared.
+// askHolder makes the process that has a directory open compare everything
+// readable, durable or not, which only that process can, and adds its findings
+// to those in the files. The error is about what could not be compared.
 func (s *shell) askHolder(ctx context.Context, dir string, found *datadir.Inspection) (holding, error) {
 	h := holding{name: found.Holder}
 	if h.name == "" {
@@ -75,8 +75,8 @@ func partitionsIn(dir string) ([]record.TopicPartition, error) {
 	return there, nil
 }
 
-// partitionOf returns a partition of those that were found, to which it is added
-// if it is none of them.
+// partitionOf returns a partition from found, to which it is added if it is
+// missing.
 func partitionOf(found *datadir.Inspection, tp record.TopicPartition) *datadir.PartitionInspection {
 	i, ok := slices.BinarySearchFunc(found.Partitions, tp, func(p datadir.PartitionInspection, tp record.TopicPartition) int {
 		return p.Compare(tp)
@@ -87,8 +87,8 @@ func partitionOf(found *datadir.Inspection, tp record.TopicPartition) *datadir.P
 	return &found.Partitions[i]
 }
 
-// describeAll enters what the broker says of its partitions, and returns how many
-// bytes they have, and why topics could not be described.
+// describeAll records what the broker reports about its partitions. It returns
+// how many bytes they have, and why topics could not be described.
 func describeAll(ctx context.Context, r *runnel.Remote, there []record.TopicPartition, found *datadir.Inspection) (total int64, failed []error) {
 	names := map[string]bool{}
 	for _, tp := range there {
@@ -100,7 +100,7 @@ func describeAll(ctx context.Context, r *runnel.Remote, there []record.TopicPart
 		}
 		ds, err := r.DescribeTopics(ctx, name)
 		if errors.Is(err, fault.UnknownTopic) {
-			continue // deleted meanwhile, or no topic's
+			continue // deleted in the meantime, or not of a topic
 		}
 		if err != nil {
 			failed = append(failed, err)
@@ -125,7 +125,7 @@ func leaves(err error) (all []error) {
 		parts = joined.Unwrap()
 	}
 	if together := errors.Join(parts...); together == nil || together.Error() != err.Error() {
-		return []error{err} // of one that wraps others, the words count
+		return []error{err} // for an error that wraps several, its text counts
 	}
 	for _, err := range parts {
 		all = append(all, leaves(err)...)
@@ -133,7 +133,7 @@ func leaves(err error) (all []error) {
 	return all
 }
 
-// addDamage enters an error of the broker as a finding, unless the files have
+// addDamage adds an error of the broker as a finding, unless the files have
 // shown it already, and reports whether it is about damage.
 func addDamage(found *datadir.Inspection, dir string, err error) bool {
 	if !errors.Is(err, fault.CorruptMessage) {
@@ -142,7 +142,7 @@ func addDamage(found *datadir.Inspection, dir string, err error) bool {
 	k := fault.Corruption{Partition: -1, Offset: -1, File: dir, Expected: "what was written", Found: err.Error()}
 	if c, ok := errors.AsType[*fault.Corruption](err); ok {
 		k = *c
-		// The broker may have another working directory.
+		// The broker may have a different working directory.
 		k.File = filepath.Join(dir, record.TopicPartition{Topic: k.Topic, Partition: k.Partition}.String(), filepath.Base(c.File))
 		k.Hint = "close the directory there; then runnel repair --dry-run says what can be done about it"
 	} else if f, ok := errors.AsType[*fault.Error](err); ok && f.Topic != "" && f.Partition >= 0 {

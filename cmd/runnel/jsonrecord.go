@@ -14,14 +14,14 @@ import (
 )
 
 // recordLine is a record in JSON, as consume prints it and produce --from-json
-// reads it: what is read is what was printed, byte by byte.
+// reads it. Reading returns exactly the bytes that were printed.
 type recordLine struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	bodyLine
 }
 
-// bodyLine is what a record is wherever it stands.
+// bodyLine is a record without its position.
 type bodyLine struct {
 	Offset    int64        `json:"offset"`
 	Timestamp jsonTime     `json:"timestamp"`
@@ -43,11 +43,11 @@ func bodyJSON(r record.Record) bodyLine {
 	return line
 }
 
-// jsonText is bytes in JSON: a string when they are text, null when they are
-// null, and an object with base64 when they are neither.
+// jsonText is bytes in JSON: a string for text, null for null, and an object
+// with base64 for other bytes.
 type jsonText []byte
 
-// base64JSON is bytes that are no text.
+// base64JSON is bytes that are not text.
 type base64JSON struct {
 	Base64 []byte `json:"base64"`
 }
@@ -88,7 +88,7 @@ func (t *jsonText) UnmarshalJSON(b []byte) error {
 	return fmt.Errorf(`%s is no key or value: write a string, null, or {"base64":"…"} for bytes that are no text; an object or a number as a string (jq's tojson)`, shortened(b))
 }
 
-// shortened is the beginning of JSON, for an error.
+// shortened returns the start of some JSON, for an error.
 func shortened(b []byte) string {
 	const enough = 40
 	if len(b) > enough {
@@ -97,8 +97,8 @@ func shortened(b []byte) string {
 	return string(b)
 }
 
-// jsonTime is a time to the millisecond, which is all that records have; a year
-// without four digits as the milliseconds since 1970.
+// jsonTime is a time in milliseconds, the precision of records. A year without
+// four digits is written as milliseconds since 1970.
 type jsonTime time.Time
 
 // MarshalJSON implements json.Marshaler.
@@ -129,11 +129,11 @@ func (t *jsonTime) UnmarshalJSON(b []byte) error {
 	return fmt.Errorf("%s is no time: write it as 2026-05-01T12:00:00.000Z, or as milliseconds since 1970", shortened(b))
 }
 
-// stamp writes a time to the millisecond.
+// stamp formats a time in milliseconds.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// parseRecord makes a record of a line of JSON. Partition is -1 where the line
-// does not say.
+// parseRecord makes a record from a line of JSON. Partition is -1 if the line
+// has none.
 func parseRecord(line []byte) (record.Record, error) {
 	var in struct {
 		Topic     any             `json:"topic"`
@@ -171,7 +171,8 @@ func parseRecord(line []byte) (record.Record, error) {
 	return r, nil
 }
 
-// strictly reads one JSON value, and nothing else, without unknown names.
+// strictly reads one JSON value without unknown names, followed by nothing
+// else.
 func strictly(b []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
@@ -187,7 +188,7 @@ func strictly(b []byte, into any) error {
 	return nil
 }
 
-// marshal is json.Marshal without escaping what HTML would take for tags.
+// marshal is json.Marshal without escaping for HTML.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

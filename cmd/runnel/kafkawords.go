@@ -10,8 +10,8 @@ import (
 	"github.com/runnel-go/runnel/kafka"
 )
 
-// inOurWords answers a command line that speaks as Kafka's tools do with the one
-// that does it here.
+// inOurWords answers a command line in the style of Kafka's tools with the
+// runnel command that does the same.
 func inOurWords(args []string, err error) error {
 	ours, ok := translate(args)
 	if !ok {
@@ -24,12 +24,12 @@ func inOurWords(args []string, err error) error {
 	return usageError{hinted{errors.New(text), "use: " + ours}}
 }
 
-// kafkaLine is a command line of Kafka's, taken apart.
+// kafkaLine is a parsed command line of Kafka's.
 type kafkaLine struct {
 	flags map[string][]string // by name, with their values
-	words []string            // what is no flag
+	words []string            // arguments that are not flags
 
-	kafkas bool // the tool is named as Kafka's, or a cluster is as there
+	kafkas bool // the tool has a Kafka name, or a cluster is given as for Kafka's tools
 }
 
 // switches are the flags of Kafka's tools that take no value.
@@ -39,7 +39,7 @@ var switches = []string{
 	"skip-message-on-error", "json", "table", "follow", "yes",
 }
 
-// takeApart separates flags, their values, and words.
+// takeApart separates flags, their values, and other words.
 func takeApart(args []string) kafkaLine {
 	l := kafkaLine{flags: map[string][]string{}}
 	for i := 0; i < len(args); i++ {
@@ -75,7 +75,7 @@ func (l kafkaLine) first(names ...string) string {
 	return ""
 }
 
-// property returns what --property or its like says of a name.
+// property returns the value that --property, or a similar flag, gives a name.
 func (l kafkaLine) property(name string) (value string, ok bool) {
 	for _, flag := range []string{"property", "reader-property", "formatter-property", "producer-property", "command-property"} {
 		for _, p := range l.flags[flag] {
@@ -89,7 +89,7 @@ func (l kafkaLine) property(name string) (value string, ok bool) {
 	return value, ok
 }
 
-// line is a command line of ours while it is put together.
+// line is a runnel command line under construction.
 type line []string
 
 func (l *line) add(words ...string) {
@@ -98,14 +98,15 @@ func (l *line) add(words ...string) {
 	}
 }
 
-// flag adds a flag with a value, unless that is empty.
+// flag adds a flag with a value, unless the value is empty.
 func (l *line) flag(name, value string) {
 	if value != "" {
 		l.add(name, value)
 	}
 }
 
-// tools are the names of Kafka's tools and of our commands, by what they do.
+// tools maps the names of Kafka's tools and of runnel's commands to what they
+// do.
 var tools = map[string]string{
 	"topic": "topic", "topics": "topic", "produce": "produce", "producer": "produce", "console-producer": "produce",
 	"consume": "consume", "consumer": "consume", "console-consumer": "consume",
@@ -114,8 +115,8 @@ var tools = map[string]string{
 	"run-class": "",
 }
 
-// kafkaFlags are flags that only Kafka's tools have, of which one tells that
-// somebody speaks as they do.
+// kafkaFlags are flags that only Kafka's tools have. One of them shows that the
+// command line is in their style.
 var kafkaFlags = []string{
 	"bootstrap-server", "broker-list", "zookeeper", "topic", "from-beginning", "max-messages", "timeout-ms", "property", "replication-factor", "create", "describe",
 	"list", "delete", "alter", "add-config", "delete-config", "entity-type", "entity-name", "reset-offsets", "to-earliest", "to-latest", "to-offset", "to-datetime",
@@ -123,8 +124,8 @@ var kafkaFlags = []string{
 	"files", "print-data-log", "offset-json-file", "if-exists", "whitelist", "include", "partitions",
 }
 
-// translate returns the command line of ours that does what one of Kafka's asks
-// for.
+// translate returns the runnel command line that does what a Kafka command line
+// asks for.
 func translate(args []string) (string, bool) {
 	l := takeApart(args)
 	if len(l.words) == 0 {
@@ -139,7 +140,7 @@ func translate(args []string) (string, bool) {
 	}
 	l.words, l.kafkas = l.words[1:], isKafka || l.has("bootstrap-server") || l.has("broker-list")
 	if !isKafka && !slices.ContainsFunc(kafkaFlags, l.has) && short == tool {
-		return "", false // ours, with another mistake
+		return "", false // runnel's own, with another mistake
 	}
 	out := line{"runnel"}
 	ok := map[string]func(kafkaLine, *line) bool{
@@ -157,7 +158,8 @@ func translate(args []string) (string, bool) {
 	return strings.Join(out, " "), true
 }
 
-// named returns the topics that --topic or a word names, or NAME.
+// named returns the topics that --topic or an argument names, or the
+// placeholder.
 func named(l kafkaLine, placeholder string) []string {
 	if names := append(slices.Clone(l.flags["topic"]), l.words...); len(names) > 0 {
 		return names
@@ -207,7 +209,7 @@ func topicWords(l kafkaLine, out *line) bool {
 	return true
 }
 
-// configChanges adds what is set and unset.
+// configChanges adds the settings that are set and unset.
 func configChanges(l kafkaLine, out *line) {
 	for _, all := range append(slices.Clone(l.flags["config"]), l.flags["add-config"]...) {
 		for _, c := range settingsIn(all) {
@@ -221,7 +223,7 @@ func configChanges(l kafkaLine, out *line) {
 	}
 }
 
-// settingsIn separates a=b,c=[d,e] as kafka-configs.sh does.
+// settingsIn splits a=b,c=[d,e] as kafka-configs.sh does.
 func settingsIn(text string) (all []string) {
 	for part := range strings.SplitSeq(text, ",") {
 		if n := len(all); n > 0 && !strings.Contains(part, "=") {
@@ -281,7 +283,7 @@ func consumeWords(l kafkaLine, out *line) bool {
 	out.add(named(l, "TOPIC")...)
 	group, from := l.first("group"), l.first("offset", "from")
 	switch {
-	case l.has("from-beginning"), from == "earliest": // which is where it begins
+	case l.has("from-beginning"), from == "earliest": // the default start
 	case from == "latest", from == "" && l.kafkas:
 		out.flag("--from", "end")
 	default:
@@ -329,7 +331,7 @@ func groupWords(l kafkaLine, out *line) bool {
 	return true
 }
 
-// resetWords adds where a group is to go on.
+// resetWords adds the new position of a group.
 func resetWords(l kafkaLine, out *line) {
 	switch {
 	case l.has("to-earliest"):
@@ -351,7 +353,7 @@ func resetWords(l kafkaLine, out *line) {
 	}
 }
 
-// goDuration turns P1DT2H3M4S, ISO 8601's way of writing a duration, into ours.
+// goDuration converts an ISO 8601 duration such as P1DT2H3M4S to Go's form.
 func goDuration(text string) string {
 	date, clock, _ := strings.Cut(strings.TrimPrefix(strings.ToUpper(text), "P"), "T")
 	if days, ok := strings.CutSuffix(date, "D"); ok {

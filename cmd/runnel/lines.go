@@ -9,12 +9,12 @@ import (
 	"io"
 )
 
-// maxLine is the longest line that is read, in bytes.
+// maxLine is the longest line, in bytes.
 const maxLine = 16 << 20
 
-// lineSource reads lines, without their ends, on a goroutine of its own, so that
-// a context ends the waiting for one; the goroutine is left to the end of the
-// program.
+// lineSource reads lines, without their ends, on a goroutine of its own, so
+// that a context can end the wait for one. The goroutine runs until the program
+// ends.
 type lineSource struct {
 	lines chan []byte
 	ended chan error
@@ -39,11 +39,11 @@ func readLines(ctx context.Context, r io.Reader) *lineSource {
 	return s
 }
 
-// errNudged says that there is something else to do than to wait for a line.
+// errNudged says that nudge ended the wait for a line.
 var errNudged = errors.New("something else happened")
 
-// next waits for a line and counts it; io.EOF after the last one, errNudged where
-// nudge comes first.
+// next waits for a line and counts it. It returns io.EOF after the last one,
+// and errNudged if nudge comes first.
 func (s *lineSource) next(ctx context.Context, nudge <-chan struct{}) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -10,11 +10,11 @@ import (
 	"github.com/runnel-go/runnel/log"
 )
 
-// maxListed is how long a file may be that is listed, in bytes: the longest
-// index of a segment, and more.
+// maxListed is the longest file that is listed, in bytes: more than the longest
+// index of a segment.
 const maxListed = 64 << 20
 
-// list shows what such a file says.
+// list prints the contents of an index or another small file.
 func (s *shell) list(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *shell) listLines(path string, listing log.Listing) error {
 	return nil
 }
 
-// camel is a name with dashes in JSON's way.
+// camel converts a name with dashes to JSON's camel case.
 func camel(name string) string {
 	words := strings.Split(name, "-")
 	for i, w := range words[1:] {

@@ -21,18 +21,18 @@ import (
 
 func main() { os.Exit(run()) }
 
-// Exit codes beside 0, 1 for a failure and what a command promises.
+// Exit codes other than 0, 1 for a failure, and those that a command defines.
 const (
 	exitUsage       = 2   // the arguments make no sense
 	exitInterrupted = 130 // 128 + SIGINT
-	exitPipe        = 141 // 128 + SIGPIPE: nobody reads what is printed
+	exitPipe        = 141 // 128 + SIGPIPE: the reader of the output has gone
 )
 
-// run is the whole program; it returns the exit code. Whatever ends it, a closed
-// terminal or pipe too, it closes the directory first.
+// run is the whole program. It returns the exit code. It closes the directory
+// first, whatever ends the program, including a closed terminal or pipe.
 func run() int {
 	ending := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // nohup has
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		ending = append(ending, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), ending...)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// meter shows on a terminal how far a long reading is.
+// meter shows the progress of a long read on a terminal.
 type meter struct {
-	w     io.Writer // nil: nobody looks
+	w     io.Writer // nil: no terminal
 	began time.Time
 	shown time.Time
 }
@@ -21,7 +21,7 @@ func (s *shell) newMeter() *meter {
 	return m
 }
 
-// show replaces the line on the terminal, a few times a second.
+// show updates the line on the terminal, a few times a second.
 func (m *meter) show(done, total int64) {
 	now := time.Now()
 	if m.w == nil || done == 0 || now.Sub(m.shown) < 200*time.Millisecond {
@@ -38,8 +38,8 @@ func (m *meter) end() {
 	}
 }
 
-// waiting shows on a terminal for how long something has gone on, until the
-// function that it returns is called.
+// waiting shows on a terminal how long something has taken, until the returned
+// function is called.
 func (s *shell) waiting(what string) (end func()) {
 	if !s.watched {
 		return func() {}
@@ -65,14 +65,14 @@ func (s *shell) waiting(what string) (end func()) {
 	}
 }
 
-// A rate means something, and the time that is left, after so long and so much.
+// A rate and the remaining time are shown only after this long and this much.
 const (
 	ratedAfter = 500 * time.Millisecond
 	ratedFrom  = 1_000_000 // bytes
 )
 
-// progressLine says how far something is that has done some of total bytes in a
-// time; a total below 0 is not known.
+// progressLine describes progress: done of total bytes in a time. A total below
+// 0 is unknown.
 func progressLine(done, total int64, took time.Duration) string {
 	line := size(done)
 	if total > 0 {
@@ -90,7 +90,7 @@ func progressLine(done, total int64, took time.Duration) string {
 	return line
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes for people.
 func size(n int64) string {
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)

@@ -16,11 +16,11 @@ func (s *shell) line(v any) error {
 }
 
 // table collects rows and prints them in columns. Columns whose name begins
-// with # hold numbers, which stand at the right.
+// with # hold numbers, which are right-aligned.
 type table struct {
 	columns []string
 	rows    [][]string
-	widths  []int // of the columns, as far as printed; nil before the first print
+	widths  []int // of the columns, from what was printed; nil before the first print
 }
 
 func newTable(columns ...string) *table { return &table{columns: columns} }
@@ -34,8 +34,8 @@ func (t *table) row(values ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// print writes the rows with two spaces between columns, after the columns'
-// names when it is called first, and forgets them.
+// print writes the rows with two spaces between columns, and on the first call
+// the columns' names before them. It then removes the rows.
 func (t *table) print(w io.Writer) error {
 	head := make([]string, len(t.columns))
 	right := make([]bool, len(t.columns))
@@ -75,8 +75,8 @@ func (t *table) print(w io.Writer) error {
 	return err
 }
 
-// text returns bytes as they are shown to people: as they are when they are
-// printable text, quoted otherwise, and null as null.
+// text formats bytes for people: printable text unchanged, other bytes quoted,
+// and null as null.
 func text(b []byte) string {
 	if b == nil {
 		return "null"

@@ -58,7 +58,7 @@ key, value, headers, time and partition; only "value" must be there.`,
 	return cmd
 }
 
-// options returns what the flags mean for a producer, and the headers.
+// options converts the flags to a producer's options, and the headers.
 func (f *produceFlags) options(cmd *cobra.Command) ([]producer.Option, []record.Header, error) {
 	if cmd.Flags().Changed("key-sep") && f.keySep == "" {
 		return nil, nil, usageError{errors.New("--key-sep needs at least one character")}
@@ -85,7 +85,7 @@ func (f *produceFlags) options(cmd *cobra.Command) ([]producer.Option, []record.
 	return opts, headers, err
 }
 
-// wherePossible takes the record's own partition, or the one of its key where it
+// wherePossible uses the record's own partition, or the one of its key if that
 // is negative.
 func wherePossible(name string, batchBytes int) func(record.Record, int32) int32 {
 	byKey := topic.DefaultPartitioner(name, batchBytes)
@@ -110,7 +110,7 @@ func parseHeaders(entries []string) ([]record.Header, error) {
 	return headers, nil
 }
 
-// parse makes a record of a line. Its partition is -1 where its key decides.
+// parse makes a record from a line. Its partition is -1 if its key decides.
 func (f *produceFlags) parse(line []byte) (r record.Record, err error) {
 	switch {
 	case f.fromJSON:

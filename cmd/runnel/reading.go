@@ -12,10 +12,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// commitEvery is how often the offsets of what was printed are committed.
+// commitEvery is how often the offsets of printed records are committed.
 const commitEvery = 5 * time.Second
 
-// reading is one run of consume. It goes on where it was on another backend.
+// reading is one run of consume. It continues on another backend where it
+// stopped.
 type reading struct {
 	*shell
 	*consumeFlags
@@ -24,13 +25,13 @@ type reading struct {
 
 	c          *consumer.Consumer
 	partitions []record.TopicPartition
-	ends       map[record.TopicPartition]int64           // where partitions ended when the command began
-	next       map[record.TopicPartition]consumer.Offset // what comes after the records that were printed
-	left       map[record.TopicPartition]bool            // records came that were not printed
-	committed  map[record.TopicPartition]consumer.Offset // what of next the group has
-	due        time.Time                                 // when what it has not is committed; zero while it has everything
+	ends       map[record.TopicPartition]int64           // the ends of partitions when the command started
+	next       map[record.TopicPartition]consumer.Offset // the offsets after the records that were printed
+	left       map[record.TopicPartition]bool            // partitions of which records were fetched but not printed
+	committed  map[record.TopicPartition]consumer.Offset // the part of next that the group has committed
+	due        time.Time                                 // when to commit the rest of next; zero if everything is committed
 	n          counter                                   // records printed
-	wake       context.CancelFunc                        // ends the Poll at hand
+	wake       context.CancelFunc                        // ends the current Poll
 }
 
 func newReading(s *shell, f *consumeFlags, names []string, from topic.OffsetSpec) *reading {
@@ -41,7 +42,7 @@ func newReading(s *shell, f *consumeFlags, names []string, from topic.OffsetSpec
 	}
 }
 
-// consume prints records until there are no more, or enough.
+// consume prints records until there are no more, or the limit is reached.
 func (r *reading) consume(ctx context.Context, b backend) error {
 	described, err := r.describe(ctx, b, r.names)
 	if err != nil {
@@ -66,7 +67,7 @@ func (r *reading) consume(ctx context.Context, b backend) error {
 	return errors.Join(err, r.commit(context.WithoutCancel(ctx)))
 }
 
-// open opens the consumer, which commits nothing by itself.
+// open opens the consumer, which does not commit by itself.
 func (r *reading) open(b backend) (err error) {
 	opts := []consumer.Option{consumer.ClientID("runnel"), consumer.ManualCommit()}
 	switch at, byTime := r.from.Time(); {
@@ -84,14 +85,15 @@ func (r *reading) open(b backend) (err error) {
 	} else {
 		opts = append(opts, consumer.Group(r.group), consumer.Topics(r.names...),
 			consumer.OnAssigned(func([]record.TopicPartition) { r.wake() }),
-			consumer.OnRevoked(func([]record.TopicPartition) { _ = r.commit(context.Background()) })) // what fails is tried at the end
+			consumer.OnRevoked(func([]record.TopicPartition) { _ = r.commit(context.Background()) })) // errors are ignored: the last commit tries again
 	}
 	r.c, err = consumer.New(b, opts...)
 	return err
 }
 
-// place puts the consumer where it was on another backend; on the first one it
-// notes where it begins, for "the end" is another place later. (A group knows.)
+// place moves the consumer to where it was on another backend. On the first
+// backend it records the start, because "the end" would be a different position
+// later. (A group has its offsets.)
 func (r *reading) place(ctx context.Context) error {
 	if r.group != "" {
 		return nil
@@ -122,7 +124,7 @@ func (r *reading) run(ctx context.Context) error {
 		batch, err := r.poll(ctx)
 		if f, ok := errors.AsType[*fault.Error](err); ok && f.Code == fault.OffsetOutOfRange {
 			fmt.Fprintln(r.errs, "runnel:", err)
-			delete(r.next, record.TopicPartition{Topic: f.Topic, Partition: f.Partition}) // it goes on elsewhere
+			delete(r.next, record.TopicPartition{Topic: f.Topic, Partition: f.Partition}) // it continues at another offset
 			continue
 		}
 		if err != nil {
@@ -142,15 +144,15 @@ func (r *reading) run(ctx context.Context) error {
 	return nil
 }
 
-// take prints a record, unless it is not wanted: it came after the command
-// began, is one too many, or was printed before, on another backend.
+// take prints a record, unless it was written after the command started, is
+// beyond the limit, or was already printed on another backend.
 func (r *reading) take(rec record.Record) error {
 	tp := tpOf(rec)
 	at, known := r.next[tp]
 	switch {
 	case !r.follow && rec.Offset >= r.ends[tp], r.count > 0 && r.n == r.count:
 		r.left[tp] = true
-		if !known { // where a member of the group goes on
+		if !known { // where a member of the group continues
 			r.next[tp] = consumer.Offset{Offset: rec.Offset, LeaderEpoch: rec.LeaderEpoch}
 		}
 		return nil
@@ -168,8 +170,8 @@ func (r *reading) take(rec record.Record) error {
 	return nil
 }
 
-// commit stores how far the group has come in the partitions that this member
-// owns: behind what was printed, or where it began, records or not.
+// commit commits the group's progress in the partitions that this member owns:
+// the offset after the last printed record, or the start, even without records.
 func (r *reading) commit(ctx context.Context) error {
 	r.due = time.Time{}
 	if r.group == "" {
@@ -178,11 +180,11 @@ func (r *reading) commit(ctx context.Context) error {
 	offsets := map[record.TopicPartition]consumer.Offset{}
 	for _, tp := range r.c.Assignment() {
 		at, known := r.next[tp]
-		if !r.left[tp] { // what follows on the last record printed may be no records
+		if !r.left[tp] { // offsets after the last printed record may hold no records
 			position, err := r.c.Position(ctx, tp)
 			switch {
 			case err != nil && !known:
-				continue // it has been taken away, or nothing of it can be read
+				continue // it was taken away, or nothing of it can be read
 			case !known:
 				at = consumer.Offset{Offset: position, LeaderEpoch: -1}
 			case err == nil:
@@ -205,8 +207,8 @@ func (r *reading) commit(ctx context.Context) error {
 	return nil
 }
 
-// poll is the consumer's Poll, which also returns when partitions were assigned:
-// there may be nothing to wait for in them; and when it is time to commit.
+// poll is the consumer's Poll. It also returns when partitions were assigned,
+// since there may be nothing to wait for in them, and when a commit is due.
 func (r *reading) poll(ctx context.Context) ([]record.Record, error) {
 	waiting, cancel := context.WithCancel(ctx)
 	if !r.due.IsZero() {
@@ -242,8 +244,9 @@ func (f *consumeFlags) choose(described []topic.Description) ([]record.TopicPart
 	return all, nil
 }
 
-// more reports whether an assigned partition has records before the end it had
-// when the command began. A member of a group waits until it is assigned some.
+// more reports whether an assigned partition has records before the end that it
+// had when the command started. A member of a group waits until it is assigned
+// partitions.
 func (r *reading) more(ctx context.Context) (bool, error) {
 	owned := r.c.Assignment()
 	if len(owned) == 0 {

@@ -16,7 +16,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// recovered returns what opening a backend found, in whichever process that was.
+// recovered returns what opening a backend found, whether in this process or
+// another.
 func recovered(ctx context.Context, b backend) (runnel.Recovery, error) {
 	switch b := b.(type) {
 	case *runnel.Broker:
@@ -57,8 +58,7 @@ The exit code is 1 if a topic or a partition did not open.`,
 	}
 }
 
-// openAll has a backend open the topics that were not used yet, and returns those
-// that do not open.
+// openAll makes a backend open all topics, and returns those that do not open.
 func openAll(ctx context.Context, b topic.Admin, dir string) (failed []runnel.PartitionRecovery, err error) {
 	there, err := partitionsIn(dir)
 	if err != nil {
@@ -72,15 +72,15 @@ func openAll(ctx context.Context, b topic.Admin, dir string) (failed []runnel.Pa
 		switch {
 		case ctx.Err() != nil || errors.Is(err, fault.Closed):
 			return nil, err
-		case err != nil && !errors.Is(err, fault.UnknownTopic): // which is deleted, or an orphan
+		case err != nil && !errors.Is(err, fault.UnknownTopic): // deleted in the meantime, or an orphan
 			failed = append(failed, runnel.PartitionRecovery{TopicPartition: record.TopicPartition{Topic: tp.Topic, Partition: -1}, Err: err})
 		}
 	}
 	return failed, nil
 }
 
-// withFailed adds to a recovery the topics that did not open, but for those that
-// it has: opening a directory that was not closed notes them.
+// withFailed adds the topics that did not open to a recovery, except those that
+// it has already: after an unclean shutdown, opening notes them itself.
 func withFailed(r runnel.Recovery, failed []runnel.PartitionRecovery) runnel.Recovery {
 	for _, f := range failed {
 		if !slices.ContainsFunc(r.Partitions, func(p runnel.PartitionRecovery) bool { return p.Err != nil && p.Topic == f.Topic }) {
@@ -90,7 +90,7 @@ func withFailed(r runnel.Recovery, failed []runnel.PartitionRecovery) runnel.Rec
 	return r
 }
 
-// unopened returns an error if something did not open.
+// unopened returns an error if anything did not open.
 func unopened(r runnel.Recovery, dir string) error {
 	topics, partitions := int64(0), int64(0)
 	for _, p := range r.Partitions {
@@ -114,7 +114,8 @@ func unopened(r runnel.Recovery, dir string) error {
 	return hinted{errors.New(strings.Join(what, " and ") + " did not open"), "runnel verify " + dir + " says what is wrong"}
 }
 
-// placeOf is a partition's name, or that of a topic where all of it is meant.
+// placeOf returns a partition's name, or that of the topic if all of it is
+// meant.
 func placeOf(tp record.TopicPartition) string {
 	if tp.Partition < 0 {
 		return tp.Topic
@@ -122,7 +123,7 @@ func placeOf(tp record.TopicPartition) string {
 	return tp.String()
 }
 
-// recoveryLine is what opening a partition found, in JSON.
+// recoveryLine is the result of opening a partition, in JSON.
 type recoveryLine struct {
 	Topic     string   `json:"topic"`
 	Partition *int32   `json:"partition,omitempty"` // none: the topic did not open

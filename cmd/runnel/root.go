@@ -8,18 +8,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// shell is what the commands share: the streams of the process and the flags
+// shell is shared by all commands: the streams of the process and the flags
 // that every command has.
 type shell struct {
 	in        *os.File
 	out, errs io.Writer
-	people    bool // out is read by people, not by a program
-	watched   bool // errs is read by people
+	people    bool // out is a terminal
+	watched   bool // errs is a terminal
 
 	at          string
 	json, table bool
-	hurried     bool // somebody waits for the end of a word
-	again       bool // the command has begun again, on another backend
+	hurried     bool // completion is running: the user waits
+	again       bool // the command has started again, on another backend
 }
 
 // tables reports whether output is for people.
@@ -30,7 +30,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitError is an error with the exit code that a command promises for it.
+// exitError is an error with the exit code that a command defines for it.
 type exitError struct {
 	error
 	code int
@@ -88,7 +88,7 @@ func newRoot(s *shell) *cobra.Command {
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
 	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s))
 	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
-		cmd.Annotations = map[string]string{"kind": "files"} // help names these in one line, to fit a screen
+		cmd.Annotations = map[string]string{"kind": "files"} // help lists these in one line, to fit on a screen
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(newVersion(s))
@@ -107,7 +107,7 @@ func newRoot(s *shell) *cobra.Command {
 	return root
 }
 
-// defaultAt is where commands work unless --at says otherwise.
+// defaultAt is the default of --at.
 func defaultAt() string {
 	if at := os.Getenv("RUNNEL_AT"); at != "" {
 		return at
@@ -115,7 +115,7 @@ func defaultAt() string {
 	return "data"
 }
 
-// group returns a command that only holds others.
+// group returns a command that only has subcommands.
 func group(name, short, long, example string, commands ...*cobra.Command) *cobra.Command {
 	g := &cobra.Command{Use: name, Short: short, Long: long, Example: example, Args: noSuchCommand, RunE: help}
 	g.AddCommand(commands...)
@@ -124,7 +124,7 @@ func group(name, short, long, example string, commands ...*cobra.Command) *cobra
 
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
-// noSuchCommand refuses arguments where only a command makes sense.
+// noSuchCommand rejects arguments where only a subcommand is valid.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -132,7 +132,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	return usageError{unknownCommand(cmd, args[0])}
 }
 
-// exactly, atLeast are cobra's, with errors that say what is missing.
+// exactly and atLeast are cobra's, with errors that say what is missing.
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {

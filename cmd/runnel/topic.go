@@ -106,7 +106,7 @@ func (s *shell) create(ctx context.Context, b backend, specs []topic.Spec) error
 	return nil
 }
 
-// ensureLine is what became of a topic that is to be there, in JSON.
+// ensureLine is the result of topic ensure for one topic, in JSON.
 type ensureLine struct {
 	Topic      string            `json:"topic"`
 	Created    bool              `json:"created"`
@@ -162,7 +162,7 @@ kafka-topics.sh --describe.`,
 	return cmd
 }
 
-// describe describes topics; what is unknown is an error that teaches.
+// describe describes topics. The error for an unknown one has suggestions.
 func (s *shell) describe(ctx context.Context, b backend, names []string) ([]topic.Description, error) {
 	described, err := b.DescribeTopics(ctx, names...)
 	if !errors.Is(err, fault.UnknownTopic) {
@@ -222,7 +222,7 @@ func describeOffsets(w io.Writer, described []topic.Description) error {
 	return t.print(w)
 }
 
-// known shows a number that is -1 where nobody knows it.
+// known formats a number for which -1 means unknown.
 func known(n int64) string {
 	if n < 0 {
 		return "-"
@@ -260,8 +260,8 @@ func newTopicList(s *shell) *cobra.Command {
 	}
 }
 
-// span is how many offsets a topic holds, which is how many records it has
-// unless some were compacted away.
+// span is how many offsets a topic holds: its number of records, unless some
+// were compacted.
 func span(d topic.Description) int64 {
 	n := int64(0)
 	for _, p := range d.Partitions {
@@ -278,7 +278,7 @@ func newTopicDelete(s *shell) *cobra.Command {
 		Args:    atLeast(1, "the topics' names"),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
-				// Look first, so that a typing error deletes nothing.
+				// Check first, so that a typing error deletes nothing.
 				if _, err := s.describe(ctx, b, names); err != nil && !s.again {
 					return err
 				}

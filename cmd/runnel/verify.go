@@ -85,16 +85,16 @@ func (s *shell) verify(ctx context.Context, dir string, notes bool) error {
 	return nil
 }
 
-// verifyTable prints a table of partitions, and what was found below it.
+// verifyTable prints a table of partitions, followed by the findings.
 func (s *shell) verifyTable(dir string, found *datadir.Inspection, held holding, notes bool) error {
 	t := newTable("PARTITION", "#SEGMENTS", "#BATCHES", "#RECORDS", "#BYTES", "STATE")
 	all := found.Findings
 	for _, p := range found.Partitions {
 		row := []any{p.TopicPartition, p.Segments, p.Batches, p.Records, p.Bytes, state(&p.Inspection, held)}
 		if held.name != "" && p.Batches == 0 && (p.Segments == 0 || len(p.Findings) == 0) {
-			row[1], row[2] = "-", "-" // no checkpoint yet that calls anything durable
+			row[1], row[2] = "-", "-" // no checkpoint says yet what is durable
 			if !held.compared || p.Topic == topic.ClusterMetadata {
-				row[3], row[4] = "-", "-" // nor does the program say
+				row[3], row[4] = "-", "-" // and the process does not say
 			}
 		}
 		t.row(row...)
@@ -117,7 +117,7 @@ func (s *shell) verifyTable(dir string, found *datadir.Inspection, held holding,
 	return err
 }
 
-// state is a partition's state in a word or two.
+// state describes a partition's state in a few words.
 func state(i *log.Inspection, held holding) string {
 	n := 0
 	for _, f := range i.Findings {
@@ -129,7 +129,7 @@ func state(i *log.Inspection, held holding) string {
 	case log.Damage:
 		places := "damaged: " + count(int64(n+i.Unlisted), "place")
 		if held.name != "" {
-			return places + " or more" // a program names its first
+			return places + " or more" // a process reports only its first
 		}
 		return places
 	case log.Recoverable:
@@ -148,7 +148,7 @@ func state(i *log.Inspection, held holding) string {
 	return "sound, not closed"
 }
 
-// verdict sums up in a line.
+// verdict returns a summary in one line.
 func verdict(found *datadir.Inspection, held holding) string {
 	var bytes, records int64
 	for _, p := range found.Partitions {
@@ -168,8 +168,8 @@ func verdict(found *datadir.Inspection, held holding) string {
 	return what + ": sound."
 }
 
-// showFinding prints a finding in three lines: what and where, what should be
-// there and what is, what to do.
+// showFinding prints a finding: what and where, what was expected and what was
+// found, and what to do.
 func showFinding(w io.Writer, dir string, f log.Finding) error {
 	file := f.File
 	if rel, err := filepath.Rel(dir, file); err == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// build is what the program knows of how it was built.
+// build describes how the program was built.
 type build struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`
@@ -40,7 +40,7 @@ func thisBuild() build {
 // version is the version that the program was built from.
 func version() string { return thisBuild().Version }
 
-// String says it in one line.
+// String formats it in one line.
 func (b build) String() string {
 	text := "runnel " + b.Version + " (" + b.Go + ", " + b.Platform
 	if b.Commit != "" {

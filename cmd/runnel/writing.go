@@ -13,12 +13,12 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// pipeLinger is how long a batch of what comes from a pipe waits for more. (Kafka's
-// own tool waits a second.)
+// pipeLinger is how long a batch of piped input waits for more records.
+// (Kafka's own tool waits a second.)
 const pipeLinger = 100 * time.Millisecond
 
-// writing is one run of produce. It goes on where it was on another backend: what
-// was not acknowledged is sent again.
+// writing is one run of produce. It continues on another backend: records that
+// were not acknowledged are sent again.
 type writing struct {
 	*shell
 	*produceFlags
@@ -27,16 +27,16 @@ type writing struct {
 	opts    []producer.Option
 
 	lines   *lineSource
-	stopped bool  // no more lines are read: there are none, or one was wrong
-	wrong   error // what was wrong with it
+	stopped bool  // no more lines are read: the input has ended, or a line was wrong
+	wrong   error // the error in that line
 
-	failed chan struct{} // gets a token when a record could not be written
+	failed chan struct{} // holds a token when a record could not be written
 
 	mu      sync.Mutex
-	pending []*sending // what was sent, in order; what is done at the front is gone
+	pending []*sending // sent records, in order; acknowledged ones are removed from the front
 	records int64      // acknowledged
 	last    map[int32]int64
-	twice   int64 // records that may be there twice
+	twice   int64 // records that may have been written twice
 	err     error // the first failure on this backend
 }
 
@@ -54,13 +54,13 @@ func newWriting(s *shell, f *produceFlags, name string, headers []record.Header,
 	}
 }
 
-// produce sends the lines. What was read before an error stays sent.
+// produce sends the lines. Lines before an error stay sent.
 func (w *writing) produce(ctx context.Context, b backend) error {
 	if _, err := b.DescribeTopics(ctx, w.topic); err != nil {
 		return w.unknownTopic(ctx, b, w.topic, err)
 	}
 	opts := w.opts
-	if !isTerminal(w.in) { // what comes from a pipe comes in numbers, and its end sends the rest
+	if !isTerminal(w.in) { // piped input comes in bulk, and its end flushes
 		opts = append(opts[:len(opts):len(opts)], producer.Linger(pipeLinger))
 	}
 	p, err := producer.New(b, opts...)
@@ -84,7 +84,7 @@ func (w *writing) produce(ctx context.Context, b backend) error {
 	return errors.Join(err, failure)
 }
 
-// sendAgain sends what another backend has not acknowledged.
+// sendAgain sends what was not acknowledged on another backend.
 func (w *writing) sendAgain(ctx context.Context, p *producer.Producer) {
 	w.mu.Lock()
 	pending := w.pending
@@ -101,13 +101,13 @@ func (w *writing) sendAgain(ctx context.Context, p *producer.Producer) {
 	}
 }
 
-// sendLines sends line by line, until there are no more or something fails.
+// sendLines sends lines until there are no more or something fails.
 func (w *writing) sendLines(ctx context.Context, p *producer.Producer) error {
 	for !w.stopped {
 		line, err := w.lines.next(ctx, w.failed)
 		switch {
 		case errors.Is(err, errNudged):
-			return nil // failure says why
+			return nil // the failure has the reason
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, io.EOF):
@@ -137,7 +137,7 @@ func (w *writing) send(ctx context.Context, p *producer.Producer, s *sending) {
 	p.SendAsync(ctx, s.r, func(at record.Position, err error) { w.outcome(s, at, err) })
 }
 
-// outcome is told what became of a record.
+// outcome records the outcome of a record.
 func (w *writing) outcome(s *sending, at record.Position, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -169,10 +169,11 @@ func (w *writing) failure() error {
 	return w.err
 }
 
-// report says what was written, and returns err, what kept the rest from it.
+// report prints what was written, and returns err, the reason why the rest was
+// not.
 func (w *writing) report(err error) error {
 	if w.lines == nil {
-		return err // nothing was read
+		return err // no line was read
 	}
 	if w.twice > 0 {
 		fmt.Fprintf(w.errs, "The process that held %s ended: %s may have been written twice.\n", w.at, count(w.twice, "record"))

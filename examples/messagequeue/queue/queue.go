@@ -3,7 +3,7 @@
 // All workers are members of one group, so each job goes to one of them. A
 // worker commits a job once its outcome is stored, and not before: a worker that
 // dies leaves its jobs to the others, and none is lost. One may be done twice,
-// which is why outcomes are told apart by their job.
+// which is why outcomes are distinguished by their job.
 //
 // A job that fails goes to the end of the queue with its number of attempts, and
 // after MaxAttempts to the dead letters, where somebody may look at it.

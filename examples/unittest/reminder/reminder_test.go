@@ -105,7 +105,7 @@ func TestRestart(t *testing.T) {
 		f.stop()
 		f.order("8", reminder.Placed)
 		time.Sleep(2 * time.Hour)
-		require.Equal(f, []string{"7"}, f.reminders(), "nobody is there to remind")
+		require.Equal(f, []string{"7"}, f.reminders(), "no one is left to remind")
 		f.start()
 		require.Equal(f, []string{"7", "8"}, f.reminders(), "late, and the other one not again")
 	})

@@ -37,6 +37,11 @@ type Features struct {
 	// gets its partitions back, without a change for the others of its group.
 	StaticMembers bool
 
+	// RefusesConsumers is the error for an ordinary consumer that joins the
+	// group of a running streams application. If it is nil, the backend may let
+	// the consumer in.
+	RefusesConsumers error
+
 	// Mark sends a record with the value "marked" to a partition, in a
 	// transaction that it then commits. The record is followed by a marker,
 	// which takes an offset and which no program sees.
@@ -80,6 +85,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"when the program does not return,", goexitTests},
 		{"group admin", groupAdminTests},
 		{"programs", programTests},
+		{"streams", streamsTests},
 	} {
 		if group.name == "markers" && features.Mark == nil {
 			continue

@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/fixture"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -16,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var features = backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark}
+var features = backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol}
 
 func mark(t *testing.T, b backendtest.Backend, tp record.TopicPartition) {
 	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/record"
 )
@@ -61,9 +62,15 @@ func TestBackend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			features := backendtest.Features{StaticMembers: true, AppendTime: true}
+			if opts != nil {
+				features.RefusesConsumers = fault.InconsistentProtocol
+			}
 			seeds := os.Getenv("KAFKA_SEEDS")
 			if seeds == "" {
 				seeds, features.AppendTime = fake(t), false
+				if opts == nil { // Kafka 4 may turn the group into one of KIP-848 instead
+					features.RefusesConsumers = fault.GroupNotFound
+				}
 			}
 			features.Mark = func(t *testing.T, _ backendtest.Backend, tp record.TopicPartition) { mark(t, seeds, tp) }
 			cluster := connect(t, seeds, opts...)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/fixture"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
@@ -47,7 +48,7 @@ func TestBackend(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, r.Close()) })
 		brokers.Store(r, b)
 		return r
-	}, backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark})
+	}, backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol})
 }
 
 func TestClosing(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
 	"github.com/runnel-go/runnel/streams"
@@ -144,7 +145,7 @@ var streamsTests = []test{
 		go func() { ran <- m.app.Run(ctx) }()
 		require.NoError(s, m.app.CaughtUp(s.ctx))
 		c := s.consumer(inGroup(m.name, m.in))
-		_, err := c.Fetch(s.ctx, nil)
+		_, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, s.features.RefusesConsumers)
 		require.NoError(s, c.Close())
 		s.send(m.in, 0, "b")

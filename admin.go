@@ -26,7 +26,7 @@ func (b *Broker) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 	return b.command(ctx, func() error { return b.create(specs) })
 }
 
-// createInternal creates an internal topic unless it is there by now.
+// createInternal creates an internal topic, unless another call has done so meanwhile.
 func (b *Broker) createInternal(ctx context.Context, spec topic.Spec) error {
 	return b.command(ctx, func() error {
 		if b.metadata.Catalogue.Topic(spec.Name) != nil {
@@ -64,9 +64,9 @@ func (b *Broker) create(specs []topic.Spec) error {
 	return b.establish(names, 0)
 }
 
-// establish makes new partitions of these topics known, from number from on,
-// and opens them. An error for want of space or of file handles must not look as if
-// trying again would do: the catalogue has them.
+// establish publishes the new partitions of these topics, from number from on, and
+// opens them. They are in the catalogue already, so a full disk or a lack of file
+// handles must not be reported as an error after which to create them again.
 func (b *Broker) establish(names []string, from int) error {
 	var errs []error
 	for _, name := range names {
@@ -98,8 +98,8 @@ func (b *Broker) establish(names []string, from int) error {
 	return errors.Join(errs...)
 }
 
-// checkCase refuses names that differ from another one in case only, where the
-// file system would take their directories for one.
+// checkCase refuses a name that differs from another one only in case, if the file
+// system would use one directory for both.
 func (b *Broker) checkCase(specs []topic.Spec) error {
 	if !b.folds {
 		return nil
@@ -223,7 +223,7 @@ func (b *Broker) describe(t *host.Topic) topic.Description {
 			Replicas: slices.Clone(at.Replicas), ISR: slices.Clone(at.ISR),
 			Size: p.Size(), DurableOffset: -1,
 		}
-		// Each is read before the one that it cannot exceed.
+		// Each is read before the one that bounds it, which may rise in between.
 		pd.StartOffset, pd.HighWatermark = p.StartOffset(), p.HighWatermark()
 		if b.disk {
 			pd.DurableOffset = p.DurableOffset()

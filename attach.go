@@ -62,7 +62,7 @@ func silence(dir string, err error) error {
 // socketFile is the socket's name in the directory.
 const socketFile = attach.SocketName
 
-// socket is how other processes reach a broker.
+// socket is the socket through which other processes reach a broker.
 type socket struct {
 	listener *attach.Listener // nil if the broker does not listen
 	silent   error            // why not, unless NoSocket asked for it

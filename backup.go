@@ -22,28 +22,31 @@ import (
 )
 
 const (
-	// backupChunk is how long the pieces are, in bytes, in which a log stands in a
-	// backup: each is a segment file of its own.
+	// backupChunk is the size of the pieces, in bytes, into which a backup divides a
+	// log. Each is a segment file.
 	backupChunk = 8 << 20
 
-	// backupTries is how often a log is copied from its start again because
-	// compaction has changed what was copied.
+	// backupTries is how often a log is copied again from its start because compaction
+	// has changed it meanwhile.
 	backupTries = 10
 )
 
-// Backup writes a copy of everything to w, while producers, consumers and
-// commands go on: a tar archive of a data directory, which Restore makes one
-// again. Memory does not depend on how much there is.
+// Backup writes a copy of everything to w, while producers, consumers and commands
+// continue: a tar archive of a data directory, from which Restore creates the
+// directory again. Its memory does not depend on the amount of data.
 //
-// What the copy holds was true at one moment between the call and the return: all
-// that was acknowledged before the call is in it; each partition ends at its high
-// watermark of that moment; no group's committed offset lies beyond the records; a
-// topic is in it as a whole or, when it was deleted meanwhile, not at all. What
-// was deleted from a log's beginning meanwhile may be missing.
+// The copy is consistent as of one moment between the call and the return:
 //
-// Every batch is compared with its checksum on the way: damage ends the backup
-// with a *fault.Corruption. After an error, of w for one, what was written is no
-// backup, and Restore says so.
+//   - It has everything that was acknowledged before the call.
+//   - Each partition ends at its high watermark of that moment.
+//   - No committed offset of a group lies beyond the records.
+//   - A topic is complete or, if it was deleted meanwhile, absent.
+//
+// Records that were deleted from a log's beginning meanwhile may be missing.
+//
+// Backup verifies the checksum of every batch: damage ends it with a
+// *fault.Corruption. After any error, also one of w, what was written is incomplete,
+// and Restore refuses it.
 func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
 	a := archive.NewWriter(w)
 	if err := b.backup(ctx, a.File); err != nil {
@@ -64,7 +67,7 @@ func (b *Broker) backup(ctx context.Context, file func(name string, b []byte) er
 	return nil
 }
 
-// backup is the work of Backup.
+// backup is a running Backup.
 type backup struct {
 	b         *Broker
 	ctx       context.Context
@@ -80,7 +83,7 @@ type backupLog struct {
 	record.TopicPartition
 	topic      *host.Topic // nil for the catalogue
 	partition  *partition.Partition
-	release    func() // lets compaction go on; nil once it does
+	release    func() // of partition.Hold; nil once it was called
 	start, end int64
 	bytes      int64
 	sum        uint32 // CRC-32C of all of its bytes
@@ -114,8 +117,8 @@ func (k *backup) run() error {
 	return k.writeFile(archive.ManifestName, k.manifest())
 }
 
-// openAll opens the topics that were not used yet, so that the cut has little
-// left to do.
+// openAll opens the topics that were not used yet, so that cut, during which commands
+// wait, is short.
 func (k *backup) openAll() error {
 	for t := range k.b.host.All() {
 		if err := k.ctx.Err(); err != nil {
@@ -137,11 +140,14 @@ func (k *backup) openAll() error {
 	return nil
 }
 
-// cut notes what the backup is to hold, as the catalogue's writer: topics are
-// neither created nor deleted meanwhile. From here on no log loses a record to one
-// that is not in the backup. Committed offsets come first and the catalogue last:
-// an offset is committed after its records, and a producer's ID is given away
-// before its records.
+// cut sets what the backup contains: the end of each log and the catalogue's records.
+// It runs as the catalogue's writer, so topics are neither created nor deleted
+// meanwhile. Until release, compaction removes no record in favor of one that is not
+// in the backup (partition.Hold).
+//
+// The order of the cuts makes the copy consistent. Committed offsets come first: a
+// record is written before its offset is committed, so its log is cut later. The
+// catalogue comes last: a producer's ID is allotted before its records are written.
 func (k *backup) cut() error {
 	names := k.b.metadata.Catalogue.Names()
 	if i := slices.Index(names, topic.ConsumerOffsets); i > 0 {
@@ -167,7 +173,7 @@ func (k *backup) cut() error {
 	return nil
 }
 
-// release lets a log be compacted by what came after the cut.
+// release ends a log's Hold, and has the log compacted if that was due meanwhile.
 func (k *backup) release(l *backupLog) {
 	if l.release == nil {
 		return
@@ -175,18 +181,18 @@ func (k *backup) release(l *backupLog) {
 	l.release()
 	l.release = nil
 	if cleaner.Policy(l.topic.Config()).Compact {
-		k.b.cleaner.LookAt(l.topic, l.partition, time.Now())
+		k.b.cleaner.Schedule(l.topic, l.partition, time.Now())
 	}
 }
 
-// copy writes a log up to where it was cut.
+// copy writes a log up to its cut.
 func (k *backup) copy(l *backupLog) error {
 	defer k.release(l)
 	for range backupTries {
 		whole, err := k.copyOnce(l)
 		switch {
 		case l.topic.IsGone():
-			return nil // it is left out
+			return nil // leaveOutDeleted removes it
 		case whole || err != nil:
 			return err
 		}
@@ -194,15 +200,15 @@ func (k *backup) copy(l *backupLog) error {
 	return fault.At(fault.Storage, l.Topic, l.Partition, -1).Detailf("it was compacted %d times while it was copied", backupTries)
 }
 
-// copyOnce copies a log from its start on. It reports false when the log was
-// changed under way, so that what was written does not go together.
+// copyOnce copies a log from its start. It returns false if records were deleted or
+// compacted meanwhile, so that the batches written don't follow each other.
 func (k *backup) copyOnce(l *backupLog) (whole bool, err error) {
-	// Whoever restores begins the log anew with this file.
+	// Restore discards what it has of the log when it reads this file again.
 	if err := k.writeFile(l.String()+"/"+layout.MetadataFile, layout.MetadataText(l.topic.ID, l.Partition)); err != nil {
 		return false, err
 	}
 	buf := make([]byte, 0, verifyBytes)
-	l.begin(min(l.partition.StartOffset(), l.end))
+	l.reset(min(l.partition.StartOffset(), l.end))
 	k.chunk = k.chunk[:0]
 	base, next := l.start, l.start // of the chunk, and after it
 	for next < l.end {
@@ -246,10 +252,10 @@ func (k *backup) copyOnce(l *backupLog) (whole bool, err error) {
 	return true, nil
 }
 
-// begin forgets what was written of a log.
-func (l *backupLog) begin(start int64) { l.start, l.bytes, l.sum = start, 0, 0 }
+// reset starts a log's copy over, at its start offset.
+func (l *backupLog) reset(start int64) { l.start, l.bytes, l.sum = start, 0, 0 }
 
-// writeChunk writes what was gathered of a log, beginning with an offset.
+// writeChunk writes the gathered batches of a log, which begin with an offset.
 func (k *backup) writeChunk(l *backupLog, base int64) error {
 	if err := k.writeFile(fmt.Sprintf("%s/%020d.log", l, base), k.chunk); err != nil {
 		return err
@@ -260,8 +266,7 @@ func (k *backup) writeChunk(l *backupLog, base int64) error {
 	return nil
 }
 
-// writeCatalogue writes a catalogue of these records, in place of one that was
-// written before.
+// writeCatalogue writes a catalogue of these records. It replaces one written before.
 func (k *backup) writeCatalogue(values [][]byte) error {
 	l := backupLog{TopicPartition: layout.Catalogue}
 	builder := record.NewBuilder(backupChunk)
@@ -297,8 +302,8 @@ func (k *backup) writeCatalogue(values [][]byte) error {
 	return nil
 }
 
-// leaveOutDeleted writes the catalogue once more, without the topics that were
-// deleted since the cut.
+// leaveOutDeleted writes the catalogue again, without the topics that were deleted
+// since the cut.
 func (k *backup) leaveOutDeleted() error {
 	var gone []string
 	k.logs = slices.DeleteFunc(k.logs, func(l backupLog) bool {

@@ -326,7 +326,7 @@ func TestInterruptedRestoreIsFound(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 		_, err := runnel.Open(dir)
 		require.ErrorIs(t, err, fault.Storage, name)
-		require.ErrorContains(t, err, "whose restoring did not end", name)
+		require.ErrorContains(t, err, "that was not completely restored", name)
 		found, err := datadir.Inspect(t.Context(), dir, nil)
 		require.NoError(t, err)
 		require.Equal(t, log.Damage, found.Worst(), "%s: %v", name, found)

@@ -33,8 +33,8 @@ import (
 type Broker struct {
 	config
 	home
-	folds  bool // the file system takes names for one that differ in case
-	socket      // for other processes; of Open alone
+	folds  bool // the file system ignores the case of names
+	socket      // for other processes; only with Open
 
 	host      *host.Host
 	cleaner   *cleaner.Cleaner
@@ -44,13 +44,13 @@ type Broker struct {
 	reserve   *layout.Reserve
 	journal   *journal.Journal
 
-	// writer is the token of changing topics: it is held by who has put something
-	// into it, and what the catalogue holds belongs to the holder.
+	// writer holds a token while a goroutine changes topics. metadata's catalogue
+	// belongs to that goroutine.
 	writer   chan struct{}
 	metadata *metadata.Log
 
 	closed  chan struct{} // closed when Close has ended
-	failure error         // of closing; to be read once closed
+	failure error         // of closing; read it only when closed is closed
 
 	mu       sync.Mutex
 	recovery Recovery // guarded by mu
@@ -60,23 +60,24 @@ type Broker struct {
 type home struct {
 	fsys vfs.FS
 	dir  string
-	disk bool         // what is written outlives the process
-	lock *layout.Lock // nil in memory, and in a test's file system
+	disk bool         // fsys outlives the process
+	lock *layout.Lock // nil in memory, and on a test's file system
 }
 
-// Open opens the broker in a directory, which is made if it is missing. Records
+// Open opens the broker in a directory, which it creates if it is missing. Records
 // are on disk when they are acknowledged, unless DefaultDurability or a topic's
-// Config says otherwise.
+// Config says otherwise. Errors are:
 //
-// A directory that another process holds, or this one, is fault.Locked; one
-// that a newer version wrote, or Apache Kafka, is fault.UnsupportedFormat, and
-// nothing in it is changed; a catalogue whose bytes
-// are damaged is fault.CorruptMessage. What else opening found is reported by
-// Recovery.
+//   - fault.Locked: another process, or this one, has the directory open.
+//   - fault.UnsupportedFormat: a newer version wrote the directory, or Apache Kafka.
+//     Nothing in it was changed.
+//   - fault.CorruptMessage: the catalogue is damaged.
 //
-// A relative name means where the program runs at that moment. Open holds the
-// directory itself: when it is moved, it is used where it is then, and one that
-// takes its name is not touched.
+// Recovery reports what else Open found.
+//
+// A relative name is relative to the working directory at the time of the call. Open
+// holds the directory itself: if it is moved, the broker follows it, and leaves a new
+// directory of the old name alone.
 //
 // Open listens on a socket in the directory, through which other processes of
 // the same user reach the broker: see Attach, Socket and NoSocket.
@@ -98,7 +99,7 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whoever attaches while the directory is being opened waits.
+	// Listening begins before opening: a process that attaches meanwhile waits.
 	socket := listen(lock, c.noSocket)
 	b, err := open(c, home{lock.Disk(), dir, true, lock})
 	if err != nil {
@@ -109,7 +110,7 @@ func Open(dir string, opts ...Option) (*Broker, error) {
 	b.socket = socket
 	b.socket.serve(b)
 	if err := socket.silent; err != nil {
-		b.journal.Warn("other processes cannot look in", "error", err)
+		b.journal.Warn("other processes cannot attach", "error", err)
 	}
 	return b, nil
 }
@@ -124,19 +125,19 @@ func OpenMemory(opts ...Option) (*Broker, error) {
 	return open(c, home{fsys: vfs.NewMemory(), dir: "memory"})
 }
 
-// open opens the broker that has a home.
+// open opens a broker.
 func open(c config, h home) (*Broker, error) {
 	began := time.Now()
 	b := &Broker{config: c, home: h, writer: make(chan struct{}, 1), closed: make(chan struct{})}
 	b.journal = journal.New(c.logger)
 	if c.logger != nil {
-		b.fsys = vfs.Watch(h.fsys, slowSync, b.noteSlow)
+		b.fsys = vfs.Watch(h.fsys, slowSync, b.logSlow)
 	}
 	if !h.disk {
 		c.reserveBytes = 0
 	}
 	b.reserve = layout.NewReserve(h.fsys, h.dir, c.reserveBytes)
-	b.furnish()
+	b.compose()
 	if err := b.load(); err != nil {
 		b.cleaner.Close()
 		err = errors.Join(err, b.closePartitions())
@@ -145,24 +146,24 @@ func open(c config, h home) (*Broker, error) {
 	}
 	b.reserve.Fill()
 	b.recovery.Duration = time.Since(began)
-	b.noteOpening()
+	b.logOpening()
 	b.writer <- struct{}{}
-	b.release()
+	b.release() // writes a snapshot if one is due
 	return b, nil
 }
 
-// furnish makes what the broker is composed of.
-func (b *Broker) furnish() {
+// compose creates the broker's parts.
+func (b *Broker) compose() {
 	b.host = host.New(host.Config{
 		FS: b.fsys, Dir: b.dir, Disk: b.disk, Lock: b.lock,
 		Codec: record.NewCodec(b.maxExpanded), Durability: b.defaultDurability, ProducerExpiration: b.producerExpiration,
-		Found: b.noteFound, Failed: b.noteFailed,
+		Found: b.partitionOpened, Failed: b.logFailed,
 	}, func(h *host.Host) host.Cleaner {
-		b.cleaner = cleaner.New(h, b.reserve, b.noteCleaning)
+		b.cleaner = cleaner.New(h, b.reserve, b.logCleaning)
 		return b.cleaner
 	})
 	b.groups = coordinator.NewGroups(coordinator.GroupsConfig{
-		Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Retention: b.offsetRetention, Gone: b.noteGone,
+		Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Retention: b.offsetRetention, Gone: b.logGone,
 	})
 	b.producers = produce.New(b.host, b.newProducerID)
 	b.consumers = fetch.New(b.host, b.groups)
@@ -186,14 +187,14 @@ func (b *Broker) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	return s, nil
 }
 
-// Sessions returns how many producers and consumers are open, those of streams
-// among them.
+// Sessions returns how many producers and consumers are open, including those of
+// streams.
 func (b *Broker) Sessions() int { return len(b.host.Sessions()) }
 
-// Close closes the sessions of producers, consumers and streams that are still
-// open, lets the command at hand finish and closes all partitions. Whatever is
-// called afterwards fails with fault.Closed. Close is idempotent, may be called
-// at any moment, and when it returns no goroutine of the broker is left.
+// Close closes the open sessions of producers, consumers and streams, waits for the
+// running command, and closes all partitions. Later calls of other methods fail with
+// fault.Closed. Close is idempotent and may be called at any time. When it returns,
+// the broker has no goroutine left.
 func (b *Broker) Close() error {
 	sessions, first := b.host.Close()
 	if !first {
@@ -204,7 +205,7 @@ func (b *Broker) Close() error {
 	errs := closeSessions(sessions)
 	b.groups.Close()
 	b.cleaner.Close()
-	b.writer <- struct{}{} // never given back
+	b.writer <- struct{}{} // keeps the token, so that no command runs afterwards
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {
 		b.failure = b.reserve.With(b.markClean)
@@ -217,8 +218,8 @@ func (b *Broker) Close() error {
 	return b.failure
 }
 
-// closeSessions closes consumers first: where one is within Fetch, its callbacks
-// may still send and commit.
+// closeSessions closes the consumers first, because the callbacks of a consumer in
+// Fetch may still send and commit.
 func closeSessions(sessions map[host.Session]struct{}) (errs []error) {
 	for s := range sessions {
 		if c, ok := s.(*fetch.Session); ok {
@@ -243,7 +244,7 @@ func closeSessions(sessions map[host.Session]struct{}) (errs []error) {
 // isClosed reports whether Close has begun.
 func (b *Broker) isClosed() bool { return b.host.IsClosed() }
 
-// closePartitions closes every partition that is open, the catalogue's last.
+// closePartitions closes every open partition, the catalogue's last.
 func (b *Broker) closePartitions() error {
 	err := b.host.Shut()
 	if b.metadata != nil {

@@ -31,7 +31,7 @@ var (
 
 // TestProducersInChaos has several goroutines share a producer, here or through
 // the socket, while its disk fills up, contexts end, callbacks panic and end their
-// goroutine, and everything is closed at some moment. Every record is told once,
+// goroutine, and everything is closed at some moment. Every record completes once,
 // nothing hangs, nothing is held in the end, and the log has what was acknowledged
 // and nothing that was refused.
 func TestProducersInChaos(t *testing.T) {

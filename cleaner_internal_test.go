@@ -35,7 +35,7 @@ func fill(t *testing.T, b *Broker, name string, keys, count, size int) {
 }
 
 // TestRetentionOfUnusedTopics: what is due is not forgotten when the broker is
-// closed, though nobody uses the topic, and is not opened before that.
+// closed, though the topic is not used, and is not opened before that.
 func TestRetentionOfUnusedTopics(t *testing.T) {
 	for _, segment := range []int64{0, 500} {
 		synctest.Test(t, func(t *testing.T) {
@@ -167,13 +167,13 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 			removed = removed || int64(left) < p.HighWatermark()-p.StartOffset()
 			replayed := group.New(group.Limits{})
 			require.NoError(t, p.Scan(func(r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
-			require.NoError(t, s.Look(t.Context(), func(c *group.Coordinator) error {
+			require.NoError(t, s.View(t.Context(), func(c *group.Coordinator) error {
 				require.Equal(t, c.Groups(), replayed.Groups())
 				return nil
 			}))
 		}
 		b.groups = coordinator.NewGroups(coordinator.GroupsConfig{ // which reads everything again
-			Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Gone: b.noteGone,
+			Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Gone: b.logGone,
 		})
 		require.True(t, removed)
 		after, err := b.GroupOffsets(t.Context(), "stays")

@@ -13,26 +13,24 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// CleanStats is what Cleanup did with a partition.
+// CleanStats is the result of Cleanup for a partition.
 type CleanStats struct {
 	record.TopicPartition
 	partition.CleanStats
 }
 
-// String returns what was done in one line.
+// String returns the result in one line.
 func (c CleanStats) String() string {
 	return fmt.Sprintf("%s: %d segments and %d bytes given back, %d records compacted away", c.TopicPartition, c.Segments, c.Bytes, c.Records)
 }
 
-// Cleanup deletes and compacts everything that is due now, in all topics, and
-// returns what it did, for each partition in which there was something to do,
-// sorted. The broker does so by itself; Cleanup is for tests, and for programs that
-// want to know, or to have it done before they go on.
+// Cleanup deletes and compacts everything that is due now in all topics, and returns
+// the result for each partition that it changed, sorted. The broker cleans by itself;
+// Cleanup is for tests, and for programs that need it done before they continue.
 //
-// What is due is what topics' configurations say, and the clock: see
-// docs/guarantees.md. A partition that can't be cleaned, because the disk is full or
-// a segment is damaged, is an error and does not keep others from being cleaned.
-// ctx ends it early.
+// Topics' configurations and the clock determine what is due: see docs/guarantees.md.
+// A partition that can't be cleaned, because the disk is full or a segment is
+// damaged, is an error, but the others are cleaned. ctx ends Cleanup early.
 func (b *Broker) Cleanup(ctx context.Context) ([]CleanStats, error) {
 	if b.isClosed() {
 		return nil, fault.Closed

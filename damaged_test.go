@@ -54,7 +54,7 @@ func isDamage(t *testing.T, err error, tp record.TopicPartition) {
 	require.False(t, fault.Retriable(err))
 }
 
-// A partition that does not open keeps nobody from the others of its topic.
+// A partition that does not open does not keep clients from the others of its topic.
 func TestDamagedPartitionLeavesTheOthers(t *testing.T) {
 	broken := record.TopicPartition{Topic: "orders", Partition: 0}
 	for name, plant := range map[string]func(t *testing.T, dir string){
@@ -111,7 +111,7 @@ func TestDamagedPartitionLeavesTheOthers(t *testing.T) {
 				over, cancel := context.WithCancel(ctx)
 				cancel()
 				_, err = c.Poll(over)
-				require.ErrorIs(t, err, context.Canceled, "it is told once")
+				require.ErrorIs(t, err, context.Canceled, "it is reported once")
 				require.NoError(t, c.Close(), name)
 			}
 
@@ -177,7 +177,7 @@ func TestDamagedPartitionNamesRepair(t *testing.T) {
 	require.ErrorContains(t, err, filepath.Join(dir, "orders-0", firstLog))
 }
 
-// A directory that is gone after a clean close is lost: nothing begins anew there
+// A directory that is gone after a clean close is lost: no new log begins there
 // until that is asked for, and it may come back.
 func TestLostDirectory(t *testing.T) {
 	tp := record.TopicPartition{Topic: "orders", Partition: 1}
@@ -224,7 +224,7 @@ func TestLostDirectoryOfADeletedTopic(t *testing.T) {
 	write(t, b, record.TopicPartition{Topic: "orders", Partition: 1}, "a")
 }
 
-// Groups whose partition of __consumer_offsets is damaged are told so; others go on.
+// Groups whose partition of __consumer_offsets is damaged get the error; others go on.
 func TestDamagedGroups(t *testing.T) {
 	dir := someDir(t) // group g is in partition 3
 	shorten(t, filepath.Join(dir, "__consumer_offsets-3", firstLog))

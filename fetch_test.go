@@ -352,7 +352,7 @@ func TestClosing(t *testing.T) {
 	require.ErrorIs(t, err, fault.Closed, "also where there never was a group")
 }
 
-// Damage in one partition is told once, with its place; the others go on, and so
+// Damage in one partition is reported once, with its place; the others go on, and so
 // does this one behind the damage.
 func TestCorruptRange(t *testing.T) {
 	dir := t.TempDir()

@@ -21,7 +21,7 @@ func (b *Broker) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 	}
 	all := []consumer.GroupListing{}
 	for _, s := range shards {
-		err := s.Look(ctx, func(c *group.Coordinator) error {
+		err := s.View(ctx, func(c *group.Coordinator) error {
 			all = append(all, c.Groups()...)
 			return nil
 		})
@@ -45,7 +45,7 @@ func (b *Broker) DescribeGroups(ctx context.Context, names ...string) ([]consume
 			return nil, fault.Newf(fault.GroupNotFound, "%q", name)
 		}
 		var d consumer.GroupDescription
-		err = s.Look(ctx, func(c *group.Coordinator) (err error) {
+		err = s.View(ctx, func(c *group.Coordinator) (err error) {
 			d, err = c.Describe(name)
 			return err
 		})
@@ -85,7 +85,7 @@ func (b *Broker) GroupOffsets(ctx context.Context, groupName string) (map[record
 	var offsets map[record.TopicPartition]consumer.Offset
 	known := false
 	if s != nil {
-		err = s.Look(ctx, func(c *group.Coordinator) error {
+		err = s.View(ctx, func(c *group.Coordinator) error {
 			offsets, known = c.Offsets(groupName), c.Has(groupName)
 			return nil
 		})

@@ -24,7 +24,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// heard is a logger's handler that keeps what it is told, as text without times.
+// heard is a logger's handler that keeps its lines as text, without times.
 type heard struct {
 	slog.Handler
 	mu  sync.Mutex
@@ -110,7 +110,7 @@ func TestLoggerTellsOfRecovery(t *testing.T) {
 	require.ElementsMatch(t, []string{
 		"ERROR a partition does not open topic=orders partition=0 error",
 		"WARN a torn tail was cut off topic=orders partition=1 bytes=4 reason=4 bytes, fewer than a batch's header has",
-		"WARN a partition's directory was missing, and it begins anew, empty topic=orders partition=2",
+		"WARN a partition's directory was missing, and was created empty topic=orders partition=2",
 		"WARN a directory of a partition that no topic has is left as it is dir=" + filepath.Join(dir, "stranger-0"),
 	}, noSummary(t, told.take()))
 }
@@ -156,7 +156,7 @@ func TestLoggerTellsOfTrouble(t *testing.T) {
 		synctest.Wait()
 		lines := told.take()
 		require.Len(t, lines, 1)
-		require.Regexp(t, "^WARN a member was expelled from its group, for it was silent for too long group=g member=", lines[0])
+		require.Regexp(t, "^WARN a member was expelled from its group because it was silent for too long group=g member=", lines[0])
 		require.NoError(t, c.Close())
 
 		end = b.Inject(runneltest.Fault{On: runneltest.Remove | runneltest.Write, Topic: "orders", Err: syscall.EMFILE})

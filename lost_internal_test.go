@@ -11,7 +11,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// A catalogue that was made anew does not know which producer IDs were given away,
+// A catalogue that was created again does not know which producer IDs were given away,
 // and gives none of them.
 func TestRepairedCatalogueGivesNoProducerIDTwice(t *testing.T) {
 	dir := t.TempDir()

@@ -10,7 +10,7 @@ import (
 )
 
 // TestLiesAreFound: the torture test finds a loss on every disk that does not do
-// what it is told, as it would in a log that did not tell it. So its silence on an
+// what it is given, as it would in a log that did not tell it. So its silence on an
 // honest disk means something.
 func TestLiesAreFound(t *testing.T) {
 	for name, lie := range map[string]vfs.Rule{

@@ -8,8 +8,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// command runs do as the writer, once it is its turn. ctx bounds the waiting for
-// that; what do has begun it ends.
+// command runs do as the catalogue's writer, in its turn. ctx bounds only the wait for
+// the turn: do runs to its end, so that the catalogue and the files agree.
 func (b *Broker) command(ctx context.Context, do func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -31,7 +31,7 @@ func (b *Broker) command(ctx context.Context, do func() error) error {
 	return do()
 }
 
-// newProducerID returns a producer ID that nobody has or ever had.
+// newProducerID returns a producer ID that was never used.
 func (b *Broker) newProducerID(ctx context.Context) (id int64, err error) {
 	if id, ok := b.metadata.ProducerID(); ok {
 		return id, nil
@@ -43,9 +43,9 @@ func (b *Broker) newProducerID(ctx context.Context) (id int64, err error) {
 	return id, err
 }
 
-// release gives the writer's token back, once a snapshot is written where one is due.
-// The command that was the last does not wait for that; the next command does, and
-// Close.
+// release gives the writer's token back. If a snapshot is due, a goroutine writes it
+// first: the command that has just run does not wait for it, but the next one and
+// Close do.
 func (b *Broker) release() {
 	if !b.metadata.Due() || b.isClosed() {
 		<-b.writer
@@ -60,11 +60,11 @@ func (b *Broker) release() {
 	}()
 }
 
-// publish makes topics of the catalogue known to the host.
+// publish adds or updates the named topics in the host.
 func (b *Broker) publish(names ...string) { b.host.Publish(b.metadata.Catalogue, names...) }
 
-// internalTopic returns the internal topic that spec names, and creates it
-// where it is missing.
+// internalTopic returns the internal topic that spec names. It creates the topic if it
+// is missing.
 func (b *Broker) internalTopic(ctx context.Context, spec topic.Spec) (*host.Topic, error) {
 	if _, ok := b.host.Lookup(spec.Name); !ok {
 		if err := b.createInternal(ctx, spec); err != nil {

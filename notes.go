@@ -9,16 +9,16 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// slowSync is how long a sync of a file takes that is worth a line.
+// slowSync is how long a sync takes that is logged as slow.
 const slowSync = time.Second
 
-// of returns the attributes that name a partition, and others.
+// of returns the attributes of a partition, and others.
 func of(tp record.TopicPartition, attrs ...any) []any {
 	return append([]any{"topic", tp.Topic, "partition", tp.Partition}, attrs...)
 }
 
-// noteOpening writes what opening the directory found, if it is worth a line.
-func (b *Broker) noteOpening() {
+// logOpening logs what opening the directory found, unless it is nothing unusual.
+func (b *Broker) logOpening() {
 	if b.logger == nil {
 		return
 	}
@@ -36,7 +36,7 @@ func (b *Broker) noteOpening() {
 		if r.Clean {
 			b.journal.Error("a partition's directory is gone", of(tp)...)
 		} else {
-			b.journal.Warn("a partition's directory was missing, and it begins anew, empty", of(tp)...)
+			b.journal.Warn("a partition's directory was missing, and was created empty", of(tp)...)
 		}
 	}
 	for _, dir := range r.Removed {
@@ -47,8 +47,8 @@ func (b *Broker) noteOpening() {
 	}
 }
 
-// noteRecovery writes what opening a partition found, if it is worth a line.
-func (b *Broker) noteRecovery(p PartitionRecovery) {
+// logRecovery logs what opening a partition found, unless it is nothing unusual.
+func (b *Broker) logRecovery(p PartitionRecovery) {
 	if p.Err != nil {
 		b.journal.Error("a partition does not open", of(p.TopicPartition, "error", p.Err)...)
 	}
@@ -60,9 +60,9 @@ func (b *Broker) noteRecovery(p PartitionRecovery) {
 	}
 }
 
-// noteCleaning writes that a partition could not be cleaned, but for one that was
-// closed or deleted meanwhile.
-func (b *Broker) noteCleaning(t *host.Topic, err error) {
+// logCleaning logs that a partition could not be cleaned, unless it was closed or
+// deleted meanwhile.
+func (b *Broker) logCleaning(t *host.Topic, err error) {
 	if err == nil || errors.Is(err, fault.Closed) || errors.Is(err, fault.UnknownTopic) || b.host.IsClosed() {
 		return
 	}
@@ -73,20 +73,20 @@ func (b *Broker) noteCleaning(t *host.Topic, err error) {
 	b.journal.Warn("cleaning failed", append(attrs, "error", err)...)
 }
 
-// noteFailed writes that a partition's log has failed.
-func (b *Broker) noteFailed(tp record.TopicPartition, err error) {
+// logFailed logs that a partition's log has failed.
+func (b *Broker) logFailed(tp record.TopicPartition, err error) {
 	b.journal.Error("a partition takes no more records", of(tp, "error", err)...)
 }
 
-// noteSlow writes that a sync took long.
-func (b *Broker) noteSlow(file string, took time.Duration) {
+// logSlow logs a slow sync.
+func (b *Broker) logSlow(file string, took time.Duration) {
 	b.journal.Warn("a sync was slow", "file", file, "took", took)
 }
 
-// noteGone writes that members were expelled from their groups.
-func (b *Broker) noteGone(groups, members []string) {
+// logGone logs that members were expelled from their groups.
+func (b *Broker) logGone(groups, members []string) {
 	for i, member := range members {
-		b.journal.Warn("a member was expelled from its group, for it was silent for too long",
+		b.journal.Warn("a member was expelled from its group because it was silent for too long",
 			"group", groups[i], "member", member)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // Option changes how Open and OpenMemory open a broker.
 type Option interface{ apply(*config) }
 
-// config is what the options say.
+// config is the result of the options.
 type config struct {
 	defaultPartitions int
 	defaultDurability topic.Durability
@@ -39,11 +39,11 @@ type option func(*config)
 
 func (o option) apply(c *config) { o(c) }
 
-// DefaultPartitions is how many partitions a topic gets whose Spec names none.
-// It is 1 unless set.
+// DefaultPartitions is the number of partitions of a topic whose Spec has none. It is
+// 1 unless set.
 func DefaultPartitions(n int) Option { return option(func(c *config) { c.defaultPartitions = n }) }
 
-// DefaultDurability is the durability of topics whose Config names none. It is
+// DefaultDurability is the durability of topics whose Config has none. It is
 // topic.Fsync for Open and topic.Memory for OpenMemory unless set. On a
 // directory, topic.Memory behaves as topic.OS.
 func DefaultDurability(d topic.Durability) Option {
@@ -51,37 +51,36 @@ func DefaultDurability(d topic.Durability) Option {
 }
 
 // MaxExpandedBatch is how many bytes a compressed batch may expand to, 64 MiB
-// unless set. A batch that would be larger stays as it is, and reading it is
-// fault.ExpandsTooFar: a few bytes must not fill the memory of the program. Set it
-// higher to read larger ones, such as Kafka has them after a change of
-// max.message.bytes.
+// unless set. Reading a batch that would be larger returns fault.ExpandsTooFar, so
+// that a few bytes cannot fill the program's memory. Set it higher to read larger
+// batches, such as those that Kafka accepted with a higher max.message.bytes.
 func MaxExpandedBatch(bytes int) Option {
 	return option(func(c *config) { c.maxExpanded = bytes })
 }
 
-// NoSocket keeps Open from listening on a socket in the directory: no other
-// process can look in (see Attach), and an idle broker has no goroutine.
+// NoSocket keeps Open from listening on a socket in the directory: other processes
+// cannot attach (see Attach), and an idle broker has no goroutine.
 func NoSocket() Option { return option(func(c *config) { c.noSocket = true }) }
 
-// DefaultFileMode is the mode of the files in a data directory, unless FileMode
-// says otherwise: what a program keeps is for its user alone.
+// DefaultFileMode is the mode of the files in a data directory unless FileMode sets
+// another one: only the program's user can read them.
 const DefaultFileMode = layout.FileMode
 
-// FileMode is the mode of the files that Open makes, 0600 unless set. Directories
-// get it with the right to search for those who may read, so that 0640 makes
-// directories of mode 0750. As always, the process's umask takes away from it, and
-// what is there stays as it is. The socket's mode is 0600 whatever this says.
+// FileMode is the mode of the files that Open creates, 0600 unless set. Directories
+// get the same mode, and the permission to search for those who may read: 0640 makes
+// directories of mode 0750. The process's umask applies. Existing files keep their
+// mode, and the socket's mode is always 0600.
 func FileMode(mode fs.FileMode) Option { return option(func(c *config) { c.fileMode = mode }) }
 
-// Logger is told what is worth a line, and nothing while nothing happens: recovery
-// after a crash and what it cut off, damage, partitions that do not open or take no
-// more records because a write or a sync failed, cleaning that failed, members that
-// were expelled from their groups, syncs that take longer than a second. A
-// *slog.Logger is one. The attributes are topic, partition, group, member, file, dir,
-// bytes, took, reason and error. With nil, the default, nobody is told.
+// Logger sets a logger, such as a *slog.Logger, for unusual events: recovery after a
+// crash and what it truncated, damage, partitions that do not open or refuse records
+// because a write or a sync failed, failures of cleaning, members that were expelled
+// from their groups, and syncs that take longer than a second. The attributes are
+// topic, partition, group, member, file, dir, bytes, took, reason and error. The
+// default is nil: the broker logs nothing.
 //
-// It is called by a goroutine of its own, one line after the other, and may use the
-// broker but not close it. Close waits for it.
+// A goroutine of its own calls the logger, one line after the other. The logger may
+// use the broker but not close it, because Close waits for it.
 func Logger(l interface {
 	Info(message string, attributes ...any)
 	Warn(message string, attributes ...any)
@@ -93,18 +92,18 @@ func Logger(l interface {
 
 // ProducerExpiration is how long a partition remembers the idempotent producers
 // of an earlier process after their last record: Kafka's
-// producer.id.expiration.ms. It is 24 hours unless set. Those of this process are
+// producer.id.expiration.ms. It is 24 hours unless set. Producers of this process are
 // remembered until they are closed.
 func ProducerExpiration(d time.Duration) Option {
 	return option(func(c *config) { c.producerExpiration = d })
 }
 
 // OffsetRetention is how long a consumer group without members is kept, with its
-// offsets: counted from its last commit, or from when its last member left. It is
-// Kafka's offsets.retention.minutes, 7 days unless set; 0 keeps groups for ever. A
-// group whose time was over before the directory was opened has ten minutes from when
-// groups are first used, so that a program which comes back after a long time finds
-// its offsets.
+// offsets, counted from its last commit or from when its last member left, whichever
+// is later: Kafka's offsets.retention.minutes. It is 7 days unless set; 0 keeps groups
+// for ever. A group that expired while the directory was closed is kept for ten more
+// minutes after groups are first used, so that a program that was stopped for a long
+// time finds its offsets.
 func OffsetRetention(d time.Duration) Option {
 	return option(func(c *config) { c.offsetRetention = d })
 }

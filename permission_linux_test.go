@@ -64,7 +64,7 @@ func TestPermissionIsDenied(t *testing.T) {
 		require.NoError(t, os.Chmod(file, mode))
 	}
 
-	reset(0o600, dir) // nobody but root may look in
+	reset(0o600, dir) // only root may read it
 	asSomebody(t, func() {
 		_, err := runnel.Open(dir)
 		denied(err, dir)

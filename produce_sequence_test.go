@@ -98,7 +98,7 @@ func TestBatchesBearSequences(t *testing.T) {
 			require.EqualValues(t, 13+13+12+3*12, next)
 			require.NoError(t, s.Close())
 		}
-		// Without idempotence, nobody is named, whoever had the batch before.
+		// Without idempotence, no producer is named, whichever had the batch before.
 		s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 100_000})
 		require.NoError(t, err)
 		w, err := s.Topic(t.Context(), "orders")
@@ -332,8 +332,8 @@ func TestEnoughReplicas(t *testing.T) {
 func TestReportsPrintWhatTheySay(t *testing.T) {
 	tp := record.TopicPartition{Topic: "orders"}
 	for want, report := range map[string]fmt.Stringer{
-		"orders-0: closed in order": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Clean: true}},
-		"orders-0: 2 batches, 200 bytes verified; 7 bytes cut: zeros; indexes built anew: 1": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Batches: 2, Bytes: 200, Cut: 7, Reason: "zeros", Indexes: 1}},
+		"orders-0: closed cleanly": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Clean: true}},
+		"orders-0: 2 batches, 200 bytes verified; 7 bytes cut: zeros; indexes rebuilt: 1": PartitionRecovery{TopicPartition: tp, Recovery: log.Recovery{Batches: 2, Bytes: 200, Cut: 7, Reason: "zeros", Indexes: 1}},
 		"orders-0: it is closed": PartitionRecovery{TopicPartition: tp, Err: fault.At(fault.Closed, "orders", 0, -1)},
 		"orders-0: 3 segments and 500 bytes given back, 4 records compacted away": CleanStats{tp, partition.CleanStats{Segments: 3, Bytes: 500, Records: 4}},
 	} {
@@ -423,7 +423,7 @@ func TestDeletedTopicTakesNothingMore(t *testing.T) {
 }
 
 // TestClosedProducersAreForgotten: a partition keeps nothing of those who were
-// closed in order.
+// closed cleanly.
 func TestClosedProducersAreForgotten(t *testing.T) {
 	disk := vfs.NewMemory()
 	b := openOn(t, disk)

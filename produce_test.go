@@ -316,7 +316,7 @@ func TestCloseNowFailsWhatIsUnacknowledged(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-// Close at any moment: everything sent is told once, and nothing afterwards.
+// Close at any moment: everything sent completes once, and nothing afterwards.
 func TestCloseWhileSending(t *testing.T) {
 	for _, d := range []topic.Durability{topic.Memory, topic.Fsync} {
 		for round := range 10 {
@@ -325,7 +325,7 @@ func TestCloseWhileSending(t *testing.T) {
 			const senders = 4
 			var wg sync.WaitGroup
 			var sent [senders]int64
-			var told [senders]atomic.Int64 // what was not accepted is told by its sender
+			var told [senders]atomic.Int64 // what was not accepted is counted by its sender
 			closed := make(chan struct{})
 			for s := range senders {
 				wg.Go(func() {

@@ -21,36 +21,38 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Recovery is what opening a broker found, and what it did about it. After a
-// clean close partitions are opened, and appear here, when they are first used.
+// Recovery says what opening a broker found and did. After a clean close, partitions
+// are opened when they are first used, and appear here then.
 type Recovery struct {
-	Clean    bool          // the directory is new, or was closed by the last broker that had it
-	Duration time.Duration // of opening
+	Clean    bool          // the directory is new, or the last broker closed it
+	Duration time.Duration // how long Open took
 
-	Partitions []PartitionRecovery // those opened so far that were there before, and those that did not open, sorted
-	// Missing are those whose directory was gone. After a clean close that is
-	// damage, and they do not open; otherwise their creation was interrupted,
-	// and they began anew, empty.
+	Partitions []PartitionRecovery // those opened so far that existed before, and those that did not open, sorted
+
+	// Missing are the partitions without a directory. After a clean close that is
+	// damage, and they do not open. Otherwise their creation was interrupted, and they
+	// were created empty.
 	Missing []record.TopicPartition
-	Removed []string // directories of deleted topics, whose removal was finished
+
+	Removed []string // directories of deleted topics whose removal was finished
 	Orphans []string // directories of partitions that no topic has, left as they are
 }
 
-// PartitionRecovery is what opening one partition found.
+// PartitionRecovery says what opening one partition found and did.
 type PartitionRecovery struct {
 	record.TopicPartition
 	log.Recovery
 	Err error // why it did not open, or nil; using it tries again
 }
 
-// String returns what was found in one line, as in "orders-0: 12 batches, 3456
+// String returns the result in one line, as in "orders-0: 12 batches, 3456
 // bytes verified; 57 bytes cut: a batch of 80 bytes of which 57 are there".
 func (r PartitionRecovery) String() string {
 	switch {
 	case r.Err != nil:
 		return r.Err.Error() // which names the partition
 	case r.Clean:
-		return r.TopicPartition.String() + ": closed in order"
+		return r.TopicPartition.String() + ": closed cleanly"
 	}
 	s := fmt.Sprintf("%s: %d batches, %d bytes verified", r.TopicPartition, r.Batches, r.Bytes)
 	if r.Cut > 0 {
@@ -60,7 +62,7 @@ func (r PartitionRecovery) String() string {
 		s += "; " + err.Error()
 	}
 	if r.Indexes > 0 {
-		s += fmt.Sprintf("; indexes built anew: %d", r.Indexes)
+		s += fmt.Sprintf("; indexes rebuilt: %d", r.Indexes)
 	}
 	for _, err := range r.Damage {
 		s += "; " + err.Error()
@@ -68,7 +70,7 @@ func (r PartitionRecovery) String() string {
 	return s
 }
 
-// Recovery returns what opening found so far.
+// Recovery returns what opening has found so far.
 func (b *Broker) Recovery() Recovery {
 	b.mu.Lock()
 	r := b.recovery
@@ -79,10 +81,11 @@ func (b *Broker) Recovery() Recovery {
 	return r
 }
 
-// recovered notes what opening a partition found, if that is to be known, in place
-// of why it did not open before.
-func (b *Broker) recovered(found PartitionRecovery, known bool) {
-	again := false // the same as last time
+// addRecovery adds the result of opening a partition to the Recovery, and removes an
+// earlier failure. known is false for a new partition, which is not listed. A failure
+// that repeats is not logged again: a client may retry a broken partition often.
+func (b *Broker) addRecovery(found PartitionRecovery, known bool) {
+	again := false // the same failure as last time
 	b.mu.Lock()
 	b.recovery.Partitions = slices.DeleteFunc(b.recovery.Partitions, func(p PartitionRecovery) bool {
 		before := p.Err != nil && p.TopicPartition == found.TopicPartition
@@ -94,21 +97,22 @@ func (b *Broker) recovered(found PartitionRecovery, known bool) {
 	}
 	b.mu.Unlock()
 	if known && !again {
-		b.noteRecovery(found)
+		b.logRecovery(found)
 	}
 }
 
-// noteFound notes what opening a topic's partition found.
-func (b *Broker) noteFound(f host.Found) {
-	b.recovered(PartitionRecovery{TopicPartition: f.TopicPartition, Recovery: f.Recovery, Err: f.Err}, !f.Made || f.Err != nil)
+// partitionOpened adds the host's result of opening a partition to the Recovery.
+func (b *Broker) partitionOpened(f host.Found) {
+	b.addRecovery(PartitionRecovery{TopicPartition: f.TopicPartition, Recovery: f.Recovery, Err: f.Err}, !f.Made || f.Err != nil)
 }
 
-// surveyAfter is how long after opening the cleaner looks at topics that have not
-// been used yet: a program that begins has better things for its disk to do.
+// surveyAfter is how long after opening the cleaner checks topics that have not been
+// used yet. A program that has just started needs its disk for other things.
 const surveyAfter = time.Minute
 
-// load opens the catalogue, replays it, and compares it with the directory.
-// After a clean close that is all; otherwise it opens every partition too.
+// load opens the catalogue, replays it, and compares it with the directory. After a
+// clean close that is all. Otherwise load opens every partition, too, because each may
+// need recovery.
 func (b *Broker) load() error {
 	if err := b.fsys.MkdirAll(b.dir); err != nil {
 		return fault.Newf(fault.OfDisk(err), "data directory %s", b.dir).Because(err)
@@ -121,7 +125,7 @@ func (b *Broker) load() error {
 		b.folds = true
 	}
 	if layout.Restoring(entries) != "" {
-		return fault.Newf(fault.Storage, "data directory %s holds part of a backup, whose restoring did not end", b.dir).
+		return fault.Newf(fault.Storage, "data directory %s holds part of a backup that was not completely restored", b.dir).
 			Try("delete the directory, and restore the backup again")
 	}
 	if found, err := layout.CatalogueLost(b.fsys, b.dir, entries); err != nil {
@@ -144,13 +148,13 @@ func (b *Broker) load() error {
 	}
 	m, found, err := metadata.Open(metadata.Config{
 		FS: b.fsys, Dir: b.dir, Fsync: b.disk, Codec: b.host.Codec(), SnapshotEvery: b.snapshotEvery,
-		Failed: func(err error) { b.noteFailed(layout.Catalogue, err) },
+		Failed: func(err error) { b.logFailed(layout.Catalogue, err) },
 	})
 	if err != nil {
 		return err
 	}
 	b.metadata = m
-	b.recovered(PartitionRecovery{TopicPartition: layout.Catalogue, Recovery: found}, !fresh)
+	b.addRecovery(PartitionRecovery{TopicPartition: layout.Catalogue, Recovery: found}, !fresh)
 	if err := b.survey(entries); err != nil {
 		return err
 	}
@@ -162,13 +166,13 @@ func (b *Broker) load() error {
 	}
 	for t := range b.host.All() {
 		if !t.IsOpen() {
-			b.cleaner.LookAt(t, nil, time.Now().Add(surveyAfter))
+			b.cleaner.Schedule(t, nil, time.Now().Add(surveyAfter))
 		}
 	}
 	return nil
 }
 
-// unmarkClean makes sure that the directory does not look closed any more.
+// unmarkClean removes the clean-shutdown mark, durably, before anything is written.
 func (b *Broker) unmarkClean() error {
 	err := b.fsys.Remove(filepath.Join(b.dir, layout.CleanFile))
 	if err == nil {
@@ -180,9 +184,9 @@ func (b *Broker) unmarkClean() error {
 	return nil
 }
 
-// markClean notes that everything in the directory was closed, unless the creation
-// of a partition could not be finished: the next opening is to finish it, and not
-// to take it for lost.
+// markClean writes the clean-shutdown mark. It does not if the creation of a partition
+// is unfinished: the next Open would take the missing directory for lost instead of
+// creating it.
 func (b *Broker) markClean() error {
 	if !b.disk || b.unfinished() {
 		return nil
@@ -190,8 +194,7 @@ func (b *Broker) markClean() error {
 	if err := b.lock.Keeps(); err != nil {
 		return err
 	}
-	// Nothing here reads them, so a file that cannot be written keeps nobody from
-	// closing.
+	// Only Kafka reads the start offsets, so closing succeeds without them.
 	_ = layout.UpdateStarts(b.fsys, b.dir, b.fileStarts)
 	f, err := b.fsys.OpenFile(filepath.Join(b.dir, layout.CleanFile), os.O_RDWR|os.O_CREATE)
 	if err == nil {
@@ -203,14 +206,15 @@ func (b *Broker) markClean() error {
 	return nil
 }
 
-// fileStarts makes starts those of logs that do not begin with a segment.
+// fileStarts updates starts: it has the start offsets of logs that start within a
+// segment.
 func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 	for tp := range starts {
 		if t := b.metadata.Catalogue.Topic(tp.Topic); t == nil || int(tp.Partition) >= len(t.Partitions) {
 			delete(starts, tp)
 		}
 	}
-	for t := range b.host.All() { // those that were not opened start where they did
+	for t := range b.host.All() { // a topic that was not opened keeps its entries
 		for n, p := range t.Open() {
 			tp := record.TopicPartition{Topic: t.Name, Partition: int32(n)}
 			delete(starts, tp)
@@ -221,7 +225,7 @@ func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 	}
 }
 
-// unfinished reports whether the directory of a partition could not be made.
+// unfinished reports whether the directory of a new partition could not be created.
 func (b *Broker) unfinished() bool {
 	for t := range b.host.All() {
 		for n, p := range t.Open() {
@@ -237,8 +241,8 @@ func (b *Broker) unfinished() bool {
 	return false
 }
 
-// survey compares the directory with the catalogue. It finishes deletions that
-// a crash interrupted and leaves alone everything that it cannot explain.
+// survey compares the directory with the catalogue. It finishes deletions that a crash
+// interrupted, and only reports directories that it cannot explain.
 func (b *Broker) survey(entries []vfs.Entry) error {
 	removed := b.metadata.Catalogue.RemovedNames()
 	present := make(map[record.TopicPartition]bool, len(entries))
@@ -272,9 +276,9 @@ func (b *Broker) survey(entries []vfs.Entry) error {
 	return b.finishRemoval(doomed)
 }
 
-// finishRemoval removes the directories of deleted partitions. One that still
-// has its partition's name is renamed first: what a crash leaves of it must not
-// be taken for a partition.
+// finishRemoval removes the directories of deleted partitions. It first renames one
+// that still has its partition's name: what a crash leaves of it must not be taken for
+// a partition.
 func (b *Broker) finishRemoval(names []string) error {
 	for _, name := range names {
 		path := filepath.Join(b.dir, name)
@@ -298,8 +302,8 @@ func (b *Broker) finishRemoval(names []string) error {
 	return nil
 }
 
-// openAll opens the partitions of all topics. What does not open is broken, and does
-// not keep the rest from opening.
+// openAll opens the partitions of all topics. One that does not open is broken, and
+// appears in the Recovery.
 func (b *Broker) openAll() {
-	_ = b.host.OpenTopics(slices.Collect(b.host.All())) // nobody closes the broker yet, or deletes a topic
+	_ = b.host.OpenTopics(slices.Collect(b.host.All())) // fails only if the broker is closed or a topic deleted meanwhile
 }

@@ -22,7 +22,7 @@ func (r *Remote) Recovery(ctx context.Context) (Recovery, error) {
 	return readRecovery(b.Bytes())
 }
 
-// writeRecovery writes r for the other side of a socket.
+// writeRecovery encodes r for an attached process.
 func writeRecovery(to io.Writer, r Recovery) error {
 	w := &wire.Writer{}
 	w.Bool(r.Clean)
@@ -65,7 +65,7 @@ func writeRecovery(to io.Writer, r Recovery) error {
 	return err
 }
 
-// readRecovery reads what writeRecovery wrote.
+// readRecovery decodes the result of writeRecovery.
 func readRecovery(b []byte) (r Recovery, err error) {
 	d := wire.NewReader(b)
 	r.Clean, r.Duration = d.Bool(), time.Duration(d.Int64())

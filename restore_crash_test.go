@@ -48,7 +48,7 @@ func wholeOrRefused(t *testing.T, fsys vfs.FS, what string) (whole bool) {
 	require.NoError(t, err, what)
 	b, err := openFixture(fsys)
 	if err != nil {
-		require.ErrorContains(t, err, "whose restoring did not end", what)
+		require.ErrorContains(t, err, "that was not completely restored", what)
 		return false
 	}
 	defer func() { require.NoError(t, b.Close(), what) }()

@@ -13,7 +13,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Close closes producers and consumers that nobody closed.
+// Close closes producers and consumers that are still open.
 func TestCloseEndsSessions(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *runnel.Broker) {
 		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))

@@ -122,7 +122,7 @@ func spoil(t *testing.T, fsys vfs.FS, path string, by byte) {
 }
 
 // TestDamagedSnapshots: no damage to one file takes the catalogue, and damage to
-// both is told with their names, and changes nothing.
+// both is reported with their names, and changes nothing.
 func TestDamagedSnapshots(t *testing.T) {
 	flip := func(t *testing.T, fsys vfs.FS, path string) { spoil(t, fsys, path, 1) }
 	remove := func(t *testing.T, fsys vfs.FS, path string) { require.NoError(t, fsys.Remove(path)) }
@@ -141,7 +141,7 @@ func TestDamagedSnapshots(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			damage := 1
 			if name == "removed" {
-				damage = 0 // nobody knows that it was there
+				damage = 0 // the damage went unnoticed
 			}
 			fsys := vfs.NewMemory()
 			b := snapshotted(t, fsys)

@@ -151,7 +151,7 @@ func TestOpenWithoutSocket(t *testing.T) {
 	require.Equal(t, "mine", string(text))
 }
 
-// Close waits for nobody: not for who says nothing, and not for who does not
+// Close does not wait for clients: not for one that is silent, and not for one that does not
 // listen.
 func TestCloseWithSilentClients(t *testing.T) {
 	dir := t.TempDir()

@@ -230,7 +230,7 @@ func (m *victim) append() error {
 		return fmt.Errorf("an append was refused for %w", err)
 	case m.dead():
 		if !m.failed {
-			m.unsure = batches // nobody knows
+			m.unsure = batches // the outcome is unknown
 			if m.compacts != nil {
 				m.compacts.note(batches)
 			}
@@ -332,7 +332,7 @@ func (m *victim) compare(from int64, b []byte) (next int64, err error) {
 
 func (m *victim) truncate() error {
 	start := m.log.StartOffset()
-	if m.compacts != nil { // below the high watermark nobody truncates
+	if m.compacts != nil { // nothing is truncated below the high watermark
 		start = max(start, m.compacts.limit)
 	}
 	to := start + m.rand.Int64N(m.end-start+1)

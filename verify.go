@@ -13,13 +13,12 @@ import (
 // verifyBytes is how much Verify reads at a time.
 const verifyBytes = 1 << 20
 
-// Verify reads every readable batch of every topic, from memory where it is there
-// and from the files, and the catalogue's snapshots, and compares them with their
-// checksums. It returns a
-// fault.CorruptMessage for each partition in which one differs, naming the first:
-// the disk has lost it, or the program has written into the bytes of a record
-// that it received, which are read-only. ctx ends it early. Producers and
-// consumers may go on meanwhile.
+// Verify reads every batch of every topic, both as consumers do, who get the newest
+// from memory, and from the files, and the catalogue's snapshots, and compares them
+// with their checksums. It returns a fault.CorruptMessage for each partition with a
+// difference, naming the first: the disk has damaged it, or the program has written
+// into the bytes of a record that it received, which are read-only. ctx ends it early.
+// Producers and consumers may continue meanwhile.
 func (b *Broker) Verify(ctx context.Context) error {
 	if b.isClosed() {
 		return fault.Closed
@@ -48,8 +47,7 @@ func (b *Broker) Verify(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// verify reads one partition: as consumers do, who get from memory what it has, and
-// then the files.
+// verify reads one partition, first as consumers do and then from the files alone.
 func (b *Broker) verify(ctx context.Context, tp record.TopicPartition, p *partition.Partition) error {
 	if err := verifyBy(ctx, tp, p, p.Read); err != nil {
 		return err

@@ -83,7 +83,7 @@ func invert(t *testing.T, fsys vfs.FS, path string, bit int64) {
 
 // TestVerifyEverywhere inverts a bit in each kind of file. What is called damage is
 // so whether or not a program has the directory open, and a repair ends it, unless
-// nobody else knows what stood there.
+// no other copy shows what was there.
 func TestVerifyEverywhere(t *testing.T) {
 	original := everyKind(t)
 	tries := 2
@@ -199,7 +199,7 @@ func all(i datadir.Inspection) (lines []string) {
 	return lines
 }
 
-// A flip below the newest snapshot of the catalogue, where nobody reads its log any
+// A flip below the newest snapshot of the catalogue, where its log is not read any
 // more, and one in that snapshot, each are repaired; both together take the
 // catalogue, and are refused.
 func TestRepairOfTheCatalogue(t *testing.T) {

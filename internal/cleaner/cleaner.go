@@ -17,10 +17,10 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Cleaner deletes and compacts old records. It looks at a partition when a segment
-// of it has begun, when its settings changed, and when time has made something
-// due. It is one goroutine while there is something to do, and otherwise one timer
-// for what will be due first, or nothing.
+// Cleaner deletes and compacts old records. It cleans a partition when a segment of
+// it begins, when its settings change, and when something becomes due. It is one
+// goroutine while there is work, otherwise one timer for the chore that is due
+// first, or nothing.
 type Cleaner struct {
 	host    *host.Host
 	reserve *layout.Reserve
@@ -31,32 +31,33 @@ type Cleaner struct {
 
 	mu      sync.Mutex
 	chores  map[any]*chore // by *partition.Partition, or *host.Topic while the topic is not open
-	queue   []*chore       // to be looked at, in this order
-	due     dueHeap        // to be looked at later
-	timer   *time.Timer    // for the first of them
-	working bool           // the goroutine runs; true whenever something is queued
+	queue   []*chore       // to clean now, in this order
+	due     dueHeap        // to clean later
+	timer   *time.Timer    // for the first of due
+	working bool           // the goroutine runs; true whenever a chore is queued
 	closed  bool
 }
 
-// chore is a partition to be cleaned, or a topic that nobody has opened yet.
+// chore is a partition to clean, or a topic that is not open.
 type chore struct {
 	topic *host.Topic
 	part  *partition.Partition // nil for a topic
-	when  time.Time            // when it is due; zero: not in sight
+	when  time.Time            // when it is due; zero: not scheduled
 	index int                  // in cleaner.due, or -1
 	wait  bool                 // it is in cleaner.queue
 	grace grace                // a partition's
 }
 
-// New returns a cleaner of a host's partitions. What frees bytes has the reserve.
-// failed hears of a partition of the topic that could not be cleaned.
+// New returns a cleaner of a host's partitions. On a full disk, work that frees space
+// may use the reserve. failed is called with the outcome of each chore that the
+// cleaner runs by itself.
 func New(h *host.Host, reserve *layout.Reserve, failed func(*host.Topic, error)) *Cleaner {
 	c := &Cleaner{host: h, reserve: reserve, failed: failed, chores: map[any]*chore{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
 
-// Close ends what is at work and lets nothing begin any more.
+// Close cancels the running chore and waits for it. No chore begins afterwards.
 func (c *Cleaner) Close() {
 	c.cancel()
 	c.mu.Lock()
@@ -68,40 +69,40 @@ func (c *Cleaner) Close() {
 	c.work.Wait()
 }
 
-// Renew has a partition looked at as one of which all records begin their
-// grace.
+// Renew enqueues a partition and starts a new grace period for all of its records,
+// because its settings have changed.
 func (c *Cleaner) Renew(t *host.Topic, p *partition.Partition) {
 	c.Forget(t, p)
-	c.Look(t, p)
+	c.Enqueue(t, p)
 }
 
-// Look has a partition looked at, or with nil a topic that is not open, and again
-// when its grace is over. It does not block.
-func (c *Cleaner) Look(t *host.Topic, p *partition.Partition) {
+// Enqueue queues a partition or, with nil, a topic that is not open, and requests a
+// grace period for its newest records. It does not block.
+func (c *Cleaner) Enqueue(t *host.Topic, p *partition.Partition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if j := c.chore(t, p); j != nil && !j.wait {
-		c.postpone(j, time.Time{})
+	if j := c.choreLocked(t, p); j != nil && !j.wait {
+		c.scheduleLocked(j, time.Time{})
 		j.wait = true
 		j.grace.request()
 		c.queue = append(c.queue, j)
-		c.begin()
+		c.startLocked()
 	}
 }
 
-// LookAt has it looked at later.
-func (c *Cleaner) LookAt(t *host.Topic, p *partition.Partition, when time.Time) {
+// Schedule queues it at a later time, unless it is queued already.
+func (c *Cleaner) Schedule(t *host.Topic, p *partition.Partition, when time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if j := c.chore(t, p); j != nil && !j.wait {
-		c.postpone(j, when)
-		c.wind()
+	if j := c.choreLocked(t, p); j != nil && !j.wait {
+		c.scheduleLocked(j, when)
+		c.setTimerLocked()
 	}
 }
 
-// chore returns the chore of a partition or topic, or nil when it is gone. c.mu is
-// held.
-func (c *Cleaner) chore(t *host.Topic, p *partition.Partition) *chore {
+// choreLocked returns the chore of a partition or topic, a new one if need be, or
+// nil if the topic was deleted.
+func (c *Cleaner) choreLocked(t *host.Topic, p *partition.Partition) *chore {
 	if c.closed || t.IsGone() {
 		return nil
 	}
@@ -117,14 +118,14 @@ func (c *Cleaner) chore(t *host.Topic, p *partition.Partition) *chore {
 	return j
 }
 
-// Forget lets go of a topic that was opened or deleted, and of these partitions of
-// it.
+// Forget drops the chores of a topic that was opened or deleted, and of some of its
+// partitions.
 func (c *Cleaner) Forget(t *host.Topic, partitions ...*partition.Partition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	drop := func(key any) {
 		if j := c.chores[key]; j != nil {
-			c.postpone(j, time.Time{})
+			c.scheduleLocked(j, time.Time{})
 			delete(c.chores, key)
 		}
 	}
@@ -134,8 +135,8 @@ func (c *Cleaner) Forget(t *host.Topic, partitions ...*partition.Partition) {
 	}
 }
 
-// postpone sets when a chore is due. c.mu is held.
-func (c *Cleaner) postpone(j *chore, when time.Time) {
+// scheduleLocked sets when a chore is due; zero for not at all.
+func (c *Cleaner) scheduleLocked(j *chore, when time.Time) {
 	if j.index >= 0 {
 		heap.Remove(&c.due, j.index)
 	}
@@ -144,8 +145,8 @@ func (c *Cleaner) postpone(j *chore, when time.Time) {
 	}
 }
 
-// begin starts the goroutine unless it runs. c.mu is held.
-func (c *Cleaner) begin() {
+// startLocked starts the goroutine unless it runs.
+func (c *Cleaner) startLocked() {
 	if !c.working {
 		c.working = true
 		c.work.Add(1)
@@ -153,9 +154,9 @@ func (c *Cleaner) begin() {
 	}
 }
 
-// wind sets the timer for what is due first. While the goroutine runs it is left
-// to its end. c.mu is held.
-func (c *Cleaner) wind() {
+// setTimerLocked sets the timer for the chore that is due first. While the goroutine
+// runs it does nothing: the goroutine calls it before it ends.
+func (c *Cleaner) setTimerLocked() {
 	switch {
 	case c.working || c.closed:
 	case len(c.due) == 0:
@@ -165,23 +166,24 @@ func (c *Cleaner) wind() {
 	default:
 		left := time.Until(c.due[0].when)
 		if c.timer == nil {
-			c.timer = time.AfterFunc(left, c.ring)
+			c.timer = time.AfterFunc(left, c.fire)
 		} else {
 			c.timer.Reset(left)
 		}
 	}
 }
 
-// ring is what the timer does.
-func (c *Cleaner) ring() {
+// fire starts the goroutine when the timer fires.
+func (c *Cleaner) fire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
-		c.begin()
+		c.startLocked()
 	}
 }
 
-// run does what is queued and what is due, one after the other.
+// run is the goroutine. It cleans queued and due chores one after the other, so that
+// cleaning takes at most one core and one partition's memory.
 func (c *Cleaner) run() {
 	defer c.work.Done()
 	for {
@@ -190,15 +192,15 @@ func (c *Cleaner) run() {
 			return
 		}
 		ripe, more := c.ripen(j)
-		// Errors are for Cleanup to tell: what can't be cleaned stays as it is,
-		// until something is written to it or its settings change.
+		// A partition that can't be cleaned stays as it is until a segment begins or its
+		// settings change. Cleanup returns the error to a caller who wants it.
 		_, err := c.Clean(c.ctx, j.topic, j.part, ripe, more)
 		c.failed(j.topic, err)
 	}
 }
 
-// next takes the next chore. When there is none it sets the timer, ends the
-// goroutine's role, and returns nil.
+// next returns the next chore: a queued one, or else one that is due. If there is
+// none, it sets the timer and returns nil, and the goroutine ends.
 func (c *Cleaner) next() *chore {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,15 +217,14 @@ func (c *Cleaner) next() *chore {
 	if j == nil {
 		c.queue = nil
 		c.working = false
-		c.wind()
+		c.setTimerLocked()
 		return nil
 	}
 	j.wait, j.when = false, time.Time{}
 	return j
 }
 
-// ripen returns the offset before which a partition's records have had their
-// grace, math.MaxInt64 when all have, and when more will have.
+// ripen updates the grace of a chore's partition; see grace.advance.
 func (c *Cleaner) ripen(j *chore) (ripe int64, more time.Time) {
 	if j.part == nil {
 		return math.MaxInt64, time.Time{}
@@ -231,11 +232,12 @@ func (c *Cleaner) ripen(j *chore) (ripe int64, more time.Time) {
 	now, high := time.Now(), j.part.HighWatermark()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return j.grace.look(now, high)
+	return j.grace.advance(now, high)
 }
 
-// Clean cleans a partition, or looks at a topic that is not open, and notes when that
-// comes again. Records go by their age up to ripe, and at more it comes again.
+// Clean cleans a partition, or checks a topic that is not open, and schedules it for
+// when something will be due. Age removes only records before ripe; at more, the
+// partition is cleaned again for the others.
 func (c *Cleaner) Clean(ctx context.Context, t *host.Topic, p *partition.Partition, ripe int64, more time.Time) (did partition.CleanStats, err error) {
 	if t.IsGone() {
 		return did, nil
@@ -259,18 +261,18 @@ func (c *Cleaner) Clean(ctx context.Context, t *host.Topic, p *partition.Partiti
 		next = more
 	}
 	if !next.IsZero() {
-		c.LookAt(t, p, next)
+		c.Schedule(t, p, next)
 	}
 	if t.IsGone() {
-		c.Forget(t, p) // it was deleted meanwhile
+		c.Forget(t, p) // the topic was deleted meanwhile
 		return did, nil
 	}
 	return did, err
 }
 
-// makeRoom deletes what is due of a partition on a disk that is full, with what
-// there is in reserve. Compacting needs more than that: it stays with full, its
-// error.
+// makeRoom deletes due segments on a full disk, with the space in reserve: deleting
+// needs a little space for a checkpoint before it frees any. Compaction needs more
+// than the reserve, so if it is due, full, its error, remains.
 func (c *Cleaner) makeRoom(ctx context.Context, p *partition.Partition, did *partition.CleanStats, now time.Time, cfg partition.CleanPolicy, full error) error {
 	compact := cfg.Compact
 	cfg.Compact = false
@@ -286,8 +288,9 @@ func (c *Cleaner) makeRoom(ctx context.Context, p *partition.Partition, did *par
 	return err
 }
 
-// survey finds out when a topic that is not open must be looked at, and opens it
-// when that is now.
+// survey estimates from the files when a topic that is not open will have something
+// to clean, and schedules it. If that is now, it opens the topic, which enqueues its
+// partitions. So a start doesn't open thousands of logs to delete nothing.
 func (c *Cleaner) survey(t *host.Topic) error {
 	if t.IsOpen() {
 		c.Forget(t)
@@ -297,17 +300,17 @@ func (c *Cleaner) survey(t *host.Topic) error {
 	now := time.Now()
 	var first time.Time
 	if cfg.Compact || cfg.Delete && cfg.RetentionBytes >= 0 {
-		first = now // what these ask for can't be seen from outside
+		first = now // whether these are due shows only in the open log
 	}
 	for n := 0; cfg.Delete && cfg.Retention >= 0 && n < len(t.Placement()); n++ {
 		tp := record.TopicPartition{Topic: t.Name, Partition: int32(n)}
 		latest, ok, err := log.Peek(c.host.LogConfig(tp, topic.Config{}))
 		if err != nil || !ok {
-			continue // opening it will tell
+			continue // opening the topic will report it
 		}
 		due := time.UnixMilli(latest).Add(cfg.Retention + time.Millisecond)
 		if latest > now.UnixMilli() {
-			due = now // what is ahead of the clock does not say how old it is
+			due = now // a timestamp ahead of the clock doesn't show the segment's age
 		}
 		if first.IsZero() || due.Before(first) {
 			first = due
@@ -317,19 +320,19 @@ func (c *Cleaner) survey(t *host.Topic) error {
 	case first.IsZero():
 		return nil
 	case now.Before(first):
-		c.LookAt(t, nil, first)
+		c.Schedule(t, nil, first)
 		return nil
 	}
-	return c.host.Open(t) // which has its partitions looked at
+	return c.host.Open(t)
 }
 
-// Pending says what a cleaner has before it.
+// Pending counts a cleaner's chores.
 type Pending struct {
-	Known, Queued, Due int  // partitions and topics that are not open
-	Working            bool // there is a goroutine
+	Known, Queued, Due int  // partitions, and topics that are not open
+	Working            bool // the goroutine runs
 }
 
-// Pending returns what there is to do.
+// Pending returns the cleaner's chores.
 func (c *Cleaner) Pending() Pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()

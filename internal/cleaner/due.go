@@ -1,6 +1,6 @@
 package cleaner
 
-// dueHeap is chores in the order in which they are due.
+// dueHeap is a heap of chores, ordered by when they are due.
 type dueHeap []*chore
 
 func (h dueHeap) Len() int           { return len(h) }

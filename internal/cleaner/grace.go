@@ -5,36 +5,36 @@ import (
 	"time"
 )
 
-// period is for how long records stay after a segment has begun, a partition was
-// opened, or its settings have changed, however old they are: as long as they may
-// stay on a Kafka broker, which looks every five minutes. A program that sends what
-// happened long ago can read it before it goes.
+// period is how long records stay, however old they are, after their segment began,
+// their partition was opened, or its settings changed. A Kafka broker, which checks
+// every five minutes, may keep them as long. It lets a program that writes records
+// with old timestamps read them before retention removes them.
 const period = 5 * time.Minute
 
-// A grace says which of a partition's records may go by their age. A request
-// queues one for what has begun; look starts it, and ends it when its time is over:
+// A grace tracks which of a partition's records age may remove. request asks for a
+// grace period for new records; advance starts it, and ends it when it is over:
 //
-//	      request            look               look, later
-//	none ---------> requested ------> running ---------------> none
-//	                   ^                 | request: the next one is requested
-//	                   +-----------------+
+//	      request             advance             advance, after period
+//	none ─────────▶ requested ───────▶ running ──────────────────────▶ none
+//	                   ▲                  │ request: another one follows
+//	                   └──────────────────┘
 //
-// Graces of one partition follow on each other, however fast segments begin: one
-// that started again with each segment would never be over.
+// A running period is never extended. If each new segment started it again, it would
+// never end in a busy partition, and nothing would be removed.
 type grace struct {
-	requested bool      // a new segment waits for its grace to start
-	until     time.Time // when the running one is over; zero: none runs
-	ripe      int64     // records before this offset have had theirs
-	ripens    int64     // records before this one have once the running one is over
+	requested bool      // new records wait for a period to start
+	until     time.Time // when the running period ends; zero: none runs
+	ripe      int64     // age may remove records before this offset
+	ripens    int64     // ripe after the running period
 }
 
-// request notes that something has begun whose grace has not started.
+// request asks for a period for the records written so far.
 func (g *grace) request() { g.requested = true }
 
-// look returns the offset before which records have had their grace, math.MaxInt64
-// when all have, and when more will have, zero when all have. high is the
-// partition's high watermark.
-func (g *grace) look(now time.Time, high int64) (ripe int64, more time.Time) {
+// advance returns the offset before which age may remove records, math.MaxInt64 for
+// all, and when that offset will rise; zero if it covers all. high is the partition's
+// high watermark.
+func (g *grace) advance(now time.Time, high int64) (ripe int64, more time.Time) {
 	if !g.until.IsZero() && !now.Before(g.until) {
 		g.ripe, g.until = g.ripens, time.Time{}
 	}

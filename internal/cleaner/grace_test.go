@@ -51,7 +51,7 @@ func TestGrace(t *testing.T) {
 				if s.request {
 					g.request()
 				}
-				ripe, more := g.look(start.Add(s.at), s.high)
+				ripe, more := g.advance(start.Add(s.at), s.high)
 				require.Equal(t, s.ripe, ripe, "at %v", s.at)
 				want := time.Time{}
 				if s.more != never {

@@ -5,7 +5,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Policy returns what a topic's configuration says about old records.
+// Policy returns the part of a topic's configuration that concerns old records.
 func Policy(cfg topic.Config) partition.CleanPolicy {
 	cfg = cfg.WithDefaults()
 	return partition.CleanPolicy{

@@ -17,37 +17,37 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// GroupsConfig is what the coordinators of groups are told.
+// GroupsConfig configures Groups.
 type GroupsConfig struct {
 	Host *host.Host
 
-	// Ensure returns an internal topic, open, and creates it where it is missing.
+	// Ensure returns an internal topic, open. It creates the topic if it is missing.
 	Ensure func(context.Context, topic.Spec) (*host.Topic, error)
 
-	// Spare calls a function with space held in reserve, should the disk be full.
+	// Spare calls a function with disk space held in reserve.
 	Spare func(func() error) error
 
 	Retention time.Duration                  // as group.Limits.Retention
-	Gone      func(groups, members []string) // hears of members that were expelled
+	Gone      func(groups, members []string) // is called with expired members and their groups
 }
 
 // Groups coordinates consumer groups. Each group belongs to one partition of
 // __consumer_offsets, and so to one Group shard. It is safe for concurrent use.
 type Groups struct {
 	cfg     GroupsConfig
-	loading chan struct{} // token of making the shards
+	loading chan struct{} // holds a token while the shards are created
 	shards  atomic.Pointer[[]*GroupShard]
 	work    sync.WaitGroup // goroutines that write
 }
 
-// NewGroups returns the coordinators of groups; nothing is read until a group is
-// asked for.
+// NewGroups returns the coordinators of groups. It reads no log: the first command
+// of each shard does.
 func NewGroups(cfg GroupsConfig) *Groups {
 	return &Groups{cfg: cfg, loading: make(chan struct{}, 1)}
 }
 
-// Shard returns the shard of a group. Without create, and without any group
-// ever, it is nil.
+// Shard returns the shard of a group. It is nil if the topic doesn't exist and
+// create is false.
 func (g *Groups) Shard(ctx context.Context, groupName string, create bool) (*GroupShard, error) {
 	shards, err := g.All(ctx, create)
 	if err != nil || len(shards) == 0 {
@@ -56,8 +56,8 @@ func (g *Groups) Shard(ctx context.Context, groupName string, create bool) (*Gro
 	return shards[int(groupHash(groupName))%len(shards)], nil
 }
 
-// groupHash is Kafka's: the absolute value of what Java's String.hashCode
-// returns.
+// groupHash is Kafka's hash: the absolute value of Java's String.hashCode, and 0 for
+// the number that has none.
 func groupHash(name string) int32 {
 	var h int32
 	for _, unit := range utf16.Encode([]rune(name)) {
@@ -69,8 +69,8 @@ func groupHash(name string) int32 {
 	return max(h, 0)
 }
 
-// All returns all shards, making them, and with create also their topic, if they
-// are not there yet.
+// All returns all shards, and creates them at the first call. With create, it also
+// creates their topic if it is missing.
 func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
 	if shards := g.shards.Load(); shards != nil {
 		return *shards, nil
@@ -102,9 +102,9 @@ func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
 	return shards, nil
 }
 
-// Close ends all shards. Sessions have been closed before.
+// Close ends all shards. The caller has closed the sessions before.
 func (g *Groups) Close() {
-	g.loading <- struct{}{} // never given back
+	g.loading <- struct{}{} // keeps the token, so that no shards are created later
 	if shards := g.shards.Load(); shards != nil {
 		for _, s := range *shards {
 			s.end()
@@ -122,21 +122,21 @@ type GroupShard struct {
 	timer *time.Timer // for Expire; runs only while there are deadlines. Guarded by mu
 
 	// The writer's.
-	armed     bool            // the timer runs
-	restarted bool            // members of the previous process have been seen off
-	seen      <-chan struct{} // the state of the topics that the coordinator knows
-	topics    *group.Topics
+	armed     bool               // the timer runs
+	restarted bool               // Restart has removed the previous process's members
+	seen      <-chan struct{}    // the host's MetadataChanged as of topics
+	topics    *group.Topics      // that the coordinator knows
 	sessions  map[string]*Member // by member ID
-	made      group.Result       // by the round so far
-	members   bool               // the round changes who is a member, and so the next deadline
+	made      group.Result       // of the round so far
+	members   bool               // the round adds or removes members, so deadlines may change
 }
 
-// Member is what a shard has to know of a session that is a member.
+// Member is a member's session, as a shard needs it.
 type Member struct {
-	News  func()           // there is news; must not block
-	Heard func() time.Time // when it last asked for records
+	News  func()           // called when the session should send a heartbeat; must not block
+	Heard func() time.Time // when the session last asked for records
 	Group string
-	Known *Subscription // nil where it doesn't begin at the end
+	Known *Subscription // nil unless it begins at the end
 }
 
 // run runs a command of groups.
@@ -147,7 +147,7 @@ func (s *GroupShard) run(ctx context.Context, command func(*group.Coordinator) (
 	})
 }
 
-// gather notes what was made for tell, and returns what is to be written.
+// gather adds a result to the round's, for tell, and returns its records.
 func (s *GroupShard) gather(r group.Result) []unit {
 	s.made.Records = append(s.made.Records, r.Records...)
 	s.made.Wake = append(s.made.Wake, r.Wake...)
@@ -155,8 +155,9 @@ func (s *GroupShard) gather(r group.Result) []unit {
 	return r.Units()
 }
 
-// offsetGrace is how long a group whose time was over before has for its members to
-// come back: as often as Kafka looks (offsets.retention.check.interval.ms).
+// offsetGrace is how long an overdue group is kept after a start, so that its
+// members can join again. It is the interval at which Kafka checks
+// (offsets.retention.check.interval.ms).
 const offsetGrace = 10 * time.Minute
 
 func (s *GroupShard) empty() *group.Coordinator {
@@ -168,12 +169,12 @@ func (s *GroupShard) apply(c *group.Coordinator, r *record.Record) error {
 	return c.Apply(r.Key, r.Value)
 }
 
-// prepare tells the coordinator which topics there are, and once that the members of
-// the previous process are gone.
+// prepare updates the coordinator's topics, and after the first load removes the
+// members of the previous process.
 func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) {
 	var units []unit
 	if loaded {
-		s.members = true // what expires is to be found
+		s.members = true // so that finish computes the deadlines
 		s.forgetUnknown(c)
 	}
 	if changed := s.host.MetadataChanged(); loaded || changed != s.seen {
@@ -195,8 +196,9 @@ func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) 
 	return append(units, s.gather(r)...), nil
 }
 
-// forgetUnknown wakes and forgets the sessions of members that are not in the
-// log, as after an append that failed.
+// forgetUnknown drops the sessions of members that are not in the log, after a
+// failed append, and wakes them: their next heartbeat returns fault.UnknownMember,
+// and they join again.
 func (s *GroupShard) forgetUnknown(c *group.Coordinator) {
 	for id, m := range s.sessions {
 		if !c.Knows(id) {
@@ -217,7 +219,9 @@ func topicsOf(h *host.Host) *group.Topics {
 	return group.NewTopics(all)
 }
 
-// finish takes out members that are gone and sets the timer for the next deadline.
+// finish expires members and groups, and sets the timer for the next deadline. It
+// does so only after rounds that may have changed a deadline: going through all
+// groups at each commit would be costly.
 func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) error {
 	s.restarted = true
 	if !s.members && (s.armed || len(s.made.Records) == 0) {
@@ -240,12 +244,12 @@ func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) erro
 		s.gather(r)
 	}
 	s.armed = !next.IsZero()
-	s.wind(next, now)
+	s.setTimer(next, now)
 	return err
 }
 
-// wind sets the timer; next is zero where nothing is to come.
-func (s *GroupShard) wind(next, now time.Time) {
+// setTimer sets the timer for the next deadline, or stops it if next is zero.
+func (s *GroupShard) setTimer(next, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -261,7 +265,8 @@ func (s *GroupShard) wind(next, now time.Time) {
 	}
 }
 
-// tick is what the timer does, on a goroutine of its own.
+// tick runs an empty round, whose finish expires what is due. The timer calls it on
+// a goroutine of its own.
 func (s *GroupShard) tick() {
 	_ = s.run(context.Background(), func(*group.Coordinator) (group.Result, error) {
 		s.members = true
@@ -269,8 +274,8 @@ func (s *GroupShard) tick() {
 	})
 }
 
-// tell wakes the sessions for which there is news: all of them when the coordinator
-// was thrown away.
+// tell wakes the sessions that the round concerns. If the coordinator was discarded,
+// that is all of them, because the results that they have may not be in the log.
 func (s *GroupShard) tell(failed bool) {
 	made := s.made
 	s.made, s.members = group.Result{}, false
@@ -300,8 +305,7 @@ type Assignment struct {
 	Partitions map[record.TopicPartition]topic.ID
 }
 
-// named gives an assignment's topics their names. Those of topics that are no
-// more are left out.
+// named returns an assignment with its topics' names, without deleted topics.
 func (s *GroupShard) named(a group.Assignment) Assignment {
 	named := Assignment{Epoch: a.Epoch, Partitions: make(map[record.TopicPartition]topic.ID, len(a.Partitions))}
 	for _, p := range a.Partitions {
@@ -312,7 +316,7 @@ func (s *GroupShard) named(a group.Assignment) Assignment {
 	return named
 }
 
-// Join takes a member into its group.
+// Join adds a member to its group.
 func (s *GroupShard) Join(ctx context.Context, m group.Member, session *Member) (a Assignment, err error) {
 	err = s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
 		s.members = true
@@ -330,7 +334,7 @@ func (s *GroupShard) Join(ctx context.Context, m group.Member, session *Member) 
 	return a, nil
 }
 
-// Heartbeat leads a member one step towards its target.
+// Heartbeat moves a member towards its target.
 func (s *GroupShard) Heartbeat(ctx context.Context, groupName, memberID string, owned []group.Partition) (a Assignment, err error) {
 	err = s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
 		led, r, err := c.Heartbeat(groupName, memberID, owned)
@@ -345,7 +349,7 @@ func (s *GroupShard) Heartbeat(ctx context.Context, groupName, memberID string, 
 	return a, nil
 }
 
-// Leave takes a member out of its group.
+// Leave removes a member from its group.
 func (s *GroupShard) Leave(ctx context.Context, groupName, memberID string) error {
 	err := s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
 		s.members = true
@@ -371,7 +375,7 @@ func (s *GroupShard) Delete(ctx context.Context, groupName string) error {
 	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) { return c.Delete(groupName) })
 }
 
-// Look calls fn with the groups of the shard, which it must not change.
-func (s *GroupShard) Look(ctx context.Context, fn func(*group.Coordinator) error) error {
-	return s.look(ctx, fn)
+// View calls fn with the groups of the shard, which fn must not change.
+func (s *GroupShard) View(ctx context.Context, fn func(*group.Coordinator) error) error {
+	return s.view(ctx, fn)
 }

@@ -15,32 +15,32 @@ import (
 // Record is what a coordinator writes to its partition.
 type Record = group.Record
 
-// kind is what differs between coordinators whose state is a C, a fold of their
-// partition's records. The shard's writer calls it.
+// kind is what differs between kinds of coordinators. C is their state, a fold of
+// their partition's records. The shard's writer calls these methods.
 type kind[C any] interface {
 	// empty returns the fold of no records, and apply adds one.
 	empty() C
 	apply(C, *record.Record) error
 
-	// prepare brings a fold up to date before commands are run; loaded says that it
-	// has just been read. It returns what is to be written with them.
+	// prepare updates the state before a round's commands run. loaded means that it has
+	// just been read from the log. The units that it returns are written before the
+	// commands'.
 	prepare(c C, loaded bool) ([]unit, error)
 
-	// finish does what follows a round of commands whose records count: it may write
-	// more. An error throws the fold away.
+	// finish runs after a round's records are committed, and may write more. If it
+	// returns an error, the shard discards the state.
 	finish(c C, write func([]unit) error) error
 
-	// tell tells who is concerned by what was written; failed says that the fold was
-	// thrown away, and what was made since the round began with it.
+	// tell wakes the sessions that a round concerns. failed means that the shard has
+	// discarded the state, with everything that the round changed.
 	tell(failed bool)
 }
 
-// Shard is the coordinator of one partition, with its one writer. A command runs on
-// a fold of the partition's records and returns more of them; they are appended
-// with those of the commands beside it, as one batch or as few as will hold them, and
-// acknowledged once they count. A
-// fold that ran ahead of its log, because an append failed, is thrown away, and the
-// log is read again:
+// Shard is the coordinator of one partition, with its single writer. A command runs
+// on a fold of the partition's records and returns more records. The commands of a
+// round append theirs together, in as few batches as have room for them, and return
+// once these are committed. If an append fails, the fold is ahead of its log: the
+// shard discards it and reads the log again.
 //
 //	            load                    append fails
 //	unread ------------> leading ----------------------> unread
@@ -52,7 +52,7 @@ type Shard[C any] struct {
 	topic  *host.Topic
 	number int32 // of its partition
 	kind   kind[C]
-	most   int // bytes of one round's records
+	most   int // the largest batch, in bytes: one round's records
 	role   role.Role
 
 	mu     sync.Mutex
@@ -60,14 +60,14 @@ type Shard[C any] struct {
 	closed bool
 
 	// The writer's.
-	serving []*command[C]
+	serving []*command[C] // the round
 	state   C
-	loaded  bool // state is the fold of the partition
+	loaded  bool // state is the fold of the partition's records
 	first   bool // no round has succeeded yet
 	spare   func(func() error) error
 }
 
-// command is one that waits for its turn or its outcome.
+// command is a command that waits for its turn or its outcome.
 type command[C any] struct {
 	run   func(C) ([]unit, error)
 	err   error
@@ -75,17 +75,17 @@ type command[C any] struct {
 	done  chan struct{}
 }
 
-// unit is records that are written in one batch: a crash leaves all of them or none.
-// Units that follow each other share batches, as far as there is room.
+// unit is records that must be in one batch, so that a crash leaves all of them or
+// none. Consecutive units share a batch if there is room.
 type unit = []Record
 
-// inlineCommands is how often a caller serves what others have queued before a
-// goroutine goes on.
+// inlineCommands is how many rounds a caller serves for others before a goroutine
+// takes over.
 const inlineCommands = 4
 
 // start makes a shard usable. work counts its goroutines. spare calls a function with
-// space held in reserve, which the first round has, so that what is there can be
-// looked at on a full disk.
+// disk space held in reserve. Only the first round gets it: on a full disk, the
+// records of prepare must be written before groups can even be listed.
 func (s *Shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], work *sync.WaitGroup, spare func(func() error) error) {
 	s.host, s.topic, s.number, s.kind = h, t, number, k
 	s.most = t.Config().WithDefaults().MaxMessageBytes
@@ -93,29 +93,27 @@ func (s *Shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], w
 	s.role.Init(&s.mu, s.next, s.serve, work)
 }
 
-// Partition returns the shard's partition, which is broken until load has found it
-// sound.
+// Partition returns the shard's partition. It may be broken: load checks it.
 func (s *Shard[C]) Partition() host.Partition {
 	p, _ := s.topic.Partition(s.number) // there is a shard for each
 	return p
 }
 
-// do runs a command once it is its turn, and returns when its records count. ctx
-// bounds the waiting; what has begun goes on, and then the error says that the
-// outcome is unknown.
+// do runs a command in its turn and returns when its records are committed. If ctx
+// ends first, do returns fault.UnknownOutcome, and the command may run all the same.
 func (s *Shard[C]) do(ctx context.Context, run func(C) ([]unit, error)) error {
 	return s.await(ctx, run, func(err error) error {
 		return fault.Newf(fault.UnknownOutcome, "a command of %s", s.topic.Name).Because(err)
 	})
 }
 
-// look runs a command that changes nothing, so it fails with ctx's own error.
-func (s *Shard[C]) look(ctx context.Context, fn func(C) error) error {
+// view runs a command that only reads, and so fails with ctx's own error.
+func (s *Shard[C]) view(ctx context.Context, fn func(C) error) error {
 	return s.await(ctx, func(c C) ([]unit, error) { return nil, fn(c) }, func(err error) error { return err })
 }
 
-// await queues a command and waits for it. late makes the error for a ctx that ends
-// meanwhile; with one that had ended before, nothing begins.
+// await queues a command and waits for it. late returns the error if ctx ends
+// meanwhile. If ctx has ended before, await doesn't queue the command.
 func (s *Shard[C]) await(ctx context.Context, run func(C) ([]unit, error), late func(error) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -130,7 +128,7 @@ func (s *Shard[C]) await(ctx context.Context, run func(C) ([]unit, error), late 
 	s.queue = append(s.queue, c)
 	lead := false
 	if waits {
-		s.role.Call() // the caller could not give up when ctx ends
+		s.role.Call() // a goroutine serves: a caller that waits for the disk couldn't return when ctx ends
 	} else {
 		lead = s.role.Take()
 	}
@@ -146,7 +144,7 @@ func (s *Shard[C]) await(ctx context.Context, run func(C) ([]unit, error), late 
 	}
 }
 
-// next makes what is queued the round to be served; mu is held.
+// next makes the queue the next round. The role calls it with mu held.
 func (s *Shard[C]) next() role.Next {
 	s.serving, s.queue = s.queue, nil
 	if len(s.serving) == 0 {
@@ -155,8 +153,8 @@ func (s *Shard[C]) next() role.Next {
 	return role.Any
 }
 
-// serve runs the round's commands in order and appends what they made. No command
-// returns before that counts.
+// serve runs a round. A command returns only when the round is committed: even one
+// that only reads has seen what the others did, which may yet fail.
 func (s *Shard[C]) serve() {
 	err := s.round(s.serving)
 	if err != nil {
@@ -168,6 +166,9 @@ func (s *Shard[C]) serve() {
 	}
 }
 
+// round runs the commands in order on one state and appends their records. A command's
+// own error is its caller's alone. If an append fails, the commands fail whose records,
+// or those that they have seen, are not in the log.
 func (s *Shard[C]) round(commands []*command[C]) error {
 	units, err := s.prepare()
 	for _, c := range commands {
@@ -208,7 +209,8 @@ func (s *Shard[C]) round(commands []*command[C]) error {
 	})
 }
 
-// prepare reads the log if that is to be done.
+// prepare reads the log if the state was discarded or never read, and calls the
+// kind's prepare.
 func (s *Shard[C]) prepare() ([]unit, error) {
 	read := !s.loaded
 	if read {
@@ -219,7 +221,7 @@ func (s *Shard[C]) prepare() ([]unit, error) {
 	return s.kind.prepare(s.state, read)
 }
 
-// load folds the log into a new state.
+// load reads the log into a new state.
 func (s *Shard[C]) load() error {
 	state := s.kind.empty()
 	_, err := s.host.Sound(s.topic, s.number)
@@ -232,8 +234,8 @@ func (s *Shard[C]) load() error {
 	return err
 }
 
-// write appends units, in as few batches as will hold them, and waits until they
-// count. It returns how many do.
+// write appends units, in as few batches as have room for them, and waits until they
+// are committed. It returns how many are.
 func (s *Shard[C]) write(units []unit) (written int, err error) {
 	now := time.Now().UnixMilli()
 	for written < len(units) {
@@ -248,7 +250,7 @@ func (s *Shard[C]) write(units []unit) (written int, err error) {
 			return written, fault.At(fault.RecordListTooLarge, s.topic.Name, s.number, -1).
 				Detailf("%d records that belong together take more than %d bytes", len(units[written]), s.most)
 		}
-		if !fit { // part of the next unit is in it
+		if !fit { // the batch has a part of the next unit: build it again without
 			builder.Reset()
 			for _, u := range units[written : written+n] {
 				add(builder, now, u)

@@ -37,7 +37,7 @@ func oneShard(t *testing.T, h *hosttest.Host, most int, retention time.Duration)
 // groupsOf returns how many groups there are, and how many with offsets.
 func groupsOf(t *testing.T, s *GroupShard) (groups, withOffsets int) {
 	t.Helper()
-	require.NoError(t, s.Look(t.Context(), func(c *group.Coordinator) error {
+	require.NoError(t, s.View(t.Context(), func(c *group.Coordinator) error {
 		for _, g := range c.Groups() {
 			groups++
 			if len(c.Offsets(g.Name)) > 0 {
@@ -111,7 +111,7 @@ func TestContextsOfCommands(t *testing.T) {
 	h := hosttest.New(t, topic.ConsumerOffsets, "orders")
 	s := oneShard(t, h, 1<<20, 0)
 	look := func(ctx context.Context) error {
-		return s.Look(ctx, func(*group.Coordinator) error { return nil })
+		return s.View(ctx, func(*group.Coordinator) error { return nil })
 	}
 	commit := func(ctx context.Context) error {
 		return s.Commit(ctx, "g", "", map[record.TopicPartition]consumer.Offset{{Topic: "orders"}: {Offset: 7}})
@@ -123,7 +123,7 @@ func TestContextsOfCommands(t *testing.T) {
 
 	begun, goOn, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
-		over <- s.Look(t.Context(), func(*group.Coordinator) error {
+		over <- s.View(t.Context(), func(*group.Coordinator) error {
 			close(begun)
 			<-goOn
 			return nil

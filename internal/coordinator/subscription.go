@@ -10,9 +10,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Subscription is what there was when a member, or one before it in its group,
-// subscribed to begin at the end: partitions that come later are read from their
-// first record. It is not changed once its member has joined.
+// Subscription has the partitions that existed when a member, or an earlier one in
+// its group, subscribed with the option to begin at the end. Partitions that are
+// created later are read from their first record: beginning them at the end would
+// skip records that were written before the member noticed them. It is immutable
+// once its member has joined.
 type Subscription struct {
 	topics   []string
 	matching *pattern.Pattern // nil without a pattern
@@ -20,11 +22,11 @@ type Subscription struct {
 	names    map[topic.ID]string // of those in counts
 }
 
-// Subscribe returns what there is now of the topics that a member subscribes to.
+// Subscribe returns a Subscription with the partitions that exist now.
 func Subscribe(h *host.Host, cfg *consumer.Config) *Subscription {
 	s := &Subscription{topics: cfg.Topics, counts: map[topic.ID]int32{}, names: map[topic.ID]string{}}
 	if cfg.Pattern != "" {
-		s.matching, _ = pattern.Parse(cfg.Pattern) // what is no pattern cannot join
+		s.matching, _ = pattern.Parse(cfg.Pattern) // Join refuses an invalid pattern
 	}
 	for t := range h.All() {
 		if s.covers(t.Name) {
@@ -46,9 +48,9 @@ func (s *Subscription) Count(id topic.ID) int32 {
 	return s.counts[id]
 }
 
-// since returns the subscription of a member that joins a group with these members
-// among others: what one of them subscribed to earlier is new to this one, too,
-// where it has come since.
+// since returns the subscription of a member that joins the group of some of these
+// members. A partition that was created after one of them subscribed is new to the
+// group, and so to this member, although it existed when this one subscribed.
 func (s *Subscription) since(group string, members map[string]*Member) *Subscription {
 	if s == nil {
 		return nil

@@ -106,7 +106,7 @@ func (s *Session) parted() (lost, owned []record.TopicPartition) {
 		return all, nil
 	}
 	known := true
-	err := m.shard.Look(context.Background(), func(c *group.Coordinator) error {
+	err := m.shard.View(context.Background(), func(c *group.Coordinator) error {
 		known = c.IsMember(s.cfg.Group, m.id)
 		return nil
 	})

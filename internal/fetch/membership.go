@@ -290,7 +290,7 @@ func (s *Session) Committed(ctx context.Context, partitions ...record.TopicParti
 		return found, nil
 	}
 	var all map[record.TopicPartition]consumer.Offset
-	err = shard.Look(ctx, func(c *group.Coordinator) error {
+	err = shard.View(ctx, func(c *group.Coordinator) error {
 		all = c.Offsets(s.cfg.Group, partitions...)
 		return nil
 	})

@@ -1,9 +1,9 @@
-// Package host holds the topics that this process keeps: it is the one place that
-// opens partitions and hands them out.
+// Package host holds the topics of a data directory in this process. It is the only
+// place that opens partitions and hands them out.
 //
-// A Host has a Topic for every topic of the catalogue. The partitions of a Topic are
-// opened when it is first used. One that does not open is a partition.Broken in its
-// place, and Sound tries it again:
+// A Host has a Topic for every topic of the catalogue. A topic's partitions are opened
+// when it is first used. In place of a partition that does not open there is a
+// partition.Broken, and Sound tries to open it again:
 //
 //	            Publish            Topic, Open             Delete
 //	(unknown) ----------> closed ---------------> open -------------> gone
@@ -11,11 +11,10 @@
 //	                          fails  v    |  Sound, Whole
 //	                                broken (one partition)
 //
-// Sessions of producers and consumers are added to the host, hear of every change of
-// topics, and are closed before the partitions. Where copies of a partition live in
-// several processes, they come in here: sessions ask for a partition, and do not know
-// where its bytes are.
+// Sessions of producers and consumers are added to the host, which notifies them of
+// every change of topics, and closed before the partitions. Replicas would plug in
+// here: a session asks for a partition and doesn't know where its copies are.
 //
-// Everything is safe for concurrent use, but for Publish, Delete and Reconfigure,
-// which follow the catalogue and are called by the goroutine that changes it.
+// Everything is safe for concurrent use, except Publish, Delete and Reconfigure,
+// which only the goroutine that changes the catalogue may call.
 package host

@@ -21,50 +21,51 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Config says where partitions are kept, and what their host is to know of them.
+// Config configures a Host.
 type Config struct {
 	FS   vfs.FS
 	Dir  string
-	Disk bool         // what is written outlives the process
-	Lock *layout.Lock // nil in memory, and in a test's file system
+	Disk bool         // FS outlives the process
+	Lock *layout.Lock // nil in memory, and on a test's file system
 
 	Codec              *record.Codec
-	Durability         topic.Durability // of topics that name none
+	Durability         topic.Durability // of topics whose configuration has the default
 	ProducerExpiration time.Duration    // as partition.Settings.ProducerExpiration
 
-	Found  func(Found)                        // hears what opening a partition found
-	Failed func(record.TopicPartition, error) // hears that a partition takes no more records
+	Found  func(Found)                        // is called with the result of opening a partition
+	Failed func(record.TopicPartition, error) // is called when a partition refuses all further records
 }
 
-// Found is what opening one partition found.
+// Found is the result of opening one partition.
 type Found struct {
 	record.TopicPartition
 	log.Recovery
-	Made bool  // its directory was missing
+	Made bool  // its directory was missing, and was created
 	Err  error // why it did not open, or nil
 }
 
-// Cleaner hears what may have made old records due. It must not block.
+// Cleaner is notified of events that may have made old records due. Its methods must
+// not block.
 type Cleaner interface {
-	// Look says that a partition was opened or has begun a segment, or, with a nil one,
-	// that the configuration of a topic that is not open has changed.
-	Look(*Topic, *partition.Partition)
+	// Enqueue is called when a partition was opened or has begun a segment; and, with
+	// nil, when the configuration of a topic that is not open has changed.
+	Enqueue(*Topic, *partition.Partition)
 
-	// Renew says that the configuration of a partition's topic has changed.
+	// Renew is called when the configuration of a partition's topic has changed.
 	Renew(*Topic, *partition.Partition)
 
-	// Forget says that a topic is open now or was deleted, and these partitions of it
-	// with it.
+	// Forget is called when a topic was opened or deleted, with the partitions that
+	// were deleted with it.
 	Forget(*Topic, ...*partition.Partition)
 }
 
-// Session is what is closed before the partitions. One that is a Watcher hears of
+// Session is closed before the partitions. If it is a Watcher, it is notified of
 // changes.
 type Session interface{ io.Closer }
 
-// Watcher is a session that wants to know when topics or partitions have changed.
+// Watcher is a session that is notified when topics or partitions have changed.
 type Watcher interface {
-	// MetadataChanged says so. It must not block.
+	// MetadataChanged is called after every change. It must not block.
 	MetadataChanged()
 }
 
@@ -82,7 +83,8 @@ type Host struct {
 	sessions map[Session]struct{} // nil once closing has begun
 }
 
-// New returns a host without topics. The cleaner is what make returns for it.
+// New returns a host without topics. cleaner is called once, with the host, and
+// returns its Cleaner.
 func New(cfg Config, cleaner func(*Host) Cleaner) *Host {
 	h := &Host{cfg: cfg, closing: make(chan struct{}), sessions: map[Session]struct{}{}}
 	changed := make(chan struct{})
@@ -94,11 +96,12 @@ func New(cfg Config, cleaner func(*Host) Cleaner) *Host {
 // Codec returns the codec of the host's partitions.
 func (h *Host) Codec() *record.Codec { return h.cfg.Codec }
 
-// Keeps returns fault.Locked if another process may have the directory by now. What
-// destroys something asks first.
+// Keeps returns fault.Locked if another process may have the directory by now. Every
+// operation that destroys something calls it first.
 func (h *Host) Keeps() error { return h.cfg.Lock.Keeps() }
 
-// AddSession notes that s is to be closed when the host is; fault.Closed after that.
+// AddSession adds a session, which the host's Close will return; fault.Closed after
+// that.
 func (h *Host) AddSession(s Session) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,7 +112,7 @@ func (h *Host) AddSession(s Session) error {
 	return nil
 }
 
-// RemoveSession notes that s has been closed.
+// RemoveSession removes a session that has been closed.
 func (h *Host) RemoveSession(s Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -123,9 +126,9 @@ func (h *Host) Sessions() []Session {
 	return slices.Collect(maps.Keys(h.sessions))
 }
 
-// Close begins closing: topics and sessions are refused from here on. It returns the
-// sessions that are open, which the caller closes before Shut, and whether this was
-// the first call.
+// Close begins closing: from here on, the host refuses to open topics and to add
+// sessions. It returns the open sessions, which the caller must close before Shut,
+// and whether this was the first call.
 func (h *Host) Close() (open map[Session]struct{}, first bool) {
 	h.mu.Lock()
 	open = h.sessions
@@ -155,7 +158,7 @@ func (h *Host) IsClosed() bool {
 func (h *Host) Shut() error {
 	var errs []error
 	for t := range h.All() {
-		t.opening <- struct{}{} // never given back
+		t.opening <- struct{}{} // keeps the token, so that nothing is opened afterwards
 		for _, p := range t.Open() {
 			errs = append(errs, p.Close())
 		}
@@ -163,7 +166,7 @@ func (h *Host) Shut() error {
 	return errors.Join(errs...)
 }
 
-// All returns the topics that are there, internal ones too, in no order.
+// All returns all topics, internal ones too, in no order.
 func (h *Host) All() iter.Seq[*Topic] {
 	return func(yield func(*Topic) bool) {
 		h.topics.Range(func(_, t any) bool { return yield(t.(*Topic)) })
@@ -185,11 +188,13 @@ func (h *Host) Has(name string, id topic.ID) bool {
 	return ok && t.ID == id
 }
 
-// MetadataChanged returns a channel that is closed when topics or partitions
-// change the next time. Take it first, then look, then wait.
+// MetadataChanged returns a channel that is closed at the next change of topics or
+// partitions. Call it before reading the topics: a change in between then closes the
+// channel, and is not missed.
 func (h *Host) MetadataChanged() <-chan struct{} { return *h.changed.Load() }
 
-// Announce tells everybody who waits that topics or partitions have changed.
+// Announce wakes all who wait for MetadataChanged, and notifies the sessions. It must
+// be called after the change is visible.
 func (h *Host) Announce() {
 	next := make(chan struct{})
 	close(*h.changed.Swap(&next))
@@ -202,8 +207,7 @@ func (h *Host) Announce() {
 	}
 }
 
-// Publish makes the topics known that a catalogue has under these names, or
-// changes what is known of them.
+// Publish adds or updates the named topics from a catalogue. It opens no partitions.
 func (h *Host) Publish(from *catalogue.Catalogue, names ...string) {
 	for _, name := range names {
 		c := from.Topic(name)
@@ -227,16 +231,16 @@ func (h *Host) Publish(from *catalogue.Catalogue, names ...string) {
 	}
 }
 
-// SetLoaded notes that the directory was closed in order, so that every partition
-// must be there.
+// SetLoaded marks all partitions as existing, because the directory was closed
+// cleanly: a directory that is missing now was lost, and is not created again.
 func (h *Host) SetLoaded() {
 	for t := range h.All() {
 		t.loaded = int32(len(t.Placement()))
 	}
 }
 
-// Reconfigure tells a topic's partitions their new configuration, which was
-// published.
+// Reconfigure applies a topic's new configuration, which was published, to its
+// partitions.
 func (h *Host) Reconfigure(t *Topic) error {
 	if err := h.claimOpening(t); err != nil {
 		return err
@@ -251,12 +255,13 @@ func (h *Host) Reconfigure(t *Topic) error {
 		}
 	}
 	if !t.IsOpen() {
-		h.cleaner.Look(t, nil)
+		h.cleaner.Enqueue(t, nil)
 	}
 	return nil
 }
 
-// claimOpening takes the token of opening a topic's partitions.
+// claimOpening takes the token for opening a topic's partitions, or returns
+// fault.Closed.
 func (h *Host) claimOpening(t *Topic) error {
 	select {
 	case t.opening <- struct{}{}:

@@ -16,9 +16,10 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Open opens the partitions of t that are not open yet. One that does not
-// open is broken from then on, until this is called again. When it returns, the
-// names of the directories of all others are durable.
+// Open opens the partitions of t that are not open yet. One that does not open is
+// broken, and the next call tries it again. When Open returns, the names of the
+// directories of all others are durable: an acknowledged record must not vanish with
+// its directory.
 func (h *Host) Open(t *Topic) error {
 	if err := h.claimOpening(t); err != nil {
 		return err
@@ -30,9 +31,12 @@ func (h *Host) Open(t *Topic) error {
 	return h.openMissing(t)
 }
 
-// openMissing is Open for who has the token. A command that has begun calls it
-// though the broker is being closed: directories that the catalogue tells of must be
-// there when it is marked as cleanly closed.
+// openMissing is Open for a caller that has the token. It also opens while the broker
+// is closing: a command that has added partitions to the catalogue must create their
+// directories, or the clean-shutdown mark would make the next Open report them lost.
+//
+// It builds a new slice and publishes it at the end, so that readers see either the
+// old partitions or all of the new ones.
 func (h *Host) openMissing(t *Topic) error {
 	if t.IsGone() {
 		return h.Unknown(t.Name)
@@ -65,14 +69,14 @@ func (h *Host) openMissing(t *Topic) error {
 	h.cleaner.Forget(t)
 	for _, p := range all {
 		if slices.Contains(added, p) && p.StartOffset() < p.EndOffset() {
-			h.cleaner.Look(t, p)
+			h.cleaner.Enqueue(t, p)
 		}
 	}
 	return nil
 }
 
-// openPartition opens partition n of t, whose directory it makes where that is not
-// damage.
+// openPartition opens partition n of t. It creates the directory if it is missing,
+// unless a missing one is damage; see SetLoaded.
 func (h *Host) openPartition(t *Topic, n int32) (p *partition.Partition) {
 	tp := record.TopicPartition{Topic: t.Name, Partition: n}
 	made, err := h.claim(tp, t.ID, n < t.loaded)
@@ -81,7 +85,7 @@ func (h *Host) openPartition(t *Topic, n int32) (p *partition.Partition) {
 		return h.breakPartition(t, n, err)
 	}
 	cfg := h.partitionConfig(t, tp)
-	cfg.Log.Begun = func() { h.cleaner.Look(t, p) }
+	cfg.Log.Begun = func() { h.cleaner.Enqueue(t, p) }
 	opened, found, err := partition.Open(cfg)
 	if damage, ok := errors.AsType[*fault.Corruption](err); ok {
 		damage.Hint = hintUnopened
@@ -94,7 +98,8 @@ func (h *Host) openPartition(t *Topic, n int32) (p *partition.Partition) {
 	return p
 }
 
-// claim makes sure that a partition's directory is there and its own. See layout.Claim.
+// claim ensures that a partition's directory exists and belongs to it. See
+// layout.Claim.
 func (h *Host) claim(tp record.TopicPartition, id topic.ID, must bool) (made bool, err error) {
 	if err := h.cfg.Lock.Keeps(); err != nil {
 		return false, err
@@ -102,28 +107,28 @@ func (h *Host) claim(tp record.TopicPartition, id topic.ID, must bool) (made boo
 	return layout.Claim(h.cfg.FS, h.Path(tp), tp, id, must)
 }
 
-// hintUnopened is what to do about a partition that does not open.
-const hintUnopened = "nothing was changed, and other partitions can be used; close the broker and have `runnel repair` make the log whole, or restore the directory from a copy"
+// hintUnopened is the hint for a partition that does not open.
+const hintUnopened = "nothing was changed, and other partitions can be used; close the broker and repair the log with `runnel repair`, or restore the directory from a copy"
 
-// breakPartition returns what stands for partition n of t, which does not open, and
-// notes why.
+// breakPartition reports that partition n of t does not open, and returns a broken
+// partition in its place.
 func (h *Host) breakPartition(t *Topic, n int32, err error) *partition.Partition {
 	tp := record.TopicPartition{Topic: t.Name, Partition: n}
 	h.cfg.Found(Found{TopicPartition: tp, Err: err})
 	return partition.Broken(h.partitionConfig(t, tp), err)
 }
 
-// partitionConfig returns what a partition of t is told.
+// partitionConfig returns the configuration of a partition of t.
 func (h *Host) partitionConfig(t *Topic, tp record.TopicPartition) partition.Config {
 	cfg := *t.config.Load()
 	return partition.Config{Log: h.LogConfig(tp, cfg), Settings: h.settings(cfg)}
 }
 
-// openWorkers is how many topics are opened at once when there are many: what
-// they sync, the file system syncs together.
+// openWorkers is how many topics are opened at once. Opening waits for syncs, and the
+// file system combines those of several files.
 const openWorkers = 16
 
-// OpenTopics opens topics, several at a time, for the writer.
+// OpenTopics opens topics, several at a time. Only the catalogue's writer may call it.
 func (h *Host) OpenTopics(topics []*Topic) error {
 	var next atomic.Int64
 	errs := make([]error, len(topics))
@@ -135,7 +140,7 @@ func (h *Host) OpenTopics(topics []*Topic) error {
 				return
 			}
 			t := topics[i]
-			t.opening <- struct{}{} // Close takes it for good, but waits for the writer before
+			t.opening <- struct{}{} // can't block for ever: Shut keeps it, but only after the writer is done
 			errs[i] = h.openMissing(t)
 			<-t.opening
 		}
@@ -148,7 +153,7 @@ func (h *Host) OpenTopics(topics []*Topic) error {
 	return errors.Join(errs...)
 }
 
-// LogConfig returns what a partition's log is told.
+// LogConfig returns the configuration of a partition's log.
 func (h *Host) LogConfig(tp record.TopicPartition, cfg topic.Config) log.Config {
 	bytes, age := segments(cfg)
 	return log.Config{
@@ -159,7 +164,7 @@ func (h *Host) LogConfig(tp record.TopicPartition, cfg topic.Config) log.Config 
 	}
 }
 
-// segments returns how a topic's logs are cut into segments.
+// segments returns the size and age at which a topic's logs begin new segments.
 func segments(cfg topic.Config) (bytes int64, age time.Duration) {
 	cfg = cfg.WithDefaults()
 	if cfg.SegmentAge == topic.Forever {
@@ -168,7 +173,7 @@ func segments(cfg topic.Config) (bytes int64, age time.Duration) {
 	return cfg.SegmentBytes, cfg.SegmentAge
 }
 
-// settings returns what a partition is told about appending.
+// settings returns the part of a topic's configuration that concerns appending.
 func (h *Host) settings(cfg topic.Config) partition.Settings {
 	cfg = cfg.WithDefaults()
 	return partition.Settings{

@@ -6,17 +6,17 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Partition is what sessions and coordinators ask of a partition, and all that they
-// may know of it: where its copies are, and how many have a record when it counts, is
-// not theirs to decide by. A *partition.Partition is one whose only copy is in this
-// process. The methods are described there.
+// Partition is a partition as sessions and coordinators see it. They must not depend
+// on where its copies are, or on how many have a record when it is committed. A
+// *partition.Partition is one whose only copy is in this process, and documents the
+// methods.
 type Partition interface {
 	Err() error
 	Settings() partition.Settings
 	MinReplicas() int
 
-	// AppendWaits reports whether an append takes long, on a disk or another process, so
-	// that a caller should not be the one to wait for it on behalf of others.
+	// AppendWaits reports whether an append waits, for a disk or another process. A
+	// goroutine that serves others should then not append itself.
 	AppendWaits() bool
 	Append(batch []byte, recycle log.Recycler, done partition.Completion)
 	AppendAwait(batch []byte) error

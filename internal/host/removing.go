@@ -9,8 +9,12 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Delete ends a topic that the catalogue no longer has, and removes its
-// partitions. A crash on the way is made good by the next opening.
+// Delete removes a topic that is no longer in the catalogue, with its partitions. If
+// a crash interrupts it, the next Open finishes the removal.
+//
+// A directory is renamed before its files are removed, so that a topic of the same
+// name can be created at once, and what a crash leaves of the directory is not taken
+// for a damaged partition.
 func (h *Host) Delete(t *Topic) error {
 	h.topics.Delete(t.Name)
 	t.deleted.Store(true)
@@ -53,8 +57,8 @@ func (h *Host) Delete(t *Topic) error {
 	return nil
 }
 
-// Clear puts a directory out of the way that has the name of a partition about
-// to be created.
+// Clear renames a directory that has the name of a partition about to be created. It
+// may contain records that someone wants to keep.
 func (h *Host) Clear(tp record.TopicPartition) error {
 	path := h.Path(tp)
 	if _, err := h.cfg.FS.Stat(path); errors.Is(err, fs.ErrNotExist) {

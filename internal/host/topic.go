@@ -19,31 +19,30 @@ type Topic struct {
 	ID       topic.ID
 	Internal bool
 
-	// config is what was set, without defaults.
+	// config is the topic's configuration as it was set, without defaults.
 	config atomic.Pointer[topic.Config]
 
-	// placement is what the catalogue says of each partition.
+	// placement has the catalogue's entry of each partition.
 	placement atomic.Pointer[[]catalogue.Partition]
 
-	// partitions are those that were opened: nil until the topic is used, and
-	// fewer than placement for a moment while partitions are being added. In
-	// place of one that did not open is a broken one, which keeps nobody from
-	// the others. A slice that was stored does not change.
+	// partitions are the opened ones: nil until the topic is used, and fewer than
+	// placement for a moment while partitions are being added. A partition that did not
+	// open is a broken one, so that the others can be used. A stored slice is immutable.
 	partitions atomic.Pointer[[]*partition.Partition]
 
-	// loaded is how many partitions there were at a clean close, all of which must
-	// be there; written before the topic is used.
+	// loaded is how many partitions existed at a clean close, and so must exist now. It
+	// is written before the topic is used.
 	loaded int32
 
-	// opening is the token of whoever opens or deletes partitions.
+	// opening holds a token while partitions are opened, configured or deleted.
 	opening  chan struct{}
-	unsynced bool // its: a directory was made whose name is not known to be durable
+	unsynced bool // guarded by opening: a directory was created whose name may not be durable
 
 	gone    chan struct{} // closed when the topic is deleted
-	deleted atomic.Bool   // the same, for those who ask per record
+	deleted atomic.Bool   // the same, cheap enough to be checked for every record
 }
 
-// Open returns the partitions that were opened, broken ones among them.
+// Open returns the opened partitions, including broken ones.
 func (t *Topic) Open() []*partition.Partition {
 	if ps := t.partitions.Load(); ps != nil {
 		return *ps
@@ -69,22 +68,21 @@ func (t *Topic) lacks(n int32) error {
 	return fault.At(fault.UnknownTopic, t.Name, n, -1).Detailf("the topic has %d partitions", len(t.Open()))
 }
 
-// IsOpen reports whether the topic was used since the host began.
+// IsOpen reports whether the topic's partitions were opened.
 func (t *Topic) IsOpen() bool { return t.partitions.Load() != nil }
 
-// Config returns what was set, without defaults.
+// Config returns the topic's configuration as it was set, without defaults.
 func (t *Topic) Config() topic.Config { return *t.config.Load() }
 
-// SetConfig makes cfg what was set. Open partitions do not hear of it: Reconfigure
-// tells them.
+// SetConfig sets the configuration. It does not change open partitions; Reconfigure
+// does.
 func (t *Topic) SetConfig(cfg topic.Config) { t.config.Store(&cfg) }
 
-// Placement returns what the catalogue says of each partition. The slice is not
-// changed.
+// Placement returns the catalogue's entry of each partition. The slice is read-only.
 func (t *Topic) Placement() []catalogue.Partition { return *t.placement.Load() }
 
-// MustBe reports whether partition n was there when the directory was closed, so
-// that its absence is damage.
+// MustBe reports whether partition n existed when the directory was closed cleanly,
+// so that its absence is damage.
 func (t *Topic) MustBe(n int32) bool { return n < t.loaded }
 
 // Topic returns the topic of that name with its partitions open, or broken. An
@@ -106,7 +104,7 @@ func (h *Host) Topic(name string) (*Topic, error) {
 	return t, nil
 }
 
-// Whole returns what Topic does, and tries to open its broken partitions again.
+// Whole is Topic, but first tries to open broken partitions again.
 func (h *Host) Whole(name string) (*Topic, error) {
 	if v, ok := h.topics.Load(name); ok && slices.ContainsFunc(v.(*Topic).Open(), IsBroken) {
 		if err := h.Open(v.(*Topic)); err != nil {
@@ -119,8 +117,8 @@ func (h *Host) Whole(name string) (*Topic, error) {
 // IsBroken reports whether a partition did not open.
 func IsBroken(p *partition.Partition) bool { return p.Err() != nil }
 
-// Partition returns one partition, open; fault.UnknownTopic, and whatever keeps it
-// from opening.
+// Partition returns one partition, open. It returns fault.UnknownTopic, or why the
+// partition does not open.
 func (h *Host) Partition(tp record.TopicPartition) (Partition, error) {
 	t, err := h.Topic(tp.Topic)
 	if err != nil {
@@ -129,8 +127,8 @@ func (h *Host) Partition(tp record.TopicPartition) (Partition, error) {
 	return h.Sound(t, tp.Partition)
 }
 
-// Sound returns a partition of a topic that is open. One that is broken it tries
-// to open again; if that fails, it is returned with the error.
+// Sound returns a partition of an open topic. It tries to open a broken one again; if
+// that fails, it returns the broken partition with the error.
 func (h *Host) Sound(t *Topic, n int32) (Partition, error) {
 	ps := t.Open()
 	if n < 0 || int(n) >= len(ps) {

@@ -17,11 +17,11 @@ import (
 // NodeID is the broker's number in the catalogue's records and in descriptions.
 const NodeID = 1
 
-// segmentBytes is how long a segment of the log is, so that what snapshots have made
-// superfluous goes.
+// segmentBytes is the size of the log's segments. They are small, because only whole
+// segments before a snapshot can be deleted.
 const segmentBytes = 1 << 20
 
-// Config says where a catalogue is kept, and how.
+// Config configures a Log.
 type Config struct {
 	FS     vfs.FS
 	Dir    string // the data directory
@@ -32,25 +32,24 @@ type Config struct {
 	SnapshotEvery int64 // records between snapshots; SnapshotEvery if 0
 }
 
-// Log is a catalogue with the log and the snapshots that it is a fold of. One
-// goroutine at a time uses it, which its owner sees to; what may be called at any
-// time says so.
+// Log is a catalogue with the log and the snapshots of which it is a fold. The owner
+// ensures that one goroutine at a time uses it, except methods that say otherwise.
 type Log struct {
 	Snapshots
-	Catalogue *catalogue.Catalogue // changes by Commit alone
+	Catalogue *catalogue.Catalogue // only Commit changes it
 
 	cfg  Config
 	part *partition.Partition
 	ids  producerIDs
 
-	last catalogue.SnapshotID // the newest whole one; its offset is 0 where there is none
-	due  int64                // the offset at the log's end from which the next snapshot is due
+	last catalogue.SnapshotID // the newest sound one; its offset is 0 if there is none
+	due  int64                // a snapshot is due when the log's end reaches this offset
 	time int64                // of the log's last record, in milliseconds
 }
 
-// Open opens a catalogue's log and folds it, from the newest whole snapshot on. In a
-// fresh directory it begins one. Snapshots that are damaged and not needed are among
-// the damage that it found.
+// Open opens a catalogue's log and folds it, beginning with the newest sound
+// snapshot. In a new directory it begins a log. The Recovery's Damage includes damaged
+// snapshots that were not needed.
 func Open(cfg Config) (*Log, log.Recovery, error) {
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = SnapshotEvery
@@ -76,7 +75,8 @@ func Open(cfg Config) (*Log, log.Recovery, error) {
 	return l, found, nil
 }
 
-// load folds what is there, and returns which snapshots are damaged.
+// load folds the newest sound snapshot and the log behind it, and returns which
+// snapshots are damaged.
 func (l *Log) load() (damage []error, err error) {
 	next, damage, err := l.loadSnapshot()
 	if err != nil {
@@ -92,7 +92,7 @@ func (l *Log) load() (damage []error, err error) {
 		}
 	}
 	if values := l.Catalogue.Bootstrap(); values != nil {
-		return damage, l.allotProducerIDs(values) // with what is written anyway, so that the first producer need not wait
+		return damage, l.allotProducerIDs(values) // in the same write, so that the first producer need not wait
 	}
 	return damage, nil
 }
@@ -136,8 +136,8 @@ func faultAt(offset int64, err error) error {
 // are one batch, so that a crash leaves all of them or none.
 const maxCommand = 1 << 30
 
-// Commit appends records to the catalogue's log as one batch, waits until they
-// count, and folds them.
+// Commit appends records to the log as one batch, waits until it is committed, and
+// folds them. The catalogue is never ahead of its log.
 func (l *Log) Commit(values [][]byte) error {
 	if len(values) == 0 {
 		return nil

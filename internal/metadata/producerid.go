@@ -2,17 +2,17 @@ package metadata
 
 import "sync"
 
-// producerIDBlock is how many producer IDs the catalogue gives away at once, as
-// in Kafka: what is left of them when the process ends is never used.
+// producerIDBlock is how many producer IDs the catalogue allots at once, as in Kafka.
+// Those that are left when the process ends are never used.
 const producerIDBlock = 1000
 
-// producerIDs are those that the catalogue has given to this process.
+// producerIDs are the IDs that the catalogue has allotted to this process.
 type producerIDs struct {
 	mu        sync.Mutex
 	next, end int64
 }
 
-// take returns the next one, if there is one left.
+// take returns the next ID, if there is one left.
 func (ids *producerIDs) take() (id int64, ok bool) {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
@@ -23,29 +23,30 @@ func (ids *producerIDs) take() (id int64, ok bool) {
 	return ids.next - 1, true
 }
 
-// refill adds a block, when there are none left.
+// refill sets the next block. None of the last one may be left.
 func (ids *producerIDs) refill(first, n int64) {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
 	ids.next, ids.end = first, first+n
 }
 
-// ProducerID returns a producer ID that nobody has or ever had, if one is left of
-// those that were allotted to this process. It may be called at any time.
+// ProducerID returns a producer ID that was never used, if this process's block has
+// one left. It may be called at any time.
 func (l *Log) ProducerID() (id int64, ok bool) { return l.ids.take() }
 
-// NewProducerID returns a producer ID that nobody has or ever had.
+// NewProducerID returns a producer ID that was never used. It allots a new block if
+// need be.
 func (l *Log) NewProducerID() (int64, error) {
 	if id, ok := l.ids.take(); ok {
-		return id, nil // somebody else was first
+		return id, nil // another call allotted a block meanwhile
 	}
 	err := l.allotProducerIDs(nil)
 	id, _ := l.ids.take()
 	return id, err
 }
 
-// allotProducerIDs has the catalogue give a block of producer IDs to this
-// process, together with what else values say.
+// allotProducerIDs allots a block of producer IDs to this process, in one commit with
+// values.
 func (l *Log) allotProducerIDs(values [][]byte) error {
 	first, allotted, err := l.Catalogue.ProducerIDs(producerIDBlock, NodeID)
 	if err == nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// snapshotLimit is how long a snapshot may be. A longer one is not written: the
-// log serves alone.
+// snapshotLimit is the largest size of a snapshot. A larger one is not written, and
+// the log keeps all records.
 const snapshotLimit = 1 << 30
 
 // Snapshots are the catalogue's snapshots in a data directory.
@@ -22,7 +22,7 @@ type Snapshots struct {
 	Dir string // the data directory
 }
 
-// dir is the catalogue's own.
+// dir is the catalogue's directory.
 func (s Snapshots) dir() string { return filepath.Join(s.Dir, layout.Catalogue.String()) }
 
 // Path returns the name of a snapshot's file.
@@ -44,8 +44,7 @@ func (s Snapshots) List() ([]catalogue.SnapshotID, error) {
 	return ids, nil
 }
 
-// Read reads one snapshot. A *fault.Corruption says that it is not what
-// was written.
+// Read reads one snapshot. A damaged one is a *fault.Corruption.
 func (s Snapshots) Read(id catalogue.SnapshotID) (catalogue.Snapshot, error) {
 	bytes, err := vfs.ReadFile(s.FS, s.Path(id), snapshotLimit)
 	if err != nil {
@@ -61,7 +60,7 @@ func (s Snapshots) Read(id catalogue.SnapshotID) (catalogue.Snapshot, error) {
 	return snap, nil
 }
 
-// Damage says what is wrong with a snapshot, at a position in its file.
+// Damage returns the error for damage at a position in a snapshot's file.
 func (s Snapshots) Damage(id catalogue.SnapshotID, pos int64, expected, found string) *fault.Corruption {
 	return &fault.Corruption{
 		Topic: topic.ClusterMetadata, Partition: 0, Offset: id.Offset, File: s.Path(id), Pos: pos,

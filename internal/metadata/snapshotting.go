@@ -14,33 +14,29 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Written and read, there are two snapshots, as a rule, and the log begins where the
-// older one ends: with either of them damaged, the other one and the log give the
-// whole catalogue.
-
-// SnapshotEvery is how many records the log gathers, at least, before a snapshot is
-// due that takes the place of those before it.
+// SnapshotEvery is how many records the log gathers, at least, before the next
+// snapshot is due.
 const SnapshotEvery = 1000
 
-// Due reports whether a snapshot is to be written.
+// Due reports whether a snapshot is due.
 func (l *Log) Due() bool { return l.part.HighWatermark() >= l.due }
 
 // Request makes a snapshot due.
 func (l *Log) Request() { l.due = 0 }
 
-// Newest returns the newest whole snapshot, whose offset is 0 where there is none.
+// Newest returns the newest sound snapshot, whose offset is 0 if there is none.
 func (l *Log) Newest() catalogue.SnapshotID { return l.last }
 
-// Time returns that of the log's last record, in milliseconds.
+// Time returns the time of the log's last record, in milliseconds.
 func (l *Log) Time() int64 { return l.time }
 
-// Postpone has the next snapshot written when as many records have come as usual:
-// the log has all that one that failed would have had.
+// Postpone makes the next snapshot due after SnapshotEvery more records, although the
+// last one failed: nothing is lost, because the log still has all records.
 func (l *Log) Postpone() { l.due = l.part.HighWatermark() + l.cfg.SnapshotEvery }
 
-// WriteSnapshot writes a snapshot of the catalogue, lets the log begin where the
-// one before ends, and removes those before that. In this
-// order no crash, and no damage to one file, takes the catalogue.
+// WriteSnapshot writes a snapshot of the catalogue, deletes the log's records before
+// the previous snapshot's end, and removes older snapshots. In this order, neither a
+// crash nor damage to one file loses the catalogue.
 func (l *Log) WriteSnapshot() error {
 	if err := l.forgetRemoved(); err != nil {
 		return err
@@ -59,7 +55,7 @@ func (l *Log) WriteSnapshot() error {
 		return err
 	}
 	before := l.last
-	l.noted(id, int64(len(values)))
+	l.setNewest(id, int64(len(values)))
 	if before.Offset > 0 {
 		if _, err := l.part.DeleteRecords(before.Offset); err != nil {
 			return err
@@ -68,17 +64,17 @@ func (l *Log) WriteSnapshot() error {
 	return l.removeSnapshots(before)
 }
 
-// noted makes id the newest snapshot, with so many records. The next one is
-// wanted when as many have come again, so that writing snapshots is never most of
-// the work.
-func (l *Log) noted(id catalogue.SnapshotID, records int64) {
+// setNewest makes id, with this many records, the newest snapshot. The next one is due
+// after at least as many new records, so that writing snapshots takes a bounded share
+// of the work also for a large catalogue.
+func (l *Log) setNewest(id catalogue.SnapshotID, records int64) {
 	l.last, l.due = id, id.Offset+max(l.cfg.SnapshotEvery, records)
 }
 
-// forgetRemoved lets the catalogue forget the deleted topics of which the data
-// directory, durably, has nothing left under the topic's name. It remembers
-// topics whose files could not be moved or told apart: when they can, they are
-// removed and not taken for strangers.
+// forgetRemoved removes deleted topics from the catalogue once the data directory,
+// durably, has nothing left under their names. It keeps topics whose directories
+// could not be renamed, or whose owner can't be read: a later Open must recognize and
+// remove them, and not report them as orphans.
 func (l *Log) forgetRemoved() error {
 	removed := l.Catalogue.RemovedNames()
 	if len(removed) == 0 {
@@ -107,9 +103,9 @@ func (l *Log) forgetRemoved() error {
 	return nil
 }
 
-// removeSnapshots removes the snapshots before one, and what crashes have left of
-// others. One that comes back after a power loss lies before the log's start, and
-// is not used.
+// removeSnapshots removes the snapshots before one, and unfinished files of crashes. A
+// snapshot that comes back after a power loss lies before the log's start, and is
+// ignored.
 func (l *Log) removeSnapshots(before catalogue.SnapshotID) error {
 	dir := l.dir()
 	entries, err := l.cfg.FS.ReadDir(dir)
@@ -129,9 +125,9 @@ func (l *Log) removeSnapshots(before catalogue.SnapshotID) error {
 	return nil
 }
 
-// loadSnapshot makes the newest whole snapshot the catalogue. It returns the
-// offset from which the log is to be replayed, and which snapshots are damaged:
-// they are passed over as long as the log reaches back to one that is not.
+// loadSnapshot loads the newest sound snapshot. It returns the offset from which to
+// replay the log, and the damaged snapshots: it skips them as long as the log reaches
+// back to an older one.
 func (l *Log) loadSnapshot() (next int64, damage []error, err error) {
 	start, end := l.part.StartOffset(), l.part.HighWatermark()
 	l.due = start + l.cfg.SnapshotEvery
@@ -144,7 +140,7 @@ func (l *Log) loadSnapshot() (next int64, damage []error, err error) {
 			break
 		}
 		if id.Offset > end {
-			// It was written when the log was durable up to there.
+			// The log was durable up to there when the snapshot was written.
 			return 0, nil, l.Damage(id, 0, fmt.Sprintf("a log that reaches to offset %d", id.Offset), fmt.Sprintf("one that ends at %d", end))
 		}
 		s, err := l.Read(id)
@@ -158,7 +154,7 @@ func (l *Log) loadSnapshot() (next int64, damage []error, err error) {
 		}
 		l.Catalogue = s.Catalogue
 		l.time = s.Time
-		l.noted(id, s.Records)
+		l.setNewest(id, s.Records)
 		return id.Offset, damage, nil
 	}
 	if start == 0 {
@@ -172,7 +168,7 @@ func (l *Log) loadSnapshot() (next int64, damage []error, err error) {
 	return 0, nil, lost
 }
 
-// Verify reads the snapshots that opening may need.
+// Verify reads the snapshots that Open may need.
 func (l *Log) Verify() error {
 	ids, err := l.List()
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/runnel-go/runnel/internal/tasks"
 )
 
-// assignor computes a target assignment: every partition of every topic that
-// somebody subscribes to goes to one of its subscribers. subscribers are sorted;
-// their targets of before are what a sticky assignor keeps.
+// assignor computes a target assignment: every partition of every subscribed topic
+// goes to one of its subscribers. subscribers are sorted, and have their previous
+// targets, which a sticky assignor keeps where it can.
 type assignor func(subscribers []*subscriber)
 
 // assignors by the names under which members choose them.
@@ -47,9 +47,9 @@ func (s *subscriber) wants(p Partition) bool {
 
 func (s *subscriber) give(p Partition) { s.target = append(s.target, p) }
 
-// subscribers returns a group's members for an assignor. Static members are
-// sorted by their instance, so that coming back under another ID changes
-// nothing.
+// subscribers returns a group's members for an assignor. Static members are sorted
+// by their instance ID, so that one that comes back with another member ID gets the
+// same partitions.
 func (g *group) subscribers(topics *Topics) []*subscriber {
 	all := make([]*subscriber, 0, len(g.members))
 	for id, m := range g.members {
@@ -73,7 +73,7 @@ func sortByID(topics []Topic) {
 	sort.Slice(topics, func(i, j int) bool { return bytes.Compare(topics[i].ID[:], topics[j].ID[:]) < 0 })
 }
 
-// topicsOf returns all topics that somebody subscribes to, sorted by ID.
+// topicsOf returns all subscribed topics, sorted by ID.
 func topicsOf(subscribers []*subscriber) []Topic {
 	var all []Topic
 	for _, s := range subscribers {
@@ -109,8 +109,8 @@ func assignUniform(subscribers []*subscriber) {
 	fill(subscribers, total/len(subscribers), total%len(subscribers), missing(subscribers[0].topics, taken))
 }
 
-// keep gives every subscriber of what it had as much as its share allows: least
-// partitions, and one more for extra of them.
+// keep lets every subscriber keep as many of its partitions as its share allows:
+// least, and one more for the first extra subscribers that have one more.
 func keep(subscribers []*subscriber, least, extra int) map[Partition]bool {
 	taken := make(map[Partition]bool)
 	for _, s := range subscribers {
@@ -193,7 +193,7 @@ func assignSticky(subscribers []*subscriber) {
 		wanting[Partition{ID: t.ID}] = who
 	}
 	free := missing(topics, taken)
-	// Those whom few can take come first, while all choices are open.
+	// Partitions with few possible owners come first, while these still have room.
 	sort.SliceStable(free, func(i, j int) bool {
 		return len(wanting[Partition{ID: free[i].ID}]) < len(wanting[Partition{ID: free[j].ID}])
 	})
@@ -223,7 +223,7 @@ func least(subscribers []*subscriber) *subscriber {
 	})
 }
 
-// assignRoundRobin deals the partitions of all topics out in turn, as Kafka's
+// assignRoundRobin assigns the partitions of all topics in turn, as Kafka's
 // RoundRobinAssignor does.
 func assignRoundRobin(subscribers []*subscriber) {
 	topics := topicsOf(subscribers)
@@ -240,10 +240,10 @@ func assignRoundRobin(subscribers []*subscriber) {
 	}
 }
 
-// assignRange is KIP-848's range assignor: each topic is cut into ranges, and
-// topics with the same number of partitions and the same subscribers alike, so
-// that what belongs together can be joined. Partitions stay where they are as
-// far as that allows.
+// assignRange is KIP-848's range assignor. It divides each topic into ranges, and
+// topics with the same number of partitions and the same subscribers in the same
+// way, so that a member gets the same partition numbers of each and can join them.
+// Within that rule, partitions stay where they are.
 func assignRange(subscribers []*subscriber) {
 	type shape struct {
 		partitions int32
@@ -267,8 +267,8 @@ func assignRange(subscribers []*subscriber) {
 	}
 }
 
-// cutAlike cuts topics with the same number of partitions, all of them alike.
-// Where the first topic's partitions were decides what stays.
+// cutAlike divides topics with the same number of partitions in the same way. The
+// first topic's previous owners decide which partitions stay.
 func cutAlike(subscribers []*subscriber, topics []Topic) {
 	cut := make([]*subscriber, len(subscribers))
 	for i, s := range subscribers {

@@ -22,9 +22,10 @@ type Limits struct {
 	Members  int // of one group; 10,000
 	Metadata int // bytes beside a committed offset; 4096, as for Kafka
 
-	// Retention is how long a group without members is kept after its last
-	// commit, and after its last member left; 0 is for ever. None expires before
-	// ExpireFrom, so that who comes back after a long time finds its group.
+	// Retention is how long a group without members is kept after its last commit
+	// and after its last member left; 0 is for ever. No group expires before
+	// ExpireFrom, so that the members of a process that was down for a long time can
+	// join again first.
 	Retention  time.Duration
 	ExpireFrom time.Time
 }
@@ -35,19 +36,19 @@ type Coordinator struct {
 	limits Limits
 	groups map[string]*group
 
-	// What is not in the log.
+	// State that is not in the log.
 	topics *Topics
-	away   map[string]time.Time // by the IDs of static members that are away: since when
-	left   map[string]time.Time // by the names of groups: when their last member left, as far as this process saw it
+	away   map[string]time.Time // when static members left, by member ID
+	left   map[string]time.Time // when a group's last member left, by group, if this process saw it
 
-	// Of the command at work.
-	records []Record
-	cuts    []int
-	news    map[string]bool // groups with other assignments than before
+	// State of the current command.
+	records []Record        // that it has made and applied
+	cuts    []int           // as Result.Cuts
+	news    map[string]bool // groups in which members may have to act
 	err     error
 }
 
-// New returns a Coordinator without groups, to which the log is to be applied.
+// New returns a Coordinator without groups. The caller applies the log to it.
 func New(limits Limits) *Coordinator {
 	return &Coordinator{
 		limits: Limits{
@@ -60,16 +61,18 @@ func New(limits Limits) *Coordinator {
 
 // Result is what a command did.
 type Result struct {
-	Records []Record // to be appended, in this order, all or none but for Cuts
-	Cuts    []int    // where what is appended may end: how many of Records go before
+	// Records are to be appended in this order. Cuts are the indexes in Records before
+	// which an append may end; the records between two cuts must be appended together.
+	Records []Record
+	Cuts    []int
 
-	// Wake are the members, by their IDs, for whom there is news, but for the
-	// one whose command it was. Gone are those that Expire took out.
+	// Wake are the IDs of the members, other than the caller, that should call
+	// Heartbeat. Gone are the members that Expire removed, and GoneFrom their groups.
 	Wake, Gone []string
-	GoneFrom   []string // the groups of those that are Gone
+	GoneFrom   []string
 }
 
-// Units returns Records in parts, each to be appended as a whole.
+// Units returns Records divided at Cuts. Each part must be appended as a whole.
 func (r *Result) Units() [][]Record {
 	var units [][]Record
 	from := 0
@@ -82,16 +85,16 @@ func (r *Result) Units() [][]Record {
 	return units
 }
 
-// Member says who joins a group.
+// Member describes a member that joins a group.
 type Member struct {
 	Group            string
-	ID               string // unique; a member that joins again has another
+	ID               string // unique; a member that joins again uses a new one
 	InstanceID       string // KIP-345, or empty
 	ClientID         string
 	Topics           []string // sorted
 	Pattern          string   // a regular expression for further topics, or empty
 	Assignor         string   // or empty
-	Metadata         []byte   // what it tells its assignor, or nil
+	Metadata         []byte   // for the assignor, or nil
 	RebalanceTimeout time.Duration
 	SessionTimeout   time.Duration
 }
@@ -102,13 +105,13 @@ type Assignment struct {
 	Partitions []Partition // sorted by topic's ID and number; read-only
 }
 
-// Join takes a member into its group. A static member that comes back gets the
-// place that it left, without a rebalance.
+// Join adds a member to its group. A static member that comes back gets the place
+// that it left, without a rebalance, unless its subscription or its assignor has
+// changed.
 //
-// fault.InconsistentProtocol says that only some of the members share tasks,
-// fault.UnreleasedInstance that another member has the instance's place,
-// fault.PolicyViolation that the group is full, fault.UnsupportedAssignor that
-// nobody knows the assignor.
+// Errors: fault.InconsistentProtocol if the group mixes consumers with members that
+// share tasks, fault.UnreleasedInstance if another member has the instance's place,
+// fault.PolicyViolation if the group is full, and fault.UnsupportedAssignor.
 func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	c.begin()
 	if m.Assignor != "" && assignors[m.Assignor] == nil {
@@ -145,10 +148,12 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	if before != nil {
 		target := g.targets[before.id]
 		bump = !slices.Equal(before.topics, m.Topics) || before.pattern != m.Pattern || before.assignor != m.Assignor || !bytes.Equal(before.told, m.Metadata)
-		if bytes.Equal(before.told, m.Metadata) { // otherwise its tasks may be others, and it takes them up from nothing
+		// With other metadata its partitions may belong to other tasks, so it starts
+		// without any.
+		if bytes.Equal(before.told, m.Metadata) {
 			joined.state, joined.assigned, joined.revoking = before.state, before.assigned, before.revoking
 		}
-		c.remove(g, before)
+		c.removeMember(g, before)
 		c.emit(key{kind: keyTarget, group: m.Group, member: m.ID}, func(w *wire.Writer) { encodeTarget(w, target) })
 	}
 	c.emit(key{kind: keyMember, group: m.Group, member: m.ID}, metadata.encode)
@@ -158,14 +163,14 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	}
 	g = c.groups[m.Group]
 	if bump {
-		c.raise(g)
+		c.raiseEpoch(g)
 	}
 	return c.heartbeat(g, g.members[m.ID], nil)
 }
 
-// Heartbeat leads a member one step nearer to its target. owned are the
-// partitions that it has not given up yet. fault.UnknownMember says that it is
-// no longer in its group, and has to join again with another ID, owning nothing.
+// Heartbeat moves a member towards its target as far as it can go now. owned are
+// the partitions that it has not revoked yet. fault.UnknownMember means that it is
+// no longer in its group: it must drop all partitions and join with another ID.
 func (c *Coordinator) Heartbeat(groupName, memberID string, owned []Partition) (Assignment, Result, error) {
 	c.begin()
 	g, m, err := c.find(groupName, memberID)
@@ -177,8 +182,8 @@ func (c *Coordinator) Heartbeat(groupName, memberID string, owned []Partition) (
 
 func (c *Coordinator) heartbeat(g *group, m *member, owned partitions) (Assignment, Result, error) {
 	c.retarget(g)
-	// Giving up and getting are two steps: a member that has nothing to give up
-	// takes both at once.
+	// Revoking and receiving are two steps. A member that owns nothing that it must
+	// revoke takes both at once.
 	for {
 		next := g.reconcile(m, c.topics, owned)
 		if next.equal(m.current) {
@@ -196,18 +201,19 @@ func (c current) equal(other current) bool {
 		slices.Equal(c.assigned, other.assigned) && slices.Equal(c.revoking, other.revoking)
 }
 
-// Leave takes a member out of its group. A static one keeps its place until its
-// session timeout, counted from now, is over. One that is gone already is no
-// error.
+// Leave removes a member from its group. A static member keeps its place for its
+// session timeout, counted from now. A member that is gone already is no error.
 func (c *Coordinator) Leave(groupName, memberID string, now time.Time) (Result, error) {
 	c.begin()
 	if g, m, err := c.find(groupName, memberID); err == nil {
-		c.leave(g, m, now)
+		c.depart(g, m, now)
 	}
 	return c.end(memberID)
 }
 
-func (c *Coordinator) leave(g *group, m *member, now time.Time) {
+// depart removes a dynamic member, and marks a static one as away: it keeps its
+// partitions, so that a restart of its process moves none.
+func (c *Coordinator) depart(g *group, m *member, now time.Time) {
 	if m.instanceID == "" {
 		c.evict(g, m, now)
 		return
@@ -218,23 +224,25 @@ func (c *Coordinator) leave(g *group, m *member, now time.Time) {
 	c.away[m.id] = now
 }
 
-// evict takes a member out of its group, whoever it is.
+// evict removes a member, also a static one, and gives its partitions to others.
 func (c *Coordinator) evict(g *group, m *member, now time.Time) {
-	c.remove(g, m)
+	c.removeMember(g, m)
 	c.emptied(g, now)
-	c.raise(g)
+	c.raiseEpoch(g)
 	c.retarget(g)
 }
 
-func (c *Coordinator) remove(g *group, m *member) {
+// removeMember makes the tombstones of a member's records.
+func (c *Coordinator) removeMember(g *group, m *member) {
 	delete(c.away, m.id)
 	for _, kind := range []int16{keyCurrent, keyTarget, keyMember} {
 		c.emit(key{kind: kind, group: g.name, member: m.id}, nil)
 	}
 }
 
-// Restart says, before anything else is done with a log that was read, that the
-// members which it tells of have left: their process is no more.
+// Restart removes the members that the log has: they belonged to a process that has
+// ended. It must be the first command after the log was read. Static members become
+// away, and their session timeout counts from now.
 func (c *Coordinator) Restart(now time.Time) (Result, error) {
 	c.begin()
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
@@ -242,34 +250,34 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 		for _, m := range g.sorted() {
 			switch {
 			case m.instanceID == "":
-				c.remove(g, m)
+				c.removeMember(g, m)
 				c.emptied(g, now)
 				c.news[name] = true
 			case m.epoch == epochAway:
 				c.away[m.id] = now
 			default:
-				c.leave(g, m, now)
+				c.depart(g, m, now)
 			}
 		}
 		if c.news[name] {
-			c.raise(g)
+			c.raiseEpoch(g)
 		}
 		c.cut()
 	}
-	// The targets follow with the first member, who may come back with topics
-	// that are not known yet.
+	// The first member that joins computes the targets. It may subscribe to topics that
+	// the coordinator doesn't know yet.
 	return c.end("")
 }
 
-// SetTopics tells the coordinator which topics exist. Groups whose topics
-// changed get another target, and offsets of topics that are no more go.
+// SetTopics sets which topics exist. Groups whose topics have changed get a new
+// target, and the offsets of deleted topics are removed.
 func (c *Coordinator) SetTopics(topics *Topics) (Result, error) {
 	c.begin()
 	c.topics = topics
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
 		g := c.groups[name]
 		for _, tp := range slices.SortedFunc(maps.Keys(g.offsets), record.TopicPartition.Compare) {
-			if !c.current(tp, g.offsets[tp]) {
+			if !c.topicExists(tp, g.offsets[tp]) {
 				c.emit(key{kind: keyOffset, group: name, topic: tp.Topic, partition: tp.Partition}, nil)
 				c.cut()
 			}
@@ -280,15 +288,16 @@ func (c *Coordinator) SetTopics(topics *Topics) (Result, error) {
 	return c.end("")
 }
 
-// current reports whether the topic that an offset was committed for exists.
-func (c *Coordinator) current(tp record.TopicPartition, o offset) bool {
+// topicExists reports whether the topic for which an offset was committed exists:
+// not just its name, but its ID, unless the offset's version has none.
+func (c *Coordinator) topicExists(tp record.TopicPartition, o offset) bool {
 	t, ok := c.topics.byName[tp.Topic]
 	return ok && (o.id == t.ID || o.id == Partition{}.ID)
 }
 
-// Commit stores offsets for a group, all or none. A member may commit for the
-// partitions that it owns or has not given up yet, which is what Kafka's member
-// epoch stands for; without a member the group must have none.
+// Commit stores offsets for a group, all or none. A member may commit only for
+// partitions that it owns or has not revoked yet; in Kafka's protocol, the member
+// epoch serves this purpose. Without a member ID, the group must have no members.
 //
 // fault.UnknownMember, fault.StaleMemberEpoch for a partition that the member
 // does not own, fault.NonEmptyGroup without a member; fault.UnknownTopic,
@@ -309,6 +318,7 @@ func (c *Coordinator) Commit(groupName, memberID string, offsets map[record.Topi
 	return c.end(memberID)
 }
 
+// mayCommit returns why the offsets may not be committed, or nil.
 func (c *Coordinator) mayCommit(groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error {
 	g := c.groups[groupName]
 	if memberID != "" {
@@ -365,6 +375,7 @@ func (c *Coordinator) erase(g *group, between func()) {
 	delete(c.left, g.name)
 }
 
+// find returns a member that is in its group and not away, or fault.UnknownMember.
 func (c *Coordinator) find(groupName, memberID string) (*group, *member, error) {
 	if g := c.groups[groupName]; g != nil {
 		if m := g.members[memberID]; m != nil && m.epoch >= 0 {
@@ -374,18 +385,19 @@ func (c *Coordinator) find(groupName, memberID string) (*group, *member, error) 
 	return nil, nil, fault.Newf(fault.UnknownMember, "%q in group %q", memberID, groupName)
 }
 
-// raise begins the group's next epoch.
-func (c *Coordinator) raise(g *group) {
+// raiseEpoch begins the group's next epoch. Its record has a hash of the topics, by
+// which retarget notices that they have changed.
+func (c *Coordinator) raiseEpoch(g *group) {
 	next := groupMetadata{epoch: max(g.epoch, 0)%math.MaxInt32 + firstEpoch, hash: c.topics.hash(g.topics(c.topics))}
 	c.emit(key{kind: keyGroup, group: g.name}, next.encode)
 	c.news[g.name] = true
 }
 
-// retarget computes the target assignment of the group's epoch where it is not
-// there yet, beginning an epoch first where topics changed.
+// retarget computes the target assignment of the group's epoch, unless it exists.
+// If the group's topics have changed, it begins a new epoch first.
 func (c *Coordinator) retarget(g *group) {
 	if len(g.members) > 0 && g.hash != c.topics.hash(g.topics(c.topics)) {
-		c.raise(g)
+		c.raiseEpoch(g)
 	}
 	if g.targetEpoch == g.epoch {
 		return
@@ -407,8 +419,8 @@ func (c *Coordinator) retarget(g *group) {
 	c.news[g.name] = true
 }
 
-// assignor returns the name of the assignor that most members chose, and of
-// several the first in the alphabet.
+// assignor returns the assignor that most members chose. A tie goes to the default,
+// and then to the first by name.
 func (g *group) assignor() string {
 	votes := make(map[string]int)
 	for _, m := range g.members {
@@ -425,15 +437,17 @@ func (g *group) assignor() string {
 	return chosen
 }
 
-// begin, emit and end frame every command: emit makes a record and applies it.
+// begin starts a command. Every exported command calls it first, and end last.
 func (c *Coordinator) begin() {
 	c.records, c.cuts, c.news, c.err = nil, nil, map[string]bool{}, nil
 }
 
-// cut says that what follows need not be appended with what was emitted so far: a
-// crash in between leaves something that the same command goes on with.
+// cut allows the append to end here. A crash in between must leave a state from which
+// the same command, run again, does the rest.
 func (c *Coordinator) cut() { c.cuts = append(c.cuts, len(c.records)) }
 
+// emit makes a record and applies it. It encodes the value first: Apply then decodes
+// the same bytes that a reader of the log will, so the two can't differ.
 func (c *Coordinator) emit(k key, value func(*wire.Writer)) {
 	var kw, vw wire.Writer
 	k.encode(&kw)
@@ -448,6 +462,8 @@ func (c *Coordinator) emit(k key, value func(*wire.Writer)) {
 	c.err = errors.Join(c.err, c.Apply(kw.B, vw.B))
 }
 
+// end returns the command's records and the members to wake: those of groups with
+// news that have a step to take. The caller knows its own.
 func (c *Coordinator) end(caller string) (Result, error) {
 	if c.err != nil {
 		return Result{}, c.err

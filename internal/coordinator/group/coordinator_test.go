@@ -16,8 +16,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// world is a coordinator with its log and with clients that do what they are
-// told.
+// world is a coordinator with its log and with clients that follow its answers.
 type world struct {
 	t       require.TestingT
 	c       *Coordinator
@@ -153,7 +152,7 @@ func (w *world) check() {
 	}
 }
 
-// checkSettled holds what is true when nobody has anything left to do.
+// checkSettled checks what must hold when no member has a step left to take.
 func (w *world) checkSettled() {
 	for name, g := range w.c.groups {
 		wanted := map[Partition]bool{}
@@ -328,11 +327,11 @@ func TestTopicsComeGrowAndGo(t *testing.T) {
 	result, err := w.c.Commit("g", one.ID, map[record.TopicPartition]consumer.Offset{tp: {Offset: 7}}, w.now)
 	w.took(result, err)
 	require.Equal(t, int64(7), w.c.Offsets("g")[tp].Offset)
-	anew := w.topicNamed("a", 1)
-	w.setTopics(anew)
+	again := w.topicNamed("a", 1)
+	w.setTopics(again)
 	require.Empty(t, w.c.Offsets("g"), "offsets of a topic that was deleted are not those of its successor")
 	w.settle()
-	require.Equal(t, partitions{{ID: anew.ID}}, one.owned)
+	require.Equal(t, partitions{{ID: again.ID}}, one.owned)
 	w.check()
 	w.setTopics()
 	w.settle()
@@ -351,7 +350,7 @@ func TestCommit(t *testing.T) {
 	w.took(result, err)
 	require.Equal(t, at(1, good), w.c.Offsets("alone"))
 	require.Equal(t, at(1, good), w.c.Offsets("alone", record.TopicPartition{Topic: "a", Partition: 1}, record.TopicPartition{Topic: "a"}))
-	require.Empty(t, w.c.Offsets("nobody"))
+	require.Empty(t, w.c.Offsets("unknown"))
 
 	one, two := w.join("g", "", "", "a"), w.join("g", "", "", "a")
 	w.settle()

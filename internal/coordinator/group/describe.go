@@ -38,8 +38,8 @@ func (c *Coordinator) Describe(groupName string) (consumer.GroupDescription, err
 	return d, nil
 }
 
-// named returns partitions under their topics' names, sorted. Those of topics
-// that are no more are left out.
+// named returns partitions with their topics' names, sorted, without those of
+// deleted topics.
 func (c *Coordinator) named(p partitions) []record.TopicPartition {
 	var named []record.TopicPartition
 	for _, one := range p {
@@ -66,8 +66,8 @@ func (g *group) state() consumer.GroupState {
 	return consumer.GroupStable
 }
 
-// Offsets returns what a group has committed, for all partitions or for those
-// that are named; of a group that is not known, nothing.
+// Offsets returns a group's committed offsets, for all partitions or only for some.
+// An unknown group has none.
 func (c *Coordinator) Offsets(groupName string, only ...record.TopicPartition) map[record.TopicPartition]consumer.Offset {
 	all := make(map[record.TopicPartition]consumer.Offset)
 	g := c.groups[groupName]
@@ -75,7 +75,7 @@ func (c *Coordinator) Offsets(groupName string, only ...record.TopicPartition) m
 		return all
 	}
 	add := func(tp record.TopicPartition, o offset) {
-		if c.current(tp, o) {
+		if c.topicExists(tp, o) {
 			all[tp] = consumer.Offset{Offset: o.offset, LeaderEpoch: o.leaderEpoch, Metadata: o.metadata}
 		}
 	}

@@ -2,31 +2,45 @@
 // records of one partition of __consumer_offsets.
 //
 // A [Coordinator] holds the groups of that partition. Its commands (Join,
-// Heartbeat, Leave, Commit, Expire, …) return the records that tell what they
-// did, with the Coordinator in the state after them. The only way in which
-// groups ever change is Apply, which reads the bytes of one record: a command
-// applies each record that it makes. So the state of a running coordinator is
-// that of one which read its log, by construction. A caller that cannot append
-// a command's records throws the Coordinator away and reads the log again.
+// Heartbeat, Leave, Commit, Expire, …) return the records that describe what they
+// did, and leave the Coordinator in the state after them. Groups change in one way
+// only: Apply reads the bytes of one record, and a command applies each record that
+// it makes. A running coordinator is therefore in the same state as one that has
+// read its log. If the caller cannot append a command's records, it discards the
+// Coordinator and reads the log again.
 //
-// There is no goroutine, no clock and no I/O here: the time, the topics that
-// exist and signs of life are arguments. What is not in the log (the topics,
-// since when static members are away) is kept beside the groups.
+// The package has no goroutine, no clock and no I/O: the time, the topics that
+// exist and when members were last heard of are arguments. State that is not in
+// the log (the topics, when static members left) is kept beside the groups.
 //
 // # The protocol
 //
 // It is that of KIP-848, with members in the same process. A change of members,
-// subscriptions or topics raises the group's epoch; an assignor then computes
-// the target assignment of that epoch, and every member is led there by itself:
+// subscriptions or topics raises the group's epoch. An assignor then computes the
+// target assignment of that epoch, and each member moves to its target on its own,
+// one step per heartbeat:
 //
-//	Stable ──target differs──> UnrevokedPartitions ──gave up what it must──┐
-//	  ^                                                                    │
-//	  └──all free── UnreleasedPartitions <──some still owned by others─────┘
+//	Stable ──target takes some away──▶ UnrevokedPartitions ──has revoked them──┐
+//	  ▲                                                                        │
+//	  │ all are free                                                           ▼
+//	  ├────────────────────────────────────────────────────────────────────────┤
+//	  │                                                  others still own some │
+//	  └──all are free── UnreleasedPartitions ◀─────────────────────────────────┘
 //
-// A member's response names the partitions that it may own. It calls back once
-// it has given up the others, and only then are those free for their next owner;
-// members whose partitions stay are not stopped. Commands also name the members
-// for whom there is news, to be woken.
+// A member from which nothing is taken skips UnrevokedPartitions.
+//
+// A member's response names the partitions that it may own. The member calls
+// Heartbeat once it has revoked the others, and only then can their next owners get
+// them; a member whose partitions stay never stops. This is what keeps a partition
+// from having two owners. A command's Result also names the members whose next
+// heartbeat would change something, so that the caller can wake them.
+//
+// A member's epoch shows how far it is:
+//
+//	-2   static and away: its place is kept until the session timeout
+//	-1   without an assignment
+//	 0   joined just now
+//	>0   the epoch of the target that it has reached, or that it is moving from
 //
 // # Bytes
 //
@@ -40,17 +54,17 @@
 //	key  7 …TargetAssignmentMember       group, member
 //	key  8 …CurrentMemberAssignment      group, member
 //
-// A record without a value takes its key away. Records of other types, which
-// other groups of Kafka have, are passed over. An offset's value is version 4
-// with its topic's ID, so that a topic which was deleted and made anew has none.
-// A member's session timeout stands in tagged field 1000 of its metadata, what it
-// tells its assignor as compact bytes in field 1001.
+// A record without a value removes its key. Records of other types, which Kafka's
+// other kinds of groups have, are skipped. An offset's value is version 4 with its
+// topic's ID, so that a topic that was deleted and created again has no offsets. A
+// member's metadata has its session timeout in tagged field 1000, and its metadata
+// for the assignor, as compact bytes, in field 1001.
 //
 // # Tasks
 //
-// Members of a streams application's group are given tasks, that is all
-// partitions which one sub-topology reads under one number; see package tasks. A
-// task moves as a whole: its next owner gets none of it before all of it is free.
+// Members of a streams application's group get tasks: all partitions of one number
+// that one sub-topology reads; see package tasks. A task moves as a whole. Its next
+// owner gets none of its partitions before all of them are free.
 //
 // A Coordinator is not safe for concurrent use.
 package group

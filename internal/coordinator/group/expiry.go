@@ -8,11 +8,11 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Expire takes out the static members that were away for too long and the
-// members that have not asked for records for longer than their rebalance
-// timeout, and deletes groups that have been without members for longer than
-// Limits.Retention. heard returns when a member last did, which is now for one that is
-// waiting for records. The time returned is when to call Expire next, or zero.
+// Expire removes static members that were away for longer than their session
+// timeout, and members that have not asked for records for longer than their
+// rebalance timeout. It deletes groups that were without members for longer than
+// Limits.Retention. heard returns when a member last asked for records: now, for one
+// that is waiting. Expire also returns when to call it next, or zero.
 func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Time) (Result, time.Time, error) {
 	c.begin()
 	var next time.Time
@@ -22,7 +22,7 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 		for _, m := range g.sorted() {
 			var deadline time.Time
 			if m.epoch == epochAway {
-				if _, ok := c.away[m.id]; !ok { // it left before the log was read again
+				if _, ok := c.away[m.id]; !ok { // the log was read again: when it left is not in it
 					c.away[m.id] = now
 				}
 				deadline = c.away[m.id].Add(m.sessionTimeout)
@@ -70,10 +70,12 @@ func (c *Coordinator) expiry(g *group) time.Time {
 	return last
 }
 
-// emptied notes that a member has left, if it was the last one. Kafka's records have
-// no place for that time, and a coordinator that is made from the log must not count
-// from the last commit, which may be as old as the last record that there was to
-// read: the newest offset is stored once more, unless it is new enough.
+// emptied records when the last member left, from which the group's retention
+// counts. Kafka's records have no field for that time. Without it, a coordinator
+// that reads the log would count from the last commit, and delete a group whose
+// members waited for a long time without a record to read. So emptied stores the
+// group's newest offset again, with the present time, unless its time is recent
+// enough.
 func (c *Coordinator) emptied(g *group, now time.Time) {
 	c.left[g.name] = now
 	if len(g.members) > 0 || c.limits.Retention == 0 || len(g.offsets) == 0 {

@@ -10,51 +10,52 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// memberState says how far a member is on its way to the target assignment.
-// Numbers are Kafka's.
+// memberState is how far a member is on its way to the target assignment. The
+// numbers are Kafka's.
 type memberState int8
 
 const (
-	stable               memberState = 0 // it owns what it should
-	unrevokedPartitions  memberState = 1 // it has to give something up before it goes on
-	unreleasedPartitions memberState = 2 // it waits for what others have to give up
+	stable               memberState = 0 // it owns its target
+	unrevokedPartitions  memberState = 1 // it must revoke partitions first
+	unreleasedPartitions memberState = 2 // it waits for partitions that others must revoke
 )
 
-// Epochs that are no epochs.
+// Special values of a member's epoch. Epochs of groups begin at firstEpoch.
 const (
-	epochJoin  int32 = 0  // a member that has just come
+	epochJoin  int32 = 0  // a member that has just joined
 	epochLeft  int32 = -1 // a member without an assignment
 	epochAway  int32 = -2 // a static member that is away and keeps its place
-	noneOwns         = ""
+	noneOwns         = "" // the owner of a partition that has none
 	firstEpoch       = 1
 )
 
-// group is one consumer group. Apply alone changes it.
+// group is one consumer group. Only Apply changes it.
 type group struct {
 	name        string
-	epoch       int32 // 0: nobody ever joined, there are offsets only
-	hash        int64 // of the topics, when epoch began
+	epoch       int32 // 0: no member ever joined, there are only offsets
+	hash        int64 // of the topics as of the beginning of epoch
 	targetEpoch int32 // the epoch of targets; targetEpoch <= epoch
 	members     map[string]*member
 	statics     map[string]string // instance ID -> member ID
 	targets     map[string]partitions
 	offsets     map[record.TopicPartition]offset
 
-	// owners says who owns a partition: owners[p] == m.id exactly if p is in
-	// m.assigned or m.revoking.
+	// owners has the owner of each partition: owners[p] == m.id if and only if p is in
+	// m.assigned or m.revoking. It is derived from the members, for fast lookup.
 	owners map[Partition]string
 }
 
+// member is a member of a group: its metadata, and its current assignment.
 type member struct {
 	id string
 	memberMetadata
-	tasks    tasks.Metadata   // what told says; nothing where it cannot be read
-	matching *pattern.Pattern // pattern; nil without one
+	tasks    tasks.Metadata   // told, decoded; empty if that fails
+	matching *pattern.Pattern // pattern, parsed; nil without one
 	current
 }
 
 // subscribed returns the names of the topics that a member subscribes to, sorted:
-// those that it names, and those that exist and match its pattern.
+// those in its list, and existing ones that match its pattern.
 func (m *member) subscribed(exist *Topics) []string {
 	if m.matching == nil {
 		return m.topics
@@ -76,12 +77,13 @@ func newGroup(name string) *group {
 	}
 }
 
-// empty reports whether nothing of the group is left.
+// empty reports whether the group has no state left, and can be dropped.
 func (g *group) empty() bool {
 	return g.epoch == 0 && g.targetEpoch == 0 && len(g.members)+len(g.targets)+len(g.offsets) == 0
 }
 
-// sorted returns the members by their IDs.
+// sorted returns the members, sorted by ID. Commands go through them in this order,
+// so that the same log always leads to the same records.
 func (g *group) sorted() []*member {
 	ids := slices.Sorted(maps.Keys(g.members))
 	all := make([]*member, len(ids))
@@ -101,17 +103,16 @@ func (g *group) topics(exist *Topics) []string {
 	return slices.Compact(names)
 }
 
-// owner returns who owns p, or noneOwns.
+// owner returns the ID of the member that owns p, or noneOwns.
 func (g *group) owner(p Partition) string { return g.owners[p] }
 
-// settled reports whether m has nothing left to do for the current target.
+// settled reports whether m has reached the current target.
 func (g *group) settled(m *member) bool {
 	return m.state == stable && m.epoch == g.targetEpoch
 }
 
-// Apply applies one record of the log. Records that are not of a kind which is
-// kept here do nothing; bytes that are not what they should be are
-// fault.CorruptMessage, and leave everything as it was.
+// Apply applies one record of the log. It ignores records of other types. Malformed
+// bytes are fault.CorruptMessage and change nothing.
 func (c *Coordinator) Apply(keyBytes, value []byte) error {
 	k, known, err := decodeKey(keyBytes)
 	if err != nil || !known {
@@ -125,8 +126,8 @@ func (c *Coordinator) Apply(keyBytes, value []byte) error {
 		g = newGroup(k.group)
 	}
 	if value == nil {
-		g.remove(k)
-	} else if err := g.put(k, value); err != nil {
+		g.applyTombstone(k)
+	} else if err := g.applyValue(k, value); err != nil {
 		return fault.Newf(fault.CorruptMessage, "group %q", k.group).Because(err)
 	}
 	c.groups[k.group] = g
@@ -136,8 +137,8 @@ func (c *Coordinator) Apply(keyBytes, value []byte) error {
 	return nil
 }
 
-// put applies a record with a value.
-func (g *group) put(k key, value []byte) error {
+// applyValue applies a record with a value.
+func (g *group) applyValue(k key, value []byte) error {
 	switch k.kind {
 	case keyOffset:
 		o, err := decodeOffset(value)
@@ -159,7 +160,7 @@ func (g *group) put(k key, value []byte) error {
 		m := g.member(k.member)
 		g.forgetStatic(m)
 		m.memberMetadata = v
-		m.matching, _ = pattern.Parse(v.pattern) // Join has tried it; one that another broker wrote may match nothing here
+		m.matching, _ = pattern.Parse(v.pattern) // Join has checked it; one that another broker wrote may be invalid here, and matches nothing
 		m.tasks, _ = tasks.Decode(v.told)
 		if v.instanceID != "" {
 			g.statics[v.instanceID] = m.id
@@ -186,8 +187,8 @@ func (g *group) put(k key, value []byte) error {
 	return nil
 }
 
-// remove applies a tombstone.
-func (g *group) remove(k key) {
+// applyTombstone applies a record without a value.
+func (g *group) applyTombstone(k key) {
 	switch k.kind {
 	case keyOffset:
 		delete(g.offsets, record.TopicPartition{Topic: k.topic, Partition: k.partition})
@@ -213,7 +214,7 @@ func (g *group) remove(k key) {
 // noCurrent is the assignment of a member that has none.
 var noCurrent = current{epoch: epochLeft, previousEpoch: epochLeft}
 
-// member returns the member with that ID, which is new if there was none.
+// member returns the member with an ID, and creates it if there is none.
 func (g *group) member(id string) *member {
 	m := g.members[id]
 	if m == nil {
@@ -223,12 +224,16 @@ func (g *group) member(id string) *member {
 	return m
 }
 
+// forgetStatic removes m's entry in statics, unless the instance has another member
+// already.
 func (g *group) forgetStatic(m *member) {
 	if g.statics[m.instanceID] == m.id {
 		delete(g.statics, m.instanceID)
 	}
 }
 
+// setCurrent replaces m's assignment and updates owners. A partition that another
+// member has got meanwhile stays that member's.
 func (g *group) setCurrent(m *member, v current) {
 	for _, set := range []partitions{m.assigned, m.revoking} {
 		for _, p := range set {

@@ -8,8 +8,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Partition is one partition of a topic that is known by its ID, so that a topic
-// which was made anew is another.
+// Partition is a partition of a topic, identified by the topic's ID: a topic that
+// was deleted and created again is a different one.
 type Partition struct {
 	ID     topic.ID
 	Number int32
@@ -20,10 +20,11 @@ func (p Partition) Compare(other Partition) int {
 	return cmp.Or(bytes.Compare(p.ID[:], other.ID[:]), cmp.Compare(p.Number, other.Number))
 }
 
-// partitions is a set: sorted, each one once. It is never changed.
+// partitions is a set, as a sorted slice without duplicates. It is immutable.
 type partitions []Partition
 
-// newPartitions makes a set of p, which it takes over. The empty set is nil.
+// newPartitions returns a set of p, whose slice it owns from then on. The empty set
+// is nil.
 func newPartitions(p []Partition) partitions {
 	if len(p) == 0 {
 		return nil
@@ -37,17 +38,17 @@ func (p partitions) has(one Partition) bool {
 	return ok
 }
 
-// and returns what is in both.
+// and returns the intersection of p and q.
 func (p partitions) and(q partitions) partitions {
 	return p.filter(q.has)
 }
 
-// minus returns what is in p and not in q.
+// minus returns the partitions of p that are not in q.
 func (p partitions) minus(q partitions) partitions {
 	return p.filter(func(one Partition) bool { return !q.has(one) })
 }
 
-// plus returns what is in either.
+// plus returns the union of p and q.
 func (p partitions) plus(q partitions) partitions {
 	if len(q) == 0 {
 		return p

@@ -1,14 +1,22 @@
 package group
 
-// reconcile returns where m stands after a call in which it said that it owns
-// owned: one step nearer to the target, or where it stood. It is KIP-848's
-// current assignment builder.
+// reconcile returns m's next assignment, after a heartbeat in which it owned the
+// partitions owned: one step nearer to the target, or the present one if it has to
+// wait. It is KIP-848's current assignment builder. See the package's documentation
+// for the states.
+//
+// The safety property is that a partition never has two owners. It holds because a
+// partition leaves assigned and revoking, and so g.owners, only after its member has
+// sent a heartbeat without it; and because towards only adds partitions without an
+// owner.
 func (g *group) reconcile(m *member, topics *Topics, owned partitions) current {
 	switch m.state {
 	case unrevokedPartitions:
 		if len(owned.and(m.revoking)) > 0 {
-			return m.current // it still has to give up what it was told to
+			return m.current // it has not revoked all that it must
 		}
+		// Its epoch rises by one: it has left the assignment of its old epoch. The
+		// target may be further ahead by now, and can take away more.
 		return g.towards(m, topics, min(m.epoch+1, g.targetEpoch), owned)
 	case stable:
 		if m.epoch == g.targetEpoch {
@@ -18,8 +26,11 @@ func (g *group) reconcile(m *member, topics *Topics, owned partitions) current {
 	return g.towards(m, topics, m.epoch, owned)
 }
 
-// towards leads m to the target as far as others let it. A member that must give
-// something up stays at epoch until it has.
+// towards returns the step from m's assignment to its target. First, what the target
+// takes away must be revoked: m keeps epoch until it has. Then m gets the partitions
+// of the target that no other member owns, and waits for the rest
+// (unreleasedPartitions). It is at the target's epoch from then on, because it owns
+// nothing that the target gives to others.
 func (g *group) towards(m *member, topics *Topics, epoch int32, owned partitions) current {
 	target := g.targets[m.id]
 	kept := m.assigned.and(target)
@@ -31,7 +42,7 @@ func (g *group) towards(m *member, topics *Topics, epoch int32, owned partitions
 		}
 	}
 	wanted := target.minus(kept)
-	free := g.whole(m, topics, wanted.filter(func(p Partition) bool {
+	free := g.freeTasks(m, topics, wanted.filter(func(p Partition) bool {
 		owner := g.owner(p)
 		return owner == noneOwns || owner == m.id
 	}))

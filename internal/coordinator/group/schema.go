@@ -33,7 +33,7 @@ const (
 	tagAssignorBytes  = 1001 // of the same
 )
 
-// key is a decoded key; which fields count depends on the kind.
+// key is a decoded key. Its kind determines which fields are set.
 type key struct {
 	kind      int16
 	group     string
@@ -54,8 +54,7 @@ func (k key) encode(w *wire.Writer) {
 	}
 }
 
-// decodeKey returns the key that b is, and whether it is of a kind that is kept
-// here.
+// decodeKey decodes a key, and reports whether its kind is one of those above.
 func decodeKey(b []byte) (key, bool, error) {
 	r := wire.NewReader(b)
 	k := key{kind: r.Int16()}
@@ -82,8 +81,8 @@ type offset struct {
 	id          topic.ID
 }
 
-// offsetVersion is the first version with tagged fields. The ones before are
-// read, too.
+// offsetVersion is the first version with tagged fields, of which the topic's ID is
+// one. Earlier versions are read, too.
 const offsetVersion = 4
 
 func (o offset) encode(w *wire.Writer) {
@@ -300,7 +299,7 @@ func decodePartitions(r *wire.Reader) partitions {
 	return newPartitions(p)
 }
 
-// versionZero begins to read a value of which there is one version.
+// versionZero begins to decode a value whose only version is 0.
 func versionZero(schema string, b []byte) (wire.Reader, error) {
 	r := wire.NewReader(b)
 	if version := r.Int16(); version != 0 && r.Err() == nil {

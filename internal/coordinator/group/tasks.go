@@ -8,7 +8,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// checkTold checks what a member tells its assignor.
+// checkTold checks a member's metadata for its assignor.
 func checkTold(m Member) error {
 	if (m.Assignor == tasks.Assignor) != (len(m.Metadata) > 0) {
 		return fault.Newf(fault.InvalidRequest, "the assignor %q with %d bytes of metadata", m.Assignor, len(m.Metadata))
@@ -33,8 +33,8 @@ func checkTold(m Member) error {
 	return nil
 }
 
-// checkKind refuses a consumer among the members of a streams application and
-// the other way round: what one assignor gave out, the other would take away.
+// checkKind refuses a consumer in the group of a streams application, and the other
+// way round: the group has one assignor, and the two kinds need different ones.
 func (g *group) checkKind(m Member) error {
 	for _, other := range g.members {
 		if (other.assignor == tasks.Assignor) != (m.Assignor == tasks.Assignor) {
@@ -45,7 +45,7 @@ func (g *group) checkKind(m Member) error {
 	return nil
 }
 
-// assignTasks gives out whole tasks. See package tasks.
+// assignTasks assigns whole tasks. See package tasks.
 func assignTasks(subscribers []*subscriber) {
 	byName := make(map[string]Topic)
 	byID := make(map[[16]byte]string)
@@ -71,11 +71,12 @@ func assignTasks(subscribers []*subscriber) {
 	}
 }
 
-// whole returns those of the partitions free for m whose task is free as a
-// whole. A task moves only when its owner of before has given up all of it. In a
-// group whose members differ in their topologies, that is every task of another
-// member which shares a topic with m's.
-func (g *group) whole(m *member, topics *Topics, free partitions) partitions {
+// freeTasks returns those of the free partitions whose whole task is free for m. A
+// task moves only when its previous owner has revoked all of it: two members with
+// parts of a task would each have parts of its state. Members may have different
+// topologies, during an upgrade; then every task of another member that shares a
+// topic with m's must be free.
+func (g *group) freeTasks(m *member, topics *Topics, free partitions) partitions {
 	if m.assignor != tasks.Assignor || len(free) == 0 {
 		return free
 	}
@@ -89,18 +90,18 @@ func (g *group) whole(m *member, topics *Topics, free partitions) partitions {
 			continue
 		}
 		for _, p := range other.assigned.plus(other.revoking) {
-			for _, name := range other.together(topics, p) {
+			for _, name := range other.readTogether(topics, p) {
 				taken[place{name, p.Number}] = true
 			}
 		}
 	}
 	return free.filter(func(p Partition) bool {
-		return !slices.ContainsFunc(m.together(topics, p), func(name string) bool { return taken[place{name, p.Number}] })
+		return !slices.ContainsFunc(m.readTogether(topics, p), func(name string) bool { return taken[place{name, p.Number}] })
 	})
 }
 
-// together returns the topics of the sub-topology that reads p in m.
-func (m *member) together(topics *Topics, p Partition) []string {
+// readTogether returns the topics of m's sub-topology that reads p.
+func (m *member) readTogether(topics *Topics, p Partition) []string {
 	if name, ok := topics.Name(p.ID); ok {
 		if sub, ok := m.tasks.SubTopology(name); ok {
 			return m.tasks.SubTopologies[sub]

@@ -7,14 +7,14 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Topic is what a coordinator has to know of a topic.
+// Topic is a topic as a coordinator needs it.
 type Topic struct {
 	Name       string
 	ID         topic.ID
 	Partitions int32
 }
 
-// Topics are the topics that exist. They are never changed.
+// Topics are the topics that exist. It is immutable.
 type Topics struct {
 	byName map[string]Topic
 	byID   map[topic.ID]Topic
@@ -36,8 +36,8 @@ func (t *Topics) Name(id topic.ID) (string, bool) {
 	return one.Name, ok
 }
 
-// hash returns a number that changes when one of the topics named appears,
-// goes, is made anew or gets partitions. names are sorted.
+// hash returns a number that changes when one of the named topics is created,
+// deleted, created again, or gets more partitions. names are sorted.
 func (t *Topics) hash(names []string) int64 {
 	h := fnv.New64a()
 	for _, name := range names {
@@ -50,8 +50,8 @@ func (t *Topics) hash(names []string) int64 {
 	return int64(h.Sum64())
 }
 
-// OffsetsTopic is __consumer_offsets as it is created at its first use. Few
-// partitions are enough for one process; Kafka's 50 are for as many brokers.
+// OffsetsTopic is the specification with which __consumer_offsets is created at its
+// first use. One process needs few partitions; Kafka's 50 spread over many brokers.
 var OffsetsTopic = topic.Spec{
 	Name: topic.ConsumerOffsets, Partitions: 4,
 	Config: topic.Config{Cleanup: topic.Compact, SegmentBytes: 100 << 20, MaxMessageBytes: 64 << 20},

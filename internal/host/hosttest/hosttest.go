@@ -80,6 +80,6 @@ func (h *Host) Remove(name string) error {
 // idle is a cleaner that cleans nothing.
 type idle struct{}
 
-func (idle) Look(*host.Topic, *partition.Partition)      {}
+func (idle) Enqueue(*host.Topic, *partition.Partition)   {}
 func (idle) Renew(*host.Topic, *partition.Partition)     {}
 func (idle) Forget(*host.Topic, ...*partition.Partition) {}

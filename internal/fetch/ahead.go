@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/internal/role"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -24,11 +25,22 @@ type readAhead struct {
 	done  chan chunk
 	asked int // chunks asked for and not taken; owned by the goroutine that fetches
 
-	mu      sync.Mutex
-	next    int64    // where the next chunk begins
+	// Who has the role of the reader owns these.
+	next int64  // where the next chunk begins
+	buf  []byte // what it is read into, once claimed
+
+	mu      sync.Mutex // below
+	reader  role.Role
 	buffers [][]byte // one for each chunk still to be read; nil where Read makes its own
-	running bool     // there is a goroutine
 	over    bool     // nothing more is read
+}
+
+func newReadAhead(src *source, offset int64) *readAhead {
+	a := &readAhead{
+		session: src.session, part: src.part, size: src.session.chunkBytes(), next: offset, done: make(chan chunk, chunksAhead),
+	}
+	a.reader.Init(&a.mu, a.nextLocked, a.read, &a.session.reads)
+	return a
 }
 
 // ask has chunks read until chunksAhead of them are on their way.
@@ -49,59 +61,44 @@ func (a *readAhead) ask() {
 	}
 }
 
+// askFor has one more chunk read, into buf, and reports false where nothing more is to
+// be read. Only the goroutine that fetches asks, and it also waits for the readers when
+// the session ends; so none starts once that has begun.
 func (a *readAhead) askFor(buf []byte) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.over {
+	if a.over || !a.reader.IsTaken() && a.session.gate.Closed() {
 		return false
-	}
-	if !a.running {
-		if !a.session.beginReading() {
-			return false
-		}
-		a.running = true
-		go a.run()
 	}
 	a.buffers = append(a.buffers, buf)
+	a.reader.Take() // by a goroutine of the reader's own, as nextLocked wants it
 	return true
 }
 
-// beginReading counts a goroutine that Close has to wait for, unless the session
-// is closed.
-func (s *Session) beginReading() bool {
-	if s.gate.Closed() {
-		return false
+// nextLocked claims a buffer for read.
+func (a *readAhead) nextLocked() role.Next {
+	if a.over || len(a.buffers) == 0 {
+		a.buf = nil
+		return role.None
 	}
-	s.reads.Add(1) // by the goroutine that fetches, which also is the one to wait for them
-	return true
+	a.buf, a.buffers = a.buffers[0], a.buffers[1:]
+	return role.Own
 }
 
-func (a *readAhead) run() {
-	defer a.session.reads.Done()
-	for {
-		a.mu.Lock()
-		if a.over || len(a.buffers) == 0 {
-			a.running = false
-			a.mu.Unlock()
-			return
-		}
-		buf, offset := a.buffers[0], a.next
-		a.buffers = a.buffers[1:]
-		a.mu.Unlock()
-
-		c := chunk{buf: buf}
-		if c.Slice, c.err = a.part.Read(offset, a.size, buf); c.err == nil {
-			c.next = nextOffset(c.Bytes)
-		}
-		a.done <- c
-		a.mu.Lock()
-		a.next = c.next
-		last := c.err != nil || c.Memory || len(c.Bytes) < readAheadFrom || c.next >= c.Visible
-		if last && !a.over {
-			a.over = true
-			close(a.done)
-		}
-		a.mu.Unlock()
+// read reads one chunk. It has the role.
+func (a *readAhead) read() {
+	c := chunk{buf: a.buf}
+	if c.Slice, c.err = a.part.Read(a.next, a.size, c.buf); c.err == nil {
+		c.next = nextOffset(c.Bytes)
+	}
+	a.done <- c
+	a.next = c.next
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last := c.err != nil || c.Memory || len(c.Bytes) < readAheadFrom || c.next >= c.Visible
+	if last && !a.over {
+		a.over = true
+		close(a.done)
 	}
 }
 
@@ -143,9 +140,7 @@ func (src *source) ahead(offset int64) chunk {
 // startReading has the chunks from an offset on read, unless they are already.
 func (src *source) startReading(offset int64) {
 	if src.readAhead == nil {
-		src.readAhead = &readAhead{
-			session: src.session, part: src.part, size: src.session.chunkBytes(), next: offset, done: make(chan chunk, chunksAhead),
-		}
+		src.readAhead = newReadAhead(src, offset)
 	}
 	src.readAhead.ask()
 }

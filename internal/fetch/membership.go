@@ -70,7 +70,7 @@ func (s *Session) expectTopics() {
 	defer s.mu.Unlock()
 	for _, src := range s.sources {
 		if src.part == nil {
-			s.enqueue(src)
+			src.enqueueLocked()
 		}
 	}
 }
@@ -194,9 +194,9 @@ func (s *Session) takeUp(partitions []record.TopicPartition, ids map[record.Topi
 		}
 		src.awaited = src.part == nil
 		s.mu.Lock()
-		src.halted = false // what is wrong is for Fetch to say
+		src.forgiveLocked() // what is wrong is for Fetch to say
 		s.sources[tp] = src
-		s.enqueue(src)
+		src.enqueueLocked()
 		s.mu.Unlock()
 	}
 	s.call(s.cfg.OnAssigned, partitions)

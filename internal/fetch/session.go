@@ -225,9 +225,7 @@ func (s *Session) next() (*source, error) {
 		if src == nil {
 			return nil, nil
 		}
-		src.queued = false
-		if src.state == sourceReady {
-			src.state = sourceServed
+		if src.popLocked() {
 			return src, nil
 		}
 	}
@@ -239,22 +237,8 @@ func (s *Session) next() (*source, error) {
 func (s *Session) back(src *source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if src.state == sourceServed {
-		src.state = sourceIdle
-		s.enqueue(src)
-	}
-}
-
-// enqueue puts an idle source at the end of the line. s.mu is held.
-func (s *Session) enqueue(src *source) {
-	if src.state != sourceIdle || src.paused || src.halted {
-		return
-	}
-	src.state = sourceReady
-	if !src.queued {
-		src.queued = true
-		s.ready.push(src)
-	}
+	src.restLocked()
+	src.enqueueLocked()
 }
 
 // Release gives back the lease of one Fetch. See consumer.Session.
@@ -370,11 +354,10 @@ func (s *Session) setPaused(partitions []record.TopicPartition, paused bool) err
 		if src == nil {
 			continue
 		}
-		src.paused = paused
-		if paused && src.state == sourceReady {
-			src.state = sourceIdle // the line passes over it
-		} else if !paused {
-			s.enqueue(src)
+		if paused {
+			src.pauseLocked()
+		} else {
+			src.resumeLocked()
 		}
 	}
 	s.wake()
@@ -400,7 +383,7 @@ func (s *Session) drop(tp record.TopicPartition) {
 	src := s.sources[tp]
 	delete(s.sources, tp)
 	if src != nil {
-		src.state = sourceDropped
+		src.endLocked()
 	}
 	s.mu.Unlock()
 	if src != nil {

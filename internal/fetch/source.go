@@ -1,11 +1,9 @@
 package fetch
 
 import (
-	"errors"
 	"fmt"
 	"sync/atomic"
 
-	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/partition"
@@ -13,49 +11,48 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// What a source is doing. It goes from idle to ready when there may be records,
-// to served by the goroutine that fetches, and back.
-type sourceState int8
+// reading is where a source stands between two batches of what it reads.
+type reading int8
 
 const (
-	sourceIdle    sourceState = iota // waits: for records, its topic, Resume, Seek
-	sourceReady                      // stands in the line
-	sourceServed                     // its turn
-	sourceDropped                    // no longer assigned
+	readNext   reading = iota // the next batch is to be read, if there is one
+	readBatch                 // a batch is being decoded
+	readAnyway                // Wait returned false: read even where nothing is visible, for the error of a closed partition
 )
 
-// source is one assigned partition. But for what is marked it belongs to the
+// source is one assigned partition. Except for the last block it belongs to the
 // goroutine that fetches.
 type source struct {
 	session *Session
 	tp      record.TopicPartition
-	offset  atomic.Int64 // of the next record to be brought; unknownOffset until it is known
+	offset  atomic.Int64 // of the next record to return; unknownOffset until it is known; any goroutine reads it
 
-	id      topic.ID          // of the topic that is read, once one was found or the group has named it
-	part    host.Partition    // nil while there is no such partition
-	awaited bool              // there was no such partition when it was assigned
-	sought  *topic.OffsetSpec // where Seek said to begin, before there was a partition
+	// Which partition of which topic, and where to begin. While part is nil the
+	// partition is awaited: there is none of that name, or not the one that the
+	// group means.
+	part    host.Partition
+	id      topic.ID          // of the topic; zero until one was found or the group has named it
+	awaited bool              // part was nil when it was assigned, or another topic took the name: with Latest it begins at its first record
+	sought  *topic.OffsetSpec // where Seek said to begin; valid while part is nil
 
-	high  int64 // the high watermark when the last chunk was read
-	epoch int32 // of the last batch
-
+	// What is being read. rest is a part of chunk; batchEnd, records and unpacked are
+	// of the batch before rest.
+	reading   reading
 	chunk     chunk           // what was read last
-	held      *buffer         // its buffer; nil where it is the garbage collector's
-	rest      []byte          // its batches that come next
-	records   record.Iterator // of the batch being decoded, if decoding
-	batchEnd  int64           // the offset after that batch
-	unpacked  *buffer         // what it was decompressed into; nil where it wasn't, or is the garbage collector's
-	decoding  bool
-	trailing  error      // what is wrong behind the last record of a batch: the next fetch says so
-	readAhead *readAhead // of the chunks after this one, or nil
-	pressed   bool       // the partition would not let it wait
+	held      *buffer         // the buffer of chunk; nil where it is the garbage collector's
+	rest      []byte          // batches of chunk that are still to be decoded
+	records   record.Iterator // valid in readBatch
+	batchEnd  int64           // the offset after the batch that was begun last
+	unpacked  *buffer         // what that was decompressed into; nil where it wasn't, or is the garbage collector's
+	trailing  error           // what is wrong behind the last record that was returned: the next fetch returns it
+	readAhead *readAhead      // of the chunks after this one; nil where that is not worth it
+	high      int64           // the high watermark when chunk was read
+	epoch     int32           // of the batch that was begun last
 
 	// Guarded by session.mu.
-	state   sourceState
-	queued  bool // it is in the line; then state may be anything
-	paused  bool
-	halted  bool // after an error that would come again: until Seek
-	waiting bool // a Wake will come
+	turn    turn
+	holds   holds
+	waiting bool // a Waker is with the partition: Wake will come, or stopWaiting takes it back
 }
 
 // unknownOffset stands for an offset that is still to be found out.
@@ -78,7 +75,7 @@ func (src *source) Wake() {
 	s := src.session
 	s.mu.Lock()
 	src.waiting = false
-	s.enqueue(src)
+	src.enqueueLocked()
 	s.mu.Unlock()
 	s.wake()
 }
@@ -87,17 +84,15 @@ func (src *source) Wake() {
 func (src *source) park() {
 	s := src.session
 	s.mu.Lock()
-	if src.state == sourceServed {
-		src.state = sourceIdle
-	}
-	wait := src.part != nil && !src.waiting && src.state != sourceDropped
+	src.restLocked()
+	wait := src.part != nil && !src.waiting && src.turn != turnEnded
 	src.waiting = src.waiting || wait
 	s.mu.Unlock()
 	if wait && !src.part.Wait(src.offset.Load(), src) {
-		src.pressed = true // there are records by now, or the partition is closed
+		src.reading = readAnyway // there are records by now, or the partition is closed
 		s.mu.Lock()
 		src.waiting = false
-		s.enqueue(src)
+		src.enqueueLocked()
 		s.mu.Unlock()
 	}
 }
@@ -116,7 +111,7 @@ func (src *source) fetch(dst []record.Record) (records []record.Record, moved bo
 	}
 	from, limit := src.offset.Load(), src.session.cfg.MaxRecords
 	for len(dst) < limit {
-		if !src.decoding {
+		if src.reading != readBatch {
 			more, err := src.nextBatch(len(dst) > 0)
 			if err != nil && len(dst) == 0 {
 				return dst, false, src.fail(err)
@@ -157,7 +152,7 @@ func (src *source) decode(dst []record.Record, limit int) []record.Record {
 	got := room[:src.records.Fill(room, src.tp.Topic, src.tp.Partition)]
 	src.lease(len(got))
 	if len(got) < len(room) {
-		src.decoding = false
+		src.reading = readNext
 		src.dropUnpacked()
 	}
 	switch {
@@ -235,7 +230,7 @@ func (src *source) nextBatch(some bool) (bool, error) {
 			src.discard()
 			return false, src.undecodable(err)
 		}
-		src.records, src.decoding = h.Iterate(payload), true
+		src.records, src.reading = h.Iterate(payload), readBatch
 		return true, nil
 	}
 }
@@ -259,10 +254,10 @@ func (src *source) read() (bool, error) {
 	s := src.session
 	src.dropChunk()
 	offset := src.offset.Load()
-	if !src.pressed && src.part.Visible() == offset {
+	if src.reading != readAnyway && src.part.Visible() == offset {
 		return false, nil // nothing yet, or the partition is closed: park finds out
 	}
-	src.pressed = false
+	src.reading = readNext
 	c := src.ahead(offset)
 	if c.err == nil && len(c.Bytes) == 0 {
 		size := s.chunkBytes()
@@ -299,7 +294,10 @@ func nextOffset(batches []byte) (next int64) {
 
 // discard lets go of what was read.
 func (src *source) discard() {
-	src.rest, src.decoding, src.trailing = nil, false, nil
+	src.rest, src.trailing = nil, nil
+	if src.reading == readBatch {
+		src.reading = readNext
+	}
 	src.dropUnpacked()
 	src.dropChunk()
 	src.stopReading()
@@ -349,144 +347,10 @@ func (src *source) halt(err error) error {
 	case fault.CorruptMessage, fault.UnsupportedCompression, fault.UnsupportedFormat, fault.Undecodable, fault.ExpandsTooFar:
 		s := src.session
 		s.mu.Lock()
-		src.halted = true
+		src.failLocked()
 		s.mu.Unlock()
 	}
 	return err
-}
-
-// reset goes on where the configuration says, after an offset that the partition
-// does not hold.
-func (src *source) reset(cause error) error {
-	if src.session.cfg.Start.IsNone() {
-		return src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, src.offset.Load()).Because(cause))
-	}
-	offset, err := src.locate(src.session.cfg.Start)
-	if err != nil {
-		return err
-	}
-	was := src.offset.Swap(offset)
-	return fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, was).
-		Detailf("going on at %d", offset).Because(cause)
-}
-
-// locate returns the offset that spec names, within what the partition holds.
-func (src *source) locate(spec topic.OffsetSpec) (int64, error) {
-	listed, err := host.ListOffset(src.part, spec)
-	return max(min(listed.Offset, src.part.Visible()), src.part.StartOffset()), err
-}
-
-// find finds the partition and where to begin in it, unless both are known.
-// committed are the group's offsets, or nil if they are to be asked for.
-func (src *source) find(committed map[record.TopicPartition]consumer.Offset) error {
-	if src.part != nil && src.offset.Load() != unknownOffset {
-		return nil
-	}
-	s := src.session
-	if src.part == nil {
-		t, err := s.host.Topic(src.tp.Topic)
-		if errors.Is(err, fault.UnknownTopic) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if int(src.tp.Partition) >= len(t.Open()) || s.member.wanted(s) && t.ID != src.id {
-			return nil
-		}
-		p, err := s.host.Sound(t, src.tp.Partition)
-		if err != nil {
-			return err
-		}
-		if src.id != t.ID && src.id != (topic.ID{}) {
-			src.offset.Store(unknownOffset) // another topic under the same name
-			src.awaited = true
-		}
-		src.id, src.part = t.ID, p
-	}
-	if src.offset.Load() != unknownOffset {
-		return nil
-	}
-	offset, err := src.first(committed)
-	if err == nil {
-		src.offset.Store(offset)
-	}
-	return err
-}
-
-// first returns where a source begins.
-func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (int64, error) {
-	s := src.session
-	if src.sought != nil {
-		spec := *src.sought
-		src.sought = nil
-		return src.locate(spec)
-	}
-	if committed == nil && s.cfg.Group != "" {
-		var err error
-		if committed, err = s.committed([]record.TopicPartition{src.tp}); err != nil {
-			return 0, err
-		}
-	}
-	if o, ok := committed[src.tp]; ok {
-		return o.Offset, nil
-	}
-	if offset, ok := s.cfg.Start.Offset(); ok {
-		return offset, nil // out of range is for the first read to say
-	}
-	switch {
-	case s.cfg.Start.IsNone():
-		return 0, src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, -1).
-			Detailf("the group has committed nothing, and the consumer begins where it has"))
-	case s.cfg.Start.IsLatest() && s.isNew(src):
-		return src.locate(topic.Earliest())
-	}
-	return src.locate(s.cfg.Start)
-}
-
-// unplaced makes a source stand still whose offset is for the program to say.
-func (src *source) unplaced(err *fault.Error) error {
-	s := src.session
-	s.mu.Lock()
-	src.halted = true
-	s.mu.Unlock()
-	return err.Try("Seek says where to go on")
-}
-
-// seek begins anew where spec says.
-func (src *source) seek(spec topic.OffsetSpec) error {
-	if err := src.find(nil); err != nil && src.part == nil {
-		return err // otherwise it is where to begin that was not found, which spec says
-	}
-	offset, given := spec.Offset()
-	switch {
-	case src.part == nil:
-		src.sought = &spec
-	case !given:
-		var err error
-		if offset, err = src.locate(spec); err != nil {
-			return err
-		}
-		fallthrough
-	default:
-		src.offset.Store(offset)
-	}
-	src.discard()
-	src.stopWaiting()
-	s := src.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	src.halted = false
-	s.enqueue(src)
-	return nil
-}
-
-// at returns the offset of the next record to be brought.
-func (src *source) at() (int64, error) {
-	if offset := src.offset.Load(); offset != unknownOffset {
-		return offset, nil
-	}
-	return 0, fault.At(fault.UnknownTopic, src.tp.Topic, src.tp.Partition, -1).Detailf("the partition is awaited")
 }
 
 // stopWaiting takes back a Wait.

@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 	},
 	"internal/fetch": {
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/catalogue",
-		"internal/coordinator", "internal/coordinator/group", "internal/closing",
+		"internal/coordinator", "internal/coordinator/group", "internal/closing", "internal/role",
 	},
 	"internal/coordinator": {
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/coordinator/group", "internal/pattern", "internal/role",

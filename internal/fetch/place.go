@@ -1,0 +1,145 @@
+package fetch
+
+import (
+	"errors"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// reset goes on where the configuration says, after an offset that the partition
+// does not hold.
+func (src *source) reset(cause error) error {
+	if src.session.cfg.Start.IsNone() {
+		return src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, src.offset.Load()).Because(cause))
+	}
+	offset, err := src.locate(src.session.cfg.Start)
+	if err != nil {
+		return err
+	}
+	was := src.offset.Swap(offset)
+	return fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, was).
+		Detailf("going on at %d", offset).Because(cause)
+}
+
+// locate returns the offset that spec names, within what the partition holds.
+func (src *source) locate(spec topic.OffsetSpec) (int64, error) {
+	listed, err := host.ListOffset(src.part, spec)
+	return max(min(listed.Offset, src.part.Visible()), src.part.StartOffset()), err
+}
+
+// find finds the partition and where to begin in it, unless both are known.
+// committed are the group's offsets, or nil if they are to be asked for.
+func (src *source) find(committed map[record.TopicPartition]consumer.Offset) error {
+	if src.part != nil && src.offset.Load() != unknownOffset {
+		return nil
+	}
+	s := src.session
+	if src.part == nil {
+		t, err := s.host.Topic(src.tp.Topic)
+		if errors.Is(err, fault.UnknownTopic) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if int(src.tp.Partition) >= len(t.Open()) || s.member.wanted(s) && t.ID != src.id {
+			return nil
+		}
+		p, err := s.host.Sound(t, src.tp.Partition)
+		if err != nil {
+			return err
+		}
+		if src.id != t.ID && src.id != (topic.ID{}) {
+			src.offset.Store(unknownOffset) // another topic under the same name
+			src.awaited = true
+		}
+		src.id, src.part = t.ID, p
+	}
+	if src.offset.Load() != unknownOffset {
+		return nil
+	}
+	offset, err := src.first(committed)
+	if err == nil {
+		src.offset.Store(offset)
+	}
+	return err
+}
+
+// first returns where a source begins.
+func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (int64, error) {
+	s := src.session
+	if src.sought != nil {
+		spec := *src.sought
+		src.sought = nil
+		return src.locate(spec)
+	}
+	if committed == nil && s.cfg.Group != "" {
+		var err error
+		if committed, err = s.committed([]record.TopicPartition{src.tp}); err != nil {
+			return 0, err
+		}
+	}
+	if o, ok := committed[src.tp]; ok {
+		return o.Offset, nil
+	}
+	if offset, ok := s.cfg.Start.Offset(); ok {
+		return offset, nil // out of range is for the first read to say
+	}
+	switch {
+	case s.cfg.Start.IsNone():
+		return 0, src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, -1).
+			Detailf("the group has committed nothing, and the consumer begins where it has"))
+	case s.cfg.Start.IsLatest() && s.isNew(src):
+		return src.locate(topic.Earliest())
+	}
+	return src.locate(s.cfg.Start)
+}
+
+// unplaced makes a source stand still whose offset is for the program to say.
+func (src *source) unplaced(err *fault.Error) error {
+	s := src.session
+	s.mu.Lock()
+	src.failLocked()
+	s.mu.Unlock()
+	return err.Try("Seek says where to go on")
+}
+
+// seek begins anew where spec says.
+func (src *source) seek(spec topic.OffsetSpec) error {
+	if err := src.find(nil); err != nil && src.part == nil {
+		return err // otherwise it is where to begin that was not found, which spec says
+	}
+	offset, given := spec.Offset()
+	switch {
+	case src.part == nil:
+		src.sought = &spec
+	case !given:
+		var err error
+		if offset, err = src.locate(spec); err != nil {
+			return err
+		}
+		fallthrough
+	default:
+		src.offset.Store(offset)
+	}
+	src.discard()
+	src.stopWaiting()
+	s := src.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src.forgiveLocked()
+	src.enqueueLocked()
+	return nil
+}
+
+// at returns the offset of the next record to be brought.
+func (src *source) at() (int64, error) {
+	if offset := src.offset.Load(); offset != unknownOffset {
+		return offset, nil
+	}
+	return 0, fault.At(fault.UnknownTopic, src.tp.Topic, src.tp.Partition, -1).Detailf("the partition is awaited")
+}

@@ -1,0 +1,81 @@
+package fetch
+
+// turn is where a source stands in taking turns. Only the methods below change it.
+// The package doc draws them.
+type turn int8
+
+const (
+	turnIdle   turn = iota // not in the line: waits for records, its topic, Resume or Seek
+	turnReady              // in the line
+	turnPassed             // in the line, which skips it: it was paused there
+	turnServed             // not in the line: the goroutine that fetches reads it
+	turnEnded              // no longer assigned; the line may still have it, and skips it
+)
+
+// holds are the reasons for which a source takes no turns, whatever there is to
+// read. They are independent: Resume does not end an error, nor Seek a pause.
+type holds uint8
+
+const (
+	heldPaused holds = 1 << iota // by Pause, until Resume
+	heldFailed                   // by an error that reading again would repeat, until Seek
+)
+
+// enqueueLocked puts an idle source at the end of the line, unless something holds
+// it. It may have nothing to read: its turn finds out.
+func (src *source) enqueueLocked() {
+	if src.holds != 0 {
+		return
+	}
+	switch src.turn {
+	case turnIdle:
+		src.session.ready.push(src)
+		src.turn = turnReady
+	case turnPassed: // its place is still there
+		src.turn = turnReady
+	}
+}
+
+// popLocked is told that the source has left the line, and reports whether it is to
+// be served.
+func (src *source) popLocked() bool {
+	switch src.turn {
+	case turnReady:
+		src.turn = turnServed
+		return true
+	case turnPassed:
+		src.turn = turnIdle
+	}
+	return false
+}
+
+// restLocked ends the turn of a source that was served, unless it was dropped
+// meanwhile.
+func (src *source) restLocked() {
+	if src.turn == turnServed {
+		src.turn = turnIdle
+	}
+}
+
+// endLocked ends all turns.
+func (src *source) endLocked() { src.turn = turnEnded }
+
+// pauseLocked makes the line skip the source. A turn that has begun goes on.
+func (src *source) pauseLocked() {
+	src.holds |= heldPaused
+	if src.turn == turnReady {
+		src.turn = turnPassed
+	}
+}
+
+func (src *source) resumeLocked() {
+	src.holds &^= heldPaused
+	src.enqueueLocked()
+}
+
+// failLocked keeps the source from its turns until Seek. It is being served, or is
+// not the session's yet.
+func (src *source) failLocked() { src.holds |= heldFailed }
+
+// forgiveLocked ends failLocked.
+func (src *source) forgiveLocked() { src.holds &^= heldFailed }

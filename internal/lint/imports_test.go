@@ -43,7 +43,7 @@ var allowed = map[string][]string{
 		"internal/coordinator/group", "internal/archive", "internal/attach", "internal/fixture",
 	},
 	"internal/produce": {
-		"fault", "record", "topic", "producer", "log", "partition", "internal/host", "internal/quota", "internal/callback",
+		"fault", "record", "topic", "producer", "log", "partition", "internal/host", "internal/quota", "internal/role", "internal/callback",
 	},
 	"internal/fetch": {
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/catalogue",

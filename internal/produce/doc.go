@@ -3,20 +3,33 @@
 //
 // Sessions opens them. A Session has a lane into each partition that it sends to. A
 // lane has one openBatch, which any number of goroutines fill at once, and a queue of
-// batches that are sealed. A batch goes through these states:
+// batches that are sealed. A batch goes through these states (state.go), from one settled
+// to the next:
 //
-//	        seal            last copier          sender             outcome
-//	open ---------> copied ------------> ready ----------> handed -----------> done
-//	                  |                    |                                     |
-//	                  +--------------------+--- the lane fails or closes ------->|
-//	                                                                   settler   v
-//	                                                                          settled
+//	          makeRoom        seal             last copier           sender
+//	settled ------------> open ------> sealed ------------> ready ------------> handed
+//	 |   ^                                                  ^   |                  |
+//	 |   |    sendIdle, a large record, a whole batch       |   |                  |
+//	 +---|--------------------------------------------------+   |                  |
+//	     |                                      the lane fails  |  Appended,       |
+//	     |                                      or closes       |  or it closes    |
+//	     |       callbacks are through            settler       v                  |
+//	     +---------------------------- telling <-------------- done <--------------+
 //
-// Two roles are passed as tokens: the sender hands ready batches to the partition, the
-// settler tells outcomes; both in the queue's order. With the lane idle there is no
-// goroutine.
+// A batch that is sealed when its last record is copied already is ready at once. One that
+// is still copied to when the lane fails or closes gets ready first: its memory is in use.
+//
+// Two roles are passed between goroutines (package role). The sender hands ready batches to
+// the partition, the settler delivers outcomes to callbacks and waiting Sends, both in the
+// queue's order. A caller that brings work takes a free role if that does not make it
+// wait, and otherwise calls a goroutine. With the lane idle there is none.
 //
 // The order of a lane's records is that of their sends. With idempotence nothing is
 // written twice, and nothing is written behind a batch that failed until its failure
-// was told: so a partition never has a hole (sequence.go).
+// was delivered: so a partition never has a hole (sequence.go).
+//
+// Locks: lane.mu guards a lane, its queue and the states of its batches. Methods that need
+// it end in Locked, and so do those of a batch; a queue's all need it. Each function that
+// locks also unlocks. Neither the partition nor a callback is called with it held. What
+// senders do for each record needs no lock (openbatch.go).
 package produce

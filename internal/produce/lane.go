@@ -9,7 +9,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/host"
-	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/internal/role"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
@@ -20,36 +20,22 @@ const (
 	// single processor the goroutine never gets to run.
 	backlogBatches = 4
 
-	// inlineBatches is how many batches a sender sends before a goroutine goes
-	// on.
-	inlineBatches = 2 * backlogBatches
-
 	// idleBytes is up to what size a record is sent without a buffer of the
 	// session.
 	idleBytes = 4 << 10
-
-	// gatherYields is how often the goroutine lets others run before it seals
-	// what an fsync is to serve.
-	gatherYields = 3
 )
 
 // A lane is one session's way into one partition: a batch that is open for
 // records, and behind it a queue of batches that were sealed, in the order in
 // which they get their offsets.
 //
-// Two roles are passed as tokens. The sender seals the open batch when its time
-// has come and hands ready batches to the partition, in order; the settler takes
-// batches off the queue once their outcome is known, in order, and runs their
-// callbacks. Whoever brings work and finds nobody in the role takes it on, or
-// starts a goroutine that does; with the lane idle there is none.
+// The open batch is sealed when it is full, or when its linger is over and
+// no batch of the lane is on its way: so a record never waits on an idle lane, and on a
+// busy one batches grow while the one before is written.
 //
 // Callbacks of the program run on a goroutine of the lane's alone. One that blocks
-// or ends it, by runtime.Goexit, does so neither to who sends nor to who writes
-// for many, and no role is lost.
-//
-// The open batch's time has come when it is full, or when its linger is over and
-// no batch of the lane is on its way: so nobody waits on an idle lane, and on a
-// busy one batches grow while the one before is written.
+// or ends it, by runtime.Goexit, stops neither the goroutine that sends nor the one that
+// writes for many partitions' sessions, and no role is lost.
 type lane struct {
 	session   *Session
 	writer    *writer
@@ -60,26 +46,57 @@ type lane struct {
 	producerID    int64 // record.NoProducerID: the lane is not idempotent
 	producerEpoch int16 // record.NoProducerEpoch then
 
-	// open takes records, or is nil. It changes under mu.
+	// open takes records, or is nil. It changes under mu, and is read without it: a
+	// sender that sees one that is no longer open finds it sealed.
 	open atomic.Pointer[openBatch]
 
-	mu          sync.Mutex
-	first, last *openBatch // the queue: sealed, not settled
-	unsent      *openBatch // the first in the queue that the partition hasn't got
-	queued      int        // how many batches in the queue have no outcome yet, or wait for the settler
-	backlog     int        // how many the partition hasn't got
-	sending     bool       // somebody is the sender
-	spawned     bool       // a goroutine is on its way to become the sender
-	settling    bool       // somebody is the settler
-	due         bool       // the open batch's linger is over
-	linger      *time.Timer
-	free        *openBatch    // batches to use again
-	closed      error         // why nothing is accepted any more, or nil
-	sequence    int32         // of the next record, if the lane is idempotent
-	handed      int           // batches with a sequence of which the partition has not told the outcome
-	failing     chan struct{} // nothing is accepted until lastFailing is settled, when it is closed; or nil
+	mu    sync.Mutex
+	queue queue
+	free  *openBatch // settled batches, to be opened again
+
+	// sender hands batches to the partition in the queue's order, settler delivers their
+	// outcomes in the same order. They are separate because a callback may take as long as
+	// it wants while the partition goes on.
+	sender  role.Role
+	handing *openBatch // what the sender has claimed
+	settler role.Role
+	telling *openBatch // what the settler has claimed, or nil
+	told    bool       // all of telling's senders have their outcome
+
+	// due says that the open batch's linger is over. It is kept here and not with the
+	// batch because Flush and a session short of memory set it whether there is one or not.
+	due    bool
+	linger *time.Timer
+
+	// sequence is the next record's, if the lane is idempotent. It goes back when a batch
+	// with sequences fails. handed counts batches with a sequence of which the partition has
+	// not called Appended, in whatever state: closing ends them before.
+	sequence int32
+	handed   int
+
+	// failing is not nil while failures are being delivered, and closed when lastFailing,
+	// the queue's last batch when the latest failure came, is settled.
+	failing     chan struct{}
 	lastFailing *openBatch
-	settled     chan struct{} // closed when a closed lane's queue is empty and nobody settles
+
+	closed  error         // why nothing is accepted any more, or nil; final
+	settled chan struct{} // made by close, and closed when the queue is empty and nothing is being told
+}
+
+// newLane returns w's lane into a partition.
+func newLane(w *writer, number int32, p host.Partition) *lane {
+	s := w.session
+	l := &lane{
+		session: s, writer: w, partition: p, topic: w.topic.Name, number: number,
+		producerID: s.producerID.Load(), producerEpoch: record.NoProducerEpoch,
+	}
+	if l.isIdempotent() {
+		l.producerEpoch = 0 // until a transaction fences one that came before
+	}
+	l.sender.Init(&l.mu, l.nextToHandLocked, l.hand, &s.running)
+	l.sender.Gather = l.gather
+	l.settler.Init(&l.mu, l.nextToTellLocked, l.tell, nil) // close waits for settled instead
+	return l
 }
 
 // send takes r into the open batch. now says that somebody waits for it.
@@ -126,35 +143,28 @@ func (l *lane) sendIdle(r *record.Record, ms int64, fn producer.Callback) bool {
 		return false
 	}
 	l.mu.Lock()
-	if l.closed != nil || l.sending || l.first != nil || l.open.Load() != nil {
+	if l.closed != nil || l.sender.IsTaken() || !l.queue.isEmpty() || l.open.Load() != nil {
 		l.mu.Unlock()
 		return false
 	}
-	b := l.takeFree()
-	b.sent, b.done, b.ready, b.whole = true, false, true, false
-	b.held, b.count, b.fn, b.told = 0, 1, fn, 0
-	b.program.Store(false)
-	b.sequence, b.doomed = record.NoSequence, nil
-	if l.isIdempotent() {
-		b.sequence = l.sequence
-		l.sequence = log.NextSequence(l.sequence, 1)
-		l.handed++
-	}
-	l.sending = true
-	l.push(b)
-	l.unsent = nil
-	l.backlog--
+	b := l.takeFreeLocked()
+	b.count, b.fn = 1, fn
+	b.enterLocked(stateReady)
+	l.numberLocked(b)
+	l.queue.push(b)
+	l.queue.hand() // which is b: there is nothing else
+	l.sender.Hold()
 	l.mu.Unlock()
 	if ms == record.NoTimestamp {
 		ms = time.Now().UnixMilli()
 	}
-	bytes := make([]byte, size)
+	bytes := make([]byte, size) // and not the session's buffer: the log would keep it for one record
 	record.Put(bytes[record.HeaderLen:], 0, 0, r.Key, r.Value, r.Headers)
 	b.base.Store(ms)
 	b.latest.Store(ms)
 	l.seal(b, bytes)
 	l.partition.Append(bytes, nil, b)
-	l.sendReady(inlineBatches)
+	l.sender.GoOn(inlineBatches)
 	return true
 }
 
@@ -169,35 +179,49 @@ func (l *lane) batchLimit() int {
 
 // makeRoom makes sure that a batch is open. A record of the time ms is about to
 // be put there.
+//
+// Opening one needs bytes of the session's allowance, which may have to be waited for, and
+// a lane that accepts records, which may have to be waited for, too. Neither wait is
+// under the lock, so after each the lane is looked at again.
 func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	held := l.session.cfg.BatchBytes
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.awaitFailures(ctx); err != nil || l.open.Load() != nil {
-		return err
-	}
-	if !l.session.allowance.Try(held) {
-		l.mu.Unlock()
-		err := l.session.hold(ctx, held)
+	for holds := false; ; {
+		err := l.awaitFailures(ctx)
 		l.mu.Lock()
-		if err != nil {
+		isOpen := l.open.Load() != nil // another sender was faster
+		accepts := l.acceptsLocked()
+		if err == nil && accepts && !isOpen && (holds || l.session.allowance.Try(held)) {
+			l.openLocked(held, limit, ms)
+			l.mu.Unlock()
+			return nil
+		}
+		l.mu.Unlock()
+		if holds && (err != nil || isOpen) {
+			l.session.allowance.Give(held)
+		}
+		if err != nil || isOpen {
 			return err
 		}
-		if err := l.awaitFailures(ctx); err != nil || l.open.Load() != nil {
-			l.session.allowance.Give(held)
-			return err
+		if accepts {
+			if err := l.session.hold(ctx, held); err != nil {
+				return err
+			}
+			holds = true
 		}
 	}
-	b := l.takeFree()
-	b.held = held
+}
+
+// openLocked opens a batch, whose bytes of the allowance are held.
+func (l *lane) openLocked(held, limit int, ms int64) {
 	now := time.Now().UnixMilli()
 	if ms == record.NoTimestamp {
 		ms = now
 	}
-	b.begin(l.session.buffers.Get().(*buffer), limit, now, ms)
+	b := l.takeFreeLocked()
+	b.held = held
+	b.beginLocked(l.session.buffers.Get().(*buffer), limit, now, ms)
 	l.open.Store(b)
-	l.beginLinger()
-	return nil
+	l.beginLingerLocked()
 }
 
 // largestSize returns the most bytes that r can take in a batch.
@@ -209,20 +233,20 @@ func largestSize(r *record.Record) int {
 	return n
 }
 
-// takeFree returns a batch to open; mu is held.
-func (l *lane) takeFree() *openBatch {
+// takeFreeLocked returns a batch that is settled and reset.
+func (l *lane) takeFreeLocked() *openBatch {
 	b := l.free
 	if b == nil {
-		b = &openBatch{lane: l}
-		b.state.Store(sealedBit)
-		return b
+		return newBatch(l)
 	}
 	l.free, b.next = b.next, nil
+	b.resetLocked()
 	return b
 }
 
-// beginLinger starts the open batch's linger; mu is held.
-func (l *lane) beginLinger() {
+// beginLingerLocked starts the open batch's linger. There is none while senders wait for
+// bytes: what lingers holds them.
+func (l *lane) beginLingerLocked() {
 	d := l.session.cfg.Linger
 	if l.due = d == 0 || l.session.allowance.IsAwaited(); l.due {
 		return
@@ -292,11 +316,12 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 			Detailf("%d bytes, the producer's buffer holds %d", size, cfg.BufferBytes)
 	}
 	pooled := size > cfg.BatchBytes/2 && size <= cfg.BatchBytes
-	b := &openBatch{lane: l, held: size, size: size, ready: true, sequence: record.NoSequence}
+	b := newBatch(l)
+	b.held, b.size = size, size
 	if pooled {
 		b.held = cfg.BatchBytes
 	}
-	b.state.Store(sealedBit)
+	b.enterLocked(stateReady) // no one else has seen it
 	if err := l.session.hold(ctx, b.held); err != nil {
 		return nil, err
 	}
@@ -310,68 +335,58 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 
 // enqueue puts a ready batch behind everything that was sent before.
 func (l *lane) enqueue(ctx context.Context, b *openBatch, now bool) error {
-	l.mu.Lock()
-	if err := l.awaitFailures(ctx); err != nil {
+	for queued := false; !queued; {
+		if err := l.awaitFailures(ctx); err != nil {
+			b.buf.Recycle(nil)
+			l.session.allowance.Give(b.held)
+			return err
+		}
+		l.mu.Lock()
+		if queued = l.acceptsLocked(); queued {
+			if open := l.open.Load(); open != nil && !open.isEmpty() {
+				l.sealOpenLocked()
+			}
+			l.queue.push(b)
+		}
 		l.mu.Unlock()
-		b.buf.Recycle(nil)
-		l.session.allowance.Give(b.held)
-		return err
 	}
-	if open := l.open.Load(); open != nil && !open.isEmpty() {
-		l.sealOpen()
-	}
-	l.push(b)
-	l.mu.Unlock()
 	l.start(now)
 	return nil
 }
 
-// sealFull seals b, unless somebody has.
+// sealFull seals b, unless another sender that found it full has.
 func (l *lane) sealFull(b *openBatch) {
 	l.mu.Lock()
 	if l.open.Load() != b {
 		l.mu.Unlock()
 		return
 	}
-	l.sealOpen()
-	crowded := l.backlog >= backlogBatches
+	l.sealOpenLocked()
+	crowded := l.queue.backlog >= backlogBatches
 	l.mu.Unlock()
 	l.start(crowded)
 }
 
-// sealOpen puts the open batch, which is not empty, into the queue; mu is held.
-func (l *lane) sealOpen() {
+// sealOpenLocked puts the open batch into the queue.
+func (l *lane) sealOpenLocked() {
 	b := l.open.Load()
-	b.seal()
+	b.sealLocked()
 	l.open.Store(nil)
-	l.push(b)
+	l.queue.push(b)
 }
 
-// push adds a sealed batch to the queue; mu is held.
-func (l *lane) push(b *openBatch) {
-	if l.last == nil {
-		l.first = b
-	} else {
-		l.last.next = b
-	}
-	l.last = b
-	if l.unsent == nil {
-		l.unsent = b
-	}
-	l.queued++
-	l.backlog++
-}
-
-// becomesReady is told by the last copier of a batch that was sealed before.
+// becomesReady follows the copy of the last record into a batch that was sealed before.
+// Where the lane has failed or closed meanwhile, the batch was left for this to end.
 func (l *lane) becomesReady(b *openBatch) {
 	l.mu.Lock()
-	b.ready = true
-	if refused := cmp.Or(l.closed, b.doomed); refused != nil && !b.done && !b.sent {
-		b.finish(-1, refused)
-		l.settle()
+	b.enterLocked(stateReady)
+	refused := cmp.Or(l.closed, b.doomed)
+	lead := refused != nil && b.finishLocked(-1, refused) && l.settler.Take()
+	l.mu.Unlock()
+	if lead {
+		l.settler.Lead(untilDone)
 		return
 	}
-	l.mu.Unlock()
 	l.start(false)
 }
 
@@ -380,11 +395,11 @@ func (l *lane) flush(f *flush) {
 	l.mu.Lock()
 	l.due = true
 	if open := l.open.Load(); open != nil && !open.isEmpty() && l.closed == nil {
-		l.sealOpen()
+		l.sealOpenLocked()
 	}
-	if l.last != nil {
+	if last := l.queue.last; last != nil {
 		f.left.Add(1)
-		l.last.flushes = append(l.last.flushes, f)
+		last.flushes = append(last.flushes, f)
 	}
 	l.mu.Unlock()
 	l.start(true)
@@ -398,7 +413,8 @@ func (l *lane) isClosed() bool {
 }
 
 // close fails what is unacknowledged with an error of this code, and what is sent
-// from now on. It returns when no callback runs any more.
+// from now on. It returns when no callback runs any more. It does not wait for the
+// partition: what was handed over gets its outcome here, and Appended ignores the later one.
 func (l *lane) close(code fault.Code) {
 	l.mu.Lock()
 	if l.closed == nil {
@@ -408,22 +424,22 @@ func (l *lane) close(code fault.Code) {
 		l.linger.Stop()
 	}
 	if l.open.Load() != nil {
-		l.sealOpen()
+		l.sealOpenLocked()
 	}
-	for b := l.first; b != nil; b = b.next {
-		if b.done || !b.ready {
-			continue // a batch that is being copied to is failed by its last copier
-		}
-		b.finish(-1, l.closed)
+	for b := l.queue.first; b != nil; b = b.next {
+		b.finishLocked(-1, l.closed) // but not what is being copied to: that ends in becomesReady
 	}
-	ended := l.hasEnded()
-	settled := make(chan struct{})
+	l.queue.withdraw()
+	ended := l.hasEndedLocked()
 	if l.settled == nil {
-		l.settled = settled
-	} else {
-		settled = l.settled
+		l.settled = make(chan struct{})
 	}
-	l.settle()
+	settled := l.settled
+	lead := l.settler.Take() // which closes settled at once if the queue is empty
+	l.mu.Unlock()
+	if lead {
+		l.settler.Lead(untilDone)
+	}
 	if ended {
 		l.partition.EndProducer(l.producerID)
 	}

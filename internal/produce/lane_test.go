@@ -79,16 +79,17 @@ func TestFailureSealsAnEmptyBatch(t *testing.T) {
 	l, err := w.(*writer).lane(0)
 	require.NoError(t, err)
 
-	failing := &openBatch{lane: l, count: 1, ready: true, sent: true, sequence: 0, err: fault.DiskFull}
+	failing := newBatch(l)
+	failing.count, failing.sequence, failing.err = 1, 0, fault.DiskFull
+	failing.enterLocked(stateReady)
 	l.mu.Lock()
-	l.push(failing)
-	l.unsent = nil
-	l.backlog--
+	l.queue.push(failing)
+	require.Equal(t, failing, l.queue.hand())
 	l.mu.Unlock()
 	require.NoError(t, l.makeRoom(t.Context(), 1000, 0)) // and here it is held up
 	opened := l.open.Load()
 	l.mu.Lock()
-	l.failBehind(failing)
+	l.failBehindLocked(failing)
 	l.mu.Unlock()
 	_, outcome := opened.reserve(&record.Record{Value: []byte("x")}, 0)
 	require.Equal(t, isSealed, outcome)
@@ -96,8 +97,10 @@ func TestFailureSealsAnEmptyBatch(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "it waits until the failure is told")
 	l.mu.Lock()
-	failing.finish(-1, fault.DiskFull)
-	l.settle()
+	require.True(t, failing.finishLocked(-1, fault.DiskFull))
+	require.True(t, l.settler.Take())
+	l.mu.Unlock()
+	l.settler.Lead(untilDone)
 	_, err = w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Flush(t.Context()), fault.DiskFull, "of the one that failed")

@@ -9,19 +9,21 @@ import (
 
 // An openBatch takes records from any number of goroutines at once. A sender
 // reserves room for its record, and with it the record's number in the batch, by
-// one compare-and-swap on state, and then copies the record there outside any
-// lock. Sealing sets a bit of state, after which nobody can reserve; the batch is
-// ready once everything reserved has been copied, which is found out by whoever
-// comes last: a copier, or the one who seals.
+// one compare-and-swap on word, and then copies the record there outside any
+// lock. Sealing sets a bit of word, after which no room can be reserved. The batch is
+// ready once everything reserved has been copied. The last of those who take part finds
+// that out: a copier, or the goroutine that seals.
 //
 // An openBatch belongs to one lane and is used there again and again. A sender
 // that was held up may therefore look at a batch which has been filled, sealed,
-// written and opened again meanwhile; the generation in state makes its
-// compare-and-swap fail, and all that it has looked at until then is atomic.
+// written and opened again meanwhile. The generation in word makes its
+// compare-and-swap fail then. What it has looked at before may be of either life, so all of
+// it is atomic.
 type openBatch struct {
-	// state is generation<<40 | sealed<<39 | count<<26 | position. It starts out
-	// sealed. Once sealed, count and position stay until the next open.
-	state atomic.Uint64
+	// word is generation<<40 | sealed<<39 | count<<26 | position. It starts out
+	// sealed. Once sealed, count and position stay until the next open. All of it is in one
+	// word because a reservation needs all of it to be of one moment.
+	word  atomic.Uint64
 	limit atomic.Int64 // position <= limit <= len(buf.bytes)
 
 	// Times in milliseconds: when the batch was opened, which is the time of
@@ -32,47 +34,59 @@ type openBatch struct {
 	fns     atomic.Pointer[[]producer.Callback] // by number; nil until a record brings one
 	program atomic.Bool                         // one of them is the program's, and no waiting Send's
 
-	_ [64]byte // copied is written by everybody, what stands above is read by everybody
+	_ [64]byte // copied is written by every sender, what stands above is read by every one
 
 	// copied counts the bytes that were copied, minus those that were reserved
 	// once the batch is sealed. So it reaches 0 exactly once: when the batch is
-	// ready.
+	// ready. Before that it cannot: it only grows, from 0, until sealing takes away
+	// more than has been added.
 	copied atomic.Int64
 
 	_ [64]byte
 
 	lane *lane
-	buf  *buffer // from opening until it is handed to the partition
-	held int     // bytes held of the session's allowance, until the batch is settled
+	held int // bytes held of the session's allowance, until the batch is settled
 
-	// A batch that nobody shares has one callback. It may be encoded already.
+	// buf is the batch's memory from stateOpen until the sender packs it, in stateHanded. A
+	// batch of sendIdle's has none.
+	buf *buffer
+
+	// A batch that is filled by one sender has one callback. Where it came as a whole, from
+	// Append, its bytes are a batch already, and only the producer's identity is written
+	// into them.
 	fn    producer.Callback
 	whole bool
 
-	// Guarded by lane.mu, from sealing on.
-	next  *openBatch // in the lane's queue
-	count int32      // records
-	size  int        // bytes, header included
-	ready bool       // everything has been copied
-	sent  bool       // the partition has it
-	done  bool       // offset and err are known
-	told  int32      // how many callbacks the settler has called
+	// Guarded by lane.mu.
+	state batchState
+	next  *openBatch // in the lane's queue, or on its free list in stateSettled
 
-	// sequence is that of the first record once the partition is about to get the
-	// batch, if the lane is idempotent; doomed is why it must not be appended.
+	// Valid from stateSealed on: they are in word before.
+	count int32 // records
+	size  int   // bytes, header included
+
+	// sequence is that of the first record, if the lane is idempotent, and
+	// record.NoSequence until the sender is about to hand the batch over: one that
+	// fails before must not use any up. doomed is why it must not be appended: one
+	// before it has failed.
 	sequence int32
 	doomed   error
 
-	offset  int64
-	err     error
-	flushes []*flush
+	// Valid from stateDone on.
+	offset int64
+	err    error
+
+	// told is how many callbacks the settler has called; its own in stateTelling.
+	told int32
+
+	flushes []*flush // those that wait until this one is settled, the last when they began
 }
 
 const (
 	positionBits = 26
 	countBits    = 13
 
-	// maxBatchBytes and maxBatchRecords are what fits into state.
+	// maxBatchBytes and maxBatchRecords are what fits into openBatch.word.
 	maxBatchBytes   = 1<<positionBits - 1
 	maxBatchRecords = 1<<countBits - 1
 
@@ -81,23 +95,37 @@ const (
 	generationShift = positionBits + countBits + 1
 )
 
-func positionOf(state uint64) int { return int(state & maxBatchBytes) }
-func countOf(state uint64) int32  { return int32(state >> countShift & maxBatchRecords) }
+func positionOf(word uint64) int { return int(word & maxBatchBytes) }
+func countOf(word uint64) int32  { return int32(word >> countShift & maxBatchRecords) }
 
-// begin opens the batch for reservations of up to limit bytes in buf. Times will
-// count from base.
-func (b *openBatch) begin(buf *buffer, limit int, now, base int64) {
+// newBatch returns a batch of the lane that is in no use yet.
+func newBatch(l *lane) *openBatch {
+	b := &openBatch{lane: l}
+	b.resetLocked()
+	b.word.Store(sealedBit)
+	return b
+}
+
+// resetLocked makes a settled batch what a new one is. buf, fn, fns and flushes were given
+// away when it was settled, and word keeps its generation.
+func (b *openBatch) resetLocked() {
+	b.held, b.whole, b.told = 0, false, 0
+	b.sequence, b.doomed = record.NoSequence, nil
+	b.program.Store(false)
+}
+
+// beginLocked opens the batch, which was reset, for reservations of up to limit bytes in
+// buf. Times will count from base. Storing word comes last: it lets senders in.
+func (b *openBatch) beginLocked(buf *buffer, limit int, now, base int64) {
+	b.enterLocked(stateOpen)
 	b.buf = buf
 	b.limit.Store(int64(limit))
 	b.opened.Store(now)
 	b.base.Store(base)
 	b.latest.Store(record.NoTimestamp)
 	b.copied.Store(0)
-	b.sent, b.done, b.whole, b.told = false, false, false, 0
-	b.sequence, b.doomed = record.NoSequence, nil
-	b.program.Store(false)
-	generation := b.state.Load()>>generationShift + 1
-	b.state.Store(generation<<generationShift | record.HeaderLen)
+	generation := b.word.Load()>>generationShift + 1
+	b.word.Store(generation<<generationShift | record.HeaderLen)
 }
 
 // reservation is a record's place in a batch.
@@ -117,10 +145,11 @@ const (
 )
 
 // reserve takes room for a record whose time is ms, or that of the batch where
-// that is record.NoTimestamp.
+// that is record.NoTimestamp. The record's size depends on its number, so it is computed
+// again whenever another sender was faster.
 func (b *openBatch) reserve(r *record.Record, ms int64) (reservation, reserved) {
 	for {
-		s := b.state.Load()
+		s := b.word.Load()
 		if s&sealedBit != 0 {
 			return reservation{}, isSealed
 		}
@@ -133,15 +162,16 @@ func (b *openBatch) reserve(r *record.Record, ms int64) (reservation, reserved) 
 		if at.pos+at.size > int(b.limit.Load()) || at.number == maxBatchRecords {
 			return reservation{}, isFull
 		}
-		if b.state.CompareAndSwap(s, s+1<<countShift+uint64(at.size)) {
+		if b.word.CompareAndSwap(s, s+1<<countShift+uint64(at.size)) {
 			return at, gotRoom
 		}
 	}
 }
 
 // fill copies a record to its place. awaited says that fn is a waiting Send's. It
-// reports whether the batch is ready now, which the caller then has to tell the
-// lane.
+// reports whether the batch is ready now, because it was sealed meanwhile and this was
+// the last copier: then the caller calls lane.becomesReady. Adding to copied comes last.
+// It publishes what was copied to the goroutine that finds the batch ready.
 func (b *openBatch) fill(at reservation, r *record.Record, fn producer.Callback, awaited bool) (ready bool) {
 	record.Put(b.buf.bytes[at.pos:at.pos+at.size], at.number, at.delta, r.Key, r.Value, r.Headers)
 	if fn != nil {
@@ -158,7 +188,9 @@ func (b *openBatch) fill(at reservation, r *record.Record, fn producer.Callback,
 	return b.copied.Add(int64(at.size)) == 0
 }
 
-// callbacks returns the batch's callbacks by record.
+// callbacks returns the batch's callbacks by record. There is room for all that the batch
+// may ever hold, so that senders write without a lock to a slice that does not move. It is
+// taken when the first record brings one: many batches have none.
 func (b *openBatch) callbacks() []producer.Callback {
 	if fns := b.fns.Load(); fns != nil {
 		return *fns
@@ -171,12 +203,4 @@ func (b *openBatch) callbacks() []producer.Callback {
 }
 
 // isEmpty reports whether nothing was reserved in an open batch.
-func (b *openBatch) isEmpty() bool { return countOf(b.state.Load()) == 0 }
-
-// seal ends reserving; it is called once, under the lane's lock.
-func (b *openBatch) seal() {
-	s := b.state.Or(sealedBit)
-	b.count, b.size = countOf(s), positionOf(s)
-	reservedBytes := int64(b.size - record.HeaderLen)
-	b.ready = b.copied.Add(-reservedBytes) == 0
-}
+func (b *openBatch) isEmpty() bool { return countOf(b.word.Load()) == 0 }

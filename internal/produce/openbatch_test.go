@@ -18,12 +18,12 @@ import (
 func TestOpenBatchIsReadyOnceAndWhole(t *testing.T) {
 	s := &Session{cfg: producer.Config{}, codec: record.NewCodec(0)}
 	l := &lane{session: s}
-	b := &openBatch{lane: l}
-	b.state.Store(sealedBit)
+	b := newBatch(l)
 	for round := range 200 {
 		const senders = 8
 		limit := 100 + round*20
-		b.begin(&buffer{bytes: make([]byte, limit)}, limit, 1000, 1000)
+		b.state = stateSettled // whatever the round before has left it in
+		b.beginLocked(&buffer{bytes: make([]byte, limit)}, limit, 1000, 1000)
 		var ready atomic.Int32
 		var reservations [senders][]int32
 		var wg sync.WaitGroup
@@ -46,8 +46,8 @@ func TestOpenBatchIsReadyOnceAndWhole(t *testing.T) {
 		if round%2 == 0 {
 			wg.Wait() // sealed when full, by whoever finds it so
 		}
-		b.seal()
-		if b.ready {
+		b.sealLocked()
+		if b.state == stateReady {
 			ready.Add(1)
 		}
 		wg.Wait()
@@ -92,25 +92,23 @@ func TestOpenBatchIsReadyOnceAndWhole(t *testing.T) {
 // A batch that is sealed while a record is still being copied is not ready: the
 // copier says so when it is.
 func TestSealedBatchWaitsForItsCopiers(t *testing.T) {
-	b := &openBatch{lane: &lane{session: &Session{}}}
-	b.state.Store(sealedBit)
-	b.begin(&buffer{bytes: make([]byte, 1000)}, 1000, 0, 0)
+	b := newBatch(&lane{session: &Session{}})
+	b.beginLocked(&buffer{bytes: make([]byte, 1000)}, 1000, 0, 0)
 	r := record.Record{Value: []byte("v")}
 	first, _ := b.reserve(&r, 1)
 	second, _ := b.reserve(&r, 1)
 	require.False(t, b.fill(second, &r, nil, false))
-	b.seal()
-	require.False(t, b.ready)
-	require.True(t, b.fill(first, &r, nil, false))
+	b.sealLocked()
+	require.Equal(t, stateSealed, b.state)
+	require.True(t, b.fill(first, &r, nil, false), "which has the lane make it ready")
 }
 
 // A batch has the limit that it was opened with, though its buffer be larger.
 func TestOpenBatchKeepsItsLimit(t *testing.T) {
-	b := &openBatch{lane: &lane{session: &Session{}}}
-	b.state.Store(sealedBit)
+	b := newBatch(&lane{session: &Session{}})
 	r := record.Record{Value: make([]byte, 50)}
 	one := record.Size(0, 0, nil, r.Value, nil)
-	b.begin(&buffer{bytes: make([]byte, 1000)}, record.HeaderLen+2*one, 0, 0)
+	b.beginLocked(&buffer{bytes: make([]byte, 1000)}, record.HeaderLen+2*one, 0, 0)
 	for range 2 {
 		_, outcome := b.reserve(&r, 0)
 		require.Equal(t, gotRoom, outcome)
@@ -122,22 +120,21 @@ func TestOpenBatchKeepsItsLimit(t *testing.T) {
 // A sender that was held up over a whole life of the batch reserves nothing in
 // the next one by accident.
 func TestOpenBatchGenerations(t *testing.T) {
-	b := &openBatch{}
-	b.state.Store(sealedBit)
+	b := newBatch(nil)
 	buf := &buffer{bytes: make([]byte, 1000)}
-	b.begin(buf, 1000, 0, 0)
-	stale := b.state.Load()
-	b.seal()
-	b.begin(buf, 1000, 0, 0)
-	require.Equal(t, countOf(stale), countOf(b.state.Load()))
-	require.Equal(t, positionOf(stale), positionOf(b.state.Load()))
-	require.False(t, b.state.CompareAndSwap(stale, stale+1))
+	b.beginLocked(buf, 1000, 0, 0)
+	stale := b.word.Load()
+	b.sealLocked()
+	b.state = stateSettled
+	b.beginLocked(buf, 1000, 0, 0)
+	require.Equal(t, countOf(stale), countOf(b.word.Load()))
+	require.Equal(t, positionOf(stale), positionOf(b.word.Load()))
+	require.False(t, b.word.CompareAndSwap(stale, stale+1))
 }
 
 func TestOpenBatchLimits(t *testing.T) {
-	b := &openBatch{lane: &lane{session: &Session{}}}
-	b.state.Store(sealedBit)
-	b.begin(&buffer{bytes: make([]byte, maxBatchBytes)}, maxBatchBytes, 0, 0)
+	b := newBatch(&lane{session: &Session{}})
+	b.beginLocked(&buffer{bytes: make([]byte, maxBatchBytes)}, maxBatchBytes, 0, 0)
 	for n := range maxBatchRecords {
 		at, outcome := b.reserve(&record.Record{}, record.NoTimestamp)
 		require.Equal(t, gotRoom, outcome)
@@ -145,6 +142,6 @@ func TestOpenBatchLimits(t *testing.T) {
 	}
 	_, outcome := b.reserve(&record.Record{}, record.NoTimestamp)
 	require.Equal(t, isFull, outcome)
-	b.seal()
+	b.sealLocked()
 	require.EqualValues(t, maxBatchRecords, b.count)
 }

@@ -5,98 +5,87 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/callback"
+	"github.com/runnel-go/runnel/internal/role"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 )
 
-// hasWork reports whether a sender would find something to do; mu is held.
-func (l *lane) hasWork() bool {
+const (
+	// inlineBatches is how many batches a caller sends before a goroutine goes
+	// on. A caller of SendAsync should get back to its own work.
+	inlineBatches = 2 * backlogBatches
+
+	// untilDone is for the settler: waiting Sends are woken by any goroutine, and
+	// there is never much of it.
+	untilDone = -1
+
+	// gatherYields is how often the sender's goroutine lets others run before it seals
+	// what an fsync is to serve: those that the last one served send again at once.
+	gatherYields = 3
+)
+
+// hasWorkLocked reports whether a sender would find something to do. An open batch counts
+// only while the lane is quiet: behind a batch on its way it grows at no cost, and the
+// settler looks again when that one has its outcome.
+func (l *lane) hasWorkLocked() bool {
 	if l.closed != nil {
 		return false
 	}
-	if l.unsent != nil {
-		return l.unsent.ready
+	if next := l.queue.unsent; next != nil {
+		return next.state == stateReady // otherwise its last copier looks again
 	}
 	open := l.open.Load()
-	return open != nil && l.due && l.queued == 0 && !open.isEmpty()
+	return open != nil && l.due && l.queue.isQuiet() && !open.isEmpty()
 }
 
 // start sees to it that there is a sender if there is something to do. inline
-// asks the caller to be it, which is only right where an append waits for
-// nothing.
+// asks the caller to be it, where an append waits for nothing: a Send that is alone
+// is then served without changing goroutines, which costs more than writing does. Where
+// an append waits, a goroutine gathers what others send meanwhile.
 func (l *lane) start(inline bool) {
 	l.mu.Lock()
-	if l.sending || !l.hasWork() {
-		l.mu.Unlock()
-		return
-	}
-	if inline && !l.partition.AppendWaits() {
-		l.sending = true
-		l.mu.Unlock()
-		l.sendReady(inlineBatches)
-		return
-	}
-	if !l.spawned {
-		l.spawned = true
-		l.session.running.Add(1)
-		go l.sender()
+	lead := false
+	switch {
+	case l.sender.IsTaken() || !l.hasWorkLocked():
+	case inline && !l.partition.AppendWaits():
+		lead = l.sender.Take()
+	default:
+		l.sender.Call()
 	}
 	l.mu.Unlock()
-}
-
-// sender is the sender as a goroutine. It finds the role taken if a caller could
-// not wait for it.
-func (l *lane) sender() {
-	defer l.session.running.Done()
-	l.mu.Lock()
-	l.spawned = false
-	if l.sending {
-		l.mu.Unlock()
-		return
-	}
-	l.sending = true
-	l.mu.Unlock()
-	l.sendReady(-1)
-}
-
-// sendReady hands batches to the partition until there are none or limit is
-// reached, and gives the role of the sender up.
-func (l *lane) sendReady(limit int) {
-	for ; ; limit-- {
-		if limit < 0 && l.partition.AppendWaits() {
-			for range gatherYields {
-				runtime.Gosched()
-			}
-		}
-		l.mu.Lock()
-		if limit == 0 || !l.hasWork() {
-			l.sending = false
-			l.mu.Unlock()
-			if limit == 0 {
-				l.start(false)
-			}
-			return
-		}
-		if l.unsent == nil {
-			l.sealOpen()
-		}
-		b := l.unsent
-		if !b.ready {
-			l.sending = false
-			l.mu.Unlock()
-			return // its last copier goes on
-		}
-		b.sent = true
-		l.unsent = b.next
-		l.backlog--
-		l.mu.Unlock()
-		l.hand(b)
+	if lead {
+		l.sender.Lead(inlineBatches)
 	}
 }
 
-// hand gives a batch to the partition.
-func (l *lane) hand(b *openBatch) {
-	if b.count == 0 { // whoever saw it full had looked at an earlier life of it
+// gather lets others send before the sender's goroutine seals what is open.
+func (l *lane) gather() {
+	if l.partition.AppendWaits() {
+		for range gatherYields {
+			runtime.Gosched()
+		}
+	}
+}
+
+// nextToHandLocked claims the next batch for the sender.
+func (l *lane) nextToHandLocked() role.Next {
+	if !l.hasWorkLocked() {
+		return role.None
+	}
+	if l.queue.unsent == nil {
+		l.sealOpenLocked()
+	}
+	if l.handing = l.queue.hand(); l.handing == nil {
+		return role.None // what was open is still copied to: its last copier starts a sender
+	}
+	return role.Any
+}
+
+// hand gives the batch that the sender has claimed to the partition. Whatever becomes of
+// it, Appended follows.
+func (l *lane) hand() {
+	b := l.handing
+	if b.count == 0 { // sealed by a sender that saw it full in an earlier life, or by a failure
 		b.buf.Recycle(nil)
 		b.buf = nil
 		b.Appended(-1, nil)
@@ -123,117 +112,80 @@ func (l *lane) hand(b *openBatch) {
 	l.partition.Append(bytes, buf, b)
 }
 
-// Appended implements partition.Completion.
+// Appended implements partition.Completion. It runs on the goroutine that writes for
+// many, or within hand: the settler's role keeps callbacks of the program off both.
 func (b *openBatch) Appended(base int64, err error) {
 	l := b.lane
 	l.mu.Lock()
+	lead, ended := false, false
 	if b.sequence != record.NoSequence {
 		l.handed--
-	}
-	if b.done { // the lane was closed meanwhile
-		ended := l.hasEnded()
-		l.mu.Unlock()
-		if ended {
-			l.partition.EndProducer(l.producerID)
-		}
-		return
 	}
 	if err != nil && b.doomed != nil {
 		err = b.doomed
 	}
-	b.finish(base, err)
-	if err != nil && b.sequence != record.NoSequence && b.doomed == nil {
-		l.failBehind(b)
-	}
-	l.settle()
-}
-
-// finish notes the batch's outcome; the lane's mu is held.
-func (b *openBatch) finish(offset int64, err error) { b.offset, b.err, b.done = offset, err, true }
-
-// settle takes batches whose outcome is known off the queue and tells everybody,
-// in order, unless somebody is at it. It is called with mu held and unlocks it.
-func (l *lane) settle() {
-	if l.settling {
-		l.mu.Unlock()
-		return
-	}
-	l.settling = true
-	for b := l.first; b != nil && b.done; b = l.first {
-		if b.program.Load() {
-			l.mu.Unlock()
-			callback.Go(l.settleNext)
-			return
+	if b.finishLocked(base, err) {
+		if err != nil && b.sequence != record.NoSequence && b.doomed == nil {
+			l.failBehindLocked(b)
 		}
-		l.settleFirst(b)
-	}
-	l.endSettling()
-}
-
-// settleNext settles the first batch of the queue, as the settler on a goroutine
-// of its own, and reports whether it has to be called again. That it is, too, when
-// a callback has ended the goroutine.
-func (l *lane) settleNext() (more bool) {
-	l.mu.Lock()
-	b := l.first
-	if b == nil || !b.done {
-		l.endSettling()
-		return false
-	}
-	l.settleFirst(b)
-	l.mu.Unlock()
-	return true
-}
-
-// settleFirst tells everybody who waits for the first batch, unless they have been
-// told, and takes it off the queue. mu is held, and given up meanwhile.
-func (l *lane) settleFirst(b *openBatch) {
-	if l.unsent == b {
-		l.unsent = b.next
-	}
-	if b.told == 0 {
-		l.queued--
+		lead = l.settler.Take()
+	} else { // the lane was closed meanwhile, and could not end its producer
+		ended = l.hasEndedLocked()
 	}
 	l.mu.Unlock()
-	l.tell(b)
-	l.mu.Lock()
-	// It stayed in the queue until here for flush to see it.
-	if l.first = b.next; l.first == nil {
-		l.last = nil
+	if lead {
+		l.settler.Lead(untilDone)
 	}
-	b.next = nil
-	for i, f := range b.flushes {
-		f.done()
-		b.flushes[i] = nil
+	if ended {
+		l.partition.EndProducer(l.producerID)
 	}
-	b.flushes = b.flushes[:0]
+}
+
+// nextToTellLocked takes the batch that was told off the queue and claims the next one
+// for the settler. When there is none, it does what waits for that.
+func (l *lane) nextToTellLocked() role.Next {
+	if l.told {
+		l.settledLocked(l.queue.pop())
+	}
+	if l.telling, l.told = l.queue.tell(), false; l.telling != nil {
+		if l.telling.program.Load() {
+			return role.Own // it may block, or end its goroutine
+		}
+		return role.Any
+	}
+	if l.settled != nil && l.queue.isEmpty() {
+		close(l.settled)
+		l.settled = nil
+	}
+	if !l.sender.IsTaken() && l.hasWorkLocked() {
+		l.sender.Call() // the lane is quiet, for which the open batch has waited
+	}
+	return role.None
+}
+
+// settledLocked lets go of a batch that has left the queue.
+func (l *lane) settledLocked(b *openBatch) {
+	if len(b.flushes) > 0 {
+		for _, f := range b.flushes {
+			f.done()
+		}
+		clear(b.flushes)
+		b.flushes = b.flushes[:0]
+	}
 	if b == l.lastFailing {
 		close(l.failing)
 		l.failing, l.lastFailing = nil, nil
 	}
-	if l.closed == nil {
+	if l.closed == nil { // otherwise the partition may still have it
 		b.next, l.free = l.free, b
 	}
 }
 
-// endSettling gives the settler's role up. It is called with mu held and unlocks
-// it.
-func (l *lane) endSettling() {
-	l.settling = false
-	if l.settled != nil && l.first == nil {
-		close(l.settled)
-		l.settled = nil
-	}
-	work := l.hasWork() && !l.sending && !l.spawned
-	l.mu.Unlock()
-	if work {
-		l.start(false)
-	}
-}
-
-// tell tells everybody who waits for b its outcome. It goes on where it was left
-// if a callback does not return.
-func (l *lane) tell(b *openBatch) {
+// tell delivers the outcome of the batch that the settler has claimed to all its senders.
+// A callback may end the goroutine: then the settler claims the same batch again, and
+// told keeps it from calling one twice. So it is counted before the call.
+func (l *lane) tell() {
+	b := l.telling
 	at := record.Position{Topic: l.topic, Partition: l.number, Offset: -1}
 	step := int64(0)
 	if b.err == nil && l.session.cfg.Acks != producer.AcksNone {
@@ -267,6 +219,7 @@ func (l *lane) tell(b *openBatch) {
 	if b.held > 0 {
 		l.session.allowance.Give(b.held)
 	}
+	l.told = true
 }
 
 // call calls a callback. What panics there is a failure that Flush returns.

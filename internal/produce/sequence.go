@@ -13,8 +13,9 @@ import (
 func (l *lane) isIdempotent() bool { return l.producerID != record.NoProducerID }
 
 // takeSequence gives b, which is whole or packed, the lane's next sequences, as
-// the sender, or returns why it must not be appended. What concerns b alone has
-// been found out before, or is now, so that it concerns nobody behind it.
+// the sender, or returns why it must not be appended. It comes after everything that can
+// be wrong with b alone, its size included: once b has sequences, its failure leaves a gap,
+// and everything behind it fails, too.
 func (l *lane) takeSequence(b *openBatch, bytes []byte) error {
 	if !l.isIdempotent() {
 		return nil
@@ -27,10 +28,18 @@ func (l *lane) takeSequence(b *openBatch, bytes []byte) error {
 	if b.doomed != nil {
 		return b.doomed
 	}
-	b.sequence = l.sequence
-	l.sequence = log.NextSequence(l.sequence, b.count)
-	l.handed++
+	l.numberLocked(b)
 	return nil
+}
+
+// numberLocked gives b the lane's next sequences. An outcome by Appended must follow,
+// because hasEndedLocked waits for it.
+func (l *lane) numberLocked(b *openBatch) {
+	if l.isIdempotent() {
+		b.sequence = l.sequence
+		l.sequence = log.NextSequence(l.sequence, b.count)
+		l.handed++
+	}
 }
 
 // seal writes the header of a batch that was packed, or the producer's identity
@@ -50,58 +59,67 @@ func (l *lane) seal(b *openBatch, bytes []byte) {
 	})
 }
 
-// failBehind is told that a batch with a sequence was refused. Its sequences are
-// free again, and everything that was sent behind it fails too, or the partition
-// would have a hole: what the partition has been handed, it refuses by its
-// sequence; the rest is not handed to it. Whoever sends meanwhile waits until all
-// of them have been told. mu is held.
-func (l *lane) failBehind(b *openBatch) {
+// failBehindLocked deals with the failure of b, which had sequences. They are free
+// again, and everything that was sent behind b fails too, or the partition would have a
+// hole where b is missing. Each state has its own end:
+//
+//   - handed: the partition refuses it, because its sequence does not follow. Its
+//     outcome is on its way, and doomed is the better reason.
+//   - ready: it is done here.
+//   - sealed: its last copier ends it, who still writes to its memory.
+//   - open: it is sealed first, even if it is empty. A sender may be about to reserve
+//     room in it that did not know of the failure.
+//
+// Until all of them are settled the lane accepts nothing, and senders wait. A program
+// that sends a record again from its callback would otherwise put it in front of others whose
+// failure has not been delivered; and whoever sends after a failure it knows of gets its
+// own outcome, not that of earlier records.
+func (l *lane) failBehindLocked(b *openBatch) {
 	l.sequence = b.sequence
 	cause := fault.At(fault.CodeOf(b.err), l.topic, l.number, -1).
 		Detailf("what was sent before failed, and this must not be written without it").Because(b.err)
 	if l.open.Load() != nil {
-		l.sealOpen() // an empty one, too: somebody may be about to reserve room in it
+		l.sealOpenLocked()
 	}
 	for next := b.next; next != nil; next = next.next {
-		if next.done || next.doomed != nil {
-			continue
+		if next.state == stateDone || next.doomed != nil {
+			continue // it has its reason
 		}
 		next.doomed = cause
-		if next.sent {
-			continue // its outcome is on its way
-		}
-		l.backlog--
-		if next.ready {
-			next.finish(-1, cause) // otherwise its last copier does
+		if next.state != stateHanded {
+			next.finishLocked(-1, cause)
 		}
 	}
-	l.unsent = nil
-	if l.lastFailing = l.last; l.failing == nil {
+	l.queue.withdraw()
+	if l.lastFailing = l.queue.last; l.failing == nil {
 		l.failing = make(chan struct{})
 	}
 }
 
-// awaitFailures returns once nobody is still to be told that a batch failed before
-// what is sent now, or why the lane accepts nothing: because it is closed, or
-// because ctx has ended. mu is held, and given up while it waits.
+// acceptsLocked reports whether the lane takes records: it is open, and every failure was
+// delivered.
+func (l *lane) acceptsLocked() bool { return l.closed == nil && l.failing == nil }
+
+// awaitFailures returns nil once the lane accepts records, or why it does not: it is
+// closed, or ctx has ended. It takes the lane's lock only to look, so another failure may
+// begin before the caller has the lock: then the caller waits again.
 func (l *lane) awaitFailures(ctx context.Context) error {
-	for l.closed == nil && l.failing != nil {
-		told := l.failing
-		l.mu.Unlock()
-		var err error
-		select {
-		case <-told:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+	for {
 		l.mu.Lock()
-		if err != nil {
-			return err
+		closed, failing := l.closed, l.failing
+		l.mu.Unlock()
+		if closed != nil || failing == nil {
+			return cmp.Or(closed, ctx.Err())
+		}
+		select {
+		case <-failing:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return cmp.Or(l.closed, ctx.Err())
 }
 
-// hasEnded reports whether the partition may forget the lane's producer: it
-// appends no more, and has been told all outcomes. mu is held.
-func (l *lane) hasEnded() bool { return l.closed != nil && l.handed == 0 && l.isIdempotent() }
+// hasEndedLocked reports whether the partition may forget the lane's producer: the lane
+// appends no more, and has the outcomes of all that it did append. Earlier, a batch on its
+// way would come from a producer that the partition no longer knows.
+func (l *lane) hasEndedLocked() bool { return l.closed != nil && l.handed == 0 && l.isIdempotent() }

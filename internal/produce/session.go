@@ -67,7 +67,7 @@ type Session struct {
 	callbacks sync.Pool // of *[]producer.Callback, of maxBatchRecords each
 	acks      sync.Pool // of *ack
 
-	running sync.WaitGroup // the lanes' goroutines
+	running sync.WaitGroup // the lanes' senders, on goroutines of their own or callers'
 	closing chan struct{}  // closed when Close begins
 	closed  sync.Once
 
@@ -150,17 +150,14 @@ func (s *Session) allLanes() []*lane {
 	return s.lanes[:len(s.lanes):len(s.lanes)]
 }
 
-// newLane returns w's lane into a partition.
-func (s *Session) newLane(w *writer, number int32, p host.Partition) (*lane, error) {
+// addLane returns a new lane of w's into a partition.
+func (s *Session) addLane(w *writer, number int32, p host.Partition) (*lane, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done {
 		return nil, fault.Closed
 	}
-	l := &lane{session: s, writer: w, partition: p, topic: w.topic.Name, number: number, producerID: s.producerID.Load(), producerEpoch: record.NoProducerEpoch}
-	if l.isIdempotent() {
-		l.producerEpoch = 0 // until a transaction fences one that came before
-	}
+	l := newLane(w, number, p)
 	s.lanes = append(s.lanes, l)
 	return l, nil
 }
@@ -318,7 +315,7 @@ func (w *writer) addLane(number int32) (*lane, error) {
 		copy(lanes, *old)
 	}
 	if lanes[number] == nil {
-		l, err := w.session.newLane(w, number, p)
+		l, err := w.session.addLane(w, number, p)
 		if err != nil {
 			return nil, err
 		}

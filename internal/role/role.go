@@ -40,7 +40,7 @@ const (
 
 // Role is the right and the duty to do queued work. Init makes it usable.
 type Role struct {
-	mu   sync.Locker // the owner's
+	mu   *sync.Mutex // the owner's
 	next func() Next
 	do   func()
 	work *sync.WaitGroup // counts who has the role or is called; nil where no one waits for them
@@ -58,9 +58,9 @@ type Role struct {
 // mu not held. When do ends its goroutine, next follows all the same.
 //
 // work, unless nil, counts holders of the role, the goroutine that was called among them.
-// It grows under mu and only by Take and Call, so an owner that calls neither any more may
+// It grows under mu and only by Take, Hold and Call, so an owner that calls none of them any more may
 // wait for it.
-func (r *Role) Init(mu sync.Locker, next func() Next, do func(), work *sync.WaitGroup) {
+func (r *Role) Init(mu *sync.Mutex, next func() Next, do func(), work *sync.WaitGroup) {
 	r.mu, r.next, r.do, r.work = mu, next, do, work
 }
 
@@ -75,13 +75,27 @@ func (r *Role) Take() bool {
 	if found == None {
 		return false
 	}
-	r.taken = true
-	r.add()
+	r.Hold()
 	if found == Own {
 		go r.lead(true)
 		return false
 	}
 	return true
+}
+
+// Hold takes the role, which is free, for work that the caller has claimed by itself and
+// does by itself. GoOn must follow once it is done. mu is held.
+func (r *Role) Hold() {
+	r.taken = true
+	r.add()
+}
+
+// GoOn follows the work for which the caller holds the role: it does what was queued
+// meanwhile, as Lead does.
+func (r *Role) GoOn(turns int) {
+	if r.search() == Any {
+		r.Lead(turns)
+	}
 }
 
 // Call has a goroutine take the role and look for work, unless the role is taken. mu is
@@ -116,20 +130,10 @@ func (r *Role) Lead(turns int) {
 		if turns--; turns == 0 {
 			break
 		}
-		r.mu.Lock()
-		found := r.next()
-		if found == None {
-			r.leave()
+		if r.search() != Any {
+			returned = true
+			return
 		}
-		r.mu.Unlock()
-		if found == Any {
-			continue
-		}
-		returned = true
-		if found == Own {
-			go r.lead(true)
-		}
-		return
 	}
 	returned = true
 	r.mu.Lock()
@@ -140,6 +144,21 @@ func (r *Role) Lead(turns int) {
 		return
 	}
 	r.call() // it counts for the caller from here on
+}
+
+// search looks for work for a caller that has done a piece. With none the role is free;
+// what wants a goroutine of its own gets one.
+func (r *Role) search() Next {
+	r.mu.Lock()
+	found := r.next()
+	if found == None {
+		r.leave()
+	}
+	r.mu.Unlock()
+	if found == Own {
+		go r.lead(true)
+	}
+	return found
 }
 
 // call starts a goroutine that has been counted. mu is held.

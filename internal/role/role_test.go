@@ -169,6 +169,25 @@ func TestSomeWorkIsOnAGoroutineOfItsOwn(t *testing.T) {
 	})
 }
 
+// A caller may hold the role for work of its own. What was queued meanwhile is then its
+// work, too.
+func TestACallerHoldsTheRole(t *testing.T) {
+	q := newQueue()
+	q.mu.Lock()
+	q.role.Hold()
+	q.mu.Unlock()
+	done := 0
+	for range 2 {
+		q.bring(1, func() { done++ })
+		q.bring(0, func() { done++ })
+	}
+	require.Zero(t, done)
+	q.role.GoOn(-1)
+	require.Equal(t, 4, done)
+	require.True(t, q.role.IsFree())
+	q.work.Wait()
+}
+
 // What a turn does to its goroutine costs that turn and not the role.
 func TestTheRoleSurvivesItsHolder(t *testing.T) {
 	for _, turns := range []int{0, 1, -1} {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -49,68 +50,102 @@ func batchesOf(t *testing.T, b *Broker, tp record.TopicPartition) (all []record.
 	return all
 }
 
-// TestBatchesBearSequences: each session has a producer ID of its own, and its
-// sequences count the records of each partition, however they are sent.
+// orders opens a broker with a topic of that name on a file system.
+func orders(t *testing.T, fsys vfs.FS, partitions int, cfg topic.Config) *Broker {
+	t.Helper()
+	b := openOn(t, fsys)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: partitions, Config: cfg}))
+	return b
+}
+
+// session opens a producer's session and its way into the topic orders.
+func session(t *testing.T, b producer.Backend, cfg producer.Config) (producer.Session, producer.Writer) {
+	t.Helper()
+	s, err := b.OpenProducer(t.Context(), cfg)
+	require.NoError(t, err)
+	w, err := s.Topic(t.Context(), "orders")
+	require.NoError(t, err)
+	return s, w
+}
+
+// sendEveryWay sends records to a partition in each of the ways that there are, and
+// returns how many. Some have to wait in one batch for others, some are a batch each.
+func sendEveryWay(t *testing.T, w producer.Writer, partition int32) (records int32) {
+	t.Helper()
+	small := record.Record{Topic: "orders", Partition: partition, Value: make([]byte, 100)}
+	large := record.Record{Topic: "orders", Partition: partition, Value: make([]byte, 2000)}
+	_, err := w.Send(t.Context(), small)
+	require.NoError(t, err)
+	w.SendAsync(t.Context(), large, nil)
+	w.SendAsync(t.Context(), small, nil)
+	whole := ofAnotherProducer(t, "a", "b", "c")
+	w.Append(t.Context(), partition, &whole, nil)
+	return 6
+}
+
+// ofAnotherProducer returns a batch as it was read from a partition, where producer 77
+// had written it.
+func ofAnotherProducer(t *testing.T, values ...string) record.Batch {
+	t.Helper()
+	batch := batchOf(t, values...)
+	record.StampProducer(batch.Bytes, 77, 7, 777)
+	batch, err := record.Parse(batch.Bytes)
+	require.NoError(t, err)
+	return batch
+}
+
+// TestBatchesBearSequences: they count a producer's records in a partition from 0 on
+// without gaps, however the records are sent, and each producer has an ID of its own.
 func TestBatchesBearSequences(t *testing.T) {
 	for _, durability := range []topic.Durability{topic.Memory, topic.Fsync} {
-		b := openOn(t, vfs.NewMemory())
+		b := orders(t, vfs.NewMemory(), 2, topic.Config{Durability: durability})
 		defer b.Close()
-		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 2, Config: topic.Config{Durability: durability}}))
 		seen := map[int64]bool{}
+		earlier := map[int32]int{} // batches of the producers before, by partition
 		for range 3 {
-			s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 100_000, Idempotent: true})
-			require.NoError(t, err)
-			w, err := s.Topic(t.Context(), "orders")
-			require.NoError(t, err)
-			from := len(batchesOf(t, b, record.TopicPartition{Topic: "orders", Partition: 1}))
-			for i := range 50 {
-				r := record.Record{Topic: "orders", Partition: 1, Value: make([]byte, 100)}
-				switch i % 4 {
-				case 0:
-					_, err = w.Send(t.Context(), r)
-				case 1:
-					r.Value = make([]byte, 2000) // a batch to itself
-					fallthrough
-				case 2:
-					w.SendAsync(t.Context(), r, nil)
-				case 3:
-					batch := batchOf(t, "a", "b", "c")
-					record.StampProducer(batch.Bytes, 77, 7, 777) // is overwritten
-					batch, err = record.Parse(batch.Bytes)
-					require.NoError(t, err)
-					w.Append(t.Context(), 1, &batch, nil)
-				}
-				require.NoError(t, err)
+			s, w := session(t, b, producer.Config{BatchBytes: 1000, BufferBytes: 100_000, Idempotent: true})
+			sent := map[int32]int32{} // records, by partition
+			for range 13 {
+				sent[0] += sendEveryWay(t, w, 0)
+				sent[1] += sendEveryWay(t, w, 1)
 			}
 			require.NoError(t, s.Flush(t.Context()))
-			next, id := int32(0), int64(-1)
-			for _, batch := range batchesOf(t, b, record.TopicPartition{Topic: "orders", Partition: 1})[from:] {
-				if id < 0 {
-					id = batch.ProducerID
-					require.False(t, seen[id])
-					seen[id] = true
+			ids := map[int64]bool{}
+			for number := range int32(2) {
+				batches := batchesOf(t, b, record.TopicPartition{Topic: "orders", Partition: number})
+				next := int32(0)
+				for _, batch := range batches[earlier[number]:] {
+					ids[batch.ProducerID] = true
+					require.Zero(t, batch.ProducerEpoch)
+					require.Equal(t, next, batch.BaseSequence)
+					next += batch.Count
 				}
-				require.Equal(t, id, batch.ProducerID)
-				require.Zero(t, batch.ProducerEpoch)
-				require.Equal(t, next, batch.BaseSequence)
-				next += batch.Count
+				require.Equal(t, sent[number], next)
+				earlier[number] = len(batches)
 			}
-			require.EqualValues(t, 13+13+12+3*12, next)
+			require.Len(t, ids, 1, "one producer, one ID")
+			for id := range ids {
+				require.NotEqual(t, record.NoProducerID, id)
+				require.False(t, seen[id], "and not that of another")
+				seen[id] = true
+			}
 			require.NoError(t, s.Close())
 		}
-		// Without idempotence, no producer is named, whichever had the batch before.
-		s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 100_000})
-		require.NoError(t, err)
-		w, err := s.Topic(t.Context(), "orders")
-		require.NoError(t, err)
-		batch := batchOf(t, "a", "b")
-		record.StampProducer(batch.Bytes, 77, 7, 777)
-		batch, err = record.Parse(batch.Bytes)
-		require.NoError(t, err)
-		w.Append(t.Context(), 0, &batch, nil)
-		_, err = w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("c")})
-		require.NoError(t, err)
-		for _, batch := range batchesOf(t, b, record.TopicPartition{Topic: "orders"}) {
+	}
+}
+
+// TestWithoutIdempotenceBatchesNameNoProducer: not even the one that a whole batch had
+// before.
+func TestWithoutIdempotenceBatchesNameNoProducer(t *testing.T) {
+	for _, durability := range []topic.Durability{topic.Memory, topic.Fsync} {
+		b := orders(t, vfs.NewMemory(), 1, topic.Config{Durability: durability})
+		defer b.Close()
+		s, w := session(t, b, producer.Config{BatchBytes: 1000, BufferBytes: 100_000})
+		sendEveryWay(t, w, 0)
+		require.NoError(t, s.Flush(t.Context()))
+		batches := batchesOf(t, b, record.TopicPartition{Topic: "orders"})
+		require.NotEmpty(t, batches)
+		for _, batch := range batches {
 			require.Equal(t, record.NoProducerID, batch.ProducerID)
 			require.Equal(t, record.NoSequence, batch.BaseSequence)
 		}
@@ -195,98 +230,105 @@ func attachedTo(t *testing.T, b *Broker) *attach.Client {
 	return client
 }
 
+// attempt is a record that was sent, on a clock that each callback moves by one.
+type attempt struct {
+	sent int64 // when the call returned
+	told int64 // when its callback ran
+	err  error // the outcome
+}
+
+// noHoles sends records, checks what has become of them, and returns how many failed.
 func noHoles(t *testing.T, seed uint64, durability topic.Durability, attached bool) (failures int) {
-	rng := rand.New(rand.NewPCG(seed, 1))
 	fsys := vfs.NewFaulty(vfs.NewMemory())
-	b := openOn(t, fsys)
+	b := orders(t, fsys, 1, topic.Config{Durability: durability, SegmentBytes: 20_000})
 	backend := producer.Backend(b)
 	if attached {
 		backend = attachedTo(t, b)
 	}
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: durability, SegmentBytes: 20_000}}))
 	compression := record.None
 	if seed%3 == 0 {
 		compression = record.LZ4
 	}
-	s, err := backend.OpenProducer(t.Context(), producer.Config{BatchBytes: 1000, BufferBytes: 20_000, Idempotent: true, Compression: compression})
-	require.NoError(t, err)
-	w, err := s.Topic(t.Context(), "orders")
-	require.NoError(t, err)
+	s, w := session(t, backend, producer.Config{BatchBytes: 1000, BufferBytes: 20_000, Idempotent: true, Compression: compression})
+	attempts := sendToADiskThatFillsUp(t, rand.New(rand.NewPCG(seed, 1)), fsys, s, w)
 
-	const n = 3000
-	var clock atomic.Int64 // one more at each callback
-	var outcomes [n]error
-	var told, sent [n]int64 // when
-	for i := range n {
-		switch rng.IntN(100) {
-		case 0:
-			fsys.SetFree(rng.Int64N(3000))
-		case 1, 2:
-			fsys.SetFree(-1)
-		case 3:
-			_ = s.Flush(t.Context())
+	var acknowledged []uint32
+	lastFailed := int64(0) // when the last failure so far was told
+	for i, a := range attempts {
+		if a.err != nil {
+			require.ErrorIs(t, a.err, fault.DiskFull)
+			failures++
+			lastFailed = max(lastFailed, a.told)
+			continue
 		}
-		value := binary.BigEndian.AppendUint32(nil, uint32(i))
-		value = append(value, make([]byte, rng.IntN(200))...)
-		if rng.IntN(50) == 0 {
-			value = append(value, make([]byte, 1500)...)
-		}
-		done := func(_ record.Position, err error) {
-			outcomes[i], told[i] = err, clock.Add(1)
-		}
-		if rng.IntN(20) == 0 {
-			builder := record.NewBuilder(1 << 20)
-			builder.Add(0, nil, value, nil)
-			batch, err := builder.Batch(nil, record.None, 0)
-			require.NoError(t, err)
-			w.Append(t.Context(), 0, &batch, done)
-		} else {
-			w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: value}, done)
-		}
-		sent[i] = clock.Load()
+		require.GreaterOrEqual(t, a.sent, lastFailed, "seed %d: record %d is behind one whose failure was not known", seed, i)
+		acknowledged = append(acknowledged, uint32(i))
 	}
-	fsys.SetFree(-1)
-	_ = s.Flush(t.Context())
-	require.EqualValues(t, n, clock.Load())
-
-	var want []uint32
-	failed := 0 // the one that was told last, so far
-	for i, err := range outcomes {
-		switch {
-		case err != nil:
-			require.ErrorIs(t, err, fault.DiskFull)
-			if failures++; told[i] > told[failed] {
-				failed = i
-			}
-		default:
-			if failures > 0 {
-				require.GreaterOrEqual(t, sent[i], told[failed], "seed %d: record %d is behind %d, which failed", seed, i, failed)
-			}
-			want = append(want, uint32(i))
-		}
-	}
-	var got []uint32
-	for _, batch := range batchesOf(t, b, record.TopicPartition{Topic: "orders"}) {
-		it, err := batch.Records(b.host.Codec())
-		require.NoError(t, err)
-		for r := (record.Record{}); it.Next(&r); {
-			got = append(got, binary.BigEndian.Uint32(r.Value))
-		}
-	}
-	require.Equal(t, want, got, "seed %d", seed)
+	require.Equal(t, acknowledged, numbersIn(t, b), "seed %d", seed)
 	NothingIsHeld(t, b)
 	require.NoError(t, s.Close())
 	require.NoError(t, b.Close())
 	return failures
 }
 
-// TestToldFailureIsOver: who has been told that a record failed and sends again
-// fails for reasons of its own alone.
+// sendToADiskThatFillsUp sends records that bear their number, in every size and way, while
+// the disk is full at times. It returns when all have their outcome.
+func sendToADiskThatFillsUp(t *testing.T, rng *rand.Rand, fsys *vfs.Faulty, s producer.Session, w producer.Writer) []attempt {
+	t.Helper()
+	attempts := make([]attempt, 3000)
+	var clock atomic.Int64
+	oneIn := func(n int) bool { return rng.IntN(n) == 0 }
+	for i := range attempts {
+		switch {
+		case oneIn(100):
+			fsys.SetFree(rng.Int64N(3000))
+		case oneIn(50):
+			fsys.SetFree(-1) // there is room again
+		case oneIn(100):
+			_ = s.Flush(t.Context())
+		}
+		size := rng.IntN(200)
+		if oneIn(50) {
+			size += 1500 // more than a batch
+		}
+		value := append(binary.BigEndian.AppendUint32(nil, uint32(i)), make([]byte, size)...)
+		told := func(_ record.Position, err error) {
+			attempts[i].err, attempts[i].told = err, clock.Add(1)
+		}
+		if oneIn(20) {
+			whole := batchOf(t, string(value))
+			w.Append(t.Context(), 0, &whole, told)
+		} else {
+			w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: value}, told)
+		}
+		attempts[i].sent = clock.Load()
+	}
+	fsys.SetFree(-1)
+	_ = s.Flush(t.Context())
+	require.EqualValues(t, len(attempts), clock.Load(), "each has its outcome, once")
+	return attempts
+}
+
+// numbersIn returns the numbers that the records of the topic orders bear.
+func numbersIn(t *testing.T, b *Broker) (all []uint32) {
+	t.Helper()
+	for _, batch := range batchesOf(t, b, record.TopicPartition{Topic: "orders"}) {
+		it, err := batch.Records(b.host.Codec())
+		require.NoError(t, err)
+		for r := (record.Record{}); it.Next(&r); {
+			all = append(all, binary.BigEndian.Uint32(r.Value))
+		}
+		require.NoError(t, it.Err())
+	}
+	return all
+}
+
+// TestToldFailureIsOver: a record that is sent when an earlier failure is known fails for
+// reasons of its own alone.
 func TestToldFailureIsOver(t *testing.T) {
 	for _, durability := range []topic.Durability{topic.OS, topic.Fsync} {
 		fsys := vfs.NewFaulty(vfs.NewMemory())
-		b := openOn(t, fsys)
-		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: durability}}))
+		b := orders(t, fsys, 1, topic.Config{Durability: durability})
 		p, err := producer.New(b)
 		require.NoError(t, err)
 		send := func() error {
@@ -305,11 +347,10 @@ func TestToldFailureIsOver(t *testing.T) {
 }
 
 // TestEnoughReplicas: a topic that wants more copies than there are takes nothing
-// from who waits for all of them.
+// from a producer that waits for all of them.
 func TestEnoughReplicas(t *testing.T) {
-	b := openOn(t, vfs.NewMemory())
+	b := orders(t, vfs.NewMemory(), 1, topic.Config{MinReplicas: 2})
 	defer b.Close()
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{MinReplicas: 2}}))
 	all, err := producer.New(b)
 	require.NoError(t, err)
 	defer all.Close()
@@ -343,44 +384,41 @@ func TestReportsPrintWhatTheySay(t *testing.T) {
 }
 
 // TestOneBadRecordFailsAlone: what is wrong with a record is found before it has
-// a sequence.
+// a sequence, so those behind it do not fail with it.
 func TestOneBadRecordFailsAlone(t *testing.T) {
-	b := openOn(t, vfs.NewMemory())
+	b := orders(t, vfs.NewMemory(), 1, topic.Config{MaxMessageBytes: 1000})
 	defer b.Close()
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{MaxMessageBytes: 1000}}))
-	s, err := b.OpenProducer(t.Context(), producer.Config{BatchBytes: 10_000, BufferBytes: 100_000, Idempotent: true, Compression: record.LZ4})
-	require.NoError(t, err)
+	s, w := session(t, b, producer.Config{BatchBytes: 10_000, BufferBytes: 100_000, Idempotent: true, Compression: record.LZ4})
 	defer s.Close()
-	w, err := s.Topic(t.Context(), "orders")
-	require.NoError(t, err)
-	random := make([]byte, 2000)
-	for i := range random {
-		random[i] = byte(rand.Uint32())
-	}
-	lying := batchOf(t, "a", "b")
-	lying.Count = 3
+
 	var outcomes []string
-	refused := 0
 	note := func(_ record.Position, err error) {
-		if err == nil {
-			outcomes = append(outcomes, "good")
+		if err != nil {
+			outcomes = append(outcomes, fault.CodeOf(err).Name())
 			return
 		}
-		outcomes = append(outcomes, fault.CodeOf(err).Name())
+		outcomes = append(outcomes, "good")
 	}
+	good := record.Record{Topic: "orders", Value: []byte("good")}
+	tooLarge := record.Record{Topic: "orders", Value: make([]byte, 2000)}
+	for i := range tooLarge.Value {
+		tooLarge.Value[i] = byte(rand.Uint32()) // and it does not compress
+	}
+	cut := batchOf(t, "a", "b")
+	cut.Bytes = cut.Bytes[:70]
 	for range 3 {
-		w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: []byte("good")}, note)
-		w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: random}, note) // does not compress
-		w.Append(t.Context(), 0, &record.Batch{BatchHeader: lying.BatchHeader, Bytes: lying.Bytes[:70]}, func(_ record.Position, err error) {
-			require.ErrorIs(t, err, fault.InvalidRecord) // at once: it was not accepted
-			refused++
+		w.SendAsync(t.Context(), good, note)
+		w.SendAsync(t.Context(), tooLarge, note)
+		refused := false
+		w.Append(t.Context(), 0, &cut, func(_ record.Position, err error) {
+			require.ErrorIs(t, err, fault.InvalidRecord)
+			refused = true
 		})
-		w.SendAsync(t.Context(), record.Record{Topic: "orders", Value: []byte("good")}, note)
+		require.True(t, refused, "at once: it was not accepted")
+		w.SendAsync(t.Context(), good, note)
 	}
 	require.NoError(t, s.Flush(t.Context()))
-	require.Equal(t, 3, refused)
-	one := []string{"good", "MESSAGE_TOO_LARGE", "good"}
-	require.Equal(t, append(append(append([]string(nil), one...), one...), one...), outcomes)
+	require.Equal(t, slices.Repeat([]string{"good", "MESSAGE_TOO_LARGE", "good"}, 3), outcomes)
 }
 
 // movingFS calls moved when a directory has got another name.
@@ -404,9 +442,8 @@ func TestDeletedTopicTakesNothingMore(t *testing.T) {
 			(<-moved)()
 		}
 	}}
-	b := openOn(t, fsys)
+	b := orders(t, fsys, 1, topic.Config{Durability: topic.OS, SegmentBytes: 100})
 	defer b.Close()
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders", Config: topic.Config{Durability: topic.OS, SegmentBytes: 100}}))
 	p, err := b.host.Partition(record.TopicPartition{Topic: "orders"})
 	require.NoError(t, err)
 	send := func() error { // as a session does that has found the topic before
@@ -422,21 +459,25 @@ func TestDeletedTopicTakesNothingMore(t *testing.T) {
 	require.Equal(t, 1, refused)
 }
 
-// TestClosedProducersAreForgotten: a partition keeps nothing of those who were
-// closed cleanly.
+// TestClosedProducersAreForgotten: a partition keeps nothing of producers that were
+// closed cleanly, with or without records on their way.
 func TestClosedProducersAreForgotten(t *testing.T) {
 	disk := vfs.NewMemory()
-	b := openOn(t, disk)
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
-	for i := range 50 {
-		p, err := producer.New(b)
+	b := orders(t, disk, 1, topic.Config{})
+	r := record.Record{Topic: "orders", Value: []byte("x")}
+	for range 25 {
+		idle, err := producer.New(b)
 		require.NoError(t, err)
-		_, err = p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+		_, err = idle.Send(t.Context(), r)
 		require.NoError(t, err)
-		if i%2 == 0 {
-			p.SendAsync(t.Context(), record.Record{Topic: "orders", Value: []byte("y")}, nil)
-		}
-		require.NoError(t, p.Close())
+		require.NoError(t, idle.Close())
+
+		busy, err := producer.New(b)
+		require.NoError(t, err)
+		_, err = busy.Send(t.Context(), r)
+		require.NoError(t, err)
+		busy.SendAsync(t.Context(), r, nil)
+		require.NoError(t, busy.Close())
 	}
 	require.NoError(t, b.Close())
 	entries, err := disk.ReadDir(b.host.Path(record.TopicPartition{Topic: "orders"}))

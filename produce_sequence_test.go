@@ -261,7 +261,7 @@ func noHoles(t *testing.T, seed uint64, durability topic.Durability, attached bo
 			lastFailed = max(lastFailed, a.told)
 			continue
 		}
-		require.GreaterOrEqual(t, a.sent, lastFailed, "seed %d: record %d is behind one whose failure was not known", seed, i)
+		require.GreaterOrEqual(t, a.sent, lastFailed, "seed %d, %v, attached %v: record %d is behind one whose failure was not known", seed, durability, attached, i)
 		acknowledged = append(acknowledged, uint32(i))
 	}
 	require.Equal(t, acknowledged, numbersIn(t, b), "seed %d", seed)

@@ -188,21 +188,22 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	for holds := false; ; {
 		err := l.awaitFailures(ctx)
 		l.mu.Lock()
+		accepts := l.acceptsLocked(ctx)
 		isOpen := l.open.Load() != nil // another sender was faster
-		accepts := l.acceptsLocked()
-		if err == nil && accepts && !isOpen && (holds || l.session.allowance.Try(held)) {
+		opens := accepts && !isOpen && (holds || l.session.allowance.Try(held))
+		if opens {
 			l.openLocked(held, limit, ms)
-			l.mu.Unlock()
-			return nil
 		}
 		l.mu.Unlock()
-		if holds && (err != nil || isOpen) {
-			l.session.allowance.Give(held)
-		}
-		if err != nil || isOpen {
+		switch {
+		case opens:
+			return nil
+		case err != nil || accepts && isOpen:
+			if holds {
+				l.session.allowance.Give(held)
+			}
 			return err
-		}
-		if accepts {
+		case accepts:
 			if err := l.session.hold(ctx, held); err != nil {
 				return err
 			}
@@ -342,7 +343,7 @@ func (l *lane) enqueue(ctx context.Context, b *openBatch, now bool) error {
 			return err
 		}
 		l.mu.Lock()
-		if queued = l.acceptsLocked(); queued {
+		if queued = l.acceptsLocked(ctx); queued {
 			if open := l.open.Load(); open != nil && !open.isEmpty() {
 				l.sealOpenLocked()
 			}

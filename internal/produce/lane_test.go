@@ -183,6 +183,42 @@ func TestGivingUpHoldsNothing(t *testing.T) {
 	})
 }
 
+// endingContext ends after Err was called so many times.
+type endingContext struct {
+	context.Context
+	left int
+}
+
+func (c *endingContext) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A callback may end the context of what is being sent, because a record before it failed.
+// The lane takes nothing then, however late it was: the failure is delivered, and the
+// record would be behind it.
+func TestAContextThatEndsWhileTheLaneIsLockedIsHeeded(t *testing.T) {
+	h := hosttest.New(t, "orders")
+	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
+	require.NoError(t, err)
+	defer s.Close()
+	w, err := s.Topic(t.Context(), "orders")
+	require.NoError(t, err)
+	l, err := w.(*writer).lane(0)
+	require.NoError(t, err)
+
+	require.ErrorIs(t, l.makeRoom(&endingContext{t.Context(), 1}, 1000, 0), context.Canceled)
+	require.Nil(t, l.open.Load())
+	b, err := l.ownBatch(t.Context(), 100)
+	require.NoError(t, err)
+	require.ErrorIs(t, l.enqueue(&endingContext{t.Context(), 1}, b, false), context.Canceled)
+	require.True(t, l.queue.isEmpty())
+	nothingIsHeld(t, s)
+	require.NoError(t, l.makeRoom(&endingContext{t.Context(), 2}, 1000, 0))
+}
+
 // sessions opens sessions whose producers have IDs from 1 on.
 func sessions(h *host.Host) *Sessions {
 	var last atomic.Int64

@@ -96,13 +96,18 @@ func (l *lane) failBehindLocked(b *openBatch) {
 	}
 }
 
-// acceptsLocked reports whether the lane takes records: it is open, and every failure was
-// delivered.
-func (l *lane) acceptsLocked() bool { return l.closed == nil && l.failing == nil }
+// acceptsLocked reports whether the lane takes a record under ctx: it is open, every
+// failure was delivered, and ctx has not ended. A callback may end ctx because of a failure,
+// to take back what was sent in ignorance of it; internal/attach does so. That
+// holds only if ctx is looked at in the same step as the lane: a failure may begin and be
+// delivered between two.
+func (l *lane) acceptsLocked(ctx context.Context) bool {
+	return l.closed == nil && l.failing == nil && ctx.Err() == nil
+}
 
 // awaitFailures returns nil once the lane accepts records, or why it does not: it is
-// closed, or ctx has ended. It takes the lane's lock only to look, so another failure may
-// begin before the caller has the lock: then the caller waits again.
+// closed, or ctx has ended. It takes the lane's lock only to look, so the caller asks
+// acceptsLocked once it has the lock, and otherwise waits again.
 func (l *lane) awaitFailures(ctx context.Context) error {
 	for {
 		l.mu.Lock()

@@ -315,6 +315,7 @@ func TestFailedSync(t *testing.T) {
 		require.ErrorIs(t, err, fault.Storage)
 		require.ErrorIs(t, err, syscall.EIO)
 		require.ErrorContains(t, err, "accepts no more appends")
+		require.False(t, fault.Retriable(err))
 	}
 	require.NoError(t, send(1, "the other partition is sound"))
 	require.Equal(t, []string{"a"}, values(t, b, "orders"))

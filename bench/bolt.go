@@ -21,8 +21,7 @@ func openBolt(w *Work, sync bool) (*bbolt.DB, error) {
 	})
 }
 
-// boltPut puts a record under the next number, as one who keeps a log in bbolt
-// does.
+// boltPut puts a record under the next number, as a log kept in bbolt would.
 func boltPut(b *bbolt.Bucket, w *Work, i int) error {
 	var key [8]byte
 	binary.BigEndian.PutUint64(key[:], uint64(i))
@@ -102,7 +101,7 @@ func boltSend(sync bool, slower int) func(context.Context, *Work) (Sample, error
 	}
 }
 
-// boltBatch puts records from many goroutines, whose puts bbolt gathers into one
+// boltBatch puts records from many goroutines, which bbolt combines into one
 // transaction: it commits as soon as all of them wait.
 func boltBatch(slower int) func(context.Context, *Work) (Sample, error) {
 	return func(_ context.Context, w *Work) (Sample, error) {
@@ -119,7 +118,8 @@ func boltBatch(slower int) func(context.Context, *Work) (Sample, error) {
 	}
 }
 
-// boltHolds opens the file again and fails unless n records are in it.
+// boltHolds opens the file again and returns an error unless it contains n
+// records.
 func boltHolds(w *Work, n int) (err error) {
 	db, err := openBolt(w, false)
 	if err != nil {

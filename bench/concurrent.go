@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// spread runs do for n records in all, in as many goroutines, each with a run of
-// its own.
+// spread runs do for n records in all, in that many goroutines, each with a
+// range of its own.
 func spread(n, goroutines int, do func(from, to int) error) error {
 	if goroutines == 1 {
 		return do(0, n)
@@ -51,7 +51,7 @@ func (s *stopwatch) arrived(i int) {
 	}
 }
 
-// waits measures how long each call takes that brings records.
+// waits measures the duration of each call that returns records.
 type waits struct {
 	took []time.Duration
 	last time.Time
@@ -82,7 +82,7 @@ func (s *stopwatch) latency() Latency { return latencyOf(s.took) }
 // timed runs op n times, one after the other, and measures each.
 func timed(w *Work, n int, op func(i int) error) (Sample, error) { return timedBy(w, n, 1, op) }
 
-// timedBy runs op n times in so many goroutines, and measures each.
+// timedBy runs op n times in that many goroutines, and measures each.
 func timedBy(w *Work, n, goroutines int, op func(i int) error) (Sample, error) {
 	latencies := make([]time.Duration, n)
 	m := w.start()

@@ -14,11 +14,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// writers is how many goroutines send at once where many do.
+// writers is how many goroutines send in the concurrent cases.
 const writers = 64
 
-// runnelDurable sends records from so many goroutines and waits for each to be on
-// disk. What is there when the directory is opened again is read and counted.
+// runnelDurable sends records from that many goroutines and waits for each to
+// be on disk. After the directory is opened again, it reads and counts the
+// records.
 func runnelDurable(goroutines, slower int) func(context.Context, *Work) (Sample, error) {
 	return func(ctx context.Context, w *Work) (Sample, error) {
 		sample, err := runnelSend(topic.Fsync, goroutines, slower)(ctx, w)
@@ -35,8 +36,7 @@ func runnelDurable(goroutines, slower int) func(context.Context, *Work) (Sample,
 	}
 }
 
-// batchOfOne returns a record's bytes as a segment holds them that was sent
-// alone.
+// batchOfOne returns the bytes in a segment of a record that was sent alone.
 func (w *Work) batchOfOne() ([]byte, error) {
 	b := record.NewBuilder(rawCall)
 	b.Add(time.Now().UnixMilli(), w.key(0), w.value(0), nil)
@@ -44,7 +44,8 @@ func (w *Work) batchOfOne() ([]byte, error) {
 	return batch.Bytes, err
 }
 
-// holds fails unless the file is n times b, and then perhaps zeros.
+// holds returns an error unless the file is n times b, perhaps followed by
+// zeros.
 func holds(f *os.File, b []byte, n int) error {
 	in := io.NewSectionReader(f, 0, 1<<62)
 	got := make([]byte, len(b))
@@ -63,7 +64,7 @@ func holds(f *os.File, b []byte, n int) error {
 	return err
 }
 
-// rawDurable writes a record at a time and makes each durable: behind the end of
+// rawDurable writes one record at a time and makes it durable: after the end of
 // the file, or over zeros that were written and synced before.
 func rawDurable(zeros bool) func(context.Context, *Work) (Sample, error) {
 	return func(_ context.Context, w *Work) (_ Sample, err error) {
@@ -95,8 +96,8 @@ func rawDurable(zeros bool) func(context.Context, *Work) (Sample, error) {
 	}
 }
 
-// sharedFile is a file to which many append and wait for each other's fdatasync:
-// group commit as it is usually written.
+// sharedFile is a file to which many goroutines append and share each other's
+// fdatasync: the usual group commit.
 type sharedFile struct {
 	file *os.File
 
@@ -114,8 +115,9 @@ func newSharedFile(f *os.File) *sharedFile {
 	return s
 }
 
-// append writes b at the end and waits until it is on disk. While one calls
-// fdatasync the next ones write, and the first of them calls it for all.
+// append writes b at the end and waits until it is on disk. While one goroutine
+// calls fdatasync the next ones write, and then the first of them calls it for
+// all.
 func (s *sharedFile) append(b []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,8 +141,8 @@ func (s *sharedFile) append(b []byte) error {
 	return s.failed
 }
 
-// rawShared appends a record at a time to one file from many goroutines that
-// share their fdatasyncs.
+// rawShared appends single records to one file from many goroutines that share
+// their fdatasyncs.
 func rawShared(_ context.Context, w *Work) (_ Sample, err error) {
 	batch, err := w.batchOfOne()
 	if err != nil {

@@ -7,16 +7,16 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// How many times fewer operations than -records a case does that waits for each.
+// Divisors of the number of -records for cases that wait for each operation.
 const (
-	slowSync = 1000 // a disk, and more
+	slowSync = 1000 // a disk and more
 	slowDisk = 200  // a disk
 	slowTurn = 20   // another goroutine
 	slowSend = 10   // a write
 	slowCall = 100  // a server
 )
 
-// What a record that counts as done has behind it.
+// What an acknowledgement guarantees in a case.
 const (
 	ackMemory = "in memory"
 	ackOS     = "written"
@@ -24,7 +24,7 @@ const (
 	ackRead   = "read"
 )
 
-// groups returns everything that there is to compare.
+// groups returns all comparisons.
 func groups() []Group {
 	return []Group{
 		{"produce", "produce: records sent without waiting and then flushed (latency: from sending to acknowledgement)", []Case{
@@ -112,7 +112,7 @@ func groups() []Group {
 	}
 }
 
-// Target is a figure that Runnel is held to.
+// Target is a figure that Runnel must reach.
 type Target struct {
 	Group, Case string
 	Versus      string // another case of the group, or empty for a bare figure
@@ -121,7 +121,7 @@ type Target struct {
 	AtMost      float64
 }
 
-// measure is which figure of a case is meant.
+// measure is a figure of a case.
 type measure string
 
 const (

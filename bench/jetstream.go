@@ -99,7 +99,7 @@ func (j *jet) count(ctx context.Context, n int) error {
 	return checkCount(info.State.Msgs, n)
 }
 
-// slowJet is how many times fewer records JetStream gets to do.
+// slowJet divides the number of records for JetStream.
 const slowJet = 20
 
 func jetProduce(storage jetstream.StorageType, goroutines int) func(context.Context, *Work) (Sample, error) {

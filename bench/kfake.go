@@ -21,8 +21,8 @@ func openKfake(w *Work, sync bool) (*kfake.Cluster, error) {
 	return kfake.NewCluster(opts...)
 }
 
-// openKgo connects a client that is set for speed: large batches, many records
-// in flight, no compression.
+// openKgo connects a client with settings for speed: large batches, many
+// records in flight, no compression.
 func openKgo(c *kfake.Cluster, opts ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.ListenAddrs()...),
@@ -34,8 +34,8 @@ func openKgo(c *kfake.Cluster, opts ...kgo.Opt) (*kgo.Client, error) {
 	}, opts...)...)
 }
 
-// kgoFill produces n records from so many goroutines and waits for all
-// acknowledgements. Records are used again, as kgo allows.
+// kgoFill produces n records from that many goroutines and waits for all
+// acknowledgements. It reuses records, as kgo allows.
 func kgoFill(ctx context.Context, c *kgo.Client, w *Work, n, goroutines int, m marks) error {
 	pool := sync.Pool{New: func() any { return new(kgo.Record) }}
 	var mu sync.Mutex

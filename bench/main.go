@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// run measures what s asks for and prints it to out, and what it is at to
+// run measures what s asks for, prints the results to out, and its progress to
 // progress.
 func run(ctx context.Context, s settings, out, progress io.Writer) (err error) {
 	chosen, err := choose(groups(), s.only)
@@ -76,7 +76,7 @@ func groupNames(groups []Group) (names []string) {
 	return names
 }
 
-// choose returns the groups that only names, or all when it is empty.
+// choose returns the groups named in only, or all if it is empty.
 func choose(all []Group, only string) ([]Group, error) {
 	if only == "" {
 		return all, nil

@@ -19,8 +19,8 @@ func openPebble(w *Work) (*pebble.DB, error) {
 	return pebble.Open(w.path("pebble"), &pebble.Options{Logger: quiet{}})
 }
 
-// pebbleSend puts records under rising numbers from so many goroutines, each
-// waited for until its write-ahead log is on disk, and counts them when the
+// pebbleSend puts records under rising numbers from that many goroutines. It
+// waits for each to be in the write-ahead log on disk, and counts them when the
 // directory is opened again.
 func pebbleSend(goroutines, slower int) func(context.Context, *Work) (Sample, error) {
 	return func(_ context.Context, w *Work) (Sample, error) {

@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/raft-wal/metadb"
 )
 
-// raftWAL is a log of raft-wal with its one writer, who stores what waits
-// together, as raft's leader does with what is proposed.
+// raftWAL is a log of raft-wal with its single writer, which stores waiting
+// entries together, as raft's leader does with proposals.
 type raftWAL struct {
 	*raftwal.WAL
 	meta      *metadb.BoltMetaDB // which closing the WAL leaves open
@@ -77,7 +77,7 @@ func (r *raftWAL) close() error {
 	return errors.Join(r.Close(), r.meta.Close())
 }
 
-// raftSend proposes records from so many goroutines, each waited for until it is
+// raftSend proposes records from that many goroutines. It waits for each to be
 // on disk, and reads them when the directory is opened again.
 func raftSend(goroutines, slower int) func(context.Context, *Work) (Sample, error) {
 	return func(_ context.Context, w *Work) (Sample, error) {

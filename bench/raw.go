@@ -13,11 +13,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// rawCall is how many bytes the bare operations take at once.
+// rawCall is how many bytes the bare operations process per call.
 const rawCall = 1 << 20
 
-// encoded returns the records of a batch of about a MiB, encoded as a segment
-// holds them, and how many they are.
+// encoded returns the records of a batch of about a MiB, encoded as in a
+// segment, and their number.
 func (w *Work) encoded() ([]byte, int, error) {
 	b := record.NewBuilder(rawCall)
 	n := 0
@@ -27,8 +27,8 @@ func (w *Work) encoded() ([]byte, int, error) {
 	return batch.Bytes, n, err
 }
 
-// rawWrite writes w.records encoded records to a fresh file, 1 MiB a call: what
-// no one who stores them can do without.
+// rawWrite writes w.records encoded records to a new file, 1 MiB per call: the
+// minimum for storing them.
 func rawWrite(_ context.Context, w *Work) (Sample, error) {
 	batch, per, err := w.encoded()
 	if err != nil {
@@ -89,8 +89,8 @@ func rawCRC(_ context.Context, w *Work) (Sample, error) {
 	return m.done(int64(n), payloadBytes(n)), nil
 }
 
-// rawReplay reads a file of encoded records, 1 MiB a call, and computes the
-// checksum of what it reads: one goroutine, warm cache, no read-ahead of its own.
+// rawReplay reads a file of encoded records, 1 MiB per call, and computes its
+// checksum: one goroutine, warm cache, no read-ahead of its own.
 func rawReplay(ctx context.Context, w *Work) (Sample, error) {
 	written, err := rawWrite(ctx, w)
 	if err != nil {
@@ -136,8 +136,8 @@ func scan(f *os.File) (pos int64, err error) {
 	return pos, nil
 }
 
-// rawScan reads what a broker had not synced when it crashed and computes the
-// checksum of it: what opening cannot do without.
+// rawScan reads what a broker had not synced when it crashed and computes its
+// checksum: the minimum for opening.
 func rawScan(ctx context.Context, w *Work) (Sample, error) {
 	w = w.larger()
 	dir, err := filledDir(ctx, w, false)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// report is what is printed, and the form of the JSON.
+// report is the output, and the form of the JSON.
 type report struct {
 	Machine machine      `json:"machine"`
 	Records int          `json:"records"`
@@ -27,7 +27,7 @@ type machine struct {
 }
 
 // resultLine is the median of a case's runs. Latencies are in nanoseconds, and
-// absent where single operations are not measured.
+// absent if single operations are not measured.
 type resultLine struct {
 	Group           string        `json:"group"`
 	Case            string        `json:"case"`
@@ -50,7 +50,7 @@ type latencyLine struct {
 	Max  time.Duration `json:"max"`
 }
 
-// verdict is a target and what was measured.
+// verdict is a target and its measured value.
 type verdict struct {
 	Target string  `json:"target"`
 	Wanted string  `json:"wanted"`
@@ -85,7 +85,7 @@ func newReport(s settings, results []Result, verdicts []verdict) report {
 	return r
 }
 
-// check holds results against those targets whose cases were run.
+// check compares results with the targets whose cases were run.
 func check(targets []Target, results []Result) (verdicts []verdict) {
 	find := func(group, name string) (Result, bool) {
 		for _, r := range results {
@@ -171,8 +171,8 @@ func (r report) writeTables(out io.Writer, groups []Group) error {
 	return t.Flush()
 }
 
-// padded makes a name of a width that all names fit into, so that columns stand
-// in one place in all tables.
+// padded pads a name to a width that all names fit into, so that columns are
+// aligned across all tables.
 func padded(name string) string { return fmt.Sprintf("%-30s", name) }
 
 func (l resultLine) cells() string {

@@ -43,7 +43,7 @@ func openRunnel(ctx context.Context, dir string, d topic.Durability, topics ...s
 	return broker, nil
 }
 
-// place returns where a durability has its broker.
+// place returns the place of the broker for a durability.
 func place(w *Work, d topic.Durability) string {
 	if d == topic.Memory {
 		return inMemory
@@ -51,7 +51,7 @@ func place(w *Work, d topic.Durability) string {
 	return w.path("runnel")
 }
 
-// fill produces n records from so many goroutines and waits for all
+// fill produces n records from that many goroutines and waits for all
 // acknowledgements.
 func fill(ctx context.Context, broker *runnel.Broker, w *Work, n, goroutines int, m marks) error {
 	p, err := producer.New(broker)
@@ -153,7 +153,7 @@ func runnelReplay(d topic.Durability, opts ...consumer.Option) func(context.Cont
 	}
 }
 
-// runnelSend sends records and waits for each, from so many goroutines.
+// runnelSend sends records from that many goroutines and waits for each.
 func runnelSend(d topic.Durability, goroutines, slower int) func(context.Context, *Work) (Sample, error) {
 	return func(ctx context.Context, w *Work) (_ Sample, err error) {
 		broker, err := openRunnel(ctx, place(w, d), d, benchPartition.Topic)
@@ -256,9 +256,9 @@ func runnelEndToEnd(d topic.Durability) func(context.Context, *Work) (Sample, er
 	}
 }
 
-// filledDir returns a directory in which a broker has stored all the records. Where
-// it was not closed, it is a copy of one that a broker was at work in, and is on
-// the disk as it is.
+// filledDir returns a directory in which a broker has stored all the records.
+// If it is not to be closed, it is a synced copy of the directory of a running
+// broker.
 func filledDir(ctx context.Context, w *Work, closed bool) (string, error) {
 	dir := w.path("runnel")
 	broker, err := openRunnel(ctx, dir, topic.OS, benchPartition.Topic)

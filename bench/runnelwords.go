@@ -28,7 +28,7 @@ func wordCount(t *streams.Topology) {
 }
 
 // runnelWordCount counts the words of a topic's lines, through a repartition
-// topic and a changelog, into another topic. Bringing the lines into the first
+// topic and a changelog, into another topic. Writing the lines into the first
 // topic is not measured.
 func runnelWordCount(ctx context.Context, w *Work) (_ Sample, err error) {
 	want, total, bytes := countWords(w.text)

@@ -24,21 +24,21 @@ type Group struct {
 // Case is one way of doing a group's job.
 type Case struct {
 	Name string
-	Ack  string // what a record that counts as done has behind it
+	Ack  string // what an acknowledgement guarantees
 	Run  func(ctx context.Context, w *Work) (Sample, error)
 }
 
 // ours reports whether the case is Runnel's, and so worth a profile.
 func (c Case) ours() bool { return strings.HasPrefix(c.Name, "runnel") }
 
-// Sample is what one run of a case measured. Cases use a meter to fill it.
+// Sample is the measurement of one run of a case. Cases use a meter to fill it.
 type Sample struct {
 	Records int64
 	Bytes   int64 // of keys and values, or of text
 	Elapsed time.Duration
 	Mallocs uint64
-	Heap    uint64  // bytes that were allocated, so more than were ever in use
-	Latency Latency // of single operations, where the case measures them
+	Heap    uint64  // bytes allocated in total, so more than were in use at any time
+	Latency Latency // of single operations, if the case measures them
 }
 
 // Latency is a distribution of durations.
@@ -65,8 +65,8 @@ func (s Sample) MBPerSecond() float64 { return float64(s.Bytes) / s.Elapsed.Seco
 // AllocsPerRecord returns how many objects the process allocated per record.
 func (s Sample) AllocsPerRecord() float64 { return float64(s.Mallocs) / float64(s.Records) }
 
-// meter measures the part of a case that counts, between start and done, and
-// takes a profile of it where one is asked for.
+// meter measures the relevant part of a case, between start and done, and
+// records a profile of it if requested.
 type meter struct {
 	began   time.Time
 	before  runtime.MemStats
@@ -98,14 +98,14 @@ func (m meter) done(records, bytes int64) Sample {
 	}
 }
 
-// once is done for a single operation, whose latency is all that was measured.
+// once is done for a single operation, whose latency is the only measurement.
 func (m meter) once(bytes int64) Sample {
 	s := m.done(1, bytes)
 	s.Latency = latencyOf([]time.Duration{s.Elapsed})
 	return s
 }
 
-// Result is what all runs of a case measured.
+// Result is the measurements of all runs of a case.
 type Result struct {
 	Group, Case, Ack string
 	Samples          []Sample
@@ -120,7 +120,7 @@ func (r Result) Median() Sample {
 	return sorted[len(sorted)/2]
 }
 
-// MedianLatency returns the median of the runs' median latencies, and likewise
+// MedianLatency returns the median of the runs' median latencies, and the same
 // for the other quantiles.
 func (r Result) MedianLatency() Latency {
 	of := func(pick func(Latency) time.Duration) time.Duration {

@@ -13,7 +13,7 @@ const (
 	valueLen = 100
 )
 
-// Work is what a case has to do and where.
+// Work describes what a case must do and where.
 type Work struct {
 	records int    // how many records a fast case does
 	dir     string // an empty directory of the case's own
@@ -24,12 +24,11 @@ type Work struct {
 	profile *os.File // where a profile of the case goes, or nil
 }
 
-// tableLen is how many keys and values there are before they repeat: more than
-// a processor foresees, and few enough to stay in its cache.
+// tableLen is how many keys and values there are before they repeat: too many
+// for a CPU to predict, and few enough to stay in its cache.
 const tableLen = 4096
 
-// newWork prepares keys, values and text, so that making them costs no case
-// anything.
+// newWork prepares keys, values and text, so that no case spends time on that.
 func newWork(dir string, records, words int) *Work {
 	random := rand.New(rand.NewPCG(1, 2))
 	w := &Work{records: records, dir: dir}
@@ -57,13 +56,13 @@ func (w *Work) value(i int) []byte {
 	return w.values[at : at+valueLen : at+valueLen]
 }
 
-// payload returns key and value in one, for those who store strings of bytes.
+// payload returns key and value as one slice, for stores of byte slices.
 func (w *Work) payload(i int) []byte {
 	at := i % tableLen * (keyLen + valueLen)
 	return w.joined[at : at+keyLen+valueLen : at+keyLen+valueLen]
 }
 
-// part returns the records that a case does which is so many times slower.
+// part returns how many records a case does that is slower by that factor.
 func (w *Work) part(slower int) int { return max(w.records/slower, min(w.records, 100)) }
 
 func (w *Work) path(name string) string { return filepath.Join(w.dir, name) }
@@ -81,7 +80,7 @@ func (t *tally) add(key, value []byte) {
 
 func (t *tally) addJoined(payload []byte) { t.add(payload[:keyLen], payload[keyLen:]) }
 
-// check fails unless n whole records were counted.
+// check returns an error unless n whole records were counted.
 func (t *tally) check(n int) error {
 	if t.records != int64(n) || t.bytes != payloadBytes(n) {
 		return fmt.Errorf("read %d records of %d bytes, not %d of %d", t.records, t.bytes, n, payloadBytes(n))
@@ -89,7 +88,7 @@ func (t *tally) check(n int) error {
 	return nil
 }
 
-// checkCount fails unless a store says that it holds n records.
+// checkCount returns an error unless a store's own count is n.
 func checkCount[N int | int64 | uint64](got N, n int) error {
 	if int64(got) != int64(n) {
 		return fmt.Errorf("%d records are stored, not %d", int64(got), n)
@@ -97,9 +96,9 @@ func checkCount[N int | int64 | uint64](got N, n int) error {
 	return nil
 }
 
-// zipfText returns lines of ten words, n words in all, drawn as a natural
-// language has them: few are frequent and most are rare, frequent ones are short,
-// and some begin with a capital.
+// zipfText returns lines of ten words, n words in all, with the frequencies of
+// a natural language: few are frequent and most are rare, frequent ones are
+// short, and some begin with a capital.
 func zipfText(random *rand.Rand, n int) []string {
 	const vocabulary = 30_000
 	words := make([]string, vocabulary)

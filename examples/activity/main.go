@@ -2,11 +2,11 @@
 //
 //	go run ./examples/activity [--at DIR] [FILE]
 //
-// It reads a web server's access log, or the one that it brings along, publishes
-// each line to the topic of its kind, and prints what three independent readers
-// make of it: a dashboard, the trending searches, and a monitor. With --at the
-// topics are kept in a directory; every run adds to them, and the readers see
-// only what is new.
+// It reads a web server's access log, or a built-in one, publishes each line to
+// the topic of its kind, and prints the results of three independent readers: a
+// dashboard, the trending searches, and a monitor. With --at the topics are
+// kept in a directory; every run adds to them, and the readers see only what is
+// new.
 package main
 
 import (

@@ -1,12 +1,12 @@
-// Command eventsourcing keeps accounts as the fold of their events:
+// Command eventsourcing computes the balances of accounts from their events:
 //
 //	go run ./examples/eventsourcing [--at DIR] [FILE]
 //
-// It carries out the commands of a file, one per line, or those that it brings
-// along, and prints each with the event that it led to or why it was refused;
-// then the balances, as they are and as they were half way, and the whole history
-// of one account. All of that is read from the events and nothing else. With --at
-// the events are kept in a directory, and the next run goes on with them.
+// It executes the commands of a file, one per line, or built-in ones, and
+// prints each with its event or the reason why it was refused. Then it prints
+// the balances, as they are and as they were half way, and the whole history of
+// one account. It reads all of that from the events and nothing else. With --at
+// the events are kept in a directory, and the next run continues with them.
 package main
 
 import (
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	return report(ctx, l, out)
 }
 
-// carryOut carries out commands, one per line.
+// carryOut executes commands, one per line.
 func carryOut(ctx context.Context, l *ledger.Ledger, from io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(from)
 	for number := 1; lines.Scan(); number++ {

@@ -1,12 +1,13 @@
-// Command messagequeue hashes the files of a directory with several workers that
-// share a work queue:
+// Command messagequeue hashes the files of a directory with several workers
+// that share a work queue:
 //
 //	go run ./examples/messagequeue [--workers N] [DIR]
 //
-// The checksums go to standard output as sha256sum prints them in DIR, sorted by
-// name; who did what goes to standard error. A file that cannot be read is tried three
-// times and then given up, and makes the command fail. Without DIR it is the
-// current directory; names that begin with a dot are passed over.
+// The checksums go to standard output as sha256sum prints them in DIR, sorted
+// by name. Which worker did what goes to standard error. A file that cannot be
+// read is tried three times and then given up, and makes the command fail.
+// Without DIR it uses the current directory; it skips names that begin with a
+// dot.
 package main
 
 import (
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return report(outcomes, stdout, stderr)
 }
 
-// hashAll lets workers hash all files of a directory and returns what became of
+// hashAll lets workers hash all files of a directory and returns the outcome of
 // each.
 func hashAll(ctx context.Context, backend queue.Backend, dir fs.FS, workers int) (outcomes []queue.Outcome, err error) {
 	if err := queue.Create(ctx, backend, workers); err != nil {

@@ -39,7 +39,7 @@ func TestHashesADirectory(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		require.NoError(t, run(t.Context(), []string{"--workers", workers, dir}, &stdout, &stderr))
 		require.Equal(t, want, stdout.String())
-		files := 0 // who had how many is chance
+		files := 0 // the distribution is random
 		for _, m := range did.FindAllStringSubmatch(stderr.String(), -1) {
 			n, err := strconv.Atoi(m[1])
 			require.NoError(t, err)

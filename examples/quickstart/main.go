@@ -2,9 +2,9 @@
 //
 //	go run ./examples/quickstart [--at DIR] [FILE]
 //
-// It writes the lines of a file, or of a text that it brings along, as events,
-// reads them twice, counts their words, and cleans up. With --at, the topics are
-// kept in a directory meanwhile, else in memory.
+// It writes the lines of a file, or of a built-in text, as events, reads them
+// twice, counts their words, and cleans up. With --at, the topics are kept in a
+// directory until then, else in memory.
 package main
 
 import (

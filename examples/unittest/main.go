@@ -1,11 +1,11 @@
 // Command unittest runs a service whose tests are the point of the example; see
-// the reminder package beside it:
+// package reminder:
 //
 //	go run ./examples/unittest [--after 5s] [FILE]
 //
-// Each line of the input, or of standard input, is an order's number and what
-// happened to it, placed or paid. Orders that are not paid in time are printed.
-// The command ends when the input has ended and every reminder is due.
+// Each line of the input, or of standard input, is an order's number and its
+// status, placed or paid. Orders that are not paid in time are printed. The
+// command ends when the input has ended and every reminder was due.
 package main
 
 import (

@@ -2,11 +2,11 @@
 //
 //	go run ./examples/wordcount [--at DIR] [FILE]
 //
-// The counts go to standard output, sorted by word; how far it is goes to
+// The counts go to standard output, sorted by word; the progress goes to
 // standard error. With --at, topics and state are kept in a directory. Stopped
-// with Ctrl-C and started again with the same text and directory, it goes on
-// where it was, and counts nothing twice. Killed, it counts twice what it had
-// counted but not yet committed.
+// with Ctrl-C and started again with the same text and directory, it continues
+// where it stopped, and counts nothing twice. Killed, it counts twice what it
+// had counted but not yet committed.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	os.Exit(status)
 }
 
-// command runs the program and returns what it exits with.
+// command runs the program and returns its exit code.
 func command(ctx context.Context, args []string) int {
 	err := run(ctx, args)
 	if err == nil || errors.Is(err, flag.ErrHelp) {
@@ -38,7 +38,7 @@ func command(ctx context.Context, args []string) int {
 	}
 	fmt.Fprintln(os.Stderr, "wordcount:", err)
 	if ctx.Err() != nil {
-		return 130 // what a shell says of a program that was interrupted
+		return 130 // the exit code of a shell for an interrupted program
 	}
 	return 1
 }
@@ -83,8 +83,8 @@ func open(ctx context.Context, args []string) (io.ReadCloser, error) {
 	return nil, errors.New("one file, or none for standard input")
 }
 
-// interruptible returns from in a way that ends with ctx. A read from a terminal
-// does not: its goroutine is left to the end of the program.
+// interruptible returns a reader of from that ends with ctx. A read from a
+// terminal cannot be ended: its goroutine runs until the program ends.
 func interruptible(ctx context.Context, from io.Reader) io.ReadCloser {
 	r, w := io.Pipe()
 	context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })

@@ -1,6 +1,6 @@
-// Package activity tracks what visitors of a site do, which is what Kafka was
-// first made for: every kind of activity has its own topic, and whoever is
-// interested in some of them reads those at his own pace.
+// Package activity tracks what visitors of a site do, the original use of
+// Kafka: every kind of activity has its own topic, and each interested reader
+// reads the topics it needs, at its own pace.
 package activity
 
 import (
@@ -27,10 +27,10 @@ type Backend interface {
 	topic.Admin
 }
 
-// Run publishes the lines of an access log, and lets three readers, each a group
-// of its own, make something of it: a dashboard of everything, the trending
-// searches, and a monitor that looks for visitors in trouble. What they found in
-// what was new to them is printed on out.
+// Run publishes the lines of an access log, and runs three readers, each with
+// its own groups: a dashboard of everything, the trending searches, and a
+// monitor that looks for visitors in trouble. It prints what they found in
+// events that were new to them on out.
 func Run(ctx context.Context, backend Backend, accessLog io.Reader, out io.Writer) error {
 	if _, err := topic.Ensure(ctx, backend, specs()...); err != nil {
 		return err
@@ -147,7 +147,7 @@ func unseen(ctx context.Context, admin topic.Admin, c *consumer.Consumer, name s
 // count counts things.
 type count map[string]int
 
-// print prints what was counted at least so often, the most frequent first.
+// print prints the entries with at least that count, the most frequent first.
 func (c count) print(out io.Writer, title string, least int) {
 	fmt.Fprintf(out, "\n%s\n", title)
 	names := slices.SortedFunc(maps.Keys(c), func(a, b string) int { return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a, b)) })

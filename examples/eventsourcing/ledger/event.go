@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Kind is what an event says has happened.
+// Kind is the kind of an event.
 type Kind string
 
 // The kinds of events.
@@ -18,7 +18,7 @@ const (
 	Transferred Kind = "transferred"
 )
 
-// Event is something that has happened, and will not be undone. A transfer
+// Event is something that has happened and cannot be undone. A transfer
 // concerns two accounts and is one event, so there is no moment between its
 // halves.
 type Event struct {
@@ -53,7 +53,7 @@ func (c Cents) String() string {
 	return fmt.Sprintf("%s%d.%02d", sign, c/100, c%100)
 }
 
-// maxCents is the most that one event moves, so that sums stay numbers.
+// maxCents is the most that one event moves, so that sums do not overflow.
 const maxCents = 1_000_000_000_000
 
 // ParseCents reads an amount above zero, such as 12, 12.5 or 12.05.
@@ -66,7 +66,7 @@ func ParseCents(s string) (Cents, error) {
 	return Cents(n), nil
 }
 
-// Command is what somebody wants to happen.
+// Command is a requested event.
 type Command Event
 
 // ParseCommand reads a command: open NAME, deposit NAME AMOUNT, withdraw NAME

@@ -1,14 +1,14 @@
-// Package ledger keeps accounts by event sourcing: what is stored is what has
-// happened, and the balances are what that amounts to.
+// Package ledger keeps accounts by event sourcing: it stores the events, and
+// computes the balances from them.
 //
 // Events are records of one topic with one partition, and so in one order. A
-// command is decided against the present State and leads to one Event; the event
-// is appended, and once it is acknowledged it is applied. Opening a Ledger
-// applies all events again. Nothing else is stored: the State of any moment, and
-// any other view of the accounts, is a fold of the same events.
+// command is checked against the current State and results in one Event. The
+// event is appended, and once it is acknowledged it is applied. Opening a
+// Ledger applies all events again. Nothing else is stored: the State at any
+// moment, and any other view of the accounts, is a fold of the same events.
 //
-// A Ledger has one writer: two Ledgers on one topic would decide without knowing
-// of each other's events.
+// A Ledger must be the only writer: two Ledgers on one topic would not see each
+// other's events when they check commands.
 package ledger
 
 import (
@@ -49,8 +49,8 @@ type Entry struct {
 	Event
 }
 
-// Open opens the ledger of a backend, begins one where there is none, and
-// applies all events. Close it in the end.
+// Open opens the ledger of a backend, creates it if there is none, and applies
+// all events. The caller must close it.
 func Open(ctx context.Context, backend Backend) (*Ledger, error) {
 	found, err := topic.Ensure(ctx, backend, topic.Spec{
 		Name: events.Name, Partitions: 1, Config: topic.Config{Retention: topic.Forever},
@@ -59,7 +59,7 @@ func Open(ctx context.Context, backend Backend) (*Ledger, error) {
 		return nil, err
 	}
 	if err := found[0].Err(); err != nil {
-		return nil, err // a ledger has one order, and forgets nothing
+		return nil, err // a ledger needs one order, and keeps everything
 	}
 	p, err := producer.New(backend)
 	if err != nil {
@@ -76,7 +76,7 @@ func Open(ctx context.Context, backend Backend) (*Ledger, error) {
 	return l, nil
 }
 
-// Close gives the ledger's producer back.
+// Close closes the ledger's producer.
 func (l *Ledger) Close() error { return l.producer.Close() }
 
 // State returns the present state, which is read-only.
@@ -85,16 +85,16 @@ func (l *Ledger) State() State { return l.state }
 // Next returns the number that the next event gets.
 func (l *Ledger) Next() int64 { return l.next }
 
-// Refused is the error of a command that the state does not allow. Nothing has
-// happened then.
+// Refused is the error of a command that the state does not allow. No event was
+// stored then.
 type Refused struct{ Reason error }
 
 // Error returns the reason.
 func (r Refused) Error() string { return "refused: " + r.Reason.Error() }
 
-// Do carries out a command and returns the event that it led to. A Refused says
-// that nothing has happened. After another error nobody knows: open the ledger
-// anew, and its events say what has.
+// Do executes a command and returns its event. After a Refused, nothing has
+// been stored. After any other error the outcome is unknown: open the ledger
+// again and read its events.
 func (l *Ledger) Do(ctx context.Context, c Command) (Entry, error) {
 	e, err := l.state.Decide(c)
 	if err != nil {
@@ -123,7 +123,7 @@ func (l *Ledger) History(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
-// read hands out the events up to the end that the topic has now.
+// read passes on the events up to the topic's current end.
 func (l *Ledger) read(ctx context.Context, yield func(Entry, error) bool) error {
 	tp := record.TopicPartition{Topic: events.Name, Partition: 0}
 	ends, err := l.backend.ListOffsets(ctx, topic.Latest(), tp)
@@ -150,8 +150,8 @@ func (l *Ledger) read(ctx context.Context, yield func(Entry, error) bool) error 
 	return ctx.Err()
 }
 
-// Before returns the state as it was before the event of that number: the same
-// fold, ended earlier.
+// Before returns the state before the event of that number: the same fold,
+// ended earlier.
 func (l *Ledger) Before(ctx context.Context, number int64) (State, error) {
 	state := State{}
 	for e, err := range l.History(ctx) {

@@ -79,9 +79,8 @@ func TestParse(t *testing.T) {
 	require.Equal(t, "-12.05", ledger.Cents(-1205).String())
 }
 
-// The present is what the past amounts to, whatever was asked for: a ledger that
-// is opened again has the same state, and a past state is the fold of fewer
-// events.
+// The present state is the result of the past: a ledger that is opened again
+// has the same state, and a past state is the fold of fewer events.
 func TestOpeningAgainGivesTheSameState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()

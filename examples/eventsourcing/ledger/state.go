@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// State is what the events so far amount to: every account with its balance. It
-// changes in one way only, by Apply.
+// State is the result of the events so far: every account with its balance.
+// Only Apply changes it.
 type State map[string]Cents
 
-// Apply folds an event into the state. Events were decided when they happened,
-// so Apply asks nothing.
+// Apply applies an event to the state. Events were checked when they happened,
+// so Apply does not check them.
 func (s State) Apply(e Event) {
 	switch e.Kind {
 	case Opened:
@@ -26,7 +26,7 @@ func (s State) Apply(e Event) {
 	}
 }
 
-// Decide returns the event that a command leads to, or why it is refused.
+// Decide returns the event for a command, or the reason why it is refused.
 func (s State) Decide(c Command) (Event, error) {
 	balance, exists := s[c.Account]
 	if c.Kind == Opened {

@@ -1,12 +1,12 @@
 // Package queue is a work queue: jobs in a topic, and workers that share them.
 //
 // All workers are members of one group, so each job goes to one of them. A
-// worker commits a job once its outcome is stored, and not before: a worker that
-// dies leaves its jobs to the others, and none is lost. One may be done twice,
-// which is why outcomes are distinguished by their job.
+// worker commits a job only after its outcome is stored: the jobs of a worker
+// that dies go to the others, and none is lost. A job may be done twice, which
+// is why outcomes are distinguished by their job.
 //
-// A job that fails goes to the end of the queue with its number of attempts, and
-// after MaxAttempts to the dead letters, where somebody may look at it.
+// A job that fails goes to the end of the queue with its number of attempts,
+// and after MaxAttempts to the dead letters, where a person can look at it.
 package queue
 
 import (
@@ -29,13 +29,13 @@ const MaxAttempts = 3
 // Group is the workers' group.
 const Group = "messagequeue-workers"
 
-// Job is something to be done.
+// Job is a unit of work.
 type Job struct {
 	Name     string `json:"name"`
 	Attempts int    `json:"attempts"` // so far
 }
 
-// Outcome is what became of a job: a result, or why it was given up.
+// Outcome is the outcome of a job: a result, or why it was given up.
 type Outcome struct {
 	Job    Job    `json:"job"`
 	Worker string `json:"worker"`
@@ -57,9 +57,9 @@ type Backend interface {
 	topic.Admin
 }
 
-// Create creates the queue's topics, those that are missing. No more than
-// partitions workers have something to do at once: a queue that is there and has
-// fewer gets more.
+// Create creates those of the queue's topics that are missing. At most
+// partitions workers can work at once. If the queue exists with fewer
+// partitions, more are added.
 func Create(ctx context.Context, backend Backend, partitions int) error {
 	_, err := topic.Ensure(ctx, backend,
 		topic.Spec{Name: jobs.Name, Partitions: partitions},
@@ -86,8 +86,7 @@ func Enqueue(ctx context.Context, backend Backend, names iter.Seq2[string, error
 	return n, p.Flush(ctx)
 }
 
-// Work takes jobs from the queue and hands them to do, one after the other,
-// until ctx ends.
+// Work passes jobs from the queue to do, one after the other, until ctx ends.
 func Work(ctx context.Context, backend Backend, worker string, do func(ctx context.Context, name string) (string, error)) error {
 	c, err := consumer.New(backend, consumer.Group(Group), consumer.Topics(jobs.Name),
 		consumer.ClientID(worker), consumer.ManualCommit())
@@ -106,14 +105,14 @@ func Work(ctx context.Context, backend Backend, worker string, do func(ctx conte
 		}
 		result, err := do(ctx, r.Value.Name)
 		if ctx.Err() != nil {
-			return nil // the job was not done, and is somebody else's
+			return nil // the job was not done, and goes to another worker
 		}
 		if err := settle(ctx, p, worker, r.Value, result, err); err != nil {
 			return err
 		}
 		err = c.Commit(ctx)
 		if errors.Is(err, fault.UnknownMember) || errors.Is(err, fault.StaleMemberEpoch) {
-			continue // the job went to another worker meanwhile, who does it again
+			continue // the job has gone to another worker, which does it again
 		}
 		if err != nil && ctx.Err() == nil {
 			return err
@@ -143,7 +142,7 @@ func settle(ctx context.Context, p *producer.Producer, worker string, job Job, r
 }
 
 // Outcomes waits for the outcomes of n different jobs and yields them as they
-// come, each job once. When ctx ends it yields ctx's error.
+// arrive, each job once. When ctx ends it yields ctx's error.
 func Outcomes(ctx context.Context, backend Backend, n int) iter.Seq2[Outcome, error] {
 	return func(yield func(Outcome, error) bool) {
 		if n == 0 {

@@ -94,7 +94,7 @@ func TestFailuresAreTriedAgainAndThenGivenUp(t *testing.T) {
 	require.Equal(t, 1, outcomes["job-000"].Job.Attempts)
 }
 
-// A worker that dies with a job in its hands leaves it to the others.
+// The jobs of a worker that dies are done by the others.
 func TestJobsOfADeadWorkerAreDone(t *testing.T) {
 	b := runneltest.New(t)
 	require.NoError(t, queue.Create(t.Context(), b, 1))

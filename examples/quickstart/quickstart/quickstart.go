@@ -40,8 +40,8 @@ var (
 	counts = serde.For("output-topic", serde.String, serde.Int64)
 )
 
-// Run goes through the quickstart with the lines of a text, and tells on out
-// what it does.
+// Run goes through the quickstart with the lines of a text, and describes its
+// steps on out.
 func Run(ctx context.Context, backend Backend, text io.Reader, out io.Writer) error {
 	tell := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 
@@ -171,8 +171,8 @@ func runToEnd(ctx context.Context, app *streams.App) error {
 	return errors.Join(<-ran, err)
 }
 
-// readCounts prints the ten most frequent words. The topic has a count for each
-// time that one was committed, and the last one of a word is its count.
+// readCounts prints the ten most frequent words. The topic has a record for
+// each committed count of a word; the last one is the word's count.
 func readCounts(ctx context.Context, backend Backend, out io.Writer) error {
 	topics, err := backend.DescribeTopics(ctx, counts.Name)
 	if err != nil {
@@ -202,8 +202,8 @@ func readCounts(ctx context.Context, backend Backend, out io.Writer) error {
 	return nil
 }
 
-// cleanUp deletes what the quickstart made: the application's internal topics and
-// offsets, the topics, the groups.
+// cleanUp deletes what the quickstart created: the application's internal
+// topics and offsets, the topics, the groups.
 func cleanUp(ctx context.Context, backend Backend, app *streams.App) error {
 	if err := app.Reset(ctx); err != nil {
 		return err

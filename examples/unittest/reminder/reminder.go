@@ -1,6 +1,6 @@
-// Package reminder is a service that reminds customers of orders which they have
-// not paid. Its tests show how a service is tested with a broker in memory: in
-// microseconds, with virtual time, and over a restart.
+// Package reminder is a service that reminds customers of unpaid orders. Its
+// tests show how to test a service with a broker in memory: in microseconds,
+// with virtual time, and across a restart.
 package reminder
 
 import (
@@ -18,14 +18,14 @@ import (
 // Status is what has happened to an order.
 type Status string
 
-// The statuses that the service knows; it passes over others.
+// The statuses that the service knows; it skips others.
 const (
 	Placed Status = "placed"
 	Paid   Status = "paid"
 )
 
-// The topics: the service reads orders, by their numbers, and writes the numbers
-// of those of which it reminds.
+// The topics: the service reads orders, with their numbers as keys, and writes
+// the numbers of those that need a reminder.
 var (
 	Orders    = serde.For("orders", serde.String, serde.Func(encode, decode))
 	Reminders = serde.For("reminders", serde.String, serde.String)
@@ -41,7 +41,7 @@ type Backend interface {
 	topic.Admin
 }
 
-// Service reminds of orders that are unpaid for too long.
+// Service sends reminders for orders that are unpaid for too long.
 type Service struct {
 	after    time.Duration
 	consumer *consumer.Consumer
@@ -51,14 +51,14 @@ type Service struct {
 	reminded map[string]bool
 }
 
-// CreateTopics creates the service's topics where they are missing.
+// CreateTopics creates those of the service's topics that are missing.
 func CreateTopics(ctx context.Context, admin topic.Admin) error {
 	_, err := topic.Ensure(ctx, admin, topic.Spec{Name: Orders.Name}, topic.Spec{Name: Reminders.Name})
 	return err
 }
 
-// Run reminds of each order that is not paid within after, once, until ctx ends.
-// It keeps nothing but what the topics say, so it may be stopped at any moment
+// Run sends one reminder for each order that is not paid within after, until
+// ctx ends. Its only state is in the topics, so it may be stopped at any moment
 // and run again.
 func Run(ctx context.Context, backend Backend, after time.Duration) (err error) {
 	if err := CreateTopics(ctx, backend); err != nil {
@@ -83,8 +83,8 @@ func Run(ctx context.Context, backend Backend, after time.Duration) (err error) 
 	return nil
 }
 
-// step takes note of what has happened, or reminds if nothing more has and it is
-// time.
+// step processes new statuses, or sends a reminder if there are none and one is
+// due.
 func (s *Service) step(ctx context.Context) error {
 	number, due := s.next()
 	wait := ctx
@@ -120,8 +120,8 @@ func (s *Service) note(r record.Record) {
 	}
 }
 
-// next returns the order that is to be reminded of first, and when; an empty
-// number if there is none.
+// next returns the order that needs the next reminder, and when; the number is
+// empty if there is none.
 func (s *Service) next() (number string, due time.Time) {
 	for n, placed := range s.unpaid {
 		at := placed.Add(s.after)

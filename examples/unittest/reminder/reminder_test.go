@@ -32,7 +32,7 @@ func (f *fixture) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- reminder.Run(ctx, f.broker, time.Hour) }()
-	synctest.Wait() // until it waits for orders
+	synctest.Wait() // until the service waits for orders
 	f.stop = func() {
 		cancel()
 		require.NoError(f, <-done)
@@ -55,7 +55,7 @@ func (f *fixture) reminders() []string {
 	defer c.Close()
 	var all []string
 	now, cancel := context.WithCancel(f.Context())
-	cancel() // a ctx that has ended brings what is at hand
+	cancel() // with an ended ctx, Poll returns what is available
 	for {
 		records, err := consumer.Of(c, reminder.Reminders).Poll(now)
 		if err != nil {
@@ -69,7 +69,7 @@ func (f *fixture) reminders() []string {
 }
 
 func TestRemindsAfterAnHour(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // time passes only when everybody waits
+	synctest.Test(t, func(t *testing.T) { // time passes only while all goroutines wait
 		f := newFixture(t)
 		defer func() { f.stop() }()
 		f.order("7", reminder.Placed)
@@ -83,7 +83,7 @@ func TestRemindsAfterAnHour(t *testing.T) {
 }
 
 func TestDoesNotRemindOfWhatIsPaid(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // time passes only when everybody waits
+	synctest.Test(t, func(t *testing.T) { // time passes only while all goroutines wait
 		f := newFixture(t)
 		defer func() { f.stop() }()
 		f.order("7", reminder.Placed)
@@ -96,7 +96,7 @@ func TestDoesNotRemindOfWhatIsPaid(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // time passes only when everybody waits
+	synctest.Test(t, func(t *testing.T) { // time passes only while all goroutines wait
 		f := newFixture(t)
 		defer func() { f.stop() }()
 		f.order("7", reminder.Placed)

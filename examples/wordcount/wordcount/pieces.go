@@ -21,16 +21,17 @@ var ErrWordTooLong = fmt.Errorf("a word of more than %d bytes", MaxPiece)
 // spaces. How it cuts depends on the text alone, not on how it is read.
 type pieces struct {
 	from  *bufio.Reader
-	buf   []byte // from the last cut on
-	taken int    // of buf, by the piece that was returned last
-	whole bool   // buf has the end of its line
-	ended bool   // nothing follows buf
+	buf   []byte // the text from the last cut on
+	taken int    // the length of the piece that was returned last
+	whole bool   // buf contains the end of its line
+	ended bool   // the text ends with buf
 }
 
 func newPieces(text io.Reader) *pieces { return &pieces{from: bufio.NewReaderSize(text, 64<<10)} }
 
-// next returns the next piece, without the space before it, valid until the next
-// call. Lines without a word are passed over. The end of the text is io.EOF.
+// next returns the next piece, without the space before it, valid until the
+// next call. It skips lines without a word. At the end of the text it returns
+// io.EOF.
 func (p *pieces) next() ([]byte, error) {
 	for {
 		if err := p.fill(); err != nil {
@@ -55,8 +56,8 @@ func (p *pieces) next() ([]byte, error) {
 	}
 }
 
-// fill reads on until buf holds a whole line, or a space beyond MaxPiece would
-// have been seen.
+// fill reads until buf contains a whole line, or enough that a space beyond
+// MaxPiece would have been seen.
 func (p *pieces) fill() error {
 	p.buf = p.buf[:copy(p.buf, p.buf[p.taken:])]
 	p.taken = 0

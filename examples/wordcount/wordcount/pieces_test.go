@@ -67,8 +67,8 @@ func TestTooLongAWord(t *testing.T) {
 	}
 }
 
-// Where a text is cut does not depend on how it is read: only so can another
-// run go on behind the pieces of the first.
+// How a text is cut does not depend on how it is read. Only then can another
+// run continue after the pieces of the first.
 func TestPiecesDependOnTheTextAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		parts := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "ß", " ", "\u2003", "\n", "L"}), 0, 60).Draw(t, "L is long")

@@ -10,8 +10,7 @@ import (
 
 // Go 1.27 builds the same topology from topology_go127.go, as one chain.
 
-// Topology splits lines into words, without regard to upper and lower case, and
-// counts each word.
+// Topology splits lines into words, ignoring case, and counts each word.
 func Topology(t *streams.Topology) {
 	words := streams.FlatMapValues(streams.Stream(t, lines), func(line string) []string {
 		return strings.Fields(strings.ToLower(line))

@@ -8,8 +8,7 @@ import (
 	"github.com/runnel-go/runnel/streams"
 )
 
-// Topology splits lines into words, without regard to upper and lower case, and
-// counts each word.
+// Topology splits lines into words, ignoring case, and counts each word.
 func Topology(t *streams.Topology) {
 	streams.Stream(t, lines).
 		FlatMapValues(func(line string) []string { return strings.Fields(strings.ToLower(line)) }).

@@ -19,7 +19,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// How often the progress is written, to a terminal and to something else.
+// How often the progress is written, to a terminal and to other outputs.
 const (
 	liveEvery  = 200 * time.Millisecond
 	plainEvery = 2 * time.Second
@@ -104,7 +104,7 @@ func (v *view) finish(ctx context.Context) error {
 	return out.Flush()
 }
 
-// read takes in the next totals.
+// read processes the next totals.
 func (v *view) read(ctx context.Context) error {
 	batch, err := v.totals.Poll(ctx)
 	for _, r := range batch {
@@ -115,7 +115,7 @@ func (v *view) read(ctx context.Context) error {
 	return err
 }
 
-// show writes one line of progress; on a terminal it takes the last one's place.
+// show writes one line of progress; on a terminal it replaces the previous one.
 func (v *view) show() {
 	if v.job.Progress == nil {
 		return

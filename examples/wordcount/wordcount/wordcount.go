@@ -5,9 +5,10 @@
 // line that is too long for a record. The application splits the pieces into
 // words and counts them; the counts are read back from its output topic.
 //
-// Piece number i is record number i/n of partition i%n, where n is the number of
-// the topic's partitions. So the topic itself says which pieces it has, however
-// the program ended, and another run with the same text goes on there.
+// Piece number i is record number i/n of partition i%n, where n is the number
+// of the topic's partitions. So the topic itself says which pieces it has,
+// however the program ended, and another run with the same text continues from
+// there.
 package wordcount
 
 import (
@@ -34,21 +35,22 @@ var (
 	totals = serde.For("wordcount-totals", serde.String, serde.Int64)
 )
 
-// Job is a text to be counted.
+// Job is a text whose words are to be counted.
 type Job struct {
 	Text     io.Reader
 	Counts   io.Writer // gets "%7d %s\n" for each word, in the order of the words' bytes
-	Progress io.Writer // gets how far it is and the most frequent words
+	Progress io.Writer // receives the progress and the most frequent words
 	Live     bool      // Progress is a terminal
 	Options  []streams.Option
 }
 
-// Run counts the words of a text and writes the counts. Where an earlier Run on
-// this backend was stopped, it goes on, given the same text. When ctx ends, it
-// stops so that the next Run counts nothing twice, and returns ctx's error.
+// Run counts the words of a text and writes the counts. If an earlier Run on
+// this backend was stopped, Run continues it, given the same text. When ctx
+// ends, it stops so that the next Run counts nothing twice, and returns ctx's
+// error.
 //
-// A word of more than MaxPiece bytes is ErrWordTooLong, and another text than
-// before is ErrOtherText.
+// A word of more than MaxPiece bytes is ErrWordTooLong, and a text that differs
+// from that of the earlier Run is ErrOtherText.
 func Run(ctx context.Context, backend streams.Backend, job Job) (err error) {
 	have, err := open(ctx, backend)
 	if err != nil {
@@ -64,8 +66,8 @@ func Run(ctx context.Context, backend streams.Backend, job Job) (err error) {
 	}
 	defer view.close()
 
-	// The application and the view end when the text is counted, or with ctx, or
-	// with the first error of any of them.
+	// The application and the view end when the text is counted, when ctx ends,
+	// or with the first error of either.
 	working, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	running, stop := context.WithCancel(working)
@@ -94,13 +96,13 @@ func Run(ctx context.Context, backend streams.Backend, job Job) (err error) {
 	return view.finish(ctx)
 }
 
-// written is what a partition of the lines' topic holds.
+// written is the content of a partition of the lines' topic.
 type written struct {
 	records int64
-	last    string // the last record, where there is one
+	last    string // the last record, if there is one
 }
 
-// open creates the topics, or finds out what they hold.
+// open creates the topics, or finds out what they contain.
 func open(ctx context.Context, backend streams.Backend) ([]written, error) {
 	_, err := topic.Ensure(ctx, backend,
 		topic.Spec{Name: lines.Name, Partitions: partitions},
@@ -123,8 +125,8 @@ func open(ctx context.Context, backend streams.Backend) ([]written, error) {
 	return have, nil
 }
 
-// ErrOtherText is returned where the lines written by an earlier run are not
-// those of the text.
+// ErrOtherText is returned if the lines written by an earlier run are not those
+// of the text.
 var ErrOtherText = errors.New("an earlier run counted another text here")
 
 // feed writes the pieces of the text that the topic does not have.
@@ -156,7 +158,8 @@ func feed(ctx context.Context, backend streams.Backend, text io.Reader, have []w
 	}
 }
 
-// complete checks at the text's end that the topic does not hold more than it.
+// complete checks at the text's end that the topic does not contain more than
+// the text.
 func complete(pieces int64, have []written) error {
 	var before int64
 	for _, w := range have {

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// expected is what the command prints, made by a plain loop.
+// expected is the expected output of the command, computed by a plain loop.
 func expected(text string) string {
 	counts := make(map[string]int64)
 	for line := range strings.Lines(text) {
@@ -101,7 +101,7 @@ func TestItGoesOnWhereTheTopicEnds(t *testing.T) {
 		require.Empty(t, counts)
 		require.NoError(t, broker.Close())
 	}
-	for range 2 { // and nothing is left to do for the second
+	for range 2 { // the second run has nothing left to do
 		broker, err := runnel.Open(dir)
 		require.NoError(t, err)
 		counts, _, err := count(context.Background(), broker, strings.NewReader(text.String()))

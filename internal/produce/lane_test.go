@@ -219,6 +219,37 @@ func TestAContextThatEndsWhileTheLaneIsLockedIsHeeded(t *testing.T) {
 	require.NoError(t, l.makeRoom(&endingContext{t.Context(), 2}, 1000, 0))
 }
 
+// Bytes for which a sender waited are given back if it gives up afterwards, because the
+// lane failed meanwhile.
+func TestGivingUpAfterWaitingForBytesHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hosttest.New(t, "orders")
+		s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
+		require.NoError(t, err)
+		defer s.Close()
+		w, err := s.Topic(t.Context(), "orders")
+		require.NoError(t, err)
+		l, err := w.(*writer).lane(0)
+		require.NoError(t, err)
+		require.True(t, s.allowance.Try(10_000))
+		ctx, cancel := context.WithCancel(t.Context())
+		outcome := make(chan error, 1)
+		go func() { outcome <- l.makeRoom(ctx, 1000, 0) }()
+		synctest.Wait()
+		l.mu.Lock()
+		l.failing = make(chan struct{})
+		l.mu.Unlock()
+		s.allowance.Give(10_000)
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-outcome, context.Canceled)
+		nothingIsHeld(t, s)
+		l.mu.Lock()
+		l.failing = nil
+		l.mu.Unlock()
+	})
+}
+
 // sessions opens sessions whose producers have IDs from 1 on.
 func sessions(h *host.Host) *Sessions {
 	var last atomic.Int64

@@ -106,7 +106,7 @@ func (l *link) write() {
 		case <-l.down:
 			return
 		}
-		frames, last := l.take()
+		frames, last := l.dequeue()
 		if l.fill != nil {
 			frames = append(l.fill(), frames...)
 		}
@@ -145,8 +145,8 @@ func (l *link) writeAll(frames [][]byte) bool {
 	return true
 }
 
-// take empties the queue, and reports whether nothing will follow.
-func (l *link) take() (frames [][]byte, last bool) {
+// dequeue empties the queue, and reports whether nothing will follow.
+func (l *link) dequeue() (frames [][]byte, last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	frames, last = l.frames, l.ending

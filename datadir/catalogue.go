@@ -11,7 +11,7 @@ import (
 )
 
 // catalogueRefused is why a repair ends with the catalogue.
-const catalogueRefused = "the catalogue is damaged, and without it nobody knows the topics: restore the directory from a backup"
+const catalogueRefused = "the catalogue is damaged, and without it the topics are unknown: restore the directory from a backup"
 
 // mendCatalogue repairs the catalogue where that loses none of its records: the
 // newest whole snapshot and the log behind it are all that is needed. It reports

@@ -23,7 +23,7 @@ import (
 
 // Inspection is what Inspect found in a data directory.
 type Inspection struct {
-	Holder     string                // who has the directory open, as "process 17"; empty: nobody
+	Holder     string                // who has the directory open, as "process 17"; empty for none
 	Clean      bool                  // the broker that had it last has closed it
 	Partitions []PartitionInspection // the catalogue's first, then those of all topics, sorted
 	Findings   []log.Finding         // about the directory itself, and what belongs to no partition
@@ -53,7 +53,7 @@ func (i Inspection) Worst() log.Grade {
 // finds is in the Inspection; without log.Damage among it, the directory can be
 // opened and every record read.
 //
-// It holds no lock, but for the instant in which it looks whether somebody has the
+// It holds no lock, but for the instant in which it checks whether another process has the
 // directory open. Of a directory that a program has open it looks at what the
 // partitions' checkpoints call durable, and, if it found something, once more, for
 // that may be the program at work; Broker.Verify is for the rest. One that
@@ -319,7 +319,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 		default:
 			n.add(log.Recoverable, tp, path, "the ID of the topic", "no file", "opening writes it")
 		}
-	case of.ID != t.ID && n.live: // confirm forgets it if the topic was made anew meanwhile
+	case of.ID != t.ID && n.live: // confirm forgets it if the topic was created again meanwhile
 		n.Findings = append(n.Findings, finding(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "close the directory, and see what runnel repair --dry-run says"))
 	case of.ID != t.ID:
 		n.add(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "move that directory elsewhere, or restore the one that belongs here")
@@ -342,7 +342,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 // inspectLog inspects one log. each, unless nil, is called with each record that
 // is no marker.
 func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Record) error) error {
-	// Of the catalogue everything counts: without it nobody knows the topics.
+	// Any damage to the catalogue is fatal: without it the topics are unknown.
 	how := log.InspectOptions{Live: n.live, Ahead: tp == layout.Catalogue, Progress: n.said}
 	if each != nil {
 		how.Batch = func(b record.Batch) error {

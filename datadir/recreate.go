@@ -19,11 +19,11 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// catalogueAnew makes a catalogue of what the partitions' directories say, in
+// recreateCatalogue makes a catalogue of what the partitions' directories say, in
 // place of one that is lost: names, IDs and how many partitions there are. Nothing
-// of the topics is deleted by age until somebody says so again, for some of them
+// of the topics is deleted by age until it is configured again, for some of them
 // may have been kept for ever.
-func (r *repairing) catalogueAnew(f log.Finding) error {
+func (r *repairing) recreateCatalogue(f log.Finding) error {
 	if !r.how.AcceptLoss {
 		r.step(f.File, "the catalogue is gone: restore it from a copy, or accept the loss: then one is made of the partitions' directories, and the topics' settings are lost", true)
 		return nil

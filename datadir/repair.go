@@ -150,7 +150,7 @@ func (r *repairing) directory(f log.Finding) error {
 	of, known, ownerErr := layout.ReadOwner(r.fsys, dir, tp)
 	switch {
 	case tp == layout.Catalogue:
-		return r.catalogueAnew(f)
+		return r.recreateCatalogue(f)
 	case t == nil || f.Hint == hintRemoval:
 		r.step(f.File, f.Hint, f.Grade == log.Damage)
 		return nil

@@ -228,7 +228,7 @@ func (n *restoring) begin(l *restoredLog, base int64) error {
 }
 
 // segment takes up a piece of a log that begins with an offset. One that does
-// not go on where the log ends begins it anew.
+// not continue at the end of the log starts it over.
 func (n *restoring) segment(l *restoredLog, base int64, r io.Reader) error {
 	if !l.begun || base != l.end {
 		if err := n.begin(l, base); err != nil {

@@ -21,8 +21,8 @@ type Partition struct {
 	LeaderEpoch, Epoch int32
 }
 
-// Topic is one topic. Whoever got one from a Catalogue may keep it and may not
-// change it: Apply replaces Topics, it does not touch them.
+// Topic is one topic. A caller may keep a Topic that it got from a Catalogue, but not
+// change it. Apply replaces Topics instead of changing them.
 type Topic struct {
 	Name       string
 	ID         topic.ID

@@ -140,7 +140,7 @@ func (c *Catalogue) ConfigureTopic(name string, cfg topic.Config) ([][]byte, err
 }
 
 // ProducerIDs returns the first of n producer IDs that follow each other and that
-// nobody ever had, and the records that give them to node.
+// were never used, and the records that allot them to node.
 func (c *Catalogue) ProducerIDs(n int64, node int32) (first int64, values [][]byte, err error) {
 	first = c.producerIDs.next
 	if first > math.MaxInt64-n {

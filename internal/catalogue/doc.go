@@ -36,7 +36,7 @@
 //	9    0        RemoveTopicRecord: UUID topic ID, tags
 //	12   0        FeatureLevelRecord: compact string name, int16 level, tags
 //	15   0        ProducerIdsRecord: int32 broker, int64 broker epoch, int64 the
-//	              next producer ID that nobody has, tags
+//	              next unused producer ID, tags
 //
 // Version 0 of each is written. A catalogue begins with two feature levels:
 // metadata.version, which tells Kafka's tools how to read the rest, and

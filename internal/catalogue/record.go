@@ -48,7 +48,7 @@ type (
 	producerIDsRecord struct {
 		node  int32
 		epoch int64 // the node's
-		next  int64 // the first producer ID that nobody has
+		next  int64 // the first unused producer ID
 	}
 )
 

@@ -1,7 +1,7 @@
-// Package journal hands lines to the program's logger without ever waiting for it: a
-// goroutine that lives as long as there are lines calls the logger, one line after
-// the other, and drops lines where a thousand wait. All of it is safe for concurrent
-// use.
+// Package journal passes lines to the program's logger without waiting for it. A
+// goroutine, which runs only while there are lines, calls the logger, one line after
+// the other. If a thousand lines wait, further ones are dropped. The package is safe
+// for concurrent use.
 package journal
 
 import "sync"
@@ -9,14 +9,13 @@ import "sync"
 // maxLines is how many lines may wait for the logger.
 const maxLines = 1000
 
-// Journal hands what is worth a line to the program's logger, which is the program's
-// code: a goroutine calls it that lives as long as there are lines, and nothing else
-// waits for it but Close.
+// Journal passes lines to the program's logger. That is the program's code and may be
+// slow, so only the Journal's goroutine, and Close, wait for it.
 //
-// It takes no *slog.Logger but what that can: package slog, which not every program
-// links, is a tenth of what the broker adds to one.
+// Logger is an interface that *slog.Logger has, not the type: package slog would add a
+// tenth to what the broker adds to a program.
 type Journal struct {
-	logger Logger // nil: nobody wants to know
+	logger Logger // nil: lines are discarded
 
 	mu      sync.Mutex
 	lines   []func()

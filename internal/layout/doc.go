@@ -1,5 +1,5 @@
-// Package layout is what a data directory looks like from outside: the names in it,
-// who holds it, which directory belongs to which partition, and the marks that say
+// Package layout defines a data directory: the names in it, the lock of the process
+// that holds it, which directory belongs to which partition, and the marks that show
 // how it was left.
 //
 //	.lock                            the process that has the directory open (Lock)
@@ -13,7 +13,7 @@
 //	orders-3.UUID-delete/            of a deleted topic, on its way out (SetAside)
 //	orders-3.UUID-stray/             in the way of a new partition, and kept
 //
-// Names and files are Kafka's where Kafka has them. Every function works on a
-// vfs.FS but those of Lock and OfKafka, which are about directories on a disk.
-// Package layout knows no log, topic or broker that is open.
+// Names and files are Kafka's where Kafka has them. All functions work on a vfs.FS,
+// except those of Lock and OfKafka, which need a directory on a disk. The package
+// knows no open log, topic or broker.
 package layout

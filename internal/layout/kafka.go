@@ -11,9 +11,9 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// OfKafka returns fault.UnsupportedFormat if a directory is one of Apache Kafka's,
-// whose layout is much like ours, and whose catalogue is not: it belongs to that
-// broker, and nobody else may change anything in it.
+// OfKafka returns fault.UnsupportedFormat if a directory is one of Apache Kafka's. Its
+// layout is similar, but its catalogue is another, and only a Kafka broker may change
+// it.
 func OfKafka(dir string) error {
 	properties := filepath.Join(dir, "meta.properties")
 	catalogue := filepath.Join(dir, topic.ClusterMetadata+"-0")

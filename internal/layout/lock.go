@@ -14,12 +14,12 @@ import (
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
-// Lock is a data directory held by this process. The operating system lets
-// go of it when the process ends, however it ends.
+// Lock is the lock on a data directory. The operating system releases it when the
+// process ends, however it ends.
 //
-// It is the directory that is held, not its name: whatever takes that name later
-// is another directory. Where the system can, the directory is locked as well as
-// the file, so that removing the file gives it to nobody.
+// The lock is on the directory, not on its name: another directory may get the name
+// later. Where the system can, the directory itself is locked as well as the lock
+// file, so that removing the file doesn't let another process in.
 type Lock struct {
 	dir  string
 	disk *vfs.Disk
@@ -42,7 +42,7 @@ func LockDir(dir string, mode fs.FileMode) (*Lock, error) {
 		l.close()
 		return nil, err
 	}
-	// That it cannot be written, on a full disk for one, keeps nobody out.
+	// The process ID is only information: the lock holds also if it can't be written.
 	_ = l.write(strconv.Itoa(os.Getpid()) + "\n")
 	return l, nil
 }
@@ -118,7 +118,7 @@ func lockable(path string) error {
 		Try("remove it if no program has the directory open; opening makes the file")
 }
 
-// tryLock locks a file, unless somebody else has it locked.
+// tryLock locks a file, unless another process has it locked.
 func tryLock(path string, flag int, mode fs.FileMode) (*flock.Flock, bool, error) {
 	file := flock.New(path, flock.SetFlag(flag), flock.SetPermissions(mode))
 	held, err := file.TryLock()
@@ -144,9 +144,9 @@ func (l *Lock) same(file *flock.Flock, name string) bool {
 	return err == nil && os.SameFile(locked, there)
 }
 
-// Keeps returns fault.Locked if somebody else may have the directory by now: its
+// Keeps returns fault.Locked if another process may have the directory by now: the
 // lock file was removed or replaced, and there is no other lock. A nil lock, of a
-// directory in memory, keeps it.
+// directory in memory, always holds.
 func (l *Lock) Keeps() error {
 	if l == nil || l.self != nil || l.same(l.file, LockFile) {
 		return nil
@@ -156,8 +156,8 @@ func (l *Lock) Keeps() error {
 		ForGood().Try("close the broker, and open the directory again")
 }
 
-// LeaveDir gives up the lock of the directory itself, so that only that of the file
-// is left, as on systems that cannot lock directories.
+// LeaveDir releases the lock of the directory itself, so that only that of the file is
+// left, as on systems that cannot lock directories.
 func (l *Lock) LeaveDir() error {
 	if l.self == nil {
 		return nil
@@ -180,7 +180,7 @@ func WrittenBy(path string) string {
 	return "process " + strconv.Itoa(pid)
 }
 
-// write makes text what the lock file holds.
+// write replaces the content of the lock file.
 func (l *Lock) write(text string) error {
 	f, err := l.disk.Root().OpenFile(LockFile, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
@@ -190,8 +190,8 @@ func (l *Lock) write(text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Release lets go of the directory. The file stays: removing it would let two
-// processes lock two files of one name.
+// Release releases the lock. The file stays: removing it would let two processes lock
+// two files of the same name.
 func (l *Lock) Release() {
 	if l.Keeps() == nil {
 		_ = l.write("")
@@ -208,7 +208,7 @@ func (l *Lock) close() {
 	_ = l.disk.Close()
 }
 
-// Holder names who holds a data directory, or nobody.
+// Holder names the process that holds a data directory; empty for none.
 func Holder(dir string) (string, error) {
 	path := filepath.Join(dir, LockFile)
 	for _, name := range []string{path, dir} {

@@ -11,8 +11,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// SyncNames makes the names durable of the data directory, of those above it and
-// of what is in it. Whoever made them may have died before.
+// SyncNames makes the names of the data directory, of its parents and of its files
+// durable. The process that created them may have crashed before it did so.
 func SyncNames(fsys vfs.FS, data string) error {
 	for dir := data; ; {
 		err := fsys.SyncDir(dir)
@@ -39,8 +39,9 @@ func Emptied(fsys vfs.FS, dir string) (bool, error) {
 	}), err
 }
 
-// CatalogueLost says what is there instead of the catalogue in a directory that
-// once had one, for it was closed, or has partitions; nothing where all is well.
+// CatalogueLost describes what there is instead of the catalogue in a directory that
+// must have one, because it was closed or has partitions. It returns "" if the
+// catalogue exists, or the directory is new.
 func CatalogueLost(fsys vfs.FS, dir string, entries []vfs.Entry) (found string, err error) {
 	path := filepath.Join(dir, Catalogue.String())
 	switch empty, err := Emptied(fsys, path); {

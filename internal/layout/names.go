@@ -22,21 +22,20 @@ const (
 	// CleanFile is Kafka's name for the mark that a clean close leaves behind.
 	CleanFile = ".kafka_cleanshutdown"
 
-	// RestoringFile marks a data directory to which a backup is being restored: what
-	// is there is not all.
+	// RestoringFile marks a data directory to which a backup is being restored: it is
+	// incomplete.
 	RestoringFile = ".runnel_restoring"
 
-	// ReserveFile keeps some space of the disk, so that topics and records can be
-	// deleted when there is no other.
+	// ReserveFile occupies some disk space, which is freed so that topics and records
+	// can be deleted on a full disk.
 	ReserveFile = ".runnel_reserve"
 
-	// StartsFile is where Kafka looks for the starts of logs that do not begin with a
-	// segment.
+	// StartsFile has the start offsets of logs that start within a segment, for Kafka.
 	StartsFile = "log-start-offset-checkpoint"
 )
 
-// FileMode is the mode of the files in a data directory unless a program asks for
-// another: what a program keeps is for its user alone.
+// FileMode is the default mode of the files in a data directory: only the program's
+// user can read them.
 const FileMode fs.FileMode = 0o600
 
 // Catalogue is the partition that holds the catalogue.
@@ -47,9 +46,9 @@ func Has(entries []vfs.Entry, name string) bool {
 	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
 }
 
-// Restoring returns the name of the file that says that a backup is being restored
-// here, or was when the power went; empty if there is none. It may still have the
-// name under which vfs.WriteFile began it.
+// Restoring returns the name of the file that marks an unfinished restore; empty if
+// there is none. After a crash it may have the name under which vfs.WriteFile begins a
+// file.
 func Restoring(entries []vfs.Entry) string {
 	for _, name := range []string{RestoringFile, RestoringFile + ".tmp"} {
 		if Has(entries, name) {
@@ -59,7 +58,7 @@ func Restoring(entries []vfs.Entry) string {
 	return ""
 }
 
-// Kafka's suffixes for a partition's directory that is on its way out.
+// Kafka's suffixes for a partition's directory that was set aside.
 const (
 	SuffixDelete = "-delete" // of a deleted topic
 	SuffixStray  = "-stray"  // of no known topic
@@ -94,9 +93,9 @@ func Parse(name string) (tp record.TopicPartition, suffix string, ok bool) {
 	return record.TopicPartition{Topic: name[:dash], Partition: int32(n)}, suffix, true
 }
 
-// SetAside renames a partition's directory, so that nothing takes it for the
-// partition any more, and returns its new path. As Kafka does, it shortens a
-// long topic's name to make room for the suffix.
+// SetAside renames a partition's directory, so that it is no longer taken for the
+// partition, and returns its new path. Like Kafka, it shortens a long topic's name to
+// make room for the suffix.
 func SetAside(fsys vfs.FS, path, suffix string) (string, error) {
 	var unique [16]byte
 	_, _ = rand.Read(unique[:]) // never fails

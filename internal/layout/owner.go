@@ -15,9 +15,9 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// partition.metadata holds the ID of the topic that a directory belongs to, in
-// Kafka's words, and in a line of our own, which Kafka passes over, which of the
-// topic's partitions it is, with the CRC-32C of everything up to that number:
+// partition.metadata has the ID of the topic that a directory belongs to, as Kafka
+// writes it, and an additional line, which Kafka ignores, with the partition's number
+// and the CRC-32C of everything up to that number:
 //
 //	version: 0
 //	topic_id: 3FlKrvG_R3mJwlMBnGHDQw
@@ -41,20 +41,18 @@ func MetadataText(id topic.ID, partition int32) []byte {
 	return fmt.Appendf(text, " %08x\n", crc32.Checksum(text, castagnoli))
 }
 
-// KafkaMetadata is what Kafka writes, without our line.
+// KafkaMetadata is the file as Kafka writes it, without the additional line.
 func KafkaMetadata(id topic.ID) []byte { return fmt.Appendf(nil, "version: 0\ntopic_id: %s\n", id) }
 
-// Owns reports whether a directory is that of a topic's partition, as far as it
-// says.
+// Owns reports whether a directory belongs to a topic's partition, or may.
 func (o Owner) Owns(id topic.ID, partition int32) bool {
 	return o.ID == id && (o.Partition == partition || o.Partition < 0)
 }
 
-// Claim makes sure that a partition's directory is there and belongs to the
-// topic with this ID, and reports whether it had to be made; its name is not
-// durable yet then. A directory that belongs to another partition is
-// fault.Storage, and stays as it is. One that must be there, and is lost or was
-// emptied, is a *fault.Corruption.
+// Claim ensures that a partition's directory exists and belongs to the topic with this
+// ID. It reports whether it created the directory, whose name is not durable yet then.
+// A directory that belongs to another partition is fault.Storage, and is not changed.
+// One that must exist, and is missing or was emptied, is a *fault.Corruption.
 func Claim(fsys vfs.FS, dir string, tp record.TopicPartition, id topic.ID, must bool) (made bool, err error) {
 	lack := func(found, hint string) error {
 		return &fault.Corruption{
@@ -97,11 +95,11 @@ func Claim(fsys vfs.FS, dir string, tp record.TopicPartition, id topic.ID, must 
 	return made, nil
 }
 
-// HintLost is what to do about a partition's directory that is lost.
+// HintLost is the hint for a partition's directory that is missing.
 const HintLost = "restore it from a copy; or close the broker and run `runnel repair --accept-loss`, which begins the partition anew, empty"
 
-// Instead says whose a directory is that should be that of a partition of a topic
-// with this ID, and what to do.
+// Instead describes the owner of a directory that should belong to a partition of a
+// topic with this ID, and what to do.
 func (o Owner) Instead(tp record.TopicPartition, id topic.ID) (what, hint string) {
 	if o.ID != id {
 		return fmt.Sprintf("belongs to topic ID %s, and topic %s has %s", o.ID, tp.Topic, id),
@@ -111,7 +109,8 @@ func (o Owner) Instead(tp record.TopicPartition, id topic.ID) (what, hint string
 		fmt.Sprintf("give it its name back, %s, and this one its own directory", record.TopicPartition{Topic: tp.Topic, Partition: o.Partition})
 }
 
-// ReadOwner returns whose a partition's directory is, and whether it says so.
+// ReadOwner returns the owner of a partition's directory; known is false if the
+// directory doesn't say.
 func ReadOwner(fsys vfs.FS, dir string, tp record.TopicPartition) (o Owner, known bool, err error) {
 	path := filepath.Join(dir, MetadataFile)
 	o.Partition = -1
@@ -132,8 +131,8 @@ func ReadOwner(fsys vfs.FS, dir string, tp record.TopicPartition) (o Owner, know
 	}
 }
 
-// parseMetadata reads partition.metadata. Lines that it does not know may be of a
-// newer Kafka; ours must be whole.
+// parseMetadata parses partition.metadata. It ignores unknown lines, which a newer Kafka
+// may write; the additional line must be sound.
 func parseMetadata(text string) (o Owner, ok bool) {
 	o.Partition = -1
 	for line := range strings.Lines(text) {

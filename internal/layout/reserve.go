@@ -18,13 +18,14 @@ const (
 	reserveStep = 16 << 10
 )
 
-// Reserve is space of the disk that is kept for making room.
+// Reserve is disk space that is kept so that records can be deleted on a full disk:
+// deleting writes a checkpoint before it frees anything.
 type Reserve struct {
 	fsys vfs.FS
 	path string
 	size int64         // 0, as in memory, for none
-	turn chan struct{} // the token of whoever changes the file
-	left int64         // what the file holds; the token's
+	turn chan struct{} // holds a token while the file is changed
+	left int64         // the file's size; guarded by turn
 }
 
 // NewReserve returns the reserve of a data directory, of so many bytes once it is
@@ -33,8 +34,8 @@ func NewReserve(fsys vfs.FS, dir string, size int64) *Reserve {
 	return &Reserve{fsys: fsys, path: filepath.Join(dir, ReserveFile), size: size, turn: make(chan struct{}, 1)}
 }
 
-// With does something that makes room, with what is in reserve if the disk is full.
-// It must be something that can be done again after fault.DiskFull.
+// With calls do and, if the disk is full, frees some of the reserve and calls it again.
+// do must be repeatable after fault.DiskFull.
 func (r *Reserve) With(do func() error) error {
 	err := do()
 	gave := false
@@ -48,7 +49,7 @@ func (r *Reserve) With(do func() error) error {
 	return err
 }
 
-// give gives back some of the reserve, and reports whether there was any.
+// give frees some of the reserve, and reports whether there was any.
 func (r *Reserve) give() bool {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
@@ -68,8 +69,8 @@ func (r *Reserve) give() bool {
 	return true
 }
 
-// Fill takes what is missing of the reserve, as far as the disk has it. The bytes
-// are such as no file system can do without.
+// Fill fills the reserve again, as far as the disk has space. The bytes are random, so
+// that no file system can compress them away.
 func (r *Reserve) Fill() {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()

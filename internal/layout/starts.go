@@ -13,14 +13,14 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// maxStartsFile is more than a StartsFile ever has.
+// maxStartsFile bounds the size of a StartsFile that is read.
 const maxStartsFile = 64 << 20
 
-// UpdateStarts writes the starts that DeleteRecords has set where Kafka looks for
-// them. change gets those that the file has, to make them what it shall have.
+// UpdateStarts writes the start offsets that DeleteRecords has set to the file in which
+// Kafka looks for them. change gets the file's entries and updates them.
 //
-// The file has its version, how many lines follow, and in each topic, partition
-// and offset. Nothing here reads it but this.
+// The file has its version, the number of lines that follow, and in each line a topic,
+// a partition and an offset. Only UpdateStarts reads it.
 func UpdateStarts(fsys vfs.FS, dir string, change func(starts map[record.TopicPartition]int64)) error {
 	path := filepath.Join(dir, StartsFile)
 	before, err := vfs.ReadFile(fsys, path, maxStartsFile)
@@ -40,7 +40,7 @@ func UpdateStarts(fsys vfs.FS, dir string, change func(starts map[record.TopicPa
 	return vfs.WriteFile(fsys, path, []byte(text.String()))
 }
 
-// parseStarts reads a StartsFile, as far as it is one.
+// parseStarts parses a StartsFile. It ignores malformed lines.
 func parseStarts(text []byte) map[record.TopicPartition]int64 {
 	starts := map[record.TopicPartition]int64{}
 	for line := range strings.Lines(string(text)) {

@@ -243,7 +243,7 @@ func (f *crashFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := f.fs.enter("read", f.name); err != nil {
 		return 0, err
 	}
-	f.fs.mu.Unlock() // as on a disk, reading waits for nobody
+	f.fs.mu.Unlock() // as on a disk, reads take no lock
 	return f.memoryFile.ReadAt(p, off)
 }
 

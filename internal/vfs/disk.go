@@ -19,7 +19,7 @@ type Disk struct {
 	mode fs.FileMode
 }
 
-// DirMode returns the mode of directories beside files of a mode: whoever may
+// DirMode returns the mode of directories beside files of a mode: those who may
 // read or write a file may search its directory.
 func DirMode(mode fs.FileMode) fs.FileMode { return mode | mode&0o444>>2 }
 

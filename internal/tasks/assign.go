@@ -3,6 +3,7 @@ package tasks
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/runnel-go/runnel/record"
@@ -44,8 +45,9 @@ func Assign(members []Member, partitions map[string]int32) [][]Task {
 		d.deal(sub)
 	}
 	for _, of := range d.tasks {
-		slices.SortFunc(of, func(a, b Task) int {
-			return cmp.Or(cmp.Compare(a.Topics, b.Topics), cmp.Compare(a.Partition, b.Partition))
+		sort.Slice(of, func(i, j int) bool { // package slices would add a sort for this type alone
+			a, b := &of[i], &of[j]
+			return a.Topics < b.Topics || a.Topics == b.Topics && a.Partition < b.Partition
 		})
 	}
 	return d.tasks

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"sort"
 
 	"github.com/runnel-go/runnel/topic"
 )
@@ -29,7 +30,7 @@ func newPartitions(p []Partition) partitions {
 	if len(p) == 0 {
 		return nil
 	}
-	slices.SortFunc(p, Partition.Compare)
+	sort.Slice(p, func(i, j int) bool { return p[i].Compare(p[j]) < 0 })
 	return slices.Compact(p)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/internal/role"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
@@ -29,13 +30,15 @@ type Cleaner struct {
 	cancel  context.CancelFunc
 	work    sync.WaitGroup // its goroutine
 
-	mu      sync.Mutex
-	chores  map[any]*chore // by *partition.Partition, or *host.Topic while the topic is not open
-	queue   []*chore       // to clean now, in this order
-	due     dueHeap        // to clean later
-	timer   *time.Timer    // for the first of due
-	working bool           // the goroutine runs; true whenever a chore is queued
-	closed  bool
+	mu     sync.Mutex
+	role   role.Role      // of cleaning; it is not free whenever a chore is queued
+	chores map[any]*chore // by *partition.Partition, or *host.Topic while the topic is not open
+	queue  []*chore       // to clean now, in this order
+	due    dueHeap        // to clean later
+	timer  *time.Timer    // for the first of due
+	closed bool
+
+	chosen *chore // the chore that the role's holder runs, and the holder's own
 }
 
 // chore is a partition to clean, or a topic that is not open.
@@ -54,6 +57,7 @@ type chore struct {
 func New(h *host.Host, reserve *layout.Reserve, failed func(*host.Topic, error)) *Cleaner {
 	c := &Cleaner{host: h, reserve: reserve, failed: failed, chores: map[any]*chore{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.role.Init(&c.mu, c.nextLocked, c.run, &c.work)
 	return c
 }
 
@@ -86,7 +90,7 @@ func (c *Cleaner) Enqueue(t *host.Topic, p *partition.Partition) {
 		j.wait = true
 		j.grace.request()
 		c.queue = append(c.queue, j)
-		c.startLocked()
+		c.role.Call()
 	}
 }
 
@@ -96,7 +100,9 @@ func (c *Cleaner) Schedule(t *host.Topic, p *partition.Partition, when time.Time
 	defer c.mu.Unlock()
 	if j := c.choreLocked(t, p); j != nil && !j.wait {
 		c.scheduleLocked(j, when)
-		c.setTimerLocked()
+		if c.role.IsFree() {
+			c.setTimerLocked()
+		}
 	}
 }
 
@@ -145,20 +151,11 @@ func (c *Cleaner) scheduleLocked(j *chore, when time.Time) {
 	}
 }
 
-// startLocked starts the goroutine unless it runs.
-func (c *Cleaner) startLocked() {
-	if !c.working {
-		c.working = true
-		c.work.Add(1)
-		go c.run()
-	}
-}
-
-// setTimerLocked sets the timer for the chore that is due first. While the goroutine
-// runs it does nothing: the goroutine calls it before it ends.
+// setTimerLocked sets the timer for the chore that is due first. Only a cleaner without
+// work needs one: otherwise the search that finds no more sets it.
 func (c *Cleaner) setTimerLocked() {
 	switch {
-	case c.working || c.closed:
+	case c.closed:
 	case len(c.due) == 0:
 		if c.timer != nil {
 			c.timer.Stop()
@@ -173,55 +170,46 @@ func (c *Cleaner) setTimerLocked() {
 	}
 }
 
-// fire starts the goroutine when the timer fires.
+// fire calls the goroutine when the timer fires.
 func (c *Cleaner) fire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
-		c.startLocked()
+		c.role.Call()
 	}
 }
 
-// run is the goroutine. It cleans queued and due chores one after the other, so that
+// run cleans the chosen chore. One goroutine runs them one after the other, so that
 // cleaning takes at most one core and one partition's memory.
 func (c *Cleaner) run() {
-	defer c.work.Done()
-	for {
-		j := c.next()
-		if j == nil {
-			return
-		}
-		ripe, more := c.ripen(j)
-		// A partition that can't be cleaned stays as it is until a segment begins or its
-		// settings change. Cleanup returns the error to a caller who wants it.
-		_, err := c.Clean(c.ctx, j.topic, j.part, ripe, more)
-		c.failed(j.topic, err)
-	}
+	j := c.chosen
+	ripe, more := c.ripen(j)
+	// A partition that can't be cleaned stays as it is until a segment begins or its
+	// settings change. Cleanup returns the error to a caller who wants it.
+	_, err := c.Clean(c.ctx, j.topic, j.part, ripe, more)
+	c.failed(j.topic, err)
 }
 
-// next returns the next chore: a queued one, or else one that is due. If there is
-// none, it sets the timer and returns nil, and the goroutine ends.
-func (c *Cleaner) next() *chore {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var j *chore
+// nextLocked chooses the next chore: a queued one, or else one that is due. If there is
+// none, it sets the timer.
+func (c *Cleaner) nextLocked() role.Next {
+	c.chosen = nil
 	switch {
 	case c.closed:
 	case len(c.queue) > 0:
-		j = c.queue[0]
+		c.chosen = c.queue[0]
 		c.queue[0] = nil
 		c.queue = c.queue[1:]
 	case len(c.due) > 0 && !time.Now().Before(c.due[0].when):
-		j = heap.Pop(&c.due).(*chore)
+		c.chosen = heap.Pop(&c.due).(*chore)
 	}
-	if j == nil {
+	if c.chosen == nil {
 		c.queue = nil
-		c.working = false
 		c.setTimerLocked()
-		return nil
+		return role.None
 	}
-	j.wait, j.when = false, time.Time{}
-	return j
+	c.chosen.wait, c.chosen.when = false, time.Time{}
+	return role.Own
 }
 
 // ripen updates the grace of a chore's partition; see grace.advance.
@@ -336,5 +324,5 @@ type Pending struct {
 func (c *Cleaner) Pending() Pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Pending{Known: len(c.chores), Queued: len(c.queue), Due: len(c.due), Working: c.working}
+	return Pending{Known: len(c.chores), Queued: len(c.queue), Due: len(c.due), Working: !c.role.IsFree()}
 }

@@ -52,7 +52,7 @@ var allowed = map[string][]string{
 	"internal/coordinator": {
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/coordinator/group", "internal/pattern", "internal/role",
 	},
-	"internal/cleaner":       {"fault", "record", "topic", "log", "partition", "internal/host", "internal/layout"},
+	"internal/cleaner":       {"fault", "record", "topic", "log", "partition", "internal/host", "internal/layout", "internal/role"},
 	"internal/host":          {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},
 	"internal/host/hosttest": {"record", "topic", "partition", "internal/vfs", "internal/catalogue", "internal/metadata", "internal/host", "github.com/stretchr/testify/..."},
 	"internal/metadata":      {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},

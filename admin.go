@@ -83,7 +83,7 @@ func (b *Broker) establish(names []string, from int) error {
 		errs = append(errs, err)
 	}
 	for _, t := range topics {
-		for n, p := range t.Open() {
+		for n, p := range t.Partitions() {
 			if err := p.Err(); err != nil && n >= from {
 				code := fault.Storage
 				if errors.Is(err, fault.PermissionDenied) {
@@ -216,7 +216,7 @@ func (b *Broker) DescribeTopics(ctx context.Context, names ...string) ([]topic.D
 func (b *Broker) describe(t *host.Topic) topic.Description {
 	d := topic.Description{Name: t.Name, ID: t.ID, Internal: t.Internal, Config: t.Config()}
 	placement := t.Placement()
-	for n, p := range t.Open() {
+	for n, p := range t.Partitions() {
 		at := placement[n]
 		pd := topic.PartitionDescription{
 			Number: int32(n), Leader: at.Leader, LeaderEpoch: p.LeaderEpoch(),
@@ -241,7 +241,7 @@ func (b *Broker) describe(t *host.Topic) topic.Description {
 // topic.Admin.
 func (b *Broker) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (map[record.TopicPartition]int64, error) {
 	starts := make(map[record.TopicPartition]int64, len(before))
-	if err := b.host.Keeps(); err != nil {
+	if err := b.host.CheckLock(); err != nil {
 		return starts, err
 	}
 	var errs []error

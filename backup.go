@@ -131,7 +131,7 @@ func (k *backup) openAll() error {
 		if err != nil {
 			return err
 		}
-		for _, p := range t.Open() {
+		for _, p := range t.Partitions() {
 			if err := p.Err(); err != nil {
 				return err
 			}
@@ -158,7 +158,7 @@ func (k *backup) cut() error {
 		if err != nil {
 			return err
 		}
-		for n, p := range t.Open() {
+		for n, p := range t.Partitions() {
 			if err := p.Err(); err != nil {
 				return err
 			}

@@ -143,7 +143,7 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 		offsets, err := b.host.Topic(topic.ConsumerOffsets)
 		require.NoError(t, err)
 		offsets.SetConfig(topic.Config{Cleanup: topic.Compact, DeleteRetention: time.Hour, MinCleanableRatio: 0.01})
-		for _, p := range offsets.Open() {
+		for _, p := range offsets.Partitions() {
 			p.SetSegments(500, 0)
 		}
 		for i := range 5 {
@@ -230,7 +230,7 @@ func TestRetentionOfUnusedTopicsAhead(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		orders, _ := b.host.Lookup("orders")
 		require.True(t, orders.IsOpen(), "nobody used it, and the cleaner has opened it")
-		require.EqualValues(t, 1, orders.Open()[0].StartOffset())
+		require.EqualValues(t, 1, orders.Partitions()[0].StartOffset())
 		require.NoError(t, b.Close())
 	})
 }

@@ -51,7 +51,7 @@ func (b *Broker) Cleanup(ctx context.Context) ([]CleanStats, error) {
 			errs = append(errs, err)
 			continue
 		}
-		for n, p := range t.Open() {
+		for n, p := range t.Partitions() {
 			if err := ctx.Err(); err != nil {
 				return all, errors.Join(append(errs, err)...)
 			}

@@ -25,7 +25,7 @@ func (b *Broker) command(ctx context.Context, do func() error) error {
 	if b.isClosed() {
 		return fault.Closed
 	}
-	if err := b.lock.Keeps(); err != nil {
+	if err := b.lock.Check(); err != nil {
 		return err
 	}
 	return do()

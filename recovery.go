@@ -191,7 +191,7 @@ func (b *Broker) markClean() error {
 	if !b.disk || b.unfinished() {
 		return nil
 	}
-	if err := b.lock.Keeps(); err != nil {
+	if err := b.lock.Check(); err != nil {
 		return err
 	}
 	// Only Kafka reads the start offsets, so closing succeeds without them.
@@ -215,7 +215,7 @@ func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 		}
 	}
 	for t := range b.host.All() { // a topic that was not opened keeps its entries
-		for n, p := range t.Open() {
+		for n, p := range t.Partitions() {
 			tp := record.TopicPartition{Topic: t.Name, Partition: int32(n)}
 			delete(starts, tp)
 			if !host.IsBroken(p) && p.StartOffset() > p.FirstSegment() {
@@ -228,7 +228,7 @@ func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 // unfinished reports whether the directory of a new partition could not be created.
 func (b *Broker) unfinished() bool {
 	for t := range b.host.All() {
-		for n, p := range t.Open() {
+		for n, p := range t.Partitions() {
 			if !host.IsBroken(p) || t.MustBe(int32(n)) {
 				continue
 			}

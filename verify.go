@@ -36,7 +36,7 @@ func (b *Broker) Verify(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		for n, p := range t.Open() {
+		for n, p := range t.Partitions() {
 			err := p.Err()
 			if err == nil {
 				err = b.verify(ctx, record.TopicPartition{Topic: name, Partition: int32(n)}, p)

@@ -230,7 +230,7 @@ func (c *Cleaner) Clean(ctx context.Context, t *host.Topic, p *partition.Partiti
 	if t.IsGone() {
 		return did, nil
 	}
-	if err := c.host.Keeps(); err != nil {
+	if err := c.host.CheckLock(); err != nil {
 		return did, err
 	}
 	if p == nil {

@@ -93,7 +93,7 @@ func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
 	if err != nil {
 		return nil, err
 	}
-	shards := make([]*GroupShard, len(t.Open()))
+	shards := make([]*GroupShard, len(t.Partitions()))
 	for i := range shards {
 		shards[i] = &GroupShard{groups: g, sessions: map[string]*Member{}}
 		shards[i].start(g.cfg.Host, t, int32(i), shards[i], &g.work, g.cfg.Spare)

@@ -96,9 +96,9 @@ func New(cfg Config, cleaner func(*Host) Cleaner) *Host {
 // Codec returns the codec of the host's partitions.
 func (h *Host) Codec() *record.Codec { return h.cfg.Codec }
 
-// Keeps returns fault.Locked if another process may have the directory by now. Every
+// CheckLock returns fault.Locked if another process may have the directory by now. Every
 // operation that destroys something calls it first.
-func (h *Host) Keeps() error { return h.cfg.Lock.Keeps() }
+func (h *Host) CheckLock() error { return h.cfg.Lock.Check() }
 
 // AddSession adds a session, which the host's Close will return; fault.Closed after
 // that.
@@ -159,7 +159,7 @@ func (h *Host) Shut() error {
 	var errs []error
 	for t := range h.All() {
 		t.opening <- struct{}{} // keeps the token, so that nothing is opened afterwards
-		for _, p := range t.Open() {
+		for _, p := range t.Partitions() {
 			errs = append(errs, p.Close())
 		}
 	}
@@ -247,7 +247,7 @@ func (h *Host) Reconfigure(t *Topic) error {
 	}
 	defer func() { <-t.opening }()
 	cfg := t.Config()
-	for _, p := range t.Open() {
+	for _, p := range t.Partitions() {
 		p.Configure(h.settings(cfg))
 		p.SetSegments(segments(cfg))
 		if !IsBroken(p) {

@@ -41,7 +41,7 @@ func (h *Host) openMissing(t *Topic) error {
 	if t.IsGone() {
 		return h.Unknown(t.Name)
 	}
-	ps := t.Open()
+	ps := t.Partitions()
 	all := make([]*partition.Partition, len(*t.placement.Load()))
 	var added []*partition.Partition
 	for n := range all {
@@ -101,7 +101,7 @@ func (h *Host) openPartition(t *Topic, n int32) (p *partition.Partition) {
 // claim ensures that a partition's directory exists and belongs to it. See
 // layout.Claim.
 func (h *Host) claim(tp record.TopicPartition, id topic.ID, must bool) (made bool, err error) {
-	if err := h.cfg.Lock.Keeps(); err != nil {
+	if err := h.cfg.Lock.Check(); err != nil {
 		return false, err
 	}
 	return layout.Claim(h.cfg.FS, h.Path(tp), tp, id, must)

@@ -21,7 +21,7 @@ func (h *Host) Delete(t *Topic) error {
 	close(t.gone)
 	t.opening <- struct{}{}
 	defer func() { <-t.opening }()
-	for _, p := range t.Open() {
+	for _, p := range t.Partitions() {
 		p.Abandon()
 	}
 	var doomed []string
@@ -36,8 +36,8 @@ func (h *Host) Delete(t *Topic) error {
 			failed = err
 		}
 	}
-	h.cleaner.Forget(t, t.Open()...)
-	for _, p := range t.Open() {
+	h.cleaner.Forget(t, t.Partitions()...)
+	for _, p := range t.Partitions() {
 		if err := p.Delete(); err != nil && failed == nil {
 			failed = err
 		}

@@ -42,8 +42,8 @@ type Topic struct {
 	deleted atomic.Bool   // the same, cheap enough to be checked for every record
 }
 
-// Open returns the opened partitions, including broken ones.
-func (t *Topic) Open() []*partition.Partition {
+// Partitions returns the opened partitions, including broken ones.
+func (t *Topic) Partitions() []*partition.Partition {
 	if ps := t.partitions.Load(); ps != nil {
 		return *ps
 	}
@@ -56,7 +56,7 @@ func (t *Topic) IsGone() bool { return t.deleted.Load() }
 // Partition returns partition n of a topic that is open, sound or not; fault.UnknownTopic
 // where there is none. Host.Sound tries to open again what did not open.
 func (t *Topic) Partition(n int32) (Partition, error) {
-	ps := t.Open()
+	ps := t.Partitions()
 	if n < 0 || int(n) >= len(ps) {
 		return nil, t.lacks(n)
 	}
@@ -65,7 +65,7 @@ func (t *Topic) Partition(n int32) (Partition, error) {
 
 // lacks says that there is no partition n.
 func (t *Topic) lacks(n int32) error {
-	return fault.At(fault.UnknownTopic, t.Name, n, -1).Detailf("the topic has %d partitions", len(t.Open()))
+	return fault.At(fault.UnknownTopic, t.Name, n, -1).Detailf("the topic has %d partitions", len(t.Partitions()))
 }
 
 // IsOpen reports whether the topic's partitions were opened.
@@ -106,7 +106,7 @@ func (h *Host) Topic(name string) (*Topic, error) {
 
 // Whole is Topic, but first tries to open broken partitions again.
 func (h *Host) Whole(name string) (*Topic, error) {
-	if v, ok := h.topics.Load(name); ok && slices.ContainsFunc(v.(*Topic).Open(), IsBroken) {
+	if v, ok := h.topics.Load(name); ok && slices.ContainsFunc(v.(*Topic).Partitions(), IsBroken) {
 		if err := h.Open(v.(*Topic)); err != nil {
 			return nil, err
 		}
@@ -130,7 +130,7 @@ func (h *Host) Partition(tp record.TopicPartition) (Partition, error) {
 // Sound returns a partition of an open topic. It tries to open a broken one again; if
 // that fails, it returns the broken partition with the error.
 func (h *Host) Sound(t *Topic, n int32) (Partition, error) {
-	ps := t.Open()
+	ps := t.Partitions()
 	if n < 0 || int(n) >= len(ps) {
 		return nil, t.lacks(n)
 	}
@@ -138,7 +138,7 @@ func (h *Host) Sound(t *Topic, n int32) (Partition, error) {
 		if err := h.Open(t); err != nil {
 			return ps[n], err
 		}
-		ps = t.Open()
+		ps = t.Partitions()
 	}
 	return ps[n], ps[n].Err()
 }

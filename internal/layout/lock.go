@@ -144,10 +144,10 @@ func (l *Lock) same(file *flock.Flock, name string) bool {
 	return err == nil && os.SameFile(locked, there)
 }
 
-// Keeps returns fault.Locked if another process may have the directory by now: the
+// Check returns fault.Locked if another process may have the directory by now: the
 // lock file was removed or replaced, and there is no other lock. A nil lock, of a
 // directory in memory, always holds.
-func (l *Lock) Keeps() error {
+func (l *Lock) Check() error {
 	if l == nil || l.self != nil || l.same(l.file, LockFile) {
 		return nil
 	}
@@ -193,7 +193,7 @@ func (l *Lock) write(text string) error {
 // Release releases the lock. The file stays: removing it would let two processes lock
 // two files of the same name.
 func (l *Lock) Release() {
-	if l.Keeps() == nil {
+	if l.Check() == nil {
 		_ = l.write("")
 	}
 	l.close()

@@ -282,7 +282,7 @@ func (w *writer) Partitions() int32 {
 	if w.topic.IsGone() {
 		return 0
 	}
-	return int32(len(w.topic.Open()))
+	return int32(len(w.topic.Partitions()))
 }
 
 // lane returns the way into a partition.

@@ -70,7 +70,7 @@ func (s *Session) giveUpWaiting() error {
 	s.cut = true
 	s.mu.Unlock()
 	s.host.RemoveSession(s)
-	_ = s.member.leave(s)
+	_ = s.leaveGroup()
 	return fault.Newf(fault.TimedOut, "a consumer's callback, or what it waits for, took longer than %v: the session was closed under it", closing.Patience)
 }
 
@@ -95,10 +95,10 @@ func (s *Session) finish() {
 // already, and which are still its own.
 func (s *Session) parted() (lost, owned []record.TopicPartition) {
 	all := s.Assignment()
-	if !s.member.wanted(s) {
+	if !s.cfg.Subscribes() {
 		return nil, all
 	}
-	m := s.current()
+	m := s.membership()
 	s.mu.Lock()
 	cut := s.cut
 	s.mu.Unlock()
@@ -129,7 +129,7 @@ func (s *Session) parted() (lost, owned []record.TopicPartition) {
 
 // giveBack leaves the group and lets go of everything.
 func (s *Session) giveBack() {
-	err := s.member.leave(s)
+	err := s.leaveGroup()
 	for _, tp := range s.Assignment() {
 		s.drop(tp)
 	}
@@ -141,8 +141,8 @@ func (s *Session) giveBack() {
 	s.gate.End()
 }
 
-// isOver is what a call says after the end, when it has told what was lost.
-func (s *Session) isOver() error {
+// afterEnd is what a call says after the end, when it has told what was lost.
+func (s *Session) afterEnd() error {
 	s.tellLost()
 	return fault.Closed
 }

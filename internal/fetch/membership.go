@@ -22,20 +22,17 @@ type membership struct {
 	shard *coordinator.GroupShard
 }
 
-// wanted reports whether the session is to be a member of a group.
-func (m *membership) wanted(s *Session) bool { return s.cfg.Subscribes() }
-
 // isNew reports whether a partition was made after the group had subscribed, as far
 // as its members remember, or after the session had been assigned it.
 func (s *Session) isNew(src *source) bool {
-	if !s.member.wanted(s) {
+	if !s.cfg.Subscribes() {
 		return src.awaited
 	}
 	return src.tp.Partition >= s.known.Load().Count(src.id)
 }
 
-// current returns the member's ID, empty if it has not joined.
-func (s *Session) current() membership {
+// membership returns the session's place in its group.
+func (s *Session) membership() membership {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.member
@@ -50,7 +47,7 @@ func (s *Session) update() error {
 		s.expectTopics()
 		s.news.Store(true)
 	}
-	if !s.member.wanted(s) || !s.news.Swap(false) {
+	if !s.cfg.Subscribes() || !s.news.Swap(false) {
 		return nil
 	}
 	done := false
@@ -101,7 +98,7 @@ func (s *Session) rebalance() error {
 // heartbeat joins the group or tells it what the session owns.
 func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	ctx := context.Background()
-	if m := s.current(); m.id != "" {
+	if m := s.membership(); m.id != "" {
 		a, err := m.shard.Heartbeat(ctx, s.cfg.Group, m.id, s.owned())
 		if errors.Is(err, fault.UnknownMember) {
 			s.mu.Lock()
@@ -133,8 +130,8 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 
 // heard returns when the session was last within Fetch.
 func (s *Session) heard() time.Time {
-	if left := s.left.Load(); left != 0 {
-		return s.opened.Add(time.Duration(left))
+	if away := s.awaySince.Load(); away != 0 {
+		return s.opened.Add(time.Duration(away))
 	}
 	return time.Now()
 }
@@ -231,20 +228,20 @@ func (s *Session) call(fn func([]record.TopicPartition), partitions []record.Top
 	if fn == nil {
 		return
 	}
-	if s.member.wanted(s) {
-		s.leave()
-		defer s.left.Store(0)
+	if s.cfg.Subscribes() {
+		s.noteAway()
+		defer s.awaySince.Store(0)
 	}
 	s.gate.Tell(func() { fn(slices.Clone(partitions)) })
 }
 
-// leave takes the member out of its group.
-func (m *membership) leave(s *Session) error {
-	left := s.current()
-	if left.id == "" {
+// leaveGroup takes the member out of its group.
+func (s *Session) leaveGroup() error {
+	m := s.membership()
+	if m.id == "" {
 		return nil
 	}
-	return left.shard.Leave(context.Background(), s.cfg.Group, left.id)
+	return m.shard.Leave(context.Background(), s.cfg.Group, m.id)
 }
 
 // gone reports whether the session is closed and owns nothing any more; while
@@ -263,8 +260,8 @@ func (s *Session) Commit(ctx context.Context, offsets map[record.TopicPartition]
 	if s.gone() {
 		return fault.Closed
 	}
-	m := s.current()
-	if s.member.wanted(s) && m.id == "" {
+	m := s.membership()
+	if s.cfg.Subscribes() && m.id == "" {
 		return fault.Newf(fault.UnknownMember, "the consumer has not joined group %q yet", s.cfg.Group)
 	}
 	if m.shard == nil {

@@ -46,7 +46,7 @@ func (src *source) find(committed map[record.TopicPartition]consumer.Offset) err
 		if err != nil {
 			return err
 		}
-		if int(src.tp.Partition) >= len(t.Partitions()) || s.member.wanted(s) && t.ID != src.id {
+		if int(src.tp.Partition) >= len(t.Partitions()) || s.cfg.Subscribes() && t.ID != src.id {
 			return nil
 		}
 		p, err := s.host.Sound(t, src.tp.Partition)

@@ -45,7 +45,7 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 	}
 	if cfg.Subscribes() {
 		s.news.Store(true) // that it has not joined yet
-		s.leave()
+		s.noteAway()
 	}
 	if err := o.host.AddSession(s); err != nil {
 		return nil, err
@@ -60,18 +60,18 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 // partition and cost nothing. Fetch serves the line, and waits for signal when
 // it is empty.
 type Session struct {
-	host   *host.Host
-	groups *coordinator.Groups
-	chunks *chunkPool
-	cfg    consumer.Config
-	member membership
-	gate   *closing.Gate // which goroutine ends the session
-	signal chan struct{} // something has happened: records, news, the end
-	news   atomic.Bool   // the group or the topics have changed
-	opened time.Time
-	known  atomic.Pointer[coordinator.Subscription] // what there was when its group subscribed, where it begins at the end
-	left   atomic.Int64                             // when Fetch was left, in nanoseconds since opened; 0 within
-	reads  sync.WaitGroup
+	host      *host.Host
+	groups    *coordinator.Groups
+	chunks    *chunkPool
+	cfg       consumer.Config
+	member    membership
+	gate      *closing.Gate // which goroutine ends the session
+	signal    chan struct{} // something has happened: records, news, the end
+	news      atomic.Bool   // the group or the topics have changed
+	opened    time.Time
+	known     atomic.Pointer[coordinator.Subscription] // what there was when its group subscribed, where it begins at the end
+	awaySince atomic.Int64                             // when Fetch was left, in nanoseconds since opened; 0 within
+	reads     sync.WaitGroup
 
 	// The fetching goroutine's.
 	seen    <-chan struct{} // the state of the topics that it knows
@@ -105,7 +105,7 @@ func (s *Session) MetadataChanged() { s.wake() }
 // Fetch brings records of one partition. See consumer.Session.
 func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (fetched consumer.Fetched, err error) {
 	if !s.gate.Enter() {
-		return consumer.Fetched{Records: dst[:0]}, s.isOver()
+		return consumer.Fetched{Records: dst[:0]}, s.afterEnd()
 	}
 	defer func() {
 		if s.gate.Leave() {
@@ -116,9 +116,9 @@ func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Re
 	if err := ctx.Err(); err != nil {
 		return consumer.Fetched{Records: dst[:0]}, err
 	}
-	if s.member.wanted(s) {
-		s.left.Store(0)
-		defer s.leave()
+	if s.cfg.Subscribes() {
+		s.awaySince.Store(0)
+		defer s.noteAway()
 	}
 	limit := bound{wait: wait}
 	defer limit.stop()
@@ -139,8 +139,8 @@ func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Re
 	}
 }
 
-// leave notes that the program is busy with something else than fetching.
-func (s *Session) leave() { s.left.Store(max(1, int64(time.Since(s.opened)))) }
+// noteAway notes that the program is busy with something else than fetching.
+func (s *Session) noteAway() { s.awaySince.Store(max(1, int64(time.Since(s.opened)))) }
 
 // wait waits until something happens and reports true, or false when the bound is
 // reached or ctx is done.
@@ -285,7 +285,7 @@ func (s *Session) Assign(ctx context.Context, partitions []record.TopicPartition
 		return err
 	}
 	if !s.gate.Enter() {
-		return s.isOver()
+		return s.afterEnd()
 	}
 	defer s.exit()
 	owned := s.Assignment()

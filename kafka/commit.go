@@ -26,7 +26,10 @@ func (s *consuming) Commit(ctx context.Context, offsets map[record.TopicPartitio
 	case !s.member:
 		return s.cluster.commit(ctx, s.cfg.Group, offsets)
 	}
-	return s.commitAsMember(ctx, offsets)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return unsure(ctx, s.commitAsMember(ctx, offsets))
 }
 
 // commitAsMember commits with the member's identity and epoch, which the client

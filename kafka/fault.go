@@ -62,3 +62,12 @@ func answer(code int16, message *string, topic string, partition int32) error {
 	}
 	return err
 }
+
+// unsure returns the error of a call that changes a group: where ctx ended while the
+// call was made, the cluster may have made the change, which is fault.UnknownOutcome.
+func unsure(ctx context.Context, err error) error {
+	if why := ctx.Err(); why != nil && errors.Is(err, why) {
+		return fault.Newf(fault.UnknownOutcome, "a change of a group").Because(err)
+	}
+	return err
+}

@@ -191,9 +191,12 @@ func (c *Cluster) DeleteGroups(ctx context.Context, names ...string) error {
 	if err := c.live(); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	deleted, err := c.admin.DeleteGroups(ctx, names...)
 	if err != nil {
-		return failure(err)
+		return unsure(ctx, failure(err))
 	}
 	var errs []error
 	for _, name := range names {
@@ -241,6 +244,9 @@ func (c *Cluster) SetGroupOffsets(ctx context.Context, group string, offsets map
 
 // commit stores offsets for a group without being a member.
 func (c *Cluster) commit(ctx context.Context, group string, offsets map[record.TopicPartition]consumer.Offset) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	all := kadm.Offsets{}
 	for tp, o := range offsets {
 		all.Add(kadm.Offset{Topic: tp.Topic, Partition: tp.Partition, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata})
@@ -251,7 +257,7 @@ func (c *Cluster) commit(ctx context.Context, group string, offsets map[record.T
 		return groupFailure(err, group)
 	})
 	if err != nil {
-		return err
+		return unsure(ctx, err)
 	}
 	for tp := range offsets {
 		if r, _ := committed.Lookup(tp.Topic, tp.Partition); r.Err != nil {

@@ -248,7 +248,7 @@ func (c *Client) DescribeGroups(ctx context.Context, names ...string) (groups []
 
 // DeleteGroups implements consumer.Admin.
 func (c *Client) DeleteGroups(ctx context.Context, names ...string) error {
-	return c.control.call(ctx, deleteGroups, func(c *coder) { c.texts(&names) }, none)
+	return c.control.change(ctx, deleteGroups, func(c *coder) { c.texts(&names) })
 }
 
 // GroupOffsets implements consumer.Admin.
@@ -261,10 +261,10 @@ func (c *Client) GroupOffsets(ctx context.Context, group string) (all map[record
 
 // SetGroupOffsets implements consumer.Admin.
 func (c *Client) SetGroupOffsets(ctx context.Context, group string, all map[record.TopicPartition]consumer.Offset) error {
-	return c.control.call(ctx, setGroupOffsets, func(c *coder) {
+	return c.control.change(ctx, setGroupOffsets, func(c *coder) {
 		text(c, &group)
 		table(c, 16, &all, (*coder).offset)
-	}, none)
+	})
 }
 
 // Stream makes the backend write a stream to w, over a connection of its own,

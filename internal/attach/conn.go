@@ -231,6 +231,19 @@ func (c *conn) call(ctx context.Context, m method, args, results fields) error {
 	return c.talk(ctx, m, args, results, &dialogue{})
 }
 
+// change calls a method that changes a group. If ctx ends while the call is made, the
+// change may have happened all the same: fault.UnknownOutcome, which wraps ctx's error.
+func (c *conn) change(ctx context.Context, m method, args fields) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := c.talk(ctx, m, args, none, &dialogue{})
+	if why := ctx.Err(); why != nil && errors.Is(err, why) {
+		return fault.Newf(fault.UnknownOutcome, "a change of a group").Because(err)
+	}
+	return err
+}
+
 // dialogue holds what a call needs besides its answer.
 type dialogue struct {
 	part  func(body []byte) error // receives parts of the answer, on the reading goroutine

@@ -245,7 +245,7 @@ func (s *receiving) Resume(partitions ...record.TopicPartition) error {
 
 // Commit implements consumer.Session.
 func (s *receiving) Commit(ctx context.Context, offsets map[record.TopicPartition]consumer.Offset) error {
-	return s.conn.call(ctx, commit, func(c *coder) { table(c, 16, &offsets, (*coder).offset) }, none)
+	return s.conn.change(ctx, commit, func(c *coder) { table(c, 16, &offsets, (*coder).offset) })
 }
 
 // Committed implements consumer.Session.

@@ -25,7 +25,7 @@ const (
 	Damage                   // records cannot be read, or the log cannot be opened
 )
 
-// String returns note, opaque, mend or damage.
+// String returns note, opaque, recoverable or damage.
 func (g Grade) String() string { return [...]string{"note", "opaque", "recoverable", "damage"}[g] }
 
 // Finding is something that Inspect found, with its place.

@@ -160,7 +160,13 @@ func (r *repair) fix() error {
 		return r.derive()
 	}
 	r.plan()
-	if slices.ContainsFunc(r.steps, func(s Step) bool { return s.Refused }) || r.how.DryRun {
+	if slices.ContainsFunc(r.steps, func(s Step) bool { return s.Refused }) {
+		// The segments of a log are repaired together or not at all, so nothing is done
+		// and only the refusals are reported.
+		r.steps = slices.DeleteFunc(r.steps, func(s Step) bool { return !s.Refused })
+		return nil
+	}
+	if r.how.DryRun {
 		return nil
 	}
 	for _, base := range slices.Sorted(maps.Keys(r.rewrite)) {

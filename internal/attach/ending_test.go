@@ -217,6 +217,37 @@ func (p patient) DeleteTopics(ctx context.Context, _ ...string) error {
 	return fault.Newf(fault.UnknownOutcome, "the topic may be gone").Because(ctx.Err())
 }
 
+func (p patient) SetGroupOffsets(ctx context.Context, _ string, _ map[record.TopicPartition]consumer.Offset) error {
+	p.begun <- struct{}{}
+	<-ctx.Done()
+	return fault.Newf(fault.UnknownOutcome, "the offsets may be stored").Because(ctx.Err())
+}
+
+// A change of a group may have happened though its caller has given up.
+func TestAChangeOfAGroupIsUncertain(t *testing.T) {
+	b, _, _ := serve(t)
+	dir := t.TempDir()
+	l, err := listenIn(t, dir)
+	require.NoError(t, err)
+	p := patient{b, make(chan struct{}, 1)}
+	server := attach.Serve(l, p)
+	defer server.Close()
+	client, err := attach.Dial(dir)
+	require.NoError(t, err)
+	defer client.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	set := make(chan error, 1)
+	go func() { set <- client.SetGroupOffsets(ctx, "g", nil) }()
+	<-p.begun
+	cancel()
+	err = <-set
+	require.ErrorIs(t, err, fault.UnknownOutcome)
+	require.ErrorIs(t, err, context.Canceled)
+	err = client.SetGroupOffsets(ctx, "g", nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, fault.UnknownOutcome, "nothing was sent")
+}
+
 // The same when the call certainly still waits. Its error still says what may
 // have happened, and a caller that cancels its call gets context.Canceled.
 func TestACallAtHandEndsWithItsSide(t *testing.T) {

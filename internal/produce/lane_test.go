@@ -70,14 +70,8 @@ func TestLanesOfDeletedTopicsGo(t *testing.T) {
 // TestFailureSealsAnEmptyBatch: a sender that has just opened a batch when another
 // one fails does not get in behind the failure before it is told.
 func TestFailureSealsAnEmptyBatch(t *testing.T) {
-	h := hosttest.New(t, "orders")
-	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
-	require.NoError(t, err)
+	_, s, w, l := laneTo(t, producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
 	defer s.Close()
-	w, err := s.Topic(t.Context(), "orders")
-	require.NoError(t, err)
-	l, err := w.(*writer).lane(0)
-	require.NoError(t, err)
 
 	failing := newBatch(l)
 	failing.count, failing.sequence, failing.err = 1, 0, fault.DiskFull
@@ -101,7 +95,7 @@ func TestFailureSealsAnEmptyBatch(t *testing.T) {
 	require.True(t, l.settler.Take())
 	l.mu.Unlock()
 	l.settler.Lead(untilDone)
-	_, err = w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+	_, err := w.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Flush(t.Context()), fault.DiskFull, "of the one that failed")
 	require.ErrorIs(t, l.makeRoom(ctx, 1000, 0), context.Canceled, "all is told, but the caller has given up meanwhile")
@@ -110,14 +104,8 @@ func TestFailureSealsAnEmptyBatch(t *testing.T) {
 // TestEmptyBatchIsNotSent: a sender that was held up may seal a batch that it saw
 // full, and that has been sent and opened again since.
 func TestEmptyBatchIsNotSent(t *testing.T) {
-	h := hosttest.New(t, "orders")
-	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
-	require.NoError(t, err)
+	h, s, w, l := laneTo(t, producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
 	defer s.Close()
-	w, err := s.Topic(t.Context(), "orders")
-	require.NoError(t, err)
-	l, err := w.(*writer).lane(0)
-	require.NoError(t, err)
 	for range 3 {
 		require.NoError(t, l.makeRoom(t.Context(), 1000, 0))
 		l.sealFull(l.open.Load())
@@ -141,14 +129,8 @@ func TestEmptyBatchIsNotSent(t *testing.T) {
 // whatever it wanted to send.
 func TestGivingUpHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := hosttest.New(t, "orders")
-		s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
-		require.NoError(t, err)
+		_, s, w, l := laneTo(t, producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
 		defer s.Close()
-		w, err := s.Topic(t.Context(), "orders")
-		require.NoError(t, err)
-		l, err := w.(*writer).lane(0)
-		require.NoError(t, err)
 		l.mu.Lock()
 		l.failing = make(chan struct{})
 		l.mu.Unlock()
@@ -177,7 +159,7 @@ func TestGivingUpHoldsNothing(t *testing.T) {
 		close(l.failing)
 		l.failing = nil
 		l.mu.Unlock()
-		_, err = w.Send(t.Context(), record.Record{Value: make([]byte, 20_000)})
+		_, err := w.Send(t.Context(), record.Record{Value: make([]byte, 20_000)})
 		require.ErrorIs(t, err, fault.RecordTooLarge)
 		nothingIsHeld(t, s)
 	})
@@ -200,14 +182,8 @@ func (c *endingContext) Err() error {
 // The lane takes nothing then, however late it was: the failure is delivered, and the
 // record would be behind it.
 func TestAContextThatEndsWhileTheLaneIsLockedIsHeeded(t *testing.T) {
-	h := hosttest.New(t, "orders")
-	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
-	require.NoError(t, err)
+	_, s, _, l := laneTo(t, producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
 	defer s.Close()
-	w, err := s.Topic(t.Context(), "orders")
-	require.NoError(t, err)
-	l, err := w.(*writer).lane(0)
-	require.NoError(t, err)
 
 	require.ErrorIs(t, l.makeRoom(&endingContext{t.Context(), 1}, 1000, 0), context.Canceled)
 	require.Nil(t, l.open.Load())
@@ -223,14 +199,8 @@ func TestAContextThatEndsWhileTheLaneIsLockedIsHeeded(t *testing.T) {
 // lane failed meanwhile.
 func TestGivingUpAfterWaitingForBytesHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := hosttest.New(t, "orders")
-		s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
-		require.NoError(t, err)
+		_, s, _, l := laneTo(t, producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
 		defer s.Close()
-		w, err := s.Topic(t.Context(), "orders")
-		require.NoError(t, err)
-		l, err := w.(*writer).lane(0)
-		require.NoError(t, err)
 		require.True(t, s.allowance.Try(10_000))
 		ctx, cancel := context.WithCancel(t.Context())
 		outcome := make(chan error, 1)
@@ -272,4 +242,18 @@ func batchOf(t *testing.T, values ...string) record.Batch {
 	batch, err := b.Batch(nil, record.None, 0)
 	require.NoError(t, err)
 	return batch
+}
+
+// laneTo opens a session on a host with the topic orders, and its lane to the only
+// partition.
+func laneTo(t *testing.T, cfg producer.Config) (*hosttest.Host, *Session, producer.Writer, *lane) {
+	t.Helper()
+	h := hosttest.New(t, "orders")
+	s, err := sessions(h.Host).Open(cfg)
+	require.NoError(t, err)
+	w, err := s.Topic(t.Context(), "orders")
+	require.NoError(t, err)
+	l, err := w.(*writer).lane(0)
+	require.NoError(t, err)
+	return h, s, w, l
 }

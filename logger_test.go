@@ -190,7 +190,10 @@ func TestLoggersHandler(t *testing.T) {
 		shorten(t, filepath.Join(dir, fmt.Sprint("orders-", n), firstLog))
 	}
 	opened := make(chan *runnel.Broker, 1)
+	var handled sync.WaitGroup
+	handled.Add(3)
 	told.do = func() {
+		defer handled.Done()
 		b := <-opened
 		opened <- b
 		p, err := producer.New(b)
@@ -210,6 +213,7 @@ func TestLoggersHandler(t *testing.T) {
 	opened <- b
 	_, _ = b.DescribeTopics(t.Context(), "orders")
 	require.Len(t, readN(t, b, record.TopicPartition{Topic: "log"}, 3), 3)
+	handled.Wait() // a record can be read before its Send returns
 	require.NoError(t, b.Close())
 	require.Len(t, told.take(), 3)
 }

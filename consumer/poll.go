@@ -191,12 +191,20 @@ func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 	}
 }
 
-// fetch gets the next batch, which may be empty.
+// fetch gets the next batch, which may be empty. With a ctx that is done, it gets what is
+// available, as Poll promises.
 func (c *Consumer) fetch(ctx context.Context) error {
 	c.session.Release(c.lease)
 	c.lease = 0
 	c.takeAwaited()
-	fetched, err := c.bring(ctx)
+	wait, done, within := UntilDone, ctx.Err(), ctx
+	if done != nil {
+		wait, within = 0, context.WithoutCancel(ctx)
+	}
+	fetched, err := c.session.Fetch(within, wait, c.buf)
+	if err == nil && fetched.IsNone() {
+		err = done
+	}
 	if err != nil {
 		c.taken(ctx, err)
 		c.awaitEnd(err)
@@ -218,20 +226,6 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	}
 	c.arm()
 	return nil
-}
-
-// bring is Fetch as Poll promises it: with a ctx that is done, it returns what is
-// available.
-func (c *Consumer) bring(ctx context.Context) (Fetched, error) {
-	wait, done := UntilDone, ctx.Err()
-	if done != nil {
-		wait, ctx = 0, context.WithoutCancel(ctx)
-	}
-	fetched, err := c.session.Fetch(ctx, wait, c.buf)
-	if err == nil && fetched.IsNone() {
-		err = done
-	}
-	return fetched, err
 }
 
 // placeholder reminds a loop over Records to keep the consumer's place in its

@@ -142,7 +142,7 @@ func (p *Partition) SetSegments(bytes int64, age time.Duration) {
 func (p *Partition) MinReplicas() int { return p.settings.Load().MinReplicas }
 
 // Settings returns the current settings.
-func (p *Partition) Settings() Settings { return *p.settings.Load() }
+func (p *Partition) Settings() *Settings { return p.settings.Load() }
 
 // AppendWaits reports whether an append waits for the disk. A goroutine that
 // serves others should then not append itself.

@@ -77,7 +77,7 @@ func (b *buffers) take(n int) []byte {
 
 // hold returns the buffer of a chunk that is to be decoded, which the source uses
 // until drop. It is nil where the garbage collector owns it.
-func (b *buffers) hold(c chunk) *buffer {
+func (b *buffers) hold(c *chunk) *buffer {
 	if !b.reuse || c.buf == nil && !c.Memory {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (b *buffers) hold(c chunk) *buffer {
 	} else {
 		own = new(buffer)
 	}
-	own.chunk, own.uses = c, 1
+	own.chunk, own.uses = *c, 1
 	return own
 }
 

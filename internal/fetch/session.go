@@ -120,6 +120,12 @@ func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Re
 		s.awaySince.Store(0)
 		defer s.noteAway()
 	}
+	return s.await(ctx, wait, dst)
+}
+
+// await serves the line until it brings something or the wait is over. It is apart from
+// Fetch because the compiler keeps deferred calls cheap only where there are few returns.
+func (s *Session) await(ctx context.Context, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
 	limit := bound{wait: wait}
 	defer limit.stop()
 	for {

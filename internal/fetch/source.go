@@ -188,8 +188,11 @@ func (src *source) dropUnpacked() {
 }
 
 func (src *source) dropChunk() {
-	src.session.buffers.drop(src.held)
-	src.chunk, src.held = chunk{}, nil
+	if src.held != nil {
+		src.session.buffers.drop(src.held)
+		src.held = nil
+	}
+	src.chunk = chunk{}
 }
 
 // nextBatch begins to decode the next batch that has records for programs. With
@@ -243,7 +246,7 @@ func (src *source) payload(b record.Batch) ([]byte, error) {
 	}
 	payload, err := b.Payload(s.host.Codec(), s.buffers.take(0))
 	if err == nil {
-		src.unpacked = s.buffers.hold(chunk{buf: payload})
+		src.unpacked = s.buffers.hold(&chunk{buf: payload})
 	}
 	return payload, err
 }
@@ -268,7 +271,7 @@ func (src *source) read() (bool, error) {
 	if c.err != nil {
 		return false, c.err
 	}
-	src.chunk, src.rest, src.held = c, c.Bytes, s.buffers.hold(c)
+	src.chunk, src.rest, src.held = c, c.Bytes, s.buffers.hold(&c)
 	if !c.Memory && len(c.Bytes) >= readAheadFrom {
 		if c.next == 0 {
 			c.next = nextOffset(c.Bytes)

@@ -12,7 +12,7 @@ import (
 // methods.
 type Partition interface {
 	Err() error
-	Settings() partition.Settings
+	Settings() *partition.Settings
 	MinReplicas() int
 
 	// AppendWaits reports whether an append waits, for a disk or another process. A

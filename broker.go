@@ -163,7 +163,7 @@ func (b *Broker) compose() {
 		return b.cleaner
 	})
 	b.groups = coordinator.NewGroups(coordinator.GroupsConfig{
-		Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Retention: b.offsetRetention, Gone: b.logGone,
+		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, Retention: b.offsetRetention, Gone: b.logGone,
 	})
 	b.producers = produce.New(b.host, b.newProducerID)
 	b.consumers = fetch.New(b.host, b.groups)

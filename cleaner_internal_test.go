@@ -173,7 +173,7 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 			}))
 		}
 		b.groups = coordinator.NewGroups(coordinator.GroupsConfig{ // which reads everything again
-			Host: b.host, Ensure: b.internalTopic, Spare: b.reserve.With, Gone: b.logGone,
+			Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, Gone: b.logGone,
 		})
 		require.True(t, removed)
 		after, err := b.GroupOffsets(t.Context(), "stays")

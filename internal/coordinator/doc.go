@@ -1,7 +1,7 @@
 // Package coordinator runs the coordinators whose state is the records of an
 // internal topic: consumer groups, in __consumer_offsets.
 //
-// A Shard is the coordinator of one partition of such a topic. Its state is a fold of
+// A shard is the coordinator of one partition of such a topic. Its state is a fold of
 // the partition's records, which package group keeps without goroutines, clocks and
 // I/O. The shard adds these: one writer, a log, the time, and the sessions to wake.
 // Groups has the shards of all groups.

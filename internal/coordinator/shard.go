@@ -8,12 +8,10 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/role"
 	"github.com/runnel-go/runnel/record"
 )
-
-// Record is what a coordinator writes to its partition.
-type Record = group.Record
 
 // kind is what differs between kinds of coordinators. C is their state, a fold of
 // their partition's records. The shard's writer calls these methods.
@@ -31,12 +29,12 @@ type kind[C any] interface {
 	// returns an error, the shard discards the state.
 	finish(c C, write func([]unit) error) error
 
-	// tell wakes the sessions that a round concerns. failed means that the shard has
+	// notify wakes the sessions that a round concerns. failed means that the shard has
 	// discarded the state, with everything that the round changed.
-	tell(failed bool)
+	notify(failed bool)
 }
 
-// Shard is the coordinator of one partition, with its single writer. A command runs
+// shard is the coordinator of one partition, with its single writer. A command runs
 // on a fold of the partition's records and returns more records. The commands of a
 // round append theirs together, in as few batches as have room for them, and return
 // once these are committed. If an append fails, the fold is ahead of its log: the
@@ -45,9 +43,9 @@ type kind[C any] interface {
 //	            load                    append fails
 //	unread ------------> leading ----------------------> unread
 //	   ^                    |  ^
-//	   | load fails: the    |  | a round: prepare, commands, append, finish, tell
+//	   | load fails: the    |  | a round: prepare, commands, append, finish, notify
 //	   | commands fail      +--+
-type Shard[C any] struct {
+type shard[C any] struct {
 	host   *host.Host
 	topic  *host.Topic
 	number int32 // of its partition
@@ -64,7 +62,7 @@ type Shard[C any] struct {
 	state   C
 	loaded  bool // state is the fold of the partition's records
 	first   bool // no round has succeeded yet
-	spare   func(func() error) error
+	reserve *layout.Reserve
 }
 
 // command is a command that waits for its turn or its outcome.
@@ -77,44 +75,44 @@ type command[C any] struct {
 
 // unit is records that must be in one batch, so that a crash leaves all of them or
 // none. Consecutive units share a batch if there is room.
-type unit = []Record
+type unit = []group.Record
 
 // inlineCommands is how many rounds a caller serves for others before a goroutine
 // takes over.
 const inlineCommands = 4
 
-// start makes a shard usable. work counts its goroutines. spare calls a function with
-// disk space held in reserve. Only the first round gets it: on a full disk, the
-// records of prepare must be written before groups can even be listed.
-func (s *Shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], work *sync.WaitGroup, spare func(func() error) error) {
+// start makes a shard usable. work counts its goroutines. Only the first round may use
+// the reserve: on a full disk, the records of kind.prepare must be written before
+// groups can even be listed.
+func (s *shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], work *sync.WaitGroup, reserve *layout.Reserve) {
 	s.host, s.topic, s.number, s.kind = h, t, number, k
 	s.most = t.Config().WithDefaults().MaxMessageBytes
-	s.first, s.spare = true, spare
+	s.first, s.reserve = true, reserve
 	s.role.Init(&s.mu, s.next, s.serve, work)
 }
 
 // Partition returns the shard's partition. It may be broken: load checks it.
-func (s *Shard[C]) Partition() host.Partition {
+func (s *shard[C]) Partition() host.Partition {
 	p, _ := s.topic.Partition(s.number) // there is a shard for each
 	return p
 }
 
 // do runs a command in its turn and returns when its records are committed. If ctx
 // ends first, do returns fault.UnknownOutcome, and the command may run all the same.
-func (s *Shard[C]) do(ctx context.Context, run func(C) ([]unit, error)) error {
+func (s *shard[C]) do(ctx context.Context, run func(C) ([]unit, error)) error {
 	return s.await(ctx, run, func(err error) error {
 		return fault.Newf(fault.UnknownOutcome, "a command of %s", s.topic.Name).Because(err)
 	})
 }
 
 // view runs a command that only reads, and so fails with ctx's own error.
-func (s *Shard[C]) view(ctx context.Context, fn func(C) error) error {
+func (s *shard[C]) view(ctx context.Context, fn func(C) error) error {
 	return s.await(ctx, func(c C) ([]unit, error) { return nil, fn(c) }, func(err error) error { return err })
 }
 
 // await queues a command and waits for it. late returns the error if ctx ends
 // meanwhile. If ctx has ended before, await doesn't queue the command.
-func (s *Shard[C]) await(ctx context.Context, run func(C) ([]unit, error), late func(error) error) error {
+func (s *shard[C]) await(ctx context.Context, run func(C) ([]unit, error), late func(error) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -145,7 +143,7 @@ func (s *Shard[C]) await(ctx context.Context, run func(C) ([]unit, error), late 
 }
 
 // next makes the queue the next round. The role calls it with mu held.
-func (s *Shard[C]) next() role.Next {
+func (s *shard[C]) next() role.Next {
 	s.serving, s.queue = s.queue, nil
 	if len(s.serving) == 0 {
 		return role.None
@@ -155,12 +153,12 @@ func (s *Shard[C]) next() role.Next {
 
 // serve runs a round. A command returns only when the round is committed: even one
 // that only reads has seen what the others did, which may yet fail.
-func (s *Shard[C]) serve() {
+func (s *shard[C]) serve() {
 	err := s.round(s.serving)
 	if err != nil {
 		s.loaded = false
 	}
-	s.kind.tell(err != nil)
+	s.kind.notify(err != nil)
 	for _, c := range s.serving {
 		close(c.done)
 	}
@@ -169,8 +167,8 @@ func (s *Shard[C]) serve() {
 // round runs the commands in order on one state and appends their records. A command's
 // own error is its caller's alone. If an append fails, the commands fail whose records,
 // or those that they have seen, are not in the log.
-func (s *Shard[C]) round(commands []*command[C]) error {
-	units, err := s.prepare()
+func (s *shard[C]) round(commands []*command[C]) error {
+	units, err := s.begin()
 	for _, c := range commands {
 		if c.err = err; err != nil {
 			continue
@@ -190,7 +188,7 @@ func (s *Shard[C]) round(commands []*command[C]) error {
 		return err
 	}
 	if s.first {
-		err = s.spare(write)
+		err = s.reserve.With(write)
 	} else {
 		err = write()
 	}
@@ -209,9 +207,9 @@ func (s *Shard[C]) round(commands []*command[C]) error {
 	})
 }
 
-// prepare reads the log if the state was discarded or never read, and calls the
+// begin reads the log if the state was discarded or never read, and calls the
 // kind's prepare.
-func (s *Shard[C]) prepare() ([]unit, error) {
+func (s *shard[C]) begin() ([]unit, error) {
 	read := !s.loaded
 	if read {
 		if err := s.load(); err != nil {
@@ -222,7 +220,7 @@ func (s *Shard[C]) prepare() ([]unit, error) {
 }
 
 // load reads the log into a new state.
-func (s *Shard[C]) load() error {
+func (s *shard[C]) load() error {
 	state := s.kind.empty()
 	_, err := s.host.Sound(s.topic, s.number)
 	if err == nil {
@@ -236,7 +234,7 @@ func (s *Shard[C]) load() error {
 
 // write appends units, in as few batches as have room for them, and waits until they
 // are committed. It returns how many are.
-func (s *Shard[C]) write(units []unit) (written int, err error) {
+func (s *shard[C]) write(units []unit) (written int, err error) {
 	now := time.Now().UnixMilli()
 	for written < len(units) {
 		builder := record.NewBuilder(s.most)
@@ -278,8 +276,8 @@ func add(builder *record.Builder, now int64, u unit) bool {
 	return true
 }
 
-// close refuses further commands.
-func (s *Shard[C]) close() {
+// shut refuses further commands.
+func (s *shard[C]) shut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

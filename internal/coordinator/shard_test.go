@@ -13,6 +13,7 @@ import (
 	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/host/hosttest"
+	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -23,9 +24,9 @@ func oneShard(t *testing.T, h *hosttest.Host, most int, retention time.Duration)
 	t.Helper()
 	g := NewGroups(GroupsConfig{
 		Host: h.Host, Retention: retention,
-		Ensure: func(context.Context, topic.Spec) (*host.Topic, error) { return h.Topic(topic.ConsumerOffsets) },
-		Spare:  func(fn func() error) error { return fn() },
-		Gone:   func(groups, members []string) {},
+		Ensure:  func(context.Context, topic.Spec) (*host.Topic, error) { return h.Topic(topic.ConsumerOffsets) },
+		Reserve: layout.NewReserve(nil, "", 0),
+		Gone:    func(groups, members []string) {},
 	})
 	t.Cleanup(g.Close)
 	s, err := g.Shard(t.Context(), "any", true)

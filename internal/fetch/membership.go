@@ -28,7 +28,7 @@ func (s *Session) isNew(src *source) bool {
 	if !s.cfg.Subscribes() {
 		return src.awaited
 	}
-	return src.tp.Partition >= s.known.Load().Count(src.id)
+	return src.tp.Partition >= s.baseline.Load().Count(src.id)
 }
 
 // membership returns the session's place in its group.
@@ -112,24 +112,24 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 		return coordinator.Assignment{}, err
 	}
 	id := catalogue.NewID().String()
-	session := &coordinator.Member{News: s.changed, Heard: s.heard, Group: s.cfg.Group, Known: s.known.Load()}
+	listener := &coordinator.Listener{Wake: s.changed, LastFetch: s.lastFetch, Group: s.cfg.Group, Baseline: s.baseline.Load()}
 	a, err := shard.Join(ctx, group.Member{
 		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
 		Topics: s.cfg.Topics, Pattern: s.cfg.Pattern, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
 		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
-	}, session)
+	}, listener)
 	if err != nil {
 		return coordinator.Assignment{}, err
 	}
-	s.known.Store(session.Known)
+	s.baseline.Store(listener.Baseline)
 	s.mu.Lock()
 	s.member = membership{id: id, shard: shard}
 	s.mu.Unlock()
 	return a, nil
 }
 
-// heard returns when the session was last within Fetch.
-func (s *Session) heard() time.Time {
+// lastFetch returns when the session was last within Fetch.
+func (s *Session) lastFetch() time.Time {
 	if away := s.awaySince.Load(); away != 0 {
 		return s.opened.Add(time.Duration(away))
 	}

@@ -41,7 +41,7 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 		sources: map[record.TopicPartition]*source{},
 	}
 	if cfg.Start.IsLatest() {
-		s.known.Store(coordinator.Subscribe(o.host, &cfg))
+		s.baseline.Store(coordinator.NewBaseline(o.host, &cfg))
 	}
 	if cfg.Subscribes() {
 		s.news.Store(true) // that it has not joined yet
@@ -69,8 +69,8 @@ type Session struct {
 	signal    chan struct{} // something has happened: records, news, the end
 	news      atomic.Bool   // the group or the topics have changed
 	opened    time.Time
-	known     atomic.Pointer[coordinator.Subscription] // what there was when its group subscribed, where it begins at the end
-	awaySince atomic.Int64                             // when Fetch was left, in nanoseconds since opened; 0 within
+	baseline  atomic.Pointer[coordinator.Baseline] // what existed when the group subscribed; nil unless it begins at the end
+	awaySince atomic.Int64                         // when Fetch was left, in nanoseconds since opened; 0 within
 	reads     sync.WaitGroup
 
 	// The fetching goroutine's.

@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 		"internal/coordinator", "internal/coordinator/group", "internal/closing", "internal/role",
 	},
 	"internal/coordinator": {
-		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/coordinator/group", "internal/pattern", "internal/role",
+		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/layout", "internal/coordinator/group", "internal/pattern", "internal/role",
 	},
 	"internal/cleaner":       {"fault", "record", "topic", "log", "partition", "internal/host", "internal/layout", "internal/role"},
 	"internal/host":          {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},

@@ -1,0 +1,114 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"sort"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/record"
+)
+
+// List lists all groups, sorted by name. See consumer.Admin.
+func (g *Groups) List(ctx context.Context) ([]consumer.GroupListing, error) {
+	shards, err := g.All(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	all := []consumer.GroupListing{}
+	for _, s := range shards {
+		err := s.View(ctx, func(c *group.Coordinator) error {
+			all = append(all, c.Groups()...)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
+	return all, nil
+}
+
+// existing returns the shard of a group, or fault.GroupNotFound if there is no shard
+// yet, and so no group either.
+func (g *Groups) existing(ctx context.Context, groupName string) (*GroupShard, error) {
+	s, err := g.Shard(ctx, groupName, false)
+	if err == nil && s == nil {
+		err = fault.Newf(fault.GroupNotFound, "%q", groupName)
+	}
+	return s, err
+}
+
+// Describe describes the named groups in that order. See consumer.Admin.
+func (g *Groups) Describe(ctx context.Context, names ...string) ([]consumer.GroupDescription, error) {
+	descriptions := make([]consumer.GroupDescription, 0, len(names))
+	for _, name := range names {
+		s, err := g.existing(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		var d consumer.GroupDescription
+		err = s.View(ctx, func(c *group.Coordinator) (err error) {
+			d, err = c.Describe(name)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		descriptions = append(descriptions, d)
+	}
+	return descriptions, nil
+}
+
+// Delete deletes groups with their offsets, and returns the errors of all that it
+// couldn't delete. See consumer.Admin.
+func (g *Groups) Delete(ctx context.Context, names ...string) error {
+	var errs []error
+	for _, name := range names {
+		s, err := g.Shard(ctx, name, false)
+		switch {
+		case err != nil:
+			return err
+		case s == nil:
+			errs = append(errs, fault.Newf(fault.GroupNotFound, "%q", name))
+		default:
+			errs = append(errs, s.Delete(ctx, name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Offsets returns all offsets that a group has committed; fault.GroupNotFound. See
+// consumer.Admin.
+func (g *Groups) Offsets(ctx context.Context, groupName string) (map[record.TopicPartition]consumer.Offset, error) {
+	s, err := g.existing(ctx, groupName)
+	if err != nil {
+		return nil, err
+	}
+	var offsets map[record.TopicPartition]consumer.Offset
+	err = s.View(ctx, func(c *group.Coordinator) error {
+		if !c.Has(groupName) {
+			return fault.Newf(fault.GroupNotFound, "%q", groupName)
+		}
+		offsets = c.Offsets(groupName)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return offsets, nil
+}
+
+// SetOffsets stores offsets for a group without members. See consumer.Admin.
+func (g *Groups) SetOffsets(ctx context.Context, groupName string, offsets map[record.TopicPartition]consumer.Offset) error {
+	if groupName == "" {
+		return fault.Newf(fault.InvalidGroup, "a group's name has at least one character")
+	}
+	s, err := g.Shard(ctx, groupName, true)
+	if err != nil {
+		return err
+	}
+	return s.Commit(ctx, groupName, "", offsets)
+}

@@ -1,0 +1,197 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/record"
+)
+
+// GroupShard is the coordinator of the groups in one partition of
+// __consumer_offsets.
+type GroupShard struct {
+	shard[*group.Coordinator]
+	groups *Groups
+
+	timer *time.Timer // for Expire; runs only while there are deadlines. Guarded by mu
+
+	// The writer's.
+	armed     bool                 // the timer runs
+	restarted bool                 // Restart has removed the previous process's members
+	seen      <-chan struct{}      // the host's MetadataChanged as of topics
+	topics    *group.Topics        // that the coordinator knows
+	listeners map[string]*Listener // by member ID
+	made      group.Result         // of the round so far
+	members   bool                 // the round adds or removes members, so deadlines may change
+}
+
+// Listener is what a shard needs of a member's session.
+type Listener struct {
+	Wake      func()           // called when the session should send a heartbeat; must not block
+	LastFetch func() time.Time // when the session last asked for records
+	Group     string
+	Baseline  *Baseline // nil unless the member begins at the end
+}
+
+// run runs a command of groups.
+func (s *GroupShard) run(ctx context.Context, command func(*group.Coordinator) (group.Result, error)) error {
+	return s.do(ctx, func(c *group.Coordinator) ([]unit, error) {
+		r, err := command(c)
+		return s.gather(r), err
+	})
+}
+
+// gather adds a result to the round's, for notify, and returns its records.
+func (s *GroupShard) gather(r group.Result) []unit {
+	s.made.Records = append(s.made.Records, r.Records...)
+	s.made.Wake = append(s.made.Wake, r.Wake...)
+	s.made.Gone = append(s.made.Gone, r.Gone...)
+	return r.Units()
+}
+
+// offsetGrace is how long an overdue group is kept after a start, so that its
+// members can join again. It is the interval at which Kafka checks
+// (offsets.retention.check.interval.ms).
+const offsetGrace = 10 * time.Minute
+
+func (s *GroupShard) empty() *group.Coordinator {
+	retention := s.groups.cfg.Retention
+	return group.New(group.Limits{Retention: retention, ExpireFrom: time.Now().Add(min(retention, offsetGrace))})
+}
+
+func (s *GroupShard) apply(c *group.Coordinator, r *record.Record) error {
+	return c.Apply(r.Key, r.Value)
+}
+
+// prepare updates the coordinator's topics, and after the first load removes the
+// members of the previous process.
+func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) {
+	var units []unit
+	if loaded {
+		s.members = true // so that finish computes the deadlines
+		s.forgetUnknown(c)
+	}
+	if changed := s.host.MetadataChanged(); loaded || changed != s.seen {
+		s.topics = topicsOf(s.host)
+		r, err := c.SetTopics(s.topics)
+		if err != nil {
+			return nil, err
+		}
+		s.seen = changed
+		units = append(units, s.gather(r)...)
+	}
+	if s.restarted {
+		return units, nil
+	}
+	r, err := c.Restart(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return append(units, s.gather(r)...), nil
+}
+
+// forgetUnknown drops the listeners of members that are not in the log, after a
+// failed append, and wakes them: their next heartbeat returns fault.UnknownMember,
+// and they join again.
+func (s *GroupShard) forgetUnknown(c *group.Coordinator) {
+	for id, l := range s.listeners {
+		if !c.Knows(id) {
+			delete(s.listeners, id)
+			l.Wake()
+		}
+	}
+}
+
+// topicsOf returns all topics that a group may read.
+func topicsOf(h *host.Host) *group.Topics {
+	var all []group.Topic
+	for t := range h.All() {
+		if !t.Internal {
+			all = append(all, group.Topic{Name: t.Name, ID: t.ID, Partitions: int32(len(t.Placement()))})
+		}
+	}
+	return group.NewTopics(all)
+}
+
+// finish expires members and groups, and sets the timer for the next deadline. It
+// does so only after rounds that may have changed a deadline: going through all
+// groups at each commit would be costly.
+func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) error {
+	s.restarted = true
+	if !s.members && (s.armed || len(s.made.Records) == 0) {
+		return nil
+	}
+	now := time.Now()
+	r, next, err := c.Expire(now, func(id string) time.Time {
+		if l := s.listeners[id]; l != nil {
+			return l.LastFetch()
+		}
+		return time.Time{}
+	})
+	if err == nil {
+		err = write(r.Units())
+	}
+	if err != nil {
+		next = now.Add(time.Second)
+	} else {
+		s.groups.cfg.Gone(r.GoneFrom, r.Gone)
+		s.gather(r)
+	}
+	s.armed = !next.IsZero()
+	s.setTimer(next, now)
+	return err
+}
+
+// setTimer sets the timer for the next deadline, or stops it if next is zero.
+func (s *GroupShard) setTimer(next, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+	case next.IsZero():
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+	case s.timer == nil:
+		s.timer = time.AfterFunc(next.Sub(now), s.tick)
+	default:
+		s.timer.Reset(next.Sub(now))
+	}
+}
+
+// tick runs an empty round, whose finish expires what is due. The timer calls it on
+// a goroutine of its own.
+func (s *GroupShard) tick() {
+	_ = s.run(context.Background(), func(*group.Coordinator) (group.Result, error) {
+		s.members = true
+		return group.Result{}, nil
+	})
+}
+
+// notify wakes the sessions that the round concerns. If the coordinator was discarded,
+// that is all of them, because the results that they have may not be in the log.
+func (s *GroupShard) notify(failed bool) {
+	made := s.made
+	s.made, s.members = group.Result{}, false
+	for id, l := range s.listeners {
+		if failed || slices.Contains(made.Wake, id) || slices.Contains(made.Gone, id) {
+			l.Wake()
+		}
+	}
+	for _, id := range made.Gone {
+		delete(s.listeners, id)
+	}
+}
+
+// stop stops the timer and refuses further commands.
+func (s *GroupShard) stop() {
+	s.shut()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}

@@ -62,6 +62,8 @@ var allowed = map[string][]string{
 	"internal/quota":         {"fault"},
 	"internal/role":          {},
 
+	"replica": {},
+
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
 	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),
 

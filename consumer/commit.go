@@ -45,8 +45,8 @@ type async struct {
 	err  error // why part of it cannot be committed any more
 }
 
-// forget removes a partition that was taken away before it was committed.
-func (a *async) forget(tp record.TopicPartition) {
+// revoke removes a partition that was taken away before it was committed.
+func (a *async) revoke(tp record.TopicPartition) {
 	if m, ok := a.want[tp]; ok {
 		delete(a.want, tp)
 		a.err = errors.Join(a.err, fault.At(fault.StaleMemberEpoch, tp.Topic, tp.Partition, m.Offset.Offset).

@@ -203,7 +203,7 @@ func (c *Consumer) forget(partitions []record.TopicPartition) {
 		delete(c.paused, tp)
 		c.drop(tp)
 		for _, a := range c.asyncs {
-			a.forget(tp)
+			a.revoke(tp)
 		}
 	}
 }

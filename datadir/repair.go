@@ -118,7 +118,7 @@ func (r *repairing) run() error {
 	}
 	for _, p := range r.Partitions {
 		if p.Worst() >= log.Recoverable {
-			if err := r.log(p); err != nil {
+			if err := r.repairLog(p); err != nil {
 				return err
 			}
 		}
@@ -126,8 +126,8 @@ func (r *repairing) run() error {
 	return nil
 }
 
-// log repairs a partition's log.
-func (r *repairing) log(p PartitionInspection) error {
+// repairLog repairs a partition's repairLog.
+func (r *repairing) repairLog(p PartitionInspection) error {
 	cfg := log.Config{FS: r.fsys, Dir: r.path(p.TopicPartition), Topic: p.Topic, Partition: p.Partition, Codec: r.codec}
 	steps, err := log.Repair(r.ctx, cfg, log.RepairOptions{DryRun: r.how.DryRun, AcceptLoss: r.how.AcceptLoss, Stamp: r.stamp})
 	r.steps = append(r.steps, steps...)

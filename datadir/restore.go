@@ -198,15 +198,15 @@ func (n *restoring) entry(name string, r io.Reader) error {
 	switch {
 	case !ok || suffix != "":
 	case file == layout.MetadataFile:
-		return n.begin(n.log(tp), 0)
+		return n.begin(n.logOf(tp), 0)
 	case segment && err == nil && base >= 0 && file == fmt.Sprintf("%020d.log", base):
-		return n.segment(n.log(tp), base, r)
+		return n.segment(n.logOf(tp), base, r)
 	}
 	return notWhole("%.300q is not a file of one", name)
 }
 
-// log returns what is known of a log.
-func (n *restoring) log(tp record.TopicPartition) *restoredLog {
+// logOf returns what is known of a logOf.
+func (n *restoring) logOf(tp record.TopicPartition) *restoredLog {
 	l := n.logs[tp]
 	if l == nil {
 		l = &restoredLog{TopicPartition: tp, dir: filepath.Join(n.dir, tp.String())}

@@ -183,7 +183,7 @@ func (l *Log) indexBatch(pos int64, h *record.BatchHeader) {
 // cheaper; see docs/format.md.
 func (l *Log) Sync() error {
 	if l.failed == nil && !l.closed.Load() && l.active != nil && l.active.size.Load() > l.syncedPos {
-		l.fill()
+		l.writeZeros()
 	}
 	return l.sync()
 }
@@ -226,7 +226,7 @@ func (l *Log) flush() error {
 func (l *Log) roll() error {
 	sealed, sum := l.sealed, l.digest
 	if l.active != nil {
-		if err := l.finish(); err != nil {
+		if err := l.trimZeros(); err != nil {
 			return err
 		}
 		if err := l.index.file(l.active, filingSynced); err != nil {

@@ -32,8 +32,8 @@ type cleaned struct {
 	gap record.BatchHeader
 }
 
-// newCleaned creates the file for a group of segments. The caller must discard the
-// result also after an error.
+// newCleaned creates the file for a group of segments. The caller must remove the
+// result if it isn't used, also after an error.
 func (l *Log) newCleaned(group []*segment) (*cleaned, error) {
 	w := &cleaned{log: l, next: l.newSegment(group[0].base, 0), index: newLiveIndex()}
 	f, err := l.cfg.FS.OpenFile(w.next.logPath()+cleanedSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
@@ -91,10 +91,10 @@ func (w *cleaned) write(b record.Batch) error {
 	if len(w.buf) < cleanedBuffer {
 		return nil
 	}
-	return w.flush()
+	return w.writeBuffer()
 }
 
-func (w *cleaned) flush() error {
+func (w *cleaned) writeBuffer() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (w *cleaned) finish() error {
 	if err := w.fillGap(); err != nil {
 		return err
 	}
-	if err := w.flush(); err != nil {
+	if err := w.writeBuffer(); err != nil {
 		return err
 	}
 	if err := w.file.Sync(); err != nil {
@@ -133,8 +133,8 @@ func (w *cleaned) finish() error {
 	return nil
 }
 
-// discard closes the file and removes what was written.
-func (w *cleaned) discard() {
+// remove closes the file and removes what was written.
+func (w *cleaned) remove() {
 	if w.file != nil {
 		w.file.release()
 	}

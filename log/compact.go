@@ -318,7 +318,7 @@ func (w *cleaning) batches(s *segment, from, next int64, fn func(b record.Batch)
 			return err
 		}
 		if epoch := epochAt(w.epochs, sc.offset); epoch != sc.header.LeaderEpoch && epoch != record.NoLeaderEpoch {
-			sc.fail("one of leader epoch %d instead of %d", sc.header.LeaderEpoch, epoch)
+			sc.flaw("one of leader epoch %d instead of %d", sc.header.LeaderEpoch, epoch)
 			break
 		}
 		b, err := sc.batch(&w.buf)
@@ -337,7 +337,7 @@ func (w *cleaning) batches(s *segment, from, next int64, fn func(b record.Batch)
 		return l.unreadable(s, sc.offset, sc.err)
 	}
 	if sc.bad == "" && sc.offset != next {
-		sc.fail("the end of the file, and the next file begins with offset %d", next)
+		sc.flaw("the end of the file, and the next file begins with offset %d", next)
 	}
 	if sc.bad != "" {
 		return l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
@@ -358,7 +358,7 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 	if err == nil {
 		for i, s := range group {
 			err = w.batches(s, s.base, nextBase(group, i, next), func(b record.Batch) (bool, error) {
-				v, left, err := w.filter.batch(b)
+				v, left, err := w.filter.judge(b)
 				if err != nil {
 					return false, err
 				}
@@ -374,7 +374,7 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 	}
 	// Compressing again may have made it longer than an index can address.
 	if err != nil || out.pos > math.MaxInt32 {
-		out.discard()
+		out.remove()
 		return nil, err
 	}
 	return out.replacement(group), nil
@@ -385,7 +385,7 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
 	wasEmpty := false
 	err = w.batches(s, s.base, next, func(b record.Batch) (bool, error) {
-		v, _, err := w.filter.batch(b)
+		v, _, err := w.filter.judge(b)
 		if err != nil {
 			return false, err
 		}

@@ -39,7 +39,7 @@ const (
 //
 //	diagnose ─▶ sight: is there a batch at all?       checksum, length, format
 //	         ─▶ place: which offset does it begin with?  witnesses behind it
-//	         ─▶ restore: what must its header be?
+//	         ─▶ correctHeader: what must its header be?
 //	         ─▶ follower: otherwise, where does the log continue?
 type examiner struct {
 	file  vfs.File
@@ -130,7 +130,7 @@ func (x *examiner) diagnose(pos, offset int64) (diagnosis, error) {
 			return d, nil
 		case ok:
 			d.end, d.next, d.confirmed = seen.end(), at+seen.span(), confirmed
-			if err := x.restore(seen, &d); err != nil || d.header != nil {
+			if err := x.correctHeader(seen, &d); err != nil || d.header != nil {
 				return d, err
 			}
 		}
@@ -140,8 +140,8 @@ func (x *examiner) diagnose(pos, offset int64) (diagnosis, error) {
 	return d, err
 }
 
-// restore sets the diagnosis's header, if it differs from the one in the file.
-func (x *examiner) restore(seen *sighting, d *diagnosis) error {
+// correctHeader sets the diagnosis's header, if it differs from the one in the file.
+func (x *examiner) correctHeader(seen *sighting, d *diagnosis) error {
 	epoch, err := x.epoch(seen, d.offset)
 	if err != nil {
 		return err

@@ -46,9 +46,9 @@ type filter struct {
 	stay                     []bool
 }
 
-// batch returns the verdict on a batch, and what replaces it. The result is valid
+// judge returns the verdict on a batch, and what replaces it. The result is valid
 // until the next call.
-func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
+func (f *filter) judge(b record.Batch) (verdict, record.Batch, error) {
 	h := &b.BatchHeader
 	if h.Control() || h.BaseOffset >= f.end {
 		return same, b, nil
@@ -82,7 +82,7 @@ func (f *filter) batch(b record.Batch) (verdict, record.Batch, error) {
 	case n == h.Count && (known || !tombstones):
 		return same, b, nil
 	}
-	left, err := f.encode(h, payload, n, latest, horizon, known || tombstones)
+	left, err := f.rebuild(h, payload, n, latest, horizon, known || tombstones)
 	return changed, left, err
 }
 
@@ -132,10 +132,10 @@ func (f *filter) none(b record.Batch) (verdict, record.Batch, error) {
 	return changed, record.Seal(f.records, h), nil
 }
 
-// encode writes the records that stay into a batch of the same offsets, producer and
+// rebuild writes the records that stay into a batch of the same offsets, producer and
 // compression. With hasHorizon, the base timestamp is the delete horizon, as in
 // Kafka: the records' timestamps are deltas, and count from it.
-func (f *filter) encode(h *record.BatchHeader, payload []byte, left int32, latest, horizon int64, hasHorizon bool) (record.Batch, error) {
+func (f *filter) rebuild(h *record.BatchHeader, payload []byte, left int32, latest, horizon int64, hasHorizon bool) (record.Batch, error) {
 	out := *h
 	out.Count = left
 	if hasHorizon {

@@ -94,11 +94,11 @@ type InspectOptions struct {
 // (fault.UnsupportedFormat), or that ctx has ended.
 func Inspect(ctx context.Context, cfg Config, how InspectOptions) (Inspection, error) {
 	n := inspector{ctx: ctx, how: how, l: &Log{cfg: cfg.withDefaults()}}
-	if err := n.run(); err != nil {
+	if err := n.inspect(); err != nil {
 		if ctx.Err() != nil {
 			return n.Inspection, ctx.Err()
 		}
-		return n.Inspection, (&opening{l: n.l}).explain(err)
+		return n.Inspection, (&opening{l: n.l}).wrapDisk(err)
 	}
 	return n.Inspection, nil
 }
@@ -124,7 +124,7 @@ type inspector struct {
 	unsaid int64  // bytes read since the last call of Progress
 }
 
-func (n *inspector) run() error {
+func (n *inspector) inspect() error {
 	n.tailAt = -1
 	cfg := &n.l.cfg
 	var err error

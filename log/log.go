@@ -230,7 +230,7 @@ func (l *Log) closeClean() error {
 	if l.failed != nil || l.active == nil {
 		return nil // the failure was reported when it happened; or the log is empty
 	}
-	if err := l.finish(); err != nil {
+	if err := l.trimZeros(); err != nil {
 		return err
 	}
 	c := l.checkpoint

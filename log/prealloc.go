@@ -26,10 +26,10 @@ const (
 
 var zeros [fillBytes]byte
 
-// fill writes zeros behind the bytes that are about to be synced, unless there are
+// writeZeros writes zeros behind the bytes that are about to be synced, unless there are
 // enough for as many again. It at most doubles the segment, so that a small log
 // stays small. Zeros are an optimization: a failure to write them is no error.
-func (l *Log) fill() {
+func (l *Log) writeZeros() {
 	pos := l.active.size.Load()
 	group := pos - l.syncedPos
 	from := max(l.filled, pos)
@@ -53,8 +53,8 @@ func (l *Log) fill() {
 	}
 }
 
-// finish syncs the active segment and truncates the zeros behind its last batch.
-func (l *Log) finish() error {
+// trimZeros syncs the active segment and truncates the zeros behind its last batch.
+func (l *Log) trimZeros() error {
 	pos := l.active.size.Load()
 	if l.filled <= pos {
 		return l.sync()

@@ -41,9 +41,9 @@ func Open(cfg Config) (*Log, Recovery, error) {
 	o.l.epochs.Store(new([]EpochEntry))
 	o.l.mark.Store(&noMark)
 	o.l.producers, o.l.snapshots = producers{}, newSnapshots()
-	if err := o.run(); err != nil {
+	if err := o.open(); err != nil {
 		o.l.discard()
-		return nil, o.Recovery, o.explain(err)
+		return nil, o.Recovery, o.wrapDisk(err)
 	}
 	o.Segments = len(o.l.list())
 	o.Duration = time.Since(begin)
@@ -66,15 +66,15 @@ type opening struct {
 	producersFrom int64
 }
 
-// explain wraps an error of the file system; one that is a fault already stays.
-func (o *opening) explain(err error) error {
+// wrapDisk wraps an error of the file system; one that is a fault already stays.
+func (o *opening) wrapDisk(err error) error {
 	if fault.CodeOf(err) != fault.Unknown {
 		return err
 	}
 	return o.l.errorAt(fault.OfDisk(err), -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
 }
 
-func (o *opening) run() error {
+func (o *opening) open() error {
 	cfg := &o.l.cfg
 	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
 		return err
@@ -546,7 +546,7 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 	sc := newScanner(f, known.pos, size, known.offset, true)
 	reason := o.verify(sc, s, index)
 	for reason != "" && sc.err == nil && o.last != nil {
-		restored, err := o.restore(f, s, sc, reason)
+		restored, err := o.restoreHeader(f, s, sc, reason)
 		if err != nil {
 			return 0, err
 		}

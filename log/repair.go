@@ -68,7 +68,7 @@ func Repair(ctx context.Context, cfg Config, how RepairOptions) ([]Step, error) 
 		if ctx.Err() != nil {
 			return r.steps, ctx.Err()
 		}
-		return r.steps, (&opening{l: &Log{cfg: cfg}}).explain(err)
+		return r.steps, (&opening{l: &Log{cfg: cfg}}).wrapDisk(err)
 	}
 	return r.steps, nil
 }
@@ -76,10 +76,10 @@ func Repair(ctx context.Context, cfg Config, how RepairOptions) ([]Step, error) 
 // repair is a running Repair.
 //
 //	inspect ─▶ plan the journal ─▶ write *.repaired and copies of the damaged files
-//	  ─▶ journal durable ─▶ finish: rename, truncate, remove ─▶ Adopt ─▶ remove the journal
+//	  ─▶ journal durable ─▶ carry out: rename, truncate, remove ─▶ Adopt ─▶ remove the journal
 //
 // Until the journal is durable, nothing of the log has changed. From then on, every
-// step can be repeated: the next Repair continues with finish.
+// step can be repeated: the next Repair continues with carryOut.
 type repair struct {
 	ctx   context.Context
 	cfg   Config
@@ -102,7 +102,7 @@ func (r *repair) run() error {
 		if r.how.DryRun {
 			return nil
 		}
-		return r.finish()
+		return r.carryOut()
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -115,7 +115,7 @@ func (r *repair) run() error {
 		}
 	}
 	if r.n.Unlisted > 0 {
-		r.refuse(r.cfg.Dir, fmt.Sprintf("there are more than %d places of damage: restore the log from a copy", maxFindings))
+		r.refuseStep(r.cfg.Dir, fmt.Sprintf("there are more than %d places of damage: restore the log from a copy", maxFindings))
 		return nil
 	}
 	return r.fix()
@@ -123,7 +123,7 @@ func (r *repair) run() error {
 
 func (r *repair) inspect() error {
 	r.n = &inspector{ctx: r.ctx, how: InspectOptions{Progress: r.how.Progress}, l: &Log{cfg: r.cfg}}
-	return r.n.run()
+	return r.n.inspect()
 }
 
 // finishSwap finishes an interrupted swap, as Open would, so that the damage can be
@@ -147,7 +147,7 @@ func (r *repair) path(name string) string { return filepath.Join(r.cfg.Dir, name
 
 func (r *repair) step(file, what string) { r.steps = append(r.steps, Step{File: file, What: what}) }
 
-func (r *repair) refuse(file, what string) {
+func (r *repair) refuseStep(file, what string) {
 	r.steps = append(r.steps, Step{File: file, What: what, Refused: true})
 }
 
@@ -170,7 +170,7 @@ func (r *repair) fix() error {
 		return nil
 	}
 	for _, base := range slices.Sorted(maps.Keys(r.rewrite)) {
-		if err := r.write(base); err != nil {
+		if err := r.writeSegment(base); err != nil {
 			return err
 		}
 	}
@@ -180,7 +180,7 @@ func (r *repair) fix() error {
 	if err := vfs.WriteFile(r.cfg.FS, r.path(journalName), r.journal.encode()); err != nil {
 		return err
 	}
-	return r.finish()
+	return r.carryOut()
 }
 
 // derive removes wrong derived files, and opens the log, which rebuilds them.
@@ -233,12 +233,12 @@ func (r *repair) plan() {
 		case f.Grade == Recoverable:
 			r.planDerived(f)
 		case f.Grade == Damage && f.Hint == hintForeign && !r.how.AcceptLoss:
-			r.refuse(f.File, "the segment is not the one that was written here, as far as its times tell: put that one back, or accept the loss, and this one is taken for it")
+			r.refuseStep(f.File, "the segment is not the one that was written here, as far as its times tell: put that one back, or accept the loss, and this one is taken for it")
 		case f.Grade == Damage && (name == epochName || name == checkpointName):
 			r.step(f.File, "rebuild it from the log")
 			r.journal.remove(name)
 		case f.Grade == Damage && filepath.Ext(name) != logSuffix:
-			r.refuse(f.File, f.Found+": "+f.Hint)
+			r.refuseStep(f.File, f.Found+": "+f.Hint)
 		case f.Grade == Damage && r.n.segmentAt(base) == nil && f.Next > 0 && base < r.n.firstBase():
 			r.lose(f, fmt.Sprintf("let the log start at offset %d, where its files do", f.Next))
 			r.journal.start = f.Next
@@ -336,7 +336,7 @@ func (r *repair) lostEnd(f Finding, base int64) bool {
 // accepts the loss.
 func (r *repair) planLostEnd(f Finding, base int64) {
 	if !r.how.AcceptLoss {
-		r.refuse(f.File, fmt.Sprintf("the log's end is lost: everything before offset %d was durable, and how many records followed is unknown. "+
+		r.refuseStep(f.File, fmt.Sprintf("the log's end is lost: everything before offset %d was durable, and how many records followed is unknown. "+
 			"Restore the file from a copy, or accept the loss: then the log goes on at offset %d", f.Next, f.Next))
 		return
 	}
@@ -351,9 +351,9 @@ func (r *repair) planLostEnd(f Finding, base int64) {
 	r.lose(f, fmt.Sprintf("let the log go on at offset %d; what had higher ones is lost, too", f.Next))
 }
 
-// write writes a copy of a damaged segment and, beside it, the segment that will
+// writeSegment writes a copy of a damaged segment and, beside it, the segment that will
 // replace it.
-func (r *repair) write(base int64) error {
+func (r *repair) writeSegment(base int64) error {
 	s := r.n.segmentAt(base)
 	if s != nil {
 		kept := s.logPath() + damagedSuffix + r.how.Stamp
@@ -368,7 +368,7 @@ func (r *repair) write(base int64) error {
 		return err
 	}
 	w := rewriting{r: r, s: s, out: out}
-	return errors.Join(w.run(r.rewrite[base]), out.Sync(), out.Close())
+	return errors.Join(w.rewrite(r.rewrite[base]), out.Sync(), out.Close())
 }
 
 // copyFile copies a file and makes the copy durable. The copy gets its name when it
@@ -393,9 +393,9 @@ func (r *repair) copyFile(from, to string) error {
 	return r.cfg.FS.Rename(to+".tmp", to)
 }
 
-// finish does what the journal says. An interrupted repair may have done any of the
+// carryOut does what the journal says. An interrupted repair may have done any of the
 // steps already.
-func (r *repair) finish() error {
+func (r *repair) carryOut() error {
 	fsys := r.cfg.FS
 	for _, name := range r.journal.replaced {
 		err := fsys.Rename(r.path(name)+repairedSuffix, r.path(name))

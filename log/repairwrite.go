@@ -25,9 +25,9 @@ type rewriting struct {
 	buf   []byte
 }
 
-// run copies the batches around the damaged ranges, which are in order, and writes a
+// rewrite copies the batches around the damaged ranges, which are in order, and writes a
 // replacement for each range.
-func (w *rewriting) run(damage []Finding) error {
+func (w *rewriting) rewrite(damage []Finding) error {
 	w.epoch = w.epochBefore()
 	size := w.s.size.Load()
 	if size > 0 {
@@ -43,7 +43,7 @@ func (w *rewriting) run(damage []Finding) error {
 		if err := w.copy(pos, d.Pos); err != nil {
 			return err
 		}
-		if err := w.fill(d); err != nil {
+		if err := w.replace(d); err != nil {
 			return err
 		}
 		pos = d.End
@@ -100,10 +100,10 @@ func (w *rewriting) write(b []byte) error {
 	return err
 }
 
-// fill writes the replacement of a damaged range: the batch itself if only its
+// replace writes the replacement of a damaged range: the batch itself if only its
 // header was damaged and is known, and otherwise batches without records for the
 // lost offsets.
-func (w *rewriting) fill(d Finding) error {
+func (w *rewriting) replace(d Finding) error {
 	if d.header != nil {
 		w.epoch = int32(binary.BigEndian.Uint32(d.header[atEpoch:]))
 		if err := w.write(d.header); err != nil {

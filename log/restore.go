@@ -19,10 +19,10 @@ func (o *opening) examiner(f vfs.File, s *segment, size, offset int64) *examiner
 	}
 }
 
-// restore writes the correct header of the batch at which sc stopped, if it is
+// restoreHeader writes the correct header of the batch at which sc stopped, if it is
 // certain, and reports whether it did. A torn append has damaged records, too, and
 // is never restored. The write may be interrupted: the next Open does the same.
-func (o *opening) restore(f vfs.File, s *segment, sc *scanner, found string) (bool, error) {
+func (o *opening) restoreHeader(f vfs.File, s *segment, sc *scanner, found string) (bool, error) {
 	d, err := o.examiner(f, s, sc.end, sc.offset).diagnose(sc.pos, sc.offset)
 	if err != nil || !d.certain() {
 		return false, err

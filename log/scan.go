@@ -54,7 +54,7 @@ func (s *scanner) next() bool {
 		return false
 	}
 	if left < record.HeaderLen {
-		return s.fail("%d bytes, fewer than a batch's header has", left)
+		return s.flaw("%d bytes, fewer than a batch's header has", left)
 	}
 	b := s.window(s.pos, record.HeaderLen)
 	if b == nil {
@@ -63,11 +63,11 @@ func (s *scanner) next() bool {
 	h, err := record.ParseHeader(b)
 	switch {
 	case err != nil:
-		return s.fail("no batch header: %v", err)
+		return s.flaw("no batch header: %v", err)
 	case int64(h.Size()) > left:
-		return s.fail("a batch of %d bytes of which %d are there", h.Size(), left)
+		return s.flaw("a batch of %d bytes of which %d are there", h.Size(), left)
 	case s.offset >= 0 && h.BaseOffset != s.offset:
-		return s.fail("a batch of offset %d instead of %d%s", h.BaseOffset, s.offset, gapHint(h.BaseOffset, s.offset))
+		return s.flaw("a batch of offset %d instead of %d%s", h.BaseOffset, s.offset, gapHint(h.BaseOffset, s.offset))
 	}
 	if s.verify {
 		sum, ok := s.checksum(s.pos, &h)
@@ -75,15 +75,15 @@ func (s *scanner) next() bool {
 			return false
 		}
 		if sum != h.CRC {
-			return s.fail("a batch of offset %d whose checksum should be %08x and is %08x", h.BaseOffset, h.CRC, sum)
+			return s.flaw("a batch of offset %d whose checksum should be %08x and is %08x", h.BaseOffset, h.CRC, sum)
 		}
 	}
 	s.header = h
 	return true
 }
 
-// fail sets bad and returns false.
-func (s *scanner) fail(format string, args ...any) bool {
+// flaw sets bad and returns false.
+func (s *scanner) flaw(format string, args ...any) bool {
 	s.bad = fmt.Sprintf(format, args...)
 	return false
 }
@@ -139,7 +139,7 @@ func (s *scanner) window(pos int64, n int) []byte {
 		return s.buf
 	}
 	if errors.Is(err, io.EOF) {
-		s.fail("the end of the file, %d bytes early", s.end-pos-int64(got))
+		s.flaw("the end of the file, %d bytes early", s.end-pos-int64(got))
 	} else {
 		s.err = err
 	}

@@ -31,8 +31,8 @@ func visitor(t *testing.T, s *Server) (near net.Conn, ended <-chan struct{}) {
 		_ = near.Close()
 		<-v.ended
 	})
-	require.NoError(t, sayHello(near, self(0)))
-	_, err := hearHello(near)
+	require.NoError(t, writeHello(near, self(0)))
+	_, err := readHello(near)
 	require.NoError(t, err)
 	return near, v.ended
 }

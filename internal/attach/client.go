@@ -79,8 +79,8 @@ func (c *Client) connect(ctx context.Context) (*conn, *bufio.Reader, error) {
 	return session, r, nil
 }
 
-// add registers s to be closed by Close. After Close it returns fault.Closed.
-func (c *Client) add(s io.Closer) error {
+// addSession registers s to be closed by Close. After Close it returns fault.Closed.
+func (c *Client) addSession(s io.Closer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sessions == nil {
@@ -116,7 +116,7 @@ func (c *Client) Close() error {
 		case *receiving:
 			consumers = append(consumers, s.abandon)
 		case *sending:
-			producers = append(producers, func() error { s.end(); return nil })
+			producers = append(producers, func() error { s.abandon(); return nil })
 		}
 	}
 	err := errors.Join(atOnce(consumers), atOnce(producers))
@@ -248,7 +248,7 @@ func (c *Client) DescribeGroups(ctx context.Context, names ...string) (groups []
 
 // DeleteGroups implements consumer.Admin.
 func (c *Client) DeleteGroups(ctx context.Context, names ...string) error {
-	return c.control.change(ctx, deleteGroups, func(c *coder) { c.texts(&names) })
+	return c.control.changeGroup(ctx, deleteGroups, func(c *coder) { c.texts(&names) })
 }
 
 // GroupOffsets implements consumer.Admin.
@@ -261,7 +261,7 @@ func (c *Client) GroupOffsets(ctx context.Context, group string) (all map[record
 
 // SetGroupOffsets implements consumer.Admin.
 func (c *Client) SetGroupOffsets(ctx context.Context, group string, all map[record.TopicPartition]consumer.Offset) error {
-	return c.control.change(ctx, setGroupOffsets, func(c *coder) {
+	return c.control.changeGroup(ctx, setGroupOffsets, func(c *coder) {
 		text(c, &group)
 		table(c, 16, &all, (*coder).offset)
 	})

@@ -82,25 +82,25 @@ func meet(raw stream) (*conn, *bufio.Reader, error) {
 	c.init(raw)
 	_ = raw.SetDeadline(time.Now().Add(helloPatience))
 	own := self(0)
-	deaf := sayHello(raw, own)
+	deaf := writeHello(raw, own)
 	r := bufio.NewReaderSize(raw, 64<<10)
 	var err error
-	if c.server, err = hearHello(r); err != nil {
+	if c.server, err = readHello(r); err != nil {
 		return nil, nil, cmp.Or(deaf, err)
 	}
-	if err := own.meets(c.server); err != nil {
+	if err := own.checkVersion(c.server); err != nil {
 		return nil, nil, err
 	}
 	if deaf != nil || r.Buffered() > 0 {
-		return nil, nil, cmp.Or(hearBye(r), deaf)
+		return nil, nil, cmp.Or(readBye(r), deaf)
 	}
 	_ = raw.SetDeadline(time.Time{})
 	return c, r, nil
 }
 
-// hearBye reads the server's reason for ending a connection that has just
+// readBye reads the server's reason for ending a connection that has just
 // begun.
-func hearBye(r io.Reader) (why error) {
+func readBye(r io.Reader) (why error) {
 	f, err := readFrame(io.LimitReader(r, 4<<10))
 	switch {
 	case err != nil:
@@ -127,7 +127,7 @@ func (c *conn) read(r io.Reader) {
 	for err == nil {
 		var f frame
 		if f, err = readFrame(r); err == nil {
-			err = c.take(f)
+			err = c.dispatch(f)
 		}
 	}
 	c.cut()
@@ -149,15 +149,15 @@ func (c *conn) read(r io.Reader) {
 	}
 }
 
-// take handles a frame.
-func (c *conn) take(f frame) error {
+// dispatch handles a frame.
+func (c *conn) dispatch(f frame) error {
 	c.mu.Lock()
 	at := c.calls[f.id]
 	c.mu.Unlock()
 	switch f.kind {
 	case kindAnswer:
 		if at != nil { // else its caller no longer waits
-			c.remove(f.id)
+			c.removeCall(f.id)
 			at.answer <- f.body
 		}
 		return nil
@@ -198,8 +198,8 @@ func (c *conn) take(f frame) error {
 	return fault.Newf(fault.InvalidRequest, "an unexpected frame of kind %d", f.kind)
 }
 
-// add registers a call.
-func (c *conn) add(at *call) (id uint32, err error) {
+// addCall registers a call.
+func (c *conn) addCall(at *call) (id uint32, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -210,7 +210,7 @@ func (c *conn) add(at *call) (id uint32, err error) {
 	return c.last, nil
 }
 
-func (c *conn) remove(id uint32) {
+func (c *conn) removeCall(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.calls, id)
@@ -231,9 +231,9 @@ func (c *conn) call(ctx context.Context, m method, args, results fields) error {
 	return c.talk(ctx, m, args, results, &dialogue{})
 }
 
-// change calls a method that changes a group. If ctx ends while the call is made, the
+// changeGroup calls a method that changes a group. If ctx ends while the call is made, the
 // change may have happened all the same: fault.UnknownOutcome, which wraps ctx's error.
-func (c *conn) change(ctx context.Context, m method, args fields) error {
+func (c *conn) changeGroup(ctx context.Context, m method, args fields) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -273,11 +273,11 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 		at.parts = make(chan []byte)
 	}
 	defer close(at.gone)
-	id, err := c.add(at)
+	id, err := c.addCall(at)
 	if err != nil {
 		return err
 	}
-	defer c.remove(id)
+	defer c.removeCall(id)
 	err = c.sendFields(kindCall, id, func(c *coder) {
 		c.method(&m)
 		args(c)
@@ -320,7 +320,7 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 				c.cut()
 				continue
 			}
-			c.tell(id, func() { d.event(body) })
+			c.runCallback(id, func() { d.event(body) })
 			if over != nil {
 				over = time.After(patience)
 			}
@@ -353,12 +353,12 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 	}
 }
 
-// tell runs a function of the program for an event, and then reports that to
+// runCallback runs a function of the program for an event, and then reports that to
 // the server, which waits for it. If the function ends the goroutine, no caller
-// is left to take the answer. tell then ends the connection, so that the
+// is left to take the answer. runCallback then ends the connection, so that the
 // records in the answer are delivered again. They would be lost if the session
 // lived on.
-func (c *conn) tell(id uint32, fn func()) {
+func (c *conn) runCallback(id uint32, fn func()) {
 	returned := false
 	defer func() {
 		if !returned {
@@ -376,7 +376,7 @@ func (c *conn) close() {
 	c.mu.Lock()
 	c.shut = true
 	c.mu.Unlock()
-	c.end(patience)
+	c.closeWrite(patience)
 	timer := time.AfterFunc(patience, c.cut)
 	defer timer.Stop()
 	<-c.over

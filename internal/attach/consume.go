@@ -24,7 +24,7 @@ func (c *Client) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	link.start(r)
 	err = link.call(ctx, openConsumer, func(c *coder) { c.consumerConfig(&cfg) }, none)
 	if err == nil {
-		err = c.add(s)
+		err = c.addSession(s)
 	}
 	if err != nil {
 		link.close()
@@ -76,8 +76,8 @@ func (e *event) fields(c *coder) {
 	}
 }
 
-// told calls the callback for an event.
-func (s *receiving) told(body []byte) {
+// onEvent calls the callback for an event.
+func (s *receiving) onEvent(body []byte) {
 	var e event
 	if err := decode(body, e.fields); err != nil {
 		s.conn.cut()
@@ -90,17 +90,17 @@ func (s *receiving) told(body []byte) {
 			s.owned[tp] = struct{}{}
 		}
 		s.mu.Unlock()
-		s.tell(s.cfg.OnAssigned, e.partitions)
+		s.callback(s.cfg.OnAssigned, e.partitions)
 	case tellRevoked:
-		s.tell(s.cfg.OnRevoked, e.partitions)
+		s.callback(s.cfg.OnRevoked, e.partitions)
 		s.disown(e.partitions)
 	case tellLost:
 		s.disown(e.partitions)
-		s.tell(s.cfg.OnLost, e.partitions)
+		s.callback(s.cfg.OnLost, e.partitions)
 	}
 }
 
-func (s *receiving) tell(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
+func (s *receiving) callback(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
 	if fn != nil {
 		s.gate.Tell(func() { fn(slices.Clone(partitions)) })
 	}
@@ -122,7 +122,7 @@ func (s *receiving) lose() {
 	clear(s.owned)
 	s.mu.Unlock()
 	if len(lost) > 0 {
-		s.tell(s.cfg.OnLost, lost)
+		s.callback(s.cfg.OnLost, lost)
 	}
 }
 
@@ -146,9 +146,9 @@ func (s *receiving) Fetch(ctx context.Context, wait time.Duration, dst []record.
 		return consumer.Fetched{Records: dst}, err
 	}
 	err = s.conn.talk(ctx, fetch, func(c *coder) { int64s(c, &wait) }, func(c *coder) { c.fetched(&got) }, &dialogue{
-		event: s.told, stay: true, stop: s.asked,
+		event: s.onEvent, stay: true, stop: s.asked,
 		part: func(body []byte) (err error) {
-			dst, err = s.part(dst, body)
+			dst, err = s.appendPart(dst, body)
 			return err
 		},
 	})
@@ -162,8 +162,8 @@ func (s *receiving) Fetch(ctx context.Context, wait time.Duration, dst []record.
 	return got, nil
 }
 
-// part appends the records of a part.
-func (s *receiving) part(dst []record.Record, body []byte) ([]record.Record, error) {
+// appendPart appends the records of a part.
+func (s *receiving) appendPart(dst []record.Record, body []byte) ([]record.Record, error) {
 	var tp record.TopicPartition
 	c := reading(body)
 	c.partition(&tp)
@@ -200,7 +200,7 @@ func (s *receiving) Assign(ctx context.Context, partitions []record.TopicPartiti
 		return s.isOver()
 	}
 	defer s.exit()
-	err := s.conn.talk(ctx, assign, func(c *coder) { c.partitions(&partitions) }, none, &dialogue{event: s.told, stay: true})
+	err := s.conn.talk(ctx, assign, func(c *coder) { c.partitions(&partitions) }, none, &dialogue{event: s.onEvent, stay: true})
 	if s.broken(err) {
 		s.lose()
 	}
@@ -245,7 +245,7 @@ func (s *receiving) Resume(partitions ...record.TopicPartition) error {
 
 // Commit implements consumer.Session.
 func (s *receiving) Commit(ctx context.Context, offsets map[record.TopicPartition]consumer.Offset) error {
-	return s.conn.change(ctx, commit, func(c *coder) { table(c, 16, &offsets, (*coder).offset) })
+	return s.conn.changeGroup(ctx, commit, func(c *coder) { table(c, 16, &offsets, (*coder).offset) })
 }
 
 // Committed implements consumer.Session.
@@ -283,7 +283,7 @@ func (s *receiving) Close() error {
 	case closing.Over:
 		s.lose()
 	}
-	return s.outcome()
+	return s.closeError()
 }
 
 // abandon is Close by the client, which does not run on the goroutine that
@@ -291,7 +291,7 @@ func (s *receiving) Close() error {
 // lost partitions.
 func (s *receiving) abandon() error {
 	if s.gate.Close() == closing.Mine {
-		s.end(nil)
+		s.dispose(nil)
 		return nil
 	}
 	s.ask()
@@ -300,7 +300,7 @@ func (s *receiving) abandon() error {
 	if !s.gate.Wait(late.Done()) {
 		return s.giveUpWaiting()
 	}
-	return s.outcome()
+	return s.closeError()
 }
 
 func (s *receiving) ask() { s.asking.Do(func() { close(s.asked) }) }
@@ -323,17 +323,17 @@ func (s *receiving) exit() {
 // finish ends the session, on the goroutine that fetches.
 func (s *receiving) finish() {
 	var err error
-	defer func() { s.end(err) }()
-	err = s.conn.talk(context.Background(), closeConsumer, none, none, &dialogue{event: s.told, limit: patience})
+	defer func() { s.dispose(err) }()
+	err = s.conn.talk(context.Background(), closeConsumer, none, none, &dialogue{event: s.onEvent, limit: patience})
 	s.lose() // partitions for which the server sent no event
 	if fault.CodeOf(err) == fault.Closed {
 		err = nil // the server has already closed it
 	}
 }
 
-// end releases all resources. If the server does not know, it notices the end
+// dispose releases all resources. If the server does not know, it notices the end
 // of the connection.
-func (s *receiving) end(err error) {
+func (s *receiving) dispose(err error) {
 	s.conn.close()
 	s.mu.Lock()
 	s.failure = err
@@ -342,7 +342,7 @@ func (s *receiving) end(err error) {
 	s.gate.End()
 }
 
-func (s *receiving) outcome() error {
+func (s *receiving) closeError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failure

@@ -90,8 +90,8 @@ func TestFailureEndsWhatWaits(t *testing.T) {
 	number, _, err := in.topic(t.Context(), "orders")
 	require.NoError(t, err)
 	first, second := &arrival{id: 1, target: number}, &arrival{id: 2, target: number}
-	_, before := in.way(first, 0)
-	_, waiting := in.way(second, 0)
+	_, before := in.passGate(first, 0)
+	_, waiting := in.passGate(second, 0)
 	require.NoError(t, waiting.Err())
 	in.outcome(first, 0, record.Position{Offset: -1}, fault.DiskFull)
 	require.Error(t, before.Err())
@@ -99,7 +99,7 @@ func TestFailureEndsWhatWaits(t *testing.T) {
 	in.outcome(second, 0, record.Position{Offset: -1}, waiting.Err())
 	require.ErrorIs(t, in.runs[1].err, fault.DiskFull, "which is why")
 	require.Greater(t, in.runs[1].failure, in.runs[0].failure)
-	_, after := in.way(&arrival{target: number, heard: in.runs[1].failure}, 0)
+	_, after := in.passGate(&arrival{target: number, heard: in.runs[1].failure}, 0)
 	require.NoError(t, after.Err())
 }
 
@@ -142,9 +142,9 @@ func TestSendingWaitsUntilFailuresAreTold(t *testing.T) {
 // An error that concerns one record only leaves the records after it alone.
 func TestWhatConcernsOneRecord(t *testing.T) {
 	for _, err := range []error{fault.RecordTooLarge, fault.At(fault.InvalidTimestamp, "t", 0, -1), fault.UnknownTopic} {
-		require.True(t, alone(err))
+		require.True(t, oneRecordOnly(err))
 	}
 	for _, err := range []error{fault.DiskFull, fault.Storage, fault.OutOfOrderSequence, fault.Closed, io.EOF, context.Canceled, errors.New("x")} {
-		require.False(t, alone(err))
+		require.False(t, oneRecordOnly(err))
 	}
 }

@@ -312,7 +312,7 @@ func FuzzServer(f *testing.F) {
 			_, _ = io.Copy(io.Discard, near)
 		}()
 		go func() {
-			_ = sayHello(near, self(0))
+			_ = writeHello(near, self(0))
 			_, _ = near.Write(b)
 			_ = near.Close()
 		}()
@@ -331,7 +331,7 @@ func FuzzClient(f *testing.F) {
 		near, far := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, far) }()
 		go func() {
-			_ = sayHello(far, self(0))
+			_ = writeHello(far, self(0))
 			_, _ = far.Write(b)
 			_ = far.Close()
 		}()
@@ -339,7 +339,7 @@ func FuzzClient(f *testing.F) {
 		require.NoError(t, err)
 		in := newReceiving(nil, c, consumer.Config{MaxRecords: 10})
 		out := newSending(nil, c, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
-		w := &writer{session: out, topic: "orders", ways: map[int32]*way{}}
+		w := &writer{session: out, topic: "orders", lanes: map[int32]*lane{}}
 		out.writers[0] = w
 		told := 0
 		for range 3 {

@@ -14,8 +14,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// alone runs fn on a goroutine and waits until that has ended, however it ends.
-func alone(fn func()) {
+// oneRecordOnly runs fn on a goroutine and waits until that has ended, however it ends.
+func oneRecordOnly(fn func()) {
 	var wg sync.WaitGroup
 	wg.Add(1)
 	go func() {
@@ -38,13 +38,13 @@ func TestCallbackThatDoesNotReturn(t *testing.T) {
 	for _, option := range []consumer.Option{consumer.OnAssigned(exit), consumer.OnRevoked(exit)} {
 		c, err := consumer.New(client, consumer.Group("g"), consumer.Topics("orders"), option, consumer.ManualCommit())
 		require.NoError(t, err)
-		alone(func() {
+		oneRecordOnly(func() {
 			_, _ = c.Poll(t.Context())
 			_ = c.Close() // here OnRevoked ends the goroutine
 		})
 		_, err = c.Poll(t.Context())
 		require.ErrorIs(t, err, fault.Closed)
-		alone(func() { _ = c.Close() })
+		oneRecordOnly(func() { _ = c.Close() })
 	}
 	c, err := consumer.New(b, consumer.Group("g"), consumer.Topics("orders"))
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func (w exiting) Write([]byte) (int, error) {
 func TestWriterThatDoesNotReturn(t *testing.T) {
 	_, server, dir := serve(t)
 	client := dial(t, dir)
-	alone(func() { _ = client.Stream(t.Context(), "20", exiting{}) })
+	oneRecordOnly(func() { _ = client.Stream(t.Context(), "20", exiting{}) })
 	require.PanicsWithValue(t, "no", func() { _ = client.Stream(t.Context(), "20", exiting{panics: true}) })
 	_, err := client.Topics(t.Context())
 	require.NoError(t, err)

@@ -34,8 +34,8 @@ func TestNobodyReadsTheAnswers(t *testing.T) {
 		v := newVisit(newServer(b), far)
 		go v.run()
 		defer near.Close()
-		require.NoError(t, sayHello(near, self(0)))
-		_, err := hearHello(near)
+		require.NoError(t, writeHello(near, self(0)))
+		_, err := readHello(near)
 		require.NoError(t, err)
 		sent := uint32(0)
 		for begun := uint32(0); begun == sent && begun < calls; begun++ {

@@ -51,7 +51,7 @@ func TestRefusedRecordsHoldNothing(t *testing.T) {
 			w.Append(ctx, 0, &batch, fn)
 		}
 		s.mu.Lock()
-		w.ways[0] = &way{healed: make(chan struct{})} // the callbacks of a failure are still running
+		w.lanes[0] = &lane{healed: make(chan struct{})} // the callbacks of a failure are still running
 		s.mu.Unlock()
 		for range 2 { // the one, then the other waits
 			ctx, cancel := context.WithCancel(t.Context())

@@ -47,9 +47,9 @@ func (h hello) String() string {
 	return "process " + strconv.Itoa(int(h.pid))
 }
 
-// meets returns nil if the two sides speak the same version, else an error that
+// checkVersion returns nil if the two sides speak the same version, else an error that
 // says which side to upgrade.
-func (h hello) meets(holder hello) error {
+func (h hello) checkVersion(holder hello) error {
 	if h.version == holder.version {
 		return nil
 	}
@@ -60,8 +60,8 @@ func (h hello) meets(holder hello) error {
 	return err.Try("upgrade the program that holds the directory")
 }
 
-// sayHello writes this side's hello.
-func sayHello(conn stream, own hello) error {
+// writeHello writes this side's hello.
+func writeHello(conn stream, own hello) error {
 	f, err := encode(kindHello, 0, own.fields)
 	if err != nil {
 		return err
@@ -70,8 +70,8 @@ func sayHello(conn stream, own hello) error {
 	return err
 }
 
-// hearHello reads the other side's.
-func hearHello(r io.Reader) (hello, error) {
+// readHello reads the other side's.
+func readHello(r io.Reader) (hello, error) {
 	var h hello
 	f, err := readFrame(io.LimitReader(r, 4<<10))
 	if err != nil {

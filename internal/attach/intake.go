@@ -51,7 +51,7 @@ type target struct {
 //
 // Records behind a failed one arrive in two ways. Those that arrive after the
 // failure carry a number of failures (arrival.heard) below gate.failures, and
-// way refuses them. Those that passed the gate before the failure may still
+// passGate refuses them. Those that passed the gate before the failure may still
 // wait in the session's buffer. They were sent under gate.ctx, and the failure
 // cancels it: the session accepts nothing under a context that has ended, not
 // even what already waits in it.
@@ -62,9 +62,9 @@ type gate struct {
 	cancel   context.CancelFunc // ends the context of the records accepted since the last failure
 }
 
-// alone reports whether an error concerns one record only, and not those after
+// oneRecordOnly reports whether an error concerns one record only, and not those after
 // it.
-func alone(err error) bool {
+func oneRecordOnly(err error) bool {
 	switch fault.CodeOf(err) {
 	case fault.RecordTooLarge, fault.RecordListTooLarge, fault.InvalidRecord, fault.InvalidTimestamp, fault.UnsupportedCompression,
 		fault.CorruptMessage, fault.Undecodable, fault.ExpandsTooFar, fault.UnknownTopic:
@@ -142,14 +142,14 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 
 // parcel accepts the records of a parcel, in the order of parcels.
 func (in *intake) parcel(f frame, h hold) error {
-	p, err := in.accept(f)
+	p, err := in.readParcel(f)
 	if err != nil {
 		h.release()
 		return err
 	}
 	given := int32(0)
-	in.begin(p, h, p.batch.Count)
-	defer func() { in.end(p, p.batch.Count-given) }()
+	in.expect(p, h, p.batch.Count)
+	defer func() { in.processed(p, p.batch.Count-given) }()
 	if p.batch.Compression() != record.None {
 		return fault.Newf(fault.InvalidRequest, "a parcel that is compressed")
 	}
@@ -163,7 +163,7 @@ func (in *intake) parcel(f frame, h hold) error {
 			r.Timestamp = time.Time{} // the session then sets the time at which its batch was opened
 		}
 		given++
-		if w, ctx := in.way(p, i); w != nil {
+		if w, ctx := in.passGate(p, i); w != nil {
 			w.SendAsync(ctx, r, func(at record.Position, err error) { in.outcome(p, i, at, err) })
 		}
 	}
@@ -172,14 +172,14 @@ func (in *intake) parcel(f frame, h hold) error {
 
 // batch accepts a whole batch.
 func (in *intake) batch(f frame, h hold) error {
-	p, err := in.accept(f)
+	p, err := in.readParcel(f)
 	if err != nil {
 		h.release()
 		return err
 	}
-	in.begin(p, h, 1)
-	defer in.end(p, 0)
-	w, ctx := in.way(p, 0)
+	in.expect(p, h, 1)
+	defer in.processed(p, 0)
+	w, ctx := in.passGate(p, 0)
 	if w == nil {
 		return nil
 	}
@@ -222,16 +222,16 @@ type arrival struct {
 	left int32
 }
 
-// begin keeps h for p until that many outcomes are known and end was called.
-func (in *intake) begin(p *arrival, h hold, outcomes int32) {
+// expect keeps h for p until that many outcomes are known and processed was called.
+func (in *intake) expect(p *arrival, h hold, outcomes int32) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	p.hold, p.left = h, outcomes+1
 }
 
-// end ends the processing of p. never is how many outcomes will not come,
+// processed ends the processing of p. never is how many outcomes will not come,
 // because their records were not passed on.
-func (in *intake) end(p *arrival, never int32) {
+func (in *intake) processed(p *arrival, never int32) {
 	in.mu.Lock()
 	in.count(p, 1+never)
 	in.mu.Unlock()
@@ -254,8 +254,8 @@ func (p *arrival) fields(c *coder) {
 	int32s(c, &p.heard)
 }
 
-// accept reads a parcel, once there is room for its outcomes.
-func (in *intake) accept(f frame) (*arrival, error) {
+// readParcel reads a parcel, once there is room for its outcomes.
+func (in *intake) readParcel(f frame) (*arrival, error) {
 	if _, err := in.current(); err != nil {
 		return nil, err
 	}
@@ -295,10 +295,10 @@ func (in *intake) accept(f frame) (*arrival, error) {
 	}
 }
 
-// way returns the writer for record i of a parcel, and the context to send it
+// passGate returns the writer for record i of a parcel, and the context to send it
 // under. If the record must not be written, it notes that outcome and returns
 // nil.
-func (in *intake) way(p *arrival, i int32) (producer.Writer, context.Context) {
+func (in *intake) passGate(p *arrival, i int32) (producer.Writer, context.Context) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	t := in.targets[p.target]
@@ -330,7 +330,7 @@ func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	defer in.mu.Unlock()
 	err = ended(in.visit.ctx, err)
 	t := in.targets[p.target]
-	if t == nil || err == nil || in.holes || alone(err) {
+	if t == nil || err == nil || in.holes || oneRecordOnly(err) {
 		in.note(p, i, at.Offset, err, 0)
 		return
 	}

@@ -158,10 +158,10 @@ func (l *link) dequeue() (frames [][]byte, last bool) {
 	return frames, last
 }
 
-// end lets the writer write what is queued, and then closes this direction, so
+// closeWrite lets the writer write what is queued, and then closes this direction, so
 // that the other side reads the end of the stream. What cannot be written
 // within d is lost.
-func (l *link) end(d time.Duration) {
+func (l *link) closeWrite(d time.Duration) {
 	l.mu.Lock()
 	l.ending = true
 	l.mu.Unlock()

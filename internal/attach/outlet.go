@@ -64,7 +64,7 @@ func (o *outlet) open(ctx context.Context, b consumer.Backend, cfg consumer.Conf
 	for what, fn := range map[int8]*func([]record.TopicPartition){
 		tellAssigned: &cfg.OnAssigned, tellRevoked: &cfg.OnRevoked, tellLost: &cfg.OnLost,
 	} {
-		*fn = func(partitions []record.TopicPartition) { o.tell(event{what, partitions}) }
+		*fn = func(partitions []record.TopicPartition) { o.sendEvent(event{what, partitions}) }
 	}
 	s, err := b.OpenConsumer(ctx, cfg)
 	if err != nil {
@@ -194,12 +194,12 @@ func (o *outlet) leave(call uint32) error {
 	return o.within(call, consumer.Session.Close)
 }
 
-// tell makes the client call a callback and waits until it has. The event
+// sendEvent makes the client call a callback and waits until it has. The event
 // belongs to the call within which the session runs the callback. That is the
 // first one in progress, because the session makes the others wait for it.
 // Without a call or a client, the session is being closed by this side, and
-// tell does nothing.
-func (o *outlet) tell(e event) {
+// sendEvent does nothing.
+func (o *outlet) sendEvent(e event) {
 	o.mu.Lock()
 	n := len(o.hand)
 	var call uint32
@@ -208,7 +208,7 @@ func (o *outlet) tell(e event) {
 	}
 	o.telling++
 	o.mu.Unlock()
-	defer o.toldAll()
+	defer o.endCallback()
 	h := o.visit.handling(call)
 	if n == 0 || h == nil || o.visit.sendFields(kindEvent, call, e.fields) != nil {
 		return
@@ -220,8 +220,8 @@ func (o *outlet) tell(e event) {
 	}
 }
 
-// toldAll ends a callback, after the calls of Seek within it.
-func (o *outlet) toldAll() {
+// endCallback ends a callback, after the calls of Seek within it.
+func (o *outlet) endCallback() {
 	o.mu.Lock()
 	o.telling--
 	var sought chan struct{}

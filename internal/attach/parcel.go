@@ -15,7 +15,7 @@ import (
 type parcel struct {
 	id        uint32
 	writer    *writer
-	way       *way
+	lane      *lane
 	partition int32
 	heard     uint32 // see arrival
 	kind      kind
@@ -28,14 +28,14 @@ type parcel struct {
 	taken     bool  // the writing goroutine has taken it
 }
 
-// way is a writer's state for one partition, guarded by session.mu.
+// lane is a writer's state for one partition, guarded by session.mu.
 //
 // After a record could not be written, the server refuses everything sent after
 // it, until it gets a parcel whose sender knew of the failure. The sender knows
 // once all callbacks of that failure have run. Until then enter accepts
 // nothing: a record sent between the callbacks of two failed records could
 // otherwise be written between two holes.
-type way struct {
+type lane struct {
 	open    *parcel       // the parcel that takes further records, or nil
 	parcels int           // parcels with callbacks still to run
 	heard   uint32        // the number of the last failure whose callbacks have all run
@@ -45,16 +45,16 @@ type way struct {
 
 // enter returns the state of a partition, once records are accepted there. The
 // caller holds s.mu, which enter unlocks while it waits.
-func (w *writer) enter(ctx context.Context, partition int32) (*way, error) {
+func (w *writer) enter(ctx context.Context, partition int32) (*lane, error) {
 	s := w.session
 	for {
 		if s.over != nil {
 			return nil, s.over
 		}
-		to := w.ways[partition]
+		to := w.lanes[partition]
 		if to == nil {
-			to = &way{}
-			w.ways[partition] = to
+			to = &lane{}
+			w.lanes[partition] = to
 		}
 		if to.healed == nil {
 			return to, nil
@@ -73,10 +73,10 @@ func (w *writer) enter(ctx context.Context, partition int32) (*way, error) {
 	}
 }
 
-// begin returns a new parcel after all others. The caller holds mu.
-func (s *sending) begin(w *writer, to *way, partition int32, k kind) *parcel {
+// newParcel returns a new parcel after all others. The caller holds mu.
+func (s *sending) newParcel(w *writer, to *lane, partition int32, k kind) *parcel {
 	s.last++
-	p := &parcel{id: s.last, writer: w, way: to, partition: partition, heard: to.heard, kind: k}
+	p := &parcel{id: s.last, writer: w, lane: to, partition: partition, heard: to.heard, kind: k}
 	to.parcels++
 	s.parcels[p.id] = p
 	s.pending = append(s.pending, p)
@@ -107,7 +107,7 @@ func (s *sending) outcomes(body []byte) error {
 	s.mu.Lock()
 	for _, t := range frame.topics {
 		if w := s.writers[t.writer]; w != nil {
-			w.change(t.partitions)
+			w.setPartitions(t.partitions)
 		}
 	}
 	s.mu.Unlock()
@@ -116,7 +116,7 @@ func (s *sending) outcomes(body []byte) error {
 		if err != nil {
 			return err
 		}
-		s.spread(n)
+		s.deliver(n)
 	}
 	return nil
 }
@@ -131,18 +131,18 @@ func (s *sending) learn(r run) (*news, error) {
 	if !ok {
 		return nil, fault.Newf(fault.InvalidRequest, "an outcome of records that were not sent")
 	}
-	if to := p.way; r.failure > max(to.heard, to.failure) {
+	if to := p.lane; r.failure > max(to.heard, to.failure) {
 		to.failure = r.failure
 		to.open = nil // its records were sent before the failure was known
 		if to.healed == nil {
 			to.healed = make(chan struct{})
 		}
 	}
-	return s.about(p, int(r.first), int(r.count), r.base, r.err), nil
+	return s.newsOf(p, int(r.first), int(r.count), r.base, r.err), nil
 }
 
-// about returns the news of some records of a parcel. The caller holds mu.
-func (s *sending) about(p *parcel, first, count int, base int64, err error) *news {
+// newsOf returns the news of some records of a parcel. The caller holds mu.
+func (s *sending) newsOf(p *parcel, first, count int, base int64, err error) *news {
 	n := &news{session: s, parcel: p, next: first, end: first + count, first: first, base: base, err: err}
 	for i := first; i < first+count; i++ {
 		n.bytes += p.sizes[i]
@@ -155,9 +155,9 @@ func (s *sending) about(p *parcel, first, count int, base int64, err error) *new
 	return n
 }
 
-// spread queues the callbacks of news. Those of the program run on a goroutine
+// deliver queues the callbacks of news. Those of the program run on a goroutine
 // of their own: they may end it, and reading must continue all the same.
-func (s *sending) spread(n *news) {
+func (s *sending) deliver(n *news) {
 	if n.parcel.program || !s.told.Idle() {
 		s.told.Add(n)
 		return
@@ -197,7 +197,7 @@ func (n *news) Step() (more bool) {
 	p.fns[i] = nil
 	defer func() {
 		if v := recover(); v != nil {
-			n.session.note(fault.At(fault.Unknown, at.Topic, at.Partition, at.Offset).Detailf("a callback panicked").Because(callback.Panicked(v)))
+			n.session.keepFailure(fault.At(fault.Unknown, at.Topic, at.Partition, at.Offset).Detailf("a callback panicked").Because(callback.Panicked(v)))
 			more = true
 		}
 	}()
@@ -213,7 +213,7 @@ func (s *sending) settled(n *news) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	to := n.parcel.way
+	to := n.parcel.lane
 	if to.parcels--; to.parcels == 0 && to.healed != nil {
 		to.heard = to.failure
 		close(to.healed)
@@ -228,12 +228,12 @@ func (s *sending) settle(fn producer.Callback, at record.Position, err error) {
 		return
 	}
 	if err != nil {
-		s.note(err)
+		s.keepFailure(err)
 	}
 }
 
-// note keeps a failure for Flush.
-func (s *sending) note(err error) {
+// keepFailure keeps a failure for Flush.
+func (s *sending) keepFailure(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed == nil {
@@ -262,12 +262,12 @@ func (s *sending) lost(said bool, err error) {
 		}
 		for i, size := range p.sizes {
 			if size != 0 {
-				all = append(all, s.about(p, i, 1, -1, why))
+				all = append(all, s.newsOf(p, i, 1, -1, why))
 			}
 		}
 	}
 	s.mu.Unlock()
 	for _, n := range all {
-		s.spread(n)
+		s.deliver(n)
 	}
 }

@@ -31,7 +31,7 @@ func (c *Client) OpenProducer(ctx context.Context, cfg producer.Config) (produce
 	link.start(r)
 	err = link.call(ctx, openProducer, func(c *coder) { c.producerConfig(&cfg) }, none)
 	if err == nil {
-		err = c.add(s)
+		err = c.addSession(s)
 	}
 	if err != nil {
 		link.close()
@@ -91,7 +91,7 @@ func (s *sending) Topic(ctx context.Context, name string) (producer.Writer, erro
 	defer s.mu.Unlock()
 	w := s.writers[number]
 	if w == nil {
-		w = &writer{session: s, number: number, topic: name, ways: map[int32]*way{}}
+		w = &writer{session: s, number: number, topic: name, lanes: map[int32]*lane{}}
 		s.writers[number] = w
 	}
 	w.partitions.Store(partitions)
@@ -158,8 +158,8 @@ func (s *sending) fill() [][]byte {
 	s.pending, s.written = nil, ps
 	for _, p := range ps {
 		p.taken = true
-		if p.way.open == p {
-			p.way.open = nil
+		if p.lane.open == p {
+			p.lane.open = nil
 		}
 	}
 	s.mu.Unlock()
@@ -184,13 +184,13 @@ func (s *sending) fill() [][]byte {
 
 // Close implements producer.Session.
 func (s *sending) Close() error {
-	s.end()
+	s.abandon()
 	return s.takeFailure()
 }
 
-// end is Close by the client. Failures that were not reported yet are left for
+// abandon is Close by the client. Failures that were not reported yet are left for
 // the program's own Close.
-func (s *sending) end() {
+func (s *sending) abandon() {
 	s.mu.Lock()
 	if s.over == nil {
 		s.over = fault.Closed
@@ -209,17 +209,17 @@ type writer struct {
 	number     uint32 // the server's
 	topic      string
 	partitions atomic.Int32
-	ways       map[int32]*way // by partition; guarded by session.mu
+	lanes      map[int32]*lane // by partition; guarded by session.mu
 }
 
 // Partitions implements producer.Writer. The number is as of the last
 // acknowledgement, or of the client's own last change.
 func (w *writer) Partitions() int32 { return w.partitions.Load() }
 
-// change sets the number of partitions, 0 for a deleted topic. A topic's number
+// setPartitions sets the number of partitions, 0 for a deleted topic. A topic's number
 // never decreases, so a smaller number is an outdated one. The caller holds
 // session.mu.
-func (w *writer) change(partitions int32) {
+func (w *writer) setPartitions(partitions int32) {
 	if before := w.partitions.Load(); partitions == 0 || before != 0 && partitions > before {
 		w.partitions.Store(partitions)
 	}
@@ -231,7 +231,7 @@ func (s *sending) partitionsChanged(name string, partitions int32) {
 	defer s.mu.Unlock()
 	for _, w := range s.writers {
 		if w.topic == name {
-			w.change(partitions)
+			w.setPartitions(partitions)
 		}
 	}
 }
@@ -244,10 +244,10 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 	}
 	nowhere := record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}
 	if w.session.cfg.Acks == producer.AcksNone {
-		return nowhere, w.accept(ctx, &r, nil, false)
+		return nowhere, w.gather(ctx, &r, nil, false)
 	}
 	done := make(chan outcome, 1)
-	if err := w.accept(ctx, &r, func(at record.Position, err error) { done <- outcome{at, err} }, false); err != nil {
+	if err := w.gather(ctx, &r, func(at record.Position, err error) { done <- outcome{at, err} }, false); err != nil {
 		return nowhere, err
 	}
 	select {
@@ -260,14 +260,14 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 
 // SendAsync implements producer.Writer.
 func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
-	if err := w.accept(ctx, &r, fn, fn != nil); err != nil {
+	if err := w.gather(ctx, &r, fn, fn != nil); err != nil {
 		w.session.settle(fn, record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}, err)
 	}
 }
 
-// accept adds r to the partition's open parcel. If it returns an error, it has
+// gather adds r to the partition's open parcel. If it returns an error, it has
 // not, and has not called fn.
-func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callback, program bool) error {
+func (w *writer) gather(ctx context.Context, r *record.Record, fn producer.Callback, program bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 		size += record.MaxHeaderOverhead + len(r.Headers[i].Key) + len(r.Headers[i].Value)
 	}
 	s := w.session
-	if err := w.hold(ctx, r.Partition, size); err != nil {
+	if err := w.reserve(ctx, r.Partition, size); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -292,7 +292,7 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 	}
 	p := to.open
 	if p == nil || !p.builder.Add(ms, r.Key, r.Value, r.Headers) {
-		p = s.begin(w, to, r.Partition, kindParcel)
+		p = s.newParcel(w, to, r.Partition, kindParcel)
 		p.builder = s.newBuilder()
 		p.builder.Add(ms, r.Key, r.Value, r.Headers)
 		to.open = p
@@ -303,8 +303,8 @@ func (w *writer) accept(ctx context.Context, r *record.Record, fn producer.Callb
 	return nil
 }
 
-// hold reserves room in the buffer for a record or a batch.
-func (w *writer) hold(ctx context.Context, partition int32, size int) error {
+// reserve reserves room in the buffer for a record or a batch.
+func (w *writer) reserve(ctx context.Context, partition int32, size int) error {
 	s := w.session
 	if size > s.cfg.BufferBytes || size > maxArrival/2 {
 		return fault.At(fault.RecordTooLarge, w.topic, partition, -1).
@@ -328,7 +328,7 @@ func (w *writer) Append(ctx context.Context, partition int32, b *record.Batch, f
 }
 
 func (w *writer) append(ctx context.Context, partition int32, b *record.Batch, fn producer.Callback) error {
-	if err := w.hold(ctx, partition, len(b.Bytes)); err != nil {
+	if err := w.reserve(ctx, partition, len(b.Bytes)); err != nil {
 		return err
 	}
 	s := w.session
@@ -340,7 +340,7 @@ func (w *writer) append(ctx context.Context, partition int32, b *record.Batch, f
 		return err
 	}
 	to.open = nil // later records go to a later parcel
-	p := s.begin(w, to, partition, kindBatch)
+	p := s.newParcel(w, to, partition, kindBatch)
 	p.batch = slices.Clone(b.Bytes)
 	p.add(fn, len(b.Bytes), fn != nil)
 	s.mu.Unlock()

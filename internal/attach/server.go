@@ -75,15 +75,15 @@ func (s *Server) accept() {
 				return
 			}
 		}
-		s.receive(conn)
+		s.admit(conn)
 	}
 }
 
 // acceptPause is how long accept waits after a failure.
 const acceptPause = 10 * time.Millisecond
 
-// receive starts a visit, or tells the client why it cannot.
-func (s *Server) receive(conn stream) {
+// admit starts a visit, or tells the client why it cannot.
+func (s *Server) admit(conn stream) {
 	v := newVisit(s, conn)
 	s.mu.Lock()
 	closed, full := s.visits == nil, len(s.visits) >= maxVisits
@@ -148,7 +148,7 @@ func (s *Server) Close() {
 	s.listener.Close()
 	var ending sync.WaitGroup
 	for v := range visits {
-		ending.Go(func() { v.finish(s.closed()) })
+		ending.Go(func() { v.dismiss(s.closed()) })
 	}
 	ending.Wait()
 	s.running.Wait()

@@ -28,10 +28,10 @@ func TestSilentProgram(t *testing.T) {
 	go func() {
 		conn, err := l.Accept()
 		if err == nil {
-			_, err = hearHello(bufio.NewReader(conn))
+			_, err = readHello(bufio.NewReader(conn))
 		}
 		if err == nil {
-			err = sayHello(conn, self(0))
+			err = writeHello(conn, self(0))
 		}
 		greeted <- err
 		if err == nil {
@@ -83,14 +83,14 @@ func TestCloseWhenNobodyAnswers(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
 		go func() {
-			_, _ = hearHello(far)
-			_ = sayHello(far, self(0))
+			_, _ = readHello(far)
+			_ = writeHello(far, self(0))
 		}()
 		c, r, err := meet(near)
 		require.NoError(t, err)
 		s := newSending(&Client{control: c}, c, producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
 		c.start(r)
-		w := &writer{session: s, topic: "orders", ways: map[int32]*way{}}
+		w := &writer{session: s, topic: "orders", lanes: map[int32]*lane{}}
 		w.partitions.Store(1)
 		s.writers[0] = w
 		p, err := producer.New(opened{s, w})

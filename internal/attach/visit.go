@@ -60,22 +60,22 @@ func (v *visit) run() {
 	for {
 		f, h, err := v.receive(r)
 		if err == nil {
-			err = v.take(f, h)
+			err = v.dispatch(f, h)
 		}
 		if err != nil {
-			v.part(err)
+			v.sendBye(err)
 			break
 		}
 	}
 	v.cancel(fault.Closed)
 	v.closeSession()
-	v.end(grace)
+	v.closeWrite(grace)
 	v.handlers.Wait()
 	v.cut()
 }
 
-// part sends the client a bye with the reason, if it is still there.
-func (v *visit) part(err error) {
+// sendBye sends the client a bye with the reason, if it is still there.
+func (v *visit) sendBye(err error) {
 	if code := fault.CodeOf(err); code == fault.InvalidRequest || code == fault.CorruptMessage {
 		_ = v.sendFields(kindBye, 0, func(c *coder) { c.problem(&err) })
 	}
@@ -85,12 +85,12 @@ func (v *visit) part(err error) {
 // version.
 func (v *visit) welcome(r io.Reader) bool {
 	_ = v.conn.SetDeadline(time.Now().Add(helloPatience))
-	guest, err := hearHello(r)
+	guest, err := readHello(r)
 	if err != nil {
 		return false
 	}
 	own := self(v.server.instance)
-	if err := sayHello(v.conn, own); err != nil || guest.meets(own) != nil {
+	if err := writeHello(v.conn, own); err != nil || guest.checkVersion(own) != nil {
 		return false
 	}
 	v.mu.Lock()
@@ -102,11 +102,11 @@ func (v *visit) welcome(r io.Reader) bool {
 	return v.conn.SetDeadline(time.Time{}) == nil
 }
 
-// take handles a frame, and makes sure that its hold is released.
-func (v *visit) take(f frame, h hold) error {
+// dispatch handles a frame, and makes sure that its hold is released.
+func (v *visit) dispatch(f frame, h hold) error {
 	switch f.kind {
 	case kindCall:
-		return v.begin(f, h)
+		return v.startCall(f, h)
 	case kindParcel:
 		return v.intake.parcel(f, h)
 	case kindBatch:
@@ -137,10 +137,10 @@ func (v *visit) handling(id uint32) *handling {
 	return v.calls[id]
 }
 
-// begin starts handling a call, once there is room for its answer. Calls that
+// startCall starts handling a call, once there is room for its answer. Calls that
 // wait for the client to read their answers no longer count as in progress, so
 // this limits them separately.
-func (v *visit) begin(f frame, h hold) error {
+func (v *visit) startCall(f frame, h hold) error {
 	select {
 	case v.answers <- struct{}{}:
 	case <-v.down:
@@ -210,9 +210,9 @@ func ended(ctx context.Context, err error) error {
 	return why
 }
 
-// finish ends a visit from this side: it closes the session and sends the
+// dismiss ends a visit from this side: it closes the session and sends the
 // client the reason. It takes a moment at most.
-func (v *visit) finish(why error) {
+func (v *visit) dismiss(why error) {
 	v.mu.Lock()
 	v.bye = true
 	met := v.met
@@ -226,7 +226,7 @@ func (v *visit) finish(why error) {
 	v.closeSession()
 	v.cancel(why)
 	_ = v.sendFields(kindBye, 0, func(c *coder) { c.problem(&why) })
-	v.end(grace)
+	v.closeWrite(grace)
 	<-v.ended
 }
 

@@ -72,8 +72,8 @@ func (c *Crashable) enter(op, name string) error {
 	return nil
 }
 
-// at returns the node at a path, or nil.
-func (c *Crashable) at(name string) *memoryNode {
+// node returns the node at a path, or nil.
+func (c *Crashable) node(name string) *memoryNode {
 	n, err := c.live.lookup("", name)
 	if err != nil {
 		return nil
@@ -93,12 +93,12 @@ func (c *Crashable) OpenFile(name string, flag int) (File, error) {
 		return nil, err
 	}
 	defer c.mu.Unlock()
-	existed := c.at(name) != nil
+	existed := c.node(name) != nil
 	f, err := c.live.OpenFile(name, flag)
 	if err != nil {
 		return nil, err
 	}
-	n := c.at(name)
+	n := c.node(name)
 	switch {
 	case !existed:
 		n.crash = &crashNode{data: new(chunks)}
@@ -116,14 +116,14 @@ func (c *Crashable) MkdirAll(name string) error {
 	}
 	defer c.mu.Unlock()
 	var missing []string
-	for up := filepath.Clean(name); c.at(up) == nil; up = filepath.Dir(up) {
+	for up := filepath.Clean(name); c.node(up) == nil; up = filepath.Dir(up) {
 		missing = append(missing, up)
 	}
 	if err := c.live.MkdirAll(name); err != nil {
 		return err
 	}
 	for _, up := range slices.Backward(missing) {
-		n := c.at(up)
+		n := c.node(up)
 		n.crash = newCrashDir()
 		c.names = append(c.names, nameChange{c.set(up, n)})
 	}
@@ -154,7 +154,7 @@ func (c *Crashable) Rename(oldname, newname string) error {
 		return err
 	}
 	defer c.mu.Unlock()
-	n := c.at(oldname)
+	n := c.node(oldname)
 	if err := c.live.Rename(oldname, newname); err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (c *Crashable) RemoveAll(name string) error {
 		return err
 	}
 	defer c.mu.Unlock()
-	n := c.at(name)
+	n := c.node(name)
 	if err := c.live.RemoveAll(name); err != nil || n == nil {
 		return err
 	}

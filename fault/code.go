@@ -61,10 +61,12 @@ const (
 	UnstableOffsetCommit     Code = 88
 	ProducerFenced           Code = 90
 	UnknownTopicID           Code = 100
+	InconsistentClusterID    Code = 104
 	FencedMemberEpoch        Code = 110
 	UnreleasedInstance       Code = 111
 	UnsupportedAssignor      Code = 112
 	StaleMemberEpoch         Code = 113
+	InvalidVoterKey          Code = 125
 	InvalidRegularExpression Code = 128
 )
 
@@ -142,10 +144,12 @@ var table = map[Code]entry{
 	UnstableOffsetCommit:     {"UNSTABLE_OFFSET_COMMIT", true, "the group's offsets are part of an open transaction"},
 	ProducerFenced:           {"PRODUCER_FENCED", false, "a newer producer took over this transactional identity"},
 	UnknownTopicID:           {"UNKNOWN_TOPIC_ID", true, "there is no topic with this ID"},
+	InconsistentClusterID:    {"INCONSISTENT_CLUSTER_ID", false, "the two nodes belong to different clusters"},
 	FencedMemberEpoch:        {"FENCED_MEMBER_EPOCH", false, "the group moved on without this member, which must join again"},
 	UnreleasedInstance:       {"UNRELEASED_INSTANCE_ID", false, "the static member's place is still taken"},
 	UnsupportedAssignor:      {"UNSUPPORTED_ASSIGNOR", false, "the group does not know this assignor"},
 	StaleMemberEpoch:         {"STALE_MEMBER_EPOCH", false, "the member has not yet heard of its newest assignment"},
+	InvalidVoterKey:          {"INVALID_VOTER_KEY", false, "another node answers at the address"},
 	InvalidRegularExpression: {"INVALID_REGULAR_EXPRESSION", false, "the regular expression is not valid"},
 
 	Closed:            {"CLOSED", false, "it is closed"},

@@ -71,10 +71,12 @@ var kafkaErrors = []struct {
 	{fault.UnstableOffsetCommit, 88, "UNSTABLE_OFFSET_COMMIT", true},
 	{fault.ProducerFenced, 90, "PRODUCER_FENCED", false},
 	{fault.UnknownTopicID, 100, "UNKNOWN_TOPIC_ID", true},
+	{fault.InconsistentClusterID, 104, "INCONSISTENT_CLUSTER_ID", false},
 	{fault.FencedMemberEpoch, 110, "FENCED_MEMBER_EPOCH", false},
 	{fault.UnreleasedInstance, 111, "UNRELEASED_INSTANCE_ID", false},
 	{fault.UnsupportedAssignor, 112, "UNSUPPORTED_ASSIGNOR", false},
 	{fault.StaleMemberEpoch, 113, "STALE_MEMBER_EPOCH", false},
+	{fault.InvalidVoterKey, 125, "INVALID_VOTER_KEY", false},
 	{fault.InvalidRegularExpression, 128, "INVALID_REGULAR_EXPRESSION", false},
 }
 

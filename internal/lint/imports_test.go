@@ -62,7 +62,9 @@ var allowed = map[string][]string{
 	"internal/quota":         {"fault"},
 	"internal/role":          {},
 
-	"replica": {},
+	"replica":               {},
+	"replica/memory":        {"replica", "fault"},
+	"replica/transporttest": {"replica", "fault", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
 
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
 	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),

@@ -115,6 +115,8 @@ var plain = []string{
 	"partition",
 	"producer",
 	"record",
+	"replica/memory",
+	"replica/transporttest",
 	"runneltest",
 	"serde",
 	"streams",

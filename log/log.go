@@ -19,6 +19,9 @@ type Config struct {
 	Topic     string // named in errors
 	Partition int32  // named in errors
 
+	// Begin is the offset at which a log without records begins.
+	Begin int64
+
 	// SegmentBytes is Kafka's segment.bytes: an append that would make a segment
 	// longer begins a new one. Default 1 GiB, at most 2^31-1.
 	SegmentBytes int64

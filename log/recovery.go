@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -208,6 +209,9 @@ func (o *opening) removeOrphans() error {
 func (o *opening) openEmpty() error {
 	if c := o.last; c != nil {
 		return o.missing(c)
+	}
+	for _, offset := range []*atomic.Int64{&o.l.start, &o.l.synced, &o.l.end} {
+		offset.Store(o.l.cfg.Begin)
 	}
 	o.Clean = true
 	return nil

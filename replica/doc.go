@@ -1,3 +1,100 @@
-// Package replica keeps copies of partitions on several nodes. The nodes of a
-// cluster reach each other through a [Transport].
+// Package replica keeps a partition's log the same on several nodes, so that what
+// was acknowledged outlives any minority of them.
+//
+// A [Core] is one replica of one partition: a state machine without I/O, clock or
+// goroutine. Messages of other replicas, ticks, proposals and reports of the disk
+// go in ([Core.Step], [Core.Tick], [Core.Propose], [Core.DiskDone]), and
+// [Core.Advance] hands out what is to be done: an [Output] of messages, disk writes,
+// replies, and where the high watermark is. A [Disk] is the replica's directory, and
+// does the writes. Whole groups of them run in one thread from one seed, and so are
+// tested. Nodes reach each other through a [Transport].
+//
+// Consensus is raft's, by go.etcd.io/raft. The partition's own log is the raft log:
+//
+//   - an entry is a record batch, and its index the batch's ordinal in the log;
+//   - the term is the leader epoch, which each batch has in its header;
+//   - the high watermark is the offset after the batch at the commit index.
+//
+// A leader stamps a batch with offset and epoch when it is proposed, and from then
+// on its bytes are the same everywhere. A leader begins its epoch with a batch of its
+// own, Kafka's LEADER_CHANGE control record, and stamps nothing before that one. A
+// change of members is a control batch, too.
+//
+// # Guarantees
+//
+// A batch whose proposal succeeded under [AcksAll] stays at its offset, with its
+// bytes, as long as a majority of the group's disks keeps what was synced. No two
+// replicas ever show different batches at one offset below their high watermarks,
+// and a high watermark never goes back during a replica's life. A proposal that a
+// leader no longer knows the end of fails with fault.UnknownOutcome.
+//
+// A follower checks checksum, epoch and offset of each batch before it is written.
+// What contradicts its log, damage, a failed sync, and what panics in the consensus
+// library make the replica [Failed], with the reason in [Status]. It never brings
+// the program down.
+//
+// A replica that may have lost what it acknowledged is not opened: the error is
+// [ErrLost]. It has to come back under another [ID].
+//
+// # States
+//
+//	            no leader for a while         a majority votes for it
+//	┌────────┐ ──────────────────▶ ┌─────────┐ ────────────▶ ┌──────┐
+//	│Follower│                     │Candidate│               │Leader│
+//	└────────┘ ◀────────────────── └─────────┘               └──────┘
+//	   ▲ │       another one leads                               │
+//	   │ │                                                       │
+//	   │ └──────────┐    a majority is silent, a later term      │
+//	   └────────────┼────────────────────────────────────────────┘
+//	                ▼
+//	            ┌──────┐  from any state: damage, a failed disk, a contradiction
+//	            │Failed│
+//	            └──────┘
+//
+// # Files
+//
+// Beside the log's files, in the same directory, each with checksums:
+//
+//	runnel-replica  whose replica it is, where the log begins, its members there and since
+//	runnel-vote     term, vote and commit index, in two slots of which one is always intact
+//	runnel-index    at which offsets some of the committed batches begin, by index
+//
+// All numbers are big-endian. A slot of runnel-vote, of 64 bytes:
+//
+//	 0       4       8          16     24     32      40       48       56     60    64
+//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
+//	| magic | flags | sequence | ID   | term | vote  | commit | synced | boot | CRC |
+//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
+//
+// An entry of runnel-index, of 32 bytes:
+//
+//	 0       8      16       24           28    32
+//	+-------+------+--------+------------+-----+
+//	| index | term | offset | generation | CRC |
+//	+-------+------+--------+------------+-----+
+//
+// A [Message] is a header ([Message.AppendHeader]) and batches as they are:
+//
+//	 0      1       2         4      12   20     28      36         44       52     60
+//	+------+-------+---------+------+----+------+-------+----------+--------+------+---------+----------+
+//	| kind | flags | context | from | to | term | index | log term | commit | hint | context | snapshot |
+//	|      |       | length  |      |    |      |       |          |        |      |         | (a Start)|
+//	+------+-------+---------+------+----+------+-------+----------+--------+------+---------+----------+
+//
+// A [Start] is index, term and offset of eight bytes each, a byte that says whether a
+// change of members ends by itself, and four lists of members: a byte for the length,
+// eight for each ID.
+//
+// # Concurrency
+//
+// A Core belongs to one goroutine, and so does a Disk, but for [Disk.Load] and
+// [Disk.Log], which may be called beside the others. The bytes that go through a Core
+// are immutable from the moment they are stamped.
+//
+// # What is not safe
+//
+// Two Disks on one directory. Writes of an Output that are left out, or done in
+// another order. A Core that goes on after its Disk reported an error. A second
+// replica under an ID that was another one's. Changing a batch after it was
+// proposed.
 package replica

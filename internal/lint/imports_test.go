@@ -62,7 +62,7 @@ var allowed = map[string][]string{
 	"internal/quota":         {"fault"},
 	"internal/role":          {},
 
-	"replica":               {},
+	"replica":               {"fault", "record", "log", "partition", "topic", "internal/vfs", "internal/wire", "go.etcd.io/raft/v3/..."},
 	"replica/memory":        {"replica", "fault"},
 	"replica/transporttest": {"replica", "fault", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
 
@@ -160,6 +160,20 @@ func TestRootReachesNoReplicaAndNoStreams(t *testing.T) {
 	reachesNone(t, []string{"."}, []string{"replica/...", "streams/...", "connect/..."})
 }
 
+// A program without replicas links no consensus library: package replica alone knows it.
+func TestOnlyReplicasLinkRaft(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.name() == "replica" || strings.HasPrefix(p.name(), "replica/") || slices.Contains(p.Deps, module+"/replica") {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if strings.HasPrefix(dep, "go.etcd.io/") || strings.HasPrefix(dep, "google.golang.org/protobuf") {
+				t.Errorf("%s reaches %s", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
 // A program that only opens a broker links nothing that repairs directories.
 func TestRootReachesNoTools(t *testing.T) {
 	reachesNone(t, []string{"."}, []string{"datadir"})
@@ -210,6 +224,7 @@ func TestDirectDependenciesAreFew(t *testing.T) {
 		"github.com/google/btree",
 		"github.com/klauspost/compress",
 		"github.com/pierrec/lz4/v4",
+		"go.etcd.io/raft/v3",
 		"golang.org/x/sync",
 
 		// In tests alone.

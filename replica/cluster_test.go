@@ -1,0 +1,490 @@
+package replica_test
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/replica"
+)
+
+const tick = 50 * time.Millisecond
+
+// cluster is replicas in one thread: an event heap, a network and disks, whose
+// every choice comes from one seed.
+type cluster struct {
+	rng    *rand.Rand
+	now    time.Duration
+	events events
+	number uint64
+	nodes  []*node
+
+	// The network: how messages fare, and which ways are cut.
+	loss, double float64
+	delay        time.Duration
+	cut          map[[2]int]time.Duration // until when
+
+	diskTime time.Duration
+
+	truth    truth
+	sent     uint64
+	acked    []acked
+	unknown  int
+	refused  int
+	lastAck  time.Duration
+	stopped  bool // no more work
+	failures []string
+	counts   counts
+	trace    trace
+}
+
+// counts says what a run has been through.
+type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses int }
+
+type trace struct{ sum uint64 }
+
+// add folds values into the hash of the run.
+func (t *trace) add(values ...uint64) {
+	h := fnv.New64a()
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], t.sum)
+	h.Write(b[:])
+	for _, v := range values {
+		binary.BigEndian.PutUint64(b[:], v)
+		h.Write(b[:])
+	}
+	t.sum = h.Sum64()
+}
+
+// acked is a batch whose producer was told that it is there for good.
+type acked struct {
+	offset int64
+	sum    uint64
+}
+
+// event is something that happens at a time; events of one time happen in the order
+// in which they were made.
+type event struct {
+	at     time.Duration
+	number uint64
+	do     func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].number < e[j].number
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+// node is a machine with one replica.
+type node struct {
+	*cluster
+	number int
+	id     replica.ID
+	disk   *vfs.Crashable
+	fs     *vfs.Faulty
+	home   *replica.Disk
+	core   *replica.Core
+	life   int // counts crashes: what was meant for an earlier life does not happen
+	up     bool
+	paused time.Duration
+
+	queue []replica.DiskWrite
+	busy  bool
+	out   replica.Output
+	high  int64
+	seen  int64 // the truth was compared up to here
+	epoch int32
+}
+
+func newCluster(n int, seed uint64) *cluster {
+	c := &cluster{
+		rng: rand.New(rand.NewPCG(seed, 1)), cut: make(map[[2]int]time.Duration),
+		delay: 2 * time.Millisecond, diskTime: 300 * time.Microsecond,
+	}
+	var members replica.Membership
+	for i := range n {
+		members.Voters = append(members.Voters, replica.NewID(replica.NodeID(i+1), 0))
+	}
+	for i, id := range members.Voters {
+		d := &node{cluster: c, number: i, id: id, disk: vfs.NewCrashable()}
+		c.nodes = append(c.nodes, d)
+		d.fs = vfs.NewFaulty(d.disk)
+		if err := replica.CreateDisk(d.config(), members); err != nil {
+			c.failf("node %d: %v", i, err)
+		}
+		d.start()
+		c.after(time.Duration(c.rng.Int64N(int64(tick))), d.tick)
+	}
+	return c
+}
+
+func (d *node) config() replica.DiskConfig {
+	return replica.DiskConfig{
+		Log: log.Config{FS: d.fs, Dir: "/data/orders-0", Topic: "orders", SegmentBytes: 32 << 10, TailBytes: 8 << 10},
+		ID:  d.id, Fsync: true,
+	}
+}
+
+func (c *cluster) failf(format string, args ...any) {
+	c.failures = append(c.failures, fmt.Sprintf("%v: ", c.now)+fmt.Sprintf(format, args...))
+}
+
+func (c *cluster) after(d time.Duration, do func()) {
+	c.number++
+	heap.Push(&c.events, event{c.now + d, c.number, do})
+}
+
+// run lets time pass, unless something is wrong.
+func (c *cluster) run(d time.Duration) {
+	for until := c.now + d; len(c.failures) == 0; {
+		if len(c.events) == 0 || c.events[0].at > until {
+			c.now = until
+			return
+		}
+		e := heap.Pop(&c.events).(event)
+		c.now = e.at
+		e.do()
+	}
+}
+
+// runUntil is run until something holds, and reports whether it does.
+func (c *cluster) runUntil(d time.Duration, holds func() bool) bool {
+	for until := c.now + d; c.now < until && len(c.failures) == 0; c.run(tick) {
+		if holds() {
+			return true
+		}
+	}
+	return holds()
+}
+
+// start opens the disk and begins a life.
+func (d *node) start() {
+	home, state, err := replica.OpenDisk(d.config())
+	if err != nil {
+		d.failf("node %d does not start: %v", d.number, err)
+		return
+	}
+	core, err := replica.New(replica.Config{
+		ID: d.id, Topic: "orders", TailBytes: 8 << 10, MessageBytes: 4 << 10, InflightMessages: 8,
+	}, state)
+	if err != nil {
+		d.failf("node %d does not start: %v", d.number, err)
+		return
+	}
+	d.home, d.core, d.up, d.queue, d.busy = home, core, true, nil, false
+	d.high, d.seen = 0, max(home.Log().StartOffset(), state.HighWatermark-4000)
+	d.trace.add(1, uint64(d.number), state.State.Term, state.State.Commit, uint64(state.HighWatermark))
+	d.observe(state.HighWatermark)
+}
+
+// tick is the node's clock.
+func (d *node) tick() {
+	d.after(tick, d.tick)
+	if d.running() {
+		d.core.Tick(time.UnixMilli(1_600_000_000_000).Add(d.now))
+		d.pump()
+	}
+}
+
+func (d *node) running() bool { return d.up && d.now >= d.paused }
+
+// live runs do later, unless the node crashed in between. A pause delays it.
+func (d *node) live(after time.Duration, do func()) {
+	life := d.life
+	d.after(after, func() {
+		switch {
+		case d.life != life || !d.up:
+		case d.now < d.paused:
+			d.live(d.paused-d.now, do)
+		default:
+			do()
+			if d.up && d.life == life {
+				d.pump()
+			}
+		}
+	})
+}
+
+// pump does what the core wants done.
+func (d *node) pump() {
+	d.out.Reset()
+	d.core.Advance(&d.out)
+	if d.out.StateChanged {
+		s := d.core.Status()
+		if s.Err != nil {
+			d.failf("node %d failed: %v", d.number, s.Err)
+			return
+		}
+		if s.Role == replica.Leader && s.Epoch != d.epoch {
+			d.counts.elections++
+			d.epoch = s.Epoch
+		}
+	}
+	for _, m := range d.out.Messages {
+		d.send(m)
+	}
+	if d.queue = append(d.queue, d.out.Writes...); len(d.queue) > 0 && !d.busy {
+		d.busy = true
+		d.live(d.jitter(d.diskTime), d.write)
+	}
+	for _, l := range d.out.Loads {
+		d.counts.loads++
+		d.live(d.jitter(d.diskTime), func() { d.core.Loaded(d.home.Load(l)) })
+	}
+	if d.out.HighWatermarkMoved {
+		d.observe(d.out.HighWatermark)
+	}
+	for _, r := range d.out.Replies {
+		r.Done(r.Result)
+	}
+}
+
+// write does what waits for the disk.
+func (d *node) write() {
+	writes := d.queue
+	d.queue = nil
+	r := d.home.Do(writes)
+	d.core.DiskDone(r)
+	if d.busy = len(d.queue) > 0; d.busy {
+		d.live(d.jitter(d.diskTime), d.write)
+	}
+}
+
+func (c *cluster) jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(c.rng.Int64N(int64(d)+1))
+}
+
+// send puts a message on the network, as bytes.
+func (d *node) send(m replica.Message) {
+	d.counts.messages++
+	to := int(m.To.Node()) - 1
+	d.trace.add(uint64(d.now), uint64(m.Kind), uint64(m.From), uint64(m.To), m.Term, m.Index, m.Commit, uint64(len(m.Batches)))
+	if m.Kind == replica.KindSnapshot {
+		d.counts.snapshots++
+	}
+	if d.now < d.cut[[2]int{d.number, to}] || d.rng.Float64() < d.loss {
+		if d.rng.IntN(2) == 0 {
+			d.core.Unreachable(m.To)
+		}
+		return
+	}
+	header := m.AppendHeader(nil)
+	for n := 1; n > 0; n-- {
+		if d.rng.Float64() < d.double {
+			n++
+		}
+		d.after(d.jitter(d.delay), func() { d.nodes[to].receive(header, m.Batches) })
+	}
+}
+
+func (d *node) receive(header []byte, batches [][]byte) {
+	if !d.running() {
+		return
+	}
+	m, err := replica.ParseMessage(header, batches...)
+	if err != nil {
+		d.failf("node %d got a message: %v", d.number, err)
+		return
+	}
+	if err := d.core.Step(m); err != nil && fault.CodeOf(err) == fault.InvalidRequest {
+		d.failf("node %d refused %v: %v", d.number, m.Kind, err)
+	}
+	d.pump()
+}
+
+// crash switches a machine off. What its disk is doing is done in part.
+func (d *node) crash(loss vfs.Loss) {
+	if !d.up {
+		return
+	}
+	d.counts.crashes++
+	if len(d.queue) > 0 && d.rng.IntN(2) == 0 {
+		d.fs.Add(vfs.Rule{On: vfs.OpChange, Skip: d.rng.IntN(8), Err: errPower})
+		_ = d.home.Do(d.queue)
+	}
+	d.life++
+	d.up = false
+	d.disk = d.disk.Crash(loss)
+	d.fs = vfs.NewFaulty(d.disk)
+	d.trace.add(2, uint64(d.number), uint64(d.now))
+}
+
+var errPower = errors.New("the power is off")
+
+// produce proposes a batch to a node, and keeps account of what it is told.
+func (d *node) produce(records int) {
+	d.sent++
+	batch := batchOf(d.sent, records)
+	sum := content(batch)
+	d.core.Propose(batch, replica.AcksAll, func(r replica.Result) {
+		switch {
+		case r.Err == nil:
+			d.lastAck = d.now
+			d.acked = append(d.acked, acked{r.Offset, sum})
+			if got := d.truth.at(r.Offset); got != sum {
+				d.failf("the batch acknowledged at offset %d is not there: %x, not %x", r.Offset, got, sum)
+			}
+		case errors.Is(r.Err, fault.UnknownOutcome):
+			d.unknown++
+		default:
+			d.refused++
+		}
+	})
+	d.pump()
+}
+
+// leaders are the nodes that think they lead.
+func (c *cluster) leaders() (leaders []*node) {
+	for _, d := range c.nodes {
+		if d.running() && d.core.Status().Role == replica.Leader {
+			leaders = append(leaders, d)
+		}
+	}
+	return leaders
+}
+
+// leader is the one of the latest epoch, or nil.
+func (c *cluster) leader() (leader *node) {
+	for _, d := range c.leaders() {
+		if leader == nil || d.core.Status().Epoch > leader.core.Status().Epoch {
+			leader = d
+		}
+	}
+	return leader
+}
+
+// batchOf makes a batch as a producer does, that no other one equals.
+func batchOf(number uint64, records int) []byte {
+	b := record.NewBuilder(1 << 20)
+	for i := range records {
+		b.Add(1_600_000_000_000+int64(number), nil, fmt.Appendf(nil, "record %d of batch %d, with some more bytes to fill the segments", i, number), nil)
+	}
+	batch, err := b.Batch(nil, record.None, 0)
+	if err != nil {
+		panic(err)
+	}
+	return batch.Bytes
+}
+
+// content is a hash of a batch, without what a leader stamps.
+func content(batch []byte) uint64 {
+	h, _ := record.ParseHeader(batch)
+	return uint64(h.CRC)<<32 | uint64(h.Size())
+}
+
+// truth is what any replica has shown below its high watermark: batches, from the
+// first offset on.
+type truth struct {
+	offsets []int64
+	sums    []uint64
+	whole   []uint64 // of all bytes, stamps too
+	end     int64
+}
+
+// at returns the content of the batch that begins at an offset.
+func (t *truth) at(offset int64) uint64 {
+	if i, ok := t.find(offset); ok {
+		return t.sums[i]
+	}
+	return 0
+}
+
+func (t *truth) find(offset int64) (int, bool) {
+	lo, hi := 0, len(t.offsets)
+	for lo < hi {
+		if mid := (lo + hi) / 2; t.offsets[mid] < offset {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, lo < len(t.offsets) && t.offsets[lo] == offset
+}
+
+// observe compares what a replica shows with what others have shown.
+func (d *node) observe(high int64) {
+	if high < d.high {
+		d.failf("the high watermark of node %d went back from %d to %d", d.number, d.high, high)
+	}
+	d.high = high
+	l := d.home.Log()
+	if high > l.EndOffset() {
+		d.failf("the high watermark of node %d is %d, and its log ends at %d", d.number, high, l.EndOffset())
+		return
+	}
+	for d.seen = max(d.seen, l.StartOffset()); d.seen < high; {
+		s, err := l.Read(d.seen, high, 1<<20, nil)
+		if err != nil || len(s.Bytes) == 0 {
+			d.failf("node %d at offset %d of %d: %v", d.number, d.seen, high, err)
+			return
+		}
+		for b := s.Bytes; len(b) > 0; {
+			h, err := record.ParseHeader(b)
+			if err != nil {
+				d.failf("node %d at offset %d: %v", d.number, d.seen, err)
+				return
+			}
+			d.compare(&h, b[:h.Size()])
+			d.seen = h.NextOffset()
+			b = b[h.Size():]
+		}
+	}
+}
+
+func (d *node) compare(h *record.BatchHeader, batch []byte) {
+	f := fnv.New64a()
+	f.Write(batch)
+	whole := f.Sum64()
+	t := &d.truth
+	if h.BaseOffset >= t.end {
+		if h.BaseOffset > t.end {
+			d.failf("node %d shows offset %d after %d", d.number, h.BaseOffset, t.end)
+		}
+		t.offsets, t.sums, t.whole = append(t.offsets, h.BaseOffset), append(t.sums, content(batch)), append(t.whole, whole)
+		t.end = h.NextOffset()
+		return
+	}
+	if i, ok := t.find(h.BaseOffset); !ok || t.whole[i] != whole {
+		d.failf("node %d shows at offset %d another batch than was shown there", d.number, h.BaseOffset)
+	}
+}
+
+// settled reports whether all nodes show everything there is.
+func (c *cluster) settled() bool {
+	for _, d := range c.nodes {
+		if s := d.core.Status(); !d.running() || s.HighWatermark != c.truth.end || s.EndOffset != c.truth.end {
+			return false
+		}
+	}
+	return len(c.leaders()) == 1
+}
+
+// check is what must hold at the end, with all nodes up and settled.
+func (c *cluster) check() {
+	for _, d := range c.nodes {
+		d.seen = 0
+		d.observe(d.high)
+	}
+	for _, a := range c.acked {
+		if got := c.truth.at(a.offset); got != a.sum {
+			c.failf("the batch acknowledged at offset %d is gone", a.offset)
+		}
+	}
+}

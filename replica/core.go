@@ -1,0 +1,321 @@
+package replica
+
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Core is one replica of one partition, as a state machine without I/O. See the
+// package's documentation. All methods are one goroutine's.
+type Core struct {
+	cfg  Config
+	rn   *raft.RawNode
+	tail tail
+	now  int64 // milliseconds, for the timestamps of control batches
+
+	role    Role
+	leader  ID
+	term    uint64
+	members Membership
+	granted []ID   // who voted for this replica in the present election
+	begun   uint64 // the term as of which this leader's first batch is in the tail
+
+	high   int64
+	failed error
+
+	next      int64 // the offset of the next proposal, while this is the leader
+	nextIndex uint64
+	waiting   []wait // in the order of their indexes
+	change    *pb.ConfChangeV2
+
+	sequence  uint64 // of the last DiskWrite
+	responses []response
+	loading   []uint64 // indexes that are being read
+	behind    []behind // peers in need of a snapshot
+	heard     map[ID]int
+	ticks     int
+
+	out Output
+}
+
+// wait is a proposal without an outcome.
+type wait struct {
+	index  uint64
+	offset int64
+	acks   Acks
+	done   func(Result)
+}
+
+// response is what may only be said after a DiskWrite.
+type response struct {
+	sequence uint64
+	messages []*pb.Message
+}
+
+// behind is a peer that was sent a snapshot, and the tick at which that is forgotten.
+type behind struct {
+	id       ID
+	deadline int
+}
+
+// New returns the core of a replica whose Disk was opened with this state.
+func New(cfg Config, s DiskState) (*Core, error) {
+	cfg = cfg.withDefaults()
+	c := &Core{cfg: cfg, members: s.Members, high: s.HighWatermark, now: record.NoTimestamp, heard: make(map[ID]int)}
+	c.tail = tail{
+		base: s.Start, first: s.Tail.Index + 1, from: s.Tail.Offset, budget: cfg.TailBytes, terms: slices.Clone(s.terms),
+		slots: slices.Clone(s.slots), applied: s.State.Commit,
+	}
+	c.tail.stable = c.tail.last()
+	c.term = s.State.Term
+	err := c.guard(func() (err error) {
+		c.rn, err = raft.NewRawNode(&raft.Config{
+			ID: uint64(cfg.ID), ElectionTick: cfg.ElectionTicks, HeartbeatTick: cfg.HeartbeatTicks,
+			Storage: storage{&c.tail, s.State, s.Members}, Applied: s.State.Commit, AsyncStorageWrites: true,
+			MaxSizePerMsg: uint64(cfg.MessageBytes), MaxCommittedSizePerReady: 64 << 20,
+			MaxUncommittedEntriesSize: uint64(cfg.UncommittedBytes), MaxInflightMsgs: cfg.InflightMessages,
+			CheckQuorum: true, PreVote: true, StepDownOnRemoval: true, DisableProposalForwarding: true,
+			Logger: quiet{},
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.tail.trim()
+	return c, nil
+}
+
+// Tick tells that one tick has passed. now, the time of day, becomes the timestamp
+// of control batches, and nothing else.
+func (c *Core) Tick(now time.Time) {
+	if c.failed != nil {
+		return
+	}
+	c.now = now.UnixMilli()
+	c.ticks++
+	c.drain() // so that a candidate knows all that it has applied
+	c.do(func() error {
+		c.rn.Tick()
+		return nil
+	})
+	for i := 0; i < len(c.behind); {
+		if c.ticks < c.behind[i].deadline {
+			i++
+			continue
+		}
+		c.reportSnapshot(c.behind[i].id, false)
+	}
+}
+
+// Step takes a message of another replica. An error says why it was ignored.
+func (c *Core) Step(m Message) error {
+	if c.failed != nil {
+		return c.failed
+	}
+	if err := c.check(&m); err != nil {
+		return err
+	}
+	r, err := m.toRaft()
+	if err != nil {
+		return c.refuse(fault.CodeOf(err)).Because(err)
+	}
+	if m.Kind == KindTimeoutNow || m.Kind == KindSnapshot {
+		c.drain()
+	}
+	c.heard[m.From] = c.ticks
+	if m.Kind == KindVoteReply && !m.Reject && m.Term == c.term && !slices.Contains(c.granted, m.From) {
+		c.granted = append(c.granted, m.From)
+		slices.Sort(c.granted)
+	}
+	var refused error
+	c.do(func() error {
+		refused = c.rn.Step(r)
+		return nil
+	})
+	if c.failed != nil {
+		return c.failed
+	}
+	return refused
+}
+
+// Propose proposes a batch, which passes to the core, and stamps it. done becomes
+// part of an Output once the outcome is known: always, unless the Core is dropped.
+//
+// fault.NotLeader means that nothing was proposed, and fault.BufferFull that too
+// much is uncommitted.
+func (c *Core) Propose(batch []byte, acks Acks, done func(Result)) {
+	offset, index, err := c.propose(batch)
+	if err != nil {
+		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})
+		return
+	}
+	c.waiting = append(c.waiting, wait{index, offset, acks, done})
+}
+
+func (c *Core) propose(batch []byte) (offset int64, index uint64, err error) {
+	if err := c.leading(); err != nil {
+		return 0, 0, err
+	}
+	b, err := record.Parse(batch)
+	if err != nil {
+		return 0, 0, c.refuse(fault.CodeOf(err)).Because(err)
+	}
+	if b.Size() != len(batch) || b.Count <= 0 || b.Control() {
+		return 0, 0, c.refuse(fault.InvalidRecord).Detailf("a batch of %d bytes of %d, %d records, attributes %#x", b.Size(), len(batch), b.Count, b.Attributes)
+	}
+	record.Stamp(batch, c.next, int32(c.term))
+	if err := c.tell(func() error { return c.rn.Propose(batch) }); err != nil {
+		return 0, 0, err
+	}
+	offset, index = c.next, c.nextIndex
+	c.next += int64(b.LastOffsetDelta) + 1
+	c.nextIndex++
+	return offset, index, nil
+}
+
+// leading returns nil if this replica may stamp batches: it leads, and the batch
+// that begins its term is in the tail. Before, the tail may lack batches that the
+// library has.
+func (c *Core) leading() error {
+	if c.failed == nil && c.begun != c.term {
+		c.drain()
+	}
+	switch {
+	case c.failed != nil:
+		return c.failed
+	case c.role != Leader || c.begun != c.term:
+		return c.notLeader()
+	}
+	return nil
+}
+
+// tell makes a proposal to the library, and returns why it took it not.
+func (c *Core) tell(propose func() error) error {
+	var dropped error
+	c.do(func() error {
+		dropped = propose()
+		return nil
+	})
+	switch {
+	case c.failed != nil:
+		return c.failed
+	case dropped == nil:
+		return nil
+	case c.rn.BasicStatus().RaftState == raft.StateLeader && c.rn.BasicStatus().LeadTransferee == raft.None:
+		return c.refuse(fault.BufferFull).Detailf("%d bytes wait to be committed", c.cfg.UncommittedBytes)
+	}
+	return c.notLeader()
+}
+
+// Transfer asks the leader to hand its leadership to another voter, once that has
+// the whole log. Meanwhile Propose fails with fault.NotLeader.
+func (c *Core) Transfer(to ID) error {
+	if err := c.leading(); err != nil {
+		return err
+	}
+	c.do(func() error {
+		c.rn.TransferLeader(uint64(to))
+		return nil
+	})
+	return c.failed
+}
+
+// Campaign makes the replica stand for election without waiting for its time.
+func (c *Core) Campaign() error {
+	c.drain()
+	c.do(func() error { return ignore(c.rn.Campaign()) })
+	return c.failed
+}
+
+// Unreachable tells that a message to a replica was not sent.
+func (c *Core) Unreachable(id ID) {
+	c.do(func() error {
+		c.rn.ReportUnreachable(uint64(id))
+		return nil
+	})
+}
+
+// DiskDone reports what the Disk has done. Reports come in the order of the writes.
+func (c *Core) DiskDone(r DiskResult) {
+	for len(c.responses) > 0 && c.responses[0].sequence <= r.Through && c.failed == nil {
+		done := c.responses[0]
+		c.responses = c.responses[1:]
+		c.deliver(done.messages)
+	}
+	if r.Err != nil {
+		_ = c.fail(r.Err)
+	}
+}
+
+// deliver sends messages that waited for the disk.
+func (c *Core) deliver(messages []*pb.Message) {
+	for _, r := range messages {
+		if r.GetTo() != uint64(c.cfg.ID) {
+			c.send(r)
+			continue
+		}
+		c.do(func() error { return ignore(c.rn.Step(r)) })
+		if r.GetType() == pb.MsgStorageAppendResp {
+			c.stored(r)
+		}
+	}
+}
+
+// stored notes that the log on disk has everything up to an index, unless another
+// term may have changed it since.
+func (c *Core) stored(r *pb.Message) {
+	if r.GetIndex() > 0 && r.GetTerm() == c.term {
+		c.tail.stable = max(c.tail.stable, min(r.GetIndex(), c.tail.last()))
+		c.answer()
+	}
+	if r.GetSnapshot() != nil {
+		c.raise(c.tail.base.Offset)
+	}
+}
+
+// SnapshotSent tells whether a message with a Snapshot reached its receiver, and
+// whether that has what comes before it. Without this call the replica is tried
+// again after some time.
+func (c *Core) SnapshotSent(id ID, ok bool) { c.reportSnapshot(id, ok) }
+
+func (c *Core) reportSnapshot(id ID, ok bool) {
+	c.behind = slices.DeleteFunc(c.behind, func(b behind) bool { return b.id == id })
+	status := raft.SnapshotFailure
+	if ok {
+		status = raft.SnapshotFinish
+	}
+	c.do(func() error {
+		c.rn.ReportSnapshot(uint64(id), status)
+		return nil
+	})
+}
+
+// Rebase tells that the log on disk begins later now: what lay before was deleted.
+// The start must be one that Disk.SetStart returned.
+func (c *Core) Rebase(s Start) {
+	if s.Index > c.tail.base.Index && s.Index <= c.tail.applied {
+		c.tail.rebase(s)
+	}
+}
+
+// Advance moves everything that is to be done to out.
+func (c *Core) Advance(out *Output) {
+	c.drain()
+	c.readAhead()
+	c.tail.trim()
+	c.out.Messages, out.Messages = c.out.Messages[:0], append(out.Messages, c.out.Messages...)
+	c.out.Writes, out.Writes = c.out.Writes[:0], append(out.Writes, c.out.Writes...)
+	c.out.Loads, out.Loads = c.out.Loads[:0], append(out.Loads, c.out.Loads...)
+	c.out.Replies, out.Replies = c.out.Replies[:0], append(out.Replies, c.out.Replies...)
+	out.HighWatermark = c.high
+	out.HighWatermarkMoved = out.HighWatermarkMoved || c.out.HighWatermarkMoved
+	out.StateChanged = out.StateChanged || c.out.StateChanged
+	c.out.HighWatermarkMoved, c.out.StateChanged = false, false
+}

@@ -1,0 +1,323 @@
+package replica
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/record"
+)
+
+const (
+	joinBytes     = 64 << 10 // batches up to this are written together
+	commitRecords = 64       // the commit index is recorded after so many batches, at the latest
+)
+
+// DiskConfig configures a Disk.
+type DiskConfig struct {
+	Log log.Config
+	ID  ID
+
+	// Fsync makes a write count only when it is durable. Without it what a machine
+	// loses with its power is lost, and the replica has to be replaced then.
+	Fsync bool
+
+	// Boot tells starts of the machine apart: within one, what was written is there.
+	// It counts without Fsync.
+	Boot uint32
+}
+
+// Disk is a replica's directory: its log and what it has to remember beside it. One
+// goroutine at a time may call its methods, but Load and Log, which any may call.
+type Disk struct {
+	cfg    DiskConfig
+	log    *log.Log
+	state  *stateFile
+	base   *base
+	marks  *marks
+	last   uint64 // the index of the log's last batch
+	commit uint64 // the last index of which the log's writer knows that it is committed
+}
+
+// Log returns the log, for reading. It is another one after a DiskWrite with a Start.
+func (d *Disk) Log() *log.Log { return d.log }
+
+// Do does these writes, in order, with one sync for all of them.
+func (d *Disk) Do(writes []DiskWrite) DiskResult {
+	var through uint64
+	sync := false
+	for i := range writes {
+		w := &writes[i]
+		if err := d.do(w); err != nil {
+			return DiskResult{Err: err} // those before it may lack their sync
+		}
+		through, sync = w.Sequence, sync || w.Sync
+	}
+	if sync && d.cfg.Fsync {
+		if err := d.log.Sync(); err != nil {
+			return DiskResult{Err: err}
+		}
+	}
+	if err := d.marks.flush(min(d.commit, d.last)); err != nil {
+		return DiskResult{Err: d.failed(err)}
+	}
+	return DiskResult{Through: through}
+}
+
+func (d *Disk) do(w *DiskWrite) error {
+	if w.HasState {
+		if err := d.remember(w.State); err != nil {
+			return d.failed(err)
+		}
+	}
+	if w.Start != nil {
+		if err := d.reset(*w.Start); err != nil {
+			return d.failed(err)
+		}
+	}
+	if len(w.Batches) > 0 {
+		if err := d.append(w); err != nil {
+			return err
+		}
+	}
+	if w.Members != nil {
+		d.base.changes = append(d.base.changes, *w.Members)
+		if err := d.base.write(d.cfg.Log.FS, d.cfg.Log.Dir); err != nil {
+			return d.failed(err)
+		}
+		d.commit = max(d.commit, w.Members.Index)
+	}
+	return nil
+}
+
+// remember writes a hard state: durably if it has another term or vote, and not at
+// all if only the commit index has moved a little.
+func (d *Disk) remember(s HardState) error {
+	d.commit = max(d.commit, s.Commit)
+	vote := s.Term != d.state.Term || s.Vote != d.state.Vote
+	if !vote && s.Commit < d.state.Commit+commitRecords {
+		return nil
+	}
+	d.state.HardState = s
+	d.state.synced = d.synced()
+	if err := d.state.write(); err != nil {
+		return err
+	}
+	if !vote {
+		return nil
+	}
+	return d.state.sync()
+}
+
+// synced returns an index that the log has durably.
+func (d *Disk) synced() uint64 {
+	if d.log.SyncedOffset() < d.log.EndOffset() {
+		return d.state.synced
+	}
+	return d.last
+}
+
+// append writes batches where the log ends, or ends it there first.
+func (d *Disk) append(w *DiskWrite) error {
+	if w.Offset < d.log.EndOffset() {
+		if err := d.log.Truncate(w.Offset); err != nil {
+			return err
+		}
+		d.marks.cut(w.First)
+		d.last = w.First - 1
+		d.state.synced = min(d.state.synced, d.last)
+	}
+	if w.Offset != d.log.EndOffset() || w.First != d.last+1 {
+		return d.place().Detailf("index %d was to be written at offset %d, and the log ends with %d at %d", w.First, w.Offset, d.last, d.log.EndOffset())
+	}
+	for rest := w.Batches; len(rest) > 0; {
+		n, size := 1, len(rest[0])
+		for n < len(rest) && size+len(rest[n]) <= joinBytes {
+			size += len(rest[n])
+			n++
+		}
+		if err := d.log.Append(join(rest[:n], size), nil); err != nil {
+			return err
+		}
+		for _, b := range rest[:n] {
+			d.last++
+			h, err := record.ParseHeader(b)
+			if err != nil {
+				return err
+			}
+			d.marks.add(mark{d.last, uint64(h.LeaderEpoch), h.BaseOffset}, len(b))
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// join returns the batches as one slice.
+func join(batches [][]byte, size int) []byte {
+	if len(batches) == 1 {
+		return batches[0]
+	}
+	joined := make([]byte, 0, size)
+	for _, b := range batches {
+		joined = append(joined, b...)
+	}
+	return joined
+}
+
+// Load reads batches for Core.Loaded.
+func (d *Disk) Load(l Load) LoadResult {
+	r := LoadResult{Load: l}
+	from := d.marks.floor(l.Index)
+	index, offset, bytes := from.index, from.offset, 0
+	for bytes < l.MaxBytes {
+		s, err := d.log.Read(offset, math.MaxInt64, l.MaxBytes, nil)
+		if err != nil || len(s.Bytes) == 0 {
+			r.Err = err
+			return r
+		}
+		for b := s.Bytes; len(b) > 0; index++ {
+			h, err := record.ParseHeader(b)
+			if err != nil {
+				r.Err = err
+				return r
+			}
+			if index >= l.Index && bytes < l.MaxBytes {
+				r.Batches = append(r.Batches, b[:h.Size():h.Size()])
+				bytes += h.Size()
+			}
+			offset = h.NextOffset()
+			b = b[h.Size():]
+		}
+	}
+	return r
+}
+
+// SetStart drops what lies before an offset, in whole batches, and returns where the
+// log begins now, for Core.Rebase. The offset may not lie above the high watermark.
+func (d *Disk) SetStart(offset int64) (Start, error) {
+	from := d.marks.floorOffset(offset)
+	start := Start{Index: from.index - 1, Offset: from.offset}
+	for start.Offset < offset {
+		s, err := d.log.Read(start.Offset, math.MaxInt64, 1, nil)
+		if err != nil {
+			return Start{}, err
+		}
+		h, err := record.ParseHeader(s.Bytes)
+		if err != nil || h.NextOffset() > offset {
+			break
+		}
+		start.Index, start.Offset = start.Index+1, h.NextOffset()
+	}
+	if start.Index <= d.base.start.Index || start.Index > d.commit {
+		return d.base.start, nil
+	}
+	start.Term = d.termBefore(start.Offset)
+	start.Membership = d.base.latest(start.Index).Membership
+	next := *d.base
+	next.start, next.changes = start, nil
+	for _, c := range d.base.changes {
+		if c.Index > start.Index {
+			next.changes = append(next.changes, c)
+		}
+	}
+	if err := next.write(d.cfg.Log.FS, d.cfg.Log.Dir); err != nil {
+		return Start{}, d.failed(err)
+	}
+	d.base = &next
+	d.marks.rise(start)
+	return start, d.log.SetStart(start.Offset)
+}
+
+// termBefore returns the term of the batch that ends at an offset.
+func (d *Disk) termBefore(offset int64) uint64 {
+	term := d.base.start.Term
+	for _, e := range d.log.Epochs() {
+		if e.Start < offset {
+			term = uint64(e.Epoch)
+		}
+	}
+	return term
+}
+
+// reset makes the log empty, to begin at s. If it is interrupted, OpenDisk does it.
+func (d *Disk) reset(s Start) error {
+	next := &base{resetting: true, generation: d.base.generation + 1, id: d.base.id, start: s}
+	if err := next.write(d.cfg.Log.FS, d.cfg.Log.Dir); err != nil {
+		return err
+	}
+	_ = d.log.Close() // its readers find it closed; its files go
+	_ = d.marks.file.Close()
+	d.base = next
+	return d.begin()
+}
+
+// begin makes the log of a directory whose base says that it is to be empty.
+func (d *Disk) begin() error {
+	if err := clearLog(d.cfg.Log.FS, d.cfg.Log.Dir); err != nil {
+		return err
+	}
+	l, _, err := log.Open(d.logConfig())
+	if err != nil {
+		return err
+	}
+	m, err := openMarks(d.cfg.Log.FS, d.cfg.Log.Dir, d.base.generation, d.base.start)
+	if err != nil {
+		return err
+	}
+	d.log, d.marks, d.last, d.commit = l, m, d.base.start.Index, d.base.start.Index
+	d.state.synced = min(d.state.synced, d.last)
+	d.base.resetting = false
+	return d.base.write(d.cfg.Log.FS, d.cfg.Log.Dir)
+}
+
+func (d *Disk) logConfig() log.Config {
+	cfg := d.cfg.Log
+	cfg.Begin = d.base.start.Offset
+	return cfg
+}
+
+// Close makes everything durable, and notes that nothing is lost. The Core must
+// write nothing any more.
+func (d *Disk) Close() error {
+	err := d.log.Close()
+	if err == nil && d.log.SyncedOffset() == d.log.EndOffset() {
+		d.state.running, d.state.synced = false, d.last
+		d.state.Commit = max(d.state.Commit, min(d.commit, d.last))
+		if err = d.state.write(); err == nil {
+			err = d.state.sync()
+		}
+	}
+	_ = d.marks.file.Close()
+	_ = d.state.file.Close()
+	return err
+}
+
+// discard closes files without writing.
+func (d *Disk) discard() {
+	if d.marks != nil {
+		_ = d.marks.file.Close()
+	}
+	if d.state != nil {
+		_ = d.state.file.Close()
+	}
+}
+
+func (d *Disk) place() *fault.Error {
+	return fault.At(fault.Storage, d.cfg.Log.Topic, d.cfg.Log.Partition, -1)
+}
+
+// failed is the error for what the disk refused.
+func (d *Disk) failed(err error) error {
+	if fault.CodeOf(err) != fault.Unknown {
+		return err
+	}
+	return fault.At(fault.OfDisk(err), d.cfg.Log.Topic, d.cfg.Log.Partition, -1).
+		Detailf("replica %v in %s", d.cfg.ID, filepath.Clean(d.cfg.Log.Dir)).Because(err)
+}
+
+func (d *Disk) lost(format string, args ...any) error {
+	return d.place().Detailf("%s: %s", d.cfg.Log.Dir, fmt.Sprintf(format, args...)).Because(ErrLost).ForGood().
+		Try("replace the replica by one of a new incarnation, which learns from the others")
+}

@@ -1,0 +1,137 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/runnel-go/runnel/internal/vfs"
+)
+
+const (
+	stateName = "runnel-vote"
+	slotLen   = 64
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// record is one slot of the file: what a replica remembers.
+//
+//	 0       4       8          16     24     32      40       48       56     60    64
+//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
+//	| magic | flags | sequence | ID   | term | vote  | commit | synced | boot | CRC |
+//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
+type slotRecord struct {
+	running  bool // the replica was not closed since
+	sequence uint64
+	id       ID
+	HardState
+	synced uint64 // the log had this index durably
+	boot   uint32 // which start of the machine it is
+}
+
+const (
+	stateMagic  = 0x524e5631 // "RNV1"
+	flagRunning = 1
+)
+
+func (r *slotRecord) encode() []byte {
+	var flags uint32
+	if r.running {
+		flags |= flagRunning
+	}
+	b := make([]byte, 0, slotLen)
+	b = binary.BigEndian.AppendUint32(b, stateMagic)
+	b = binary.BigEndian.AppendUint32(b, flags)
+	for _, v := range [...]uint64{r.sequence, uint64(r.id), r.Term, uint64(r.Vote), r.Commit, r.synced} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	b = binary.BigEndian.AppendUint32(b, r.boot)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// decodeSlot decodes a slot. ok is false if it is none.
+func decodeSlot(b []byte) (r slotRecord, ok bool) {
+	if len(b) < slotLen || binary.BigEndian.Uint32(b) != stateMagic ||
+		crc32.Checksum(b[:slotLen-4], castagnoli) != binary.BigEndian.Uint32(b[slotLen-4:]) {
+		return r, false
+	}
+	field := func(i int) uint64 { return binary.BigEndian.Uint64(b[8+8*i:]) }
+	return slotRecord{
+		running: binary.BigEndian.Uint32(b[4:])&flagRunning != 0, sequence: field(0), id: ID(field(1)),
+		HardState: HardState{field(2), ID(field(3)), field(4)}, synced: field(5), boot: binary.BigEndian.Uint32(b[56:]),
+	}, true
+}
+
+// stateFile keeps a slotRecord in two slots. The slot that was synced last is never
+// written to: the other one is, until it is synced in turn.
+type stateFile struct {
+	file vfs.File
+	slotRecord
+	slot  int // the one to write next
+	dirty bool
+}
+
+// createState makes the file, durably but for its name.
+func createState(fsys vfs.FS, dir string, r slotRecord) error {
+	f, err := fsys.OpenFile(filepath.Join(dir, stateName), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	s := stateFile{file: f, slotRecord: r}
+	return errors.Join(s.write(), s.sync(), f.Close())
+}
+
+// openState reads the file. It returns nil if there is no valid slot.
+func openState(fsys vfs.FS, dir string) (*stateFile, error) {
+	f, err := fsys.OpenFile(filepath.Join(dir, stateName), os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 2*slotLen)
+	n, _ := f.ReadAt(b, 0)
+	s, found := &stateFile{file: f}, false
+	for i := range 2 {
+		if end := (i + 1) * slotLen; end <= n {
+			r, ok := decodeSlot(b[i*slotLen : end])
+			if ok && (!found || r.sequence > s.sequence) {
+				s.slotRecord, s.slot, found = r, 1-i, true
+			}
+		}
+	}
+	if !found {
+		return nil, f.Close()
+	}
+	// It may be in the page cache alone, and then lies in the slot that is not to be
+	// written to next.
+	if err := f.Sync(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return s, nil
+}
+
+// write writes the record to the slot that is free for it.
+func (s *stateFile) write() error {
+	s.sequence++
+	s.dirty = true
+	_, err := s.file.WriteAt(s.encode(), int64(s.slot*slotLen))
+	return err
+}
+
+// sync makes what was written durable.
+func (s *stateFile) sync() error {
+	if !s.dirty {
+		return nil
+	}
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	s.slot, s.dirty = 1-s.slot, false
+	return nil
+}

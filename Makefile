@@ -41,7 +41,7 @@ sources = if $(newer_tools); then find . -name '*.go' -print0; else \
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race newer torture flips mutants lint golangci format fuzz bench size modules release
+.PHONY: help check test race newer torture sim flips mutants lint golangci format fuzz bench size modules release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ torture: ## Torment a log on a failing disk, and random topologies beside it, fr
 	@(cd streams && exec $(BIN)/torture-streams.test -test.run TestRandomTopologies -torture.on) & \
 		beside=$$!; trap "kill $$beside 2>/dev/null" EXIT; \
 		$(BIN)/torture-log.test -test.run TestTorture -torture.on
+
+sim: ## Simulate groups of replicas under faults, from a random seed, until something is wrong or it is stopped; SEEDS=200 runs the first so many
+	@go test -c -o $(BIN)/sim.test ./replica && cd replica && exec $(BIN)/sim.test -test.timeout 0 -test.run 'TestSimulation$$' \
+		-sim.time 120s $(if $(SEEDS),-sim.seeds $(SEEDS),-sim.on)
 
 flips: ## Invert the bits of every kind of file and of every header, far more than the tests do (an hour or more)
 	@go test -timeout 0 -run 'Flip|VerifyEverywhere' -v . ./log -every

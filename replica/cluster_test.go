@@ -40,7 +40,8 @@ type cluster struct {
 	unknown  int
 	refused  int
 	lastAck  time.Duration
-	stopped  bool // no more work
+	stopped  bool          // no more work
+	resumed  time.Duration // how long writes took to succeed after the healing
 	failures []string
 	counts   counts
 	trace    trace

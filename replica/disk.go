@@ -119,15 +119,30 @@ func (d *Disk) synced() uint64 {
 	return d.last
 }
 
+// unsync takes back, durably, that the log has more than up to an index. It comes
+// before the log is cut: what is on record as synced and not there counts as lost.
+func (d *Disk) unsync(index uint64) error {
+	if d.state.synced <= index {
+		return nil
+	}
+	d.state.synced = index
+	if err := d.state.write(); err != nil {
+		return err
+	}
+	return d.state.sync()
+}
+
 // append writes batches where the log ends, or ends it there first.
 func (d *Disk) append(w *DiskWrite) error {
 	if w.Offset < d.log.EndOffset() {
+		if err := d.unsync(w.First - 1); err != nil {
+			return d.failed(err)
+		}
 		if err := d.log.Truncate(w.Offset); err != nil {
 			return err
 		}
 		d.marks.cut(w.First)
 		d.last = w.First - 1
-		d.state.synced = min(d.state.synced, d.last)
 	}
 	if w.Offset != d.log.EndOffset() || w.First != d.last+1 {
 		return d.place().Detailf("index %d was to be written at offset %d, and the log ends with %d at %d", w.First, w.Offset, d.last, d.log.EndOffset())
@@ -267,7 +282,9 @@ func (d *Disk) begin() error {
 		return err
 	}
 	d.log, d.marks, d.last, d.commit = l, m, d.base.start.Index, d.base.start.Index
-	d.state.synced = min(d.state.synced, d.last)
+	if err := d.unsync(d.last); err != nil {
+		return err
+	}
 	d.base.resetting = false
 	return d.base.write(d.cfg.Log.FS, d.cfg.Log.Dir)
 }

@@ -3,6 +3,8 @@ package replica_test
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -16,20 +18,29 @@ var (
 	simSeeds = flag.Int("sim.seeds", 4, "how many seeds TestSimulation runs")
 	simFirst = flag.Uint64("sim.first", 1, "its first seed")
 	simTime  = flag.Duration("sim.time", 30*time.Second, "the simulated time of each")
+	simOn    = flag.Bool("sim.on", false, "go on with TestSimulation, from a random seed, until it fails or is stopped")
 )
 
 // Faults of every kind fall upon a group, drawn from a seed. At the end all is
 // healed, and then: writes go on, all replicas have the same log, and what was
 // acknowledged is in it.
 func TestSimulation(t *testing.T) {
-	for i := range *simSeeds {
-		seed := *simFirst + uint64(i)
+	first := *simFirst
+	if *simOn {
+		first = rand.Uint64() >> 16
+		fmt.Fprintln(os.Stderr, "from seed", first)
+	}
+	for n := 0; (n < *simSeeds || *simOn) && !t.Failed(); n++ {
+		seed := first + uint64(n)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, seed)
 			c := simulate(seed, *simTime)
-			t.Logf("%+v acked=%d unknown=%d refused=%d end=%d", c.counts, len(c.acked), c.unknown, c.refused, c.truth.end)
-			require.Empty(t, c.failures, "again: go test ./replica -run TestSimulation -sim.first %d -sim.seeds 1 -sim.time %v", seed, *simTime)
+			t.Logf("%+v acked=%d unknown=%d refused=%d end=%d resumed=%v", c.counts, len(c.acked), c.unknown, c.refused, c.truth.end, c.resumed)
+			require.Empty(t, c.failures, "again: go test ./replica -run TestSimulation$ -sim.first %d -sim.seeds 1 -sim.time %v", seed, *simTime)
 		})
+		if *simOn && n%100 == 99 {
+			fmt.Fprintf(os.Stderr, "%d seeds of %v, up to seed %d\n", n+1, *simTime, seed)
+		}
 	}
 }
 
@@ -56,11 +67,12 @@ func simulate(seed uint64, d time.Duration) *cluster {
 
 	c.heal()
 	// Writes resume when a majority is connected, within twice the longest election
-	// timeout and what the last faults still delay.
+	// timeout, and what the last faults still delay.
 	healed := c.now
-	if !c.runUntil(10*time.Second, func() bool { return c.lastAck > healed }) {
+	if !c.runUntil(2*20*tick+500*time.Millisecond, func() bool { return c.lastAck > healed }) {
 		c.failf("no write succeeds after all is healed")
 	}
+	c.resumed = c.now - healed
 	c.stopped = true
 	if !c.runUntil(20*time.Second, c.settled) {
 		for _, d := range c.nodes {

@@ -29,17 +29,15 @@ import (
 // know that the consumer has ended, wait for the goroutine of the loop.
 func (c *Consumer) Close() error {
 	c.mu.Lock()
-	if c.closed {
+	if c.ending.closed {
 		c.mu.Unlock()
 		return c.untoldFailure()
 	}
-	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
+	c.ending.closed = true
+	c.auto.stop()
 	c.mu.Unlock()
 	var errs []error
-	if c.auto > 0 {
+	if c.auto.every > 0 {
 		errs = append(errs, c.commitSoon())
 	}
 	c.awaitCommits()
@@ -53,34 +51,70 @@ func (c *Consumer) Close() error {
 // partitions up.
 const closing = 5 * time.Second
 
-// The fields inBody, asked and ending decide between a loop over Records and
-// Close. Callbacks must not run beside the body. Go does not reveal whether the
-// body itself calls Close, and then waiting would block it for ever, or another
+// ending decides between a loop over Records and Close, which of them ends the
+// session. Callbacks must not run beside the loop's body. Go does not reveal whether
+// the body itself calls Close, and then waiting would block it for ever, or another
 // goroutine. So Close never waits for a body.
 //
-//	             ┌─enterBody─> inBody ──Close──> inBody, asked
-//	fetching ────┤<─leaveBody──┘                     │ leaveBody
-//	             └──Close──> ending: Close ends      └──> ending: the loop ends
-//
-// enterBody begins the period in which the body may run. It returns false if the
-// session is being ended, once that is over.
-func (c *Consumer) enterBody() bool {
-	c.mu.Lock()
-	ending := c.ending
-	c.inBody = !ending
-	c.mu.Unlock()
-	if ending {
-		c.awaitEnding()
-	}
-	return !ending
+//	             ┌─enterBody─> inBody ──askBody──> inBody, asked
+//	fetching ────┤<─leaveBody──┘                       │ leaveBody
+//	             └──askBody──> begun: Close ends       └──> begun: the loop ends
+type ending struct {
+	// Guarded by Consumer.mu.
+	closed bool // Close was called
+	inBody bool // the program may be in the body of a loop over Records
+	asked  bool // Close found inBody: the loop ends the session when the body returns
+	begun  bool // a goroutine ends the session, or has ended it: no body may start
+
+	over chan struct{} // closed when the session has ended
 }
 
-// leaveBody ends that period, and ends the session if Close has asked for it.
+// enterBody begins the period in which a body may run, and returns false if none may.
+func (e *ending) enterBody() bool {
+	e.inBody = !e.begun
+	return e.inBody
+}
+
+// leaveBody ends that period, and reports whether the loop must end the session.
+func (e *ending) leaveBody() (asked bool) {
+	asked = e.asked
+	e.inBody, e.asked = false, false
+	e.begun = e.begun || asked
+	return asked
+}
+
+// askBody asks a loop that may be in its body to end the session, and reports whether
+// there is one. Otherwise the caller must end the session.
+func (e *ending) askBody() bool {
+	e.asked, e.begun = e.inBody, !e.inBody
+	return e.asked
+}
+
+// isOver reports whether the session has ended.
+func (e *ending) isOver() bool {
+	select {
+	case <-e.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// enterBody is ending.enterBody. It returns false once the session has ended.
+func (c *Consumer) enterBody() bool {
+	c.mu.Lock()
+	entered := c.ending.enterBody()
+	c.mu.Unlock()
+	if !entered {
+		c.awaitEnding()
+	}
+	return entered
+}
+
+// leaveBody is ending.leaveBody, and ends the session if Close has asked for it.
 func (c *Consumer) leaveBody() {
 	c.mu.Lock()
-	asked := c.asked
-	c.inBody, c.asked = false, false
-	c.ending = c.ending || asked
+	asked := c.ending.leaveBody()
 	c.mu.Unlock()
 	if asked {
 		c.fail(c.end())
@@ -90,23 +124,22 @@ func (c *Consumer) leaveBody() {
 	}
 }
 
-// askBody asks a loop that may be in its body to end the session, and reports
-// whether there is one. Otherwise the caller must end the session.
+// askBody is ending.askBody.
 func (c *Consumer) askBody() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked, c.ending = c.inBody, !c.inBody
-	if c.asked {
-		c.cuts.Add(1) // the loop leaves its body before the next record of its batch
+	asked := c.ending.askBody()
+	if asked {
+		c.batch.cuts.Add(1) // the loop leaves its body before the next record of its batch
 	}
-	return c.asked
+	return asked
 }
 
 // end ends the session. A callback may end the goroutine meanwhile.
 func (c *Consumer) end() error {
 	defer func() {
 		c.mu.Lock()
-		close(c.ended)
+		close(c.ending.over)
 		c.mu.Unlock()
 		c.waits.Wait()
 	}()
@@ -116,7 +149,7 @@ func (c *Consumer) end() error {
 // untoldFailure returns what failed while a loop ended the session, unless the
 // loop has yielded it.
 func (c *Consumer) untoldFailure() error {
-	if !c.isEnded() {
+	if !c.ending.isOver() {
 		return nil
 	}
 	return c.takeFailure()
@@ -126,15 +159,15 @@ func (c *Consumer) untoldFailure() error {
 // may be in callbacks, for a limited time.
 func (c *Consumer) awaitEnding() {
 	c.mu.Lock()
-	ending := c.ending
+	begun := c.ending.begun
 	c.mu.Unlock()
-	if !ending {
+	if !begun {
 		return
 	}
 	late := time.NewTimer(closing)
 	defer late.Stop()
 	select {
-	case <-c.ended:
+	case <-c.ending.over:
 	case <-late.C:
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
@@ -18,46 +17,27 @@ import (
 type Consumer struct {
 	session Session
 	cfg     Config
-	auto    time.Duration // how often to commit; 0: only on request
-	use     atomic.Int32  // what the reading goroutine is doing: a use… constant
+	use     atomic.Int32 // what the reading goroutine is doing: a use… constant
+
+	// The reading goroutine's.
+	buf   []record.Record // the buffer that Fetch decodes into
+	lease Lease           // of batch
 
 	// writing holds one token, which a goroutine takes to commit. It makes
 	// commits of one consumer reach the session in order.
 	writing chan struct{}
 	waits   sync.WaitGroup // goroutines that commit
-	ended   chan struct{}  // closed when the session has ended
 
-	// cursor holds two counters for batch: records handed out in the lower
-	// half, records done in the upper half. done <= handed <=
-	// len(batch.Records), except for the moment in which the batch is being
-	// dropped.
-	cursor atomic.Uint64
-	cuts   atomic.Uint64 // how often batch was changed by anything other than a fetch
-
-	mu       sync.Mutex // guards the fields below; held briefly
-	batch    Fetched    // the result of the last Fetch
-	noted    int        // how many records of batch done already covers
-	done     map[record.TopicPartition]mark
-	marks    uint64                           // how many marks there have been
-	stored   map[record.TopicPartition]uint64 // the number of the last mark that was committed
-	awaited  map[record.TopicPartition]bool   // assigned partitions whose position is not known yet
+	// The types say which of their fields mu guards. It is held briefly, and never
+	// while the session or the program is called.
+	mu       sync.Mutex
+	batch    delivery
+	progress progress
+	asyncs   asyncQueue
+	auto     autoCommit
+	ending   ending
 	paused   map[record.TopicPartition]bool
-	timer    *time.Timer   // commits what is done; nil until there is something
-	armed    bool          // timer is running
-	failure  error         // from a callback or the timer's commit, for the next call to return
-	asyncs   []*async      // calls of CommitAsync, waiting for their turn
-	pending  int           // calls of CommitAsync not committed yet: asyncs and those in progress
-	settled  chan struct{} // closed when pending is 0 again; nil unless a goroutine waits for that
-	telling  []*async      // the drain's: committed, with fn still to be called
-	draining bool          // a goroutine is working on asyncs
-	closed   bool
-	inBody   bool // the program may be in the body of a loop over Records
-	asked    bool // Close found inBody: the loop ends the session when the body returns
-	ending   bool // a goroutine ends the session, or has ended it: no body may start
-
-	// Owned by the reading goroutine.
-	buf   []record.Record // the buffer that Fetch decodes into
-	lease Lease           // of batch
+	failure  error // from a callback or the timer's commit, for the next call to return
 }
 
 // What a consumer is in use for.
@@ -83,12 +63,11 @@ func New(backend Backend, opts ...Option) (*Consumer, error) {
 		return nil, err
 	}
 	c := &Consumer{
-		cfg: o.Config, writing: make(chan struct{}, 1), ended: make(chan struct{}),
-		done: make(map[record.TopicPartition]mark), stored: make(map[record.TopicPartition]uint64),
-		paused: make(map[record.TopicPartition]bool), awaited: make(map[record.TopicPartition]bool),
+		cfg: o.Config, writing: make(chan struct{}, 1), ending: ending{over: make(chan struct{})},
+		progress: newProgress(), paused: make(map[record.TopicPartition]bool),
 	}
 	if !o.manual && o.Group != "" {
-		c.auto = o.commitEvery
+		c.auto.every = o.commitEvery
 	}
 	cfg := o.Config
 	cfg.OnAssigned, cfg.OnRevoked, cfg.OnLost = c.assigned, c.revoked, c.lost
@@ -143,7 +122,7 @@ func (c *Consumer) assigned(partitions []record.TopicPartition) {
 }
 
 func (c *Consumer) revoked(partitions []record.TopicPartition) {
-	if c.auto > 0 {
+	if c.auto.every > 0 {
 		if err := c.commitSoon(); err != nil {
 			c.fail(err)
 		}
@@ -197,12 +176,10 @@ func (c *Consumer) forget(partitions []record.TopicPartition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, tp := range partitions {
-		delete(c.done, tp)
-		delete(c.stored, tp)
-		delete(c.awaited, tp)
+		c.progress.forget(tp)
 		delete(c.paused, tp)
 		c.drop(tp)
-		for _, a := range c.asyncs {
+		for _, a := range c.asyncs.waiting {
 			a.revoke(tp)
 		}
 	}
@@ -211,8 +188,7 @@ func (c *Consumer) forget(partitions []record.TopicPartition) {
 // drop discards the current batch if it is of tp. The caller holds c.mu.
 func (c *Consumer) drop(tp record.TopicPartition) {
 	if c.batch.TopicPartition == tp {
-		c.batch.Records, c.noted = nil, 0
-		c.cursor.Store(0)
-		c.cuts.Add(1)
+		c.batch.drop()
+		c.batch.cuts.Add(1)
 	}
 }

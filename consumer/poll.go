@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -45,7 +46,7 @@ func (c *Consumer) poll(ctx context.Context, limit int) ([]record.Record, error)
 	if limit > 0 {
 		end = min(end, handed+limit)
 	}
-	c.cursor.Store(pack(handed, end))
+	c.batch.cursor.Store(pack(handed, end))
 	return records[handed:end:end], nil
 }
 
@@ -67,7 +68,7 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] 
 			c.leaveBody()
 			c.awaitEnding()
 		}()
-		defer c.handBack()
+		defer c.batch.handBack(math.MaxInt) // the record that is not done
 		place := newPlaceholder(c.cfg)
 		defer place.stop()
 		c.loop(ctx, place, yield)
@@ -76,7 +77,7 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[record.Record, error] 
 
 func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(record.Record, error) bool) {
 	var records []record.Record
-	cuts, over := c.cuts.Load()-1, ctx.Done()
+	cuts, over := c.batch.cuts.Load()-1, ctx.Done()
 	for {
 		select {
 		case <-over:
@@ -84,12 +85,12 @@ func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(reco
 			return
 		default:
 		}
-		at := c.cursor.Load()
-		handed := int(uint32(at))
-		if now := c.cuts.Load(); now != cuts || handed >= len(records) || place.due.Load() {
+		at := c.batch.cursor.Load()
+		_, handed := unpack(at)
+		if now := c.batch.cuts.Load(); now != cuts || handed >= len(records) || place.due.Load() {
 			c.use.Store(useCall)
 			next, err := c.more(ctx, place)
-			cuts = c.cuts.Load() // before enterBody, so that a Close from there on is noticed
+			cuts = c.batch.cuts.Load() // before enterBody, so that a Close from there on is noticed
 			if !c.enterBody() && err == nil {
 				next, err = nil, fault.Newf(fault.Closed, "the consumer was closed while its loop asked for records")
 			}
@@ -104,7 +105,7 @@ func (c *Consumer) loop(ctx context.Context, place *placeholder, yield func(reco
 			}
 			continue
 		}
-		if c.cursor.CompareAndSwap(at, pack(handed, handed+1)) && !yield(records[handed], nil) {
+		if c.batch.advance(at) && !yield(records[handed], nil) {
 			return
 		}
 	}
@@ -126,16 +127,6 @@ func (c *Consumer) more(ctx context.Context, place *placeholder) ([]record.Recor
 	return records, err
 }
 
-// handBack makes the record that was handed out and is not done be delivered
-// again.
-func (c *Consumer) handBack() {
-	at := c.cursor.Load()
-	done := int(at >> 32)
-	c.cursor.CompareAndSwap(at, pack(done, done))
-}
-
-func pack(done, handed int) uint64 { return uint64(done)<<32 | uint64(handed) }
-
 // settle marks what was handed out as done.
 func (c *Consumer) settle() {
 	c.mu.Lock()
@@ -144,25 +135,19 @@ func (c *Consumer) settle() {
 }
 
 func (c *Consumer) settleLocked() {
-	at := c.cursor.Load()
-	handed := int(uint32(at))
-	if c.cursor.CompareAndSwap(at, pack(handed, handed)) {
+	if c.batch.settle() {
 		c.note()
 	}
 }
 
 // note records how far the current batch is done. The caller holds c.mu.
 func (c *Consumer) note() {
-	n, b := int(c.cursor.Load()>>32), &c.batch
-	if n <= c.noted || n > len(b.Records) || c.cfg.Group == "" {
+	if c.cfg.Group == "" {
 		return
 	}
-	c.noted = n
-	done := Offset{Offset: b.Next, LeaderEpoch: b.LeaderEpoch}
-	if n < len(b.Records) {
-		done = Offset{Offset: b.Records[n].Offset, LeaderEpoch: b.Records[n-1].LeaderEpoch}
+	if done, ok := c.batch.news(); ok {
+		c.mark(c.batch.TopicPartition, done)
 	}
-	c.mark(b.TopicPartition, done)
 }
 
 // next marks what was handed out as done. It returns a batch with records left
@@ -172,13 +157,12 @@ func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 	for fetched := false; ; fetched = true {
 		c.mu.Lock()
 		c.settleLocked()
-		records, handed := c.batch.Records, int(uint32(c.cursor.Load()))
+		records, handed := c.batch.Records, c.batch.handed()
 		if handed < len(records) || fetched && len(records) == 0 {
 			c.mu.Unlock()
 			return records, handed, nil
 		}
-		c.batch.Records, c.noted = nil, 0
-		c.cursor.Store(0)
+		c.batch.drop()
 		err := c.failure
 		c.failure = nil
 		c.mu.Unlock()
@@ -213,10 +197,9 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	c.buf, c.lease = fetched.Records, fetched.Lease
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.batch = fetched
-	c.cursor.Store(0)
-	if len(c.awaited) > 0 && c.awaited[fetched.TopicPartition] && len(fetched.Records) > 0 {
-		delete(c.awaited, fetched.TopicPartition)
+	c.batch.replace(fetched)
+	if len(c.progress.awaited) > 0 && c.progress.awaited[fetched.TopicPartition] && len(fetched.Records) > 0 {
+		delete(c.progress.awaited, fetched.TopicPartition)
 		c.mark(fetched.TopicPartition, Offset{Offset: fetched.Records[0].Offset, LeaderEpoch: record.NoLeaderEpoch})
 	}
 	if len(fetched.Records) == 0 && c.cfg.Group != "" {
@@ -306,13 +289,11 @@ func (c *Consumer) Pause(partitions ...record.TopicPartition) error {
 	}
 	c.mu.Lock()
 	var back record.Position
-	handed := int(uint32(c.cursor.Load()))
 	for _, tp := range partitions {
 		c.paused[tp] = true
-		if b := &c.batch; tp == b.TopicPartition && handed < len(b.Records) {
-			back = b.Records[handed].Position()
-			b.Next, b.Records = back.Offset, b.Records[:handed]
-			c.cuts.Add(1)
+		if at, ok := c.batch.position(tp); ok {
+			back = at
+			c.batch.cut()
 		}
 	}
 	c.mu.Unlock()

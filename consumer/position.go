@@ -79,7 +79,7 @@ func (c *Consumer) seek(ctx context.Context, tp record.TopicPartition, spec topi
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(tp)
-	delete(c.awaited, tp)
+	delete(c.progress.awaited, tp)
 	if c.cfg.Group != "" {
 		c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
 	}
@@ -108,9 +108,9 @@ func (c *Consumer) take(partitions []record.TopicPartition) {
 			offset, unknown = c.session.Position(ctx, tp)
 		}
 		c.mu.Lock()
-		c.awaited[tp] = unknown != nil
+		c.progress.awaited[tp] = unknown != nil
 		if unknown == nil {
-			delete(c.awaited, tp)
+			delete(c.progress.awaited, tp)
 			c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
 		}
 		c.mu.Unlock()
@@ -121,7 +121,7 @@ func (c *Consumer) take(partitions []record.TopicPartition) {
 // assigned, or for which the group did not answer.
 func (c *Consumer) takeAwaited() {
 	c.mu.Lock()
-	awaited := slices.Collect(maps.Keys(c.awaited))
+	awaited := slices.Collect(maps.Keys(c.progress.awaited))
 	c.mu.Unlock()
 	c.take(awaited)
 }
@@ -149,12 +149,11 @@ func (c *Consumer) taken(ctx context.Context, err error) {
 // again. Position returns fault.NotAssigned for a partition that is not owned.
 func (c *Consumer) Position(ctx context.Context, tp record.TopicPartition) (int64, error) {
 	c.mu.Lock()
-	handed, b := int(uint32(c.cursor.Load())), &c.batch
-	if b.TopicPartition == tp && handed < len(b.Records) {
-		defer c.mu.Unlock()
-		return b.Records[handed].Offset, nil
-	}
+	at, ok := c.batch.position(tp)
 	c.mu.Unlock()
+	if ok {
+		return at.Offset, nil
+	}
 	return c.session.Position(ctx, tp)
 }
 

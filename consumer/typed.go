@@ -164,20 +164,13 @@ func (t *Typed[K, V]) Poll(ctx context.Context) ([]Record[K, V], error) {
 			t.buf = append(t.buf, typed)
 			continue
 		}
-		t.consumer.keepBack(len(records) - max(i, 1))
+		t.consumer.batch.handBack(len(records) - max(i, 1))
 		if i == 0 {
 			return nil, err
 		}
 		break
 	}
 	return t.buf, nil
-}
-
-// keepBack makes the last n records that were handed out be delivered again.
-func (c *Consumer) keepBack(n int) {
-	at := c.cursor.Load()
-	done, handed := int(at>>32), int(uint32(at))
-	c.cursor.CompareAndSwap(at, pack(done, max(handed-n, done)))
 }
 
 func decode[K, V any](t *serde.Topic[K, V], r *record.Record) (Record[K, V], error) {

@@ -106,3 +106,37 @@ func (l *Log) LastBatches(next map[int64]int64) {
 		next[id] = p.Last().LastOffset + 1
 	}
 }
+
+// ProducerTable is a copy of what a log knows of its producers. It serves to judge
+// batches that are not in the log yet: its owner adds them in their order. It is not
+// safe for concurrent use, and shares nothing with the log.
+type ProducerTable struct{ known producers }
+
+// CopyProducers returns a copy of what the log knows of its producers. Only the
+// writer may call it.
+func (l *Log) CopyProducers() ProducerTable {
+	known := make(producers, len(l.producers))
+	for id, p := range l.producers {
+		q := *p
+		known[id] = &q
+	}
+	return ProducerTable{known}
+}
+
+// Producer returns what the table knows of a producer, or nil.
+func (t *ProducerTable) Producer(id int64) *Producer { return t.known[id] }
+
+// Len returns how many producers the table knows.
+func (t *ProducerTable) Len() int { return len(t.known) }
+
+// Add adds a batch that follows all those before.
+func (t *ProducerTable) Add(h *record.BatchHeader) { t.known.fold(h) }
+
+// Forget forgets the producers for which gone returns true.
+func (t *ProducerTable) Forget(gone func(*Producer) bool) {
+	for id, p := range t.known {
+		if gone(p) {
+			delete(t.known, id)
+		}
+	}
+}

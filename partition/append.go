@@ -46,6 +46,8 @@ type pending struct {
 	// with the error that keeps the partition from being written, or nil. A task must
 	// handle that error: it is called in either case, because a caller waits for it.
 	task func(refused error)
+
+	stored bool // Store was called: the batch is stamped, and its group has decided on it
 }
 
 // Append appends a whole batch, whose ownership passes to the partition, and
@@ -64,8 +66,17 @@ type pending struct {
 // is not appended again: done gets the offset that it has. Any other is refused:
 // fault.OutOfOrderSequence, fault.DuplicateSequence, fault.InvalidProducerEpoch,
 // fault.UnknownProducer.
+//
+// In a replica, Append proposes the batch to the group; see Lead. The batch is
+// committed when a majority has it, and recycle gets it back only when it is refused. fault.NotLeader where the replica does not lead;
+// fault.UnknownOutcome where it stopped leading before the batch was committed.
 func (p *Partition) Append(batch []byte, recycle log.Recycler, done Completion) {
-	p.enqueue(pending{batch: batch, recycle: recycle, done: done})
+	a := pending{batch: batch, recycle: recycle, done: done}
+	if p.replica != nil {
+		p.replica.propose(a)
+		return
+	}
+	p.enqueue(a)
 }
 
 // enqueue queues an append or a task. If there is no writer, the caller becomes
@@ -123,10 +134,7 @@ func (p *Partition) nextRound() bool {
 	defer p.mu.Unlock()
 	if len(p.queue) == 0 {
 		p.writing = false
-		if p.idle != nil {
-			close(p.idle)
-			p.idle = nil
-		}
+		p.restLocked()
 		return false
 	}
 	emptied := p.round // the two slices swap roles, so that neither is allocated again
@@ -156,7 +164,13 @@ func (p *Partition) serveRound() {
 			i++
 			continue
 		}
-		n, ok := p.appendRun(p.round[i:])
+		var n int
+		var ok bool
+		if p.round[i].stored {
+			n, ok = p.storeRun(p.round[i:])
+		} else {
+			n, ok = p.appendRun(p.round[i:])
+		}
 		written = written || ok
 		i += n
 	}
@@ -185,6 +199,10 @@ func (p *Partition) commitRound() {
 			}
 			return
 		}
+	}
+	if p.replica != nil {
+		p.replica.settle()
+		return
 	}
 	p.advance(p.log.EndOffset())
 }
@@ -390,14 +408,16 @@ func (p *Partition) checkRecords(b record.Batch, settings *Settings) error {
 	return nil
 }
 
-// stamp writes the leader's fields into a batch that begins at offset base. Offset
-// and epoch lie outside the checksum; StampAppendTime computes the checksum again,
-// because the time lies under it.
-func (p *Partition) stamp(batch []byte, base int64) {
+// stamp writes the leader's fields into a batch that begins at offset base.
+func (p *Partition) stamp(batch []byte, base int64) { p.stampEpoch(batch, base, p.epoch.Load()) }
+
+// stampEpoch is stamp with an epoch. Offset and epoch lie outside the checksum;
+// StampAppendTime computes the checksum again, because the time lies under it.
+func (p *Partition) stampEpoch(batch []byte, base int64, epoch int32) {
 	if p.settings.Load().AppendTime {
 		record.StampAppendTime(batch, time.Now().UnixMilli())
 	}
-	record.Stamp(batch, base, p.epoch)
+	record.Stamp(batch, base, epoch)
 }
 
 // storage adds the partition's name to an error of the log that has none.

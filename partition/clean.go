@@ -123,7 +123,7 @@ func (p *Partition) asWriter(task func() error) (err error) {
 // when the next one will be too old. It decides without the writer, whose turn may
 // come much later, and so checks in its turn that the start still makes sense.
 func (p *Partition) expire(did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
-	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.high.Load(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
+	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.cleanable(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
 	if start < p.log.StartOffset() || start == 0 {
 		return due, nil
 	}

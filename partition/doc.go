@@ -36,11 +36,26 @@
 // may be appended (check), which offsets, epoch and time it gets (stamp), and how
 // far readers may see afterwards (advance).
 //
+// # Replicas
+//
+// With [Config.Replica] the partition is one replica's copy, and its group decides
+// what it holds. The group, which another package drives, calls [Partition.Store] and
+// [Partition.Truncate] for what the log holds, [Partition.Commit] for how far the high
+// watermark may rise, and [Partition.Lead] and [Partition.Follow] for who leads. An
+// append to the leader is judged by what was proposed so far, stamped, and proposed:
+//
+//	Append ─▶ judged, stamped ─▶ Propose ─▶ the group ─▶ Store, here and elsewhere
+//	                                            └─▶ Commit ─▶ high watermark, Completion
+//
+// So the writer's role is only for the log here, and a batch is on its way to other
+// replicas while this one's disk syncs. Reading and waiting are the same in both kinds.
+//
 // # Guarantees
 //
 // Batches get consecutive offsets in the order of Append. The writer calls each
 // Completion once, in that order. A record is readable only once it is committed,
-// that is, below the high watermark, which never goes back. After a failed sync
+// that is, below the high watermark, which never goes back: a replica's neither rises
+// beyond its log nor shows what is about to be cut off. After a failed sync
 // the partition refuses every append. Close waits for the current round and no
 // longer; appends still in the queue fail with fault.Closed.
 //

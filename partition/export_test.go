@@ -9,3 +9,10 @@ func (p *Partition) Ended() int {
 	defer p.mu.Unlock()
 	return len(p.ended)
 }
+
+// Cuts returns how many Truncates wait.
+func (p *Partition) Cuts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.replica.cuts)
+}

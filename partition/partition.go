@@ -20,6 +20,10 @@ type Config struct {
 	// Crowd is how many producers the partition remembers before it drops those
 	// that ended or expired. Default 1024.
 	Crowd int
+
+	// Replica says that the log is one replica's copy of the partition: others decide
+	// what it holds and how far it is committed. See Lead.
+	Replica bool
 }
 
 // DefaultCrowd is Config.Crowd where it is 0.
@@ -46,14 +50,15 @@ type Settings struct {
 type Partition struct {
 	topic    string
 	number   int32
-	epoch    int32 // the leader epoch of what is appended
+	epoch    atomic.Int32 // the leader epoch of what is appended
+	replica  *replica     // nil for the only copy
 	log      *log.Log
 	codec    *record.Codec // decodes batches whose records must be checked
 	broken   error         // why it could not be opened, or nil
 	settings atomic.Pointer[Settings]
 
 	// high is the high watermark: start <= high <= log.EndOffset(). Only the writer
-	// moves it, and only up.
+	// moves it, or in a replica the one who settles, and only up.
 	high atomic.Int64
 
 	// The writer's own, without a lock: the role passes from one goroutine to the
@@ -75,14 +80,15 @@ type Partition struct {
 	queue    []pending     // appends and tasks for the next round
 	writing  bool          // a goroutine has the writer's role; false only with an empty queue
 	closed   error         // why every append and Wait is refused, or nil
-	idle     chan struct{} // nil, or closed when the writer gives up its role: what shut waits for
+	idle     chan struct{} // nil, or closed when nobody has a role any more: what shut waits for
 	waiting  []waiter      // readers at the end of the log
 }
 
 // Open opens the partition's log and reports what it found there. A leader epoch
 // begins at 0, and rises whenever the log was not closed cleanly, so that a
 // record which was lost then and the one that now has its offset never look
-// alike (KIP-320).
+// alike (KIP-320). A replica's epoch is its group's, and its high watermark begins at
+// the log's start, because only the group knows what is committed.
 func Open(cfg Config) (*Partition, log.Recovery, error) {
 	l, found, err := log.Open(cfg.Log)
 	if err != nil {
@@ -92,21 +98,26 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	p.settings.Store(&cfg.Settings)
 	p.forgetProducers()
 	if epochs := l.Epochs(); len(epochs) > 0 {
-		p.epoch = epochs[len(epochs)-1].Epoch
-		if !found.Clean && p.epoch == math.MaxInt32 {
+		epoch := epochs[len(epochs)-1].Epoch
+		if rises := !found.Clean && !cfg.Replica; rises && epoch == math.MaxInt32 {
 			l.Close()
 			return nil, found, p.fault(fault.UnsupportedFormat, l.EndOffset()).
-				Detailf("its last record is of leader epoch %d, and there is none after that", p.epoch)
+				Detailf("its last record is of leader epoch %d, and there is none after that", epoch)
+		} else if rises {
+			epoch++
 		}
-		if !found.Clean {
-			p.epoch++
-		}
+		p.epoch.Store(epoch)
 	}
 	if cfg.Fsync && l.SyncedOffset() < l.EndOffset() {
 		if err := l.Sync(); err != nil {
 			l.Close()
 			return nil, found, err
 		}
+	}
+	if cfg.Replica {
+		p.replica = newReplica(p)
+		p.high.Store(l.StartOffset())
+		return p, found, nil
 	}
 	p.high.Store(l.EndOffset())
 	return p, found, nil
@@ -116,7 +127,8 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 // err. Its methods return that error, its offsets and its leader epoch are -1, and
 // Delete removes its files.
 func Broken(cfg Config, err error) *Partition {
-	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, epoch: -1, log: log.Absent(cfg.Log), closed: err, broken: err, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
+	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: log.Absent(cfg.Log), closed: err, broken: err, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
+	p.epoch.Store(-1)
 	p.settings.Store(&cfg.Settings)
 	p.high.Store(-1)
 	return p
@@ -144,9 +156,9 @@ func (p *Partition) MinReplicas() int { return p.settings.Load().MinReplicas }
 // Settings returns the current settings.
 func (p *Partition) Settings() *Settings { return p.settings.Load() }
 
-// AppendWaits reports whether an append waits for the disk. A goroutine that
-// serves others should then not append itself.
-func (p *Partition) AppendWaits() bool { return p.settings.Load().Fsync }
+// AppendWaits reports whether an append waits, for the disk or for other replicas. A
+// goroutine that serves others should then not append itself.
+func (p *Partition) AppendWaits() bool { return p.replica != nil || p.settings.Load().Fsync }
 
 // StartOffset returns the first offset that may be read.
 func (p *Partition) StartOffset() int64 { return p.log.StartOffset() }
@@ -168,13 +180,13 @@ func (p *Partition) DurableOffset() int64 { return p.log.SyncedOffset() }
 func (p *Partition) Size() int64 { return p.log.Size() }
 
 // LeaderEpoch returns the epoch that appended batches get.
-func (p *Partition) LeaderEpoch() int32 { return p.epoch }
+func (p *Partition) LeaderEpoch() int32 { return p.epoch.Load() }
 
 // EpochAt returns the leader epoch under which the record at offset was written,
 // the current one at the log's end, and -1 for an offset before all epochs.
 func (p *Partition) EpochAt(offset int64) int32 {
 	if offset >= p.log.EndOffset() {
-		return p.epoch
+		return p.epoch.Load()
 	}
 	epoch := int32(-1)
 	for _, e := range p.log.Epochs() {
@@ -262,7 +274,13 @@ func (p *Partition) shut(code fault.Code) bool {
 		<-c.done
 		p.mu.Lock()
 	}
-	if p.writing {
+	if r := p.replica; r != nil {
+		r.endLocked(p.closed)
+		p.mu.Unlock()
+		r.settle()
+		p.mu.Lock()
+	}
+	if p.busyLocked() {
 		if p.idle == nil {
 			p.idle = make(chan struct{})
 		}
@@ -278,6 +296,20 @@ func (p *Partition) shut(code fault.Code) bool {
 		w.waker.Wake()
 	}
 	return open
+}
+
+// busyLocked reports whether someone has a role: the writer, or one of a replica's.
+func (p *Partition) busyLocked() bool {
+	return p.writing || p.replica != nil && (p.replica.judging || p.replica.settling)
+}
+
+// restLocked wakes shut once nobody has a role any more. It is called when a role is
+// given up.
+func (p *Partition) restLocked() {
+	if p.idle != nil && !p.busyLocked() {
+		close(p.idle)
+		p.idle = nil
+	}
 }
 
 // fault returns an error that names the partition.

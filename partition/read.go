@@ -28,6 +28,10 @@ func (p *Partition) Visible() int64 { return p.high.Load() }
 // returns none. Read may read a file into buf; see log.Slice for who owns the bytes.
 // An offset outside the partition's bounds is fault.OffsetOutOfRange, damaged bytes
 // are a *fault.Corruption.
+//
+// A replica returns none, too, for an offset that it does not have or know to be
+// committed: it may lag behind the one from which the reader has the offset. Only a
+// leader knows an offset behind its log's end to be outside.
 func (p *Partition) Read(offset int64, max int, buf []byte) (Slice, error) {
 	return p.read(offset, max, buf, p.log.Read)
 }
@@ -39,7 +43,7 @@ func (p *Partition) ReadStored(offset int64, max int, buf []byte) (Slice, error)
 
 func (p *Partition) read(offset int64, max int, buf []byte, from func(offset, limit int64, max int, buf []byte) (log.Slice, error)) (Slice, error) {
 	s := Slice{StartOffset: p.log.StartOffset(), HighWatermark: p.high.Load(), Visible: p.Visible()}
-	if offset < s.StartOffset || offset > s.HighWatermark {
+	if offset < s.StartOffset || offset > s.HighWatermark && !p.replica.mayReach(offset) {
 		if err := p.whyClosed(); err != nil {
 			return s, err
 		}

@@ -63,6 +63,21 @@ func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base 
 		return sequenceUnclear, -1, nil
 	}
 	known := p.log.Producer(h.ProducerID)
+	state, base, err := p.compareSequence(known, h)
+	if err != nil || state != sequenceFollows {
+		return state, base, err
+	}
+	if known == nil {
+		p.live[h.ProducerID] = struct{}{}
+	}
+	p.staged = append(p.staged, staged{h.ProducerID, h.ProducerEpoch, log.NextSequence(last, 1)})
+	return sequenceFollows, -1, nil
+}
+
+// compareSequence decides by the table above. known is what is known of the batch's
+// producer, or nil.
+func (p *Partition) compareSequence(known *log.Producer, h *record.BatchHeader) (_ sequenceState, base int64, err error) {
+	first := h.BaseSequence
 	switch {
 	case known == nil && first != 0:
 		return 0, -1, p.fault(fault.UnknownProducer, -1).
@@ -75,10 +90,6 @@ func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base 
 	default:
 		return p.outOfSequence(known, h)
 	}
-	if known == nil {
-		p.live[h.ProducerID] = struct{}{}
-	}
-	p.staged = append(p.staged, staged{h.ProducerID, h.ProducerEpoch, log.NextSequence(last, 1)})
 	return sequenceFollows, -1, nil
 }
 
@@ -132,14 +143,20 @@ func (p *Partition) forgetProducers() {
 	}
 	p.ended = nil
 	p.mu.Unlock()
-	expired := int64(math.MinInt64)
-	if d := p.settings.Load().ProducerExpiration; d > 0 {
-		expired = time.Now().Add(-d).UnixMilli()
-	}
+	expired := p.producersExpired()
 	p.log.ForgetProducers(func(q *log.Producer) bool {
 		_, gone := ended[q.ID]
 		_, live := p.live[q.ID]
 		return gone || !live && q.Timestamp < expired
 	})
 	p.crowded = max(p.crowd, 2*p.log.Producers())
+}
+
+// producersExpired returns the time, in milliseconds, before which the last batch of
+// an expired producer lies.
+func (p *Partition) producersExpired() int64 {
+	if d := p.settings.Load().ProducerExpiration; d > 0 {
+		return time.Now().Add(-d).UnixMilli()
+	}
+	return math.MinInt64
 }

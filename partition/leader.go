@@ -104,7 +104,7 @@ func (r *replica) endLocked(refused error) {
 	r.queue = r.queue[:0]
 }
 
-// refuseLocked refuses an append behind all before it. Nobody else has its batch.
+// refuseLocked refuses an append behind all before it. No one else has its batch.
 func (r *replica) refuseLocked(a pending, err error) {
 	r.outcomes = append(r.outcomes, outcomeAt{base: -1, err: err, done: a.done, refused: a})
 }

@@ -80,7 +80,7 @@ type Partition struct {
 	queue    []pending     // appends and tasks for the next round
 	writing  bool          // a goroutine has the writer's role; false only with an empty queue
 	closed   error         // why every append and Wait is refused, or nil
-	idle     chan struct{} // nil, or closed when nobody has a role any more: what shut waits for
+	idle     chan struct{} // nil, or closed when the last role is given up: what shut waits for
 	waiting  []waiter      // readers at the end of the log
 }
 
@@ -303,7 +303,7 @@ func (p *Partition) busyLocked() bool {
 	return p.writing || p.replica != nil && (p.replica.judging || p.replica.settling)
 }
 
-// restLocked wakes shut once nobody has a role any more. It is called when a role is
+// restLocked wakes shut once no one has a role any more. It is called when a role is
 // given up.
 func (p *Partition) restLocked() {
 	if p.idle != nil && !p.busyLocked() {

@@ -47,6 +47,7 @@ type pending struct {
 	// handle that error: it is called in either case, because a caller waits for it.
 	task func(refused error)
 
+	own    bool // the caller, who may wait for the disk, takes the writer's role if it is free
 	stored bool // Store was called: the batch is stamped, and its group has decided on it
 }
 
@@ -90,7 +91,7 @@ func (p *Partition) enqueue(a pending) {
 		return
 	}
 	p.writing = true
-	if fsync && p.closed == nil {
+	if fsync && p.closed == nil && !a.own {
 		p.queue = append(p.queue, a)
 		p.mu.Unlock()
 		go p.write()

@@ -108,13 +108,19 @@ func (p *Partition) beginClean(ctx context.Context) (_ context.Context, end func
 // asWriter runs a task as the writer, in its turn, and returns its error. The log
 // has one writer, and retention and compaction change the list of segments.
 func (p *Partition) asWriter(task func() error) (err error) {
+	return p.awaitTask(pending{}, task)
+}
+
+// awaitTask enqueues a task and returns its error.
+func (p *Partition) awaitTask(a pending, task func() error) (err error) {
 	done := make(chan struct{})
-	p.enqueue(pending{task: func(refused error) {
+	a.task = func(refused error) {
 		defer close(done)
 		if err = refused; err == nil {
 			err = task()
 		}
-	}})
+	}
+	p.enqueue(a)
 	<-done
 	return err
 }
@@ -133,7 +139,7 @@ func (p *Partition) expire(did *CleanStats, now time.Time, c CleanPolicy) (due i
 			return nil // truncated, or records were deleted, meanwhile
 		}
 		// Also with the present start: a full disk may have kept it from being durable.
-		err := p.log.SetStart(start)
+		err := p.setStart(start)
 		did.Bytes += size - p.log.Size()
 		did.Segments += segments - p.log.Segments()
 		return err

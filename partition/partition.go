@@ -24,6 +24,10 @@ type Config struct {
 	// Replica says that the log is one replica's copy of the partition: others decide
 	// what it holds and how far it is committed. See Lead.
 	Replica bool
+
+	// SetStart, unless nil, takes the place of log.Log's: a replica's group remembers
+	// where the log begins. The writer calls it.
+	SetStart func(offset int64) error
 }
 
 // DefaultCrowd is Config.Crowd where it is 0.
@@ -53,8 +57,9 @@ type Partition struct {
 	epoch    atomic.Int32 // the leader epoch of what is appended
 	replica  *replica     // nil for the only copy
 	log      *log.Log
-	codec    *record.Codec // decodes batches whose records must be checked
-	broken   error         // why it could not be opened, or nil
+	setStart func(offset int64) error // the log's, or Config's
+	codec    *record.Codec            // decodes batches whose records must be checked
+	broken   error                    // why it could not be opened, or nil
 	settings atomic.Pointer[Settings]
 
 	// high is the high watermark: start <= high <= log.EndOffset(). Only the writer
@@ -94,33 +99,61 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	if err != nil {
 		return nil, found, err
 	}
-	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, codec: cfg.Log.Codec, live: map[int64]struct{}{}, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
-	p.settings.Store(&cfg.Settings)
-	p.forgetProducers()
-	if epochs := l.Epochs(); len(epochs) > 0 {
-		epoch := epochs[len(epochs)-1].Epoch
-		if rises := !found.Clean && !cfg.Replica; rises && epoch == math.MaxInt32 {
-			l.Close()
-			return nil, found, p.fault(fault.UnsupportedFormat, l.EndOffset()).
-				Detailf("its last record is of leader epoch %d, and there is none after that", epoch)
-		} else if rises {
-			epoch++
-		}
-		p.epoch.Store(epoch)
+	p := over(l, cfg)
+	epoch := latestEpoch(l)
+	if rises := !found.Clean && !cfg.Replica && len(l.Epochs()) > 0; rises && epoch == math.MaxInt32 {
+		l.Close()
+		return nil, found, p.fault(fault.UnsupportedFormat, l.EndOffset()).
+			Detailf("its last record is of leader epoch %d, and there is none after that", epoch)
+	} else if rises {
+		epoch++
 	}
+	p.epoch.Store(epoch)
 	if cfg.Fsync && l.SyncedOffset() < l.EndOffset() {
 		if err := l.Sync(); err != nil {
 			l.Close()
 			return nil, found, err
 		}
 	}
+	if !cfg.Replica {
+		p.high.Store(l.EndOffset())
+	}
+	return p, found, nil
+}
+
+// Over returns a replica's partition over a log that its group has opened and writes,
+// as Write says. Closing the partition closes the log.
+func Over(l *log.Log, cfg Config) *Partition {
+	cfg.Replica = true
+	p := over(l, cfg)
+	p.epoch.Store(latestEpoch(l))
+	return p
+}
+
+// over returns a partition over an open log, without its epoch.
+func over(l *log.Log, cfg Config) *Partition {
+	p := &Partition{
+		topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, codec: cfg.Log.Codec, setStart: l.SetStart,
+		live: map[int64]struct{}{}, crowd: cmp.Or(cfg.Crowd, DefaultCrowd),
+	}
+	if cfg.SetStart != nil {
+		p.setStart = cfg.SetStart
+	}
+	p.settings.Store(&cfg.Settings)
+	p.forgetProducers()
 	if cfg.Replica {
 		p.replica = newReplica(p)
 		p.high.Store(l.StartOffset())
-		return p, found, nil
 	}
-	p.high.Store(l.EndOffset())
-	return p, found, nil
+	return p
+}
+
+// latestEpoch returns the leader epoch of the log's last batch, 0 without one.
+func latestEpoch(l *log.Log) int32 {
+	if epochs := l.Epochs(); len(epochs) > 0 {
+		return epochs[len(epochs)-1].Epoch
+	}
+	return 0
 }
 
 // Broken returns a stand-in for a partition that could not be opened because of
@@ -229,7 +262,7 @@ func (p *Partition) DeleteRecords(before int64) (start int64, err error) {
 			err = p.fault(fault.OffsetOutOfRange, before).Detailf("the high watermark is %d", high)
 			return
 		}
-		err = p.log.SetStart(before) // also with the present start, which may not be durable yet
+		err = p.setStart(before) // also with the present start, which may not be durable yet
 		start = p.log.StartOffset()
 	}})
 	<-done

@@ -99,6 +99,16 @@ func (p *Partition) storeRun(queued []pending) (n int, written bool) {
 	return n, err == nil
 }
 
+// Write calls a function that changes the log, as its writer, in the order of Store and
+// Truncate: how a group does whose writes belong together with others of its own. It
+// returns the function's error. The function may wait for the disk, but a cut below
+// the high watermark is the group's to rule out. Only a replica has it.
+func (p *Partition) Write(change func() error) error {
+	err := p.awaitTask(pending{own: true}, change)
+	p.replica.settle()
+	return err
+}
+
 // Truncate cuts off what the replica's log has from an offset on, because its group
 // has decided on other records. The batch that holds the offset goes as a whole. It
 // is durable when Truncate returns. Truncate refuses to cut what is committed:

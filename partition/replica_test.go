@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
@@ -407,4 +408,31 @@ func TestWhatTheGroupStillNeedsIsNotCleaned(t *testing.T) {
 	_, _, err = p.Clean(t.Context(), time.UnixMilli(1000).Add(time.Hour), all)
 	require.NoError(t, err)
 	require.EqualValues(t, 4, p.StartOffset())
+}
+
+func TestAGroupMayWriteTheLogItself(t *testing.T) {
+	cfg := configOn(vfs.NewMemory())
+	cfg.Fsync = true
+	l, _, err := log.Open(cfg.Log)
+	require.NoError(t, err)
+	require.NoError(t, l.Append(stamped(0, 3, "a"), nil))
+	var begins int64
+	cfg.SetStart = func(offset int64) error {
+		begins = offset
+		return l.SetStart(offset)
+	}
+	p := partition.Over(l, cfg)
+	require.EqualValues(t, 3, p.LeaderEpoch())
+	p.Commit(2)
+	require.EqualValues(t, 1, p.HighWatermark())
+	require.NoError(t, p.Write(func() error { return l.Append(stamped(1, 4, "b"), nil) }))
+	require.EqualValues(t, 2, p.HighWatermark(), "what is committed shows once it is written")
+	require.ErrorIs(t, p.Write(func() error { return l.Append(stamped(1, 4, "b"), nil) }), fault.InvalidRecord)
+	start, err := p.DeleteRecords(1)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, start)
+	require.EqualValues(t, 1, begins)
+	require.Equal(t, []string{"b"}, readAll(t, p, 1))
+	require.NoError(t, p.Close())
+	require.ErrorIs(t, p.Write(func() error { return nil }), fault.Closed)
 }

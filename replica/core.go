@@ -159,6 +159,23 @@ func (c *Core) Propose(batch []byte, acks Acks, done func(Result)) {
 	c.waiting = append(c.waiting, wait{index, offset, acks, done})
 }
 
+// ProposeStamped is Propose for a batch that is stamped already, and counts once it is
+// committed. fault.NotLeader where another leader epoch or another offset is next.
+func (c *Core) ProposeStamped(batch []byte, done func(Result)) {
+	h, err := record.ParseHeader(batch)
+	if err == nil {
+		err = c.leading()
+	}
+	if err == nil && (h.BaseOffset != c.next || uint64(h.LeaderEpoch) != c.term) {
+		err = c.refuse(fault.NotLeader).Detailf("a batch for offset %d in epoch %d; offset %d in epoch %d is next", h.BaseOffset, h.LeaderEpoch, c.next, c.term)
+	}
+	if err != nil {
+		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})
+		return
+	}
+	c.Propose(batch, AcksAll, done)
+}
+
 func (c *Core) propose(batch []byte) (offset int64, index uint64, err error) {
 	if err := c.leading(); err != nil {
 		return 0, 0, err

@@ -7,7 +7,11 @@
 // [Core.Advance] hands out what is to be done: an [Output] of messages, disk writes,
 // replies, and where the high watermark is. A [Disk] is the replica's directory, and
 // does the writes. Whole groups of them run in one thread from one seed, and so are
-// tested. Nodes reach each other through a [Transport].
+// tested.
+//
+// A [Node] drives the replicas of a process ([Node.Open]): it gives their cores time,
+// disks, and a [Transport] to the other nodes. A [Replica]'s Partition is what sessions
+// read, and append to where it leads.
 //
 // Consensus is raft's, by go.etcd.io/raft. The partition's own log is the raft log:
 //
@@ -86,6 +90,10 @@
 // eight for each ID.
 //
 // # Concurrency
+//
+// All methods of Node and Replica are safe for concurrent use. A few goroutines step all
+// replicas of a node, and never wait for a disk or the network; some more write and
+// sync, one replica at a time each.
 //
 // A Core belongs to one goroutine, and so does a Disk, but for [Disk.Load] and
 // [Disk.Log], which may be called beside the others. The bytes that go through a Core

@@ -127,6 +127,7 @@ func (c *Core) absorb(entries []*pb.Entry) error {
 		c.tail.add(slotOf(&h, e.GetType() == pb.EntryConfChangeV2, batch))
 		if own && c.role == Leader && e.GetTerm() == c.term {
 			c.begun = c.term
+			c.out.StateChanged = true
 		}
 	}
 	return nil

@@ -19,7 +19,8 @@ func (r Role) String() string { return [...]string{"follower", "candidate", "lea
 // Status is what a Core knows of itself and its group.
 type Status struct {
 	Role          Role
-	Leader        ID // 0 if unknown
+	Leader        ID   // 0 if unknown
+	Leading       bool // it is the leader, and takes proposals
 	Epoch         int32
 	Members       Membership
 	StartIndex    uint64 // of the batch before the log's first one
@@ -40,7 +41,7 @@ type Peer struct {
 // Status returns the present state.
 func (c *Core) Status() Status {
 	s := Status{
-		Role: c.role, Leader: c.leader, Epoch: int32(c.term), Members: c.members, StartIndex: c.tail.base.Index, LastIndex: c.tail.last(),
+		Role: c.role, Leader: c.leader, Leading: c.role == Leader && c.begun == c.term, Epoch: int32(c.term), Members: c.members, StartIndex: c.tail.base.Index, LastIndex: c.tail.last(),
 		HighWatermark: c.high, EndOffset: c.tail.end(), Err: c.failed,
 	}
 	if c.role == Leader {

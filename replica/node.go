@@ -1,0 +1,216 @@
+package replica
+
+import (
+	"errors"
+	"math"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+)
+
+// NodeConfig configures a Node. ID and Transport are required; the zero value of any
+// other field means its default.
+type NodeConfig struct {
+	ID        NodeID
+	Transport Transport // which the node starts and closes
+
+	// Tick is the unit of all times between replicas. Default 50 ms.
+	Tick time.Duration
+
+	// ElectionTicks is how many ticks without a leader begin an election, drawn
+	// between once and twice this. Default 10.
+	ElectionTicks int
+
+	// Steppers is how many goroutines drive the node's replicas. Each replica belongs
+	// to one of them. Default: one for each processor.
+	Steppers int
+
+	// DiskWorkers is how many replicas write, read and sync at a time. Default 16.
+	DiskWorkers int
+
+	// InboxBytes is how many bytes of received batches wait for one stepper; what
+	// arrives beyond is dropped, and comes again. Default 64 MiB.
+	InboxBytes int
+}
+
+func (cfg NodeConfig) withDefaults() NodeConfig {
+	if cfg.Tick <= 0 {
+		cfg.Tick = 50 * time.Millisecond
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&cfg.ElectionTicks, 10}, {&cfg.Steppers, runtime.GOMAXPROCS(0)}, {&cfg.DiskWorkers, 16}, {&cfg.InboxBytes, 64 << 20}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	return cfg
+}
+
+// Node drives the replicas of one process. It gives their cores what arrives, time,
+// and disks, and takes what they put out to the other nodes:
+//
+//	transport ──▶ stepper ──▶ Core.Step, Tick, Propose, DiskDone
+//	                 ▲             │ Advance
+//	                 │             ├──▶ messages, in one frame for each node ──▶ transport
+//	                 │             ├──▶ writes, in their order ──▶ disk workers
+//	                 └─────────────┼──────── what is done ◀───────────┘
+//	                               └──▶ high watermark ──▶ partition ──▶ readers
+//
+// A stepper never waits for a disk or for the network, so a slow disk delays
+// acknowledgements and not heartbeats. All methods are safe for concurrent use.
+type Node struct {
+	cfg      NodeConfig
+	steppers []*stepper
+	disks    *workers
+	replicas sync.Map // a *Replica for every GroupID
+
+	mu      sync.Mutex
+	closed  bool
+	ended   chan struct{}  // closed when the steppers are to end
+	over    chan struct{}  // closed when Close has ended
+	failure error          // of closing; valid once over is closed
+	running sync.WaitGroup // steppers and the ticker
+}
+
+// StartNode starts a node without replicas, and its transport.
+func StartNode(cfg NodeConfig) (*Node, error) {
+	cfg = cfg.withDefaults()
+	if cfg.Transport == nil || cfg.ID == 0 || cfg.ID > math.MaxInt32 {
+		return nil, fault.Newf(fault.InvalidConfig, "a node needs a transport, and a number from 1 to %d; it has %d", math.MaxInt32, cfg.ID)
+	}
+	n := &Node{cfg: cfg, disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
+	for range cfg.Steppers {
+		s := newStepper(n)
+		n.steppers = append(n.steppers, s)
+	}
+	if err := cfg.Transport.Start(cfg.ID, n); err != nil {
+		return nil, err
+	}
+	for _, s := range n.steppers {
+		n.running.Go(s.run)
+	}
+	n.running.Go(n.tick)
+	return n, nil
+}
+
+// ID returns the node's number.
+func (n *Node) ID() NodeID { return n.cfg.ID }
+
+// tick tells the steppers the time. A stepper that was held up gets fewer ticks, not
+// many at once: a process that was stopped must not take its own silence for that of
+// the others.
+func (n *Node) tick() {
+	ticker := time.NewTicker(n.cfg.Tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-n.ended:
+			return
+		case <-ticker.C:
+			for _, s := range n.steppers {
+				s.tick()
+			}
+		}
+	}
+}
+
+// HandleFrame implements Handler. A frame that is malformed is dropped whole or in
+// part, as if the rest were lost.
+func (n *Node) HandleFrame(from NodeID, _ Lane, f *Frame) {
+	batches := 0
+	for _, p := range f.Payload {
+		batches += len(p)
+	}
+	payload := make([][]byte, len(f.Payload))
+	for i, copied := 0, make([]byte, 0, batches); i < len(payload); i++ {
+		begin := len(copied)
+		copied = append(copied, f.Payload[i]...)
+		payload[i] = copied[begin:len(copied):len(copied)]
+	}
+	header := append([]byte(nil), f.Header...)
+	f.Done()
+	_ = openEnvelope(header, payload, func(g GroupID, m Message) {
+		if m.From.Node() != from {
+			return // a node speaks for its own replicas
+		}
+		if r, ok := n.replicas.Load(g); ok {
+			r := r.(*Replica)
+			r.stepper.receive(r, m)
+		}
+	})
+}
+
+// HandleStream implements Handler. No kind of stream is known yet.
+func (n *Node) HandleStream(_ NodeID, _ StreamKind, s Stream) { _ = s.Close() }
+
+// PeerUp implements Handler.
+func (n *Node) PeerUp(NodeID) {}
+
+// PeerDown implements Handler.
+func (n *Node) PeerDown(NodeID, error) {}
+
+// Replica returns the node's replica of a group.
+func (n *Node) Replica(g GroupID) (*Replica, bool) {
+	r, ok := n.replicas.Load(g)
+	if !ok {
+		return nil, false
+	}
+	return r.(*Replica), true
+}
+
+// handOver is how many election timeouts Close waits, at the most, for others to take
+// the node's leaderships over.
+const handOver = 2
+
+// Close hands the node's leaderships over, where another node can take them, and closes
+// its replicas and the transport. It is idempotent, and waits until no goroutine is left.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	first := !n.closed
+	n.closed = true
+	n.mu.Unlock()
+	if !first {
+		<-n.over
+		return n.failure
+	}
+	n.resign()
+	var errs []error
+	for _, r := range n.all() {
+		errs = append(errs, r.Close())
+	}
+	errs = append(errs, n.cfg.Transport.Close())
+	close(n.ended)
+	n.running.Wait()
+	n.disks.wait()
+	n.failure = errors.Join(errs...)
+	close(n.over)
+	return n.failure
+}
+
+// all returns the node's replicas, in no order.
+func (n *Node) all() (all []*Replica) {
+	n.replicas.Range(func(_, r any) bool {
+		all = append(all, r.(*Replica))
+		return true
+	})
+	return all
+}
+
+// resign hands all leaderships over at once, and waits until others have them: then
+// writers need not wait for an election.
+func (n *Node) resign() {
+	late := time.NewTimer(handOver * time.Duration(n.cfg.ElectionTicks) * n.cfg.Tick)
+	defer late.Stop()
+	for _, r := range n.all() {
+		resigned := r.resign()
+		select {
+		case <-resigned:
+		case <-late.C:
+			return
+		}
+	}
+}

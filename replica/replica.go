@@ -1,0 +1,319 @@
+package replica
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
+)
+
+// GroupConfig configures a Node's replica of one partition.
+type GroupConfig struct {
+	Group GroupID
+	Disk  DiskConfig // but the ID's node is the Node's
+
+	// Members are those with which the group began. They count when the directory has
+	// no replica yet; later changes of members are in the log.
+	Members Membership
+
+	Settings partition.Settings
+
+	// UncommittedBytes is how many bytes of batches may be proposed and not committed.
+	// Beyond it appends fail with fault.BufferFull. Default 64 MiB.
+	UncommittedBytes int
+
+	// Changed is called when Status returns something else than before but for
+	// offsets: another role, leader, epoch or membership. When it says Leading, the
+	// partition takes appends. It runs on goroutines that many replicas share, so it must
+	// not block. It may be nil.
+	Changed func(Status)
+}
+
+// Replica is a node's copy of a partition, driven by its Node. Its Partition is what
+// sessions read and, where it leads, append to.
+type Replica struct {
+	node    *Node
+	stepper *stepper
+	group   GroupID
+	cfg     GroupConfig
+	home    *Disk // only its writer's jobs use it
+	disk    writer
+
+	part     atomic.Pointer[partition.Partition] // over home's log
+	proposed atomic.Int64                        // bytes that were proposed and have no outcome
+
+	mu        sync.Mutex
+	status    Status // the last one that was published
+	published uint64 // its number
+
+	// The stepper's own.
+	core    *Core  // nil once the replica is closed
+	changes uint64 // of the core's state so far
+	touched bool   // it is in the stepper's list
+	led     uint32 // the epoch in which the partition leads or is about to; 0: it follows
+	refused bool   // the core refused what the partition had stamped
+
+	resigned []chan struct{} // are closed when it leads no more
+
+	closing sync.Once
+	failure error // of closing
+}
+
+// Open opens the node's replica of a group, and makes its directory if it has none.
+// ErrLost means that it may have lost what it had acknowledged.
+func (n *Node) Open(cfg GroupConfig) (*Replica, error) {
+	if cfg.UncommittedBytes <= 0 {
+		cfg.UncommittedBytes = 64 << 20
+	}
+	if cfg.Disk.ID.Node() != n.cfg.ID {
+		return nil, fault.At(fault.InvalidConfig, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
+			Detailf("replica %v was to be opened by node %v", cfg.Disk.ID, n.cfg.ID)
+	}
+	home, state, err := OpenDisk(cfg.Disk)
+	if errors.Is(err, ErrAbsent) {
+		if err = CreateDisk(cfg.Disk, cfg.Members); err == nil {
+			home, state, err = OpenDisk(cfg.Disk)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	core, err := New(Config{
+		ID: cfg.Disk.ID, Topic: cfg.Disk.Log.Topic, Partition: cfg.Disk.Log.Partition,
+		ElectionTicks: n.cfg.ElectionTicks, UncommittedBytes: 2 * cfg.UncommittedBytes, // the partition refuses first
+	}, state)
+	if err != nil {
+		return nil, errors.Join(err, home.Close())
+	}
+	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core, status: core.Status()}
+	r.disk.replica = r
+	r.attach()
+	r.part.Load().Commit(state.HighWatermark)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, errors.Join(fault.Closed, r.part.Load().Close(), home.Close())
+	}
+	r.stepper = n.steppers[int(cfg.Group.hash())%len(n.steppers)]
+	if _, exists := n.replicas.LoadOrStore(cfg.Group, r); exists {
+		return nil, errors.Join(fault.At(fault.InvalidRequest, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
+			Detailf("node %v has a replica of group %v already", n.cfg.ID, cfg.Group), r.part.Load().Close(), home.Close())
+	}
+	r.stepper.adopt(r)
+	return r, nil
+}
+
+// hash spreads groups over steppers.
+func (g GroupID) hash() uint32 {
+	h := uint32(g.Partition)
+	for _, b := range g.Topic {
+		h = h*31 + uint32(b)
+	}
+	return h & 0x7fffffff
+}
+
+// attach puts a partition over the log of home.
+func (r *Replica) attach() {
+	settings := r.cfg.Settings
+	settings.Fsync = false // the disk syncs, once for all that waits
+	p := partition.Over(r.home.Log(), partition.Config{Log: r.cfg.Disk.Log, Settings: settings, SetStart: r.setStart})
+	if settings.Keyed {
+		p.SetFloor(0) // compaction changes which batch an index is, and the group may need them all
+	}
+	r.part.Store(p)
+}
+
+// setStart lets the log begin later, as the partition's writer. A follower that needs
+// what is gone begins there, too.
+func (r *Replica) setStart(offset int64) error {
+	start, err := r.home.SetStart(offset)
+	if err == nil {
+		r.stepper.post(event{r, func(c *Core) { c.Rebase(start) }, 0})
+	}
+	return err
+}
+
+// Partition returns the replica's partition. It is another one after the replica fell
+// behind the beginning of its group's log: then the old one answers fault.UnknownTopic,
+// and its readers go on with the new one.
+func (r *Replica) Partition() *partition.Partition { return r.part.Load() }
+
+// Group returns the group.
+func (r *Replica) Group() GroupID { return r.group }
+
+// Status returns the replica's state as of its last change.
+func (r *Replica) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+// Transfer hands the leadership to another voter, as soon as that has the whole log.
+// It does not wait for it. fault.NotLeader where this replica does not lead.
+func (r *Replica) Transfer(to ID) error {
+	done := make(chan error, 1)
+	r.stepper.post(event{r, func(c *Core) { done <- c.Transfer(to) }, 0})
+	select {
+	case err := <-done:
+		return err
+	case <-r.node.ended:
+		return fault.Closed
+	}
+}
+
+// resign hands the leadership to the voter that has the most of the log, and returns a
+// channel that is closed once this replica leads no more, or if there is no such voter.
+func (r *Replica) resign() <-chan struct{} {
+	resigned := make(chan struct{})
+	r.stepper.post(event{r, func(c *Core) {
+		to, s := successor(c.Status())
+		if !s || c.Transfer(to) != nil {
+			close(resigned)
+			return
+		}
+		r.resigned = append(r.resigned, resigned)
+	}, 0})
+	return resigned
+}
+
+// successor returns the voter that can lead soonest: it is alive, and has the most of
+// the log.
+func successor(s Status) (to ID, ok bool) {
+	var most uint64
+	for _, p := range s.Peers {
+		if p.Active && slices.Contains(s.Members.Voters, p.ID) && p.Match >= most {
+			to, most, ok = p.ID, p.Match, true
+		}
+	}
+	return to, ok && s.Leading
+}
+
+// Propose implements partition.Proposer.
+func (r *Replica) Propose(batch []byte) error {
+	n := int64(len(batch))
+	if sum := r.proposed.Add(n); sum > int64(r.cfg.UncommittedBytes) && sum > n {
+		r.proposed.Add(-n)
+		return fault.At(fault.BufferFull, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1).
+			Detailf("%d bytes wait to be committed", sum-n)
+	}
+	r.stepper.post(event{r, func(c *Core) {
+		c.ProposeStamped(batch, func(result Result) {
+			r.proposed.Add(-n)
+			if result.Err != nil {
+				r.refused = true
+			}
+		})
+	}, 0})
+	return nil
+}
+
+// changed follows a change of the core's state. The partition learns of it behind the
+// writes that came before: when it begins to lead, its log has everything that its own
+// batches follow. Only then others are told that it leads.
+func (r *Replica) changed() {
+	s := r.core.Status()
+	r.changes++
+	number, epoch := r.changes, uint32(s.Epoch)
+	if !s.Leading {
+		for _, c := range r.resigned {
+			close(c)
+		}
+		r.resigned = nil
+	}
+	switch {
+	case s.Leading && r.led != epoch:
+		r.led, r.refused = epoch, false
+		r.disk.then(func() {
+			r.part.Load().Lead(s.Epoch, r)
+			r.publish(number, s)
+		})
+		return
+	case !s.Leading && r.led != 0:
+		r.led = 0
+		r.disk.then(func() { r.part.Load().Follow(s.Epoch) })
+	case s.Leading && !r.leads():
+		r.disk.then(func() { r.publish(number, s) }) // behind the one that begins to lead
+		return
+	}
+	r.publish(number, s)
+}
+
+// leads reports whether the last Status that was published leads.
+func (r *Replica) leads() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status.Leading
+}
+
+// publish makes s the replica's Status, unless a later one is.
+func (r *Replica) publish(number uint64, s Status) {
+	r.mu.Lock()
+	later := number < r.published
+	if !later {
+		r.status, r.published = s, number
+	}
+	r.mu.Unlock()
+	if !later && r.cfg.Changed != nil {
+		r.cfg.Changed(s)
+	}
+}
+
+// rest is called once in a tick. A leader that refused a batch, because it is handing
+// its leadership over, has the partition count offsets again from where they are.
+func (r *Replica) rest() {
+	if !r.refused || r.led == 0 {
+		return
+	}
+	r.refused = false
+	epoch := int32(r.led)
+	r.disk.then(func() {
+		p := r.part.Load()
+		p.Follow(epoch)
+		p.Lead(epoch, r)
+	})
+}
+
+// doAsWriter does writes in the partition's turn.
+func (d *writer) doAsWriter(writes []DiskWrite) (result DiskResult) {
+	r := d.replica
+	p, l := r.part.Load(), r.home.Log()
+	err := p.Write(func() error {
+		result = r.home.Do(writes)
+		return nil
+	})
+	if err != nil {
+		return DiskResult{Err: err}
+	}
+	if r.home.Log() != l {
+		r.attach()
+		p.Abandon()
+	}
+	return result
+}
+
+// load reads batches for a follower that is behind, in turn with the writes: a
+// snapshot may put another log in the place of this one.
+func (d *writer) load(l Load) {
+	r := d.replica
+	d.then(func() {
+		result := r.home.Load(l)
+		r.stepper.post(event{r, func(c *Core) { c.Loaded(result) }, 0})
+	})
+}
+
+// Close ends the replica: its appends fail, its readers find it closed, and its log is
+// on disk. It waits for what the disk does at the moment.
+func (r *Replica) Close() error {
+	r.closing.Do(func() {
+		gone := make(chan struct{})
+		r.stepper.abandon(r, func() { close(gone) })
+		<-gone
+		r.disk.close()
+		r.node.replicas.Delete(r.group)
+		r.failure = errors.Join(r.part.Load().Close(), r.home.Close())
+	})
+	return r.failure
+}

@@ -1,0 +1,246 @@
+package replica
+
+import (
+	"sync"
+	"time"
+)
+
+// A stepper is the goroutine that drives some of a node's replicas. Everything that
+// happens to them is an event in its inbox; events of one replica take effect in the
+// order in which they came.
+type stepper struct {
+	node *Node
+
+	// signal says that there is something in the inbox, or that a tick is due.
+	signal chan struct{}
+
+	mu    sync.Mutex
+	inbox []event
+	bytes int  // of the batches in the inbox
+	due   bool // a tick is due; several count as one
+
+	// The goroutine's own.
+	replicas []*Replica
+	work     []event
+	touched  []*Replica
+	out      Output
+	mail     []addressed
+}
+
+// event is something that happens to a replica.
+type event struct {
+	replica *Replica
+	do      func(*Core)
+	bytes   int
+}
+
+// addressed is an envelope on its way to a node.
+type addressed struct {
+	to   NodeID
+	lane Lane
+	envelope
+	from []sentTo // which replica is to know if it isn't sent
+}
+
+// sentTo is a message of a replica's to another one.
+type sentTo struct {
+	replica *Replica
+	id      ID
+	start   bool // it carries a Snapshot
+}
+
+func newStepper(n *Node) *stepper { return &stepper{node: n, signal: make(chan struct{}, 1)} }
+
+// wake makes the goroutine look again.
+func (s *stepper) wake() {
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
+// tick says that a tick has passed.
+func (s *stepper) tick() {
+	s.mu.Lock()
+	s.due = true
+	s.mu.Unlock()
+	s.wake()
+}
+
+// post adds an event. Events that were posted before Close are done; later ones may be
+// dropped.
+func (s *stepper) post(e event) {
+	s.mu.Lock()
+	s.inbox = append(s.inbox, e)
+	s.bytes += e.bytes
+	s.mu.Unlock()
+	s.wake()
+}
+
+// receive posts a message from another node, unless too much waits already.
+func (s *stepper) receive(r *Replica, m Message) {
+	bytes := messageHeaderLen
+	for _, b := range m.Batches {
+		bytes += len(b)
+	}
+	s.mu.Lock()
+	full := s.bytes+bytes > s.node.cfg.InboxBytes && s.bytes > 0
+	s.mu.Unlock()
+	if full {
+		return
+	}
+	s.post(event{r, func(c *Core) { _ = c.Step(m) }, bytes})
+}
+
+// run is the goroutine.
+func (s *stepper) run() {
+	for {
+		select {
+		case <-s.node.ended:
+			return
+		case <-s.signal:
+			s.round()
+		}
+	}
+}
+
+// round does what is in the inbox, and sends what comes of it.
+func (s *stepper) round() {
+	s.mu.Lock()
+	s.work, s.inbox = s.inbox, s.work[:0]
+	due := s.due
+	s.bytes, s.due = 0, false
+	s.mu.Unlock()
+	for i := range s.work {
+		e := &s.work[i]
+		if e.replica.core != nil {
+			e.do(e.replica.core)
+			s.touch(e.replica)
+		}
+		*e = event{}
+	}
+	if due {
+		now := time.Now()
+		for _, r := range s.replicas {
+			r.core.Tick(now)
+			r.rest()
+			s.touch(r)
+		}
+	}
+	for i, r := range s.touched {
+		r.touched = false
+		if r.core != nil {
+			s.advance(r)
+		}
+		s.touched[i] = nil
+	}
+	s.touched = s.touched[:0]
+	s.sendMail()
+}
+
+func (s *stepper) touch(r *Replica) {
+	if !r.touched {
+		r.touched = true
+		s.touched = append(s.touched, r)
+	}
+}
+
+// advance does what a core has put out.
+func (s *stepper) advance(r *Replica) {
+	s.out.Reset()
+	r.core.Advance(&s.out)
+	for i := range s.out.Messages {
+		s.address(r, &s.out.Messages[i])
+	}
+	if len(s.out.Writes) > 0 {
+		r.disk.write(s.out.Writes)
+	}
+	for _, l := range s.out.Loads {
+		r.disk.load(l)
+	}
+	if s.out.HighWatermarkMoved {
+		r.part.Load().Commit(s.out.HighWatermark)
+	}
+	for _, reply := range s.out.Replies {
+		reply.Done(reply.Result)
+	}
+	if s.out.StateChanged {
+		r.changed()
+	}
+}
+
+// address puts a message into the envelope for its node.
+func (s *stepper) address(r *Replica, m *Message) {
+	to, lane := m.To.Node(), LaneControl
+	if m.Kind == KindAppend || m.Kind == KindSnapshot {
+		lane = LaneBulk
+	}
+	limit := s.node.cfg.Transport.MaxFrame(lane)
+	for i := range s.mail {
+		a := &s.mail[i]
+		if a.to != to || a.lane != lane {
+			continue
+		}
+		if !a.add(r.group, m, min(limit, joinedBytes)) {
+			s.send(a)
+			a.add(r.group, m, limit)
+		}
+		a.from = append(a.from, sentTo{r, m.To, m.Snapshot != nil})
+		return
+	}
+	s.mail = append(s.mail, addressed{to: to, lane: lane})
+	a := &s.mail[len(s.mail)-1]
+	a.add(r.group, m, limit)
+	a.from = append(a.from, sentTo{r, m.To, m.Snapshot != nil})
+}
+
+// joinedBytes is how large a frame of several messages may become. One of a single
+// message may be as large as the transport allows.
+const joinedBytes = 1 << 20
+
+// send gives an envelope to the transport. What certainly does not arrive is reported
+// to the cores, which then send less until they hear from the other replica.
+func (s *stepper) send(a *addressed) {
+	if a.messages == 0 {
+		return
+	}
+	sent := s.node.cfg.Transport.Send(a.to, a.lane, a.frame())
+	for _, m := range a.from {
+		if m.replica.core == nil || sent && !m.start {
+			continue
+		}
+		if m.start {
+			m.replica.core.SnapshotSent(m.id, sent)
+		}
+		if !sent {
+			m.replica.core.Unreachable(m.id)
+		}
+	}
+	clear(a.from)
+	a.from = a.from[:0]
+}
+
+func (s *stepper) sendMail() {
+	for i := range s.mail {
+		s.send(&s.mail[i])
+	}
+}
+
+// adopt makes the stepper drive a replica, from its next round on.
+func (s *stepper) adopt(r *Replica) {
+	s.post(event{r, func(*Core) { s.replicas = append(s.replicas, r) }, 0})
+}
+
+// abandon makes the stepper forget a replica; done is called on its goroutine.
+func (s *stepper) abandon(r *Replica, done func()) {
+	s.post(event{r, func(*Core) {
+		for i, other := range s.replicas {
+			if other == r {
+				s.replicas = append(s.replicas[:i], s.replicas[i+1:]...)
+				break
+			}
+		}
+		r.core = nil
+		done()
+	}, 0})
+}

@@ -31,9 +31,10 @@ type staged struct {
 // maxStaged is how many producers may share a run. They are searched linearly.
 const maxStaged = 64
 
-// checkSequence decides whether the batch of an idempotent producer continues the
-// producer's last one, or is a duplicate of the batch at base (KIP-98). Otherwise
-// the error says why it must not be appended:
+// JudgeSequence decides whether the batch of an idempotent producer continues the
+// producer's last one, of which known is what the log knows, or nil (KIP-98).
+// Otherwise the batch is one that is written already, at base, or the error, which
+// names no place yet, says why it must not be appended:
 //
 //	known producer?  epoch     first sequence       outcome
 //	no               any       0                    append
@@ -48,6 +49,38 @@ const maxStaged = 64
 //
 // Kafka accepts any first sequence from an unknown producer. That would append a
 // batch twice whose producer was forgotten in between, so only 0 is accepted here.
+func JudgeSequence(known *log.Producer, h *record.BatchHeader) (written bool, base int64, err *fault.Error) {
+	first, last := h.BaseSequence, h.LastSequence()
+	switch {
+	case known == nil && first != 0:
+		return false, -1, fault.At(fault.UnknownProducer, "", -1, -1).
+			Detailf("producer %d begins with sequence %d; its earlier ones may be written or not", h.ProducerID, first)
+	case known == nil || h.ProducerEpoch > known.Epoch && first == 0:
+		return false, -1, nil
+	case h.ProducerEpoch < known.Epoch:
+		return false, -1, fault.At(fault.InvalidProducerEpoch, "", -1, -1).
+			Detailf("producer %d has epoch %d, and epoch %d has written since", h.ProducerID, h.ProducerEpoch, known.Epoch)
+	case h.ProducerEpoch == known.Epoch && first == known.Next():
+		return false, -1, nil
+	case h.ProducerEpoch > known.Epoch:
+		return false, -1, fault.At(fault.OutOfOrderSequence, "", -1, -1).
+			Detailf("producer %d begins epoch %d with sequence %d instead of 0", h.ProducerID, h.ProducerEpoch, first)
+	}
+	if b, ok := known.Find(first, last); ok {
+		return true, b.FirstOffset, nil
+	}
+	// Sequences wrap around at 2^31, so one is earlier than another if it lies less
+	// than half of that behind.
+	newest := known.Last().LastSequence
+	if behind := uint32(newest-last) & math.MaxInt32; behind < math.MaxInt32/2 {
+		return false, -1, fault.At(fault.DuplicateSequence, "", -1, -1).
+			Detailf("producer %d sends the sequences %d to %d again, whose offsets are not known any more; its last one is %d", h.ProducerID, first, last, newest)
+	}
+	return false, -1, fault.At(fault.OutOfOrderSequence, "", -1, -1).
+		Detailf("producer %d sends sequence %d after %d", h.ProducerID, first, newest)
+}
+
+// checkSequence judges a batch by what the log knows and what is staged.
 func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base int64, err error) {
 	first, last := h.BaseSequence, h.LastSequence()
 	for i := range p.staged {
@@ -74,44 +107,18 @@ func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base 
 	return sequenceFollows, -1, nil
 }
 
-// compareSequence decides by the table above. known is what is known of the batch's
+// compareSequence decides by JudgeSequence. known is what is known of the batch's
 // producer, or nil.
 func (p *Partition) compareSequence(known *log.Producer, h *record.BatchHeader) (_ sequenceState, base int64, err error) {
-	first := h.BaseSequence
+	written, base, refused := JudgeSequence(known, h)
 	switch {
-	case known == nil && first != 0:
-		return 0, -1, p.fault(fault.UnknownProducer, -1).
-			Detailf("producer %d begins with sequence %d; its earlier ones may be written or not", h.ProducerID, first)
-	case known == nil || h.ProducerEpoch > known.Epoch && first == 0:
-	case h.ProducerEpoch < known.Epoch:
-		return 0, -1, p.fault(fault.InvalidProducerEpoch, -1).
-			Detailf("producer %d has epoch %d, and epoch %d has written since", h.ProducerID, h.ProducerEpoch, known.Epoch)
-	case h.ProducerEpoch == known.Epoch && first == known.Next():
-	default:
-		return p.outOfSequence(known, h)
+	case refused != nil:
+		refused.Topic, refused.Partition = p.topic, p.number
+		return 0, -1, refused
+	case written:
+		return sequenceWritten, base, nil
 	}
 	return sequenceFollows, -1, nil
-}
-
-// outOfSequence classifies a batch that doesn't continue the last one of a known
-// producer. Sequences wrap around at 2^31, so one is earlier than another if it
-// lies less than half of that behind.
-func (p *Partition) outOfSequence(known *log.Producer, h *record.BatchHeader) (_ sequenceState, base int64, err error) {
-	first, last := h.BaseSequence, h.LastSequence()
-	if h.ProducerEpoch > known.Epoch {
-		return 0, -1, p.fault(fault.OutOfOrderSequence, -1).
-			Detailf("producer %d begins epoch %d with sequence %d instead of 0", h.ProducerID, h.ProducerEpoch, first)
-	}
-	if b, ok := known.Find(first, last); ok {
-		return sequenceWritten, b.FirstOffset, nil
-	}
-	newest := known.Last().LastSequence
-	if behind := uint32(newest-last) & math.MaxInt32; behind < math.MaxInt32/2 {
-		return 0, -1, p.fault(fault.DuplicateSequence, -1).
-			Detailf("producer %d sends the sequences %d to %d again, whose offsets are not known any more; its last one is %d", h.ProducerID, first, last, newest)
-	}
-	return 0, -1, p.fault(fault.OutOfOrderSequence, -1).
-		Detailf("producer %d sends sequence %d after %d", h.ProducerID, first, newest)
 }
 
 // EndProducer marks a producer as ended: it knows the outcomes of all its batches

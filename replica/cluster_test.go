@@ -1,6 +1,7 @@
 package replica_test
 
 import (
+	"bytes"
 	"container/heap"
 	"encoding/binary"
 	"errors"
@@ -34,21 +35,23 @@ type cluster struct {
 
 	diskTime time.Duration
 
-	truth    truth
-	sent     uint64
-	acked    []acked
-	unknown  int
-	refused  int
-	lastAck  time.Duration
-	stopped  bool          // no more work
-	resumed  time.Duration // how long writes took to succeed after the healing
-	failures []string
-	counts   counts
-	trace    trace
+	truth     truth
+	sent      uint64
+	acked     []acked
+	latest    int64           // behind all that was acknowledged
+	sequences map[int64]int32 // what each idempotent producer's next batch in the log begins with
+	unknown   int
+	refused   int
+	lastAck   time.Duration
+	stopped   bool          // no more work
+	resumed   time.Duration // how long writes took to succeed after the healing
+	failures  []string
+	counts    counts
+	trace     trace
 }
 
 // counts says what a run has been through.
-type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses int }
+type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads int }
 
 type trace struct{ sum uint64 }
 
@@ -116,7 +119,7 @@ type node struct {
 
 func newCluster(n int, seed uint64) *cluster {
 	c := &cluster{
-		rng: rand.New(rand.NewPCG(seed, 1)), cut: make(map[[2]int]time.Duration),
+		rng: rand.New(rand.NewPCG(seed, 1)), cut: make(map[[2]int]time.Duration), sequences: make(map[int64]int32),
 		delay: 2 * time.Millisecond, diskTime: 300 * time.Microsecond,
 	}
 	var members replica.Membership
@@ -332,23 +335,96 @@ var errPower = errors.New("the power is off")
 // produce proposes a batch to a node, and keeps account of what it is told.
 func (d *node) produce(records int) {
 	d.sent++
-	batch := batchOf(d.sent, records)
+	d.propose(batchOf(d.sent, records), func(replica.Result) {})
+}
+
+// propose proposes a batch to a node, and checks what it is told before done is.
+func (d *node) propose(batch []byte, done func(replica.Result)) {
 	sum := content(batch)
+	h, _ := record.ParseHeader(batch)
 	d.core.Propose(batch, replica.AcksAll, func(r replica.Result) {
 		switch {
 		case r.Err == nil:
 			d.lastAck = d.now
 			d.acked = append(d.acked, acked{r.Offset, sum})
+			d.latest = max(d.latest, r.Offset+int64(h.Count))
 			if got := d.truth.at(r.Offset); got != sum {
 				d.failf("the batch acknowledged at offset %d is not there: %x, not %x", r.Offset, got, sum)
 			}
 		case errors.Is(r.Err, fault.UnknownOutcome):
 			d.unknown++
+		case errors.Is(r.Err, fault.OutOfOrderSequence), errors.Is(r.Err, fault.UnknownProducer), errors.Is(r.Err, fault.DuplicateSequence):
+			d.failf("node %d refuses a producer that did as it should: %v", d.number, r.Err)
 		default:
 			d.refused++
 		}
+		done(r)
 	})
 	d.pump()
+}
+
+// readLatest asks a node for the latest offset.
+func (d *node) readLatest() {
+	latest := d.latest
+	d.core.ReadIndex(func(r replica.Result) {
+		switch {
+		case r.Err != nil:
+		case r.Offset < latest:
+			d.failf("node %d says that the latest offset is %d, and %d was acknowledged before it was asked", d.number, r.Offset, latest)
+		default:
+			d.counts.reads++
+		}
+	})
+	d.pump()
+}
+
+// idempotent is a producer that sends one batch after the other, each until it is
+// acknowledged, and now and then once more.
+type idempotent struct {
+	*cluster
+	id    int64
+	next  int32
+	try   int
+	batch []byte
+}
+
+func (p *idempotent) send() {
+	if p.stopped {
+		return
+	}
+	if p.batch == nil {
+		p.sent++
+		p.batch = batchOf(p.sent, 1+p.rng.IntN(3))
+		record.StampProducer(p.batch, p.id, 0, p.next)
+	}
+	p.try++
+	try := p.try
+	p.after(time.Second, func() { // the node may have crashed
+		if p.try == try {
+			p.send()
+		}
+	})
+	leaders := p.leaders()
+	if len(leaders) == 0 {
+		return
+	}
+	for n := 1 + p.rng.IntN(5)/4; n > 0; n-- {
+		to := leaders[p.rng.IntN(len(leaders))]
+		if !to.running() {
+			continue
+		}
+		to.propose(bytes.Clone(p.batch), func(r replica.Result) {
+			if p.try != try {
+				return
+			}
+			p.try++
+			if r.Err == nil {
+				h, _ := record.ParseHeader(p.batch)
+				p.next, p.batch = p.next+h.Count, nil
+			}
+			p.after(time.Duration(1+p.rng.IntN(100))*time.Millisecond, p.send)
+		})
+	}
 }
 
 // leaders are the nodes that think they lead.
@@ -457,6 +533,12 @@ func (d *node) compare(h *record.BatchHeader, batch []byte) {
 	if h.BaseOffset >= t.end {
 		if h.BaseOffset > t.end {
 			d.failf("node %d shows offset %d after %d", d.number, h.BaseOffset, t.end)
+		}
+		if h.ProducerID >= 0 {
+			if next := d.sequences[h.ProducerID]; next != h.BaseSequence {
+				d.failf("producer %d has sequence %d at offset %d instead of %d", h.ProducerID, h.BaseSequence, h.BaseOffset, next)
+			}
+			d.sequences[h.ProducerID] = h.LastSequence() + 1
 		}
 		t.offsets, t.sums, t.whole = append(t.offsets, h.BaseOffset), append(t.sums, content(batch)), append(t.whole, whole)
 		t.end = h.NextOffset()

@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -31,8 +32,15 @@ type Core struct {
 
 	next      int64 // the offset of the next proposal, while this is the leader
 	nextIndex uint64
-	waiting   []wait // in the order of their indexes
+	waiting   []wait
+	minimum   int // how many replicas must have what is acknowledged
 	change    *pb.ConfChangeV2
+	reads     reads
+
+	producers *log.ProducerTable // as of all that is proposed; nil until the disk has told
+	held      []held             // proposals that came before
+	heldBytes int
+	asked     uint64 // the DiskWrite that asks for producers, or 0
 
 	sequence  uint64 // of the last DiskWrite
 	responses []response
@@ -42,14 +50,6 @@ type Core struct {
 	ticks     int
 
 	out Output
-}
-
-// wait is a proposal without an outcome.
-type wait struct {
-	index  uint64
-	offset int64
-	acks   Acks
-	done   func(Result)
 }
 
 // response is what may only be said after a DiskWrite.
@@ -142,93 +142,10 @@ func (c *Core) Step(m Message) error {
 	if c.failed != nil {
 		return c.failed
 	}
+	if m.Kind == KindAppendReply && c.minimum > 1 {
+		c.answer()
+	}
 	return refused
-}
-
-// Propose proposes a batch, which passes to the core, and stamps it. done becomes
-// part of an Output once the outcome is known: always, unless the Core is dropped.
-//
-// fault.NotLeader means that nothing was proposed, and fault.BufferFull that too
-// much is uncommitted.
-func (c *Core) Propose(batch []byte, acks Acks, done func(Result)) {
-	offset, index, err := c.propose(batch)
-	if err != nil {
-		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})
-		return
-	}
-	c.waiting = append(c.waiting, wait{index, offset, acks, done})
-}
-
-// ProposeStamped is Propose for a batch that is stamped already, and counts once it is
-// committed. fault.NotLeader where another leader epoch or another offset is next.
-func (c *Core) ProposeStamped(batch []byte, done func(Result)) {
-	h, err := record.ParseHeader(batch)
-	if err == nil {
-		err = c.leading()
-	}
-	if err == nil && (h.BaseOffset != c.next || uint64(h.LeaderEpoch) != c.term) {
-		err = c.refuse(fault.NotLeader).Detailf("a batch for offset %d in epoch %d; offset %d in epoch %d is next", h.BaseOffset, h.LeaderEpoch, c.next, c.term)
-	}
-	if err != nil {
-		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})
-		return
-	}
-	c.Propose(batch, AcksAll, done)
-}
-
-func (c *Core) propose(batch []byte) (offset int64, index uint64, err error) {
-	if err := c.leading(); err != nil {
-		return 0, 0, err
-	}
-	b, err := record.Parse(batch)
-	if err != nil {
-		return 0, 0, c.refuse(fault.CodeOf(err)).Because(err)
-	}
-	if b.Size() != len(batch) || b.Count <= 0 || b.Control() {
-		return 0, 0, c.refuse(fault.InvalidRecord).Detailf("a batch of %d bytes of %d, %d records, attributes %#x", b.Size(), len(batch), b.Count, b.Attributes)
-	}
-	record.Stamp(batch, c.next, int32(c.term))
-	if err := c.tell(func() error { return c.rn.Propose(batch) }); err != nil {
-		return 0, 0, err
-	}
-	offset, index = c.next, c.nextIndex
-	c.next += int64(b.LastOffsetDelta) + 1
-	c.nextIndex++
-	return offset, index, nil
-}
-
-// leading returns nil if this replica may stamp batches: it leads, and the batch
-// that begins its term is in the tail. Before, the tail may lack batches that the
-// library has.
-func (c *Core) leading() error {
-	if c.failed == nil && c.begun != c.term {
-		c.drain()
-	}
-	switch {
-	case c.failed != nil:
-		return c.failed
-	case c.role != Leader || c.begun != c.term:
-		return c.notLeader()
-	}
-	return nil
-}
-
-// tell makes a proposal to the library, and returns why it took it not.
-func (c *Core) tell(propose func() error) error {
-	var dropped error
-	c.do(func() error {
-		dropped = propose()
-		return nil
-	})
-	switch {
-	case c.failed != nil:
-		return c.failed
-	case dropped == nil:
-		return nil
-	case c.rn.BasicStatus().RaftState == raft.StateLeader && c.rn.BasicStatus().LeadTransferee == raft.None:
-		return c.refuse(fault.BufferFull).Detailf("%d bytes wait to be committed", c.cfg.UncommittedBytes)
-	}
-	return c.notLeader()
 }
 
 // Transfer asks the leader to hand its leadership to another voter, once that has
@@ -265,6 +182,9 @@ func (c *Core) DiskDone(r DiskResult) {
 		done := c.responses[0]
 		c.responses = c.responses[1:]
 		c.deliver(done.messages)
+	}
+	if r.Producers != nil {
+		c.judge(r)
 	}
 	if r.Err != nil {
 		_ = c.fail(r.Err)
@@ -325,6 +245,8 @@ func (c *Core) Rebase(s Start) {
 // Advance moves everything that is to be done to out.
 func (c *Core) Advance(out *Output) {
 	c.drain()
+	c.ask()
+	c.read()
 	c.readAhead()
 	c.tail.trim()
 	c.out.Messages, out.Messages = c.out.Messages[:0], append(out.Messages, c.out.Messages...)

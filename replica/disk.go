@@ -47,6 +47,7 @@ func (d *Disk) Log() *log.Log { return d.log }
 // Do does these writes, in order, with one sync for all of them.
 func (d *Disk) Do(writes []DiskWrite) DiskResult {
 	var through uint64
+	var producers *log.ProducerTable
 	sync := false
 	for i := range writes {
 		w := &writes[i]
@@ -54,6 +55,9 @@ func (d *Disk) Do(writes []DiskWrite) DiskResult {
 			return DiskResult{Err: err} // those before it may lack their sync
 		}
 		through, sync = w.Sequence, sync || w.Sync
+		if w.Producers {
+			producers = new(d.log.CopyProducers())
+		}
 	}
 	if sync && d.cfg.Fsync {
 		if err := d.log.Sync(); err != nil {
@@ -63,7 +67,7 @@ func (d *Disk) Do(writes []DiskWrite) DiskResult {
 	if err := d.marks.flush(min(d.commit, d.last)); err != nil {
 		return DiskResult{Err: d.failed(err)}
 	}
-	return DiskResult{Through: through}
+	return DiskResult{Through: through, Producers: producers}
 }
 
 func (d *Disk) do(w *DiskWrite) error {

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"fmt"
-	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -34,6 +33,7 @@ func (c *Core) drain() {
 // take does what one Ready asks for.
 func (c *Core) take(rd raft.Ready) {
 	c.observe()
+	c.confirm(rd.ReadStates)
 	if rd.Snapshot.GetMetadata().GetIndex() > 0 {
 		s, err := startFromRaft(rd.Snapshot)
 		if err == nil && s.Offset < c.high {
@@ -86,6 +86,7 @@ func (c *Core) observe() {
 		}
 	}
 	if c.role == Leader && (role != Leader || term != c.term) {
+		c.leader = ID(s.Lead)
 		c.abandon()
 		c.loading, c.behind, c.tail.loaded = nil, nil, nil
 	}
@@ -136,7 +137,7 @@ func (c *Core) absorb(entries []*pb.Entry) error {
 // write turns the library's request for the disk into a DiskWrite. Everything that
 // the library wants said after it waits for DiskDone.
 func (c *Core) write(m *pb.Message) {
-	w := DiskWrite{Sequence: c.sequence + 1, Sync: len(m.GetResponses()) > 0}
+	w := DiskWrite{Sync: len(m.GetResponses()) > 0}
 	if m.Term != nil {
 		w.HasState = true
 		w.State = HardState{m.GetTerm(), ID(m.GetVote()), c.recordable(m.GetCommit())}
@@ -150,6 +151,10 @@ func (c *Core) write(m *pb.Message) {
 		w.Offset, _ = c.tail.begins(w.First)
 		for _, e := range m.GetEntries() {
 			w.Batches = append(w.Batches, c.tail.slot(e.GetIndex()).data)
+		}
+		if c.role == Leader && c.begun == c.term && c.producers == nil && c.asked == 0 {
+			w.Producers = true
+			c.asked = c.sequence + 1
 		}
 	}
 	c.enqueue(w, m.GetResponses())
@@ -192,17 +197,6 @@ func (c *Core) apply(entries []*pb.Entry) {
 		}
 	}
 	c.answer()
-}
-
-// answer ends the proposals that count now.
-func (c *Core) answer() {
-	c.waiting = slices.DeleteFunc(c.waiting, func(w wait) bool {
-		counts := w.index <= c.tail.applied || w.acks == AcksLeader && w.index <= c.tail.stable
-		if counts {
-			c.out.Replies = append(c.out.Replies, Reply{w.done, Result{w.offset, nil}})
-		}
-		return counts
-	})
 }
 
 // applyMembers puts a committed change of members in force, and on disk.

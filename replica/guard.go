@@ -43,13 +43,21 @@ func (c *Core) fail(err error) error {
 	return c.failed
 }
 
-// abandon ends all proposals without an outcome.
+// abandon ends what waits for this leader, which leads no more.
 func (c *Core) abandon() {
 	for _, w := range c.waiting {
 		c.out.Replies = append(c.out.Replies, Reply{w.done, Result{-1, c.refuse(fault.UnknownOutcome).
 			Detailf("replica %v was to write it at offset %d, and leads no more", c.cfg.ID, w.offset)}})
 	}
 	c.waiting = nil
+	for _, p := range c.held {
+		c.reply(p.done, c.notLeader())
+	}
+	for _, r := range c.reads.waiting {
+		c.reply(r.done, c.notLeader())
+	}
+	c.held, c.heldBytes, c.reads.waiting = nil, 0, nil
+	c.producers, c.asked = nil, 0
 }
 
 // ErrLost says that a replica may have lost what it had acknowledged. It must not

@@ -1,5 +1,7 @@
 package replica
 
+import "github.com/runnel-go/runnel/log"
+
 // Output is what a Core wants done. The order within each list counts, and between
 // the lists it does not, except that DiskWrites of one Output come before those of
 // the next.
@@ -77,14 +79,19 @@ type DiskWrite struct {
 	// Members, unless nil, is the membership as of a committed batch.
 	Members *Start
 
+	// Producers asks for what the log knows of producers as of this write, when it is
+	// done. A leader that begins judges their sequences by it.
+	Producers bool
+
 	Sync bool
 }
 
 // DiskResult reports that all writes up to a sequence number are done, or the
 // error of the one behind it. An error is final: the replica fails.
 type DiskResult struct {
-	Through uint64
-	Err     error
+	Through   uint64
+	Producers *log.ProducerTable // as of the last write that asked for them, or nil
+	Err       error
 }
 
 // Load asks for batches of the log: from an index on, some bytes of them.

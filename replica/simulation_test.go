@@ -62,6 +62,9 @@ func simulate(seed uint64, d time.Duration) *cluster {
 	c := newCluster(3+2*int(seed%2), seed)
 	c.loss, c.double = 0.03, 0.02
 	c.work()
+	for i := range 3 {
+		(&idempotent{cluster: c, id: int64(i + 1)}).send()
+	}
 	c.trouble(d)
 	c.run(d)
 
@@ -91,6 +94,9 @@ func (c *cluster) work() {
 			return
 		}
 		for _, d := range c.leaders() {
+			if d.running() && c.rng.IntN(4) == 0 {
+				d.readLatest()
+			}
 			for range 1 + c.rng.IntN(3) {
 				if d.up {
 					d.produce(1 + c.rng.IntN(4))

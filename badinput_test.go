@@ -333,7 +333,7 @@ func TestMaxExpandedBatch(t *testing.T) {
 		if allowed == 999_999 {
 			require.ErrorIs(t, err, fault.ExpandsTooFar)
 			require.NotErrorIs(t, err, fault.CorruptMessage)
-			require.ErrorContains(t, err, "MaxExpandedBatch allows more; Seek to offset 1 goes on behind the batch")
+			require.ErrorContains(t, err, "MaxExpandedBatch allows more; Seek to offset 1 to continue behind the batch")
 		} else {
 			require.NoError(t, err)
 			require.Len(t, records[0].Value, 1_000_000)

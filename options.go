@@ -130,7 +130,7 @@ func configure(c config, opts []Option) (config, error) {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "DefaultDurability(%d): it must be topic.Memory, topic.OS or topic.Fsync", c.defaultDurability))
 	}
 	if c.fileMode&^0o777 != 0 || c.fileMode&0o600 != 0o600 || c.fileMode&0o111 != 0 {
-		errs = append(errs, fault.Newf(fault.InvalidConfig, "FileMode(%#o): it must be from 0600 to 0666, for the owner to read and write and nobody to execute", c.fileMode))
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "FileMode(%#o): it must be from 0600 to 0666, readable and writable by the owner, and executable by no one", c.fileMode))
 	}
 	if c.maxExpanded < 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "MaxExpandedBatch(%d): it must be positive", c.maxExpanded))

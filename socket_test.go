@@ -144,7 +144,7 @@ func TestOpenWithoutSocket(t *testing.T) {
 	b := openDir(t, dir)
 	at, err := b.Socket()
 	require.Empty(t, at)
-	require.ErrorContains(t, err, "is there and is no socket")
+	require.ErrorContains(t, err, "exists and is not a socket")
 	require.NoError(t, b.Close())
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)

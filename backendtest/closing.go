@@ -236,7 +236,7 @@ var closingBackendTests = []struct {
 		require.Len(s, n.kinds, 2)
 		require.Contains(s, []string{"revoked", "lost"}, n.kinds[1])
 	}},
-	{"between two calls is told by the next one", func(s *suite, b Closer) {
+	{"between two calls is reported by the next one", func(s *suite, b Closer) {
 		var n told
 		n.assigned = make(chan struct{}, 10)
 		name := s.topic(1, topic.Config{})
@@ -265,7 +265,7 @@ var closingBackendTests = []struct {
 		require.NoError(s, c.Close())
 		require.Len(s, n.kinds, 3)
 	}},
-	{"between two calls is told by Close", func(s *suite, b Closer) {
+	{"between two calls is reported by Close", func(s *suite, b Closer) {
 		var n told
 		n.assigned, n.fetching = make(chan struct{}, 10), true
 		name := s.topic(1, topic.Config{})

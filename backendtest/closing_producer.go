@@ -66,7 +66,7 @@ var closingProducerTests = []test{
 		}
 		require.NoError(s, p.Close())
 	}},
-	{"says when it closes what nobody was told of", func(s *suite) {
+	{"returns from Close the failures that were not reported", func(s *suite) {
 		name := s.topic(1, topic.Config{MaxMessageBytes: 2000})
 		p := s.program()
 		p.SendAsync(s.ctx, record.Record{Topic: name, Value: make([]byte, 5000)}, nil)

@@ -43,7 +43,7 @@ func (s *suite) wait(done <-chan fetched) (consumer.Fetched, error) {
 }
 
 var consumingTests = []test{
-	{"starts where it is told", func(s *suite) {
+	{"starts where Start says", func(s *suite) {
 		name := s.topic(1, topic.Config{Retention: topic.Forever})
 		_, w := s.writer(name)
 		for i := range 4 {
@@ -219,7 +219,7 @@ var consumingTests = []test{
 		s.send(name, 0, "next")
 		require.Equal(s, []string{"next"}, values(s.fetch(c, 1)))
 	}},
-	{"begins anew where the group's committed offset is out of range", func(s *suite) {
+	{"starts over where the group's committed offset is out of range", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
 		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 3, LeaderEpoch: -1}}

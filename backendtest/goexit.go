@@ -27,7 +27,7 @@ func alone(fn func()) {
 func exit([]record.TopicPartition) { runtime.Goexit() }
 
 var goexitTests = []test{
-	{"a rebalance callback that does not return keeps nobody waiting", func(s *suite) {
+	{"a rebalance callback that does not return blocks no other member", func(s *suite) {
 		for name, option := range map[string]consumer.Option{
 			"OnAssigned": consumer.OnAssigned(exit), "OnRevoked": consumer.OnRevoked(exit),
 		} {

@@ -271,7 +271,7 @@ var groupTests = []test{
 		c = s.consumer(inGroup(group, name))
 		require.Equal(s, []string{"4", "5", "6", "7", "8", "9"}, values(s.fetch(c, 6)))
 	}},
-	{"start where they are told while nothing is committed", func(s *suite) {
+	{"start where Start says while nothing is committed", func(s *suite) {
 		name := s.topic(1, topic.Config{})
 		s.sendMany(name, 1, 10)
 		m := s.join(s.name(), []string{name}, func(cfg *consumer.Config) { cfg.Start = topic.Latest() })

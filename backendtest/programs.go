@@ -187,7 +187,7 @@ var programTests = []test{
 		c = s.newConsumer(options...)
 		require.Equal(s, []string{"a", "b", "c"}, s.poll(c, 3))
 	}},
-	{"are told of an asynchronous commit what is true", func(s *suite) {
+	{"report the true outcome of an asynchronous commit", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 200)
 		var mu sync.Mutex

@@ -52,7 +52,7 @@ var startingTests = []test{
 		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(2)))
 		require.Equal(s, []string{"2", "3"}, values(s.fetch(c, 2)))
 	}},
-	{"begin as long ago as they are told", func(s *suite) {
+	{"start as long ago as Start says", func(s *suite) {
 		name := s.topic(1, topic.Config{Retention: topic.Forever})
 		_, w := s.writer(name)
 		for _, age := range []time.Duration{48 * time.Hour, 2 * time.Hour, time.Minute} {

@@ -195,7 +195,7 @@ var topicTests = []test{
 		require.EqualValues(s, 3, before.Partitions())
 		require.Equal(s, []string{"new", "newer"}, values(s.fetch(s.assigned(name, 2), 2)))
 	}},
-	{"begin anew when they are deleted and created again", func(s *suite) {
+	{"start empty when they are deleted and created again", func(s *suite) {
 		name := s.topic(1, topic.Config{})
 		p, w := s.writer(name)
 		_, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("old")})

@@ -169,7 +169,7 @@ func (n *inspecting) run() error {
 			case layout.Has(entries, tp.String()) && !doomed[tp]:
 				err = n.partition(tp, t)
 			case n.Clean:
-				n.add(log.Damage, tp, n.path(tp), "the partition's directory", "none", "restore it from a copy; or runnel repair --accept-loss begins the partition anew, empty")
+				n.add(log.Damage, tp, n.path(tp), "the partition's directory", "none", "restore it from a copy; or run `runnel repair --accept-loss`, which recreates the partition, empty")
 			default:
 				n.add(log.Recoverable, tp, n.path(tp), "the partition's directory", "none",
 					"a crash while the topic was created leaves it so, and opening begins the partition; otherwise restore it from a copy")
@@ -315,7 +315,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 		case err != nil:
 			return fault.At(fault.OfDisk(err), tp.Topic, tp.Partition, -1).Because(err)
 		case empty && n.Clean:
-			n.add(log.Damage, tp, n.path(tp), "the partition's directory", "one without its files", "restore it from a copy; or runnel repair --accept-loss begins the partition anew, empty")
+			n.add(log.Damage, tp, n.path(tp), "the partition's directory", "one without its files", "restore it from a copy; or run `runnel repair --accept-loss`, which recreates the partition, empty")
 		default:
 			n.add(log.Recoverable, tp, path, "the ID of the topic", "no file", "opening writes it")
 		}

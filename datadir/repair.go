@@ -155,13 +155,13 @@ func (r *repairing) directory(f log.Finding) error {
 		r.step(f.File, f.Hint, f.Grade == log.Damage)
 		return nil
 	case f.File == dir && !r.how.AcceptLoss && f.Grade == log.Damage:
-		r.step(f.File, "the partition is gone: restore it from a copy, or accept the loss: then it begins anew, empty", true)
+		r.step(f.File, "the partition is gone: restore it from a copy, or accept the loss: then it is recreated, empty", true)
 		return nil
 	case f.File == dir:
-		r.step(f.File, "begin the partition anew, empty", false)
+		r.step(f.File, "recreate the partition, empty", false)
 	case ownerErr != nil || known && r.misspelt(metadata, t.ID):
 		ownerErr = fault.CorruptMessage
-		r.step(f.File, "keep it as "+layout.MetadataFile+".damaged-"+r.stamp+" and write the topic's ID anew", false)
+		r.step(f.File, "keep it as "+layout.MetadataFile+".damaged-"+r.stamp+" and write the topic's ID again", false)
 	case known && of.ID == t.ID:
 		r.step(f.File, "it is another partition's: "+f.Hint, true)
 		return nil

@@ -168,13 +168,13 @@ func (n *restoring) unpack(r io.Reader) error {
 		h, err := files.Next()
 		switch {
 		case first && errors.Is(err, tar.ErrHeader):
-			return notWhole("it is none of Runnel's: no tar archive")
+			return notWhole("it is not one of Runnel's: no tar archive")
 		case first && errors.Is(err, io.ErrUnexpectedEOF):
-			return notWhole("it is none of Runnel's, or not even its first file")
+			return notWhole("it is not one of Runnel's, or ends within its first file")
 		case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
 			return notWhole("it ends before its list of contents")
 		case errors.Is(err, tar.ErrHeader):
-			return notWhole("it is no tar archive, or damaged")
+			return notWhole("it is not a tar archive, or damaged")
 		case err != nil:
 			return err
 		case h.Typeflag != tar.TypeReg:

@@ -119,7 +119,7 @@ func (c *Corruption) Error() string {
 		b.WriteString(" (" + c.Hint + ")")
 	}
 	if c.Next > 0 {
-		fmt.Fprintf(&b, "; reading goes on at offset %d", c.Next)
+		fmt.Fprintf(&b, "; reading continues at offset %d", c.Next)
 	}
 	return b.String()
 }

@@ -268,7 +268,7 @@ func (s *consuming) begins(ctx context.Context, partitions []record.TopicPartiti
 
 func noneCommitted(tp record.TopicPartition) *fault.Error {
 	return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, -1).
-		Detailf("the group has committed nothing, and the consumer begins where it has").Try("Seek says where to go on")
+		Detailf("the group has no committed offset, and the consumer starts nowhere else").Try("Seek sets where to continue")
 }
 
 // unplace makes the next Fetch return an error for a partition that has no

@@ -236,7 +236,7 @@ func (s *consuming) restart(ctx context.Context) error {
 		s.mu.Lock()
 		was.unplaced = true
 		s.mu.Unlock()
-		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Try("Seek says where to go on")
+		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Try("Seek sets where to continue")
 	}
 	err := s.Seek(ctx, tp, s.cfg.Start)
 	if errors.Is(err, fault.NotAssigned) {

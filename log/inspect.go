@@ -192,7 +192,7 @@ func (n *inspector) opaque(s *segment, h *record.BatchHeader, pos int64, why err
 // Hints.
 const (
 	hintDamage   = "the file is left as it is; restore it from a copy, or see what runnel repair --dry-run would do"
-	hintOpaque   = "nothing drops or changes it, and compaction passes over it; what wrote it, or a program that allows larger batches, may be able to read it"
+	hintOpaque   = "it is kept as it is, and compaction skips it; the program that wrote it, or one that allows larger batches, may be able to read it"
 	hintDerived  = "runnel repair rebuilds it from the log"
 	hintOpening  = "opening the log does it"
 	hintForeign  = "the segment was hardly written here: put the right one back, or runnel repair --accept-loss takes it as it is"
@@ -239,7 +239,7 @@ func (n *inspector) explainName(name string) {
 	path := filepath.Join(n.l.cfg.Dir, name)
 	switch {
 	case name == journalName:
-		n.report(Damage, path, -1, 0, "no repair under way", "the journal of one that was interrupted", "finish it: runnel repair")
+		n.report(Damage, path, -1, 0, "no unfinished repair", "the journal of an interrupted repair", "finish it: runnel repair")
 		return
 	case strings.Contains(name, logSuffix+damagedSuffix):
 		n.report(Note, path, -1, 0, "a log's files", "what was damaged before a repair", "it is left alone")

@@ -69,7 +69,7 @@ func (n *inspector) viewSwap() error {
 	if _, ok := has[swapName]; !ok {
 		for name := range has {
 			if !n.how.Live {
-				n.report(Recoverable, filepath.Join(cfg.Dir, name), -1, 0, "no compaction under way", "what one has written", hintOpening)
+				n.report(Recoverable, filepath.Join(cfg.Dir, name), -1, 0, "no unfinished compaction", "a file that one has written", hintOpening)
 			}
 		}
 		return nil
@@ -88,7 +88,7 @@ func (n *inspector) viewSwap() error {
 		return nil
 	}
 	if !n.how.Live {
-		n.report(Recoverable, path, m.next.base, 0, "no compaction under way", "one that was replacing segments", hintOpening)
+		n.report(Recoverable, path, m.next.base, 0, "no unfinished compaction", "one that was replacing segments", hintOpening)
 	}
 	n.swapped = &m
 	view := &swapView{FS: cfg.FS, dir: cfg.Dir, names: map[string]string{}, hidden: map[string]bool{}}

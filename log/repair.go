@@ -233,7 +233,7 @@ func (r *repair) plan() {
 		case f.Grade == Recoverable:
 			r.planDerived(f)
 		case f.Grade == Damage && f.Hint == hintForeign && !r.how.AcceptLoss:
-			r.refuseStep(f.File, "the segment is not the one that was written here, as far as its times tell: put that one back, or accept the loss, and this one is taken for it")
+			r.refuseStep(f.File, "by its timestamps, the segment is not the one that was written here: put that one back, or accept the loss to keep this one in its place")
 		case f.Grade == Damage && (name == epochName || name == checkpointName):
 			r.step(f.File, "rebuild it from the log")
 			r.journal.remove(name)
@@ -337,7 +337,7 @@ func (r *repair) lostEnd(f Finding, base int64) bool {
 func (r *repair) planLostEnd(f Finding, base int64) {
 	if !r.how.AcceptLoss {
 		r.refuseStep(f.File, fmt.Sprintf("the log's end is lost: everything before offset %d was durable, and how many records followed is unknown. "+
-			"Restore the file from a copy, or accept the loss: then the log goes on at offset %d", f.Next, f.Next))
+			"Restore the file from a copy, or accept the loss: then the log continues at offset %d", f.Next, f.Next))
 		return
 	}
 	f.Offset = max(f.Offset, base)
@@ -348,7 +348,7 @@ func (r *repair) planLostEnd(f Finding, base int64) {
 		r.step(f.File, "keep it as "+filepath.Base(f.File)+damagedSuffix+r.how.Stamp+" and rewrite it from its sound batches")
 	}
 	r.rewrite[base] = append(r.rewrite[base], f)
-	r.lose(f, fmt.Sprintf("let the log go on at offset %d; what had higher ones is lost, too", f.Next))
+	r.lose(f, fmt.Sprintf("let the log continue at offset %d; records with higher offsets are lost, too", f.Next))
 }
 
 // writeSegment writes a copy of a damaged segment and, beside it, the segment that will

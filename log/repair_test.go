@@ -134,7 +134,7 @@ func TestRepair(t *testing.T) {
 			"00000000000000000000.log: let the log start at offset 8, where its files do; loses 0 to 7",
 		}},
 		{"the last segment", func(t *testing.T, cfg Config) { require.NoError(t, cfg.FS.Remove(logFile(cfg, 24))) }, []string{
-			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
+			"00000000000000000024.log: let the log continue at offset 30; records with higher offsets are lost, too; loses 24 to 29",
 		}},
 		{"the last two segments, and damage before them", func(t *testing.T, cfg Config) {
 			require.NoError(t, cfg.FS.Remove(logFile(cfg, 16)))
@@ -144,14 +144,14 @@ func TestRepair(t *testing.T) {
 			"00000000000000000008.log: keep it as 00000000000000000008.log.damaged-now and rewrite it from its sound batches",
 			"00000000000000000008.log: 86 bytes at byte 0: a batch of offset 8 whose checksum should be X and is X; loses 8 to 9",
 			"00000000000000000008.log: 0 bytes at byte 344: the end, and the offset that follows is 24; loses 16 to 23",
-			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
+			"00000000000000000024.log: let the log continue at offset 30; records with higher offsets are lost, too; loses 24 to 29",
 		}},
 		{"all segments", func(t *testing.T, cfg Config) {
 			for _, base := range segments(cfg) {
 				require.NoError(t, cfg.FS.Remove(logFile(cfg, base)))
 			}
 		}, []string{
-			"00000000000000000024.log: let the log go on at offset 30; what had higher ones is lost, too; loses 24 to 29",
+			"00000000000000000024.log: let the log continue at offset 30; records with higher offsets are lost, too; loses 24 to 29",
 			"00000000000000000000.log: let the log start at offset 24, where its files do; loses 0 to 23",
 		}},
 		{"an index", func(t *testing.T, cfg Config) { spoil(t, cfg, cfg.Dir+"/00000000000000000008.index", 3) }, []string{
@@ -252,7 +252,7 @@ func TestRepairRefuses(t *testing.T) {
 	frozen.FS = readOnly{cfg.FS}
 	steps := repaired(t, frozen, false)
 	require.True(t, refused(steps))
-	require.Contains(t, steps[0].What, "goes on at offset 30")
+	require.Contains(t, steps[0].What, "continues at offset 30")
 	_, _, err := Open(cfg)
 	require.ErrorIs(t, err, fault.CorruptMessage)
 }

@@ -48,7 +48,7 @@ func (e *ProcessingError) Error() string {
 		option := map[Phase]string{
 			Processing: "OnProcessingError", Deserialization: "OnDeserializationError", Production: "OnProductionError",
 		}[e.Phase]
-		fmt.Fprintf(&b, " (the application stops here at every start; to go on without such records, give streams.New an %s(Skip()) or (DeadLetter(topic)))", option)
+		fmt.Fprintf(&b, " (the application stops here at every start; to continue without such records, give streams.New an %s(Skip()) or (DeadLetter(topic)))", option)
 	}
 	return b.String()
 }

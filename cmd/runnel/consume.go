@@ -69,7 +69,7 @@ reads. The commands of several terminals may work on one directory at once.
 	flags.StringVar(&f.group, "group", "", "read as a member of this `group`")
 	flags.StringVar(&f.value, "value", "text", "show values as this `type`: text, int64 or hex")
 	flags.Var(&f.partitions, "partition", "only these `partitions`, such as 0,2")
-	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with records as they come, until Ctrl-C")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "wait for new records, until Ctrl-C")
 	flags.VarP(&f.count, "count", "n", "stop after this `number` of records")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print position, time and headers, too")
 	return cmd

@@ -48,7 +48,7 @@ deleted. A partition that ends before an offset loses all its records.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&d.before, "before", "", "delete what lies before this `place`: end, an offset, a time, how long ago")
+	flags.StringVar(&d.before, "before", "", "delete records before this `place`: end, an offset, a time, how long ago")
 	flags.Var(&d.partitions, "partition", "only in these `partitions`, such as 0,2")
 	flags.BoolVar(&d.dryRun, "dry-run", false, "only say what would be deleted")
 	return cmd

@@ -53,8 +53,8 @@ Both stay between the first record and the end.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.to, "to", "", "`where` to go on: start, end, an offset, a time, how long ago")
-	flags.StringVar(&f.shift, "shift", "", "go on so many `records` further on, or back: +10, -10")
+	flags.StringVar(&f.to, "to", "", "`where` to continue: start, end, an offset, a time, how long ago")
+	flags.StringVar(&f.shift, "shift", "", "move by so many `records`, forward or back: +10, -10")
 	flags.StringArrayVar(&f.topics, "topic", nil, "only this `topic`, or these partitions of it (orders:0,2); may be repeated")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only print the offsets")
 	return cmd

@@ -49,7 +49,7 @@ key, value, headers, time and partition; only "value" must be there.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.keySep, "key-sep", "", "a line is a key, this `separator` and a value; \\t is a tab")
-	flags.StringVar(&f.null, "null", "", "the `word` that stands for a null key or value")
+	flags.StringVar(&f.null, "null", "", "the `word` that means a null key or value")
 	flags.StringArrayVar(&f.headers, "header", nil, "a header for every record, `key=value`; may be repeated")
 	flags.Int32Var(&f.partition, "partition", -1, "write to this `partition`, whatever the keys")
 	flags.BoolVar(&f.fromJSON, "from-json", false, "a line is a record, as consume prints it into a pipe")

@@ -58,7 +58,7 @@ remembers.`,
 	flags.StringVar(&f.from, "from", "", "read the text from this `topic`")
 	flags.StringVar(&f.to, "to", "", "write the counts to this `topic`")
 	flags.StringVar(&f.app, "app", "wordcount", "the application's `name`")
-	flags.BoolVarP(&f.follow, "follow", "f", false, "go on until Ctrl-C")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "keep running, until Ctrl-C")
 	return cmd
 }
 

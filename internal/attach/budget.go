@@ -113,7 +113,7 @@ func (s *steady) Read(b []byte) (int, error) {
 			return n, err
 		}
 		if s.visit.server.budget.waiting.Load() > 0 {
-			return 0, fault.Newf(fault.InvalidRequest, "a frame that did not go on for %v, and others wait for their turn", stall)
+			return 0, fault.Newf(fault.InvalidRequest, "a frame that made no progress for %v while others waited for their turn", stall)
 		}
 	}
 }

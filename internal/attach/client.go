@@ -74,7 +74,7 @@ func (c *Client) connect(ctx context.Context) (*conn, *bufio.Reader, error) {
 	}
 	if session.server.instance != c.control.server.instance {
 		_ = session.conn.Close()
-		return nil, nil, fault.Newf(fault.Closed, "%s has gone, and %s holds the directory", c.control.server, session.server)
+		return nil, nil, fault.Newf(fault.Closed, "%s has closed the directory, and %s holds it now", c.control.server, session.server)
 	}
 	return session, r, nil
 }

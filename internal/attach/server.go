@@ -96,7 +96,7 @@ func (s *Server) admit(conn stream) {
 		s.turnAway(conn, s.closed())
 		return
 	case full:
-		s.turnAway(conn, fault.Newf(fault.PolicyViolation, "%s serves %d connections, and no more", self(0), maxVisits).
+		s.turnAway(conn, fault.Newf(fault.PolicyViolation, "%s already serves %d connections, the most that it may", self(0), maxVisits).
 			Try("close producers, consumers and clients that are not in use"))
 		return
 	}

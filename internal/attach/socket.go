@@ -58,7 +58,7 @@ func Listen(dir string, root *os.Root) (*Listener, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode()&fs.ModeSocket == 0:
-		return nil, fault.Newf(fault.Storage, "%s is there and is no socket", path).Try("move it elsewhere")
+		return nil, fault.Newf(fault.Storage, "%s exists and is not a socket", path).Try("move it elsewhere")
 	default:
 		if err := root.Remove(SocketName); err != nil {
 			return nil, err

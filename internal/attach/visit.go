@@ -161,7 +161,7 @@ func (v *visit) startCall(f frame, h hold) error {
 		cancel()
 		<-v.answers
 		h.release()
-		return fault.Newf(fault.InvalidRequest, "call %d of a connection with %d calls at hand", f.id, n)
+		return fault.Newf(fault.InvalidRequest, "call %d of a connection with %d calls in progress", f.id, n)
 	}
 	v.handlers.Go(func() {
 		defer cancel()

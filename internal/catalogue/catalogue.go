@@ -188,7 +188,7 @@ func (c *Catalogue) applyFeatureLevel(m featureLevelRecord) error {
 
 func (c *Catalogue) applyProducerIDs(m producerIDsRecord) error {
 	if m.next < c.producerIDs.next {
-		return unfit("producer IDs from %d on, which were given away up to %d", m.next, c.producerIDs.next)
+		return unfit("producer IDs from %d, although those below %d are assigned already", m.next, c.producerIDs.next)
 	}
 	c.producerIDs = m
 	return nil

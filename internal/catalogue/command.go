@@ -144,7 +144,7 @@ func (c *Catalogue) ConfigureTopic(name string, cfg topic.Config) ([][]byte, err
 func (c *Catalogue) ProducerIDs(n int64, node int32) (first int64, values [][]byte, err error) {
 	first = c.producerIDs.next
 	if first > math.MaxInt64-n {
-		return 0, nil, fault.Newf(fault.InvalidRequest, "there are no more producer IDs")
+		return 0, nil, fault.Newf(fault.InvalidRequest, "all producer IDs are assigned")
 	}
 	return first, [][]byte{producerIDsRecord{node: node, next: first + n}.encode()}, nil
 }

@@ -92,7 +92,7 @@ func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (i
 	switch {
 	case s.cfg.Start.IsNone():
 		return 0, src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, -1).
-			Detailf("the group has committed nothing, and the consumer begins where it has"))
+			Detailf("the group has no committed offset, and the consumer starts nowhere else"))
 	case s.cfg.Start.IsLatest() && s.isNew(src):
 		return src.locate(topic.Earliest())
 	}
@@ -105,7 +105,7 @@ func (src *source) unplaced(err *fault.Error) error {
 	s.mu.Lock()
 	src.failLocked()
 	s.mu.Unlock()
-	return err.Try("Seek says where to go on")
+	return err.Try("Seek sets where to continue")
 }
 
 // seek begins anew where spec says.

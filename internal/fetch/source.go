@@ -319,7 +319,7 @@ func (src *source) undecodableAt(offset int64, err error) error {
 		way = "MaxExpandedBatch allows more; "
 	}
 	if src.batchEnd > offset {
-		return e.Try(fmt.Sprintf("%sSeek to offset %d goes on behind the batch", way, src.batchEnd))
+		return e.Try(fmt.Sprintf("%sSeek to offset %d to continue behind the batch", way, src.batchEnd))
 	}
 	return e
 }

@@ -96,7 +96,7 @@ func Claim(fsys vfs.FS, dir string, tp record.TopicPartition, id topic.ID, must 
 }
 
 // HintLost is the hint for a partition's directory that is missing.
-const HintLost = "restore it from a copy; or close the broker and run `runnel repair --accept-loss`, which begins the partition anew, empty"
+const HintLost = "restore it from a copy; or close the broker and run `runnel repair --accept-loss`, which recreates the partition, empty"
 
 // Instead describes the owner of a directory that should belong to a partition of a
 // topic with this ID, and what to do.
@@ -127,7 +127,7 @@ func ReadOwner(fsys vfs.FS, dir string, tp record.TopicPartition) (o Owner, know
 	return o, false, &fault.Corruption{
 		Topic: tp.Topic, Partition: tp.Partition, Offset: -1, File: path,
 		Expected: "version: 0 and topic_id:", Found: strconv.Quote(string(text)),
-		Hint: "if the directory belongs to this partition, close the broker and run `runnel repair`, which writes the file anew",
+		Hint: "if the directory belongs to this partition, close the broker and run `runnel repair`, which rewrites the file",
 	}
 }
 

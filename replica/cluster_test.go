@@ -115,6 +115,8 @@ type node struct {
 	high  int64
 	seen  int64 // the truth was compared up to here
 	epoch int32
+
+	expectFailure bool
 }
 
 func newCluster(n int, seed uint64) *cluster {
@@ -126,17 +128,23 @@ func newCluster(n int, seed uint64) *cluster {
 	for i := range n {
 		members.Voters = append(members.Voters, replica.NewID(replica.NodeID(i+1), 0))
 	}
-	for i, id := range members.Voters {
-		d := &node{cluster: c, number: i, id: id, disk: vfs.NewCrashable()}
-		c.nodes = append(c.nodes, d)
-		d.fs = vfs.NewFaulty(d.disk)
-		if err := replica.CreateDisk(d.config(), members); err != nil {
-			c.failf("node %d: %v", i, err)
-		}
-		d.start()
-		c.after(time.Duration(c.rng.Int64N(int64(tick))), d.tick)
+	for _, id := range members.Voters {
+		c.add(id, members)
 	}
 	return c
+}
+
+// add adds a node with a new replica.
+func (c *cluster) add(id replica.ID, members replica.Membership) *node {
+	d := &node{cluster: c, number: len(c.nodes), id: id, disk: vfs.NewCrashable()}
+	c.nodes = append(c.nodes, d)
+	d.fs = vfs.NewFaulty(d.disk)
+	if err := replica.CreateDisk(d.config(), members); err != nil {
+		c.failf("node %d: %v", d.number, err)
+	}
+	d.start()
+	c.after(time.Duration(c.rng.Int64N(int64(tick))), d.tick)
+	return d
 }
 
 func (d *node) config() replica.DiskConfig {
@@ -232,7 +240,7 @@ func (d *node) pump() {
 	d.core.Advance(&d.out)
 	if d.out.StateChanged {
 		s := d.core.Status()
-		if s.Err != nil {
+		if s.Err != nil && !d.expectFailure {
 			d.failf("node %d failed: %v", d.number, s.Err)
 			return
 		}
@@ -279,6 +287,10 @@ func (c *cluster) jitter(d time.Duration) time.Duration {
 func (d *node) send(m replica.Message) {
 	d.counts.messages++
 	to := int(m.To.Node()) - 1
+	if to >= len(d.nodes) || d.nodes[to].id != m.To {
+		d.core.Unreachable(m.To)
+		return
+	}
 	d.trace.add(uint64(d.now), uint64(m.Kind), uint64(m.From), uint64(m.To), m.Term, m.Index, m.Commit, uint64(len(m.Batches)))
 	if m.Kind == replica.KindSnapshot {
 		d.counts.snapshots++

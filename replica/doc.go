@@ -60,7 +60,7 @@
 // Beside the log's files, in the same directory, each with checksums:
 //
 //	runnel-replica  whose replica it is, where the log begins, its members there and since
-//	runnel-vote     term, vote and commit index, in two slots of which one is always intact
+//	runnel-vote     term, vote and commit index, in three slots, so that one may be damaged
 //	runnel-index    at which offsets some of the committed batches begin, by index
 //
 // All numbers are big-endian. A slot of runnel-vote, of 64 bytes:

@@ -152,10 +152,6 @@ func (c *Core) write(m *pb.Message) {
 		for _, e := range m.GetEntries() {
 			w.Batches = append(w.Batches, c.tail.slot(e.GetIndex()).data)
 		}
-		if c.role == Leader && c.begun == c.term && c.producers == nil && c.asked == 0 {
-			w.Producers = true
-			c.asked = c.sequence + 1
-		}
 	}
 	c.enqueue(w, m.GetResponses())
 }

@@ -14,11 +14,12 @@ import (
 const (
 	stateName = "runnel-vote"
 	slotLen   = 64
+	slots     = 3
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// record is one slot of the file: what a replica remembers.
+// slotRecord is one slot of the file: what a replica remembers.
 //
 //	 0       4       8          16     24     32      40       48       56     60    64
 //	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
@@ -66,12 +67,13 @@ func decodeSlot(b []byte) (r slotRecord, ok bool) {
 	}, true
 }
 
-// stateFile keeps a slotRecord in two slots. The slot that was synced last is never
-// written to: the other one is, until it is synced in turn.
+// stateFile keeps a slotRecord in two of three slots, so that damage to one takes no
+// vote back. A write goes to the third and one of the two, and leaves the other as
+// it is until the write is synced.
 type stateFile struct {
 	file vfs.File
 	slotRecord
-	slot  int // the one to write next
+	slot  int // the first of the two to write next
 	dirty bool
 }
 
@@ -94,34 +96,38 @@ func openState(fsys vfs.FS, dir string) (*stateFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 2*slotLen)
+	b := make([]byte, slots*slotLen)
 	n, _ := f.ReadAt(b, 0)
 	s, found := &stateFile{file: f}, false
-	for i := range 2 {
+	for i := range slots {
 		if end := (i + 1) * slotLen; end <= n {
 			r, ok := decodeSlot(b[i*slotLen : end])
 			if ok && (!found || r.sequence > s.sequence) {
-				s.slotRecord, s.slot, found = r, 1-i, true
+				s.slotRecord, s.slot, found = r, (i+1)%slots, true
 			}
 		}
 	}
 	if !found {
 		return nil, f.Close()
 	}
-	// It may be in the page cache alone, and then lies in the slot that is not to be
-	// written to next.
+	// It may be in the page cache alone, in the slot that the next write leaves as it is.
 	if err := f.Sync(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
 }
 
-// write writes the record to the slot that is free for it.
+// write writes the record to the two slots that are free for it.
 func (s *stateFile) write() error {
 	s.sequence++
 	s.dirty = true
-	_, err := s.file.WriteAt(s.encode(), int64(s.slot*slotLen))
-	return err
+	b := s.encode()
+	for _, slot := range [...]int{s.slot, (s.slot + 1) % slots} {
+		if _, err := s.file.WriteAt(b, int64(slot*slotLen)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sync makes what was written durable.
@@ -132,6 +138,6 @@ func (s *stateFile) sync() error {
 	if err := s.file.Sync(); err != nil {
 		return err
 	}
-	s.slot, s.dirty = 1-s.slot, false
+	s.slot, s.dirty = (s.slot+2)%slots, false
 	return nil
 }

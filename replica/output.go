@@ -80,7 +80,7 @@ type DiskWrite struct {
 	Members *Start
 
 	// Producers asks for what the log knows of producers as of this write, when it is
-	// done. A leader that begins judges their sequences by it.
+	// done. A leader judges their sequences by it.
 	Producers bool
 
 	Sync bool

@@ -60,6 +60,10 @@ func (c *Core) hold(p held) {
 		return
 	}
 	c.held = append(c.held, p)
+	if c.asked == 0 {
+		c.enqueue(DiskWrite{Producers: true}, nil)
+		c.asked = c.sequence
+	}
 }
 
 // judge begins to judge producers, and takes up the proposals that waited for it. A

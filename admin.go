@@ -9,7 +9,6 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/host"
-	"github.com/runnel-go/runnel/internal/metadata"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -50,7 +49,7 @@ func (b *Broker) create(specs []topic.Spec) error {
 	if err := b.checkCase(specs); err != nil {
 		return err
 	}
-	values, err := b.metadata.Catalogue.CreateTopics(specs, metadata.NodeID, catalogue.NewID)
+	values, err := b.metadata.Catalogue.CreateTopics(specs, b.node(), catalogue.NewID)
 	if err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
 // topic.Admin.
 func (b *Broker) AddPartitions(ctx context.Context, name string, total int) error {
 	return b.command(ctx, func() error {
-		values, err := b.metadata.Catalogue.AddPartitions(name, total, metadata.NodeID)
+		values, err := b.metadata.Catalogue.AddPartitions(name, total, b.node())
 		if err != nil {
 			return err
 		}
@@ -221,14 +220,20 @@ func (b *Broker) describe(t *host.Topic) topic.Description {
 		pd := topic.PartitionDescription{
 			Number: int32(n), Leader: at.Leader, LeaderEpoch: p.LeaderEpoch(),
 			Replicas: slices.Clone(at.Replicas), ISR: slices.Clone(at.ISR),
-			Size: p.Size(), DurableOffset: -1,
+			Size: -1, DurableOffset: -1,
+		}
+		if g, ok := p.Group(); ok {
+			pd.Leader, pd.LeaderEpoch, pd.ISR = g.Leader, g.Epoch, slices.Clone(g.InSync)
 		}
 		// Each is read before the one that bounds it, which may rise in between.
 		pd.StartOffset, pd.HighWatermark = p.StartOffset(), p.HighWatermark()
-		if b.disk {
-			pd.DurableOffset = p.DurableOffset()
+		pd.EndOffset = pd.HighWatermark
+		if local := p.Copy(); local != nil {
+			if b.disk {
+				pd.DurableOffset = local.DurableOffset()
+			}
+			pd.Size, pd.EndOffset = local.Size(), local.EndOffset()
 		}
-		pd.EndOffset = p.EndOffset()
 		if host.IsBroken(p) {
 			pd.Leader, pd.ISR, pd.Size = -1, nil, -1
 		}

@@ -162,10 +162,14 @@ func (k *backup) cut() error {
 			if err := p.Err(); err != nil {
 				return err
 			}
-			end, release := p.Hold()
+			local := p.Copy()
+			if local == nil {
+				return fault.At(fault.NotLeader, name, int32(n), -1).Detailf("this node keeps no replica to back up")
+			}
+			end, release := local.Hold()
 			k.logs = append(k.logs, backupLog{
 				TopicPartition: record.TopicPartition{Topic: name, Partition: int32(n)},
-				topic:          t, partition: p, end: end, release: release,
+				topic:          t, partition: local, end: end, release: release,
 			})
 		}
 	}

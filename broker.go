@@ -156,7 +156,8 @@ func open(c config, h home) (*Broker, error) {
 func (b *Broker) compose() {
 	b.host = host.New(host.Config{
 		FS: b.fsys, Dir: b.dir, Disk: b.disk, Lock: b.lock,
-		Codec: record.NewCodec(b.maxExpanded), Durability: b.defaultDurability, ProducerExpiration: b.producerExpiration,
+		Replication: b.replication,
+		Codec:       record.NewCodec(b.maxExpanded), Durability: b.defaultDurability, ProducerExpiration: b.producerExpiration,
 		Found: b.partitionOpened, Failed: b.logFailed,
 	}, func(h *host.Host) host.Cleaner {
 		b.cleaner = cleaner.New(h, b.reserve, b.logCleaning)

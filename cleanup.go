@@ -55,7 +55,11 @@ func (b *Broker) Cleanup(ctx context.Context) ([]CleanStats, error) {
 			if err := ctx.Err(); err != nil {
 				return all, errors.Join(append(errs, err)...)
 			}
-			did, err := b.cleaner.Clean(ctx, t, p, math.MaxInt64, time.Time{})
+			local := p.Copy()
+			if local == nil {
+				continue
+			}
+			did, err := b.cleaner.Clean(ctx, t, local, math.MaxInt64, time.Time{})
 			if err != nil {
 				errs = append(errs, err)
 			}

@@ -33,6 +33,7 @@ type config struct {
 	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 	reserveBytes       int64 // as layout.ReserveBytes; no option
 	logger             journal.Logger
+	replication        Replication // nil: one copy of each partition
 }
 
 type option func(*config)
@@ -131,6 +132,9 @@ func configure(c config, opts []Option) (config, error) {
 	}
 	if c.fileMode&^0o777 != 0 || c.fileMode&0o600 != 0o600 || c.fileMode&0o111 != 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "FileMode(%#o): it must be from 0600 to 0666, readable and writable by the owner, and executable by no one", c.fileMode))
+	}
+	if c.replication != nil && c.replication.Node() < 1 {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "Replicated: the node's number is %d, and must be positive", c.replication.Node()))
 	}
 	if c.maxExpanded < 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "MaxExpandedBatch(%d): it must be positive", c.maxExpanded))

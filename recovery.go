@@ -218,8 +218,8 @@ func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 		for n, p := range t.Partitions() {
 			tp := record.TopicPartition{Topic: t.Name, Partition: int32(n)}
 			delete(starts, tp)
-			if !host.IsBroken(p) && p.StartOffset() > p.FirstSegment() {
-				starts[tp] = p.StartOffset()
+			if c := p.Copy(); c != nil && !host.IsBroken(p) && c.StartOffset() > c.FirstSegment() {
+				starts[tp] = c.StartOffset()
 			}
 		}
 	}
@@ -229,7 +229,7 @@ func (b *Broker) fileStarts(starts map[record.TopicPartition]int64) {
 func (b *Broker) unfinished() bool {
 	for t := range b.host.All() {
 		for n, p := range t.Partitions() {
-			if !host.IsBroken(p) || t.MustBe(int32(n)) {
+			if !host.IsBroken(p) || t.MustBe(int32(n)) || !b.host.Keeps(t.Placement()[n].Replicas) {
 				continue
 			}
 			_, err := b.fsys.Stat(filepath.Join(b.host.Path(record.TopicPartition{Topic: t.Name, Partition: int32(n)}), layout.MetadataFile))
@@ -267,8 +267,9 @@ func (b *Broker) survey(entries []vfs.Entry) error {
 		}
 	}
 	for _, name := range b.metadata.Catalogue.Names() {
-		for n := range b.metadata.Catalogue.Topic(name).Partitions {
-			if tp := (record.TopicPartition{Topic: name, Partition: int32(n)}); !present[tp] {
+		for n, at := range b.metadata.Catalogue.Topic(name).Partitions {
+			tp := record.TopicPartition{Topic: name, Partition: int32(n)}
+			if !present[tp] && b.host.Keeps(at.Replicas) {
 				b.recovery.Missing = append(b.recovery.Missing, tp)
 			}
 		}

@@ -38,8 +38,8 @@ func (b *Broker) Verify(ctx context.Context) error {
 		}
 		for n, p := range t.Partitions() {
 			err := p.Err()
-			if err == nil {
-				err = b.verify(ctx, record.TopicPartition{Topic: name, Partition: int32(n)}, p)
+			if local := p.Copy(); err == nil && local != nil {
+				err = b.verify(ctx, record.TopicPartition{Topic: name, Partition: int32(n)}, local)
 			}
 			errs = append(errs, err)
 		}

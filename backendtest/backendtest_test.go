@@ -10,6 +10,7 @@ import (
 	"github.com/runnel-go/runnel/backendtest"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/fixture"
+	"github.com/runnel-go/runnel/internal/host/hosttest"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -53,4 +54,14 @@ func TestClosing(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, b.Close()) })
 		return b
 	})
+}
+
+// TestReplica runs the suite on partitions that are replicas, each of a group of one.
+func TestReplica(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backendtest.Backend {
+		b, err := runnel.OpenMemory(runnel.Replicated(hosttest.NewReplication()))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, b.Close()) })
+		return b
+	}, features)
 }

@@ -77,6 +77,13 @@ type PartitionDescription struct {
 	Size          int64 // bytes of the log; -1 where unknown
 }
 
+// Placement says which partition of which topic is kept where.
+type Placement struct {
+	record.TopicPartition
+	ID       ID      // of the topic
+	Replicas []int32 // the nodes that keep a replica; the first one leads if it can
+}
+
 // TopicPartitions returns all partitions of d.
 func (d Description) TopicPartitions() []record.TopicPartition {
 	tps := make([]record.TopicPartition, len(d.Partitions))

@@ -12,8 +12,9 @@
 //	                                broken (one partition)
 //
 // Sessions of producers and consumers are added to the host, which notifies them of
-// every change of topics, and closed before the partitions. Replicas would plug in
-// here: a session asks for a partition and doesn't know where its copies are.
+// every change of topics, and closed before the partitions. Replicas plug in
+// here: with a Replication, it opens the partitions. A session asks for a partition and
+// doesn't know where its copies are.
 //
 // Everything is safe for concurrent use, except Publish, Delete and Reconfigure,
 // which only the goroutine that changes the catalogue may call.

@@ -28,6 +28,9 @@ type Config struct {
 	Disk bool         // FS outlives the process
 	Lock *layout.Lock // nil in memory, and on a test's file system
 
+	// Replication, unless nil, opens the partitions.
+	Replication Replication
+
 	Codec              *record.Codec
 	Durability         topic.Durability // of topics whose configuration has the default
 	ProducerExpiration time.Duration    // as partition.Settings.ProducerExpiration
@@ -250,8 +253,8 @@ func (h *Host) Reconfigure(t *Topic) error {
 	for _, p := range t.Partitions() {
 		p.Configure(h.settings(cfg))
 		p.SetSegments(segments(cfg))
-		if !IsBroken(p) {
-			h.cleaner.Renew(t, p)
+		if c := p.Copy(); c != nil && !IsBroken(p) {
+			h.cleaner.Renew(t, c)
 		}
 	}
 	if !t.IsOpen() {

@@ -42,24 +42,24 @@ func (h *Host) openMissing(t *Topic) error {
 		return h.Unknown(t.Name)
 	}
 	ps := t.Partitions()
-	all := make([]*partition.Partition, len(*t.placement.Load()))
-	var added []*partition.Partition
+	all := make([]partition.Opened, len(*t.placement.Load()))
+	added := make([]bool, len(all))
 	for n := range all {
 		if n < len(ps) && !IsBroken(ps[n]) {
 			all[n] = ps[n]
 			continue
 		}
 		all[n] = h.openPartition(t, int32(n))
-		added = append(added, all[n])
+		added[n] = true
 	}
-	if len(added) == 0 {
+	if !slices.Contains(added, true) {
 		return nil
 	}
 	if t.unsynced {
 		err := h.cfg.FS.SyncDir(h.cfg.Dir)
 		t.unsynced = err != nil
 		for n, p := range all {
-			if err != nil && !IsBroken(p) && slices.Contains(added, p) {
+			if err != nil && !IsBroken(p) && added[n] {
 				_ = p.Close()
 				all[n] = h.breakPartition(t, int32(n), fault.At(fault.OfDisk(err), t.Name, int32(n), -1).Because(err))
 			}
@@ -67,34 +67,48 @@ func (h *Host) openMissing(t *Topic) error {
 	}
 	t.partitions.Store(&all)
 	h.cleaner.Forget(t)
-	for _, p := range all {
-		if slices.Contains(added, p) && p.StartOffset() < p.EndOffset() {
-			h.cleaner.Enqueue(t, p)
+	for n, p := range all {
+		if c := p.Copy(); c != nil && added[n] && c.StartOffset() < c.EndOffset() {
+			h.cleaner.Enqueue(t, c)
 		}
 	}
 	return nil
 }
 
 // openPartition opens partition n of t. It creates the directory if it is missing,
-// unless a missing one is damage; see SetLoaded.
-func (h *Host) openPartition(t *Topic, n int32) (p *partition.Partition) {
+// unless a missing one is damage; see SetLoaded. A partition that this node keeps no
+// replica of has none.
+func (h *Host) openPartition(t *Topic, n int32) partition.Opened {
 	tp := record.TopicPartition{Topic: t.Name, Partition: n}
-	made, err := h.claim(tp, t.ID, n < t.loaded)
-	t.unsynced = t.unsynced || made
-	if err != nil {
-		return h.breakPartition(t, n, err)
+	at := topic.Placement{TopicPartition: tp, ID: t.ID, Replicas: t.Placement()[n].Replicas}
+	made, keeps := false, h.Keeps(at.Replicas)
+	if keeps {
+		var err error
+		made, err = h.claim(tp, t.ID, n < t.loaded)
+		t.unsynced = t.unsynced || made
+		if err != nil {
+			return h.breakPartition(t, n, err)
+		}
 	}
 	cfg := h.partitionConfig(t, tp)
-	cfg.Log.Begun = func() { h.cleaner.Enqueue(t, p) }
-	opened, found, err := partition.Open(cfg)
+	cfg.Replica = h.cfg.Replication != nil
+	var begun atomic.Pointer[partition.Opened] // a group may append before open returns
+	cfg.Log.Begun = func() {
+		if p := begun.Load(); p != nil {
+			h.cleaner.Enqueue(t, (*p).Copy())
+		}
+	}
+	p, found, err := h.open(at, cfg)
 	if damage, ok := errors.AsType[*fault.Corruption](err); ok {
 		damage.Hint = hintUnopened
 	}
 	if err != nil {
 		return h.breakPartition(t, n, err)
 	}
-	p = opened
-	h.cfg.Found(Found{TopicPartition: tp, Recovery: found, Made: made})
+	begun.Store(&p)
+	if keeps {
+		h.cfg.Found(Found{TopicPartition: tp, Recovery: found, Made: made})
+	}
 	return p
 }
 
@@ -112,7 +126,7 @@ const hintUnopened = "nothing was changed, and other partitions can be used; clo
 
 // breakPartition reports that partition n of t does not open, and returns a broken
 // partition in its place.
-func (h *Host) breakPartition(t *Topic, n int32, err error) *partition.Partition {
+func (h *Host) breakPartition(t *Topic, n int32, err error) partition.Opened {
 	tp := record.TopicPartition{Topic: t.Name, Partition: n}
 	h.cfg.Found(Found{TopicPartition: tp, Err: err})
 	return partition.Broken(h.partitionConfig(t, tp), err)

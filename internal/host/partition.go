@@ -1,40 +1,41 @@
 package host
 
 import (
+	"slices"
+
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
-	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
-// Partition is a partition as sessions and coordinators see it. They must not depend
-// on where its copies are, or on how many have a record when it is committed. A
-// *partition.Partition is one whose only copy is in this process, and documents the
-// methods.
-type Partition interface {
-	Err() error
-	Settings() *partition.Settings
-	MinReplicas() int
+// Partition is a partition as sessions and coordinators see it.
+type Partition = partition.Handle
 
-	// AppendWaits reports whether an append waits, for a disk or another process. A
-	// goroutine that serves others should then not append itself.
-	AppendWaits() bool
-	Append(batch []byte, recycle log.Recycler, done partition.Completion)
-	AppendAwait(batch []byte) error
-	Check(batch []byte) error
-	CheckSize(bytes int) error
-	CheckTime(ms int64) error
-	EndProducer(id int64)
-	DeleteRecords(before int64) (start int64, err error)
-
-	StartOffset() int64
-	HighWatermark() int64
-	Visible() int64
-	EpochAt(offset int64) int32
-	OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error)
-	Read(offset int64, max int, buf []byte) (partition.Slice, error)
-	Scan(fn func(*record.Record) error) error
-	Wait(offset int64, w partition.Waker) bool
-	CancelWait(w partition.Waker)
+// Replication opens partitions that have replicas on several nodes. Package runnel
+// documents it. Without one, each partition is a *partition.Partition, the only copy.
+type Replication interface {
+	Node() int32
+	Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error)
 }
 
-var _ Partition = (*partition.Partition)(nil)
+// open opens a partition, by the Replication if there is one. In place of one that
+// does not open there is an error.
+func (h *Host) open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {
+	if h.cfg.Replication == nil {
+		return asOpened(partition.Open(cfg))
+	}
+	return h.cfg.Replication.Open(at, cfg)
+}
+
+// asOpened keeps a nil *Partition from becoming an Opened that is not nil.
+func asOpened(p *partition.Partition, found log.Recovery, err error) (partition.Opened, log.Recovery, error) {
+	if err != nil {
+		return nil, found, err
+	}
+	return p, found, nil
+}
+
+// Keeps reports whether this process keeps a copy of a partition that is placed so.
+func (h *Host) Keeps(replicas []int32) bool {
+	return h.cfg.Replication == nil || slices.Contains(replicas, h.cfg.Replication.Node())
+}

@@ -36,7 +36,12 @@ func (h *Host) Delete(t *Topic) error {
 			failed = err
 		}
 	}
-	h.cleaner.Forget(t, t.Partitions()...)
+	for _, p := range t.Partitions() {
+		if c := p.Copy(); c != nil {
+			h.cleaner.Forget(t, c)
+		}
+	}
+	h.cleaner.Forget(t)
 	for _, p := range t.Partitions() {
 		if err := p.Delete(); err != nil && failed == nil {
 			failed = err

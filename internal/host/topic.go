@@ -28,7 +28,7 @@ type Topic struct {
 	// partitions are the opened ones: nil until the topic is used, and fewer than
 	// placement for a moment while partitions are being added. A partition that did not
 	// open is a broken one, so that the others can be used. A stored slice is immutable.
-	partitions atomic.Pointer[[]*partition.Partition]
+	partitions atomic.Pointer[[]partition.Opened]
 
 	// loaded is how many partitions existed at a clean close, and so must exist now. It
 	// is written before the topic is used.
@@ -43,7 +43,7 @@ type Topic struct {
 }
 
 // Partitions returns the opened partitions, including broken ones.
-func (t *Topic) Partitions() []*partition.Partition {
+func (t *Topic) Partitions() []partition.Opened {
 	if ps := t.partitions.Load(); ps != nil {
 		return *ps
 	}
@@ -106,7 +106,7 @@ func (h *Host) Topic(name string) (*Topic, error) {
 
 // Whole is Topic, but first tries to open broken partitions again.
 func (h *Host) Whole(name string) (*Topic, error) {
-	if v, ok := h.topics.Load(name); ok && slices.ContainsFunc(v.(*Topic).Partitions(), IsBroken) {
+	if v, ok := h.topics.Load(name); ok && slices.ContainsFunc(v.(*Topic).Partitions(), isBroken) {
 		if err := h.Open(v.(*Topic)); err != nil {
 			return nil, err
 		}
@@ -115,7 +115,9 @@ func (h *Host) Whole(name string) (*Topic, error) {
 }
 
 // IsBroken reports whether a partition did not open.
-func IsBroken(p *partition.Partition) bool { return p.Err() != nil }
+func IsBroken(p Partition) bool { return p.Err() != nil }
+
+func isBroken(p partition.Opened) bool { return IsBroken(p) }
 
 // Partition returns one partition, open. It returns fault.UnknownTopic, or why the
 // partition does not open.

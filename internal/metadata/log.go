@@ -14,7 +14,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// NodeID is the broker's number in the catalogue's records and in descriptions.
+// NodeID is the broker's number in the catalogue's records and in descriptions, where
+// there is one broker.
 const NodeID = 1
 
 // segmentBytes is the size of the log's segments. They are small, because only whole

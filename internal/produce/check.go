@@ -25,10 +25,10 @@ func (l *lane) check(r *record.Record) (ms int64, err error) {
 
 // checkReplicas refuses what wants more copies than there are.
 func (l *lane) checkReplicas() error {
-	if l.session.cfg.Acks != producer.AcksAll || l.partition.MinReplicas() <= 1 {
+	if l.session.cfg.Acks != producer.AcksAll || l.partition.MinReplicas() <= l.partition.Replicas() {
 		return nil
 	}
 	return fault.At(fault.NotEnoughReplicas, l.topic, l.number, -1).ForGood().
-		Detailf("min.insync.replicas is %d, and this process keeps one copy", l.partition.MinReplicas()).
-		Try("set it to 1, or send with AcksLeader")
+		Detailf("min.insync.replicas is %d, and the partition has %d", l.partition.MinReplicas(), l.partition.Replicas()).
+		Try("set it lower, or send with AcksLeader")
 }

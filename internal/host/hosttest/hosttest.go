@@ -19,6 +19,7 @@ import (
 type Host struct {
 	*host.Host
 	t        testing.TB
+	node     int32
 	metadata *metadata.Log
 }
 
@@ -26,13 +27,24 @@ type Host struct {
 // test ends, with its sessions.
 func New(t testing.TB, topics ...string) *Host {
 	t.Helper()
+	return open(t, nil, metadata.NodeID, topics)
+}
+
+// Replicated is New with a Replication.
+func Replicated(t testing.TB, r host.Replication, topics ...string) *Host {
+	t.Helper()
+	return open(t, r, r.Node(), topics)
+}
+
+func open(t testing.TB, r host.Replication, node int32, topics []string) *Host {
+	t.Helper()
 	fsys, codec := vfs.NewMemory(), record.NewCodec(0)
 	require.NoError(t, fsys.MkdirAll("data"))
 	m, _, err := metadata.Open(metadata.Config{FS: fsys, Dir: "data", Codec: codec})
 	require.NoError(t, err)
-	h := &Host{t: t, metadata: m}
+	h := &Host{t: t, node: node, metadata: m}
 	h.Host = host.New(host.Config{
-		FS: fsys, Dir: "data", Codec: codec, Durability: topic.Memory,
+		FS: fsys, Dir: "data", Replication: r, Codec: codec, Durability: topic.Memory,
 		Found: func(host.Found) {}, Failed: func(record.TopicPartition, error) {},
 	}, func(*host.Host) host.Cleaner { return idle{} })
 	t.Cleanup(func() {
@@ -51,7 +63,7 @@ func New(t testing.TB, topics ...string) *Host {
 
 // Create creates a topic of one partition.
 func (h *Host) Create(name string) error {
-	values, err := h.metadata.Catalogue.CreateTopics([]topic.Spec{{Name: name, Partitions: 1, Replicas: 1}}, metadata.NodeID, catalogue.NewID)
+	values, err := h.metadata.Catalogue.CreateTopics([]topic.Spec{{Name: name, Partitions: 1, Replicas: 1}}, h.node, catalogue.NewID)
 	if err == nil {
 		err = h.metadata.Commit(values)
 	}

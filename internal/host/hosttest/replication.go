@@ -1,0 +1,137 @@
+package hosttest
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Replication stands in for what keeps replicas on several nodes. Each partition is a
+// group of one: what is appended goes the way of a proposal, is stored, and counts
+// when the group commits it, which a test may put off with Hold. It is a
+// runnel.Replication.
+type Replication struct {
+	mu     sync.Mutex
+	groups map[string]*Group // by the partition's name
+	placed []topic.Placement // as Open was asked for
+}
+
+// NewReplication returns a Replication without partitions.
+func NewReplication() *Replication { return &Replication{groups: map[string]*Group{}} }
+
+// Node returns 7: a number that nothing takes for a default.
+func (*Replication) Node() int32 { return 7 }
+
+// Open opens the partition and makes it lead.
+func (r *Replication) Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {
+	if !cfg.Replica {
+		return nil, log.Recovery{}, fmt.Errorf("%s is not opened as a replica", at.TopicPartition)
+	}
+	p, found, err := partition.Open(cfg)
+	if err != nil {
+		return nil, found, err
+	}
+	g := &Group{Partition: p}
+	p.Commit(p.EndOffset()) // whatever it has, the group has
+	g.Elect()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.groups[at.String()] = g
+	r.placed = append(r.placed, at)
+	return g, found, nil
+}
+
+// Group returns the group of a partition that is open, by name: orders-0.
+func (r *Replication) Group(name string) *Group {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.groups[name]
+}
+
+// Placed returns the placements of the partitions that were opened, in order.
+func (r *Replication) Placed() []topic.Placement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.placed
+}
+
+// Group is a partition with its group of one.
+type Group struct {
+	*partition.Partition
+
+	mu     sync.Mutex
+	epoch  int32
+	leads  bool
+	holds  bool
+	stored int64 // the offset after what is stored
+}
+
+// Propose implements partition.Proposer: it stores the batch, whose outcome commits it.
+func (g *Group) Propose(batch []byte) error {
+	g.Store(batch, nil, stored{g})
+	return nil
+}
+
+// stored is the Completion of what a group stores.
+type stored struct{ group *Group }
+
+// Appended commits everything that is stored, unless the group holds back.
+func (s stored) Appended(_ int64, err error) {
+	g := s.group
+	end := g.EndOffset()
+	g.mu.Lock()
+	g.stored = max(g.stored, end)
+	holds := g.holds
+	g.mu.Unlock()
+	if err == nil && !holds {
+		g.Commit(end)
+	}
+}
+
+// Hold keeps the group from committing until release is called.
+func (g *Group) Hold() (release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.holds = true
+	return func() {
+		g.mu.Lock()
+		g.holds = false
+		end := g.stored
+		g.mu.Unlock()
+		g.Commit(end)
+	}
+}
+
+// Elect makes the partition lead, in the next epoch.
+func (g *Group) Elect() {
+	g.mu.Lock()
+	g.epoch, g.leads = max(g.epoch, g.LeaderEpoch())+1, true
+	epoch := g.epoch
+	g.mu.Unlock()
+	g.Lead(epoch, g)
+}
+
+// Depose makes the partition a follower, of nobody.
+func (g *Group) Depose() {
+	g.mu.Lock()
+	g.epoch, g.leads = g.epoch+1, false
+	epoch := g.epoch
+	g.mu.Unlock()
+	g.Follow(epoch)
+}
+
+// Replicas returns 1.
+func (g *Group) Replicas() int { return 1 }
+
+// Group returns who leads.
+func (g *Group) Group() (partition.Group, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.leads {
+		return partition.Group{Leader: -1, Epoch: g.epoch}, true
+	}
+	return partition.Group{Leader: 7, Epoch: g.epoch, InSync: []int32{7}}, true
+}

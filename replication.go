@@ -1,0 +1,39 @@
+package runnel
+
+import (
+	"github.com/runnel-go/runnel/internal/metadata"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Replication keeps partitions on several nodes: the broker asks it for the handle of
+// each partition, and does everything else as with one copy. It is an interface of the
+// broker's, so that a program without replicas does not link what keeps them. Its
+// methods are safe for concurrent use.
+type Replication interface {
+	// Node returns this node's number, 1 or more. It is the one that the catalogue and
+	// descriptions of topics have.
+	Node() int32
+
+	// Open opens a partition for this node, which is one of at.Replicas, or else has no
+	// copy of it. cfg has the directory, which exists if the node has a copy, and the
+	// topic's settings; Replica is set. The broker closes what Open returns, or deletes
+	// it with the topic, and calls Open again later where it returns an error.
+	//
+	// What is returned reads a copy on this node where it is, and appends to the leader,
+	// on whichever node. An append that no leader takes is fault.NotLeader, and one that
+	// a leader took and may have lost is fault.UnknownOutcome.
+	Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error)
+}
+
+// Replicated has the broker keep its partitions by r, and not each in one copy.
+func Replicated(r Replication) Option { return option(func(c *config) { c.replication = r }) }
+
+// node returns the broker's number in the catalogue.
+func (b *Broker) node() int32 {
+	if b.replication != nil {
+		return b.replication.Node()
+	}
+	return metadata.NodeID
+}

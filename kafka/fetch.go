@@ -252,7 +252,7 @@ func (s *consuming) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Detailf("going on at %d", position)
+	return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, at).Detailf("continuing at %d", position)
 }
 
 // harmless reports whether an error that came with a fetch can be ignored: the

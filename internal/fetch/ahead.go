@@ -8,31 +8,36 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// chunksAhead is how many chunks of a file are read ahead. With two the reader
-// goes on while the consumer is being woken for the first, which takes about as
+// chunksAhead is how many chunks of a file are read ahead. With two, the reader
+// continues while the consumer is being woken for the first, which takes about as
 // long as decoding a chunk.
 const chunksAhead = 2
 
-// readAhead reads the chunks of one source that come next, in order, on a
-// goroutine that runs only while there are chunks to be read.
+// readAhead reads the next chunks of one source, in order, on a goroutine that runs
+// only while there are chunks to read.
+//
+// The goroutine that fetches asks for chunks and gets them from a channel. The reader
+// decides by itself when to stop: at an error, at the log's memory, and near the end.
+// It never waits: done has room for every chunk that was asked for. So a source can
+// drop its readAhead at any time; chunks that were read meanwhile are garbage.
 type readAhead struct {
 	session *Session
 	part    host.Partition
 	size    int
 
-	// done holds what was read, and is closed by the reader after the last chunk
-	// that is worth reading ahead. It has room for all that was asked for.
+	// done holds the chunks that were read. The reader closes it after the last one
+	// that is worth reading ahead.
 	done  chan chunk
-	asked int // chunks asked for and not taken; owned by the goroutine that fetches
+	asked int // chunks asked for and not received; owned by the goroutine that fetches
 
-	// Who has the role of the reader owns these.
-	next int64  // where the next chunk begins
-	buf  []byte // what it is read into, once claimed
+	// Owned by the goroutine that has the reader's role.
+	next int64  // the offset at which the next chunk begins
+	buf  []byte // the buffer for it, once claimed
 
 	mu      sync.Mutex // below
 	reader  role.Role
-	buffers [][]byte // one for each chunk still to be read; nil where Read makes its own
-	over    bool     // nothing more is read
+	buffers [][]byte // one for each chunk still to read; nil if Read makes its own
+	over    bool     // nothing more will be read
 }
 
 func newReadAhead(src *source, offset int64) *readAhead {
@@ -43,7 +48,7 @@ func newReadAhead(src *source, offset int64) *readAhead {
 	return a
 }
 
-// ask has chunks read until chunksAhead of them are on their way.
+// ask asks for chunks until chunksAhead of them are being read or wait in done.
 func (a *readAhead) ask() {
 	s := a.session
 	for a.asked < chunksAhead {
@@ -61,9 +66,9 @@ func (a *readAhead) ask() {
 	}
 }
 
-// askFor has one more chunk read, into buf, and reports false where nothing more is to
-// be read. Only the goroutine that fetches asks, and it also waits for the readers when
-// the session ends; so none starts once that has begun.
+// askFor asks for one more chunk, read into buf. It returns false if nothing more will
+// be read. Only the goroutine that fetches calls it, which also waits for the readers
+// when the session ends: so no reader starts after that wait has begun.
 func (a *readAhead) askFor(buf []byte) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -71,7 +76,7 @@ func (a *readAhead) askFor(buf []byte) bool {
 		return false
 	}
 	a.buffers = append(a.buffers, buf)
-	a.reader.Take() // by a goroutine of the reader's own, as nextLocked wants it
+	a.reader.Take() // starts a goroutine, because nextLocked returns role.Own
 	return true
 }
 
@@ -85,7 +90,7 @@ func (a *readAhead) nextLocked() role.Next {
 	return role.Own
 }
 
-// read reads one chunk. It has the role.
+// read reads one chunk. The caller has the reader's role.
 func (a *readAhead) read() {
 	c := chunk{buf: a.buf}
 	if c.Slice, c.err = a.part.Read(a.next, a.size, c.buf); c.err == nil {
@@ -102,8 +107,8 @@ func (a *readAhead) read() {
 	}
 }
 
-// take returns the next chunk, once it is there, and whether there is one.
-func (a *readAhead) take() (chunk, bool) {
+// await waits for the next chunk that was asked for, and reports whether there is one.
+func (a *readAhead) await() (chunk, bool) {
 	if a.asked == 0 {
 		return chunk{}, false
 	}
@@ -112,32 +117,35 @@ func (a *readAhead) take() (chunk, bool) {
 	return c, ok
 }
 
-// stop ends reading after the chunk at hand.
+// stop ends reading after the current chunk.
 func (a *readAhead) stop() {
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()
 }
 
-// ahead returns the chunk that was read ahead if it is the one that is wanted.
-func (src *source) ahead(offset int64) chunk {
+// takeAhead returns the chunk that was read ahead, if it has the offset. Otherwise it
+// stops reading ahead, and the caller reads the chunk itself: an error may have passed,
+// and after a Seek the chunk is another one.
+func (src *source) takeAhead(offset int64) chunk {
 	if src.readAhead == nil {
 		return chunk{}
 	}
-	c, ok := src.readAhead.take()
+	c, ok := src.readAhead.await()
 	if !ok || c.err != nil || len(c.Bytes) == 0 {
 		src.stopReading()
-		return chunk{} // read again: an error may have passed
+		return chunk{}
 	}
 	if h, err := record.ParseHeader(c.Bytes); err != nil || h.BaseOffset > offset || c.next <= offset {
 		src.stopReading()
-		src.session.buffers.recycle(c) // no record was decoded of it
+		src.session.buffers.recycle(c) // no record points into it
 		return chunk{}
 	}
 	return c
 }
 
-// startReading has the chunks from an offset on read, unless they are already.
+// startReading makes the chunks from an offset on be read ahead, unless that has
+// started.
 func (src *source) startReading(offset int64) {
 	if src.readAhead == nil {
 		src.readAhead = newReadAhead(src, offset)
@@ -145,7 +153,7 @@ func (src *source) startReading(offset int64) {
 	src.readAhead.ask()
 }
 
-// stopReading lets go of what was read ahead.
+// stopReading drops what was read ahead.
 func (src *source) stopReading() {
 	if src.readAhead != nil {
 		src.readAhead.stop()

@@ -7,13 +7,15 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 )
 
-// Bounds of what a session fetches ahead. Many partitions share one budget.
+// Limits of what a session reads into memory. Its partitions share one budget, so that
+// a session of many partitions doesn't hold a large chunk of each.
 const (
-	fetchBudget   = 32 << 20 // bytes of all sources together, about
+	fetchBudget   = 32 << 20 // about how many bytes all sources may hold together
 	minChunkBytes = 64 << 10
 )
 
-// chunkBytes is how much is read from one partition at once.
+// chunkBytes returns how much to read from one partition at once: its share of the
+// budget, divided among the chunk being decoded and those read ahead.
 func (s *Session) chunkBytes() int {
 	s.mu.Lock()
 	n := len(s.sources)
@@ -21,43 +23,46 @@ func (s *Session) chunkBytes() int {
 	return min(s.cfg.MaxBytes, max(minChunkBytes, fetchBudget/max(1, (1+chunksAhead)*n)))
 }
 
-// buffers are those of a session with ReuseBuffers; otherwise every read has its
-// own, which the garbage collector owns together with the records in it. They
-// belong to the goroutine that fetches.
+// buffers are the buffers of a session with ReuseBuffers. Without that option, every
+// read has a buffer of its own, and the garbage collector owns it. They belong to the
+// goroutine that fetches.
 //
-// A buffer is shared: many Fetches bring records of one chunk, and each has a lease
-// of its own. So a buffer counts who uses it, and is free when it was decoded through
-// and the last lease of records in it is released:
+// Keys and values of records point into the buffer that was read, and one buffer has
+// the records of many Fetches, each with a lease of its own. So a buffer counts
+// references: of the source that decodes it, and of each lease of records in it. It is
+// free once it was decoded to its end and the last of these leases was released:
 //
-//	       read        decoded through       the last lease is released
+//	       read        decoded to its end    the last lease is released
 //	free -------> used ---------------> used ---------------------------> free
 //	              by its source         by leases alone
 //	              and by leases
 //
-// Nothing is allocated for a lease once there were as many at a time.
+// A Lease is the index of a lease together with its life, which counts how often the
+// index was used. So releasing a lease twice does nothing, and no lease needs an
+// allocation once there have been as many at a time.
 type buffers struct {
 	reuse  bool
 	free   [][]byte
-	spare  []*buffer // that stand for no bytes
-	leases []lease   // a Lease names its place here
-	ended  []uint32  // places that are free
-	open   *lease    // of the Fetch at hand, once it brought records; nil before
-	at     uint32    // its place
+	spare  []*buffer // without bytes, to be used again
+	leases []lease   // by index
+	ended  []uint32  // the indexes that are free
+	open   *lease    // of the current Fetch, once it has records; nil before
+	at     uint32    // its index
 }
 
-// buffer is bytes that records point into: a chunk, or a batch that was decompressed.
+// buffer holds bytes that records point into: a chunk, or a decompressed batch.
 type buffer struct {
 	chunk
-	uses int // the source that decodes it, and the leases of records in it
+	refs int // the source that decodes it, and the leases of records in it
 }
 
-// lease is what the records of one Fetch point into.
+// lease has the buffers that the records of one Fetch point into.
 type lease struct {
-	life    uint32 // told apart from earlier leases at its place by this
+	life    uint32 // differs from that of earlier leases with the same index; never 0
 	buffers []*buffer
 }
 
-// maxFree is how many buffers are kept for later.
+// maxFree is how many free buffers are kept.
 const maxFree = 8
 
 // take returns a buffer of at least n bytes, or nil for Read to make its own.
@@ -75,8 +80,8 @@ func (b *buffers) take(n int) []byte {
 	return make([]byte, 0, n)
 }
 
-// hold returns the buffer of a chunk that is to be decoded, which the source uses
-// until drop. It is nil where the garbage collector owns it.
+// hold returns the buffer of a chunk that is about to be decoded. The source has a
+// reference to it, until unref. It is nil if the garbage collector owns the bytes.
 func (b *buffers) hold(c *chunk) *buffer {
 	if !b.reuse || c.buf == nil && !c.Memory {
 		return nil
@@ -87,24 +92,24 @@ func (b *buffers) hold(c *chunk) *buffer {
 	} else {
 		own = new(buffer)
 	}
-	own.chunk, own.uses = *c, 1
+	own.chunk, own.refs = *c, 1
 	return own
 }
 
-// lease notes that records of the Fetch at hand point into a buffer.
+// lease adds a buffer to the lease of the current Fetch.
 func (b *buffers) lease(used *buffer) {
 	if b.open == nil {
 		b.begin()
 	}
 	l := b.open
 	if n := len(l.buffers); n > 0 && l.buffers[n-1] == used {
-		return // batch after batch
+		return // the next batch of the same chunk
 	}
-	used.uses++
+	used.refs++
 	l.buffers = append(l.buffers, used)
 }
 
-// begin begins the lease of the Fetch at hand.
+// begin begins the lease of the current Fetch.
 func (b *buffers) begin() {
 	if n := len(b.ended); n > 0 {
 		b.at, b.ended = b.ended[n-1], b.ended[:n-1]
@@ -115,8 +120,8 @@ func (b *buffers) begin() {
 	b.open = &b.leases[b.at]
 }
 
-// leaseOf ends the lease of the Fetch at hand, which brought so many records, and
-// returns its name. Where it brought none, there is nothing to lease.
+// leaseOf completes the lease of the current Fetch, which returns so many records. If it
+// returns none, the lease is released at once: an error came after they were decoded.
 func (b *buffers) leaseOf(records int) consumer.Lease {
 	if b.open == nil {
 		return 0
@@ -130,7 +135,7 @@ func (b *buffers) leaseOf(records int) consumer.Lease {
 	return name
 }
 
-// release ends a lease, unless it has ended.
+// release ends a lease, unless it has ended already.
 func (b *buffers) release(name consumer.Lease) {
 	at, life := uint32(name), uint32(name>>32)
 	if int64(at) >= int64(len(b.leases)) || b.leases[at].life != life {
@@ -138,22 +143,23 @@ func (b *buffers) release(name consumer.Lease) {
 	}
 	l := &b.leases[at]
 	if l.life++; l.life == 0 {
-		l.life = 1 // so that no lease is named 0
+		l.life = 1 // a Lease of 0 means none
 	}
 	for i, used := range l.buffers {
-		b.drop(used)
+		b.unref(used)
 		l.buffers[i] = nil
 	}
 	l.buffers = l.buffers[:0]
 	b.ended = append(b.ended, at)
 }
 
-// drop ends one use of a buffer; nil is none.
-func (b *buffers) drop(used *buffer) {
+// unref drops a reference to a buffer, which may be nil. After the last one the buffer
+// is free.
+func (b *buffers) unref(used *buffer) {
 	if used == nil {
 		return
 	}
-	if used.uses--; used.uses > 0 {
+	if used.refs--; used.refs > 0 {
 		return
 	}
 	b.recycle(used.chunk)
@@ -161,7 +167,7 @@ func (b *buffers) drop(used *buffer) {
 	b.spare = append(b.spare, used)
 }
 
-// recycle takes back what a chunk was read into.
+// recycle makes the bytes of a chunk available for later reads.
 func (b *buffers) recycle(c chunk) {
 	switch {
 	case !b.reuse:
@@ -169,7 +175,7 @@ func (b *buffers) recycle(c chunk) {
 	case c.Memory:
 		c.Release()
 	case cap(c.Bytes) > cap(c.buf):
-		c.buf = c.Bytes // a batch that was larger than the buffer
+		c.buf = c.Bytes // a batch was larger than the buffer, and Read made a larger one
 	}
 	b.give(c.buf)
 }
@@ -180,17 +186,18 @@ func (b *buffers) give(buf []byte) {
 	}
 }
 
-// chunkPool gives out buffers that the garbage collector gives back: a finalizer
-// takes those to which no record points any more. A replay of small records into
-// fresh memory makes the collector run all the time, and every pointer that is
-// written meanwhile costs several times as much. What nobody wants again is let
-// go after two collections, as with any sync.Pool.
+// chunkPool has buffers for sessions without ReuseBuffers. Records own their bytes
+// there, so only the garbage collector knows when a buffer is unused: a finalizer
+// returns it to the pool. Without the pool, a replay of small records would fill fresh
+// memory all the time, and so would make the collector run all the time; meanwhile
+// every write of a pointer costs several times as much. A buffer that isn't used again
+// is freed after two collections, as in any sync.Pool.
 type chunkPool struct{ free sync.Pool }
 
 type pooledChunk [1 << 20]byte
 
-// take returns a buffer for a chunk of n bytes, or nil where the pool has none
-// of that size.
+// take returns a buffer for a chunk of n bytes, or nil if the pool has none of that
+// size.
 func (p *chunkPool) take(n int) []byte {
 	if n != len(pooledChunk{}) {
 		return nil
@@ -199,9 +206,9 @@ func (p *chunkPool) take(n int) []byte {
 	if !ok {
 		c = new(pooledChunk)
 	}
-	runtime.SetFinalizer(c, p.back)
+	runtime.SetFinalizer(c, p.reclaim)
 	return c[:0]
 }
 
-// back is the finalizer of what take gave out.
-func (p *chunkPool) back(c *pooledChunk) { p.free.Put(c) }
+// reclaim is the finalizer of the buffers that take returns.
+func (p *chunkPool) reclaim(c *pooledChunk) { p.free.Put(c) }

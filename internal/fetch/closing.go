@@ -9,19 +9,20 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// A session ends on the goroutine that fetches, which its callbacks belong to.
-// Where that one is within a call, whoever closes asks it to end the session and
-// waits. Between two calls there is nobody to ask: Session.Close then is the next
-// call itself, while a broker that closes only takes everything away, and the
-// next call tells what was lost.
+// A session ends on the goroutine that fetches, because its callbacks run there. If that
+// goroutine is within a call, a Close from elsewhere asks it to end the session, and
+// waits. Between two calls no goroutine is there to ask. Then Session.Close ends the
+// session itself: it counts as a call of that goroutine. A broker that closes must not
+// run callbacks on its own goroutine, so it only gives everything back (Abandon), and
+// the next call reports the lost partitions.
 
-// Close leaves the group and gives everything back. See consumer.Session.
+// Close leaves the group and releases everything. See consumer.Session.
 func (s *Session) Close() error {
 	switch s.gate.Close() {
 	case closing.Mine:
 		s.finish()
 	case closing.Within:
-		s.wake() // whoever is within ends it
+		s.wake() // the goroutine within a call ends it
 		return nil
 	case closing.Theirs:
 		s.wake()
@@ -31,15 +32,15 @@ func (s *Session) Close() error {
 			return s.giveUpWaiting()
 		}
 	case closing.Over:
-		s.tellLost()
+		s.reportLost()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failure
 }
 
-// Abandon is Close by the broker, which is not the goroutine that fetches and
-// does not wait for it yet: that is for Await.
+// Abandon is Close by the broker, from another goroutine than the one that fetches. It
+// doesn't wait for that one; Await does. So a broker can close many sessions at once.
 func (s *Session) Abandon() {
 	if s.gate.Close() != closing.Mine {
 		s.wake()
@@ -47,13 +48,13 @@ func (s *Session) Abandon() {
 	}
 	s.mu.Lock()
 	for tp := range s.sources {
-		s.untold = append(s.untold, tp)
+		s.unreported = append(s.unreported, tp)
 	}
 	s.mu.Unlock()
 	s.giveBack()
 }
 
-// Await waits until an abandoned session has ended, or until it is too late.
+// Await waits until an abandoned session has ended, or until late is closed.
 func (s *Session) Await(late <-chan struct{}) error {
 	if !s.gate.Wait(late) {
 		return s.giveUpWaiting()
@@ -63,8 +64,9 @@ func (s *Session) Await(late <-chan struct{}) error {
 	return s.failure
 }
 
-// giveUpWaiting takes the member out of its group though the goroutine that
-// fetches does not come back, which then finds its partitions lost.
+// giveUpWaiting takes the member out of its group although the goroutine that fetches
+// has not returned, for example from a callback. That goroutine later finds its
+// partitions lost.
 func (s *Session) giveUpWaiting() error {
 	s.mu.Lock()
 	s.cut = true
@@ -84,16 +86,16 @@ func (s *Session) exit() {
 // finish ends the session, on the goroutine that fetches.
 func (s *Session) finish() {
 	defer s.giveBack()
-	lost, revoked := s.parted()
+	lost, revoked := s.lostAndOwned()
 	s.lose(lost)
 	if len(revoked) > 0 {
 		s.call(s.cfg.OnRevoked, revoked)
 	}
 }
 
-// parted returns which of the session's partitions another member may own
+// lostAndOwned returns which of the session's partitions another member may own
 // already, and which are still its own.
-func (s *Session) parted() (lost, owned []record.TopicPartition) {
+func (s *Session) lostAndOwned() (lost, owned []record.TopicPartition) {
 	all := s.Assignment()
 	if !s.cfg.Subscribes() {
 		return nil, all
@@ -127,7 +129,7 @@ func (s *Session) parted() (lost, owned []record.TopicPartition) {
 	return lost, owned
 }
 
-// giveBack leaves the group and lets go of everything.
+// giveBack leaves the group and releases everything.
 func (s *Session) giveBack() {
 	err := s.leaveGroup()
 	for _, tp := range s.Assignment() {
@@ -141,17 +143,18 @@ func (s *Session) giveBack() {
 	s.gate.End()
 }
 
-// afterEnd is what a call says after the end, when it has told what was lost.
+// afterEnd returns the error of a call after the session's end, and reports what was
+// lost with it.
 func (s *Session) afterEnd() error {
-	s.tellLost()
+	s.reportLost()
 	return fault.Closed
 }
 
-// tellLost tells which partitions went with an abandoned session, once.
-func (s *Session) tellLost() {
+// reportLost calls OnLost, once, for the partitions that an abandoned session had.
+func (s *Session) reportLost() {
 	s.mu.Lock()
-	lost := s.untold
-	s.untold = nil
+	lost := s.unreported
+	s.unreported = nil
 	s.mu.Unlock()
 	if len(lost) > 0 {
 		sortPartitions(lost)

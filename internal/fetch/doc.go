@@ -1,8 +1,8 @@
-// Package fetch is what a consumer's session does on a host: it finds the partitions
-// that it owns, reads their records, and keeps its place in its group.
+// Package fetch has the sessions of consumers on a host: a session looks up the
+// partitions that it owns, reads their records, and keeps its place in its group.
 //
-// Sessions opens them. A Session has a source for each partition that it owns, whose
-// turn is one of these:
+// Sessions opens them. A Session has a source for each partition that it owns. The
+// source's turn is in one of these states:
 //
 //	       records, Resume, Seek            its turn
 //	idle ------------------------> ready ------------> served
@@ -12,17 +12,28 @@
 //	 | +--------------------------- passed              |  |
 //	 |                                                  |  |
 //	 +--------------------------------------------------+  |
-//	   nothing left: a Waker stays with the partition      |
+//	   nothing left: the partition has a Waker             |
 //	                                ready <----------------+
 //	                                       records returned, or an error
 //
-// From each of them a source that is no longer owned is ended. Ready and passed are in
-// the line, and only there does a source have a place: it takes turns with the others,
-// so a busy partition does not starve them. A source that is held, by Pause or by an
-// error that reading again would repeat, goes to idle instead of ready. One that is
-// idle waits for its partition and costs nothing meanwhile.
+// A source whose partition is given up or lost goes from any of them to ended. Sources
+// that are ready or passed are in the line, and take turns, so that a busy partition
+// doesn't starve the others. A source that is held, by Pause or by an error that reading
+// again would repeat, becomes idle instead of ready. An idle source waits for its
+// partition and costs nothing.
 //
-// Everything that a program's callbacks see happens on the goroutine that fetches,
-// closing included (closing.go). What a reader may see of a partition is the
-// partition's own: partition.Visible.
+// Where things are:
+//
+//	session.go     Fetch, which serves the line
+//	turn.go        the states above
+//	source.go      from a chunk of batches to records
+//	place.go       at which offset a source begins, and continues after an error
+//	ahead.go       reading the next chunks of a file meanwhile
+//	buffers.go     whose the bytes are that records point into
+//	membership.go  the group: heartbeats, what is taken up and given up
+//	closing.go     how a session ends
+//
+// Callbacks of the program run on the goroutine that fetches, also when the session
+// closes (closing.go). The partition decides what a reader may see:
+// partition.Visible.
 package fetch

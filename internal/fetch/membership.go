@@ -22,8 +22,9 @@ type membership struct {
 	shard *coordinator.GroupShard
 }
 
-// isNew reports whether a partition was made after the group had subscribed, as far
-// as its members remember, or after the session had been assigned it.
+// isNew reports whether a partition is newer than the group's subscription, as its
+// members remember it, or than the session's own assignment. With Latest, such a
+// partition is read from its first record.
 func (s *Session) isNew(src *source) bool {
 	if !s.cfg.Subscribes() {
 		return src.awaited
@@ -38,8 +39,8 @@ func (s *Session) membership() membership {
 	return s.member
 }
 
-// update takes note of what has happened to topics and group. It is called
-// before records are looked for.
+// update applies what has changed in the topics and in the group. Each turn of Fetch
+// begins with it, so callbacks run before records of a new assignment are returned.
 func (s *Session) update() error {
 	changed := s.host.MetadataChanged()
 	if changed != s.seen {
@@ -52,7 +53,7 @@ func (s *Session) update() error {
 	}
 	done := false
 	defer func() {
-		if !done { // it failed, or a callback has ended the goroutine: the next one goes on
+		if !done { // it failed, or a callback has ended the goroutine: the next call tries again
 			s.news.Store(true)
 		}
 	}()
@@ -61,7 +62,7 @@ func (s *Session) update() error {
 	return err
 }
 
-// expectTopics lets sources whose partition is awaited look for it.
+// expectTopics makes sources whose partition is awaited look for it again.
 func (s *Session) expectTopics() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,9 +73,10 @@ func (s *Session) expectTopics() {
 	}
 }
 
-// rebalance asks the group what the session may own and makes it so: what must
-// go is given up, which the next call tells the group, and only then comes what
-// is new.
+// rebalance asks the group what the session may own, and changes the assignment to
+// that. It first gives up what it must and reports that to the group with the next
+// heartbeat; only then does it take up what is new. So a partition never has two
+// owners.
 func (s *Session) rebalance() error {
 	for {
 		a, err := s.heartbeat()
@@ -95,7 +97,7 @@ func (s *Session) rebalance() error {
 	}
 }
 
-// heartbeat joins the group or tells it what the session owns.
+// heartbeat joins the group, or reports to it what the session owns.
 func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	ctx := context.Background()
 	if m := s.membership(); m.id != "" {
@@ -147,8 +149,8 @@ func (s *Session) owned() []group.Partition {
 	return all
 }
 
-// compare returns what changes with an assignment: what is lost because its
-// topic is no more, what is to be given up, and what is new. Each is sorted.
+// compare returns what changes with an assignment: what is lost because its topic was
+// deleted, what must be given up, and what is new. Each is sorted.
 func (s *Session) compare(a coordinator.Assignment) (lost, revoked, added []record.TopicPartition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,25 +175,28 @@ func (s *Session) compare(a coordinator.Assignment) (lost, revoked, added []reco
 	return lost, revoked, added
 }
 
-// takeUp makes sources of partitions, which are sorted. ids are their topics',
-// where a group has named them.
+// takeUp begins to own partitions, which are sorted: it makes a source of each and calls
+// OnAssigned. ids are the topics' IDs if a group has assigned them; else nil.
+//
+// Only with Assign does it return an error of looking up an offset. Other errors
+// concern one partition: Fetch reports them, and the other partitions can be read.
 func (s *Session) takeUp(partitions []record.TopicPartition, ids map[record.TopicPartition]topic.ID) error {
 	if len(partitions) == 0 {
 		return nil
 	}
 	committed, err := s.committed(partitions)
 	if err != nil {
-		committed = nil // each one asks again, and says so
+		committed = nil // each source asks again, and returns the error
 	}
 	for _, tp := range partitions {
 		src := &source{session: s, tp: tp, id: ids[tp]}
 		src.offset.Store(unknownOffset)
 		if err := src.find(committed); err != nil && ids == nil && src.part != nil && !s.cfg.Start.IsNone() {
-			return err // that of a partition that does not open is for Fetch to say
+			return err
 		}
 		src.awaited = src.part == nil
 		s.mu.Lock()
-		src.forgiveLocked() // what is wrong is for Fetch to say
+		src.forgiveLocked() // so that Fetch meets the error again, and reports it
 		s.sources[tp] = src
 		src.enqueueLocked()
 		s.mu.Unlock()
@@ -200,7 +205,8 @@ func (s *Session) takeUp(partitions []record.TopicPartition, ids map[record.Topi
 	return nil
 }
 
-// giveUp ends sources that others may have, after OnRevoked.
+// giveUp calls OnRevoked for partitions that another member will own, and then drops
+// them: the callback may still commit.
 func (s *Session) giveUp(partitions []record.TopicPartition) {
 	if len(partitions) == 0 {
 		return
@@ -211,7 +217,7 @@ func (s *Session) giveUp(partitions []record.TopicPartition) {
 	}
 }
 
-// lose ends sources that others may have already.
+// lose drops partitions that another member may own already, and then calls OnLost.
 func (s *Session) lose(partitions []record.TopicPartition) {
 	if len(partitions) == 0 {
 		return
@@ -222,8 +228,8 @@ func (s *Session) lose(partitions []record.TopicPartition) {
 	s.call(s.cfg.OnLost, partitions)
 }
 
-// call calls the program's fn. Meanwhile the session does not count as waiting
-// for records.
+// call calls the program's fn. Meanwhile the member counts as away from Fetch: a
+// callback that takes longer than the rebalance timeout costs it its place.
 func (s *Session) call(fn func([]record.TopicPartition), partitions []record.TopicPartition) {
 	if fn == nil {
 		return
@@ -244,8 +250,8 @@ func (s *Session) leaveGroup() error {
 	return m.shard.Leave(context.Background(), s.cfg.Group, m.id)
 }
 
-// gone reports whether the session is closed and owns nothing any more; while
-// OnRevoked is called at its end it still does, and may commit.
+// gone reports whether the session is closed and owns nothing. While OnRevoked runs at
+// its end, it still owns its partitions, and the callback may commit.
 func (s *Session) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,8 +10,9 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// reset goes on where the configuration says, after an offset that the partition
-// does not hold.
+// reset moves the source to where Config.Start says, because the partition doesn't hold
+// its offset, and returns the error that reports it. Kafka's auto.offset.reset does the
+// same silently; here the program learns that records are missing.
 func (src *source) reset(cause error) error {
 	if src.session.cfg.Start.IsNone() {
 		return src.unplaced(fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, src.offset.Load()).Because(cause))
@@ -22,17 +23,18 @@ func (src *source) reset(cause error) error {
 	}
 	was := src.offset.Swap(offset)
 	return fault.At(fault.OffsetOutOfRange, src.tp.Topic, src.tp.Partition, was).
-		Detailf("going on at %d", offset).Because(cause)
+		Detailf("continuing at %d", offset).Because(cause)
 }
 
-// locate returns the offset that spec names, within what the partition holds.
+// locate returns the offset that spec names, limited to what the partition holds.
 func (src *source) locate(spec topic.OffsetSpec) (int64, error) {
 	listed, err := host.ListOffset(src.part, spec)
 	return max(min(listed.Offset, src.part.Visible()), src.part.StartOffset()), err
 }
 
-// find finds the partition and where to begin in it, unless both are known.
-// committed are the group's offsets, or nil if they are to be asked for.
+// find looks up the partition and where to begin in it, unless both are known. It
+// leaves part nil if the partition doesn't exist yet. committed are the group's
+// offsets, or nil if find must ask for them.
 func (src *source) find(committed map[record.TopicPartition]consumer.Offset) error {
 	if src.part != nil && src.offset.Load() != unknownOffset {
 		return nil
@@ -54,7 +56,7 @@ func (src *source) find(committed map[record.TopicPartition]consumer.Offset) err
 			return err
 		}
 		if src.id != t.ID && src.id != (topic.ID{}) {
-			src.offset.Store(unknownOffset) // another topic under the same name
+			src.offset.Store(unknownOffset) // another topic of the same name: its offsets are others
 			src.awaited = true
 		}
 		src.id, src.part = t.ID, p
@@ -69,7 +71,8 @@ func (src *source) find(committed map[record.TopicPartition]consumer.Offset) err
 	return err
 }
 
-// first returns where a source begins.
+// first returns the offset at which a source begins: where Seek said, the committed
+// one, or where Config.Start says.
 func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (int64, error) {
 	s := src.session
 	if src.sought != nil {
@@ -87,7 +90,7 @@ func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (i
 		return o.Offset, nil
 	}
 	if offset, ok := s.cfg.Start.Offset(); ok {
-		return offset, nil // out of range is for the first read to say
+		return offset, nil // the first read checks it
 	}
 	switch {
 	case s.cfg.Start.IsNone():
@@ -99,7 +102,8 @@ func (src *source) first(committed map[record.TopicPartition]consumer.Offset) (i
 	return src.locate(s.cfg.Start)
 }
 
-// unplaced makes a source stand still whose offset is for the program to say.
+// unplaced takes a source out of the line until the program seeks, because nothing says
+// where it should begin.
 func (src *source) unplaced(err *fault.Error) error {
 	s := src.session
 	s.mu.Lock()
@@ -108,10 +112,11 @@ func (src *source) unplaced(err *fault.Error) error {
 	return err.Try("Seek sets where to continue")
 }
 
-// seek begins anew where spec says.
+// seek continues at the offset that spec names. If the partition is awaited, it begins
+// there once it exists.
 func (src *source) seek(spec topic.OffsetSpec) error {
 	if err := src.find(nil); err != nil && src.part == nil {
-		return err // otherwise it is where to begin that was not found, which spec says
+		return err // with part known, only the place was not found, and spec names another
 	}
 	offset, given := spec.Offset()
 	switch {
@@ -136,8 +141,8 @@ func (src *source) seek(spec topic.OffsetSpec) error {
 	return nil
 }
 
-// at returns the offset of the next record to be brought.
-func (src *source) at() (int64, error) {
+// position returns the offset of the next record to return.
+func (src *source) position() (int64, error) {
 	if offset := src.offset.Load(); offset != unknownOffset {
 		return offset, nil
 	}

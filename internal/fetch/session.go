@@ -23,7 +23,7 @@ type Sessions struct {
 	chunks chunkPool
 }
 
-// New returns what opens sessions on a host, whose groups are these.
+// New returns the Sessions of a host with these groups.
 func New(h *host.Host, groups *coordinator.Groups) *Sessions {
 	return &Sessions{host: h, groups: groups}
 }
@@ -55,10 +55,9 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 
 // Session is a consumer's session on a broker in this process.
 //
-// Each partition that it owns is a source. Those that may have records stand in
-// the line ready and take turns; the others have left a Waker with their
-// partition and cost nothing. Fetch serves the line, and waits for signal when
-// it is empty.
+// Each partition that it owns is a source. Sources that may have records are in the
+// line and take turns; the others are registered with their partition as a Waker and
+// cost nothing. Fetch serves the line, and waits for signal when it is empty.
 type Session struct {
 	host      *host.Host
 	groups    *coordinator.Groups
@@ -66,7 +65,7 @@ type Session struct {
 	cfg       consumer.Config
 	member    membership
 	gate      *closing.Gate // which goroutine ends the session
-	signal    chan struct{} // something has happened: records, news, the end
+	signal    chan struct{} // holds a token after something has happened: records, news, the end
 	news      atomic.Bool   // the group or the topics have changed
 	opened    time.Time
 	baseline  atomic.Pointer[coordinator.Baseline] // what existed when the group subscribed; nil unless it begins at the end
@@ -77,12 +76,12 @@ type Session struct {
 	seen    <-chan struct{} // the state of the topics that it knows
 	buffers buffers
 
-	mu      sync.Mutex // below; held for a few instructions
-	sources map[record.TopicPartition]*source
-	ready   line
-	cut     bool                    // the broker did not wait for the goroutine that fetches any longer
-	untold  []record.TopicPartition // lost with the session: the next call tells
-	failure error                   // of leaving the group
+	mu         sync.Mutex // below; held for a few instructions
+	sources    map[record.TopicPartition]*source
+	ready      line
+	cut        bool                    // giveUpWaiting has taken the member out of its group
+	unreported []record.TopicPartition // lost with the session: the next call reports them
+	failure    error                   // of leaving the group
 }
 
 // wake makes a waiting Fetch look again.
@@ -93,16 +92,17 @@ func (s *Session) wake() {
 	}
 }
 
-// changed tells the session that its group has news.
+// changed makes the next turn of Fetch ask the group. It is the Listener's Wake.
 func (s *Session) changed() {
 	s.news.Store(true)
 	s.wake()
 }
 
-// MetadataChanged tells the session that topics or partitions have changed.
+// MetadataChanged makes Fetch look at the topics again. The host calls it when topics or
+// partitions have changed.
 func (s *Session) MetadataChanged() { s.wake() }
 
-// Fetch brings records of one partition. See consumer.Session.
+// Fetch returns records of one partition. See consumer.Session.
 func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Record) (fetched consumer.Fetched, err error) {
 	if !s.gate.Enter() {
 		return consumer.Fetched{Records: dst[:0]}, s.afterEnd()
@@ -123,7 +123,7 @@ func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Re
 	return s.await(ctx, wait, dst)
 }
 
-// await serves the line until it brings something or the wait is over. It is apart from
+// await serves the line until a source returns something or the wait is over. It is apart from
 // Fetch because the compiler keeps deferred calls cheap only where there are few returns.
 func (s *Session) await(ctx context.Context, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
 	limit := bound{wait: wait}
@@ -145,7 +145,7 @@ func (s *Session) await(ctx context.Context, wait time.Duration, dst []record.Re
 	}
 }
 
-// noteAway notes that the program is busy with something else than fetching.
+// noteAway notes the time at which the program leaves Fetch, for the rebalance timeout.
 func (s *Session) noteAway() { s.awaySince.Store(max(1, int64(time.Since(s.opened)))) }
 
 // wait waits until something happens and reports true, or false when the bound is
@@ -169,14 +169,15 @@ func (s *Session) wait(ctx context.Context, limit *bound) (bool, error) {
 	}
 }
 
-// bound is how long one Fetch may wait. Its timer is made when there is something to
-// wait for, which a Fetch with records at hand does not do.
+// bound is how long one Fetch may wait. It makes its timer only when Fetch has to wait:
+// a Fetch that finds records doesn't pay for one.
 type bound struct {
 	wait  time.Duration
 	timer *time.Timer
 }
 
-// reached returns what tells that the bound is reached; nil where there is none.
+// reached returns a channel that receives when the bound is reached; nil if there is
+// no bound.
 func (b *bound) reached() <-chan time.Time {
 	if b.wait == consumer.UntilDone {
 		return nil
@@ -193,8 +194,8 @@ func (b *bound) stop() {
 	}
 }
 
-// serve lets the sources that are ready take their turn until one brings
-// something.
+// serve gives the sources in the line their turns until one returns something. ok is
+// false if none did.
 func (s *Session) serve(dst []record.Record) (consumer.Fetched, bool, error) {
 	for {
 		src, err := s.next()
@@ -208,10 +209,10 @@ func (s *Session) serve(dst []record.Record) (consumer.Fetched, bool, error) {
 		lease := s.buffers.leaseOf(len(records))
 		switch {
 		case err != nil:
-			s.back(src)
+			s.requeue(src)
 			return consumer.Fetched{TopicPartition: src.tp, Records: dst[:0]}, false, err
 		case moved:
-			s.back(src)
+			s.requeue(src)
 			return consumer.Fetched{
 				TopicPartition: src.tp, Records: records, Lease: lease,
 				Next: src.offset.Load(), LeaderEpoch: src.epoch, HighWatermark: src.high,
@@ -222,7 +223,7 @@ func (s *Session) serve(dst []record.Record) (consumer.Fetched, bool, error) {
 	}
 }
 
-// next takes the source whose turn it is off the line.
+// next removes the source whose turn it is from the line.
 func (s *Session) next() (*source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,16 +239,16 @@ func (s *Session) next() (*source, error) {
 	return nil, fault.Closed
 }
 
-// back puts a source that was served at the end of the line, unless it is to
-// stand still.
-func (s *Session) back(src *source) {
+// requeue puts a source that was served at the end of the line, unless something holds
+// it.
+func (s *Session) requeue(src *source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	src.restLocked()
 	src.enqueueLocked()
 }
 
-// Release gives back the lease of one Fetch. See consumer.Session.
+// Release ends the lease of one Fetch. See consumer.Session.
 func (s *Session) Release(lease consumer.Lease) {
 	if lease == 0 || !s.gate.Enter() {
 		return
@@ -268,8 +269,8 @@ func (s *Session) Assignment() []record.TopicPartition {
 	return all
 }
 
-// source returns an assigned partition; fault.NotAssigned, and fault.Closed where
-// it went with the session.
+// source returns an assigned partition. It returns fault.NotAssigned, or fault.Closed if
+// the session has ended.
 func (s *Session) source(tp record.TopicPartition) (*source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,7 +300,7 @@ func (s *Session) Assign(ctx context.Context, partitions []record.TopicPartition
 	return s.takeUp(without(partitions, owned), nil)
 }
 
-// without returns what is in all and not in less.
+// without returns the partitions in all that are not in less.
 func without(all, less []record.TopicPartition) []record.TopicPartition {
 	var rest []record.TopicPartition
 	for _, tp := range all {
@@ -334,10 +335,10 @@ func (s *Session) Position(_ context.Context, tp record.TopicPartition) (int64, 
 	if err != nil {
 		return 0, err
 	}
-	return src.at()
+	return src.position()
 }
 
-// Pause makes Fetch pass over partitions. See consumer.Session.
+// Pause makes Fetch skip partitions. See consumer.Session.
 func (s *Session) Pause(partitions ...record.TopicPartition) error {
 	return s.setPaused(partitions, true)
 }
@@ -397,9 +398,9 @@ func (s *Session) drop(tp record.TopicPartition) {
 	}
 }
 
-// line is a queue of sources, each in it once at most.
+// line is a queue of sources. Each source is in it at most once, which turn ensures.
 type line struct {
-	sources []*source // a circle
+	sources []*source // a ring
 	head, n int
 }
 

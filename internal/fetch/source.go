@@ -11,66 +11,69 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// reading is where a source stands between two batches of what it reads.
+// reading is what a source does next with its partition.
 type reading int8
 
 const (
 	readNext   reading = iota // the next batch is to be read, if there is one
 	readBatch                 // a batch is being decoded
-	readAnyway                // Wait returned false: read even where nothing is visible, for the error of a closed partition
+	readAnyway                // Wait returned false: read even if nothing is visible, for the error of a closed partition
 )
 
-// source is one assigned partition. Except for the last block it belongs to the
-// goroutine that fetches.
+// source is one assigned partition. All but its last block of fields belongs to the
+// goroutine that fetches, so decoding needs no lock.
 type source struct {
 	session *Session
 	tp      record.TopicPartition
 	offset  atomic.Int64 // of the next record to return; unknownOffset until it is known; any goroutine reads it
 
-	// Which partition of which topic, and where to begin. While part is nil the
-	// partition is awaited: there is none of that name, or not the one that the
-	// group means.
+	// Which partition of which topic, and where to begin. While part is nil, the
+	// partition is awaited: it doesn't exist, or the topic of that name isn't the one
+	// that the group assigned, but its successor.
 	part    host.Partition
 	id      topic.ID          // of the topic; zero until one was found or the group has named it
-	awaited bool              // part was nil when it was assigned, or another topic took the name: with Latest it begins at its first record
+	awaited bool              // the partition is newer than its assignment; with Latest it is read from its first record
 	sought  *topic.OffsetSpec // where Seek said to begin; valid while part is nil
 
-	// What is being read. rest is a part of chunk; batchEnd, records and unpacked are
-	// of the batch before rest.
+	// What is being read: a chunk of whole batches, then one batch of it after the
+	// other. rest is what remains of chunk; batchEnd, records and unpacked are those of
+	// the batch before rest.
 	reading   reading
 	chunk     chunk           // what was read last
-	held      *buffer         // the buffer of chunk; nil where it is the garbage collector's
+	held      *buffer         // the buffer of chunk; nil if the garbage collector owns it
 	rest      []byte          // batches of chunk that are still to be decoded
 	records   record.Iterator // valid in readBatch
 	batchEnd  int64           // the offset after the batch that was begun last
-	unpacked  *buffer         // what that was decompressed into; nil where it wasn't, or is the garbage collector's
-	trailing  error           // what is wrong behind the last record that was returned: the next fetch returns it
-	readAhead *readAhead      // of the chunks after this one; nil where that is not worth it
+	unpacked  *buffer         // what that batch was decompressed into; nil if it wasn't, or if the garbage collector owns it
+	trailing  error           // found behind the last record that was returned: the next fetch returns it
+	readAhead *readAhead      // of the chunks after this one; nil if that isn't worth it
 	high      int64           // the high watermark when chunk was read
 	epoch     int32           // of the batch that was begun last
 
 	// Guarded by session.mu.
 	turn    turn
 	holds   holds
-	waiting bool // a Waker is with the partition: Wake will come, or stopWaiting takes it back
+	waiting bool // the partition has the source as a Waker: it will call Wake, unless stopWaiting cancels that
 }
 
-// unknownOffset stands for an offset that is still to be found out.
+// unknownOffset means that the offset must still be looked up: it was committed, or
+// Config.Start names it.
 const unknownOffset = -1
 
 // chunk is what one read brought.
 type chunk struct {
 	partition.Slice
-	buf  []byte // what Read was given, for another time
-	next int64  // the offset after it; 0 if nobody looked
+	buf  []byte // the buffer that Read got, to be reused
+	next int64  // the offset after the chunk; 0 if it was not computed
 	err  error
 }
 
-// readAheadFrom is the length from which on a chunk of a file is worth reading
-// the next one meanwhile.
+// readAheadFrom is the least length of a chunk from a file for which reading the next
+// one meanwhile pays. After a shorter one the reader is near the log's end.
 const readAheadFrom = 32 << 10
 
-// Wake is what the partition calls when there are records.
+// Wake puts the source in the line. The partition calls it, once, when there are
+// records.
 func (src *source) Wake() {
 	s := src.session
 	s.mu.Lock()
@@ -80,7 +83,8 @@ func (src *source) Wake() {
 	s.wake()
 }
 
-// park lets a source that has nothing wait for records.
+// park makes a source that has nothing to read wait for records. waiting is set before
+// Wait is called, because Wake may come from another goroutine before Wait returns.
 func (src *source) park() {
 	s := src.session
 	s.mu.Lock()
@@ -89,7 +93,7 @@ func (src *source) park() {
 	src.waiting = src.waiting || wait
 	s.mu.Unlock()
 	if wait && !src.part.Wait(src.offset.Load(), src) {
-		src.reading = readAnyway // there are records by now, or the partition is closed
+		src.reading = readAnyway // records came meanwhile, or the partition is closed
 		s.mu.Lock()
 		src.waiting = false
 		src.enqueueLocked()
@@ -97,9 +101,10 @@ func (src *source) park() {
 	}
 }
 
-// fetch decodes the next records, at most MaxRecords, into dst, and reports
-// whether the offset moved: without records it did where all that was passed
-// over had none. After an error it has brought none.
+// fetch decodes the next records into dst, at most MaxRecords, and reports whether the
+// offset moved. It also moves past batches that hold no records for programs. With an
+// error, fetch returns no records: an error behind records comes with the next call,
+// so that the program gets what is sound before it.
 func (src *source) fetch(dst []record.Record) (records []record.Record, moved bool, err error) {
 	dst = dst[:0]
 	if err := src.find(nil); err != nil || src.part == nil {
@@ -117,7 +122,7 @@ func (src *source) fetch(dst []record.Record) (records []record.Record, moved bo
 				return dst, false, src.fail(err)
 			}
 			if !more || err != nil {
-				break // an error comes again when it is alone
+				break // the next call meets the error again, without records before it
 			}
 		}
 		dst = src.decode(grow(dst, limit), limit)
@@ -126,7 +131,7 @@ func (src *source) fetch(dst []record.Record) (records []record.Record, moved bo
 			if len(dst) == 0 {
 				return dst, false, src.fail(src.undecodable(err))
 			}
-			if end := src.batchEnd; src.offset.Load() == end { // else it comes again
+			if end := src.batchEnd; src.offset.Load() == end { // else the next call meets it again
 				src.trailing = src.undecodableAt(end-1, err)
 			}
 			break
@@ -135,7 +140,8 @@ func (src *source) fetch(dst []record.Record) (records []record.Record, moved bo
 	return dst, src.offset.Load() != from, nil
 }
 
-// grow makes room for some more records.
+// grow makes room for more records: four times as much as before, so that a Fetch of a
+// few records stays cheap and one of many copies little.
 func grow(dst []record.Record, limit int) []record.Record {
 	if len(dst) < cap(dst) {
 		return dst
@@ -145,12 +151,14 @@ func grow(dst []record.Record, limit int) []record.Record {
 	return larger
 }
 
-// decode appends records of the batch at hand as far as dst has room.
+// decode appends records of the current batch, as far as dst has room. The batch may
+// begin before the source's offset, because a batch is read as a whole: those records
+// are dropped.
 func (src *source) decode(dst []record.Record, limit int) []record.Record {
 	n, from := len(dst), src.offset.Load()
 	room := dst[n:min(cap(dst), limit)]
 	got := room[:src.records.Fill(room, src.tp.Topic, src.tp.Partition)]
-	src.lease(len(got))
+	src.leaseDecoded(len(got))
 	if len(got) < len(room) {
 		src.reading = readNext
 		src.dropUnpacked()
@@ -161,7 +169,7 @@ func (src *source) decode(dst []record.Record, limit int) []record.Record {
 	case len(got) > 0 && got[len(got)-1].Offset >= from:
 		src.offset.Store(got[len(got)-1].Offset + 1)
 	}
-	before := 0 // of those that were not asked for
+	before := 0 // how many lie before the offset
 	for before < len(got) && got[before].Offset < from {
 		before++
 	}
@@ -171,8 +179,9 @@ func (src *source) decode(dst []record.Record, limit int) []record.Record {
 	return dst[:n+len(got)-before]
 }
 
-// lease notes what n records point into that were decoded.
-func (src *source) lease(n int) {
+// leaseDecoded adds the buffer into which n decoded records point to the lease of the
+// current Fetch.
+func (src *source) leaseDecoded(n int) {
 	used := src.held
 	if src.unpacked != nil {
 		used = src.unpacked
@@ -183,21 +192,22 @@ func (src *source) lease(n int) {
 }
 
 func (src *source) dropUnpacked() {
-	src.session.buffers.drop(src.unpacked)
+	src.session.buffers.unref(src.unpacked)
 	src.unpacked = nil
 }
 
 func (src *source) dropChunk() {
 	if src.held != nil {
-		src.session.buffers.drop(src.held)
+		src.session.buffers.unref(src.held)
 		src.held = nil
 	}
 	src.chunk = chunk{}
 }
 
-// nextBatch begins to decode the next batch that has records for programs. With
-// some, there are records at hand already, and it reads on only where that
-// costs little.
+// nextBatch begins to decode the next batch that has records for programs, and reports
+// whether there is one. some means that the Fetch has records already: then nextBatch
+// reads another chunk only if the last one came from memory, so that these records
+// don't wait for a disk.
 func (src *source) nextBatch(some bool) (bool, error) {
 	for {
 		if len(src.rest) == 0 {
@@ -238,7 +248,7 @@ func (src *source) nextBatch(some bool) (bool, error) {
 	}
 }
 
-// payload returns the records of a batch, decompressed if need be.
+// payload returns the encoded records of a batch, decompressed if necessary.
 func (src *source) payload(b record.Batch) ([]byte, error) {
 	s := src.session
 	if b.Compression() == record.None {
@@ -251,17 +261,18 @@ func (src *source) payload(b record.Batch) ([]byte, error) {
 	return payload, err
 }
 
-// read brings the next chunk, from the memory of the log, the read ahead, or the
-// file, and has the one after it read meanwhile if that is worth it.
+// read gets the next chunk: what was read ahead or, if that is not the one, from the
+// partition, which has its newest batches in memory. It starts reading ahead if the
+// chunk came from a file and more follow.
 func (src *source) read() (bool, error) {
 	s := src.session
 	src.dropChunk()
 	offset := src.offset.Load()
 	if src.reading != readAnyway && src.part.Visible() == offset {
-		return false, nil // nothing yet, or the partition is closed: park finds out
+		return false, nil // nothing yet, or the partition is closed: park finds out which
 	}
 	src.reading = readNext
-	c := src.ahead(offset)
+	c := src.takeAhead(offset)
 	if c.err == nil && len(c.Bytes) == 0 {
 		size := s.chunkBytes()
 		c.buf = s.buffers.take(size)
@@ -295,7 +306,7 @@ func nextOffset(batches []byte) (next int64) {
 	return next
 }
 
-// discard lets go of what was read.
+// discard drops what was read and not returned, which Seek and errors make invalid.
 func (src *source) discard() {
 	src.rest, src.trailing = nil, nil
 	if src.reading == readBatch {
@@ -306,8 +317,8 @@ func (src *source) discard() {
 	src.stopReading()
 }
 
-// undecodable names the partition in an error of the codec, and where it goes on
-// behind the batch, as far as that is known.
+// undecodable adds the partition to an error of the codec, and the offset behind the
+// batch if that is known, so that the program can seek there.
 func (src *source) undecodable(err error) error {
 	return src.undecodableAt(src.offset.Load(), err)
 }
@@ -324,7 +335,8 @@ func (src *source) undecodableAt(offset int64, err error) error {
 	return e
 }
 
-// fail decides how a source goes on after an error, and returns what to say.
+// fail decides how a source continues after an error, and returns the error for the
+// program, or nil if there is none to report.
 func (src *source) fail(err error) error {
 	s := src.session
 	switch fault.CodeOf(err) {
@@ -333,8 +345,8 @@ func (src *source) fail(err error) error {
 		return src.reset(err)
 	case fault.UnknownTopic, fault.Closed:
 		if !s.host.IsClosed() {
-			// The topic was deleted: its successor is awaited, unless it is
-			// there already.
+			// The topic was deleted. Its successor may exist already; otherwise the
+			// source awaits it.
 			src.discard()
 			src.part = nil
 			return src.find(nil)
@@ -343,8 +355,9 @@ func (src *source) fail(err error) error {
 	return src.halt(err)
 }
 
-// halt makes a source stand still after an error that would come again, and returns
-// the error.
+// halt returns err, and keeps the source out of the line if reading again would only
+// repeat it. Otherwise one damaged partition would fail every Fetch, and starve the
+// others.
 func (src *source) halt(err error) error {
 	switch fault.CodeOf(err) {
 	case fault.CorruptMessage, fault.UnsupportedCompression, fault.UnsupportedFormat, fault.Undecodable, fault.ExpandsTooFar:
@@ -356,7 +369,7 @@ func (src *source) halt(err error) error {
 	return err
 }
 
-// stopWaiting takes back a Wait.
+// stopWaiting cancels the partition's Wait, if there is one.
 func (src *source) stopWaiting() {
 	s := src.session
 	s.mu.Lock()
@@ -368,7 +381,7 @@ func (src *source) stopWaiting() {
 	}
 }
 
-// detach lets go of the partition.
+// detach releases what the source has of its partition.
 func (src *source) detach() {
 	src.stopWaiting()
 	src.discard()

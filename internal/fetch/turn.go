@@ -1,13 +1,14 @@
 package fetch
 
-// turn is where a source stands in taking turns. Only the methods below change it.
-// The package doc draws them.
+// turn is a source's state in the line of sources. Only the methods below change it;
+// the package doc draws the transitions. They all need session.mu, because Wake, Pause
+// and Resume come from other goroutines than the one that fetches.
 type turn int8
 
 const (
 	turnIdle   turn = iota // not in the line: waits for records, its topic, Resume or Seek
 	turnReady              // in the line
-	turnPassed             // in the line, which skips it: it was paused there
+	turnPassed             // in the line, which skips it: it was paused there. Removing it from the middle would cost a search
 	turnServed             // not in the line: the goroutine that fetches reads it
 	turnEnded              // no longer assigned; the line may still have it, and skips it
 )
@@ -22,7 +23,7 @@ const (
 )
 
 // enqueueLocked puts an idle source at the end of the line, unless something holds
-// it. It may have nothing to read: its turn finds out.
+// it. The source need not have anything to read: its turn finds out.
 func (src *source) enqueueLocked() {
 	if src.holds != 0 {
 		return
@@ -36,8 +37,8 @@ func (src *source) enqueueLocked() {
 	}
 }
 
-// popLocked is told that the source has left the line, and reports whether it is to
-// be served.
+// popLocked notes that the line has given out the source, and reports whether to serve
+// it.
 func (src *source) popLocked() bool {
 	switch src.turn {
 	case turnReady:
@@ -57,10 +58,10 @@ func (src *source) restLocked() {
 	}
 }
 
-// endLocked ends all turns.
+// endLocked makes the source take no more turns. The line may still have it.
 func (src *source) endLocked() { src.turn = turnEnded }
 
-// pauseLocked makes the line skip the source. A turn that has begun goes on.
+// pauseLocked makes the line skip the source. A turn that has begun continues.
 func (src *source) pauseLocked() {
 	src.holds |= heldPaused
 	if src.turn == turnReady {
@@ -73,8 +74,8 @@ func (src *source) resumeLocked() {
 	src.enqueueLocked()
 }
 
-// failLocked keeps the source from its turns until Seek. It is being served, or is
-// not the session's yet.
+// failLocked keeps the source out of the line until Seek. The source is being served,
+// or is new and not in the session yet: in neither case is it in the line.
 func (src *source) failLocked() { src.holds |= heldFailed }
 
 // forgiveLocked ends failLocked.

@@ -100,6 +100,7 @@ var plain = []string{
 	"internal/closing",
 	"internal/coordinator",
 	"internal/coordinator/group",
+	"internal/fetch",
 	"internal/host",
 	"internal/journal",
 	"internal/layout",

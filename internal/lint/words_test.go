@@ -117,6 +117,7 @@ var plain = []string{
 	"producer",
 	"record",
 	"replica/memory",
+	"replica/tcp",
 	"replica/transporttest",
 	"runneltest",
 	"serde",

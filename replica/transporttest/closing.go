@@ -24,13 +24,15 @@ func startRefuses(f *fixture) {
 // Streams in both directions, frames under way and frames kept by a handler when
 // one side closes.
 func closeEndsEverything(f *fixture) {
-	ended := make(chan error, 1)
+	serving, ended := make(chan struct{}), make(chan error, 1)
 	a, b := f.serving(func(_ replica.NodeID, _ replica.StreamKind, s replica.Stream) {
+		close(serving)
 		_, err := io.ReadAll(s)
 		ended <- err
 	})
 	s, err := a.Open(f.ctx, 2, 1)
 	require.NoError(f, err)
+	f.soon("the stream is served", serving)
 	b.mu.Lock()
 	b.keep = true
 	b.mu.Unlock()

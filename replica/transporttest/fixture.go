@@ -175,9 +175,11 @@ func (h *handler) called(what string, then func()) {
 
 // HandleFrame is replica.Handler's.
 func (h *handler) HandleFrame(from replica.NodeID, lane replica.Lane, f *replica.Frame) {
+	var keep bool
 	h.called(fmt.Sprintf("HandleFrame of node %v, %v", from, lane), func() {
+		keep = h.keep
 		h.arrived = append(h.arrived, arrival{from, lane, f})
-		if h.keep {
+		if keep {
 			h.kept = append(h.kept, f)
 		} else {
 			f.Header = append([]byte(nil), f.Header...)
@@ -186,9 +188,6 @@ func (h *handler) HandleFrame(from replica.NodeID, lane replica.Lane, f *replica
 			}
 		}
 	})
-	h.mu.Lock()
-	keep := h.keep
-	h.mu.Unlock()
 	if !keep {
 		f.Done()
 	}

@@ -1,6 +1,8 @@
 package lint_test
 
 import (
+	"go/ast"
+	"go/token"
 	"regexp"
 	"slices"
 	"strings"
@@ -93,6 +95,7 @@ var plain = []string{
 	"examples/wordcount",
 	"examples/wordcount/wordcount",
 	"fault",
+	"internal/archive",
 	"internal/attach",
 	"internal/callback",
 	"internal/catalogue",
@@ -101,11 +104,15 @@ var plain = []string{
 	"internal/coordinator",
 	"internal/coordinator/group",
 	"internal/fetch",
+	"internal/fixture",
 	"internal/host",
 	"internal/journal",
 	"internal/layout",
 	"internal/metadata",
 	"internal/pattern",
+	"internal/produce",
+	"internal/quota",
+	"internal/role",
 	"internal/tasks",
 	"internal/vfs",
 	"internal/wire",
@@ -140,5 +147,27 @@ func TestCommentsArePlain(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestMessagesArePlain holds string literals to plain words: error messages, log
+// lines, steps of a repair, help texts.
+func TestMessagesArePlain(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.isTest() || !slices.Contains(plain, s.dir()) {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			for word, instead := range stilted {
+				if regexp.MustCompile(`(?i)\b` + word + `\b`).MatchString(literal.Value) {
+					t.Errorf("%s: %q (%s) in %s", s.at(literal.Pos()), word, instead, literal.Value)
+				}
+			}
+			return true
+		})
 	}
 }

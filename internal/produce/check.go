@@ -6,9 +6,9 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// check returns a record's time, or record.NoTimestamp where it brings none, or
-// what the partition would say against it: that must concern no other record of its
-// batch.
+// check checks a record as the partition would, before it shares a batch with others: one
+// invalid record must not fail their batch. It returns the record's time, or
+// record.NoTimestamp if it has none.
 func (l *lane) check(r *record.Record) (ms int64, err error) {
 	if err := l.checkReplicas(); err != nil {
 		return 0, err
@@ -23,7 +23,8 @@ func (l *lane) check(r *record.Record) (ms int64, err error) {
 	return ms, l.partition.CheckTime(ms)
 }
 
-// checkReplicas refuses what wants more copies than there are.
+// checkReplicas returns an error if the topic wants more copies of a record than there
+// are.
 func (l *lane) checkReplicas() error {
 	if l.session.cfg.Acks != producer.AcksAll || l.partition.MinReplicas() <= l.partition.Replicas() {
 		return nil

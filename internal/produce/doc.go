@@ -1,5 +1,5 @@
-// Package produce is what a producer's session does on a host: it gathers records into
-// batches, gives them their sequence, and hands them to partitions in order.
+// Package produce has the sessions of producers on a host: a session gathers records into
+// batches, gives them sequences, and hands them to partitions in order.
 //
 // Sessions opens them. A Session has a lane into each partition that it sends to. A
 // lane has one openBatch, which any number of goroutines fill at once, and a queue of
@@ -13,16 +13,17 @@
 //	 +---|--------------------------------------------------+   |                  |
 //	     |                                      the lane fails  |  Appended,       |
 //	     |                                      or closes       |  or it closes    |
-//	     |       callbacks are through            settler       v                  |
+//	     |       callbacks have returned          settler       v                  |
 //	     +---------------------------- telling <-------------- done <--------------+
 //
-// A batch that is sealed when its last record is copied already is ready at once. One that
-// is still copied to when the lane fails or closes gets ready first: its memory is in use.
+// A batch whose records are all copied when it is sealed is ready at once. If records are
+// still being copied when the lane fails or closes, the batch becomes ready first, because
+// its memory is in use.
 //
 // Two roles are passed between goroutines (package role). The sender hands ready batches to
 // the partition, the settler delivers outcomes to callbacks and waiting Sends, both in the
-// queue's order. A caller that brings work takes a free role if that does not make it
-// wait, and otherwise calls a goroutine. With the lane idle there is none.
+// queue's order. A caller that brings work takes a free role itself if that doesn't make
+// it wait; otherwise a goroutine does. An idle lane has no goroutine.
 //
 // The order of a lane's records is that of their sends. With idempotence nothing is
 // written twice, and nothing is written behind a batch that failed until its failure

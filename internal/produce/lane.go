@@ -15,27 +15,26 @@ import (
 )
 
 const (
-	// backlogBatches is how many full batches may wait for the lane's goroutine
-	// before a sender that fills another one sends them itself. It must, or on a
-	// single processor the goroutine never gets to run.
+	// backlogBatches is how many full batches may wait for the lane's goroutine. A
+	// sender that fills another one sends them itself: on a single processor the
+	// goroutine would otherwise never get to run, and the queue would grow.
 	backlogBatches = 4
 
-	// idleBytes is up to what size a record is sent without a buffer of the
-	// session.
+	// idleBytes is the largest batch of one record that sendIdle allocates by itself.
+	// For a larger one, a pooled buffer of the session is cheaper.
 	idleBytes = 4 << 10
 )
 
-// A lane is one session's way into one partition: a batch that is open for
-// records, and behind it a queue of batches that were sealed, in the order in
-// which they get their offsets.
+// lane is one session's path into one partition: a batch that is open for records, and
+// a queue of sealed batches, in the order in which they get their offsets.
 //
-// The open batch is sealed when it is full, or when its linger is over and
-// no batch of the lane is on its way: so a record never waits on an idle lane, and on a
-// busy one batches grow while the one before is written.
+// The open batch is sealed when it is full, or when its linger is over and no batch of
+// the lane is on its way. So a record never waits on an idle lane, and on a busy one
+// batches grow while the one before is written.
 //
-// Callbacks of the program run on a goroutine of the lane's alone. One that blocks
-// or ends it, by runtime.Goexit, stops neither the goroutine that sends nor the one that
-// writes for many partitions' sessions, and no role is lost.
+// Callbacks of the program run on a goroutine that serves only this lane. A callback may
+// block, or end its goroutine by runtime.Goexit: that stops neither the sender nor the
+// partition's writer, which serves many sessions, and no role is lost.
 type lane struct {
 	session   *Session
 	writer    *writer
@@ -43,47 +42,50 @@ type lane struct {
 	topic     string
 	number    int32
 
-	producerID    int64 // record.NoProducerID: the lane is not idempotent
-	producerEpoch int16 // record.NoProducerEpoch then
+	producerID    int64 // record.NoProducerID if the lane is not idempotent
+	producerEpoch int16 // record.NoProducerEpoch if the lane is not idempotent
 
-	// open takes records, or is nil. It changes under mu, and is read without it: a
-	// sender that sees one that is no longer open finds it sealed.
+	// open is the batch that takes records, or nil. It changes under mu and is read
+	// without it: a sender that loads a batch which is no longer open finds it sealed, and
+	// looks again.
 	open atomic.Pointer[openBatch]
 
 	mu    sync.Mutex
 	queue queue
 	free  *openBatch // settled batches, to be opened again
 
-	// sender hands batches to the partition in the queue's order, settler delivers their
-	// outcomes in the same order. They are separate because a callback may take as long as
-	// it wants while the partition goes on.
+	// sender hands batches to the partition in the queue's order; settler delivers their
+	// outcomes in the same order. They are two roles because a callback may take as long
+	// as it wants, and meanwhile the partition should get the next batches.
 	sender  role.Role
 	handing *openBatch // what the sender has claimed
 	settler role.Role
 	telling *openBatch // what the settler has claimed, or nil
 	told    bool       // all of telling's senders have their outcome
 
-	// due says that the open batch's linger is over. It is kept here and not with the
-	// batch because Flush and a session short of memory set it whether there is one or not.
+	// due means that the open batch's linger is over. It belongs to the lane and not to
+	// the batch because Flush, and a session that is short of memory, set it without
+	// looking whether there is a batch.
 	due    bool
 	linger *time.Timer
 
-	// sequence is the next record's, if the lane is idempotent. It goes back when a batch
-	// with sequences fails. handed counts batches with a sequence of which the partition has
-	// not called Appended, in whatever state: closing ends them before.
+	// sequence is that of the next record, if the lane is idempotent. It goes back when a
+	// batch with sequences fails. handed counts the batches with a sequence for which the
+	// partition has not called Appended yet. It is not the number of batches in
+	// stateHanded, because close finishes these without waiting for the partition.
 	sequence int32
 	handed   int
 
-	// failing is not nil while failures are being delivered, and closed when lastFailing,
-	// the queue's last batch when the latest failure came, is settled.
+	// failing is not nil while failures are being delivered. It is closed when lastFailing
+	// is settled: the batch that was the queue's last when the latest failure came.
 	failing     chan struct{}
 	lastFailing *openBatch
 
-	closed  error         // why nothing is accepted any more, or nil; final
-	settled chan struct{} // made by close, and closed when the queue is empty and nothing is being told
+	closed  error         // why the lane accepts nothing any more, or nil; never reset
+	settled chan struct{} // made by close; closed when the queue is empty and no callback runs
 }
 
-// newLane returns w's lane into a partition.
+// newLane returns a lane into a partition of w's topic.
 func newLane(w *writer, number int32, p host.Partition) *lane {
 	s := w.session
 	l := &lane{
@@ -91,7 +93,7 @@ func newLane(w *writer, number int32, p host.Partition) *lane {
 		producerID: s.producerID.Load(), producerEpoch: record.NoProducerEpoch,
 	}
 	if l.isIdempotent() {
-		l.producerEpoch = 0 // until a transaction fences one that came before
+		l.producerEpoch = 0 // higher ones fence earlier producers with the same ID, which only transactions have
 	}
 	l.sender.Init(&l.mu, l.nextToHandLocked, l.hand, &s.running)
 	l.sender.Gather = l.gather
@@ -99,7 +101,11 @@ func newLane(w *writer, number int32, p host.Partition) *lane {
 	return l
 }
 
-// send takes r into the open batch. now says that somebody waits for it.
+// send adds r to the open batch. now means that a caller waits for the outcome.
+//
+// Each turn of the loop either finds room, or changes what stood in the way: it seals a
+// full batch, or opens one. Other senders do the same at the same time, so no turn can
+// rely on what the one before it has seen.
 func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback, now bool) error {
 	ms, err := l.check(r)
 	if err != nil {
@@ -134,8 +140,9 @@ func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback,
 	}
 }
 
-// sendIdle sends r at once and by itself, if the lane is idle and its partition
-// waits for nothing: what the open batch is good for would only cost time then.
+// sendIdle sends r at once, as a batch of its own, if the lane is idle and the partition
+// appends without waiting. Nothing could join the record in an open batch then, so one
+// would only cost time.
 func (l *lane) sendIdle(r *record.Record, ms int64, fn producer.Callback) bool {
 	size := record.HeaderLen + record.Size(0, 0, r.Key, r.Value, r.Headers)
 	if size > idleBytes || size > l.batchLimit() || l.session.cfg.Linger > 0 ||
@@ -152,13 +159,13 @@ func (l *lane) sendIdle(r *record.Record, ms int64, fn producer.Callback) bool {
 	b.enterLocked(stateReady)
 	l.numberLocked(b)
 	l.queue.push(b)
-	l.queue.hand() // which is b: there is nothing else
+	l.queue.claimUnsent() // claims b, which is alone in the queue
 	l.sender.Hold()
 	l.mu.Unlock()
 	if ms == record.NoTimestamp {
 		ms = time.Now().UnixMilli()
 	}
-	bytes := make([]byte, size) // and not the session's buffer: the log would keep it for one record
+	bytes := make([]byte, size) // not a buffer of the session: the log's memory tail would keep all of it for one record
 	record.Put(bytes[record.HeaderLen:], 0, 0, r.Key, r.Value, r.Headers)
 	b.base.Store(ms)
 	b.latest.Store(ms)
@@ -177,12 +184,12 @@ func (l *lane) batchLimit() int {
 	return limit
 }
 
-// makeRoom makes sure that a batch is open. A record of the time ms is about to
-// be put there.
+// makeRoom makes sure that a batch is open. The caller is about to add a record with the
+// time ms, from which a new batch counts its times.
 //
-// Opening one needs bytes of the session's allowance, which may have to be waited for, and
-// a lane that accepts records, which may have to be waited for, too. Neither wait is
-// under the lock, so after each the lane is looked at again.
+// Opening a batch needs bytes of the session's allowance, and a lane that accepts
+// records. Both may take a wait, which must not happen under the lock. So after each
+// wait makeRoom looks at the lane again.
 func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	held := l.session.cfg.BatchBytes
 	for holds := false; ; {
@@ -212,7 +219,7 @@ func (l *lane) makeRoom(ctx context.Context, limit int, ms int64) error {
 	}
 }
 
-// openLocked opens a batch, whose bytes of the allowance are held.
+// openLocked opens a batch. The caller has taken held bytes of the allowance for it.
 func (l *lane) openLocked(held, limit int, ms int64) {
 	now := time.Now().UnixMilli()
 	if ms == record.NoTimestamp {
@@ -234,7 +241,7 @@ func largestSize(r *record.Record) int {
 	return n
 }
 
-// takeFreeLocked returns a batch that is settled and reset.
+// takeFreeLocked returns a batch from the free list, reset, or a new one.
 func (l *lane) takeFreeLocked() *openBatch {
 	b := l.free
 	if b == nil {
@@ -245,8 +252,8 @@ func (l *lane) takeFreeLocked() *openBatch {
 	return b
 }
 
-// beginLingerLocked starts the open batch's linger. There is none while senders wait for
-// bytes: what lingers holds them.
+// beginLingerLocked starts the open batch's linger. While senders wait for bytes of the
+// allowance, batches don't linger, because they hold these bytes.
 func (l *lane) beginLingerLocked() {
 	d := l.session.cfg.Linger
 	if l.due = d == 0 || l.session.allowance.IsAwaited(); l.due {
@@ -259,7 +266,7 @@ func (l *lane) beginLingerLocked() {
 	l.linger.Reset(d)
 }
 
-// lingerOver says that the open batch has waited long enough.
+// lingerOver ends the linger of the open batch, and sends it if nothing is on its way.
 func (l *lane) lingerOver() {
 	l.mu.Lock()
 	l.due = true
@@ -267,8 +274,7 @@ func (l *lane) lingerOver() {
 	l.start(false)
 }
 
-// sendAlone sends a record that is larger than a batch may grow as a batch of
-// its own.
+// sendAlone sends a record that doesn't fit into an open batch as a batch of its own.
 func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn producer.Callback, now bool) error {
 	if ms == record.NoTimestamp {
 		ms = time.Now().UnixMilli()
@@ -291,7 +297,7 @@ func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn pro
 	return l.enqueue(ctx, b, now)
 }
 
-// sendWhole sends a batch as it is.
+// sendWhole sends a complete batch of the program's as it is.
 func (l *lane) sendWhole(ctx context.Context, whole *record.Batch, fn producer.Callback) error {
 	if err := l.checkReplicas(); err != nil {
 		return err
@@ -309,7 +315,8 @@ func (l *lane) sendWhole(ctx context.Context, whole *record.Batch, fn producer.C
 	return l.enqueue(ctx, b, true)
 }
 
-// ownBatch returns a batch that nobody else fills, with room for size bytes.
+// ownBatch returns a batch that only the caller fills, with a buffer of size bytes at
+// least. A pooled buffer serves if the batch uses more than half of it.
 func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 	cfg := &l.session.cfg
 	if size > cfg.BufferBytes {
@@ -334,7 +341,8 @@ func (l *lane) ownBatch(ctx context.Context, size int) (*openBatch, error) {
 	return b, nil
 }
 
-// enqueue puts a ready batch behind everything that was sent before.
+// enqueue adds a ready batch to the queue. What was sent before goes first: so it seals
+// the open batch.
 func (l *lane) enqueue(ctx context.Context, b *openBatch, now bool) error {
 	for queued := false; !queued; {
 		if err := l.awaitFailures(ctx); err != nil {
@@ -355,7 +363,7 @@ func (l *lane) enqueue(ctx context.Context, b *openBatch, now bool) error {
 	return nil
 }
 
-// sealFull seals b, unless another sender that found it full has.
+// sealFull seals b, unless another sender has done so.
 func (l *lane) sealFull(b *openBatch) {
 	l.mu.Lock()
 	if l.open.Load() != b {
@@ -376,8 +384,9 @@ func (l *lane) sealOpenLocked() {
 	l.queue.push(b)
 }
 
-// becomesReady follows the copy of the last record into a batch that was sealed before.
-// Where the lane has failed or closed meanwhile, the batch was left for this to end.
+// becomesReady is called after the last record was copied into a batch that had been
+// sealed before. If the lane has failed or closed meanwhile, becomesReady finishes the
+// batch: close and failBehindLocked could not, because its memory was in use.
 func (l *lane) becomesReady(b *openBatch) {
 	l.mu.Lock()
 	b.enterLocked(stateReady)
@@ -391,7 +400,8 @@ func (l *lane) becomesReady(b *openBatch) {
 	l.start(false)
 }
 
-// flush seals the open batch and has f wait for everything in the queue.
+// flush seals the open batch and adds f to the last batch in the queue. Batches are
+// settled in order, so f then waits for all of them.
 func (l *lane) flush(f *flush) {
 	l.mu.Lock()
 	l.due = true
@@ -413,9 +423,10 @@ func (l *lane) isClosed() bool {
 	return l.closed != nil
 }
 
-// close fails what is unacknowledged with an error of this code, and what is sent
-// from now on. It returns when no callback runs any more. It does not wait for the
-// partition: what was handed over gets its outcome here, and Appended ignores the later one.
+// close fails with this code what is not acknowledged yet and what is sent from now on.
+// It returns when no callback of the lane runs any more. It doesn't wait for the
+// partition: batches that were handed over get their outcome here, and Appended ignores
+// the one that comes later.
 func (l *lane) close(code fault.Code) {
 	l.mu.Lock()
 	if l.closed == nil {
@@ -428,7 +439,7 @@ func (l *lane) close(code fault.Code) {
 		l.sealOpenLocked()
 	}
 	for b := l.queue.first; b != nil; b = b.next {
-		b.finishLocked(-1, l.closed) // but not what is being copied to: that ends in becomesReady
+		b.finishLocked(-1, l.closed) // except batches that are still copied to: becomesReady finishes those
 	}
 	l.queue.withdraw()
 	ended := l.hasEndedLocked()
@@ -436,7 +447,7 @@ func (l *lane) close(code fault.Code) {
 		l.settled = make(chan struct{})
 	}
 	settled := l.settled
-	lead := l.settler.Take() // which closes settled at once if the queue is empty
+	lead := l.settler.Take() // the settler closes settled, at once if the queue is empty
 	l.mu.Unlock()
 	if lead {
 		l.settler.Lead(untilDone)

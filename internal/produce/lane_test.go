@@ -68,7 +68,7 @@ func TestLanesOfDeletedTopicsGo(t *testing.T) {
 }
 
 // TestFailureSealsAnEmptyBatch: a sender that has just opened a batch when another
-// one fails does not get in behind the failure before it is told.
+// one fails does not get in behind the failure before it is delivered.
 func TestFailureSealsAnEmptyBatch(t *testing.T) {
 	_, s, w, l := laneTo(t, producer.Config{BatchBytes: 1000, BufferBytes: 10_000, Idempotent: true})
 	defer s.Close()
@@ -78,7 +78,7 @@ func TestFailureSealsAnEmptyBatch(t *testing.T) {
 	failing.enterLocked(stateReady)
 	l.mu.Lock()
 	l.queue.push(failing)
-	require.Equal(t, failing, l.queue.hand())
+	require.Equal(t, failing, l.queue.claimUnsent())
 	l.mu.Unlock()
 	require.NoError(t, l.makeRoom(t.Context(), 1000, 0)) // and here it is held up
 	opened := l.open.Load()

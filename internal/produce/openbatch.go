@@ -7,18 +7,17 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// An openBatch takes records from any number of goroutines at once. A sender
-// reserves room for its record, and with it the record's number in the batch, by
-// one compare-and-swap on word, and then copies the record there outside any
-// lock. Sealing sets a bit of word, after which no room can be reserved. The batch is
-// ready once everything reserved has been copied. The last of those who take part finds
-// that out: a copier, or the goroutine that seals.
+// openBatch takes records from any number of goroutines at once. A sender reserves room
+// for its record, and with it the record's number in the batch, by one compare-and-swap
+// on word. Then it copies the record there, without a lock. Sealing sets a bit of word,
+// after which no room can be reserved. The batch is ready once everything reserved has
+// been copied. The last one to finish notices that: a copier, or the goroutine that
+// seals.
 //
-// An openBatch belongs to one lane and is used there again and again. A sender
-// that was held up may therefore look at a batch which has been filled, sealed,
-// written and opened again meanwhile. The generation in word makes its
-// compare-and-swap fail then. What it has looked at before may be of either life, so all of
-// it is atomic.
+// An openBatch belongs to one lane, which uses it again and again. So a sender that was
+// delayed may look at a batch that has been filled, sealed, written and opened again
+// meanwhile. The generation in word then makes its compare-and-swap fail. The fields that
+// it has read before may be of either generation, so all of them are atomic.
 type openBatch struct {
 	// word is generation<<40 | sealed<<39 | count<<26 | position. It starts out
 	// sealed. Once sealed, count and position stay until the next open. All of it is in one
@@ -26,15 +25,15 @@ type openBatch struct {
 	word  atomic.Uint64
 	limit atomic.Int64 // position <= limit <= len(buf.bytes)
 
-	// Times in milliseconds: when the batch was opened, which is the time of
-	// records that bring none; what the records' times count from; and the
-	// latest of them.
+	// Times in milliseconds: when the batch was opened, which is the time of records
+	// without one; the time from which the records' deltas count; and the latest time of a
+	// record.
 	opened, base, latest atomic.Int64
 
-	fns     atomic.Pointer[[]producer.Callback] // by number; nil until a record brings one
-	program atomic.Bool                         // one of them is the program's, and no waiting Send's
+	fns     atomic.Pointer[[]producer.Callback] // by number; nil until a record has one
+	program atomic.Bool                         // one of them is the program's, and not that of a waiting Send
 
-	_ [64]byte // copied is written by every sender, what stands above is read by every one
+	_ [64]byte // every sender writes copied and reads the fields above: keep them in different cache lines
 
 	// copied counts the bytes that were copied, minus those that were reserved
 	// once the batch is sealed. So it reaches 0 exactly once: when the batch is
@@ -51,9 +50,8 @@ type openBatch struct {
 	// batch of sendIdle's has none.
 	buf *buffer
 
-	// A batch that is filled by one sender has one callback. Where it came as a whole, from
-	// Append, its bytes are a batch already, and only the producer's identity is written
-	// into them.
+	// fn is the callback of a batch that one sender fills. whole means that its bytes came
+	// as a complete batch, from Append; only the producer's identity is written into them.
 	fn    producer.Callback
 	whole bool
 
@@ -61,14 +59,14 @@ type openBatch struct {
 	state batchState
 	next  *openBatch // in the lane's queue, or on its free list in stateSettled
 
-	// Valid from stateSealed on: they are in word before.
+	// Valid from stateSealed on; before, they are in word.
 	count int32 // records
 	size  int   // bytes, header included
 
-	// sequence is that of the first record, if the lane is idempotent, and
-	// record.NoSequence until the sender is about to hand the batch over: one that
-	// fails before must not use any up. doomed is why it must not be appended: one
-	// before it has failed.
+	// sequence is that of the first record, if the lane is idempotent. It is
+	// record.NoSequence until the sender is about to hand the batch over, because a batch
+	// that fails before that must not use up sequences. doomed is why the batch must not
+	// be appended: one before it has failed.
 	sequence int32
 	doomed   error
 
@@ -79,7 +77,7 @@ type openBatch struct {
 	// told is how many callbacks the settler has called; its own in stateTelling.
 	told int32
 
-	flushes []*flush // those that wait until this one is settled, the last when they began
+	flushes []*flush // wait until this batch is settled: it was the last one when they began
 }
 
 const (

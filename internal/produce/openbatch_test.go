@@ -44,7 +44,7 @@ func TestOpenBatchIsReadyOnceAndWhole(t *testing.T) {
 			})
 		}
 		if round%2 == 0 {
-			wg.Wait() // sealed when full, by whoever finds it so
+			wg.Wait() // sealed when full, by the sender that finds it full
 		}
 		b.sealLocked()
 		if b.state == stateReady {

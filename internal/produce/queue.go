@@ -1,6 +1,6 @@
 package produce
 
-// A queue holds a lane's batches from sealing until they are settled, in the order in
+// queue holds a lane's batches from sealing until they are settled, in the order in
 // which they get their offsets:
 //
 //	first                       unsent              last
@@ -8,15 +8,15 @@ package produce
 //	telling  done  handed  handed  ready  sealed  ready
 //	   <- settler                <- sender      push ->
 //
-// The sender advances unsent, the settler first; both only forward and without gaps, which
-// is what keeps the order of outcomes that of sends. Invariants, under the lane's lock:
+// The sender advances unsent, and the settler advances first. Both only go forward, one
+// batch at a time: so outcomes have the order of sends. Invariants, under the lane's lock:
 //
 //   - first and last are nil together, and last.next is nil.
-//   - What is before unsent has been handed over. What is from unsent on, has not:
-//     it is sealed or ready. With unsent nil, either all are handed over, or the lane failed
-//     or closed and what was not handed over is withdrawn: it never will be.
+//   - Batches before unsent have been handed over. Batches from unsent on have not: they
+//     are sealed or ready. If unsent is nil, all are handed over, or the lane has failed
+//     or closed, and those that were not handed over never will be (withdraw).
 //   - backlog counts the batches from unsent on.
-//   - Only first is ever in stateTelling.
+//   - No batch but first is in stateTelling.
 type queue struct {
 	first, last *openBatch
 	unsent      *openBatch
@@ -37,9 +37,9 @@ func (q *queue) push(b *openBatch) {
 	q.backlog++
 }
 
-// hand claims the next batch for the partition. It returns nil if there is none or
-// it is not ready: handing over a later one would change the order.
-func (q *queue) hand() *openBatch {
+// claimUnsent claims the next batch to hand to the partition. It returns nil if there is
+// none, or if the next one isn't ready: handing over a later one would change the order.
+func (q *queue) claimUnsent() *openBatch {
 	b := q.unsent
 	if b == nil || !b.enterLocked(stateHanded) {
 		return nil
@@ -49,13 +49,13 @@ func (q *queue) hand() *openBatch {
 	return b
 }
 
-// withdraw takes from the sender what it has not handed over. The batches keep their
+// withdraw makes the sender hand over none of the batches that are left. They keep their
 // places, because their failures are delivered in order, too.
 func (q *queue) withdraw() { q.unsent, q.backlog = nil, 0 }
 
-// tell claims the first batch for the settler, if it has its outcome. Asked again before
-// pop, it returns the same one.
-func (q *queue) tell() *openBatch {
+// claimDone claims the first batch for the settler, if it has its outcome. Until pop, it
+// returns the same batch again.
+func (q *queue) claimDone() *openBatch {
 	b := q.first
 	if b == nil || b.state != stateTelling && !b.enterLocked(stateTelling) {
 		return nil
@@ -63,7 +63,7 @@ func (q *queue) tell() *openBatch {
 	return b
 }
 
-// pop takes the batch off that tell returned, and settles it.
+// pop removes the batch that claimDone returned, and settles it.
 func (q *queue) pop() *openBatch {
 	b := q.first
 	if b == nil || !b.enterLocked(stateSettled) {
@@ -78,9 +78,9 @@ func (q *queue) pop() *openBatch {
 // isEmpty reports whether every batch is settled.
 func (q *queue) isEmpty() bool { return q.first == nil }
 
-// isQuiet reports whether no batch is on its way to its outcome or the settler. The one
-// that is being told does not count: callbacks may take as long as they want, and the
-// partition has nothing to do meanwhile.
+// isQuiet reports whether no batch is on its way: sealed, with the partition, or waiting
+// for the settler. A batch whose outcome is being delivered doesn't count: callbacks may
+// take as long as they want, and the partition has nothing to do meanwhile.
 func (q *queue) isQuiet() bool {
 	return q.first == nil || q.first == q.last && q.first.state == stateTelling
 }

@@ -61,7 +61,7 @@ func (m *queueModel) copy(rt *rapid.T) {
 
 func (m *queueModel) hand(rt *rapid.T) {
 	ready := len(m.unsent) > 0 && m.unsent[0].state == stateReady
-	b := m.queue.hand()
+	b := m.queue.claimUnsent()
 	if !ready {
 		require.Nil(rt, b)
 		return
@@ -98,7 +98,7 @@ func (m *queueModel) finish(rt *rapid.T, b *openBatch) {
 }
 
 func (m *queueModel) tell(rt *rapid.T) {
-	b := m.queue.tell()
+	b := m.queue.claimDone()
 	if len(m.all) == 0 || !slices.Contains(m.outcome, m.all[0]) {
 		require.Nil(rt, b)
 		return

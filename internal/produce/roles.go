@@ -11,37 +11,39 @@ import (
 )
 
 const (
-	// inlineBatches is how many batches a caller sends before a goroutine goes
-	// on. A caller of SendAsync should get back to its own work.
+	// inlineBatches is how many batches a caller sends before a goroutine takes over. A
+	// caller of SendAsync should get back to its own work.
 	inlineBatches = 2 * backlogBatches
 
-	// untilDone is for the settler: waiting Sends are woken by any goroutine, and
-	// there is never much of it.
+	// untilDone is the settler's limit: none. Any goroutine may wake waiting Sends, and
+	// that takes little time. Callbacks of the program run on a goroutine of their own
+	// (nextToTellLocked).
 	untilDone = -1
 
-	// gatherYields is how often the sender's goroutine lets others run before it seals
-	// what an fsync is to serve: those that the last one served send again at once.
+	// gatherYields is how often the sender's goroutine lets others run before it seals a
+	// batch for an fsync. The callers that the last fsync served have just been woken, and
+	// send their next records at once: these records can share the next fsync.
 	gatherYields = 3
 )
 
-// hasWorkLocked reports whether a sender would find something to do. An open batch counts
-// only while the lane is quiet: behind a batch on its way it grows at no cost, and the
-// settler looks again when that one has its outcome.
+// hasWorkLocked reports whether a sender would find something to do. The open batch
+// counts only while no other batch is on its way: until then it can grow at no cost, and
+// the settler looks again when that batch has its outcome.
 func (l *lane) hasWorkLocked() bool {
 	if l.closed != nil {
 		return false
 	}
 	if next := l.queue.unsent; next != nil {
-		return next.state == stateReady // otherwise its last copier looks again
+		return next.state == stateReady // otherwise records are still copied, and the last copier calls start
 	}
 	open := l.open.Load()
 	return open != nil && l.due && l.queue.isQuiet() && !open.isEmpty()
 }
 
-// start sees to it that there is a sender if there is something to do. inline
-// asks the caller to be it, where an append waits for nothing: a Send that is alone
-// is then served without changing goroutines, which costs more than writing does. Where
-// an append waits, a goroutine gathers what others send meanwhile.
+// start makes sure that there is a sender if there is something to do. inline allows the
+// caller to be the sender, if appends don't wait: switching to another goroutine costs
+// more than writing a record. If appends wait, for an fsync or for replicas, a goroutine
+// is the sender, and gathers what others send meanwhile.
 func (l *lane) start(inline bool) {
 	l.mu.Lock()
 	lead := false
@@ -58,7 +60,7 @@ func (l *lane) start(inline bool) {
 	}
 }
 
-// gather lets others send before the sender's goroutine seals what is open.
+// gather lets others send before the sender's goroutine seals the open batch.
 func (l *lane) gather() {
 	if l.partition.AppendWaits() {
 		for range gatherYields {
@@ -67,7 +69,8 @@ func (l *lane) gather() {
 	}
 }
 
-// nextToHandLocked claims the next batch for the sender.
+// nextToHandLocked claims the next batch for the sender. It seals the open batch if the
+// queue has nothing to hand over. The role calls it with mu held.
 func (l *lane) nextToHandLocked() role.Next {
 	if !l.hasWorkLocked() {
 		return role.None
@@ -75,17 +78,18 @@ func (l *lane) nextToHandLocked() role.Next {
 	if l.queue.unsent == nil {
 		l.sealOpenLocked()
 	}
-	if l.handing = l.queue.hand(); l.handing == nil {
-		return role.None // what was open is still copied to: its last copier starts a sender
+	if l.handing = l.queue.claimUnsent(); l.handing == nil {
+		return role.None // records are still copied into it: the last copier calls start
 	}
 	return role.Any
 }
 
-// hand gives the batch that the sender has claimed to the partition. Whatever becomes of
-// it, Appended follows.
+// hand gives the batch that the sender has claimed to the partition. Appended follows in
+// every case, exactly once: from the partition, or from hand itself for a batch that
+// doesn't get there.
 func (l *lane) hand() {
 	b := l.handing
-	if b.count == 0 { // sealed by a sender that saw it full in an earlier life, or by a failure
+	if b.count == 0 { // sealed by a sender that had seen an earlier generation full, or by a failure
 		b.buf.Recycle(nil)
 		b.buf = nil
 		b.Appended(-1, nil)
@@ -103,7 +107,7 @@ func (l *lane) hand() {
 	}
 	l.seal(b, bytes)
 	if len(bytes) < len(buf.bytes)/2 {
-		// The log would keep the whole buffer for a few bytes.
+		// The log's memory tail would keep the whole buffer for a few bytes.
 		small := append(make([]byte, 0, len(bytes)), bytes...)
 		buf.Recycle(nil)
 		l.partition.Append(small, nil, b)
@@ -112,8 +116,12 @@ func (l *lane) hand() {
 	l.partition.Append(bytes, buf, b)
 }
 
-// Appended implements partition.Completion. It runs on the goroutine that writes for
-// many, or within hand: the settler's role keeps callbacks of the program off both.
+// Appended implements partition.Completion. It runs on the partition's writer, which
+// serves other sessions, too, or within hand. So it doesn't call the program: the settler
+// does.
+//
+// With an error, everything behind the batch must fail, too, or the log would have a
+// hole: see failBehindLocked.
 func (b *openBatch) Appended(base int64, err error) {
 	l := b.lane
 	l.mu.Lock()
@@ -129,7 +137,7 @@ func (b *openBatch) Appended(base int64, err error) {
 			l.failBehindLocked(b)
 		}
 		lead = l.settler.Take()
-	} else { // the lane was closed meanwhile, and could not end its producer
+	} else { // close has finished the batch. If this was the last one, the producer can end now
 		ended = l.hasEndedLocked()
 	}
 	l.mu.Unlock()
@@ -141,15 +149,17 @@ func (b *openBatch) Appended(base int64, err error) {
 	}
 }
 
-// nextToTellLocked takes the batch that was told off the queue and claims the next one
-// for the settler. When there is none, it does what waits for that.
+// nextToTellLocked removes the batch whose outcome was delivered from the queue and
+// claims the next one for the settler. If there is none, it does what has waited for
+// that: it ends close, and starts a sender for the open batch. The role calls it with mu
+// held.
 func (l *lane) nextToTellLocked() role.Next {
 	if l.told {
 		l.settledLocked(l.queue.pop())
 	}
-	if l.telling, l.told = l.queue.tell(), false; l.telling != nil {
+	if l.telling, l.told = l.queue.claimDone(), false; l.telling != nil {
 		if l.telling.program.Load() {
-			return role.Own // it may block, or end its goroutine
+			return role.Own // a callback of the program may block, or end its goroutine
 		}
 		return role.Any
 	}
@@ -158,12 +168,14 @@ func (l *lane) nextToTellLocked() role.Next {
 		l.settled = nil
 	}
 	if !l.sender.IsTaken() && l.hasWorkLocked() {
-		l.sender.Call() // the lane is quiet, for which the open batch has waited
+		l.sender.Call() // nothing is on its way any more, so the open batch can go
 	}
 	return role.None
 }
 
-// settledLocked lets go of a batch that has left the queue.
+// settledLocked completes a batch that has left the queue: it counts down the flushes
+// that wait for it, lets senders in again after the last failure, and keeps the batch for
+// reuse.
 func (l *lane) settledLocked(b *openBatch) {
 	if len(b.flushes) > 0 {
 		for _, f := range b.flushes {
@@ -176,14 +188,15 @@ func (l *lane) settledLocked(b *openBatch) {
 		close(l.failing)
 		l.failing, l.lastFailing = nil, nil
 	}
-	if l.closed == nil { // otherwise the partition may still have it
+	if l.closed == nil { // else the partition may still have the batch
 		b.next, l.free = l.free, b
 	}
 }
 
-// tell delivers the outcome of the batch that the settler has claimed to all its senders.
-// A callback may end the goroutine: then the settler claims the same batch again, and
-// told keeps it from calling one twice. So it is counted before the call.
+// tell delivers the outcome of the batch that the settler has claimed to all its
+// senders. A callback may end the goroutine. Then the role passes to another one, which
+// claims the same batch again and continues behind that callback: b.told counts a
+// callback before it is called, so that none is called twice.
 func (l *lane) tell() {
 	b := l.telling
 	at := record.Position{Topic: l.topic, Partition: l.number, Offset: -1}
@@ -222,7 +235,7 @@ func (l *lane) tell() {
 	l.told = true
 }
 
-// call calls a callback. What panics there is a failure that Flush returns.
+// call calls a callback. If it panics, Flush returns the panic as an error.
 func (l *lane) call(fn producer.Callback, at record.Position, err error) {
 	defer func() {
 		if v := recover(); v != nil {

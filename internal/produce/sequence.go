@@ -9,13 +9,12 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// isIdempotent reports whether the lane's batches bear sequences.
+// isIdempotent reports whether the lane's batches have sequences.
 func (l *lane) isIdempotent() bool { return l.producerID != record.NoProducerID }
 
-// takeSequence gives b, which is whole or packed, the lane's next sequences, as
-// the sender, or returns why it must not be appended. It comes after everything that can
-// be wrong with b alone, its size included: once b has sequences, its failure leaves a gap,
-// and everything behind it fails, too.
+// takeSequence gives b the lane's next sequences, or returns why it must not be appended.
+// The sender calls it last, after all checks that concern b alone, its size included:
+// once b has sequences, its failure leaves a gap, and everything behind it fails, too.
 func (l *lane) takeSequence(b *openBatch, bytes []byte) error {
 	if !l.isIdempotent() {
 		return nil
@@ -32,8 +31,8 @@ func (l *lane) takeSequence(b *openBatch, bytes []byte) error {
 	return nil
 }
 
-// numberLocked gives b the lane's next sequences. An outcome by Appended must follow,
-// because hasEndedLocked waits for it.
+// numberLocked gives b the lane's next sequences. Appended must follow, because
+// hasEndedLocked waits for it.
 func (l *lane) numberLocked(b *openBatch) {
 	if l.isIdempotent() {
 		b.sequence = l.sequence
@@ -42,8 +41,8 @@ func (l *lane) numberLocked(b *openBatch) {
 	}
 }
 
-// seal writes the header of a batch that was packed, or the producer's identity
-// into that of a whole one.
+// seal writes the header of a packed batch. A whole batch has one: there seal only writes
+// the producer's identity.
 func (l *lane) seal(b *openBatch, bytes []byte) {
 	if b.whole {
 		if h, _ := record.ParseHeader(bytes); l.isIdempotent() || h.ProducerID != l.producerID {
@@ -59,21 +58,21 @@ func (l *lane) seal(b *openBatch, bytes []byte) {
 	})
 }
 
-// failBehindLocked deals with the failure of b, which had sequences. They are free
-// again, and everything that was sent behind b fails too, or the partition would have a
-// hole where b is missing. Each state has its own end:
+// failBehindLocked handles the failure of b, which had sequences. The sequences are free
+// again, and everything that was sent behind b fails, too: otherwise the partition would
+// have a hole where b is missing. What happens to a batch behind b depends on its state:
 //
-//   - handed: the partition refuses it, because its sequence does not follow. Its
-//     outcome is on its way, and doomed is the better reason.
-//   - ready: it is done here.
-//   - sealed: its last copier ends it, who still writes to its memory.
-//   - open: it is sealed first, even if it is empty. A sender may be about to reserve
-//     room in it that did not know of the failure.
+//   - handed: the partition refuses it, because its sequence doesn't follow. Its outcome
+//     is on its way, and doomed replaces it as the better reason.
+//   - ready: it is finished here.
+//   - sealed: a sender still copies to its memory. The last copier finishes it.
+//   - open: it is sealed first, even if it is empty. A sender that doesn't know of the
+//     failure may be about to reserve room in it.
 //
-// Until all of them are settled the lane accepts nothing, and senders wait. A program
-// that sends a record again from its callback would otherwise put it in front of others whose
-// failure has not been delivered; and whoever sends after a failure it knows of gets its
-// own outcome, not that of earlier records.
+// Until all of them are settled, the lane accepts nothing, and senders wait. Otherwise a
+// program that sends a record again from its callback would put it in front of records
+// whose failure has not been delivered yet. So a record that is sent after its sender got
+// a failure has an outcome of its own, and not that of earlier records.
 func (l *lane) failBehindLocked(b *openBatch) {
 	l.sequence = b.sequence
 	cause := fault.At(fault.CodeOf(b.err), l.topic, l.number, -1).
@@ -83,7 +82,7 @@ func (l *lane) failBehindLocked(b *openBatch) {
 	}
 	for next := b.next; next != nil; next = next.next {
 		if next.state == stateDone || next.doomed != nil {
-			continue // it has its reason
+			continue // it has an outcome, or a reason to fail, already
 		}
 		next.doomed = cause
 		if next.state != stateHanded {
@@ -96,18 +95,18 @@ func (l *lane) failBehindLocked(b *openBatch) {
 	}
 }
 
-// acceptsLocked reports whether the lane takes a record under ctx: it is open, every
-// failure was delivered, and ctx has not ended. A callback may end ctx because of a failure,
-// to take back what was sent in ignorance of it; internal/attach does so. That
-// holds only if ctx is looked at in the same step as the lane: a failure may begin and be
-// delivered between two.
+// acceptsLocked reports whether the lane accepts a record under ctx: it is not closed,
+// every failure was delivered, and ctx has not ended. A callback may cancel ctx when it
+// gets a failure, to withdraw what was sent without knowing of it; internal/attach does
+// so. That works only if ctx and the lane are checked in one step: between two steps, a
+// failure could begin and be delivered.
 func (l *lane) acceptsLocked(ctx context.Context) bool {
 	return l.closed == nil && l.failing == nil && ctx.Err() == nil
 }
 
-// awaitFailures returns nil once the lane accepts records, or why it does not: it is
-// closed, or ctx has ended. It takes the lane's lock only to look, so the caller asks
-// acceptsLocked once it has the lock, and otherwise waits again.
+// awaitFailures waits until failures are delivered. It returns an error if the lane is
+// closed or ctx has ended. It doesn't keep the lane's lock, so the caller then checks
+// acceptsLocked under the lock, and waits again if that is false.
 func (l *lane) awaitFailures(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -125,6 +124,6 @@ func (l *lane) awaitFailures(ctx context.Context) error {
 }
 
 // hasEndedLocked reports whether the partition may forget the lane's producer: the lane
-// appends no more, and has the outcomes of all that it did append. Earlier, a batch on its
-// way would come from a producer that the partition no longer knows.
+// is closed, and has the outcomes of all batches that it has handed over. Before that, a
+// batch could reach the partition after it has forgotten the producer.
 func (l *lane) hasEndedLocked() bool { return l.closed != nil && l.handed == 0 && l.isIdempotent() }

@@ -21,8 +21,8 @@ type Sessions struct {
 	newID func(context.Context) (int64, error)
 }
 
-// New returns what opens sessions on a host. newID returns a producer ID that no
-// producer has or ever had.
+// New returns the Sessions of a host. newID returns a producer ID that no producer has or
+// ever had.
 func New(h *host.Host, newID func(context.Context) (int64, error)) *Sessions {
 	return &Sessions{host: h, newID: newID}
 }
@@ -59,7 +59,7 @@ type Session struct {
 	cfg   producer.Config
 	codec *record.Codec
 
-	// producerID is the session's from its first topic on, if it is idempotent.
+	// producerID is set with the first topic, if the session is idempotent.
 	producerID atomic.Int64
 
 	allowance quota.Quota
@@ -73,7 +73,7 @@ type Session struct {
 
 	mu      sync.Mutex
 	writers map[string]*writer
-	lanes   []*lane // all that there are; nil after Close
+	lanes   []*lane // of all writers
 	done    bool
 	failed  error // of the first record without a callback that failed since the last Flush
 }
@@ -135,7 +135,7 @@ func (s *Session) retireLanes() {
 }
 
 // hold takes bytes of the session's allowance for a batch, and waits for them if
-// need be. Batches that linger while others wait are sent.
+// necessary. Before it waits, it sends the batches that linger, because they hold bytes.
 func (s *Session) hold(ctx context.Context, bytes int) error {
 	return s.allowance.Take(ctx, s.closing, bytes, func() {
 		for _, l := range s.allLanes() {
@@ -162,9 +162,8 @@ func (s *Session) addLane(w *writer, number int32, p host.Partition) (*lane, err
 	return l, nil
 }
 
-// pack returns the batch's bytes, compressed, and the buffer that they are in. The
-// batch's own buffer is used up. Unless the batch is whole, its header is still
-// to come.
+// pack returns the batch's bytes, compressed, and the buffer that they are in, which is
+// no longer the batch's. Unless the batch is whole, its header is not written yet.
 func (s *Session) pack(b *openBatch) ([]byte, *buffer, error) {
 	buf, size := b.buf, b.size
 	b.buf = nil
@@ -179,7 +178,7 @@ func (s *Session) pack(b *openBatch) ([]byte, *buffer, error) {
 			packed.Recycle(nil)
 			return nil, nil, err
 		}
-		if buf, size = packed, len(out); &out[0] != &packed.bytes[0] { // it needed more room on the way
+		if buf, size = packed, len(out); &out[0] != &packed.bytes[0] { // the codec needed more room
 			packed.Recycle(nil)
 			buf = &buffer{bytes: out}
 		}
@@ -187,7 +186,7 @@ func (s *Session) pack(b *openBatch) ([]byte, *buffer, error) {
 	return buf.bytes[:size], buf, nil
 }
 
-// fail notes the failure of a record that nobody else is told of.
+// fail keeps the failure of a record without a callback, for Flush and Close.
 func (s *Session) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,7 +197,7 @@ func (s *Session) fail(err error) {
 
 // flush waits for several batches.
 type flush struct {
-	left atomic.Int32 // batches, and one for whoever counts them
+	left atomic.Int32 // how many batches are left, plus one while Flush still adds them
 	over chan struct{}
 }
 
@@ -232,7 +231,7 @@ func (s *Session) Flush(ctx context.Context) error {
 	return err
 }
 
-// takeFailure returns the first failure that nobody was told of, once.
+// takeFailure returns the first failure that was not reported yet, once.
 func (s *Session) takeFailure() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,7 +251,7 @@ func (s *Session) Close() error {
 	return s.takeFailure()
 }
 
-// End is Close by the broker: failures that nobody was told of are left for the
+// End is Close by the broker. Failures that were not reported yet are left for the
 // program's own Close.
 func (s *Session) End() {
 	s.closed.Do(func() {
@@ -272,7 +271,7 @@ func (s *Session) End() {
 type writer struct {
 	session *Session
 	topic   *host.Topic
-	lanes   atomic.Pointer[[]*lane] // by partition; nil where nothing was sent yet
+	lanes   atomic.Pointer[[]*lane] // by partition; nil for those to which nothing was sent yet
 
 	mu sync.Mutex // held while lanes is replaced
 }
@@ -285,7 +284,7 @@ func (w *writer) Partitions() int32 {
 	return int32(len(w.topic.Partitions()))
 }
 
-// lane returns the way into a partition.
+// lane returns the lane into a partition.
 func (w *writer) lane(number int32) (*lane, error) {
 	if lanes := w.lanes.Load(); lanes != nil && uint32(number) < uint32(len(*lanes)) {
 		if l := (*lanes)[number]; l != nil {
@@ -325,18 +324,18 @@ func (w *writer) addLane(number int32) (*lane, error) {
 	return lanes[number], nil
 }
 
-// ack is what one Send waits on.
+// ack receives the outcome for one waiting Send.
 type ack struct {
 	state atomic.Int32
 	at    record.Position
 	err   error
-	woken chan struct{}     // one slot, so that telling never blocks
+	woken chan struct{}     // one slot, so that the settler never blocks
 	told  producer.Callback // bound once, so that Send allocates nothing
 }
 
 const (
 	ackOpen    = iota
-	ackAwaited // somebody waits on woken
+	ackAwaited // Send waits on woken
 	ackTold
 )
 
@@ -374,7 +373,7 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 		select {
 		case <-a.woken:
 		case <-ctx.Done():
-			// Whoever tells the ack may do so right now, so it is not used again.
+			// The settler may be writing the outcome right now, so the ack is not reused.
 			return nowhere, fault.At(fault.UnknownOutcome, l.topic, l.number, -1).Because(ctx.Err())
 		}
 	}
@@ -414,7 +413,7 @@ func (w *writer) Append(ctx context.Context, number int32, b *record.Batch, fn p
 	}
 }
 
-// refuse tells that something was not accepted.
+// refuse reports that a record or a batch was not accepted.
 func (w *writer) refuse(number int32, fn producer.Callback, err error) {
 	if fn == nil {
 		w.session.fail(err)

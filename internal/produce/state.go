@@ -18,8 +18,8 @@ const (
 
 	// stateSealed: no room can be reserved any more, but records are still being copied.
 	// From here on the batch is in the queue, where it keeps its place whatever comes
-	// first. It must not get an outcome before the last copier has left: settling gives
-	// the memory away that is being copied to.
+	// first. It must not get an outcome before the last copier is done: settling frees
+	// the memory that is being copied to.
 	stateSealed
 
 	// stateReady: everything is copied. The sender may hand it to the partition.
@@ -32,8 +32,8 @@ const (
 	// stateDone: offset and err are its outcome. It waits for the settler.
 	stateDone
 
-	// stateTelling: the settler delivers the outcome, and may have to go on with it
-	// on another goroutine. It is still in the queue, so that Flush waits for its callbacks.
+	// stateTelling: the settler delivers the outcome, and may have to continue on another
+	// goroutine. It is still in the queue, so that Flush waits for its callbacks.
 	stateTelling
 )
 
@@ -51,10 +51,10 @@ var before = [...]uint8{
 	stateTelling: 1 << stateDone,
 }
 
-// enterLocked moves the batch to a state and reports whether it could: it stays where it
-// is if that state does not follow on its own. That is no mistake. Events race, and the
-// one that comes late has to leave the batch alone: the outcome of an append, for
-// one, that arrives after the lane was closed. Every change of state goes through here.
+// enterLocked moves the batch to a state, and reports whether that state may follow its
+// own. If not, the batch stays as it is. That is no error: events race, and the late one
+// must change nothing. For example, the outcome of an append may arrive after the lane
+// was closed. Every change of state goes through here.
 func (b *openBatch) enterLocked(s batchState) bool {
 	if before[s]&(1<<b.state) == 0 {
 		return false

@@ -27,7 +27,7 @@ type claim struct {
 	granted chan struct{}
 }
 
-// Try takes bytes and reports true if they are there and nobody waits for some.
+// Try takes bytes and reports true if they are there and no one waits for some.
 func (q *Quota) Try(bytes int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"math"
 	"runtime"
@@ -67,13 +68,17 @@ type Node struct {
 	steppers []*stepper
 	disks    *workers
 	replicas sync.Map // a *Replica for every GroupID
+	links    sync.Map // a *link for every NodeID that appends were sent to
+
+	ctx context.Context // ends when Close begins to end what runs
+	end context.CancelFunc
 
 	mu      sync.Mutex
 	closed  bool
 	ended   chan struct{}  // closed when the steppers are to end
 	over    chan struct{}  // closed when Close has ended
 	failure error          // of closing; valid once over is closed
-	running sync.WaitGroup // steppers and the ticker
+	running sync.WaitGroup // steppers, the ticker, and streams to other nodes; it grows under mu
 }
 
 // StartNode starts a node without replicas, and its transport.
@@ -83,6 +88,7 @@ func StartNode(cfg NodeConfig) (*Node, error) {
 		return nil, fault.Newf(fault.InvalidConfig, "a node needs a transport, and a number from 1 to %d; it has %d", math.MaxInt32, cfg.ID)
 	}
 	n := &Node{cfg: cfg, disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
+	n.ctx, n.end = context.WithCancel(context.Background())
 	for range cfg.Steppers {
 		s := newStepper(n)
 		n.steppers = append(n.steppers, s)
@@ -144,8 +150,13 @@ func (n *Node) HandleFrame(from NodeID, _ Lane, f *Frame) {
 	})
 }
 
-// HandleStream implements Handler. No kind of stream is known yet.
-func (n *Node) HandleStream(_ NodeID, _ StreamKind, s Stream) { _ = s.Close() }
+// HandleStream implements Handler. A kind that is not known is closed.
+func (n *Node) HandleStream(_ NodeID, kind StreamKind, s Stream) {
+	if kind == StreamAppends {
+		n.serveAppends(s)
+	}
+	_ = s.Close()
+}
 
 // PeerUp implements Handler.
 func (n *Node) PeerUp(NodeID) {}
@@ -182,6 +193,7 @@ func (n *Node) Close() error {
 	for _, r := range n.all() {
 		errs = append(errs, r.Close())
 	}
+	n.end()
 	errs = append(errs, n.cfg.Transport.Close())
 	close(n.ended)
 	n.running.Wait()

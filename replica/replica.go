@@ -41,6 +41,7 @@ type Replica struct {
 	cfg     GroupConfig
 	home    *Disk // only its writer's jobs use it
 	disk    writer
+	route   route
 
 	part     atomic.Pointer[partition.Partition] // over home's log
 	proposed atomic.Int64                        // bytes that were proposed and have no outcome
@@ -48,6 +49,11 @@ type Replica struct {
 	mu        sync.Mutex
 	status    Status // the last one that was published
 	published uint64 // its number
+
+	// leadership is held while the partition begins to lead, so that it does not when leads
+	// is no longer the epoch.
+	leadership sync.Mutex
+	leads      uint32 // the epoch in which the partition may lead; 0: in none
 
 	// The stepper's own.
 	core    *Core  // nil once the replica is closed
@@ -89,7 +95,7 @@ func (n *Node) Open(cfg GroupConfig) (*Replica, error) {
 		return nil, errors.Join(err, home.Close())
 	}
 	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core, status: core.Status()}
-	r.disk.replica = r
+	r.disk.replica, r.route.replica = r, r
 	r.attach()
 	r.part.Load().Commit(state.HighWatermark)
 	n.mu.Lock()
@@ -210,42 +216,60 @@ func (r *Replica) Propose(batch []byte) error {
 	return nil
 }
 
-// changed follows a change of the core's state. The partition learns of it behind the
-// writes that came before: when it begins to lead, its log has everything that its own
-// batches follow. Only then others are told that it leads.
+// stepDown ends the partition's leadership if the core's has ended. The partition takes a
+// batch for committed when the high watermark has passed its offset: from here on, the next
+// leader's batches have these offsets. So it comes first of all that a core puts out.
+func (r *Replica) stepDown() {
+	s := r.core.Status()
+	if r.led == 0 || s.Leading && uint32(s.Epoch) == r.led {
+		return
+	}
+	r.led = 0
+	r.leadership.Lock()
+	r.leads = 0
+	r.leadership.Unlock()
+	r.part.Load().Follow(s.Epoch)
+}
+
+// lead makes the partition lead, behind the writes that came before, unless the core leads
+// no more by then: its log has everything then that its own batches follow.
+func (r *Replica) lead(then func()) {
+	epoch := r.led
+	r.leadership.Lock()
+	r.leads = epoch
+	r.leadership.Unlock()
+	r.disk.then(func() {
+		r.leadership.Lock()
+		if r.leads == epoch {
+			r.part.Load().Lead(int32(epoch), r)
+		}
+		r.leadership.Unlock()
+		then()
+	})
+}
+
+// changed follows a change of the core's state. Others are told that it leads only when
+// its partition does.
 func (r *Replica) changed() {
 	s := r.core.Status()
 	r.changes++
-	number, epoch := r.changes, uint32(s.Epoch)
+	number := r.changes
 	if !s.Leading {
 		for _, c := range r.resigned {
 			close(c)
 		}
 		r.resigned = nil
 	}
+	publish := func() { r.publish(number, s) }
 	switch {
-	case s.Leading && r.led != epoch:
-		r.led, r.refused = epoch, false
-		r.disk.then(func() {
-			r.part.Load().Lead(s.Epoch, r)
-			r.publish(number, s)
-		})
-		return
-	case !s.Leading && r.led != 0:
-		r.led = 0
-		r.disk.then(func() { r.part.Load().Follow(s.Epoch) })
-	case s.Leading && !r.leads():
-		r.disk.then(func() { r.publish(number, s) }) // behind the one that begins to lead
-		return
+	case s.Leading && r.led == 0:
+		r.led, r.refused = uint32(s.Epoch), false
+		r.lead(publish)
+	case s.Leading && !r.Status().Leading:
+		r.disk.then(publish) // behind lead
+	default:
+		publish()
 	}
-	r.publish(number, s)
-}
-
-// leads reports whether the last Status that was published leads.
-func (r *Replica) leads() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status.Leading
 }
 
 // publish makes s the replica's Status, unless a later one is.
@@ -256,7 +280,11 @@ func (r *Replica) publish(number uint64, s Status) {
 		r.status, r.published = s, number
 	}
 	r.mu.Unlock()
-	if !later && r.cfg.Changed != nil {
+	if later {
+		return
+	}
+	r.route.leaderChanged()
+	if r.cfg.Changed != nil {
 		r.cfg.Changed(s)
 	}
 }
@@ -268,12 +296,7 @@ func (r *Replica) rest() {
 		return
 	}
 	r.refused = false
-	epoch := int32(r.led)
-	r.disk.then(func() {
-		p := r.part.Load()
-		p.Follow(epoch)
-		p.Lead(epoch, r)
-	})
+	r.lead(func() {})
 }
 
 // doAsWriter does writes in the partition's turn.
@@ -313,6 +336,10 @@ func (r *Replica) Close() error {
 		<-gone
 		r.disk.close()
 		r.node.replicas.Delete(r.group)
+		place := func(code fault.Code) error {
+			return fault.At(code, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)
+		}
+		r.route.close(place(fault.Closed), place(fault.UnknownOutcome))
 		r.failure = errors.Join(r.part.Load().Close(), r.home.Close())
 	})
 	return r.failure

@@ -149,6 +149,9 @@ func (s *stepper) touch(r *Replica) {
 func (s *stepper) advance(r *Replica) {
 	s.out.Reset()
 	r.core.Advance(&s.out)
+	if s.out.StateChanged {
+		r.stepDown() // before the partition hears of what the next leader has committed
+	}
 	for i := range s.out.Messages {
 		s.address(r, &s.out.Messages[i])
 	}

@@ -9,9 +9,10 @@
 // does the writes. Whole groups of them run in one thread from one seed, and so are
 // tested.
 //
-// A [Node] drives the replicas of a process ([Node.Open]): it gives their cores time,
-// disks, and a [Transport] to the other nodes. A [Replica]'s Partition is what sessions
-// read, and append to where it leads.
+// A [Node] drives the replicas of a process ([Node.Open], [Node.Add]): it gives their cores time,
+// disks, and a [Transport] to the other nodes. A [Replica] is the handle of its partition: it
+// reads the copy on this node, and appends to the leader on whichever node. A Node is a
+// runnel.Replication.
 //
 // Consensus is raft's, by go.etcd.io/raft. The partition's own log is the raft log:
 //

@@ -1,6 +1,9 @@
 package replica
 
 import (
+	"slices"
+	"time"
+
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
@@ -69,25 +72,104 @@ func (r *Replica) Replicas() int { return len(r.Status().Members.Voters) }
 // The rest is the copy's: what this node has of the log, up to the high watermark that
 // it knows of.
 
-// Err returns why the copy takes no more records, or nil.
-func (r *Replica) Err() error { return r.Partition().Err() }
+// Err returns why the copy could not be opened, or nil.
+func (r *Replica) Err() error { return r.Copy().Err() }
 
-// Check returns what is wrong with a batch.
-func (r *Replica) Check(batch []byte) error { return r.Partition().Check(batch) }
+// Settings returns the current settings.
+func (r *Replica) Settings() *partition.Settings { return r.Copy().Settings() }
+
+// MinReplicas returns the current Settings' MinReplicas.
+func (r *Replica) MinReplicas() int { return r.Copy().MinReplicas() }
+
+// Check returns what is wrong with a batch, whatever the partition holds.
+func (r *Replica) Check(batch []byte) error { return r.Copy().Check(batch) }
+
+// CheckSize returns an error for a batch of more bytes than the topic allows.
+func (r *Replica) CheckSize(bytes int) error { return r.Copy().CheckSize(bytes) }
+
+// CheckTime returns an error for a record's time that the topic does not allow.
+func (r *Replica) CheckTime(ms int64) error { return r.Copy().CheckTime(ms) }
+
+// EndProducer says that a producer of this node appends no more.
+func (r *Replica) EndProducer(id int64) { r.Copy().EndProducer(id) }
+
+// DeleteRecords lets the copy on this node begin later. Other copies keep what they have:
+// the one whose node leads is what readers that begin at the start begin with.
+func (r *Replica) DeleteRecords(before int64) (int64, error) { return r.Copy().DeleteRecords(before) }
+
+// StartOffset returns the first offset that may be read here.
+func (r *Replica) StartOffset() int64 { return r.Copy().StartOffset() }
 
 // HighWatermark returns the offset after the last record that this node can read.
-func (r *Replica) HighWatermark() int64 { return r.Partition().HighWatermark() }
+func (r *Replica) HighWatermark() int64 { return r.Copy().HighWatermark() }
+
+// Visible returns the offset before which readers may see records here.
+func (r *Replica) Visible() int64 { return r.Copy().Visible() }
+
+// LeaderEpoch returns the epoch in which the partition is led, as far as this node knows.
+func (r *Replica) LeaderEpoch() int32 { return r.Copy().LeaderEpoch() }
+
+// EpochAt returns the leader epoch under which a record was written.
+func (r *Replica) EpochAt(offset int64) int32 { return r.Copy().EpochAt(offset) }
+
+// OffsetForTime returns the first record of a time or later.
+func (r *Replica) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error) {
+	return r.Copy().OffsetForTime(ms)
+}
 
 // Read reads the copy.
 func (r *Replica) Read(offset int64, max int, buf []byte) (partition.Slice, error) {
-	return r.Partition().Read(offset, max, buf)
+	return r.Copy().Read(offset, max, buf)
 }
 
 // Wait waits for records in the copy.
-func (r *Replica) Wait(offset int64, w partition.Waker) bool { return r.Partition().Wait(offset, w) }
+func (r *Replica) Wait(offset int64, w partition.Waker) bool { return r.Copy().Wait(offset, w) }
 
 // CancelWait ends Wait.
-func (r *Replica) CancelWait(w partition.Waker) { r.Partition().CancelWait(w) }
+func (r *Replica) CancelWait(w partition.Waker) { r.Copy().CancelWait(w) }
 
 // Scan calls fn for every record of the copy.
-func (r *Replica) Scan(fn func(*record.Record) error) error { return r.Partition().Scan(fn) }
+func (r *Replica) Scan(fn func(*record.Record) error) error { return r.Copy().Scan(fn) }
+
+// Configure changes the settings of the copy.
+func (r *Replica) Configure(s partition.Settings) { r.Copy().Configure(copySettings(s)) }
+
+// SetSegments changes how the copy's log is cut into segments.
+func (r *Replica) SetSegments(bytes int64, age time.Duration) { r.Copy().SetSegments(bytes, age) }
+
+// Group returns who leads and which nodes are in sync, as this node knows it.
+func (r *Replica) Group() (partition.Group, bool) {
+	s := r.Status()
+	g := partition.Group{Leader: -1, Epoch: s.Epoch}
+	if s.Leader != 0 {
+		g.Leader = int32(s.Leader.Node())
+	}
+	if s.Leading {
+		g.InSync = append(g.InSync, int32(r.node.cfg.ID))
+	}
+	for _, p := range s.Peers {
+		if p.Active {
+			g.InSync = append(g.InSync, int32(p.ID.Node()))
+		}
+	}
+	slices.Sort(g.InSync)
+	return g, true
+}
+
+// Abandon closes the replica, whose topic is deleted, and leaves its files.
+func (r *Replica) Abandon() { _ = r.shut((*partition.Partition).Abandon) }
+
+// Delete closes the replica, whose topic is deleted, and removes its directory.
+func (r *Replica) Delete() error {
+	r.Abandon()
+	return r.Copy().Delete()
+}
+
+// copySettings returns the settings of a copy whose topic has s. The disk of the replica
+// syncs, once for all that waits.
+func copySettings(s partition.Settings) partition.Settings {
+	s.Fsync = false
+	return s
+}
+
+var _ partition.Opened = (*Replica)(nil)

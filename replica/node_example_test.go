@@ -30,7 +30,7 @@ func ExampleStartNode() {
 			return
 		}
 		defer node.Close()
-		_, err = node.Open(replica.GroupConfig{
+		_, err = node.Add(replica.GroupConfig{
 			Group: group, Members: members,
 			Disk: replica.DiskConfig{
 				Log: log.Config{FS: vfs.NewMemory(), Dir: "orders-0", Topic: "orders"},
@@ -47,7 +47,7 @@ func ExampleStartNode() {
 			return
 		}
 	}
-	leader := (<-leads).Partition()
+	leader := (<-leads).Copy()
 	b := record.NewBuilder(1 << 10)
 	b.Add(0, nil, []byte("hello"), nil)
 	batch, err := b.Batch(nil, record.None, 0)

@@ -60,7 +60,7 @@ func (c *three) start(i int) {
 	for id := range replica.NodeID(3) {
 		members.Voters = append(members.Voters, replica.NewID(id+1, 0))
 	}
-	_, err = n.Open(replica.GroupConfig{
+	_, err = n.Add(replica.GroupConfig{
 		Group: orders, Members: members,
 		Disk: replica.DiskConfig{
 			Log: log.Config{FS: c.disks[i], Dir: "/data/orders-0", Topic: "orders", Codec: record.NewCodec(0)},
@@ -92,7 +92,7 @@ func (c *three) leader() int {
 	c.t.Helper()
 	for range 200 {
 		for i, n := range c.nodes {
-			if n != nil && c.replica(i).Partition().Leads() {
+			if n != nil && c.replica(i).Copy().Leads() {
 				return i
 			}
 		}
@@ -103,7 +103,7 @@ func (c *three) leader() int {
 }
 
 func (c *three) send(to int, value string) error {
-	return c.replica(to).Partition().AppendAwait(one(c.t, value))
+	return c.replica(to).Copy().AppendAwait(one(c.t, value))
 }
 
 // one returns a batch of one record.
@@ -145,7 +145,7 @@ func TestThreeNodes(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		for i := range c.nodes {
-			require.Equal(t, []string{"a", "b", "c"}, values(t, c.replica(i).Partition()), "node %d", i+1)
+			require.Equal(t, []string{"a", "b", "c"}, values(t, c.replica(i).Copy()), "node %d", i+1)
 		}
 	})
 }

@@ -28,7 +28,7 @@ func TestCloseHandsOver(t *testing.T) {
 		second := c.leader()
 		require.Less(t, time.Since(began), 150*time.Millisecond)
 		require.NoError(t, c.send(second, "b"))
-		require.Equal(t, []string{"a", "b"}, values(t, c.replica(second).Partition()))
+		require.Equal(t, []string{"a", "b"}, values(t, c.replica(second).Copy()))
 	})
 }
 
@@ -113,9 +113,9 @@ func underFaults(t *testing.T, seed uint64) {
 	time.Sleep(3 * time.Second)
 	synctest.Wait()
 
-	first := values(t, c.replica(0).Partition())
+	first := values(t, c.replica(0).Copy())
 	for i := range c.nodes {
-		require.Equal(t, first, values(t, c.replica(i).Partition()), "node %d", i+1)
+		require.Equal(t, first, values(t, c.replica(i).Copy()), "node %d", i+1)
 	}
 	seen := map[string]int{}
 	for _, v := range first {
@@ -152,7 +152,7 @@ func (w *writers) write(number int) {
 		w.mu <- struct{}{}
 		var leader *replica.Replica
 		for i, node := range w.c.nodes {
-			if node != nil && w.c.replica(i).Partition().Leads() {
+			if node != nil && w.c.replica(i).Copy().Leads() {
 				leader = w.c.replica(i)
 			}
 		}
@@ -161,7 +161,7 @@ func (w *writers) write(number int) {
 		if leader == nil {
 			continue
 		}
-		if err := leader.Partition().AppendAwait(one(w.c.t, value)); err == nil {
+		if err := leader.Copy().AppendAwait(one(w.c.t, value)); err == nil {
 			w.mu <- struct{}{}
 			w.acked[value] = true
 			<-w.mu

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 )
 
@@ -68,31 +69,38 @@ type Replica struct {
 	failure error // of closing
 }
 
-// Open opens the node's replica of a group, and makes its directory if it has none.
+// Add opens the node's replica of a group, and makes its directory if it has none.
 // ErrLost means that it may have lost what it had acknowledged.
-func (n *Node) Open(cfg GroupConfig) (*Replica, error) {
+func (n *Node) Add(cfg GroupConfig) (*Replica, error) {
+	r, _, err := n.add(cfg)
+	return r, err
+}
+
+func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
+	var state DiskState
 	if cfg.UncommittedBytes <= 0 {
 		cfg.UncommittedBytes = 64 << 20
 	}
 	if cfg.Disk.ID.Node() != n.cfg.ID {
-		return nil, fault.At(fault.InvalidConfig, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
+		return nil, state.Recovery, fault.At(fault.InvalidConfig, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
 			Detailf("replica %v was to be opened by node %v", cfg.Disk.ID, n.cfg.ID)
 	}
-	home, state, err := OpenDisk(cfg.Disk)
+	home, opened, err := OpenDisk(cfg.Disk)
 	if errors.Is(err, ErrAbsent) {
 		if err = CreateDisk(cfg.Disk, cfg.Members); err == nil {
-			home, state, err = OpenDisk(cfg.Disk)
+			home, opened, err = OpenDisk(cfg.Disk)
 		}
 	}
+	state = opened
 	if err != nil {
-		return nil, err
+		return nil, state.Recovery, err
 	}
 	core, err := New(Config{
 		ID: cfg.Disk.ID, Topic: cfg.Disk.Log.Topic, Partition: cfg.Disk.Log.Partition,
 		ElectionTicks: n.cfg.ElectionTicks, UncommittedBytes: 2 * cfg.UncommittedBytes, // the partition refuses first
 	}, state)
 	if err != nil {
-		return nil, errors.Join(err, home.Close())
+		return nil, state.Recovery, errors.Join(err, home.Close())
 	}
 	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core, status: core.Status()}
 	r.disk.replica, r.route.replica = r, r
@@ -101,15 +109,15 @@ func (n *Node) Open(cfg GroupConfig) (*Replica, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		return nil, errors.Join(fault.Closed, r.part.Load().Close(), home.Close())
+		return nil, state.Recovery, errors.Join(fault.Closed, r.part.Load().Close(), home.Close())
 	}
 	r.stepper = n.steppers[int(cfg.Group.hash())%len(n.steppers)]
 	if _, exists := n.replicas.LoadOrStore(cfg.Group, r); exists {
-		return nil, errors.Join(fault.At(fault.InvalidRequest, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
+		return nil, state.Recovery, errors.Join(fault.At(fault.InvalidRequest, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
 			Detailf("node %v has a replica of group %v already", n.cfg.ID, cfg.Group), r.part.Load().Close(), home.Close())
 	}
 	r.stepper.adopt(r)
-	return r, nil
+	return r, state.Recovery, nil
 }
 
 // hash spreads groups over steppers.
@@ -123,8 +131,10 @@ func (g GroupID) hash() uint32 {
 
 // attach puts a partition over the log of home.
 func (r *Replica) attach() {
-	settings := r.cfg.Settings
-	settings.Fsync = false // the disk syncs, once for all that waits
+	settings := copySettings(r.cfg.Settings)
+	if p := r.part.Load(); p != nil {
+		settings = *p.Settings()
+	}
 	p := partition.Over(r.home.Log(), partition.Config{Log: r.cfg.Disk.Log, Settings: settings, SetStart: r.setStart})
 	if settings.Keyed {
 		p.SetFloor(0) // compaction changes which batch an index is, and the group may need them all
@@ -142,13 +152,13 @@ func (r *Replica) setStart(offset int64) error {
 	return err
 }
 
-// Partition returns the replica's partition. It is another one after the replica fell
+// Copy returns the replica's partition. It is another one after the replica fell
 // behind the beginning of its group's log: then the old one answers fault.UnknownTopic,
 // and its readers go on with the new one.
-func (r *Replica) Partition() *partition.Partition { return r.part.Load() }
+func (r *Replica) Copy() *partition.Partition { return r.part.Load() }
 
-// Group returns the group.
-func (r *Replica) Group() GroupID { return r.group }
+// GroupID names the group.
+func (r *Replica) GroupID() GroupID { return r.group }
 
 // Status returns the replica's state as of its last change.
 func (r *Replica) Status() Status {
@@ -330,6 +340,11 @@ func (d *writer) load(l Load) {
 // Close ends the replica: its appends fail, its readers find it closed, and its log is
 // on disk. It waits for what the disk does at the moment.
 func (r *Replica) Close() error {
+	return r.shut(func(p *partition.Partition) { r.failure = p.Close() })
+}
+
+// shut ends the replica; end ends its partition.
+func (r *Replica) shut(end func(*partition.Partition)) error {
 	r.closing.Do(func() {
 		gone := make(chan struct{})
 		r.stepper.abandon(r, func() { close(gone) })
@@ -340,7 +355,8 @@ func (r *Replica) Close() error {
 			return fault.At(code, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)
 		}
 		r.route.close(place(fault.Closed), place(fault.UnknownOutcome))
-		r.failure = errors.Join(r.part.Load().Close(), r.home.Close())
+		end(r.part.Load())
+		r.failure = errors.Join(r.failure, r.home.Close())
 	})
 	return r.failure
 }

@@ -25,7 +25,7 @@ func TestAppendOnAnyNode(t *testing.T) {
 			require.NoError(t, c.replica(i).AppendAwait(one(t, fmt.Sprint(i))))
 		}
 		leader := c.leader()
-		require.Equal(t, []string{"0", "1", "2"}, values(t, c.replica(leader).Partition()))
+		require.Equal(t, []string{"0", "1", "2"}, values(t, c.replica(leader).Copy()))
 	})
 }
 
@@ -123,7 +123,7 @@ func producersUnderFaults(t *testing.T, seed uint64) {
 	c.network.SetLinks(memory.Link{})
 	time.Sleep(3 * time.Second) // a new leader learns what is committed
 	next := [3]int{}
-	for _, v := range values(t, c.replica(c.leader()).Partition()) {
+	for _, v := range values(t, c.replica(c.leader()).Copy()) {
 		var producer, number int
 		_, err := fmt.Sscanf(v, "%d-%d", &producer, &number)
 		require.NoError(t, err)

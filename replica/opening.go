@@ -1,0 +1,47 @@
+package replica
+
+import (
+	"hash/crc32"
+	"os"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// Node returns the node's number, as the catalogue has it.
+func (n *Node) Node() int32 { return int32(n.cfg.ID) }
+
+// Open opens a partition for a broker; see runnel.Replication. Each node of at.Replicas
+// has the partition's first replica. A node with none of them cannot open it yet.
+func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {
+	var members Membership
+	keeps := false
+	for _, node := range at.Replicas {
+		members.Voters = append(members.Voters, NewID(NodeID(node), 0))
+		keeps = keeps || NodeID(node) == n.cfg.ID
+	}
+	if !keeps {
+		return nil, log.Recovery{}, fault.At(fault.InvalidConfig, at.Topic, at.Partition, -1).
+			Detailf("nodes %v keep it, and node %v, which keeps none, cannot reach it", at.Replicas, n.cfg.ID).
+			Try("place a replica on every node")
+	}
+	r, found, err := n.add(GroupConfig{
+		Group: GroupID{at.ID, at.Partition}, Members: members, Settings: cfg.Settings,
+		Disk: DiskConfig{Log: cfg.Log, ID: NewID(n.cfg.ID, 0), Fsync: cfg.Fsync, Boot: boot},
+	})
+	if err != nil {
+		return nil, found, err
+	}
+	return r, found, nil
+}
+
+// boot tells starts of the machine apart, where the system says so.
+var boot = func() uint32 {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return 0
+	}
+	return crc32.ChecksumIEEE(id)
+}()

@@ -38,7 +38,8 @@ func (l Lane) String() string {
 
 // Frame is one message between nodes. What its bytes mean is package replica's
 // business: a transport carries them as they are. The receiver gets the same Header
-// and as many slices of Payload with the same bytes; empty slices may become nil.
+// and as many slices of Payload with the same bytes; empty slices may become nil. A
+// transport may refuse a frame of more than 65,536 slices.
 //
 // A frame has one owner at a time. Send takes it from its caller, and HandleFrame
 // gives it to the handler. The owner calls Done once. Before that, no one changes the
@@ -97,8 +98,8 @@ type Stream interface {
 	CloseWrite() error
 
 	// Close ends both directions. What was written before arrives, if the peer reads on
-	// and the connection holds. The peer's Write fails from then on. Close does not
-	// wait for the peer, and does nothing the second time.
+	// and the connection holds. The peer's Write fails soon after. Close does not wait
+	// for the peer, and does nothing the second time.
 	Close() error
 }
 

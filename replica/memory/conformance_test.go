@@ -25,7 +25,7 @@ func (c *cluster) New(testing.TB) (replica.Transport, string) {
 func (c *cluster) Cut() { c.Partition() }
 
 func TestConformance(t *testing.T) {
-	transporttest.RunInBubble(t, func(testing.TB) transporttest.Cluster { return &cluster{Network: memory.New()} })
+	transporttest.RunInBubble(t, func(testing.TB) transporttest.Cluster { return &cluster{Network: memory.New(memory.Budget(4 << 20))} })
 }
 
 // The same where frames take their time, and where cuts are noticed late.
@@ -34,11 +34,12 @@ func TestConformanceOfSlowLinks(t *testing.T) {
 		return &cluster{Network: memory.New(
 			memory.Links(memory.Link{Delay: time.Millisecond, Jitter: 20 * time.Millisecond}),
 			memory.NoticeAfter(2*time.Second),
+			memory.Budget(4<<20),
 		)}
 	})
 }
 
-// And in real time, with a small budget.
+// And in real time.
 func TestConformanceInRealTime(t *testing.T) {
 	transporttest.Run(t, func(testing.TB) transporttest.Cluster { return &cluster{Network: memory.New(memory.Budget(4 << 20))} })
 }

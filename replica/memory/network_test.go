@@ -17,13 +17,25 @@ import (
 
 // ear is a handler that notes the numbers of the frames that arrive, and when.
 type ear struct {
-	mu     sync.Mutex
+	mu sync.Mutex
+	story
+	start time.Time
+}
+
+// story is what happened so far.
+type story struct {
 	heard  []uint64
 	after  []time.Duration
 	downs  []time.Duration
 	ups    int
-	start  time.Time
 	causes []error
+}
+
+// so is the story so far.
+func (e *ear) so() story {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.story
 }
 
 func (e *ear) HandleFrame(_ replica.NodeID, _ replica.Lane, f *replica.Frame) {
@@ -70,6 +82,12 @@ func send(from *memory.Node, to replica.NodeID, number uint64) bool {
 	return from.Send(to, replica.LaneBulk, &replica.Frame{Header: binary.BigEndian.AppendUint64(nil, number)})
 }
 
+// pass lets time pass within a bubble, and then everything that is due happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // numbers returns 0 to n-1.
 func numbers(n uint64) (all []uint64) {
 	for i := range n {
@@ -85,8 +103,8 @@ func hear(t *testing.T, l memory.Link, options ...memory.Option) (heard []uint64
 		for i := range uint64(1000) {
 			require.True(t, send(nodes[0], 2, i))
 		}
-		time.Sleep(time.Minute)
-		heard, after = ears[1].heard, ears[1].after
+		pass(time.Minute)
+		heard, after = ears[1].so().heard, ears[1].so().after
 	})
 	return heard, after
 }
@@ -142,7 +160,7 @@ func TestLinksDoNotDisturbEachOther(t *testing.T) {
 				}
 			}
 			synctest.Wait()
-			heard = ears[1].heard
+			heard = ears[1].so().heard
 		})
 		return heard
 	}
@@ -157,12 +175,12 @@ func TestSetLinkIsOneDirection(t *testing.T) {
 		require.True(t, send(nodes[0], 2, 1))
 		require.True(t, send(nodes[1], 1, 2))
 		synctest.Wait()
-		require.Empty(t, ears[1].heard)
-		require.Equal(t, []uint64{2}, ears[0].heard)
+		require.Empty(t, ears[1].so().heard)
+		require.Equal(t, []uint64{2}, ears[0].so().heard)
 		network.SetLinks(memory.Link{})
 		require.True(t, send(nodes[0], 2, 3))
 		synctest.Wait()
-		require.Equal(t, []uint64{3}, ears[1].heard)
+		require.Equal(t, []uint64{3}, ears[1].so().heard)
 	})
 }
 
@@ -175,22 +193,22 @@ func TestCutIsOneDirection(t *testing.T) {
 		network.Cut(1, 2)
 		require.True(t, send(nodes[0], 2, 2), "not yet noticed")
 		require.True(t, send(nodes[1], 1, 3))
-		time.Sleep(999 * time.Millisecond)
-		require.Empty(t, ears[0].downs)
-		time.Sleep(time.Second)
-		require.Equal(t, []time.Duration{time.Second}, ears[0].downs)
-		require.ErrorIs(t, ears[0].causes[0], fault.NetworkException)
+		pass(999 * time.Millisecond)
+		require.Empty(t, ears[0].so().downs)
+		pass(time.Second)
+		require.Equal(t, []time.Duration{time.Second}, ears[0].so().downs)
+		require.ErrorIs(t, ears[0].so().causes[0], fault.NetworkException)
 		require.False(t, send(nodes[0], 2, 4))
-		require.Empty(t, ears[1].downs)
-		require.Empty(t, ears[1].heard)
-		require.Equal(t, []uint64{3}, ears[0].heard)
+		require.Empty(t, ears[1].so().downs)
+		require.Empty(t, ears[1].so().heard)
+		require.Equal(t, []uint64{3}, ears[0].so().heard)
 
 		network.Heal()
 		synctest.Wait()
-		require.Equal(t, 2, ears[0].ups)
+		require.Equal(t, 2, ears[0].so().ups)
 		require.True(t, send(nodes[0], 2, 5))
-		time.Sleep(time.Second)
-		require.Equal(t, []uint64{5}, ears[1].heard)
+		pass(time.Second)
+		require.Equal(t, []uint64{5}, ears[1].so().heard)
 	})
 }
 
@@ -201,13 +219,13 @@ func TestCutThatIsNotNoticed(t *testing.T) {
 		nodes, ears := meet(t, network, 2)
 		network.Cut(1, 2)
 		require.True(t, send(nodes[0], 2, 1))
-		time.Sleep(time.Second / 2)
+		pass(time.Second / 2)
 		network.Heal()
 		require.True(t, send(nodes[0], 2, 2))
-		time.Sleep(time.Minute)
-		require.Empty(t, ears[0].downs)
-		require.Equal(t, 1, ears[0].ups)
-		require.Equal(t, []uint64{2}, ears[1].heard)
+		pass(time.Minute)
+		require.Empty(t, ears[0].so().downs)
+		require.Equal(t, 1, ears[0].so().ups)
+		require.Equal(t, []uint64{2}, ears[1].so().heard)
 	})
 }
 
@@ -245,10 +263,10 @@ func TestRestartAtTheSameAddress(t *testing.T) {
 		require.NoError(t, second.Start(2, back))
 		defer second.Close()
 		synctest.Wait()
-		require.Len(t, ears[0].downs, 1)
-		require.Equal(t, 2, ears[0].ups)
+		require.Len(t, ears[0].so().downs, 1)
+		require.Equal(t, 2, ears[0].so().ups)
 		require.True(t, send(nodes[0], 2, 9))
 		synctest.Wait()
-		require.Equal(t, []uint64{9}, back.heard)
+		require.Equal(t, []uint64{9}, back.so().heard)
 	})
 }

@@ -86,13 +86,17 @@ func (n *Node) SetPeers(peers map[replica.NodeID]string) {
 	}
 }
 
-// MaxFrame is replica.Transport's: the network's Budget.
-func (n *Node) MaxFrame(replica.Lane) int { return n.network.budget }
+// frameCost is what a frame counts in budgets beside its bytes, so that empty ones are
+// not free.
+const frameCost = 128
+
+// MaxFrame is replica.Transport's: almost the network's Budget.
+func (n *Node) MaxFrame(replica.Lane) int { return n.network.budget - frameCost }
 
 // Send is replica.Transport's.
 func (n *Node) Send(to replica.NodeID, lane replica.Lane, f *replica.Frame) bool {
 	defer f.Done()
-	size := f.Size()
+	size := f.Size() + frameCost
 	n.network.mu.Lock()
 	defer n.network.mu.Unlock()
 	r := n.routes[to]
@@ -113,8 +117,8 @@ func (n *Node) Send(to replica.NodeID, lane replica.Lane, f *replica.Frame) bool
 // copyOf returns the frame as the receiver gets it. Its Release takes its bytes off
 // the route.
 func (n *Network) copyOf(f *replica.Frame, r *route, lane replica.Lane) *replica.Frame {
-	size := f.Size()
-	bytes := make([]byte, 0, size)
+	size := f.Size() + frameCost
+	bytes := make([]byte, 0, f.Size())
 	cut := func(from []byte) []byte {
 		at := len(bytes)
 		bytes = append(bytes, from...)
@@ -308,7 +312,7 @@ func (n *Node) next(now time.Time) (call func(), wait time.Duration) {
 // receive returns the call for a frame that has arrived, nil if it is lost after all.
 func (n *Node) receive(e *event) func() {
 	if !n.network.link(e.from, n.id).cut.IsZero() {
-		e.route.carried[e.lane] -= e.frame.Size()
+		e.route.carried[e.lane] -= e.frame.Size() + frameCost
 		return nil
 	}
 	return func() { n.handler.HandleFrame(e.from, e.lane, e.frame) }

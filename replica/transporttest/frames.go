@@ -214,6 +214,20 @@ func bulkOverBudgetIsRefusedAndControlGoesOn(f *fixture) {
 	}
 }
 
+// Frames without a byte fill a lane too, as they take memory.
+func emptyFramesAreBounded(f *fixture) {
+	a, b := f.pair()
+	b.mu.Lock()
+	b.keep = true
+	b.mu.Unlock()
+	full := false
+	for i := 0; i < 4<<20 && !full; i++ {
+		full = !a.Send(2, replica.LaneBulk, &replica.Frame{})
+	}
+	require.True(f, full, "four million frames in memory for one peer")
+	b.release()
+}
+
 func unlistedSendersAreHeard(f *fixture) {
 	a, b := f.start(1), f.start(2)
 	a.SetPeers(map[replica.NodeID]string{2: b.address})

@@ -57,6 +57,7 @@ func tests() []test {
 		{"FramesAreTheReceiversUntilDone", framesAreTheReceiversUntilDone},
 		{"EveryFrameIsReleasedOnce", everyFrameIsReleasedOnce},
 		{"BulkOverBudgetIsRefusedAndControlGoesOn", bulkOverBudgetIsRefusedAndControlGoesOn},
+		{"EmptyFramesAreBounded", emptyFramesAreBounded},
 		{"UnlistedSendersAreHeard", unlistedSendersAreHeard},
 
 		{"PeersComeAndGo", peersComeAndGo},

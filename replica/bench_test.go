@@ -46,8 +46,7 @@ func benchGroup(b *testing.B, batch []byte) {
 	}
 	for id, address := range peers {
 		transport := network.Node(address)
-		transport.SetPeers(peers)
-		n, err := replica.StartNode(replica.NodeConfig{ID: id, Transport: transport})
+		n, err := replica.StartNode(replica.NodeConfig{ID: id, Transport: transport, Peers: peers})
 		require.NoError(b, err)
 		defer n.Close()
 		dir := b.TempDir()

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"runtime"
 	"sync"
@@ -16,6 +17,11 @@ import (
 type NodeConfig struct {
 	ID        NodeID
 	Transport Transport // which the node starts and closes
+
+	// Peers are the cluster's nodes and where the transport finds them, this one among
+	// them. All nodes must be given the same ones: they keep the catalogue, which begins
+	// once a majority of them has met. Nil is this node alone.
+	Peers map[NodeID]string
 
 	// Tick is the unit of all times between replicas. Default 50 ms.
 	Tick time.Duration
@@ -87,6 +93,15 @@ func StartNode(cfg NodeConfig) (*Node, error) {
 	if cfg.Transport == nil || cfg.ID == 0 || cfg.ID > math.MaxInt32 {
 		return nil, fault.Newf(fault.InvalidConfig, "a node needs a transport, and a number from 1 to %d; it has %d", math.MaxInt32, cfg.ID)
 	}
+	if cfg.Peers == nil {
+		cfg.Peers = map[NodeID]string{cfg.ID: ""}
+	}
+	if _, ok := cfg.Peers[cfg.ID]; !ok {
+		return nil, fault.Newf(fault.InvalidConfig, "node %v is none of its cluster's %d nodes", cfg.ID, len(cfg.Peers)).
+			Try("name it among the Peers, as the other nodes do")
+	}
+	cfg.Peers = maps.Clone(cfg.Peers)
+	cfg.Transport.SetPeers(cfg.Peers)
 	n := &Node{cfg: cfg, disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
 	n.ctx, n.end = context.WithCancel(context.Background())
 	for range cfg.Steppers {

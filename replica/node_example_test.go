@@ -23,8 +23,7 @@ func ExampleStartNode() {
 	leads, group := make(chan *replica.Replica, 1), replica.GroupID{Topic: topic.ID{1}}
 	for id, address := range nodes {
 		transport := network.Node(address)
-		transport.SetPeers(nodes)
-		node, err := replica.StartNode(replica.NodeConfig{ID: id, Transport: transport, Tick: 5 * time.Millisecond})
+		node, err := replica.StartNode(replica.NodeConfig{ID: id, Transport: transport, Peers: nodes, Tick: 5 * time.Millisecond})
 		if err != nil {
 			fmt.Println(err)
 			return

@@ -52,8 +52,9 @@ func newThreeOn(t *testing.T, network *memory.Network) *three {
 func (c *three) start(i int) {
 	c.t.Helper()
 	transport := c.network.Node(fmt.Sprint("node-", i+1))
-	transport.SetPeers(map[replica.NodeID]string{1: "node-1", 2: "node-2", 3: "node-3"})
-	n, err := replica.StartNode(replica.NodeConfig{ID: replica.NodeID(i + 1), Transport: transport})
+	n, err := replica.StartNode(replica.NodeConfig{
+		ID: replica.NodeID(i + 1), Transport: transport, Peers: map[replica.NodeID]string{1: "node-1", 2: "node-2", 3: "node-3"},
+	})
 	require.NoError(c.t, err)
 	c.nodes[i], c.transports[i] = n, transport
 	var members replica.Membership

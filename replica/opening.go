@@ -3,6 +3,7 @@ package replica
 import (
 	"hash/crc32"
 	"os"
+	"slices"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
@@ -13,11 +14,25 @@ import (
 // Node returns the node's number, as the catalogue has it.
 func (n *Node) Node() int32 { return int32(n.cfg.ID) }
 
+// Nodes returns the numbers of the cluster's nodes, in order.
+func (n *Node) Nodes() []int32 {
+	var all []int32
+	for id := range n.cfg.Peers {
+		all = append(all, int32(id))
+	}
+	slices.Sort(all)
+	return all
+}
+
 // Open opens a partition for a broker; see runnel.Replication. Each node of at.Replicas
-// has the partition's first replica. A node with none of them cannot open it yet.
+// has the partition's first replica, and with none there, as for the catalogue, all nodes
+// have. A node that has no replica cannot open the partition yet.
 func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {
 	var members Membership
 	keeps := false
+	if len(at.Replicas) == 0 {
+		at.Replicas = n.Nodes()
+	}
 	for _, node := range at.Replicas {
 		members.Voters = append(members.Voters, NewID(NodeID(node), 0))
 		keeps = keeps || NodeID(node) == n.cfg.ID

@@ -292,10 +292,10 @@ func TestRestoreRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, "ends before its list"},
 		{"no tar", bytes.Repeat([]byte("backup "), 1000), "no tar archive"},
-		{"a way out", archive("../../etc/passwd"), "not a file of one"},
-		{"an absolute path", archive("/etc/passwd"), "not a file of one"},
-		{"a way out behind a partition", archive("orders-0/../../x.log"), "not a file of one"},
-		{"a foreign file", archive("orders-0/README"), "not a file of one"},
+		{"a way out", archive("../../etc/passwd"), "not a file of a backup"},
+		{"an absolute path", archive("/etc/passwd"), "not a file of a backup"},
+		{"a way out behind a partition", archive("orders-0/../../x.log"), "not a file of a backup"},
+		{"a foreign file", archive("orders-0/README"), "not a file of a backup"},
 		{"no list", archive("orders-0/partition.metadata"), "ends before its list"},
 		{"an empty list", archive("runnel.backup"), "list of contents begins with"},
 	} {

@@ -10,12 +10,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// catalogueRefused is why a repair ends with the catalogue.
+// catalogueRefused is why a repair stops at the catalogue.
 const catalogueRefused = "the catalogue is damaged, and without it the topics are unknown: restore the directory from a backup"
 
-// mendCatalogue repairs the catalogue where that loses none of its records: the
-// newest whole snapshot and the log behind it are all that is needed. It reports
-// whether the catalogue that was read is the whole one.
+// mendCatalogue repairs the catalogue if that loses none of its records: the newest whole
+// snapshot and the log behind it are enough for that. It reports whether the catalogue
+// that was read is the whole one.
 func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error) {
 	refuse := func(why string) (bool, error) {
 		r.steps = nil
@@ -58,7 +58,7 @@ func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error)
 		}
 	}
 	if superseded {
-		// First: with its log begun there, no older snapshot is used that would need
+		// This comes first. Once the log begins there, no older snapshot is used that would need
 		// what is given up.
 		r.step(cfg.Dir, fmt.Sprintf("let the catalogue's log begin at offset %d: a snapshot has everything before it", r.next), false)
 		if err := r.beginAt(cfg, r.next); err != nil {
@@ -75,7 +75,7 @@ func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error)
 	return whole, nil
 }
 
-// putAside keeps a snapshot that is damaged under another name.
+// putAside renames a damaged snapshot.
 func (r *repairing) putAside(id catalogue.SnapshotID) error {
 	path := filepath.Join(r.path(layout.Catalogue), id.FileName())
 	kept := path + ".damaged-" + r.stamp

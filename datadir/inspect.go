@@ -24,9 +24,9 @@ import (
 // Inspection is what Inspect found in a data directory.
 type Inspection struct {
 	Holder     string                // who has the directory open, as "process 17"; empty for none
-	Clean      bool                  // the broker that had it last has closed it
+	Clean      bool                  // the last broker has closed it
 	Partitions []PartitionInspection // the catalogue's first, then those of all topics, sorted
-	Findings   []log.Finding         // about the directory itself, and what belongs to no partition
+	Findings   []log.Finding         // about the directory itself, and files that belong to no partition
 }
 
 // PartitionInspection is what Inspect found in one partition.
@@ -47,22 +47,21 @@ func (i Inspection) Worst() log.Grade {
 	return worst
 }
 
-// Inspect reads a data directory through and changes nothing: every batch and
-// record of every partition with its checksum, every entry of every index, the
-// checkpoints, the catalogue, the groups, and the names of all files. What it
-// finds is in the Inspection; without log.Damage among it, the directory can be
-// opened and every record read.
+// Inspect reads a whole data directory and changes nothing: every batch and record of
+// every partition with its checksum, every entry of every index, the checkpoints, the
+// catalogue, the groups, and the names of all files. If the Inspection has no finding of
+// grade log.Damage, the directory can be opened and every record can be read.
 //
-// It holds no lock, but for the instant in which it checks whether another process has the
-// directory open. Of a directory that a program has open it looks at what the
-// partitions' checkpoints call durable, and, if it found something, once more, for
-// that may be the program at work; Broker.Verify is for the rest. One that
-// is opened meanwhile is fault.Locked, unless nothing was found. Other errors say
-// that a file could not be read, that a newer version wrote it
-// (fault.UnsupportedFormat), or that ctx has ended.
+// Inspect holds no lock, except for the moment in which it checks whether another process
+// has the directory open. If one has, it reads only what the partitions' checkpoints call
+// durable; Broker.Verify is for the rest. If it finds something there, it reads the
+// directory a second time and reports what it found both times, because the program
+// changes files meanwhile. If a program opens the directory during the inspection, and
+// something was found, it returns fault.Locked. Other errors say that a file could not be
+// read, that a newer version wrote it (fault.UnsupportedFormat), or that ctx has ended.
 //
-// Unless nil, progress is called now and then by the goroutine that called
-// Inspect, with how many bytes were gone through, and how many there are.
+// progress may be nil. The goroutine that called Inspect calls it from time to time, with
+// the number of bytes read and of all bytes.
 func Inspect(ctx context.Context, dir string, progress func(done, total int64)) (Inspection, error) {
 	if info, err := os.Stat(dir); err != nil {
 		return Inspection{}, err
@@ -83,7 +82,8 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 	}
 	found, err := inspect(ctx, disk, dir, before != "", progress)
 	if err == nil && before != "" && found.Worst() > log.Note {
-		// It may be the program at work, and that does not look alike twice.
+		// The program may have changed files meanwhile. It does not change the same ones
+		// in the same way twice.
 		first := found
 		if found, err = inspect(ctx, disk, dir, true, nil); err == nil {
 			found.confirm(&first)
@@ -95,12 +95,12 @@ func Inspect(ctx context.Context, dir string, progress func(done, total int64)) 
 	}
 	after, err := layout.Holder(dir)
 	if err == nil && after != "" && found.Worst() > log.Note {
-		err = fault.Newf(fault.Locked, "%s has opened %s meanwhile, so that nothing certain was found", after, dir).Try("inspect it again")
+		err = fault.Newf(fault.Locked, "%s has opened %s meanwhile, so the findings are not certain", after, dir).Try("inspect it again")
 	}
 	return found, err
 }
 
-// confirm leaves of what was found only what was found before, too.
+// confirm keeps only the findings that are also in before.
 func (i *Inspection) confirm(before *Inspection) {
 	type finding struct {
 		log.Grade
@@ -134,7 +134,7 @@ type inspecting struct {
 
 	codec       *record.Codec
 	catalogue   *catalogue.Catalogue
-	next        int64 // the offset at which the newest whole snapshot of it ends; 0 without one
+	next        int64 // the offset at which the catalogue's newest whole snapshot ends; 0 without one
 	done, total int64
 }
 
@@ -184,8 +184,8 @@ func (n *inspecting) run() error {
 
 func (n *inspecting) path(tp record.TopicPartition) string { return filepath.Join(n.dir, tp.String()) }
 
-// add enters a finding about the directory. Of one in use there is none: topics
-// come and go after what its catalogue calls durable.
+// add adds a finding about the directory, unless it is in use: topics may have been
+// created and deleted since the durable part of its catalogue was written.
 func (n *inspecting) add(g log.Grade, tp record.TopicPartition, path, expected, found, hint string) {
 	if n.live && tp != layout.Catalogue {
 		return
@@ -199,7 +199,7 @@ func finding(g log.Grade, tp record.TopicPartition, path, expected, found, hint 
 	}, End: -1, Next: -1}
 }
 
-// measure adds up what is to be read.
+// measure adds up how many bytes there are to read, for progress.
 func (n *inspecting) measure(entries []vfs.Entry) error {
 	for _, e := range entries {
 		if _, suffix, ok := layout.Parse(e.Name); !e.Dir || !ok || suffix != "" {
@@ -218,7 +218,7 @@ func (n *inspecting) measure(entries []vfs.Entry) error {
 	return nil
 }
 
-// said passes on how far the reading is.
+// said reports to progress how far the reading is.
 func (n *inspecting) said(bytes int64) {
 	n.done += bytes
 	if n.progress != nil {
@@ -263,23 +263,23 @@ func (n *inspecting) readCatalogue(entries []vfs.Entry) error {
 			Hint: "restore the directory from a backup",
 		})
 	}
-	if next > p.End && !n.live { // a program has the rest of the log
+	if next > p.End && !n.live { // in a live directory the program may have the rest of the log in memory
 		id := catalogue.SnapshotID{Offset: next}
 		d := snapshots.Damage(id, 0, fmt.Sprintf("a log that reaches to offset %d", next), fmt.Sprintf("one that ends at %d", p.End))
 		p.Findings = append(p.Findings, log.Finding{Grade: log.Damage, Corruption: d, End: -1, Next: -1})
 	}
 	for _, d := range damage {
-		grade := log.Damage // though an older one and the log may serve: then a repair puts it aside
+		grade := log.Damage // even if an older one and the log have everything: then a repair puts it aside
 		if d.Offset < p.Start && p.Start <= next {
-			grade = log.Note // none that is needed any more
+			grade = log.Note // a newer one replaces it
 		}
 		p.Findings = append(p.Findings, log.Finding{Grade: grade, Corruption: d, End: -1, Next: -1})
 	}
 	return nil
 }
 
-// readSnapshots makes the newest whole snapshot the catalogue, as opening does,
-// and returns the offset at which it ends, and which others are damaged.
+// readSnapshots reads the newest whole snapshot into the catalogue, as opening does. It
+// returns the offset at which that ends, and what is wrong with other snapshots.
 func (n *inspecting) readSnapshots(snapshots metadata.Snapshots) (next int64, damage []*fault.Corruption, err error) {
 	ids, err := snapshots.List()
 	if err != nil {
@@ -319,7 +319,7 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 		default:
 			n.add(log.Recoverable, tp, path, "the ID of the topic", "no file", "opening writes it")
 		}
-	case of.ID != t.ID && n.live: // confirm forgets it if the topic was created again meanwhile
+	case of.ID != t.ID && n.live: // confirm drops it if the topic was created again meanwhile
 		n.Findings = append(n.Findings, finding(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "close the directory, and see what runnel repair --dry-run says"))
 	case of.ID != t.ID:
 		n.add(log.Damage, tp, path, "topic ID "+t.ID.String(), of.ID.String(), "move that directory elsewhere, or restore the one that belongs here")
@@ -339,8 +339,8 @@ func (n *inspecting) partition(tp record.TopicPartition, t *catalogue.Topic) err
 	})
 }
 
-// inspectLog inspects one log. each, unless nil, is called with each record that
-// is no marker.
+// inspectLog inspects one log. It calls each, which may be nil, with each record that
+// isn't a marker.
 func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Record) error) error {
 	// Any damage to the catalogue is fatal: without it the topics are unknown.
 	how := log.InspectOptions{Live: n.live, Ahead: tp == layout.Catalogue, Progress: n.said}
@@ -363,7 +363,7 @@ func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Reco
 	}
 	found, err := log.Inspect(n.ctx, log.Config{FS: n.fsys, Dir: n.path(tp), Topic: tp.Topic, Partition: tp.Partition, Codec: n.codec}, how)
 	if err != nil && n.live && errors.Is(err, fs.ErrNotExist) {
-		return nil // deleted meanwhile
+		return nil // the topic was deleted meanwhile
 	}
 	n.Partitions = append(n.Partitions, PartitionInspection{tp, found})
 	return err
@@ -371,8 +371,8 @@ func (n *inspecting) inspectLog(tp record.TopicPartition, each func(*record.Reco
 
 const hintRemoval = "opening finishes its removal"
 
-// survey compares the directory with the catalogue, as opening does, and returns
-// the partitions whose directory opening would remove.
+// survey compares the names in the directory with the catalogue, as opening does. It
+// returns the partitions whose directory opening would remove.
 func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool {
 	removed := n.catalogue.RemovedNames()
 	doomed := map[record.TopicPartition]bool{}

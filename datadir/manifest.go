@@ -19,12 +19,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// maxManifest is how long a manifest may be, in bytes: a hundred thousand logs
-// and more.
+// maxManifest is the largest manifest, in bytes: enough for more than a hundred thousand
+// logs.
 const maxManifest = 64 << 20
 
-// compare reads the manifest, the archive's last file, and holds what was
-// unpacked against it.
+// compare reads the manifest, which is the archive's last file, and compares what was
+// unpacked with it.
 func (n *restoring) compare(files *tar.Reader, size int64) error {
 	if err := n.closeFile(); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (n *restoring) compare(files *tar.Reader, size int64) error {
 		if err != nil {
 			return endsEarly(err)
 		}
-		return notWhole("there is more behind its list of contents")
+		return notWhole("there are more files behind its list of contents")
 	}
 	return nil
 }
@@ -52,7 +52,7 @@ func (n *restoring) readManifest(text []byte) error {
 		return notWhole("its list of contents begins with %.100q", text)
 	}
 	if version != archive.Version {
-		return fault.Newf(fault.UnsupportedFormat, "a backup of version %d, only %d is read", version, archive.Version)
+		return fault.Newf(fault.UnsupportedFormat, "a backup of version %d; this program reads version %d", version, archive.Version)
 	}
 	at := bytes.LastIndexByte(bytes.TrimSuffix(text, []byte("\n")), '\n') + 1
 	if want := fmt.Sprintf("complete %08x\n", crc32.Checksum(text[:at], archive.Castagnoli)); string(text[at:]) != want {
@@ -66,7 +66,7 @@ func (n *restoring) readManifest(text []byte) error {
 	return nil
 }
 
-// readListed holds a log against its line in the manifest.
+// readListed compares a log with its line in the manifest.
 func (n *restoring) readListed(line string) error {
 	var name string
 	var start, end, size int64
@@ -84,7 +84,7 @@ func (n *restoring) readListed(line string) error {
 	return nil
 }
 
-// adoptCatalogue makes the catalogue's log ready, and folds it.
+// adoptCatalogue makes the catalogue's log ready to be opened, and folds it.
 func (n *restoring) adoptCatalogue() (*catalogue.Catalogue, error) {
 	l := n.logs[layout.Catalogue]
 	if l == nil || !l.listed {
@@ -113,8 +113,8 @@ func (n *restoring) adoptCatalogue() (*catalogue.Catalogue, error) {
 	return c, err
 }
 
-// adoptTopics makes the logs of all topics ready, and removes what belongs to
-// topics that were deleted while they were copied.
+// adoptTopics makes the logs of all topics ready to be opened, and removes those of topics
+// that were deleted during the backup.
 func (n *restoring) adoptTopics(c *catalogue.Catalogue) error {
 	for _, name := range c.Names() {
 		t := c.Topic(name)
@@ -135,7 +135,7 @@ func (n *restoring) adoptTopics(c *catalogue.Catalogue) error {
 			continue
 		}
 		if l.listed {
-			return notWhole("it has %s, which its catalogue does not know", tp)
+			return notWhole("it has %s, which is not in its catalogue", tp)
 		}
 		if err := n.fsys.RemoveAll(l.dir); err != nil {
 			return err

@@ -19,20 +19,20 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// recreateCatalogue makes a catalogue of what the partitions' directories say, in
-// place of one that is lost: names, IDs and how many partitions there are. Nothing
-// of the topics is deleted by age until it is configured again, for some of them
-// may have been kept for ever.
+// recreateCatalogue replaces a lost catalogue. The partitions' directories have the names
+// of topics, their IDs and their numbers of partitions, but not their settings. So no
+// record is deleted by age until retention is set again: the topic may have kept its
+// records for ever.
 func (r *repairing) recreateCatalogue(f log.Finding) error {
 	if !r.how.AcceptLoss {
-		r.step(f.File, "the catalogue is gone: restore it from a copy, or accept the loss: then one is made of the partitions' directories, and the topics' settings are lost", true)
+		r.step(f.File, "the catalogue is gone: restore it from a copy, or accept the loss: then it is recreated from the partitions' directories, and the topics' settings are lost", true)
 		return nil
 	}
 	specs, ids, err := r.topicsThere()
 	if err != nil {
 		return err
 	}
-	r.step(f.File, fmt.Sprintf("make a catalogue of the partitions' directories: %d topics, without their settings, whose records stay for ever until retention is set", len(specs)), false)
+	r.step(f.File, fmt.Sprintf("recreate the catalogue from the partitions' directories: %d topics, without their settings; their records stay for ever until retention is set", len(specs)), false)
 	if r.how.DryRun {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (r *repairing) recreateCatalogue(f log.Finding) error {
 	return errors.Join(recreate(m, specs, ids), m.Close(), r.fsys.SyncDir(r.dir))
 }
 
-// clearCatalogue puts what is left of the catalogue out of the way.
+// clearCatalogue renames what is left of the catalogue.
 func (r *repairing) clearCatalogue() error {
 	path := r.path(layout.Catalogue)
 	if _, err := r.fsys.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +58,7 @@ func (r *repairing) clearCatalogue() error {
 	return nil
 }
 
-// topicsThere returns the topics of which partitions are there, and their IDs.
+// topicsThere returns the topics that have partitions in the directory, and their IDs.
 func (r *repairing) topicsThere() ([]topic.Spec, map[string]topic.ID, error) {
 	entries, err := r.fsys.ReadDir(r.dir)
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *repairing) topicsThere() ([]topic.Spec, map[string]topic.ID, error) {
 		}
 		of, known, err := layout.ReadOwner(r.fsys, filepath.Join(r.dir, e.Name), tp)
 		if err != nil || !known {
-			continue // an orphan, which stays as it is
+			continue // an orphan: it stays as it is
 		}
 		s, there := specs[tp.Topic]
 		if !there {
@@ -89,8 +89,8 @@ func (r *repairing) topicsThere() ([]topic.Spec, map[string]topic.ID, error) {
 	return all, ids, nil
 }
 
-// recreate enters topics with the IDs that they had. Producers get IDs that none
-// can have had before, for partitions may know those.
+// recreate creates topics with the IDs that they had. It reserves producer IDs beyond any
+// that were used before, because partitions may remember sequences of those.
 func recreate(m *metadata.Log, specs []topic.Spec, ids map[string]topic.ID) error {
 	for _, s := range specs {
 		values, err := m.Catalogue.CreateTopics([]topic.Spec{s}, metadata.NodeID, func() topic.ID { return ids[s.Name] })

@@ -16,31 +16,32 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// RepairOptions says how Repair goes about it. The zero value makes only repairs after
-// which no offset can be given to a second record.
+// RepairOptions configures Repair. The zero value makes only repairs after which no offset
+// can be assigned to a second record.
 type RepairOptions struct {
 	DryRun bool // change nothing
 
-	// AcceptLoss also makes repairs that accept the loss of an unknown number of
-	// records, whose offsets may then be given away again: a partition whose last
-	// segment is missing or cut short goes on at the lowest offset possible, and one
-	// whose directory is gone begins again, empty.
+	// AcceptLoss also makes repairs that lose an unknown number of records, whose
+	// offsets may then be assigned again. A partition whose last segment is missing or cut
+	// short continues at the lowest possible offset. A partition whose directory is gone
+	// is recreated, empty.
 	AcceptLoss bool
 
-	// Progress, unless nil, is called as in Inspect, of which a repair makes use.
+	// Progress may be nil. Repair inspects the directory first, and calls it as Inspect
+	// does.
 	Progress func(done, total int64)
 }
 
-// Repair repairs what Inspect calls damage in a data directory, as far as one copy
-// allows. It returns what it did, step by step, or with DryRun what it would do; a
-// step with Refused is one that it leaves alone, and says why.
+// Repair repairs what Inspect calls damage in a data directory, as far as a single copy
+// allows. It returns the steps that it did or, with DryRun, would do. A step with Refused
+// is one that it doesn't do, and says why.
 //
-// Damaged files are kept under another name, nothing is deleted, and no record
-// changes its offset: see log.Repair. The catalogue is repaired only where a snapshot
-// or its log has the same records; otherwise restore a backup.
+// Damaged files are kept under another name, nothing is deleted, and no record changes its
+// offset: see log.Repair. The catalogue is repaired only if a snapshot or its log has the
+// same records; otherwise restore a backup.
 //
-// A directory that a program has open is fault.Locked. A repair that was interrupted,
-// or ended with an error, is finished by the next one.
+// It returns fault.Locked if a program has the directory open. The next Repair finishes
+// one that was interrupted or failed.
 func Repair(ctx context.Context, dir string, how RepairOptions) ([]log.Step, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
@@ -103,7 +104,7 @@ func (r *repairing) run() error {
 				return err
 			}
 		case !whole:
-			r.step(r.path(layout.Catalogue), "then look at the partitions, with the catalogue that knows them", false)
+			r.step(r.path(layout.Catalogue), "then inspect the partitions, with the repaired catalogue", false)
 			return nil
 		default:
 			r.Partitions = slices.Delete(r.Partitions, i, i+1)
@@ -126,7 +127,7 @@ func (r *repairing) run() error {
 	return nil
 }
 
-// repairLog repairs a partition's repairLog.
+// repairLog repairs a partition's log.
 func (r *repairing) repairLog(p PartitionInspection) error {
 	cfg := log.Config{FS: r.fsys, Dir: r.path(p.TopicPartition), Topic: p.Topic, Partition: p.Partition, Codec: r.codec}
 	steps, err := log.Repair(r.ctx, cfg, log.RepairOptions{DryRun: r.how.DryRun, AcceptLoss: r.how.AcceptLoss, Stamp: r.stamp})
@@ -141,7 +142,7 @@ func (r *repairing) repairLog(p PartitionInspection) error {
 	return err
 }
 
-// directory repairs what was found about a directory.
+// directory repairs a finding about a partition's directory.
 func (r *repairing) directory(f log.Finding) error {
 	tp := record.TopicPartition{Topic: f.Topic, Partition: f.Partition}
 	t := r.catalogue.Topic(f.Topic)
@@ -182,8 +183,8 @@ func (r *repairing) directory(f log.Finding) error {
 	return errors.Join(r.fsys.MkdirAll(dir), vfs.WriteFile(r.fsys, metadata, layout.MetadataText(t.ID, tp.Partition)), r.fsys.SyncDir(r.dir))
 }
 
-// misspelt reports whether a topic's ID in a file that has no checksum differs in
-// one byte from the right one: IDs are random, so that is no other topic's.
+// misspelt reports whether the topic's ID in a file, which has no checksum, differs from
+// the right one in one byte only. IDs are random, so it can't be that of another topic.
 func (r *repairing) misspelt(path string, id topic.ID) bool {
 	got, err := vfs.ReadFile(r.fsys, path, layout.MetadataLimit)
 	want := layout.KafkaMetadata(id)

@@ -23,22 +23,22 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Restore makes a data directory of what runnel.Broker.Backup wrote. The directory is made if
-// it is missing, and must be empty. When Restore returns without an error, Open
-// finds it as if the broker had been closed at the moment of the backup.
+// Restore creates a data directory from what runnel.Broker.Backup wrote. The directory
+// must be empty; Restore creates it if it is missing. After a Restore without an error,
+// Open finds the directory as if the broker had been closed at the moment of the backup.
 //
-// Every batch and the backup as a whole are compared with their checksums. One
-// that is not whole, or not a backup, is fault.CorruptMessage; one of a newer
-// version is fault.UnsupportedFormat; a directory that is not empty
-// fault.InvalidRequest. After an error, or when ctx ends, what was written is
-// removed again; should the process end under way, Open refuses the rest.
+// Restore compares every batch, and the backup as a whole, with their checksums. It
+// returns fault.CorruptMessage if the backup is not whole or not a backup,
+// fault.UnsupportedFormat if a newer version wrote it, and fault.InvalidRequest if the
+// directory is not empty. After an error, or when ctx ends, it removes what it wrote. If
+// the process ends during a Restore, Open refuses the directory.
 func Restore(ctx context.Context, dir string, r io.Reader) error {
-	// Not even a lock is made in a directory that has something in it. One may be
-	// there: a restoring that failed has left it.
+	// Don't create even a lock in a directory that isn't empty. A lock may be there: a
+	// Restore that failed has left it.
 	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != layout.LockFile }) {
 		return notEmpty(dir)
 	}
-	dir, err := filepath.Abs(dir) // the names above it are synced, too
+	dir, err := filepath.Abs(dir) // because the names above it are synced, too
 	if err != nil {
 		return fault.Newf(fault.InvalidConfig, "data directory %s", dir).Because(err)
 	}
@@ -51,7 +51,7 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 }
 
 func notEmpty(dir string) error {
-	return fault.Newf(fault.InvalidRequest, "restoring to %s, which is not empty", dir).Try("name a directory that is empty or not there yet")
+	return fault.Newf(fault.InvalidRequest, "restoring to %s, which is not empty", dir).Try("name a directory that is empty or does not exist yet")
 }
 
 // restoring is the work of Restore.
@@ -64,7 +64,7 @@ type restoring struct {
 	buf  bytes.Buffer
 }
 
-// restoredLog is a log as far as it has been restored.
+// restoredLog is a log that is being restored.
 type restoredLog struct {
 	record.TopicPartition
 	dir   string
@@ -74,9 +74,9 @@ type restoredLog struct {
 	sum   uint32
 
 	listed bool  // the manifest has it
-	start  int64 // as it says
+	start  int64 // the log's start, from the manifest
 
-	file vfs.File // the segment that is written; nil: none is open
+	file vfs.File // the segment that is being written; nil if none is open
 	base int64
 	pos  int64
 }
@@ -134,7 +134,7 @@ func (n *restoring) run(r io.Reader) error {
 
 // undo removes what was restored, the marker last.
 func (n *restoring) undo() error {
-	_ = n.closeFile() // it goes anyway
+	_ = n.closeFile() // the file is removed anyway
 	entries, err := n.fsys.ReadDir(n.dir)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (n *restoring) undo() error {
 	return n.fsys.RemoveAll(filepath.Join(n.dir, layout.RestoringFile))
 }
 
-// notWhole is the error for bytes that are no backup, or not all of one.
+// notWhole returns the error for bytes that are not a backup, or not all of one.
 func notWhole(format string, args ...any) error {
 	return fault.Newf(fault.CorruptMessage, "the backup: "+format, args...).Try("nothing was restored; take another backup")
 }
@@ -188,8 +188,8 @@ func (n *restoring) unpack(r io.Reader) error {
 	}
 }
 
-// entry takes up one file. Its name is all that is believed of the archive: it
-// must be one that Backup gives.
+// entry restores one file of the archive. Its name must be one that Backup gives, because
+// an archive may contain any path; other fields of its header are not used.
 func (n *restoring) entry(name string, r io.Reader) error {
 	dir, file, _ := strings.Cut(name, "/")
 	tp, suffix, ok := layout.Parse(dir)
@@ -202,10 +202,10 @@ func (n *restoring) entry(name string, r io.Reader) error {
 	case segment && err == nil && base >= 0 && file == fmt.Sprintf("%020d.log", base):
 		return n.segment(n.logOf(tp), base, r)
 	}
-	return notWhole("%.300q is not a file of one", name)
+	return notWhole("%.300q is not a file of a backup", name)
 }
 
-// logOf returns what is known of a logOf.
+// logOf returns a partition's log, and adds it if it is new.
 func (n *restoring) logOf(tp record.TopicPartition) *restoredLog {
 	l := n.logs[tp]
 	if l == nil {
@@ -215,7 +215,8 @@ func (n *restoring) logOf(tp record.TopicPartition) *restoredLog {
 	return l
 }
 
-// begin makes a log empty, which may have been copied in part before.
+// begin empties a log. Part of it may have been restored before: Backup copies a log again
+// if records were deleted or compacted meanwhile.
 func (n *restoring) begin(l *restoredLog, base int64) error {
 	if err := n.closeFile(); err != nil {
 		return err
@@ -227,8 +228,8 @@ func (n *restoring) begin(l *restoredLog, base int64) error {
 	return n.fsys.MkdirAll(l.dir)
 }
 
-// segment takes up a piece of a log that begins with an offset. One that does
-// not continue at the end of the log starts it over.
+// segment restores a piece of a log that begins with an offset. A piece that doesn't
+// continue at the log's end starts the log over.
 func (n *restoring) segment(l *restoredLog, base int64, r io.Reader) error {
 	if !l.begun || base != l.end {
 		if err := n.begin(l, base); err != nil {
@@ -243,7 +244,7 @@ func (n *restoring) segment(l *restoredLog, base int64, r io.Reader) error {
 	for first := true; ; first = false {
 		batch, err := n.batch(r)
 		if err == io.EOF && first && !l.begun {
-			return n.nextFile(l) // a log without records, which goes on at an offset
+			return n.nextFile(l) // a log without records, whose next offset is base
 		}
 		if err == io.EOF {
 			return nil
@@ -252,7 +253,7 @@ func (n *restoring) segment(l *restoredLog, base int64, r io.Reader) error {
 			return err
 		}
 		if batch.BaseOffset != l.end {
-			return notWhole("%s has a batch of offset %d where %d follows", l, batch.BaseOffset, l.end)
+			return notWhole("%s has a batch of offset %d where %d should follow", l, batch.BaseOffset, l.end)
 		}
 		if err := n.append(l, batch); err != nil {
 			return err
@@ -260,7 +261,8 @@ func (n *restoring) segment(l *restoredLog, base int64, r io.Reader) error {
 	}
 }
 
-// batch reads a batch. Its length is not believed before its bytes are there.
+// batch reads a batch. It allocates memory as bytes arrive, so a wrong length costs
+// nothing.
 func (n *restoring) batch(r io.Reader) (record.Batch, error) {
 	if err := n.ctx.Err(); err != nil {
 		return record.Batch{}, err
@@ -286,8 +288,7 @@ func (n *restoring) batch(r io.Reader) (record.Batch, error) {
 	return batch, nil
 }
 
-// endsEarly turns the end of the archive, where more should come, into an error
-// that says so.
+// endsEarly returns the error for an archive that ends within a batch. Other errors stay.
 func endsEarly(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return notWhole("it ends within a batch")
@@ -326,7 +327,7 @@ func (n *restoring) nextFile(l *restoredLog) error {
 	return nil
 }
 
-// closeFile makes the segment durable that is written, and closes it.
+// closeFile syncs and closes the segment that is being written.
 func (n *restoring) closeFile() error {
 	l := n.open
 	n.open = nil

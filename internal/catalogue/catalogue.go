@@ -8,7 +8,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Levels of the two features that a catalogue begins with.
+// The levels of the two features that a catalogue begins with.
 const (
 	metadataVersion = 7 // 3.3-IV3, the first that KRaft called ready for production
 	runnelVersion   = 1
@@ -52,8 +52,7 @@ func New() *Catalogue {
 	}
 }
 
-// Bootstrap returns the records that every catalogue begins with, and nothing
-// when c has them.
+// Bootstrap returns the records that every catalogue begins with, or none if c has them.
 func (c *Catalogue) Bootstrap() [][]byte {
 	if len(c.levels) > 0 {
 		return nil
@@ -85,9 +84,9 @@ func (c *Catalogue) RemovedNames() map[string]bool {
 	return names
 }
 
-// Apply folds one record's value into c. On an error c is as before:
-// fault.CorruptMessage for bytes that are no record or do not fit what came
-// before, fault.UnsupportedFormat for what a newer program wrote.
+// Apply folds one record's value into c. After an error, c is as before. The error is
+// fault.CorruptMessage if the bytes are not a record or contradict those before, and
+// fault.UnsupportedFormat if a newer program wrote them.
 func (c *Catalogue) Apply(value []byte) error {
 	message, err := decode(value)
 	if err != nil {
@@ -118,10 +117,10 @@ func (c *Catalogue) applyTopic(m topicRecord) error {
 		return unfit("topic %s is created twice", m.name)
 	}
 	if _, ok := c.ids[m.id]; ok {
-		return unfit("topic ID %s is given twice", m.id)
+		return unfit("topic ID %s is assigned twice", m.id)
 	}
 	if _, ok := c.removed[m.id]; ok {
-		return unfit("topic ID %s is given again", m.id)
+		return unfit("topic ID %s is that of a deleted topic", m.id)
 	}
 	c.topics[m.name] = &Topic{Name: m.name, ID: m.id}
 	c.ids[m.id] = m.name
@@ -132,7 +131,7 @@ func (c *Catalogue) applyTopic(m topicRecord) error {
 func (c *Catalogue) applyPartition(m partitionRecord) error {
 	t := c.topics[c.ids[m.id]]
 	if t == nil {
-		return unfit("a partition of topic ID %s, which there is not", m.id)
+		return unfit("a partition of topic ID %s, which no topic has", m.id)
 	}
 	if int(m.number) != len(t.Partitions) {
 		return unfit("partition %d of topic %s, which has %d", m.number, t.Name, len(t.Partitions))
@@ -146,7 +145,7 @@ func (c *Catalogue) applyPartition(m partitionRecord) error {
 func (c *Catalogue) applyConfig(m configRecord) error {
 	t := c.topics[m.topic]
 	if m.resource != resourceTopic || t == nil {
-		return unfit("a setting of resource %d %q, which there is not", m.resource, m.topic)
+		return unfit("a setting of resource %d %q, which does not exist", m.resource, m.topic)
 	}
 	next := *t
 	var err error
@@ -165,7 +164,7 @@ func (c *Catalogue) applyConfig(m configRecord) error {
 func (c *Catalogue) applyRemoveTopic(m removeTopicRecord) error {
 	name, ok := c.ids[m.id]
 	if !ok {
-		return unfit("topic ID %s is removed, which there is not", m.id)
+		return unfit("topic ID %s is removed, which no topic has", m.id)
 	}
 	delete(c.topics, name)
 	delete(c.ids, m.id)

@@ -9,13 +9,13 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// MaxPartitions is how many partitions a topic may have. Kafka has no such
-// limit, but a typing error must not make a million directories.
+// MaxPartitions is how many partitions a topic may have. Kafka has no such limit. Here
+// each partition is a directory, and a typing error must not create a million of them.
 const MaxPartitions = 100_000
 
-// CreateTopics returns the records that create all specs, whose partitions and
-// replicas are set, each topic with an ID that newID gives and its copies on
-// node. It reports everything that is wrong with all of them: see
+// CreateTopics returns the records that create topics. Each spec has its numbers of
+// partitions and replicas set. newID returns the topics' IDs, and node gets the copies.
+// The error reports everything that is wrong with all specs: see
 // topic.Admin.CreateTopics.
 func (c *Catalogue) CreateTopics(specs []topic.Spec, node int32, newID func() topic.ID) ([][]byte, error) {
 	var errs []error
@@ -38,8 +38,8 @@ func (c *Catalogue) CreateTopics(specs []topic.Spec, node int32, newID func() to
 	return values, nil
 }
 
-// checkCreate returns what is wrong with a topic to be created, beside those
-// that exist and those named by the same call.
+// checkCreate checks a topic to be created against the existing topics and those of the
+// same call.
 func (c *Catalogue) checkCreate(s topic.Spec, named map[string]string) error {
 	if err := s.Validate(); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (c *Catalogue) checkCreate(s topic.Spec, named map[string]string) error {
 	return nil
 }
 
-// collision returns the topic with that collision key.
+// collision returns the name of the topic with that collision key, or "".
 func (c *Catalogue) collision(key string) string {
 	for name := range c.topics {
 		if topic.CollisionKey(name) == key {
@@ -79,8 +79,8 @@ func (c *Catalogue) collision(key string) string {
 	return ""
 }
 
-// DeleteTopics returns the records that delete the named topics;
-// fault.UnknownTopic, naming near ones.
+// DeleteTopics returns the records that delete the named topics. It returns
+// fault.UnknownTopic, with similar names, if one doesn't exist.
 func (c *Catalogue) DeleteTopics(names []string) ([][]byte, error) {
 	var errs []error
 	var values [][]byte
@@ -103,8 +103,8 @@ func (c *Catalogue) DeleteTopics(names []string) ([][]byte, error) {
 	return values, nil
 }
 
-// AddPartitions returns the records that raise a topic's number of partitions
-// to total, on node; fault.UnknownTopic, fault.InvalidPartitions.
+// AddPartitions returns the records that raise a topic's number of partitions to total,
+// with the new ones on node. Errors are fault.UnknownTopic and fault.InvalidPartitions.
 func (c *Catalogue) AddPartitions(name string, total int, node int32) ([][]byte, error) {
 	t := c.topics[name]
 	if t == nil {
@@ -123,8 +123,8 @@ func (c *Catalogue) AddPartitions(name string, total int, node int32) ([][]byte,
 	return partitions(t.ID, len(t.Partitions), total, node), nil
 }
 
-// ConfigureTopic returns the records that replace a topic's configuration, none
-// where it is the same; fault.UnknownTopic, fault.InvalidConfig.
+// ConfigureTopic returns the records that replace a topic's configuration, or none if it
+// is the same. Errors are fault.UnknownTopic and fault.InvalidConfig.
 func (c *Catalogue) ConfigureTopic(name string, cfg topic.Config) ([][]byte, error) {
 	t := c.topics[name]
 	if t == nil {
@@ -139,8 +139,8 @@ func (c *Catalogue) ConfigureTopic(name string, cfg topic.Config) ([][]byte, err
 	return configure(name, t.Config, cfg), nil
 }
 
-// ProducerIDs returns the first of n producer IDs that follow each other and that
-// were never used, and the records that allot them to node.
+// ProducerIDs returns the first of n consecutive producer IDs that were never used, and
+// the records that assign them to node.
 func (c *Catalogue) ProducerIDs(n int64, node int32) (first int64, values [][]byte, err error) {
 	first = c.producerIDs.next
 	if first > math.MaxInt64-n {
@@ -149,8 +149,8 @@ func (c *Catalogue) ProducerIDs(n int64, node int32) (first int64, values [][]by
 	return first, [][]byte{producerIDsRecord{node: node, next: first + n}.encode()}, nil
 }
 
-// unknown returns the error for a topic that does not exist, with what may have
-// been meant.
+// unknown returns the error for a topic that doesn't exist, with names that may have been
+// meant.
 func (c *Catalogue) unknown(name string) error {
 	err := fault.At(fault.UnknownTopic, name, -1, -1)
 	if near := topic.Nearest(name, c.Names()); len(near) > 0 {
@@ -170,7 +170,7 @@ func checkPartitions(name string, n int) error {
 	return nil
 }
 
-// partitions returns the records of the partitions from up to before to.
+// partitions returns the records of the partitions in [from, to).
 func partitions(id topic.ID, from, to int, node int32) [][]byte {
 	values := make([][]byte, 0, to-from)
 	for n := from; n < to && n < math.MaxInt32; n++ {
@@ -180,7 +180,7 @@ func partitions(id topic.ID, from, to int, node int32) [][]byte {
 	return values
 }
 
-// configure returns the records that lead from one configuration to another.
+// configure returns the records that change one configuration into another.
 func configure(name string, from, to topic.Config) [][]byte {
 	had := map[string]string{}
 	for _, e := range from.Entries() {

@@ -1,17 +1,16 @@
 // Package catalogue is what a broker knows about its topics: a fold of the
 // records in the internal partition __cluster_metadata-0.
 //
-// A [Catalogue] changes by Apply (and by Forget, when a snapshot is written). Its
-// commands (CreateTopics, DeleteTopics, AddPartitions, ConfigureTopic,
-// ProducerIDs) check a request against the
-// present state and return the records that would carry it out; the caller
-// appends those as one batch, which is wholly there after a crash or not at
-// all, and applies them once they are appended. Opening a broker applies the
-// same records again. So the state that a running broker has always equals what
-// replay would give.
+// A [Catalogue] changes only by Apply, and by Forget when a snapshot is written. Its
+// commands (CreateTopics, DeleteTopics, AddPartitions, ConfigureTopic, ProducerIDs) check
+// a request against the current state and return the records that would carry it out. The
+// caller appends them as one batch, so that a crash leaves all of them or none, and then
+// applies them. Opening a broker applies the same records again. So the state of a
+// running broker always equals a replay of its log.
 //
-// Nothing here reads a clock, starts a goroutine or does I/O; topic IDs are
-// given by the caller. A Catalogue belongs to one goroutine at a time.
+// Nothing here reads a clock, starts a goroutine or does I/O, and the caller provides the
+// topic IDs: so a test can replay any history. A Catalogue belongs to one goroutine at a
+// time.
 //
 // # Bytes
 //
@@ -39,11 +38,11 @@
 //	              next unused producer ID, tags
 //
 // Version 0 of each is written. A catalogue begins with two feature levels:
-// metadata.version, which tells Kafka's tools how to read the rest, and
-// runnel.version, which keeps a program from reading what a newer one wrote:
-// that, and a message or version not listed, is fault.UnsupportedFormat.
+// metadata.version says to Kafka's tools how to read the rest, and runnel.version keeps a
+// program from misreading what a newer one wrote. A higher runnel.version, and a message
+// or version that isn't listed, is fault.UnsupportedFormat.
 //
-// A snapshot ([EncodeSnapshot], [DecodeSnapshot]) holds records that make what a
-// Catalogue is, between a header and a footer, KRaft's too; docs/format.md
-// describes it.
+// A snapshot ([EncodeSnapshot], [DecodeSnapshot]) has the records from which Apply builds
+// the same Catalogue, between a header and a footer, as KRaft's snapshots do.
+// docs/format.md describes it.
 package catalogue

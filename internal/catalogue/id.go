@@ -7,8 +7,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// NewID returns a random topic ID, none of those that Kafka keeps for itself
-// and none whose text begins with a dash, which would be an option in a shell.
+// NewID returns a random topic ID. It avoids those that Kafka reserves, and those whose
+// text begins with a dash, which a shell command would take for an option.
 func NewID() topic.ID {
 	for {
 		var id topic.ID

@@ -22,7 +22,7 @@ const (
 // resourceTopic is the ConfigRecord's resource type for topics.
 const resourceTopic = 2
 
-// A message is one metadata record in Go's terms.
+// The messages: one type for each kind of metadata record.
 type (
 	topicRecord struct {
 		name string
@@ -137,8 +137,8 @@ func ints(r *wire.Reader) []int32 {
 	return out
 }
 
-// decode returns the message in a record's value: one of the record types, with
-// every byte accounted for.
+// decode returns the message in a record's value, one of the record types. Bytes that are
+// left over are an error.
 func decode(value []byte) (message any, err error) {
 	r := wire.NewReader(value)
 	frame, key, version := r.Uvarint(), r.Uvarint(), r.Uvarint()

@@ -14,8 +14,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// SnapshotID says which records of the log a snapshot stands for: all before
-// Offset, the last of which was written in leader epoch Epoch.
+// SnapshotID says which records of the log a snapshot replaces: all before Offset. The
+// last of them was written in leader epoch Epoch.
 type SnapshotID struct {
 	Offset int64
 	Epoch  int32
@@ -46,9 +46,8 @@ func ParseSnapshotName(name string) (id SnapshotID, ok bool) {
 	return id, o >= 0 && e >= 0 && id.FileName() == name
 }
 
-// Records returns records from which Apply makes, in a new Catalogue, what c is.
-// Topics that were deleted come first, created and removed again, because Kafka
-// has no other record that says so.
+// Records returns records from which Apply builds a Catalogue equal to c. Deleted topics
+// come first, each created and removed again, because KRaft has no other record for them.
 func (c *Catalogue) Records() [][]byte {
 	var values [][]byte
 	for _, name := range slices.Sorted(maps.Keys(c.levels)) {
@@ -77,8 +76,8 @@ func (c *Catalogue) Records() [][]byte {
 	return values
 }
 
-// Forget drops what c remembers of deleted topics, but for those that keep
-// names: nothing on the disk bears the others' IDs any more.
+// Forget forgets deleted topics, except those for which keep returns true: these still
+// have files on the disk.
 func (c *Catalogue) Forget(keep func(id topic.ID, name string) bool) {
 	maps.DeleteFunc(c.removed, func(id topic.ID, name string) bool { return !keep(id, name) })
 }
@@ -89,11 +88,11 @@ const (
 	controlFooter = 4
 )
 
-// snapshotBatch is how long a snapshot's batches are at most, in bytes.
+// snapshotBatch is the largest batch of a snapshot, in bytes.
 const snapshotBatch = 1 << 20
 
-// EncodeSnapshot returns the bytes of a snapshot that holds these records. at is
-// the time of the last record that it stands for, now that of writing it, both in
+// EncodeSnapshot returns the bytes of a snapshot with these records. at is the time of
+// the last record that it replaces, and now the time at which it is written, both in
 // milliseconds.
 func EncodeSnapshot(id SnapshotID, at, now int64, values [][]byte) ([]byte, error) {
 	s := snapshotWriter{id: id, now: now, batch: record.NewBuilder(snapshotBatch)}
@@ -122,7 +121,7 @@ func controlKey(kind int16) []byte {
 	return w.B
 }
 
-// snapshotWriter lines batches up.
+// snapshotWriter collects records in batches.
 type snapshotWriter struct {
 	id    SnapshotID
 	now   int64
@@ -159,13 +158,13 @@ func (s *snapshotWriter) flush(attributes int16) {
 // Snapshot is what a snapshot's file holds.
 type Snapshot struct {
 	Catalogue *Catalogue
-	Records   int64 // how many it took
-	Time      int64 // of the last record that it stands for, in milliseconds
+	Records   int64 // how many records it has
+	Time      int64 // of the last record that it replaces, in milliseconds
 }
 
-// DecodeSnapshot folds a snapshot's bytes. One that is not whole is
-// fault.CorruptMessage, one that a newer program wrote
-// fault.UnsupportedFormat; both come with the position in b.
+// DecodeSnapshot folds a snapshot's bytes. It returns fault.CorruptMessage if the snapshot
+// isn't whole, and fault.UnsupportedFormat if a newer program wrote it, each with the
+// position in b.
 func DecodeSnapshot(id SnapshotID, b []byte) (s Snapshot, pos int64, err error) {
 	r := snapshotReader{id: id, Snapshot: Snapshot{Catalogue: New()}}
 	for pos < int64(len(b)) {
@@ -195,7 +194,7 @@ type snapshotReader struct {
 func (s *snapshotReader) batch(b record.Batch) error {
 	switch {
 	case b.BaseOffset != s.next || b.LeaderEpoch != s.id.Epoch:
-		return unfit("a snapshot's batch of offset %d and epoch %d where %d and %d should be", b.BaseOffset, b.LeaderEpoch, s.next, s.id.Epoch)
+		return unfit("a snapshot's batch of offset %d and epoch %d instead of %d and %d", b.BaseOffset, b.LeaderEpoch, s.next, s.id.Epoch)
 	case s.ended:
 		return unfit("a batch after the end of a snapshot")
 	}
@@ -243,13 +242,13 @@ func (s *snapshotReader) control(key, value []byte) error {
 		version = v.Int16()
 		s.ended = s.begun
 	default:
-		return nil // what else Kafka's controllers tell each other
+		return nil // other control records, which only Kafka's controllers use
 	}
 	v.Tags(nil)
 	return cmp.Or(check(version), v.End())
 }
 
-// check refuses the versions of a snapshot's control records that are not known.
+// check returns an error for an unknown version of a snapshot's control record.
 func check(version int16) error {
 	if version != 0 {
 		return fault.Newf(fault.UnsupportedFormat, "a snapshot's control record of version %d", version)

@@ -9,14 +9,14 @@ import (
 	"syscall"
 )
 
-// Crashable is a file system in memory that can lose its power. Beside what
-// programs see it keeps what a disk would have: bytes that were synced, names
-// whose directory was synced. Crash and After return what a machine may find
-// when it is switched on again.
+// Crashable is a file system in memory that can lose its power. Besides what programs
+// see, it keeps what a disk would have: bytes that were synced, and names whose directory
+// was synced. Crash and After return what a machine may find when it is switched on
+// again.
 //
-// It promises as little as POSIX does: syncing a file does not sync its name,
-// and what was not synced may survive in part and in any order. Only a rename
-// happens wholly or not at all.
+// It promises as little as POSIX does. Syncing a file doesn't sync its name, and what was
+// not synced may survive in part and in any order. Only a rename happens as a whole or not
+// at all.
 type Crashable struct {
 	mu      sync.Mutex
 	live    *Memory
@@ -24,7 +24,7 @@ type Crashable struct {
 	names   []nameChange // since the last SyncDir of their directories, in order
 }
 
-// crashNode is what a disk has of a directory or a file.
+// crashNode is the durable part of a directory or a file, and what came after it.
 type crashNode struct {
 	entries map[string]*memoryNode // of a directory: the names that are durable
 	data    *chunks                // of a file: the bytes that are durable
@@ -38,10 +38,11 @@ type byteChange struct {
 	truncate bool
 }
 
-// nameChange is one step on names: what it sets becomes durable together.
+// nameChange is one change of names, such as a rename: all its parts become durable
+// together.
 type nameChange []nameSet
 
-// nameSet makes a name in a directory stand for a node, or nil for none.
+// nameSet sets a name in a directory to a node, or removes the name if that is nil.
 type nameSet struct {
 	dir  *memoryNode
 	name string
@@ -56,13 +57,13 @@ func newCrashable() *Crashable {
 	c.live.top.crash = newCrashDir()
 	root := c.live.top.entries[""]
 	root.crash = newCrashDir()
-	c.live.top.crash.entries[""] = root // the root is always there
+	c.live.top.crash.entries[""] = root // the root always exists
 	return c
 }
 
 func newCrashDir() *crashNode { return &crashNode{entries: map[string]*memoryNode{}} }
 
-// enter begins an operation; without power there is none.
+// enter begins an operation. It fails if the power is off.
 func (c *Crashable) enter(op, name string) error {
 	c.mu.Lock()
 	if c.crashed {
@@ -81,7 +82,7 @@ func (c *Crashable) node(name string) *memoryNode {
 	return n
 }
 
-// set is a change of the name at a path. The directory is there.
+// set returns the change of the name at a path, whose directory exists.
 func (c *Crashable) set(name string, node *memoryNode) nameSet {
 	dir, base, _ := c.live.parent("", name)
 	return nameSet{dir, base, node}
@@ -175,7 +176,7 @@ func (c *Crashable) Remove(name string) error {
 	return nil
 }
 
-// RemoveAll removes a file or a directory with all it holds, name by name.
+// RemoveAll removes a file or a directory with everything in it, name by name.
 func (c *Crashable) RemoveAll(name string) error {
 	if err := c.enter("remove", name); err != nil {
 		return err
@@ -190,7 +191,7 @@ func (c *Crashable) RemoveAll(name string) error {
 	return nil
 }
 
-// empty notes that all names below a node went.
+// empty notes that all names below a node were removed.
 func (c *Crashable) empty(n *memoryNode) {
 	for _, name := range slices.Sorted(maps.Keys(n.entries)) {
 		c.empty(n.entries[name])
@@ -232,7 +233,7 @@ func (change nameChange) apply(entries func(dir *memoryNode) map[string]*memoryN
 	}
 }
 
-// crashFile is a handle on a file. It stays usable after the name is gone.
+// crashFile is a handle on a file. It stays usable after the file was renamed or removed.
 type crashFile struct {
 	*memoryFile
 	fs   *Crashable

@@ -9,23 +9,22 @@ import (
 	"strings"
 )
 
-// Disk is a directory of the operating system, and the FS of what lies in it. It
-// holds the directory itself and not its name: when it is moved, and another one
-// takes its name, what is done is done in the one that was moved. Names that lead
-// out of it, by links too, are errors.
+// Disk is the FS of a directory of the operating system. It holds the directory itself
+// and not its name: if the directory is moved, and another one takes its name, operations
+// continue in the one that was moved. A name that leads out of the directory, also by
+// links, is an error.
 type Disk struct {
-	dir  string // as the names begin that it is given
+	dir  string // the prefix of all names that callers pass
 	root *os.Root
 	mode fs.FileMode
 }
 
-// DirMode returns the mode of directories beside files of a mode: those who may
-// read or write a file may search its directory.
+// DirMode returns the mode of directories for files of a mode: users who may read a file
+// may search its directory.
 func DirMode(mode fs.FileMode) fs.FileMode { return mode | mode&0o444>>2 }
 
-// OpenDisk opens a directory, which must be there. Files in it are created with
-// this mode, and directories with DirMode of it, but for what the process's umask
-// takes away.
+// OpenDisk opens a directory, which must exist. It creates files in it with this mode,
+// and directories with DirMode of it, less the process's umask.
 func OpenDisk(dir string, mode fs.FileMode) (*Disk, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -34,13 +33,13 @@ func OpenDisk(dir string, mode fs.FileMode) (*Disk, error) {
 	return &Disk{dir: filepath.Clean(dir), root: root, mode: mode}, nil
 }
 
-// Close lets go of the directory. Open files stay open.
+// Close closes the directory. Open files stay open.
 func (d *Disk) Close() error { return d.root.Close() }
 
-// Root returns the directory itself, which stays the Disk's.
+// Root returns the directory itself. The Disk closes it.
 func (d *Disk) Root() *os.Root { return d.root }
 
-// local returns what a name is called in the directory.
+// local returns a name relative to the directory.
 func (d *Disk) local(name string) (string, error) {
 	if d.dir == "." {
 		return name, nil
@@ -58,7 +57,7 @@ func (d *Disk) local(name string) (string, error) {
 	return "", &fs.PathError{Op: "find", Path: name, Err: errors.New("it is not in " + d.dir)}
 }
 
-// at calls do with what name is called in the directory.
+// at calls do with a name relative to the directory.
 func (d *Disk) at(name string, do func(local string) error) error {
 	local, err := d.local(name)
 	if err != nil {
@@ -89,8 +88,8 @@ func (d *Disk) MkdirAll(dir string) error {
 func (d *Disk) ReadDir(dir string) ([]Entry, error) {
 	var entries []Entry
 	err := d.at(dir, func(local string) error {
-		// Entries that package os lists are described by their directory's name,
-		// which may mean another one by now.
+		// Package os would describe the entries by the directory's name, which may mean
+		// another directory by now.
 		root, err := d.root.OpenRoot(local)
 		if err != nil {
 			return err
@@ -110,7 +109,7 @@ func (d *Disk) ReadDir(dir string) ([]Entry, error) {
 		for _, name := range names {
 			info, err := root.Lstat(name)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // removed since it was listed
+				continue // was removed after it was listed
 			}
 			if err != nil {
 				return err
@@ -150,7 +149,8 @@ func (d *Disk) Remove(name string) error { return d.at(name, d.root.Remove) }
 // RemoveAll implements FS.
 func (d *Disk) RemoveAll(name string) error { return d.at(name, d.root.RemoveAll) }
 
-// SyncDir implements FS. It takes the directories above the Disk's, too.
+// SyncDir implements FS. It also accepts the directories above the Disk's, because
+// creating a data directory has to sync its parent.
 func (d *Disk) SyncDir(dir string) error {
 	if _, err := d.local(dir); err != nil {
 		if rest, ok := strings.CutPrefix(d.dir, dir); !ok || rest == "" {
@@ -179,7 +179,7 @@ func entryOf(info os.FileInfo) Entry {
 	return e
 }
 
-// diskFile is a file whose errors have the whole of its name.
+// diskFile is a file whose errors have its whole name.
 type diskFile struct {
 	*os.File
 	name string
@@ -207,7 +207,8 @@ func (f *diskFile) Size() (int64, error) {
 
 func (f *diskFile) Sync() error { return f.explain(datasync(f.File)) }
 
-// explain leaves io.EOF as it is, which is no failure.
+// explain adds the whole name to an error. It returns io.EOF as it is, because that is no
+// failure.
 func (f *diskFile) explain(err error) error {
 	if err == nil || !errors.As(err, new(*fs.PathError)) {
 		return err

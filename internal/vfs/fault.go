@@ -15,8 +15,8 @@ type Op uint
 
 // The operations.
 const (
-	OpOpen   Op = 1 << iota // OpenFile of a file that is there
-	OpCreate                // OpenFile of one that is not
+	OpOpen   Op = 1 << iota // OpenFile of a file that exists
+	OpCreate                // OpenFile of one that doesn't
 	OpRead                  // ReadAt
 	OpWrite
 	OpTruncate
@@ -27,29 +27,29 @@ const (
 	OpMkdir
 	OpList // ReadDir, Stat, Size
 
-	// OpChange is every operation that changes what is there or makes it durable.
+	// OpChange is every operation that changes something or makes it durable.
 	OpChange = OpCreate | OpWrite | OpTruncate | OpSync | OpSyncDir | OpRename | OpRemove | OpMkdir
 	OpAny    = OpChange | OpOpen | OpRead | OpList // every operation
 )
 
-// Rule makes operations fail, or late, or wrong.
+// Rule makes operations fail, take longer, or return wrong bytes.
 type Rule struct {
 	On    Op                     // which operations
-	Match func(path string) bool // of which files; nil: of all. It must not call the file system.
+	Match func(path string) bool // on which files; nil: on all. It must not call the file system.
 	Skip  int                    // how many of these pass before the rule takes effect
-	Times int                    // on how many it does then; 0: all
+	Times int                    // on how many it takes effect then; 0: on all
 
 	// What it does, in this order.
 	Do    func()         // call this
 	Delay time.Duration  // wait
 	Err   error          // fail, with a fs.PathError around this
-	Torn  int            // how many bytes a write that fails has written, at most
+	Torn  int            // how many bytes a write that fails writes, at most
 	Spoil func(p []byte) // change what was read
 	Lie   bool           // succeed without doing it: a write, truncation, sync, rename or removal
 }
 
-// Faulty is a file system of which some operations fail by rule, and whose space
-// may be limited. It stands on another one. Safe for concurrent use.
+// Faulty is a file system on top of another one. Some of its operations fail by rule, and
+// its space may be limited. It is safe for concurrent use.
 type Faulty struct {
 	under FS
 
@@ -64,11 +64,11 @@ type rule struct {
 	seen int // how many operations matched
 }
 
-// NewFaulty returns fsys without any fault.
+// NewFaulty returns a Faulty on fsys, without rules.
 func NewFaulty(fsys FS) *Faulty { return &Faulty{under: fsys} }
 
-// Add puts a rule in force, after those before it, and returns what takes it
-// back. All rules that match do what they say; the first error counts.
+// Add adds a rule behind the others, and returns the function that removes it. All rules
+// that match take effect; the first error is returned.
 func (f *Faulty) Add(r Rule) (remove func()) {
 	added := &rule{Rule: r}
 	f.mu.Lock()
@@ -81,23 +81,24 @@ func (f *Faulty) Add(r Rule) (remove func()) {
 	}
 }
 
-// Clear takes back all rules and the limit of space.
+// Clear removes all rules and the limit of space.
 func (f *Faulty) Clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rules, f.limited = nil, false
 }
 
-// SetFree limits by how many bytes files may grow from now on, in sum; those
-// that get shorter or are removed make room. Beyond that a write writes what
-// fits and is ENOSPC. A negative number ends the limit.
+// SetFree limits by how many bytes all files together may grow from now on. Files that
+// get shorter or are removed make room. A write beyond the limit writes what fits and
+// returns ENOSPC. A negative number ends the limit.
 func (f *Faulty) SetFree(bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.limited, f.free = bytes >= 0, bytes
 }
 
-// take gets up to n bytes of space, or returns -n bytes.
+// take takes up to n bytes of space, and returns how many it got. A negative n gives
+// bytes back.
 func (f *Faulty) take(n int64) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,7 +116,7 @@ func (f *Faulty) isLimited() bool {
 	return f.limited
 }
 
-// effect is what the rules together say about one operation.
+// effect is the effect of all rules on one operation.
 type effect struct {
 	err   error
 	torn  int
@@ -123,7 +124,7 @@ type effect struct {
 	lie   bool
 }
 
-// done reports whether there is nothing left to do, and what to say.
+// done reports whether the operation is over, and returns its error.
 func (e effect) done() (bool, error) { return e.err != nil || e.lie, e.err }
 
 // meet applies the rules to an operation.
@@ -230,7 +231,7 @@ func (f *Faulty) Rename(oldname, newname string) error {
 // Remove removes a file or an empty directory.
 func (f *Faulty) Remove(name string) error { return f.remove(name, f.under.Remove) }
 
-// RemoveAll removes a file or a directory with all it holds.
+// RemoveAll removes a file or a directory with everything in it.
 func (f *Faulty) RemoveAll(name string) error { return f.remove(name, f.under.RemoveAll) }
 
 func (f *Faulty) remove(name string, remove func(string) error) error {

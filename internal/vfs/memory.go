@@ -15,14 +15,14 @@ import (
 // SyncDir have nothing to do.
 type Memory struct {
 	mu  sync.Mutex
-	top *memoryNode // holds what relative paths begin with, and "" for absolute ones
+	top *memoryNode // has the first elements of relative paths, and "" as that of absolute ones
 }
 
 // memoryNode is a directory, which has entries, or a file, which has data.
 type memoryNode struct {
 	entries map[string]*memoryNode
 	data    *chunks
-	crash   *crashNode // what a disk has of it; nil in a Memory
+	crash   *crashNode // the durable part; nil in a Memory
 }
 
 func newMemoryDir() *memoryNode { return &memoryNode{entries: make(map[string]*memoryNode)} }
@@ -36,7 +36,8 @@ func NewMemory() *Memory {
 	return m
 }
 
-// elements splits a path: none for ".", an empty first one for absolute paths.
+// elements splits a path. It returns none for ".", and an empty first one for an absolute
+// path.
 func elements(name string) []string {
 	switch name = filepath.ToSlash(filepath.Clean(name)); name {
 	case ".":
@@ -47,7 +48,7 @@ func elements(name string) []string {
 	return strings.Split(name, "/")
 }
 
-// lookup returns what stands at a path. The caller holds m.mu.
+// lookup returns the node at a path. The caller holds m.mu.
 func (m *Memory) lookup(op, name string) (*memoryNode, error) {
 	n := m.top
 	for _, element := range elements(name) {
@@ -61,8 +62,8 @@ func (m *Memory) lookup(op, name string) (*memoryNode, error) {
 	return n, nil
 }
 
-// parent returns the directory in which a path's last element stands, or would,
-// and that element. The caller holds m.mu.
+// parent returns the directory of a path's last element, which need not exist, and that
+// element. The caller holds m.mu.
 func (m *Memory) parent(op, name string) (*memoryNode, string, error) {
 	all := elements(name)
 	if len(all) == 0 || len(all) == 1 && all[0] == "" {
@@ -189,7 +190,7 @@ func (m *Memory) Rename(oldname, newname string) error {
 	return nil
 }
 
-// holds reports whether dir is n or stands below it.
+// holds reports whether dir is n or lies below it.
 func (n *memoryNode) holds(dir *memoryNode) bool {
 	if n == dir {
 		return true
@@ -221,7 +222,7 @@ func (m *Memory) Remove(name string) error {
 	return nil
 }
 
-// RemoveAll removes a file or a directory with all it holds.
+// RemoveAll removes a file or a directory with everything in it.
 func (m *Memory) RemoveAll(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -236,7 +237,7 @@ func (m *Memory) RemoveAll(name string) error {
 	return nil
 }
 
-// SyncDir checks that the directory is there.
+// SyncDir checks that the directory exists.
 func (m *Memory) SyncDir(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

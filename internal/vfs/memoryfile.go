@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// memoryFile is a handle on a file in memory. It stays usable after the name
-// is gone.
+// memoryFile is a handle on a file in memory. It stays usable after the file was renamed
+// or removed.
 type memoryFile struct {
 	name     string
 	data     *chunks
@@ -45,7 +45,7 @@ func (f *memoryFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.check("write", true, off); err != nil {
 		return 0, err
 	}
-	if len(p) > 0 { // nothing, written beyond the end, does not make a gap
+	if len(p) > 0 { // writing no bytes beyond the end must not grow the file
 		f.data.writeAt(p, off)
 	}
 	return len(p), nil
@@ -83,12 +83,12 @@ const (
 	doublingChunks = lastChunkBits - firstChunkBits + 1
 )
 
-// chunks is the content of a file, in pieces that never move: growth copies
-// nothing.
+// chunks is the content of a file, in pieces that never move. So growing copies nothing,
+// and a reader of old bytes doesn't notice.
 type chunks struct {
 	mu     sync.RWMutex
 	length int64
-	list   [][]byte // nil where nothing was ever written: reads as zeros
+	list   [][]byte // nil for a chunk that was never written, which reads as zeros
 }
 
 // chunkAt returns which chunk holds a position, the position in it, and its
@@ -151,8 +151,8 @@ func (c *chunks) writeAt(p []byte, off int64) {
 	c.length = max(c.length, end)
 }
 
-// truncate sets the length. What lies beyond it is zeroed, so that growing again
-// shows zeros.
+// truncate sets the length. It zeroes the bytes beyond it, because a file that grows
+// again has zeros there.
 func (c *chunks) truncate(size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

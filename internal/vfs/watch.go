@@ -2,24 +2,24 @@ package vfs
 
 import "time"
 
-// Watch returns a file system that tells of each sync, of a file or of a
-// directory's names, that takes longer than some time, once it has ended.
-func Watch(fsys FS, longer time.Duration, told func(name string, took time.Duration)) FS {
-	return &watched{fsys, longer, told}
+// Watch returns a file system that calls slow after each sync, of a file or of a
+// directory, that took longer than a limit.
+func Watch(fsys FS, limit time.Duration, slow func(name string, took time.Duration)) FS {
+	return &watched{fsys, limit, slow}
 }
 
 type watched struct {
 	FS
-	longer time.Duration
-	told   func(name string, took time.Duration)
+	limit time.Duration
+	slow  func(name string, took time.Duration)
 }
 
-// time calls do, and tells how long it took if that was long.
+// time calls do, and reports how long it took if that was over the limit.
 func (w *watched) time(name string, do func() error) error {
 	began := time.Now()
 	err := do()
-	if took := time.Since(began); took > w.longer {
-		w.told(name, took)
+	if took := time.Since(began); took > w.limit {
+		w.slow(name, took)
 	}
 	return err
 }

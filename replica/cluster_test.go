@@ -35,6 +35,8 @@ type cluster struct {
 
 	diskTime time.Duration
 
+	loseSnapshots int // how many get lost without a word
+
 	truth     truth
 	sent      uint64
 	acked     []acked
@@ -117,6 +119,9 @@ type node struct {
 	epoch int32
 
 	expectFailure bool
+	slow          time.Duration // what its disk takes longer than others
+
+	promised replica.HardState // what others were told: the latest term, and the vote in it
 }
 
 func newCluster(n int, seed uint64) *cluster {
@@ -178,7 +183,11 @@ func (c *cluster) run(d time.Duration) {
 
 // runUntil is run until something holds, and reports whether it does.
 func (c *cluster) runUntil(d time.Duration, holds func() bool) bool {
-	for until := c.now + d; c.now < until && len(c.failures) == 0; c.run(tick) {
+	return c.runUntilStep(d, tick, holds)
+}
+
+func (c *cluster) runUntilStep(d, step time.Duration, holds func() bool) bool {
+	for until := c.now + d; c.now < until && len(c.failures) == 0; c.run(step) {
 		if holds() {
 			return true
 		}
@@ -199,6 +208,9 @@ func (d *node) start() {
 	if err != nil {
 		d.failf("node %d does not start: %v", d.number, err)
 		return
+	}
+	if p := d.promised; state.State.Term < p.Term || state.State.Term == p.Term && p.Vote != 0 && state.State.Vote != p.Vote {
+		d.failf("node %d told others of %+v, and starts with %+v", d.number, p, state.State)
 	}
 	d.home, d.core, d.up, d.queue, d.busy = home, core, true, nil, false
 	d.high, d.seen = 0, max(home.Log().StartOffset(), state.HighWatermark-4000)
@@ -254,7 +266,7 @@ func (d *node) pump() {
 	}
 	if d.queue = append(d.queue, d.out.Writes...); len(d.queue) > 0 && !d.busy {
 		d.busy = true
-		d.live(d.jitter(d.diskTime), d.write)
+		d.live(d.jitter(d.diskTime)+d.slow, d.write)
 	}
 	for _, l := range d.out.Loads {
 		d.counts.loads++
@@ -275,7 +287,7 @@ func (d *node) write() {
 	r := d.home.Do(writes)
 	d.core.DiskDone(r)
 	if d.busy = len(d.queue) > 0; d.busy {
-		d.live(d.jitter(d.diskTime), d.write)
+		d.live(d.jitter(d.diskTime)+d.slow, d.write)
 	}
 }
 
@@ -291,9 +303,20 @@ func (d *node) send(m replica.Message) {
 		d.core.Unreachable(m.To)
 		return
 	}
+	if m.Kind == replica.KindVoteReply || m.Kind == replica.KindAppendReply {
+		if m.Term > d.promised.Term {
+			d.promised = replica.HardState{Term: m.Term}
+		}
+		if m.Kind == replica.KindVoteReply && !m.Reject && m.Term == d.promised.Term {
+			d.promised.Vote = m.To
+		}
+	}
 	d.trace.add(uint64(d.now), uint64(m.Kind), uint64(m.From), uint64(m.To), m.Term, m.Index, m.Commit, uint64(len(m.Batches)))
 	if m.Kind == replica.KindSnapshot {
 		d.counts.snapshots++
+		if d.loseSnapshots--; d.loseSnapshots >= 0 {
+			return
+		}
 	}
 	if d.now < d.cut[[2]int{d.number, to}] || d.rng.Float64() < d.loss {
 		if d.rng.IntN(2) == 0 {

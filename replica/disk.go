@@ -303,6 +303,9 @@ func (d *Disk) logConfig() log.Config {
 // write nothing any more.
 func (d *Disk) Close() error {
 	err := d.log.Close()
+	if err == nil {
+		err = d.marks.sync()
+	}
 	if err == nil && d.log.SyncedOffset() == d.log.EndOffset() {
 		d.state.running, d.state.synced = false, d.last
 		d.state.Commit = max(d.state.Commit, min(d.commit, d.last))

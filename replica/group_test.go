@@ -490,3 +490,50 @@ func TestLogsAreEqual(t *testing.T) {
 	require.Equal(t, []byte{4, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0}, r.Value[6:22], "three voters")
 	require.Equal(t, byte(2+1), r.Value[22], "two of them voted for it")
 }
+
+// Nobody tells the leader that its snapshot was lost.
+func TestLostSnapshotIsSentAgain(t *testing.T) {
+	c, l := led(t, 3, 17)
+	late := c.others(l)[0]
+	late.crash(vfs.Loss{})
+	for range 200 {
+		l.produce(4)
+		c.run(2 * time.Millisecond)
+	}
+	c.run(time.Second)
+	start, err := l.home.SetStart(l.high - 100)
+	require.NoError(t, err)
+	l.core.Rebase(start)
+	c.loseSnapshots = 1
+	late.start()
+	require.True(t, c.runUntil(10*time.Second, c.settled), c.failures)
+	require.Equal(t, 2, c.counts.snapshots)
+	require.Empty(t, c.failures)
+}
+
+// A new leader may know what is committed before its own disk has the batch that
+// begins its epoch. The latest offset is one that can be read there.
+func TestLatestOffsetOfALeaderWithASlowDisk(t *testing.T) {
+	c, old := led(t, 5, 18)
+	c.run(time.Second)
+	next := c.others(old)[0]
+	next.slow = 300 * time.Millisecond
+	old.produce(3)
+	require.True(t, c.runUntilStep(time.Second, 100*time.Microsecond, func() bool { return next.core.Status().EndOffset == old.core.Status().EndOffset }))
+	c.cut[[2]int{old.number, next.number}] = time.Hour // so that it doesn't hear that the batch is committed
+	require.True(t, c.runUntilStep(time.Second, time.Millisecond, func() bool { return len(c.acked) == 1 }))
+	require.NoError(t, next.core.Step(replica.Message{
+		Kind: replica.KindTimeoutNow, From: old.id, To: next.id, Term: uint64(old.core.Status().Epoch),
+	}))
+	next.pump()
+	c.isolate(old)
+	require.True(t, c.runUntilStep(time.Second, time.Millisecond, func() bool { return next.core.Status().Role == replica.Leader }))
+	require.Less(t, next.high, c.latest, "it does not show yet what was acknowledged")
+	before := c.counts.reads
+	for range 100 {
+		next.readLatest()
+		c.run(5 * time.Millisecond)
+	}
+	require.Greater(t, c.counts.reads, before)
+	require.Empty(t, c.failures)
+}

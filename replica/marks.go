@@ -17,6 +17,7 @@ const (
 	markLen    = 32
 	markEvery  = 256 << 10 // bytes of the log from one mark to the next
 	maxMarkLen = 64 << 20  // of the file
+	syncEvery  = 256       // marks from one sync to the next: that much of the log is read after a crash
 )
 
 // mark says at which offset the batch of an index begins, and its term. Every batch
@@ -43,8 +44,8 @@ func decodeMark(b []byte, generation uint32) (m mark, ok bool) {
 }
 
 // marks finds batches by index. The file has only marks of committed batches, which
-// are true for good, so it needs no sync: what a crash takes is found by reading
-// the log. Readers use it beside the one writer.
+// are true for good, so no write waits for its sync: what a crash takes is found by
+// reading the log. Readers use it beside the one writer.
 type marks struct {
 	file       vfs.File
 	size       int64
@@ -54,6 +55,7 @@ type marks struct {
 	list []mark
 
 	filed int // how many of list are in the file; the writer's own
+	fresh int // how many marks of the file are not synced
 	bytes int // of the log since the last one
 }
 
@@ -67,6 +69,11 @@ func openMarks(fsys vfs.FS, dir string, generation uint32, start Start) (*marks,
 	size, err := f.Size()
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	if size == 0 {
+		if err := fsys.SyncDir(dir); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
 	}
 	b := make([]byte, min(size, maxMarkLen))
 	if n, err := f.ReadAt(b, 0); n < len(b) {
@@ -152,9 +159,18 @@ func (m *marks) flush(commit uint64) error {
 			return err
 		}
 		m.filed++
+		m.fresh++
 		m.size += markLen
 	}
-	return nil
+	if m.fresh < syncEvery {
+		return nil
+	}
+	return m.sync()
+}
+
+func (m *marks) sync() error {
+	m.fresh = 0
+	return m.file.Sync()
 }
 
 // terms returns where terms begin, of those that begin at or before an index.

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 4, "how many seeds TestSimulation runs")
+	simSeeds = flag.Int("sim.seeds", 8, "how many seeds TestSimulation runs")
 	simFirst = flag.Uint64("sim.first", 1, "its first seed")
 	simTime  = flag.Duration("sim.time", 30*time.Second, "the simulated time of each")
 	simOn    = flag.Bool("sim.on", false, "go on with TestSimulation, from a random seed, until it fails or is stopped")

@@ -43,13 +43,13 @@ func (b *Broker) create(specs []topic.Spec) error {
 			s.Partitions = b.defaultPartitions
 		}
 		if s := &specs[i]; s.Replicas == 0 {
-			s.Replicas = 1
+			s.Replicas = min(defaultReplicas, len(b.nodes()))
 		}
 	}
 	if err := b.checkCase(specs); err != nil {
 		return err
 	}
-	values, err := b.metadata.Catalogue.CreateTopics(specs, b.node(), catalogue.NewID)
+	values, err := b.metadata.Catalogue.CreateTopics(specs, b.nodes(), catalogue.NewID)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
 // topic.Admin.
 func (b *Broker) AddPartitions(ctx context.Context, name string, total int) error {
 	return b.command(ctx, func() error {
-		values, err := b.metadata.Catalogue.AddPartitions(name, total, b.node())
+		values, err := b.metadata.Catalogue.AddPartitions(name, total, b.nodes())
 		if err != nil {
 			return err
 		}

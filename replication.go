@@ -16,6 +16,9 @@ type Replication interface {
 	// descriptions of topics have.
 	Node() int32
 
+	// Nodes returns the numbers of all nodes that may keep replicas, this one among them.
+	Nodes() []int32
+
 	// Open opens a partition for this node, which is one of at.Replicas, or else has no
 	// copy of it. cfg has the directory, which exists if the node has a copy, and the
 	// topic's settings; Replica is set. The broker closes what Open returns, or deletes
@@ -29,6 +32,18 @@ type Replication interface {
 
 // Replicated has the broker keep its partitions by r, and not each in one copy.
 func Replicated(r Replication) Option { return option(func(c *config) { c.replication = r }) }
+
+// defaultReplicas is how many replicas a partition has whose topic does not say, where there
+// are as many nodes: one may be lost while another one is down for maintenance.
+const defaultReplicas = 3
+
+// nodes returns the nodes that may keep replicas.
+func (b *Broker) nodes() []int32 {
+	if b.replication != nil {
+		return b.replication.Nodes()
+	}
+	return []int32{metadata.NodeID}
+}
 
 // node returns the broker's number in the catalogue.
 func (b *Broker) node() int32 {

@@ -2,6 +2,7 @@ package catalogue
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 
@@ -14,15 +15,17 @@ import (
 const MaxPartitions = 100_000
 
 // CreateTopics returns the records that create topics. Each spec has its numbers of
-// partitions and replicas set. newID returns the topics' IDs, and node gets the copies.
+// partitions and replicas set. newID returns the topics' IDs, and the replicas go to some of
+// these nodes.
 // The error reports everything that is wrong with all specs: see
 // topic.Admin.CreateTopics.
-func (c *Catalogue) CreateTopics(specs []topic.Spec, node int32, newID func() topic.ID) ([][]byte, error) {
+func (c *Catalogue) CreateTopics(specs []topic.Spec, nodes []int32, newID func() topic.ID) ([][]byte, error) {
 	var errs []error
 	var values [][]byte
+	placer := c.placer(nodes)
 	named := make(map[string]string, len(specs)) // collision keys of this call
 	for _, s := range specs {
-		if err := c.checkCreate(s, named); err != nil {
+		if err := c.checkCreate(s, named, len(nodes)); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -30,7 +33,7 @@ func (c *Catalogue) CreateTopics(specs []topic.Spec, node int32, newID func() to
 		id := newID()
 		values = append(values, topicRecord{name: s.Name, id: id}.encode())
 		values = append(values, configure(s.Name, topic.Config{}, s.Config)...)
-		values = append(values, partitions(id, 0, s.Partitions, node)...)
+		values = append(values, partitions(id, 0, placer.place(s.Partitions, s.Replicas))...)
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -40,13 +43,18 @@ func (c *Catalogue) CreateTopics(specs []topic.Spec, node int32, newID func() to
 
 // checkCreate checks a topic to be created against the existing topics and those of the
 // same call.
-func (c *Catalogue) checkCreate(s topic.Spec, named map[string]string) error {
+func (c *Catalogue) checkCreate(s topic.Spec, named map[string]string, nodes int) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	if s.Replicas != 1 {
+	switch {
+	case nodes == 1 && s.Replicas != 1:
 		return fault.At(fault.InvalidReplication, s.Name, -1, -1).
 			Detailf("%d replicas in one process", s.Replicas).Try("give 1, or 0 for the default")
+	case s.Replicas < 1 || s.Replicas > nodes:
+		return fault.At(fault.InvalidReplication, s.Name, -1, -1).
+			Detailf("%d replicas on %d nodes: no node keeps two of one partition", s.Replicas, nodes).
+			Try(fmt.Sprintf("give 1 to %d, or 0 for the default", nodes))
 	}
 	if err := checkPartitions(s.Name, s.Partitions); err != nil {
 		return err
@@ -104,8 +112,8 @@ func (c *Catalogue) DeleteTopics(names []string) ([][]byte, error) {
 }
 
 // AddPartitions returns the records that raise a topic's number of partitions to total,
-// with the new ones on node. Errors are fault.UnknownTopic and fault.InvalidPartitions.
-func (c *Catalogue) AddPartitions(name string, total int, node int32) ([][]byte, error) {
+// with the new ones on some of these nodes. Errors are fault.UnknownTopic and fault.InvalidPartitions.
+func (c *Catalogue) AddPartitions(name string, total int, nodes []int32) ([][]byte, error) {
 	t := c.topics[name]
 	if t == nil {
 		return nil, c.unknown(name)
@@ -120,7 +128,8 @@ func (c *Catalogue) AddPartitions(name string, total int, node int32) ([][]byte,
 		return nil, fault.At(fault.InvalidPartitions, name, -1, -1).
 			Detailf("it has %d already, and partitions are never taken away", len(t.Partitions))
 	}
-	return partitions(t.ID, len(t.Partitions), total, node), nil
+	replicas := min(len(t.Partitions[0].Replicas), len(nodes))
+	return partitions(t.ID, len(t.Partitions), c.placer(nodes).place(total-len(t.Partitions), replicas)), nil
 }
 
 // ConfigureTopic returns the records that replace a topic's configuration, or none if it
@@ -170,12 +179,11 @@ func checkPartitions(name string, n int) error {
 	return nil
 }
 
-// partitions returns the records of the partitions in [from, to).
-func partitions(id topic.ID, from, to int, node int32) [][]byte {
-	values := make([][]byte, 0, to-from)
-	for n := from; n < to && n < math.MaxInt32; n++ {
-		p := Partition{Replicas: []int32{node}, ISR: []int32{node}, Leader: node}
-		values = append(values, partitionRecord{number: int32(n), id: id, Partition: p}.encode())
+// partitions returns the records of partitions that are numbered from from on.
+func partitions(id topic.ID, from int, placed []Partition) [][]byte {
+	values := make([][]byte, 0, len(placed))
+	for i, p := range placed {
+		values = append(values, partitionRecord{number: int32(from + i), id: id, Partition: p}.encode())
 	}
 	return values
 }

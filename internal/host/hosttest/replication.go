@@ -25,6 +25,9 @@ func NewReplication() *Replication { return &Replication{groups: map[string]*Gro
 // Node returns 7: a number that nothing takes for a default.
 func (*Replication) Node() int32 { return 7 }
 
+// Nodes returns this node.
+func (r *Replication) Nodes() []int32 { return []int32{r.Node()} }
+
 // Open opens the partition and makes it lead.
 func (r *Replication) Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {
 	if !cfg.Replica {

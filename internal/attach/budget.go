@@ -54,7 +54,8 @@ func (h *hold) release() {
 	}
 }
 
-// receive reads the next frame, once there is room for it.
+// receive reads the next frame. It takes room for the frame before it returns, so the
+// connection isn't read while there is none: the socket fills up, and the client waits.
 func (v *visit) receive(r *bufio.Reader) (f frame, h hold, err error) {
 	f, n, err := readHead(r, maxArrival)
 	if err != nil {

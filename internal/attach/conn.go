@@ -114,13 +114,17 @@ func readBye(r io.Reader) (why error) {
 	return why
 }
 
-// start starts reading and writing.
+// start starts the goroutines that read and write. lost follows when reading has ended,
+// and over is closed after that.
 func (c *conn) start(r io.Reader) {
 	go c.write()
 	go c.read(r)
 }
 
-// read is the reading goroutine.
+// read is the reading goroutine. It never calls the program and never waits for it, except
+// for room in the channel of parts: otherwise one slow callback would stop every call of
+// the connection. At the end it waits for the writing goroutine before it calls lost, so
+// that no parcel is taken to be written afterwards.
 func (c *conn) read(r io.Reader) {
 	defer close(c.over)
 	var err error
@@ -254,7 +258,9 @@ type dialogue struct {
 	limit time.Duration           // how long the server may be silent; 0: without limit
 }
 
-// talk calls a method.
+// talk calls a method: it takes one of the connection's places for calls, registers the
+// call, sends it, and waits for the answer. Closing at.gone at the end lets the reading
+// goroutine drop parts that arrive later.
 func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dialogue) error {
 	select {
 	case c.room <- struct{}{}:
@@ -304,7 +310,13 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 	return failed
 }
 
-// await waits for a call's answer.
+// await waits for a call's answer. Meanwhile it runs the callbacks of events, and receives
+// parts, on the caller's goroutine.
+//
+// If ctx ends, or stop closes, it sends a cancel. With d.stay it then waits for the
+// answer, because the server may have acted: a Fetch may have moved the position, and its
+// records would be lost. A server that doesn't answer within patience loses the
+// connection.
 func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]byte, error) {
 	ended, stop := ctx.Done(), d.stop
 	var over <-chan time.Time // fires if the server is silent for too long
@@ -346,7 +358,7 @@ func (c *conn) await(ctx context.Context, id uint32, at *call, d *dialogue) ([]b
 			select {
 			case body := <-at.answer:
 				return body, nil
-			default:
+			default: // the answer had not arrived before the connection ended
 				return nil, c.failure()
 			}
 		}

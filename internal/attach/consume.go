@@ -320,7 +320,8 @@ func (s *receiving) exit() {
 	}
 }
 
-// finish ends the session, on the goroutine that fetches.
+// finish ends the session, on the goroutine that fetches, because the server's events
+// during closeConsumer call the program.
 func (s *receiving) finish() {
 	var err error
 	defer func() { s.dispose(err) }()

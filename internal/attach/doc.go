@@ -7,6 +7,19 @@
 // producer, consumer and topic and passes the suite in backendtest. Neither
 // side knows a broker: the package belongs to the client tower.
 //
+// # Types
+//
+// Both sides of a connection have a link, which queues and writes frames. What reads
+// them, and what the frames belong to, differs:
+//
+//	             client                        server
+//	             Client                        Server
+//	connection   conn                          visit
+//	producer     sending, writer, lane         intake, target, gate
+//	             parcel, news            ->    arrival
+//	consumer     receiving                     outlet
+//	call         call, dialogue                handling
+//
 // # Connections
 //
 // A client has one connection for calls that belong to no session, and one more

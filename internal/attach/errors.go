@@ -47,6 +47,8 @@ func (e *foreign) Unwrap() []error { return e.causes }
 // problem is an error, which may be nil.
 func (c *coder) problem(err *error) { c.problemAt(err, 0) }
 
+// problemAt is problem for an error that is wrapped depth times. At the greatest depth an
+// error is reduced to its text, so that what one side writes the other can read.
 func (c *coder) problemAt(err *error, depth int) {
 	if depth > maxErrorDepth {
 		c.fail("errors too deep")
@@ -123,7 +125,7 @@ func (c *coder) fault(err *error, depth int) {
 		c.problemAt(&e.Cause, depth+1)
 		return
 	}
-	cause := e.Cause
+	cause := e.Cause // a copy, because writing must not change the error, which others may have
 	c.problemAt(&cause, depth+1)
 }
 
@@ -147,6 +149,8 @@ func kindOf(err error) int8 {
 	return errOther
 }
 
+// foreignOf returns what is sent of an error that has no kind of its own. The causes let
+// errors.Is find a fault or a context's error within it on the other side.
 func foreignOf(err error) *foreign {
 	e := &foreign{}
 	if err == nil {

@@ -12,8 +12,12 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// handle runs a call, whose arguments c reads, and returns the fields of its
-// results. id is the call's.
+// handle runs a call, whose arguments c reads, and returns the fields of its results. id is
+// the call's.
+//
+// A handler declares its arguments by calling args once, with the same fields that the
+// client wrote them with. args also reports bytes that are left over, and values that are
+// well-formed but that no backend should get.
 func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (results fields, err error) {
 	args := func(all fields) error {
 		if all(c); c.r.End() != nil {
@@ -250,8 +254,8 @@ func (v *visit) handleConsumer(ctx context.Context, m method, id uint32, args fu
 	return v.handleSession(ctx, s, m, args)
 }
 
-// handleSession runs the calls of a consumer's session within which its
-// assignment stays as it is.
+// handleSession runs the calls of a consumer's session that don't change its assignment,
+// and so cause no events. They may run while a Fetch waits.
 func (v *visit) handleSession(ctx context.Context, s consumer.Session, m method, args func(fields) error) (fields, error) {
 	var tp record.TopicPartition
 	var partitions []record.TopicPartition

@@ -140,7 +140,11 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 	return t.number, t.told, nil
 }
 
-// parcel accepts the records of a parcel, in the order of parcels.
+// parcel passes the records of a parcel to the session. The reading goroutine calls it, so
+// records keep the order of parcels.
+//
+// Every record of the parcel has an outcome, or is counted by processed as one that was
+// never passed on: the memory that the parcel holds is released after the last one.
 func (in *intake) parcel(f frame, h hold) error {
 	p, err := in.readParcel(f)
 	if err != nil {
@@ -170,7 +174,7 @@ func (in *intake) parcel(f frame, h hold) error {
 	return it.Err()
 }
 
-// batch accepts a whole batch.
+// batch passes a whole batch to the session.
 func (in *intake) batch(f frame, h hold) error {
 	p, err := in.readParcel(f)
 	if err != nil {
@@ -324,7 +328,9 @@ func (in *intake) passGate(p *arrival, i int32) (producer.Writer, context.Contex
 	return t.writer, g.ctx
 }
 
-// outcome records the outcome of record i of a parcel.
+// outcome records the outcome of record i of a parcel. A failure that concerns more than
+// the record gets the partition's next number, and closes the gate to everything that the
+// client has sent without knowing of it.
 func (in *intake) outcome(p *arrival, i int32, at record.Position, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

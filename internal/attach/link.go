@@ -34,6 +34,7 @@ type link struct {
 	dead   bool          // down is closed
 }
 
+// init makes a link usable. Its owner starts write, and reads from conn itself.
 func (l *link) init(conn stream) {
 	l.conn = conn
 	l.wake, l.down, l.idle = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
@@ -97,7 +98,10 @@ func encode(k kind, id uint32, what fields) ([]byte, error) {
 	return c.w.B, nil
 }
 
-// write is the writing goroutine.
+// write is the writing goroutine. What fill returns goes first: an answer to a call, such
+// as Flush, must not overtake the parcels and outcomes that it is about. Only when the
+// socket takes a write does write get the next frames. So while the socket is busy,
+// parcels grow and outcomes join.
 func (l *link) write() {
 	defer close(l.idle)
 	for {
@@ -115,7 +119,7 @@ func (l *link) write() {
 			return
 		}
 		if last {
-			if half, ok := l.conn.(halfCloser); ok {
+			if half, ok := l.conn.(halfCloser); ok { // the other side reads all of it, and then the end
 				_ = half.CloseWrite()
 			} else {
 				l.cut()
@@ -169,7 +173,8 @@ func (l *link) closeWrite(d time.Duration) {
 	l.poke()
 }
 
-// cut closes the connection at once.
+// cut closes the connection at once. It may be called from any goroutine, any number of
+// times.
 func (l *link) cut() {
 	l.mu.Lock()
 	first := !l.dead

@@ -123,7 +123,8 @@ func (o *outlet) current() (consumer.Session, error) {
 	return o.session, nil
 }
 
-// within runs a call that may change the assignment.
+// within runs a call that may change the assignment. While it runs, events of the session
+// are sent to the client as part of this call.
 func (o *outlet) within(call uint32, do func(s consumer.Session) error) error {
 	s, err := o.current()
 	if err != nil {
@@ -186,7 +187,7 @@ func (o *outlet) seek(do func(s consumer.Session) error) error {
 	return do(s)
 }
 
-// leave runs Close.
+// leave runs Close. It may run beside a Fetch, which then ends the session.
 func (o *outlet) leave(call uint32) error {
 	o.mu.Lock()
 	o.closing = true

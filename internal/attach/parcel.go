@@ -98,7 +98,8 @@ func (s *sending) newBuilder() *record.Builder {
 	return record.NewBuilder(parcelBytes)
 }
 
-// outcomes handles a frame of outcomes, on the connection's reading goroutine.
+// outcomes handles a frame of outcomes, on the connection's reading goroutine. Numbers of
+// partitions come first: a callback may send to a partition that is new.
 func (s *sending) outcomes(body []byte) error {
 	var frame outcomes
 	if err := decode(body, frame.fields); err != nil {
@@ -121,7 +122,9 @@ func (s *sending) outcomes(body []byte) error {
 	return nil
 }
 
-// learn processes the outcome of some records of a parcel.
+// learn processes the outcome of some records of a parcel. It checks the server's numbers,
+// because a record must not get two outcomes. A failure closes the lane until its
+// callbacks have run.
 func (s *sending) learn(r run) (*news, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,7 +208,9 @@ func (n *news) Step() (more bool) {
 	return true
 }
 
-// settled completes news whose callbacks have run.
+// settled completes news whose callbacks have run. After the last callback of the last
+// parcel in the lane, the program knows of all failures: the lane opens again, and later
+// parcels carry the number of the newest failure.
 func (s *sending) settled(n *news) {
 	s.room.Give(n.bytes)
 	if !n.last {
@@ -241,8 +246,9 @@ func (s *sending) keepFailure(err error) {
 	}
 }
 
-// lost fails all unacknowledged records, in order. Records in flight when the
-// server died may have been written.
+// lost fails all unacknowledged records, in order. said means that the end was announced,
+// by the server's bye or by this side: then the server has reported what it has written.
+// Otherwise records that were sent may have been written, and their outcome is unknown.
 func (s *sending) lost(said bool, err error) {
 	s.mu.Lock()
 	if s.over == nil {

@@ -48,6 +48,11 @@ func newVisit(s *Server, conn stream) *visit {
 }
 
 // run is the reading goroutine of a visit, from the hello to the end.
+//
+// At the end, in this order: calls in progress are canceled; the session is closed, which
+// fails its records and leaves its group; what is queued is written, such as a bye; and
+// when the handlers have returned, the connection is closed. The writing goroutine is one
+// of the handlers.
 func (v *visit) run() {
 	defer close(v.ended)
 	defer v.cancel(fault.Closed)
@@ -176,7 +181,8 @@ func (v *visit) startCall(f frame, h hold) error {
 	return nil
 }
 
-// answer handles a call and returns the frame that answers it.
+// answer handles a call and returns the frame that answers it. If the results don't fit
+// into a frame, the answer is that error.
 func (v *visit) answer(ctx context.Context, f frame) []byte {
 	var m method
 	c := reading(f.body)

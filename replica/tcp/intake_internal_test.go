@@ -101,7 +101,7 @@ func TestWhatIsNoFrameClosesItsLane(t *testing.T) {
 
 // A node that connects again takes the place of its earlier connection.
 func TestTheLatestConnectionOfALaneCounts(t *testing.T) {
-	node, k := serving(t)
+	node, k := serving(t, KeepAlive(time.Minute, time.Hour)) // so that silence closes nothing
 	first := intrude(t, node, purposeControl)
 	second := intrude(t, node, purposeControl)
 	shownOut(t, first, "the first connection")

@@ -198,6 +198,9 @@ func (h *handler) release() {
 	h.mu.Lock()
 	kept := h.kept
 	h.kept, h.keep = nil, false
+	for _, f := range kept {
+		f.Header = append([]byte(nil), f.Header...) // what arrived is still known by its number
+	}
 	h.mu.Unlock()
 	for _, f := range kept {
 		f.Done()

@@ -53,48 +53,7 @@ func (b *Broker) create(specs []topic.Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := b.metadata.Commit(values); err != nil {
-		return err
-	}
-	names := make([]string, len(specs))
-	for i, s := range specs {
-		names[i] = s.Name
-	}
-	return b.establish(names, 0)
-}
-
-// establish publishes the new partitions of these topics, from number from on, and
-// opens them. They are in the catalogue already, so a full disk or a lack of file
-// handles must not be reported as an error after which to create them again.
-func (b *Broker) establish(names []string, from int) error {
-	var errs []error
-	for _, name := range names {
-		for n := from; n < len(b.metadata.Catalogue.Topic(name).Partitions); n++ {
-			errs = append(errs, b.host.Clear(record.TopicPartition{Topic: name, Partition: int32(n)}))
-		}
-	}
-	b.publish(names...)
-	topics := make([]*host.Topic, len(names))
-	for i, name := range names {
-		topics[i], _ = b.host.Lookup(name)
-	}
-	if err := b.host.OpenTopics(topics); err != nil {
-		errs = append(errs, err)
-	}
-	for _, t := range topics {
-		for n, p := range t.Partitions() {
-			if err := p.Err(); err != nil && n >= from {
-				code := fault.Storage
-				if errors.Is(err, fault.PermissionDenied) {
-					code = fault.PermissionDenied
-				}
-				errs = append(errs, fault.At(code, t.Name, int32(n), -1).
-					Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
-			}
-		}
-	}
-	b.host.Announce()
-	return errors.Join(errs...)
+	return b.commit(values)
 }
 
 // checkCase refuses a name that differs from another one only in case, if the file
@@ -129,14 +88,7 @@ func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
 			return err
 		}
 		defer b.reserve.Fill() // of the room that this makes
-		var errs []error
-		for _, name := range names {
-			if t, ok := b.host.Lookup(name); ok {
-				errs = append(errs, b.host.Delete(t))
-			}
-		}
-		b.host.Announce()
-		return errors.Join(errs...)
+		return b.reconcile(b.metadata.TakeChanged())
 	})
 }
 
@@ -148,11 +100,7 @@ func (b *Broker) AddPartitions(ctx context.Context, name string, total int) erro
 		if err != nil {
 			return err
 		}
-		from := len(b.metadata.Catalogue.Topic(name).Partitions)
-		if err := b.metadata.Commit(values); err != nil {
-			return err
-		}
-		return b.establish([]string{name}, from)
+		return b.commit(values)
 	})
 }
 
@@ -163,16 +111,7 @@ func (b *Broker) ConfigureTopic(ctx context.Context, name string, cfg topic.Conf
 		if err != nil || len(values) == 0 {
 			return err
 		}
-		if err := b.metadata.Commit(values); err != nil {
-			return err
-		}
-		b.publish(name)
-		t, _ := b.host.Lookup(name)
-		if err := b.host.Reconfigure(t); err != nil {
-			return err
-		}
-		b.host.Announce()
-		return nil
+		return b.commit(values)
 	})
 }
 

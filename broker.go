@@ -49,6 +49,8 @@ type Broker struct {
 	writer   chan struct{}
 	metadata *metadata.Log
 
+	following sync.WaitGroup // the goroutine of follow
+
 	closed  chan struct{} // closed when Close has ended
 	failure error         // of closing; read it only when closed is closed
 
@@ -149,6 +151,9 @@ func open(c config, h home) (*Broker, error) {
 	b.logOpening()
 	b.writer <- struct{}{}
 	b.release() // writes a snapshot if one is due
+	if b.replication != nil {
+		b.following.Go(b.follow)
+	}
 	return b, nil
 }
 
@@ -206,6 +211,7 @@ func (b *Broker) Close() error {
 	errs := closeSessions(sessions)
 	b.groups.Close()
 	b.cleaner.Close()
+	b.following.Wait()
 	b.writer <- struct{}{} // keeps the token, so that no command runs afterwards
 	errs = append(errs, b.closePartitions())
 	if b.failure = errors.Join(errs...); b.failure == nil {

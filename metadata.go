@@ -28,6 +28,9 @@ func (b *Broker) command(ctx context.Context, do func() error) error {
 	if err := b.lock.Check(); err != nil {
 		return err
 	}
+	if err := b.catchUp(); err != nil {
+		return err
+	}
 	return do()
 }
 
@@ -58,6 +61,15 @@ func (b *Broker) release() {
 			b.metadata.Postpone()
 		}
 	}()
+}
+
+// commit appends a command's records to the catalogue, and makes the topics of this
+// process what it then says.
+func (b *Broker) commit(values [][]byte) error {
+	if err := b.metadata.Commit(values); err != nil {
+		return err
+	}
+	return b.reconcile(b.metadata.TakeChanged())
 }
 
 // publish adds or updates the named topics in the host.

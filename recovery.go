@@ -149,6 +149,7 @@ func (b *Broker) load() error {
 	m, found, err := metadata.Open(metadata.Config{
 		FS: b.fsys, Dir: b.dir, Fsync: b.disk, Codec: b.host.Codec(), SnapshotEvery: b.snapshotEvery,
 		Failed: func(err error) { b.logFailed(layout.Catalogue, err) },
+		Open:   b.openCatalogue(), Node: b.node(),
 	})
 	if err != nil {
 		return err
@@ -262,7 +263,7 @@ func (b *Broker) survey(entries []vfs.Entry) error {
 			doomed = append(doomed, e.Name)
 		case suffix == "" && known:
 			present[tp] = true
-		default:
+		case b.replication == nil: // otherwise the catalogue may still learn of it
 			b.recovery.Orphans = append(b.recovery.Orphans, filepath.Join(b.dir, e.Name))
 		}
 	}

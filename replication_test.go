@@ -82,3 +82,83 @@ func TestANodesNumberIsPositive(t *testing.T) {
 type unnumbered struct{ *hosttest.Replication }
 
 func (unnumbered) Node() int32 { return 0 }
+
+// TestANodeFollowsTheCatalogue has two nodes. What one commits to the catalogue, the
+// other one does to its topics; it may not commit itself, and reaches the partitions of
+// which it has no copy.
+func TestANodeFollowsTheCatalogue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := hosttest.NewReplication()
+		leader, err := runnel.OpenMemory(runnel.Replicated(r))
+		require.NoError(t, err)
+		defer leader.Close()
+		require.NoError(t, leader.CreateTopics(t.Context(), topic.Spec{Name: "before"}))
+		follower, err := runnel.OpenMemory(runnel.Replicated(r.Beside()))
+		require.NoError(t, err)
+		defer follower.Close()
+		same := func() {
+			t.Helper()
+			synctest.Wait()
+			want, err := leader.DescribeTopics(t.Context())
+			require.NoError(t, err)
+			got, err := follower.DescribeTopics(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, len(want), len(got))
+			for i := range want {
+				require.Equal(t, want[i].ID, got[i].ID)
+				require.Equal(t, want[i].Config, got[i].Config)
+				require.Len(t, got[i].Partitions, len(want[i].Partitions))
+				require.EqualValues(t, 7, got[i].Partitions[0].Leader)
+				require.EqualValues(t, -1, got[i].Partitions[0].Size, "it has no copy")
+			}
+		}
+		same()
+		require.NoError(t, leader.CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 2}, topic.Spec{Name: "visits"}))
+		same()
+		require.NoError(t, leader.AddPartitions(t.Context(), "orders", 5))
+		require.NoError(t, leader.ConfigureTopic(t.Context(), "orders", topic.Config{Retention: time.Hour}))
+		same()
+		require.NoError(t, leader.DeleteTopics(t.Context(), "visits", "before"))
+		require.NoError(t, leader.CreateTopics(t.Context(), topic.Spec{Name: "visits", Partitions: 3}))
+		same()
+
+		err = follower.CreateTopics(t.Context(), topic.Spec{Name: "mine"})
+		require.ErrorIs(t, err, fault.NotLeader)
+		require.True(t, fault.Retriable(err))
+		same()
+
+		c, err := consumer.New(follower, consumer.Assign(record.TopicPartition{Topic: "visits", Partition: 0}))
+		require.NoError(t, err)
+		defer c.Close()
+		p, err := producer.New(leader, producer.Partitioner(topic.ManualPartitioner))
+		require.NoError(t, err)
+		defer p.CloseNow()
+		_, err = p.Send(t.Context(), record.Record{Topic: "visits", Value: []byte("seen from afar")})
+		require.NoError(t, err)
+		batch, err := c.Poll(t.Context())
+		require.NoError(t, err)
+		require.Len(t, batch, 1)
+		require.NoError(t, follower.Verify(t.Context()), "of the copies it has")
+		_, err = follower.Cleanup(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// TestANewLeaderOfTheCatalogueGoesOn has a node lose and regain the catalogue's lead: it
+// takes commands again once it has everything that was committed before.
+func TestANewLeaderOfTheCatalogueGoesOn(t *testing.T) {
+	r := hosttest.NewReplication()
+	b, err := runnel.OpenMemory(runnel.Replicated(r))
+	require.NoError(t, err)
+	defer b.Close()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	r.Group("__cluster_metadata-0").Depose()
+	err = b.CreateTopics(t.Context(), topic.Spec{Name: "visits"})
+	require.ErrorIs(t, err, fault.NotLeader)
+	require.ErrorContains(t, err, "no node leads")
+	r.Group("__cluster_metadata-0").Elect()
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "visits"}))
+	topics, err := b.Topics(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"orders", "visits"}, topics)
+}

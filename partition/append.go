@@ -47,7 +47,10 @@ type pending struct {
 	// handle that error: it is called in either case, because a caller waits for it.
 	task func(refused error)
 
-	own    bool // the caller, who may wait for the disk, takes the writer's role if it is free
+	own     bool  // the caller, who may wait for the disk, takes the writer's role if it is free
+	inEpoch bool  // only in this leader epoch; see AppendIn
+	epoch   int32 // its number
+
 	stored bool // Store was called: the batch is stamped, and its group has decided on it
 }
 
@@ -436,6 +439,27 @@ func (p *Partition) AppendAwait(batch []byte) error {
 	told := make(outcome, 1)
 	p.Append(batch, nil, told)
 	return <-told
+}
+
+// AppendIn is AppendAwait in one leader epoch, that of Leadership. In any other one it
+// is fault.FencedLeaderEpoch: between two leaderships here, another node may have
+// appended what the batch was made without.
+func (p *Partition) AppendIn(epoch int32, batch []byte) error {
+	told := make(outcome, 1)
+	switch {
+	case p.replica != nil:
+		p.replica.propose(pending{batch: batch, done: told, inEpoch: true, epoch: epoch})
+	case epoch != p.epoch.Load():
+		return p.fenced(epoch, p.epoch.Load())
+	default:
+		p.Append(batch, nil, told)
+	}
+	return <-told
+}
+
+// fenced is the error of an append in another leader epoch than the present one.
+func (p *Partition) fenced(epoch, now int32) error {
+	return p.fault(fault.FencedLeaderEpoch, -1).Detailf("the append is for epoch %d, and it is %d", epoch, now)
 }
 
 // outcome is a Completion that one goroutine waits for.

@@ -19,6 +19,8 @@ type Handle interface {
 	AppendWaits() bool
 	Append(batch []byte, recycle log.Recycler, done Completion)
 	AppendAwait(batch []byte) error
+	AppendIn(epoch int32, batch []byte) error
+	Leadership() (epoch int32, leads bool)
 	Check(batch []byte) error
 	CheckSize(bytes int) error
 	CheckTime(ms int64) error

@@ -26,6 +26,7 @@ type leadership struct {
 	ready bool // next and producers are known. Guarded by mu
 
 	// Of the goroutine that judges, once ready.
+	from      int64             // next when the leadership was ready
 	next      int64             // the offset of the next batch
 	producers log.ProducerTable // as of next: with what is proposed and not yet stored
 	crowded   int               // with more producers than this, some are forgotten
@@ -62,14 +63,18 @@ func (p *Partition) Follow(epoch int32) {
 	r.settle()
 }
 
-// Leads reports whether the replica leads its partition; a partition with one copy does.
-func (p *Partition) Leads() bool {
+// Leadership returns the leader epoch, and whether the partition is led here and
+// everything from before that epoch is readable: what is made of the records up to the
+// high watermark then lacks nothing, as long as AppendIn accepts the epoch. A partition
+// with one copy is always led.
+func (p *Partition) Leadership() (epoch int32, leads bool) {
 	if p.replica == nil {
-		return p.broken == nil
+		return p.epoch.Load(), p.broken == nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.replica.leading != nil && p.closed == nil
+	l := p.replica.leading
+	return p.epoch.Load(), l != nil && l.ready && p.high.Load() >= l.from
 }
 
 // unknownOutcome is the error of a batch whose leader stopped leading.
@@ -114,7 +119,8 @@ func (r *replica) refuseLocked(a pending, err error) {
 func (r *replica) begin(l *leadership, refused error) {
 	p := r.p
 	if refused == nil {
-		l.next, l.producers = p.log.EndOffset(), p.log.CopyProducers()
+		l.from = p.log.EndOffset()
+		l.next, l.producers = l.from, p.log.CopyProducers()
 		l.crowded = max(p.crowd, 2*l.producers.Len())
 	}
 	p.mu.Lock()
@@ -199,6 +205,9 @@ func (r *replica) judgeRound() bool {
 func (r *replica) accept(l *leadership, a *pending) {
 	p := r.p
 	h, err := p.examine(a.batch)
+	if a.inEpoch && a.epoch != l.epoch {
+		err = p.fenced(a.epoch, l.epoch)
+	}
 	if err == nil && l.next > math.MaxInt64-int64(h.Count) {
 		err = p.fault(fault.InvalidRecord, -1).Detailf("the partition has no more offsets")
 	}

@@ -113,7 +113,8 @@ func TestAFollowerShowsWhatItsGroupHasCommitted(t *testing.T) {
 	_, err = appendAll(p, "x")
 	require.ErrorIs(t, err, fault.NotLeader)
 	require.True(t, fault.Retriable(err))
-	require.False(t, p.Leads())
+	_, leads := p.Leadership()
+	require.False(t, leads)
 }
 
 func TestAReplicaOpensWithNothingCommitted(t *testing.T) {
@@ -139,7 +140,8 @@ func TestALeaderAcknowledgesWhatIsCommitted(t *testing.T) {
 	require.NoError(t, err)
 	group := &proposals{}
 	p.Lead(1, group)
-	require.True(t, p.Leads())
+	_, leads := p.Leadership()
+	require.False(t, leads, "what precedes it is not committed yet")
 	first, second := appendLater(p, batchOf("a", "b")), appendLater(p, batchOf("c"))
 	bad := appendLater(p, []byte("no batch"))
 	require.Len(t, group.batches, 2)
@@ -148,6 +150,9 @@ func TestALeaderAcknowledgesWhatIsCommitted(t *testing.T) {
 	require.EqualValues(t, 3, h.BaseOffset)
 	require.EqualValues(t, 1, h.LeaderEpoch)
 	p.Commit(1)
+	epoch, leads := p.Leadership()
+	require.EqualValues(t, 1, epoch)
+	require.True(t, leads)
 	require.EqualValues(t, 1, p.EndOffset(), "the partition stores nothing by itself")
 
 	group.storeAll(t, p)
@@ -435,4 +440,30 @@ func TestAGroupMayWriteTheLogItself(t *testing.T) {
 	require.Equal(t, []string{"b"}, readAll(t, p, 1))
 	require.NoError(t, p.Close())
 	require.ErrorIs(t, p.Write(func() error { return nil }), fault.Closed)
+}
+
+// TestAnAppendForOneEpoch has a leader that was another one meanwhile: what it made of
+// the records before may not be appended behind the other's.
+func TestAnAppendForOneEpoch(t *testing.T) {
+	p := openReplica(t, vfs.NewMemory())
+	defer p.Close()
+	commits := at(func(batch []byte) error {
+		p.Store(batch, nil, newOutcome())
+		p.Commit(p.EndOffset())
+		return nil
+	})
+	p.Lead(1, commits)
+	require.NoError(t, p.AppendIn(1, batchOf("a")))
+	p.Follow(2)
+	require.ErrorIs(t, p.AppendIn(1, batchOf("b")), fault.NotLeader)
+	p.Lead(3, commits)
+	require.ErrorIs(t, p.AppendIn(1, batchOf("b")), fault.FencedLeaderEpoch)
+	require.NoError(t, p.AppendIn(3, batchOf("b")))
+
+	single, _ := open(t, configOn(vfs.NewMemory()))
+	defer single.Close()
+	epoch, leads := single.Leadership()
+	require.True(t, leads)
+	require.NoError(t, single.AppendIn(epoch, batchOf("a")))
+	require.ErrorIs(t, single.AppendIn(epoch+1, batchOf("a")), fault.FencedLeaderEpoch)
 }

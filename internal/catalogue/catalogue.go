@@ -109,6 +109,23 @@ func (c *Catalogue) Apply(value []byte) error {
 	return nil
 }
 
+// Subject returns the name of the topic that a record is about, as long as it has not
+// been applied; ok is false for a record about no topic.
+func (c *Catalogue) Subject(value []byte) (name string, ok bool) {
+	message, _ := decode(value)
+	switch m := message.(type) {
+	case topicRecord:
+		name = m.name
+	case partitionRecord:
+		name = c.ids[m.id]
+	case configRecord:
+		name = m.topic
+	case removeTopicRecord:
+		name = c.ids[m.id]
+	}
+	return name, name != ""
+}
+
 func (c *Catalogue) applyTopic(m topicRecord) error {
 	if err := topic.ValidateName(m.name); err != nil {
 		return unfit("a topic record: %v", err)

@@ -30,6 +30,11 @@ type Config struct {
 	Codec  *record.Codec
 	Failed func(error) // as log.Config.Failed
 
+	// Open, unless nil, opens the partition, which may be a replica then, and Node is
+	// this node's number. Without it there is one copy, and the node is NodeID.
+	Open func(partition.Config) (partition.Opened, log.Recovery, error)
+	Node int32
+
 	SnapshotEvery int64 // records between snapshots; SnapshotEvery if 0
 }
 
@@ -37,11 +42,14 @@ type Config struct {
 // ensures that one goroutine at a time uses it, except methods that say otherwise.
 type Log struct {
 	Snapshots
-	Catalogue *catalogue.Catalogue // only Commit changes it
+	Catalogue *catalogue.Catalogue // only CatchUp changes it
 
 	cfg  Config
-	part *partition.Partition
+	part partition.Opened
 	ids  producerIDs
+
+	next    int64    // the offset behind what the catalogue has
+	changed []string // the topics that were changed since TakeChanged
 
 	last catalogue.SnapshotID // the newest sound one; its offset is 0 if there is none
 	due  int64                // a snapshot is due when the log's end reaches this offset
@@ -55,8 +63,15 @@ func Open(cfg Config) (*Log, log.Recovery, error) {
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = SnapshotEvery
 	}
+	if cfg.Open == nil {
+		cfg.Node = NodeID
+		cfg.Open = func(c partition.Config) (partition.Opened, log.Recovery, error) {
+			p, found, err := partition.Open(c)
+			return p, found, err
+		}
+	}
 	l := &Log{Snapshots: Snapshots{cfg.FS, cfg.Dir}, Catalogue: catalogue.New(), cfg: cfg}
-	p, found, err := partition.Open(partition.Config{
+	p, found, err := cfg.Open(partition.Config{
 		Log: log.Config{
 			FS: cfg.FS, Dir: l.dir(), Topic: topic.ClusterMetadata, SegmentBytes: segmentBytes,
 			SegmentAge: topic.Config{}.WithDefaults().SegmentAge, Failed: cfg.Failed, Codec: cfg.Codec,
@@ -76,30 +91,58 @@ func Open(cfg Config) (*Log, log.Recovery, error) {
 	return l, found, nil
 }
 
-// load folds the newest sound snapshot and the log behind it, and returns which
-// snapshots are damaged.
+// load folds the newest sound snapshot and the log behind it, as far as it is
+// committed, and returns which snapshots are damaged.
 func (l *Log) load() (damage []error, err error) {
 	next, damage, err := l.loadSnapshot()
 	if err != nil {
 		return damage, err
 	}
-	for offset := next; offset < l.part.HighWatermark(); {
-		s, err := l.part.Read(offset, 1<<20, nil)
-		if err != nil {
-			return damage, err
-		}
-		if offset, err = l.replay(s.Bytes); err != nil {
-			return damage, err
-		}
+	l.next = next
+	if err := l.CatchUp(); err != nil {
+		return damage, err
 	}
-	if values := l.Catalogue.Bootstrap(); values != nil {
-		return damage, l.allotProducerIDs(values) // in the same write, so that the first producer need not wait
+	l.changed = nil // the caller has seen nothing yet
+	if _, leads := l.part.Leadership(); leads && l.Catalogue.Bootstrap() != nil {
+		return damage, l.allotProducerIDs() // in the same write, so that the first producer need not wait
 	}
 	return damage, nil
 }
 
-// replay folds a run of the catalogue's batches and returns the offset after
-// them.
+// CatchUp folds what was committed since the last call, whichever node appended it. So
+// a running catalogue is what a replay of its log gives.
+func (l *Log) CatchUp() error {
+	for l.next < l.part.HighWatermark() {
+		s, err := l.part.Read(l.next, 1<<20, nil)
+		if err != nil {
+			return err
+		}
+		next, err := l.replay(s.Bytes)
+		if err != nil {
+			return err
+		}
+		l.next = next
+	}
+	return nil
+}
+
+// TakeChanged returns the topics that CatchUp has created, changed or deleted since the
+// last call, in no order and each at least once.
+func (l *Log) TakeChanged() []string {
+	changed := l.changed
+	l.changed = nil
+	return changed
+}
+
+// Await calls w once when CatchUp has something to fold, or the log is closed; false
+// where that is so already.
+func (l *Log) Await(w partition.Waker) bool { return l.part.Wait(l.next, w) }
+
+// CancelAwait cancels w's Awaits.
+func (l *Log) CancelAwait(w partition.Waker) { l.part.CancelWait(w) }
+
+// replay folds a run of the catalogue's batches and returns the offset after them. A
+// first batch may begin before next.
 func (l *Log) replay(batches []byte) (next int64, err error) {
 	for len(batches) > 0 {
 		batch, err := record.Parse(batches)
@@ -117,7 +160,10 @@ func (l *Log) replay(batches []byte) (next int64, err error) {
 		}
 		var r record.Record
 		for it.Next(&r) {
-			if err := l.Catalogue.Apply(r.Value); err != nil {
+			if r.Offset < l.next {
+				continue
+			}
+			if err := l.apply(r.Value); err != nil {
 				return 0, faultAt(r.Offset, err)
 			}
 		}
@@ -126,6 +172,18 @@ func (l *Log) replay(batches []byte) (next int64, err error) {
 		}
 	}
 	return next, nil
+}
+
+// apply folds one record.
+func (l *Log) apply(value []byte) error {
+	name, about := l.Catalogue.Subject(value)
+	if err := l.Catalogue.Apply(value); err != nil {
+		return err
+	}
+	if about && (len(l.changed) == 0 || l.changed[len(l.changed)-1] != name) {
+		l.changed = append(l.changed, name)
+	}
+	return nil
 }
 
 // faultAt names the place in the catalogue where err happened.
@@ -138,11 +196,21 @@ func faultAt(offset int64, err error) error {
 const maxCommand = 1 << 30
 
 // Commit appends records to the log as one batch, waits until it is committed, and
-// folds them. The catalogue is never ahead of its log.
+// folds it. The catalogue is never ahead of its log. The first batch has the records
+// with which a catalogue begins, too.
+//
+// Only the node that leads the log can commit; on another one the error is a NotLeader.
+// The records were made of the catalogue as it is, so Commit refuses them, with
+// fault.LeaderNotAvailable, where the log has more than the catalogue: call CatchUp.
 func (l *Log) Commit(values [][]byte) error {
 	if len(values) == 0 {
 		return nil
 	}
+	epoch, err := l.lead()
+	if err != nil {
+		return err
+	}
+	values = append(l.Catalogue.Bootstrap(), values...)
 	builder := record.NewBuilder(maxCommand)
 	now := time.Now().UnixMilli()
 	for _, v := range values {
@@ -154,20 +222,50 @@ func (l *Log) Commit(values [][]byte) error {
 	if err != nil {
 		return err
 	}
-	if err := l.part.AppendAwait(batch.Bytes); err != nil {
+	if err := l.part.AppendIn(epoch, batch.Bytes); err != nil {
 		return err
 	}
-	l.time = now
-	for _, v := range values {
-		if err := l.Catalogue.Apply(v); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.CatchUp()
 }
 
-// Partition returns the log, for tools that read it. It may be called at any time.
-func (l *Log) Partition() *partition.Partition { return l.part }
+// lead returns the epoch in which this node leads the log, or why it may not commit. A
+// leader has everything that was committed before in its log, and nothing is appended
+// behind it in its epoch but by Commit: so a catalogue that has the whole log stays
+// complete until AppendIn.
+func (l *Log) lead() (epoch int32, err error) {
+	epoch, leads := l.part.Leadership()
+	local := l.part.Copy()
+	if !leads || local == nil {
+		g, _ := l.part.Group()
+		return 0, &NotLeader{Leader: g.Leader}
+	}
+	if end := local.EndOffset(); l.next < end {
+		return 0, fault.At(fault.LeaderNotAvailable, topic.ClusterMetadata, 0, l.next).
+			Detailf("its leader has not read all of it, up to %d", end)
+	}
+	return epoch, nil
+}
+
+// NotLeader is the error of Commit where another node leads the catalogue.
+type NotLeader struct {
+	Leader int32 // the node that leads; -1 where none is known
+}
+
+// Error says who leads.
+func (e *NotLeader) Error() string { return e.Unwrap().Error() }
+
+// Unwrap returns the error as fault.NotLeader.
+func (e *NotLeader) Unwrap() error {
+	err := fault.At(fault.NotLeader, topic.ClusterMetadata, 0, -1)
+	if e.Leader < 0 {
+		return err.Detailf("no node leads the catalogue at the moment")
+	}
+	return err.Detailf("node %d leads the catalogue", e.Leader)
+}
+
+// Partition returns the log's copy, for tools that read it; nil where this node has
+// none. It may be called at any time.
+func (l *Log) Partition() *partition.Partition { return l.part.Copy() }
 
 // Close closes the log.
 func (l *Log) Close() error { return l.part.Close() }

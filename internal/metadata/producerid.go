@@ -40,17 +40,16 @@ func (l *Log) NewProducerID() (int64, error) {
 	if id, ok := l.ids.take(); ok {
 		return id, nil // another call allotted a block meanwhile
 	}
-	err := l.allotProducerIDs(nil)
+	err := l.allotProducerIDs()
 	id, _ := l.ids.take()
 	return id, err
 }
 
-// allotProducerIDs allots a block of producer IDs to this process, in one commit with
-// values.
-func (l *Log) allotProducerIDs(values [][]byte) error {
-	first, allotted, err := l.Catalogue.ProducerIDs(producerIDBlock, NodeID)
+// allotProducerIDs allots a block of producer IDs to this process.
+func (l *Log) allotProducerIDs() error {
+	first, allotted, err := l.Catalogue.ProducerIDs(producerIDBlock, l.cfg.Node)
 	if err == nil {
-		err = l.Commit(append(values, allotted...))
+		err = l.Commit(allotted)
 	}
 	if err == nil {
 		l.ids.refill(first, producerIDBlock)

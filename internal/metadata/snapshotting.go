@@ -19,7 +19,7 @@ import (
 const SnapshotEvery = 1000
 
 // Due reports whether a snapshot is due.
-func (l *Log) Due() bool { return l.part.HighWatermark() >= l.due }
+func (l *Log) Due() bool { return l.next >= l.due }
 
 // Request makes a snapshot due.
 func (l *Log) Request() { l.due = 0 }
@@ -32,7 +32,7 @@ func (l *Log) Time() int64 { return l.time }
 
 // Postpone makes the next snapshot due after SnapshotEvery more records, although the
 // last one failed: nothing is lost, because the log still has all records.
-func (l *Log) Postpone() { l.due = l.part.HighWatermark() + l.cfg.SnapshotEvery }
+func (l *Log) Postpone() { l.due = l.next + l.cfg.SnapshotEvery }
 
 // WriteSnapshot writes a snapshot of the catalogue, deletes the log's records before
 // the previous snapshot's end, and removes older snapshots. In this order, neither a
@@ -41,7 +41,7 @@ func (l *Log) WriteSnapshot() error {
 	if err := l.forgetRemoved(); err != nil {
 		return err
 	}
-	end := l.part.HighWatermark()
+	end := l.next
 	id := catalogue.SnapshotID{Offset: end, Epoch: l.part.EpochAt(end - 1)}
 	values := l.Catalogue.Records()
 	bytes, err := catalogue.EncodeSnapshot(id, l.time, time.Now().UnixMilli(), values)
@@ -130,6 +130,9 @@ func (l *Log) removeSnapshots(before catalogue.SnapshotID) error {
 // back to an older one.
 func (l *Log) loadSnapshot() (next int64, damage []error, err error) {
 	start, end := l.part.StartOffset(), l.part.HighWatermark()
+	if local := l.part.Copy(); local != nil {
+		end = local.EndOffset() // a replica's watermark begins at the start
+	}
 	l.due = start + l.cfg.SnapshotEvery
 	ids, err := l.List()
 	if err != nil {

@@ -3,9 +3,11 @@ package hosttest
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -14,16 +16,25 @@ import (
 // when the group commits it, which a test may put off with Hold. It is a
 // runnel.Replication.
 type Replication struct {
+	node   int32
+	leader *Replication // nil: this node leads everything
+
 	mu     sync.Mutex
 	groups map[string]*Group // by the partition's name
 	placed []topic.Placement // as Open was asked for
 }
 
 // NewReplication returns a Replication without partitions.
-func NewReplication() *Replication { return &Replication{groups: map[string]*Group{}} }
+func NewReplication() *Replication { return &Replication{node: 7, groups: map[string]*Group{}} }
 
-// Node returns 7: a number that nothing takes for a default.
-func (*Replication) Node() int32 { return 7 }
+// Beside returns a Replication for a second node. It follows the catalogue of this one,
+// with a copy of its own, and reaches this one's other partitions without one.
+func (r *Replication) Beside() *Replication {
+	return &Replication{node: r.node + 1, leader: r, groups: map[string]*Group{}}
+}
+
+// Node returns 7, or 8 for the second node: numbers that nothing takes for a default.
+func (r *Replication) Node() int32 { return r.node }
 
 // Nodes returns this node.
 func (r *Replication) Nodes() []int32 { return []int32{r.Node()} }
@@ -33,13 +44,20 @@ func (r *Replication) Open(at topic.Placement, cfg partition.Config) (partition.
 	if !cfg.Replica {
 		return nil, log.Recovery{}, fmt.Errorf("%s is not opened as a replica", at.TopicPartition)
 	}
+	if r.leader != nil && at.Topic != topic.ClusterMetadata {
+		return remote{r.leader.Group(at.String())}, log.Recovery{}, nil
+	}
 	p, found, err := partition.Open(cfg)
 	if err != nil {
 		return nil, found, err
 	}
-	g := &Group{Partition: p}
-	p.Commit(p.EndOffset()) // whatever it has, the group has
-	g.Elect()
+	g := &Group{Partition: p, node: r.node}
+	if r.leader == nil {
+		p.Commit(p.EndOffset()) // whatever it has, the group has
+		g.Elect()
+	} else if err := r.leader.Group(at.String()).feed(g); err != nil {
+		return nil, found, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.groups[at.String()] = g
@@ -64,16 +82,63 @@ func (r *Replication) Placed() []topic.Placement {
 // Group is a partition with its group of one.
 type Group struct {
 	*partition.Partition
+	node int32
 
 	mu     sync.Mutex
 	epoch  int32
 	leads  bool
 	holds  bool
 	stored int64 // the offset after what is stored
+	other  *Group
 }
+
+// feed has a follower store everything that the group has and will have.
+func (g *Group) feed(follower *Group) error {
+	for at := int64(0); at < g.EndOffset(); {
+		s, err := g.ReadLog(at, 1<<20, nil)
+		if err != nil {
+			return err
+		}
+		for rest := append([]byte(nil), s.Bytes...); len(rest) > 0; {
+			h, err := record.ParseHeader(rest)
+			if err != nil {
+				return err
+			}
+			follower.Store(rest[:h.Size():h.Size()], nil, ignored{})
+			rest, at = rest[h.Size():], h.NextOffset()
+		}
+	}
+	follower.Commit(g.HighWatermark())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.other = follower
+	return nil
+}
+
+// ignored is a Completion of no interest.
+type ignored struct{}
+
+func (ignored) Appended(int64, error) {}
+
+// remote is a partition of which this node has no copy: what works on files, and who
+// closes it, gets nothing.
+type remote struct{ partition.Opened }
+
+func (remote) Copy() *partition.Partition       { return nil }
+func (remote) Configure(partition.Settings)     {}
+func (remote) SetSegments(int64, time.Duration) {}
+func (remote) Abandon()                         {}
+func (remote) Delete() error                    { return nil }
+func (remote) Close() error                     { return nil }
 
 // Propose implements partition.Proposer: it stores the batch, whose outcome commits it.
 func (g *Group) Propose(batch []byte) error {
+	g.mu.Lock()
+	other := g.other
+	g.mu.Unlock()
+	if other != nil {
+		other.Store(append([]byte(nil), batch...), nil, ignored{})
+	}
 	g.Store(batch, nil, stored{g})
 	return nil
 }
@@ -87,10 +152,13 @@ func (s stored) Appended(_ int64, err error) {
 	end := g.EndOffset()
 	g.mu.Lock()
 	g.stored = max(g.stored, end)
-	holds := g.holds
+	holds, other := g.holds, g.other
 	g.mu.Unlock()
 	if err == nil && !holds {
 		g.Commit(end)
+		if other != nil {
+			other.Commit(end)
+		}
 	}
 }
 
@@ -136,5 +204,5 @@ func (g *Group) Group() (partition.Group, bool) {
 	if !g.leads {
 		return partition.Group{Leader: -1, Epoch: g.epoch}, true
 	}
-	return partition.Group{Leader: 7, Epoch: g.epoch, InSync: []int32{7}}, true
+	return partition.Group{Leader: g.node, Epoch: g.epoch, InSync: []int32{g.node}}, true
 }

@@ -1,0 +1,106 @@
+package metadata_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/host/hosttest"
+	"github.com/runnel-go/runnel/internal/metadata"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// open opens a catalogue whose partition is a replica.
+func open(t *testing.T, fs vfs.FS, r *hosttest.Replication) *metadata.Log {
+	t.Helper()
+	require.NoError(t, fs.MkdirAll("data"))
+	l, _, err := metadata.Open(metadata.Config{
+		FS: fs, Dir: "data", Codec: record.NewCodec(0), Node: r.Node(),
+		Open: func(cfg partition.Config) (partition.Opened, log.Recovery, error) {
+			cfg.Replica = true
+			at := record.TopicPartition{Topic: topic.ClusterMetadata}
+			return r.Open(topic.Placement{TopicPartition: at}, cfg)
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return l
+}
+
+func create(l *metadata.Log, name string) ([][]byte, error) {
+	return l.Catalogue.CreateTopics([]topic.Spec{{Name: name, Partitions: 1, Replicas: 1}}, 7, catalogue.NewID)
+}
+
+// appended encodes records as one batch of the log.
+func appended(t *testing.T, values [][]byte) []byte {
+	b := record.NewBuilder(1 << 20)
+	for _, v := range values {
+		require.True(t, b.Add(1000, nil, v, nil))
+	}
+	batch, err := b.Batch(nil, record.None, 0)
+	require.NoError(t, err)
+	return append([]byte(nil), batch.Bytes...)
+}
+
+// TestACommandKnowsAllThatWasCommitted has another leader append between a command's
+// judgement and its commit: what was judged without it is refused.
+func TestACommandKnowsAllThatWasCommitted(t *testing.T) {
+	r := hosttest.NewReplication()
+	l := open(t, vfs.NewMemory(), r)
+	values, err := create(l, "orders")
+	require.NoError(t, err)
+	require.NoError(t, l.Commit(values))
+	require.Equal(t, []string{"orders"}, l.TakeChanged())
+	require.Empty(t, l.TakeChanged())
+
+	same, err := create(l, "visits")
+	require.NoError(t, err)
+	stale, err := create(l, "visits")
+	require.NoError(t, err)
+	group := r.Group("__cluster_metadata-0")
+	require.NoError(t, group.AppendAwait(appended(t, same)))
+	require.ErrorIs(t, l.Commit(stale), fault.LeaderNotAvailable)
+	require.Nil(t, l.Catalogue.Topic("visits"), "it folds when it is asked to")
+	require.NoError(t, l.CatchUp())
+	require.Equal(t, []string{"visits"}, l.TakeChanged())
+	_, err = create(l, "visits")
+	require.ErrorIs(t, err, fault.TopicExists)
+
+	group.Depose()
+	var elsewhere *metadata.NotLeader
+	values, err = create(l, "returns")
+	require.NoError(t, err)
+	err = l.Commit(values)
+	require.True(t, errors.As(err, &elsewhere))
+	require.EqualValues(t, -1, elsewhere.Leader)
+	require.ErrorIs(t, err, fault.NotLeader)
+}
+
+// TestTheLiveCatalogueIsItsReplay compares the catalogue of a leader, that of a
+// follower, and one that is opened afterwards.
+func TestTheLiveCatalogueIsItsReplay(t *testing.T) {
+	r, fs := hosttest.NewReplication(), vfs.NewMemory()
+	leader := open(t, fs, r)
+	follower := open(t, vfs.NewMemory(), r.Beside())
+	for _, name := range []string{"orders", "visits", "returns"} {
+		values, err := create(leader, name)
+		require.NoError(t, err)
+		require.NoError(t, leader.Commit(values))
+	}
+	values, err := leader.Catalogue.DeleteTopics([]string{"visits"})
+	require.NoError(t, err)
+	require.NoError(t, leader.Commit(values))
+	_, err = leader.NewProducerID()
+	require.NoError(t, err)
+	require.NoError(t, follower.CatchUp())
+	require.Equal(t, leader.Catalogue, follower.Catalogue)
+	require.NoError(t, leader.Close())
+	require.Equal(t, leader.Catalogue, open(t, fs, hosttest.NewReplication()).Catalogue)
+}

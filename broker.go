@@ -163,7 +163,7 @@ func (b *Broker) compose() {
 		FS: b.fsys, Dir: b.dir, Disk: b.disk, Lock: b.lock,
 		Replication: b.replication,
 		Codec:       record.NewCodec(b.maxExpanded), Durability: b.defaultDurability, ProducerExpiration: b.producerExpiration,
-		Found: b.partitionOpened, Failed: b.logFailed,
+		Found: b.partitionOpened, Failed: b.logFailed, LeadershipChanged: b.leadershipChanged,
 	}, func(h *host.Host) host.Cleaner {
 		b.cleaner = cleaner.New(h, b.reserve, b.logCleaning)
 		return b.cleaner

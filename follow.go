@@ -156,3 +156,11 @@ func (w wakeup) Wake() {
 	default:
 	}
 }
+
+// leadershipChanged tells the coordinators of groups that they have begun or ceased to
+// lead a partition.
+func (b *Broker) leadershipChanged(tp record.TopicPartition) {
+	if tp.Topic == topic.ConsumerOffsets {
+		b.groups.LeadershipChanged(tp.Partition)
+	}
+}

@@ -162,3 +162,58 @@ func TestANewLeaderOfTheCatalogueGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"orders", "visits"}, topics)
 }
+
+// TestAConsumerOutlivesItsCoordinator has the partitions of __consumer_offsets without a
+// leader for a while: a member reads on, its commit waits, and it keeps what it owns.
+func TestAConsumerOutlivesItsCoordinator(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := hosttest.NewReplication()
+		b, err := runnel.OpenMemory(runnel.Replicated(r))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, b.Close()) }()
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		defer p.CloseNow()
+		lost := false
+		c, err := consumer.New(b, consumer.Group("printer"), consumer.Topics("orders"), consumer.ManualCommit(),
+			consumer.OnRevoked(func([]record.TopicPartition) { lost = true }), consumer.OnLost(func([]record.TopicPartition) { lost = true }))
+		require.NoError(t, err)
+		defer c.Close()
+		read := func(value string) {
+			t.Helper()
+			_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte(value)})
+			require.NoError(t, err)
+			batch, err := c.Poll(t.Context())
+			require.NoError(t, err)
+			require.Len(t, batch, 1)
+			require.Equal(t, value, string(batch[0].Value))
+		}
+		read("first")
+		require.NoError(t, c.Commit(t.Context()))
+
+		offsets := func(do func(*hosttest.Group)) {
+			for _, name := range []string{"__consumer_offsets-0", "__consumer_offsets-1", "__consumer_offsets-2", "__consumer_offsets-3"} {
+				do(r.Group(name))
+			}
+		}
+		offsets((*hosttest.Group).Depose)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "visits"})) // news for the member
+		read("second")
+		soon, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, c.Commit(soon), fault.NotCoordinator)
+		require.Error(t, soon.Err(), "it was tried again until then")
+		told := make(chan error, 1)
+		go func() { told <- c.Commit(t.Context()) }()
+		time.Sleep(10 * time.Second)
+		require.Empty(t, told)
+		offsets((*hosttest.Group).Elect)
+		require.NoError(t, <-told)
+		read("third")
+		require.False(t, lost)
+		committed, err := b.GroupOffsets(t.Context(), "printer")
+		require.NoError(t, err)
+		require.EqualValues(t, 2, committed[record.TopicPartition{Topic: "orders"}].Offset)
+	})
+}

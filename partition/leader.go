@@ -138,6 +138,7 @@ func (r *replica) begin(l *leadership, refused error) {
 	starts := len(r.queue) > 0 && !r.judging
 	r.judging = r.judging || starts
 	p.mu.Unlock()
+	r.settle() // it may lead from here on
 	if starts {
 		r.judge()
 	}

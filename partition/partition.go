@@ -25,6 +25,10 @@ type Config struct {
 	// what it holds and how far it is committed. See Lead.
 	Replica bool
 
+	// LeadershipChanged, unless nil, is called when what Leadership returns of a replica
+	// has changed. It must not block.
+	LeadershipChanged func()
+
 	// SetStart, unless nil, takes the place of log.Log's: a replica's group remembers
 	// where the log begins. The writer calls it.
 	SetStart func(offset int64) error
@@ -142,7 +146,7 @@ func over(l *log.Log, cfg Config) *Partition {
 	p.settings.Store(&cfg.Settings)
 	p.forgetProducers()
 	if cfg.Replica {
-		p.replica = newReplica(p)
+		p.replica = newReplica(p, cfg.LeadershipChanged)
 		p.high.Store(l.StartOffset())
 	}
 	return p

@@ -13,7 +13,8 @@ import (
 // what the log holds, by Store and Truncate, and how far it is committed, by Commit;
 // it decides who leads, by Lead and Follow.
 type replica struct {
-	p *Partition
+	p   *Partition
+	led func() // Config.LeadershipChanged
 
 	committed atomic.Int64 // what the group has committed; the log may end before it
 	floor     atomic.Int64 // as SetFloor
@@ -24,6 +25,7 @@ type replica struct {
 	judging  bool        // a goroutine judges; see judge
 	outcomes []outcomeAt // of appends, in their order
 	settling bool        // a goroutine settles; see settle
+	leads    *leadership // leading, once it has all from before; LeadershipChanged was called for it
 	cuts     []int64     // where the Truncates that are queued cut
 
 	// Of the goroutine that judges, and of the one that settles.
@@ -41,8 +43,11 @@ type outcomeAt struct {
 	refused pending // unless zero, gives its batch back
 }
 
-func newReplica(p *Partition) *replica {
-	r := &replica{p: p}
+func newReplica(p *Partition, led func()) *replica {
+	r := &replica{p: p, led: led}
+	if led == nil {
+		r.led = func() {}
+	}
 	r.committed.Store(p.log.StartOffset())
 	r.floor.Store(math.MaxInt64)
 	return r
@@ -192,8 +197,8 @@ func (r *replica) mayReach(offset int64) bool {
 	return r.leading == nil || offset <= r.p.log.EndOffset()
 }
 
-// settle moves the high watermark to where it may be by now, and calls the
-// Completions that are due. The role is a token: a caller who finds it taken leaves
+// settle moves the high watermark to where it may be by now, tells of a change of
+// leadership, and calls the Completions that are due. The role is a token: a caller who finds it taken leaves
 // the work to its holder, who looks again, under the lock, before giving it up. So the
 // watermark only rises, and Completions run in order.
 func (r *replica) settle() {
@@ -213,11 +218,17 @@ func (r *replica) settle() {
 		if high = max(high, p.high.Load()); p.closed != nil {
 			high = p.high.Load()
 		}
+		leads := r.leading
+		if leads != nil && (!leads.ready || high < leads.from) {
+			leads = nil
+		}
+		turns := leads != r.leads
+		r.leads = leads
 		n := 0
 		for n < len(r.outcomes) && (r.outcomes[n].err != nil || r.outcomes[n].high <= high) {
 			n++
 		}
-		if n == 0 && !moves {
+		if n == 0 && !moves && !turns {
 			r.settling = false
 			p.restLocked()
 			p.mu.Unlock()
@@ -230,6 +241,9 @@ func (r *replica) settle() {
 		p.mu.Unlock()
 		if moves {
 			p.advance(high)
+		}
+		if turns {
+			r.led()
 		}
 		for i := range due {
 			o := &due[i]

@@ -83,6 +83,29 @@ func (s *GroupShard) Commit(ctx context.Context, groupName, memberID string, off
 	})
 }
 
+// IsMember reports whether the group knows a member.
+func (s *GroupShard) IsMember(ctx context.Context, groupName, memberID string) (is bool, err error) {
+	err = s.View(ctx, func(c *group.Coordinator) error {
+		is = c.IsMember(groupName, memberID)
+		return nil
+	})
+	return is, err
+}
+
+// Committed returns a group's offsets of these partitions; none for a group that does
+// not exist.
+func (s *GroupShard) Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+	var offsets map[record.TopicPartition]consumer.Offset
+	err := s.View(ctx, func(c *group.Coordinator) error {
+		offsets = c.Offsets(groupName, partitions...)
+		return nil
+	})
+	if err != nil {
+		return nil, err // also when fn ran: its result may not be in the log
+	}
+	return offsets, nil
+}
+
 // Delete deletes a group with its offsets.
 func (s *GroupShard) Delete(ctx context.Context, groupName string) error {
 	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) { return c.Delete(groupName) })

@@ -20,7 +20,8 @@ type GroupShard struct {
 
 	// The writer's.
 	armed     bool                 // the timer runs
-	restarted bool                 // Restart has removed the previous process's members
+	restarted bool                 // Restart has removed the previous process's members, if it must
+	since     time.Time            // when the state was loaded
 	seen      <-chan struct{}      // the host's MetadataChanged as of topics
 	topics    *group.Topics        // that the coordinator knows
 	listeners map[string]*Listener // by member ID
@@ -71,6 +72,7 @@ func (s *GroupShard) apply(c *group.Coordinator, r *record.Record) error {
 func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) {
 	var units []unit
 	if loaded {
+		s.since = time.Now()
 		s.members = true // so that finish computes the deadlines
 		s.forgetUnknown(c)
 	}
@@ -83,8 +85,8 @@ func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) 
 		s.seen = changed
 		units = append(units, s.gather(r)...)
 	}
-	if s.restarted {
-		return units, nil
+	if s.restarted || s.host.IsReplicated() {
+		return units, nil // members of other nodes live on while coordinators come and go
 	}
 	r, err := c.Restart(time.Now())
 	if err != nil {
@@ -128,6 +130,9 @@ func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) erro
 	r, next, err := c.Expire(now, func(id string) time.Time {
 		if l := s.listeners[id]; l != nil {
 			return l.LastFetch()
+		}
+		if s.host.IsReplicated() {
+			return s.since // it has its rebalance timeout to find this coordinator
 		}
 		return time.Time{}
 	})

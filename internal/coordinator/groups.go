@@ -7,10 +7,12 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -35,6 +37,49 @@ type Groups struct {
 	loading chan struct{} // holds a token while the shards are created
 	shards  atomic.Pointer[[]*GroupShard]
 	work    sync.WaitGroup // goroutines that write
+
+	mu     sync.Mutex
+	closed bool // no goroutine of LeadershipChanged starts any more
+}
+
+// Coordinator is the coordinator of a group as its members use it. It may move: a call
+// that comes to where it was fails with fault.NotCoordinator, and has changed nothing.
+type Coordinator interface {
+	Join(ctx context.Context, m group.Member, l *Listener) (Assignment, error)
+	Heartbeat(ctx context.Context, groupName, memberID string, owned []group.Partition) (Assignment, error)
+	Leave(ctx context.Context, groupName, memberID string) error
+	IsMember(ctx context.Context, groupName, memberID string) (bool, error)
+	Commit(ctx context.Context, groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error
+	Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error)
+}
+
+var _ Coordinator = (*GroupShard)(nil)
+
+// Find returns the coordinator of a group. It is nil if no group exists yet and create
+// is false.
+func (g *Groups) Find(ctx context.Context, groupName string, create bool) (Coordinator, error) {
+	s, err := g.Shard(ctx, groupName, create)
+	if s == nil {
+		return nil, err
+	}
+	return s, err
+}
+
+// LeadershipChanged tells the groups that a partition of __consumer_offsets is led here,
+// or is not any more: its shard loads, so that deadlines of members are kept, or lets
+// go. It does not block.
+func (g *Groups) LeadershipChanged(number int32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	g.work.Go(func() {
+		shards, err := g.All(context.Background(), false)
+		if err == nil && int(number) < len(shards) {
+			shards[number].poke()
+		}
+	})
 }
 
 // NewGroups returns the coordinators of groups. It reads no log: the first command
@@ -101,6 +146,9 @@ func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
 
 // Close stops all shards. The caller has closed the sessions before.
 func (g *Groups) Close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
 	g.loading <- struct{}{} // keeps the token, so that no shards are created later
 	if shards := g.shards.Load(); shards != nil {
 		for _, s := range *shards {

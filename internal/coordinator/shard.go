@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -45,6 +46,11 @@ type kind[C any] interface {
 //	   ^                    |  ^
 //	   | load fails: the    |  | a round: prepare, commands, append, finish, notify
 //	   | commands fail      +--+
+//
+// It leads while its partition is led here, in one leader epoch: it loads when that
+// begins, and appends only in it. In another epoch, another node may have written what
+// the fold lacks. When the partition is not led here any more, the shard drops the fold,
+// and its commands fail with fault.NotCoordinator.
 type shard[C any] struct {
 	host   *host.Host
 	topic  *host.Topic
@@ -60,8 +66,9 @@ type shard[C any] struct {
 	// The writer's.
 	serving []*command[C] // the round
 	state   C
-	loaded  bool // state is the fold of the partition's records
-	first   bool // no round has succeeded yet
+	loaded  bool  // state is the fold of the partition's records
+	epoch   int32 // the leader epoch in which it was loaded
+	first   bool  // no round has succeeded yet
 	reserve *layout.Reserve
 }
 
@@ -154,11 +161,13 @@ func (s *shard[C]) next() role.Next {
 // serve runs a round. A command returns only when the round is committed: even one
 // that only reads has seen what the others did, which may yet fail.
 func (s *shard[C]) serve() {
+	had := s.loaded
 	err := s.round(s.serving)
+	discarded := err != nil && (had || s.loaded) // or there was nothing: waking sessions for that would have them ask for ever
 	if err != nil {
 		s.loaded = false
 	}
-	s.kind.notify(err != nil)
+	s.kind.notify(discarded)
 	for _, c := range s.serving {
 		close(c.done)
 	}
@@ -210,6 +219,9 @@ func (s *shard[C]) round(commands []*command[C]) error {
 // begin reads the log if the state was discarded or never read, and calls the
 // kind's prepare.
 func (s *shard[C]) begin() ([]unit, error) {
+	if epoch, leads := s.Partition().Leadership(); s.loaded && (!leads || epoch != s.epoch) {
+		s.loaded = false
+	}
 	read := !s.loaded
 	if read {
 		if err := s.load(); err != nil {
@@ -223,13 +235,32 @@ func (s *shard[C]) begin() ([]unit, error) {
 func (s *shard[C]) load() error {
 	state := s.kind.empty()
 	_, err := s.host.Sound(s.topic, s.number)
+	epoch, leads := s.Partition().Leadership()
+	if err == nil && !leads {
+		err = s.notCoordinator()
+	}
 	if err == nil {
 		err = s.Partition().Scan(func(r *record.Record) error { return s.kind.apply(state, r) })
 	}
 	if err == nil {
-		s.state, s.loaded = state, true
+		s.state, s.loaded, s.epoch = state, true, epoch
 	}
 	return err
+}
+
+// notCoordinator is the error of a command whose partition is not led here.
+func (s *shard[C]) notCoordinator() *fault.Error {
+	return fault.At(fault.NotCoordinator, s.topic.Name, s.number, -1)
+}
+
+// poke has the shard run a round without commands, in which it loads or drops its state.
+func (s *shard[C]) poke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.queue = append(s.queue, &command[C]{run: func(C) ([]unit, error) { return nil, nil }, done: make(chan struct{})})
+		s.role.Call()
+	}
 }
 
 // write appends units, in as few batches as have room for them, and waits until they
@@ -258,7 +289,11 @@ func (s *shard[C]) write(units []unit) (written int, err error) {
 		if err != nil {
 			return written, err
 		}
-		if err := s.Partition().AppendAwait(batch.Bytes); err != nil {
+		err = s.Partition().AppendIn(s.epoch, batch.Bytes)
+		if errors.Is(err, fault.NotLeader) || errors.Is(err, fault.FencedLeaderEpoch) {
+			err = s.notCoordinator().Because(err)
+		}
+		if err != nil {
 			return written, err
 		}
 		written += n

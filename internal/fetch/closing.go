@@ -5,7 +5,6 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/closing"
-	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -107,11 +106,7 @@ func (s *Session) lostAndOwned() (lost, owned []record.TopicPartition) {
 	if cut || m.id == "" {
 		return all, nil
 	}
-	known := true
-	err := m.shard.View(context.Background(), func(c *group.Coordinator) error {
-		known = c.IsMember(s.cfg.Group, m.id)
-		return nil
-	})
+	known, err := m.coordinator.IsMember(context.Background(), s.cfg.Group, m.id)
 	if err == nil && !known {
 		return all, nil
 	}
@@ -137,6 +132,9 @@ func (s *Session) giveBack() {
 	}
 	s.reads.Wait()
 	s.mu.Lock()
+	if s.search != nil {
+		s.search.Stop()
+	}
 	s.failure = err
 	s.mu.Unlock()
 	s.host.RemoveSession(s)

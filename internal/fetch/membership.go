@@ -18,8 +18,8 @@ import (
 
 // membership is a session's place in its group. Guarded by session.mu.
 type membership struct {
-	id    string // empty: not joined
-	shard *coordinator.GroupShard
+	id          string // empty: not joined
+	coordinator coordinator.Coordinator
 }
 
 // isNew reports whether a partition is newer than the group's subscription, as its
@@ -58,6 +58,11 @@ func (s *Session) update() error {
 		}
 	}()
 	err := s.rebalance()
+	if isElsewhere(err) {
+		s.searchLater()
+		done = true
+		return nil // the session keeps what it owns meanwhile
+	}
 	done = err == nil
 	return err
 }
@@ -101,7 +106,7 @@ func (s *Session) rebalance() error {
 func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	ctx := context.Background()
 	if m := s.membership(); m.id != "" {
-		a, err := m.shard.Heartbeat(ctx, s.cfg.Group, m.id, s.owned())
+		a, err := m.coordinator.Heartbeat(ctx, s.cfg.Group, m.id, s.owned())
 		if errors.Is(err, fault.UnknownMember) {
 			s.mu.Lock()
 			s.member.id = ""
@@ -109,13 +114,13 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 		}
 		return a, err
 	}
-	shard, err := s.groups.Shard(ctx, s.cfg.Group, true)
+	at, err := s.groups.Find(ctx, s.cfg.Group, true)
 	if err != nil {
 		return coordinator.Assignment{}, err
 	}
 	id := catalogue.NewID().String()
 	listener := &coordinator.Listener{Wake: s.changed, LastFetch: s.lastFetch, Group: s.cfg.Group, Baseline: s.baseline.Load()}
-	a, err := shard.Join(ctx, group.Member{
+	a, err := at.Join(ctx, group.Member{
 		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
 		Topics: s.cfg.Topics, Pattern: s.cfg.Pattern, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
 		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
@@ -125,7 +130,7 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	}
 	s.baseline.Store(listener.Baseline)
 	s.mu.Lock()
-	s.member = membership{id: id, shard: shard}
+	s.member = membership{id: id, coordinator: at}
 	s.mu.Unlock()
 	return a, nil
 }
@@ -247,7 +252,11 @@ func (s *Session) leaveGroup() error {
 	if m.id == "" {
 		return nil
 	}
-	return m.shard.Leave(context.Background(), s.cfg.Group, m.id)
+	err := m.coordinator.Leave(context.Background(), s.cfg.Group, m.id)
+	if isElsewhere(err) {
+		return nil // the group expels a member of which it hears no more
+	}
+	return err
 }
 
 // gone reports whether the session is closed and owns nothing. While OnRevoked runs at
@@ -270,13 +279,13 @@ func (s *Session) Commit(ctx context.Context, offsets map[record.TopicPartition]
 	if s.cfg.Subscribes() && m.id == "" {
 		return fault.Newf(fault.UnknownMember, "the consumer has not joined group %q yet", s.cfg.Group)
 	}
-	if m.shard == nil {
+	if m.coordinator == nil {
 		var err error
-		if m.shard, err = s.groups.Shard(ctx, s.cfg.Group, true); err != nil {
+		if m.coordinator, err = s.groups.Find(ctx, s.cfg.Group, true); err != nil {
 			return err
 		}
 	}
-	return m.shard.Commit(ctx, s.cfg.Group, m.id, offsets)
+	return s.insist(ctx, func() error { return m.coordinator.Commit(ctx, s.cfg.Group, m.id, offsets) })
 }
 
 // Committed returns the group's offsets. See consumer.Session.
@@ -284,23 +293,22 @@ func (s *Session) Committed(ctx context.Context, partitions ...record.TopicParti
 	if s.cfg.Group == "" {
 		return nil, fault.Newf(fault.InvalidGroup, "the consumer has no group")
 	}
-	shard, err := s.groups.Shard(ctx, s.cfg.Group, false)
+	at, err := s.groups.Find(ctx, s.cfg.Group, false)
 	if err != nil {
 		return nil, err
 	}
 	found := make(map[record.TopicPartition]consumer.Offset)
-	if shard == nil || len(partitions) == 0 {
+	if at == nil || len(partitions) == 0 {
 		return found, nil
 	}
-	var all map[record.TopicPartition]consumer.Offset
-	err = shard.View(ctx, func(c *group.Coordinator) error {
-		all = c.Offsets(s.cfg.Group, partitions...)
-		return nil
+	err = s.insist(ctx, func() error {
+		all, err := at.Committed(ctx, s.cfg.Group, partitions...)
+		maps.Copy(found, all)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(found, all)
 	return found, nil
 }
 

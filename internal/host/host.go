@@ -37,6 +37,10 @@ type Config struct {
 
 	Found  func(Found)                        // is called with the result of opening a partition
 	Failed func(record.TopicPartition, error) // is called when a partition refuses all further records
+
+	// LeadershipChanged, unless nil, is called when a replica has begun or ceased to
+	// lead its partition. It must not block.
+	LeadershipChanged func(record.TopicPartition)
 }
 
 // Found is the result of opening one partition.

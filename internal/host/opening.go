@@ -92,6 +92,9 @@ func (h *Host) openPartition(t *Topic, n int32) partition.Opened {
 	}
 	cfg := h.partitionConfig(t, tp)
 	cfg.Replica = h.cfg.Replication != nil
+	if h.cfg.LeadershipChanged != nil {
+		cfg.LeadershipChanged = func() { h.cfg.LeadershipChanged(tp) }
+	}
 	var begun atomic.Pointer[partition.Opened] // a group may append before open returns
 	cfg.Log.Begun = func() {
 		if p := begun.Load(); p != nil {

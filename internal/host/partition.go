@@ -35,6 +35,9 @@ func asOpened(p *partition.Partition, found log.Recovery, err error) (partition.
 	return p, found, nil
 }
 
+// IsReplicated reports whether partitions have replicas on several nodes.
+func (h *Host) IsReplicated() bool { return h.cfg.Replication != nil }
+
 // Keeps reports whether this process keeps a copy of a partition that is placed so.
 func (h *Host) Keeps(replicas []int32) bool {
 	return h.cfg.Replication == nil || slices.Contains(replicas, h.cfg.Replication.Node())

@@ -77,6 +77,17 @@ func (p *Partition) Leadership() (epoch int32, leads bool) {
 	return p.epoch.Load(), l != nil && l.ready && p.high.Load() >= l.from
 }
 
+// Leads reports whether the replica was made the leader, even if it can't yet read
+// everything from before.
+func (p *Partition) Leads() bool {
+	if p.replica == nil {
+		return p.broken == nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.replica.leading != nil && p.closed == nil
+}
+
 // unknownOutcome is the error of a batch whose leader stopped leading.
 func (p *Partition) unknownOutcome() error {
 	return p.fault(fault.UnknownOutcome, -1).

@@ -29,6 +29,14 @@ func (r *Replica) AppendAwait(batch []byte) error {
 	return <-told
 }
 
+// AppendIn appends a batch if this node leads in that epoch, and waits; see
+// partition.Partition.AppendIn.
+func (r *Replica) AppendIn(epoch int32, batch []byte) error { return r.Copy().AppendIn(epoch, batch) }
+
+// Leadership returns the leader epoch, and whether this node leads and can read
+// everything from before it.
+func (r *Replica) Leadership() (epoch int32, leads bool) { return r.Copy().Leadership() }
+
 // awaited is a Completion that one goroutine waits for.
 type awaited chan error
 

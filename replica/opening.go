@@ -44,7 +44,8 @@ func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened,
 	}
 	r, found, err := n.add(GroupConfig{
 		Group: GroupID{at.ID, at.Partition}, Members: members, Settings: cfg.Settings,
-		Disk: DiskConfig{Log: cfg.Log, ID: NewID(n.cfg.ID, 0), Fsync: cfg.Fsync, Boot: boot},
+		Disk:              DiskConfig{Log: cfg.Log, ID: NewID(n.cfg.ID, 0), Fsync: cfg.Fsync, Boot: boot},
+		LeadershipChanged: cfg.LeadershipChanged,
 	})
 	if err != nil {
 		return nil, found, err

@@ -31,6 +31,9 @@ type GroupConfig struct {
 	// partition takes appends. It runs on goroutines that many replicas share, so it must
 	// not block. It may be nil.
 	Changed func(Status)
+
+	// LeadershipChanged is as partition.Config.LeadershipChanged.
+	LeadershipChanged func()
 }
 
 // Replica is a node's copy of a partition, driven by its Node. Its Partition is what
@@ -135,7 +138,9 @@ func (r *Replica) attach() {
 	if p := r.part.Load(); p != nil {
 		settings = *p.Settings()
 	}
-	p := partition.Over(r.home.Log(), partition.Config{Log: r.cfg.Disk.Log, Settings: settings, SetStart: r.setStart})
+	p := partition.Over(r.home.Log(), partition.Config{
+		Log: r.cfg.Disk.Log, Settings: settings, SetStart: r.setStart, LeadershipChanged: r.cfg.LeadershipChanged,
+	})
 	if settings.Keyed {
 		p.SetFloor(0) // compaction changes which batch an index is, and the group may need them all
 	}

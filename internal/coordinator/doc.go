@@ -6,6 +6,9 @@
 // I/O. The shard adds these: one writer, a log, the time, and the sessions to wake.
 // Groups has the shards of all groups.
 //
+// Where partitions have replicas, a shard leads while its partition is led here. A
+// member uses a Coordinator, and looks for it again after fault.NotCoordinator.
+//
 // When a command returns without an error, its records are in the log, as durable as
 // the topic says. A command whose ctx ends may still take effect
 // (fault.UnknownOutcome); one that only reads returns ctx's error.

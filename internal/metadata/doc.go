@@ -2,6 +2,9 @@
 // catalogue, the partition __cluster_metadata-0 whose records it folds, and the
 // snapshots that take the place of the oldest of them.
 //
+// Where the partition has replicas, CatchUp folds what is committed on whichever node,
+// and only the node that leads it can Commit. With one copy, that is always this one.
+//
 // A command passes the records that the Catalogue returns for it to Log.Commit, which
 // appends them as one batch: a crash leaves all of it or none. Open reads the newest
 // sound snapshot and replays the log behind it.

@@ -25,6 +25,9 @@
 // own, Kafka's LEADER_CHANGE control record, and stamps nothing before that one. A
 // change of members is a control batch, too.
 //
+// A group in which nothing happens rests: no tick passes for its replicas, and they send
+// nothing. What they watch meanwhile is whether their leader's node is alive.
+//
 // # Guarantees
 //
 // A batch whose proposal succeeded under [AcksAll] stays at its offset, with its

@@ -74,6 +74,9 @@ func (e *envelope) frame() *Frame {
 	return f
 }
 
+// emptyEnvelope returns a frame without messages.
+func emptyEnvelope() *Frame { return &Frame{Header: []byte{envelopeVersion, 0, 0}} }
+
 // openEnvelope calls fn for every message of a frame. The messages share the frame's
 // bytes. An error says what is wrong with the frame; messages before it count.
 func openEnvelope(header []byte, payload [][]byte, fn func(GroupID, Message)) error {

@@ -25,12 +25,16 @@ const (
 	KindTimeoutNow     Kind = 14
 	KindPreVote        Kind = 17
 	KindPreVoteReply   Kind = 18
+
+	// KindRest is the Node's and not raft's: the leader says that it rests, and that the
+	// receiver may, whose log ends with this Index in this Term. Core.Step refuses it.
+	KindRest Kind = 128
 )
 
 var kindNames = map[Kind]string{
 	KindAppend: "append", KindAppendReply: "append reply", KindVote: "vote", KindVoteReply: "vote reply",
 	KindSnapshot: "snapshot", KindHeartbeat: "heartbeat", KindHeartbeatReply: "heartbeat reply",
-	KindTimeoutNow: "timeout now", KindPreVote: "pre-vote", KindPreVoteReply: "pre-vote reply",
+	KindTimeoutNow: "timeout now", KindRest: "rest", KindPreVote: "pre-vote", KindPreVoteReply: "pre-vote reply",
 }
 
 // String returns the kind's name.

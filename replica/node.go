@@ -79,6 +79,10 @@ type Node struct {
 	ctx context.Context // ends when Close begins to end what runs
 	end context.CancelFunc
 
+	hearing sync.Mutex // below
+	ticks   int
+	heard   map[NodeID]int // in which tick something came from a node last
+
 	mu      sync.Mutex
 	closed  bool
 	ended   chan struct{}  // closed when the steppers are to end
@@ -103,6 +107,7 @@ func StartNode(cfg NodeConfig) (*Node, error) {
 	cfg.Peers = maps.Clone(cfg.Peers)
 	cfg.Transport.SetPeers(cfg.Peers)
 	n := &Node{cfg: cfg, disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
+	n.heard = map[NodeID]int{}
 	n.ctx, n.end = context.WithCancel(context.Background())
 	for range cfg.Steppers {
 		s := newStepper(n)
@@ -132,6 +137,7 @@ func (n *Node) tick() {
 		case <-n.ended:
 			return
 		case <-ticker.C:
+			n.greet()
 			for _, s := range n.steppers {
 				s.tick()
 			}
@@ -154,6 +160,7 @@ func (n *Node) HandleFrame(from NodeID, _ Lane, f *Frame) {
 	}
 	header := append([]byte(nil), f.Header...)
 	f.Done()
+	n.hear(from)
 	_ = openEnvelope(header, payload, func(g GroupID, m Message) {
 		if m.From.Node() != from {
 			return // a node speaks for its own replicas

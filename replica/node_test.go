@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ type three struct {
 	nodes   [3]*replica.Node
 
 	transports [3]*memory.Node
+	spoken     atomic.Int64 // frames with messages
 }
 
 func newThree(t *testing.T) *three { return newThreeOn(t, memory.New()) }
@@ -53,7 +55,7 @@ func (c *three) start(i int) {
 	c.t.Helper()
 	transport := c.network.Node(fmt.Sprint("node-", i+1))
 	n, err := replica.StartNode(replica.NodeConfig{
-		ID: replica.NodeID(i + 1), Transport: transport, Peers: map[replica.NodeID]string{1: "node-1", 2: "node-2", 3: "node-3"},
+		ID: replica.NodeID(i + 1), Transport: counting{transport, &c.spoken}, Peers: map[replica.NodeID]string{1: "node-1", 2: "node-2", 3: "node-3"},
 	})
 	require.NoError(c.t, err)
 	c.nodes[i], c.transports[i] = n, transport

@@ -62,6 +62,9 @@ type Replica struct {
 	// The stepper's own.
 	core    *Core  // nil once the replica is closed
 	changes uint64 // of the core's state so far
+	idle    int    // ticks since something happened but ticks
+	rests   bool   // no tick passes for it; see rest.go
+	isAwake bool   // it is in the stepper's awake
 	touched bool   // it is in the stepper's list
 	led     uint32 // the epoch in which the partition leads or is about to; 0: it follows
 	refused bool   // the core refused what the partition had stamped
@@ -176,7 +179,10 @@ func (r *Replica) Status() Status {
 // It does not wait for it. fault.NotLeader where this replica does not lead.
 func (r *Replica) Transfer(to ID) error {
 	done := make(chan error, 1)
-	r.stepper.post(event{r, func(c *Core) { done <- c.Transfer(to) }, 0})
+	r.stepper.post(event{r, func(c *Core) {
+		r.wakes()
+		done <- c.Transfer(to)
+	}, 0})
 	select {
 	case err := <-done:
 		return err
@@ -190,6 +196,7 @@ func (r *Replica) Transfer(to ID) error {
 func (r *Replica) resign() <-chan struct{} {
 	resigned := make(chan struct{})
 	r.stepper.post(event{r, func(c *Core) {
+		r.wakes()
 		to, s := successor(c.Status())
 		if !s || c.Transfer(to) != nil {
 			close(resigned)
@@ -221,6 +228,7 @@ func (r *Replica) Propose(batch []byte) error {
 			Detailf("%d bytes wait to be committed", sum-n)
 	}
 	r.stepper.post(event{r, func(c *Core) {
+		r.wakes()
 		c.ProposeStamped(batch, func(result Result) {
 			r.proposed.Add(-n)
 			if result.Err != nil {
@@ -304,9 +312,9 @@ func (r *Replica) publish(number uint64, s Status) {
 	}
 }
 
-// rest is called once in a tick. A leader that refused a batch, because it is handing
+// recount is called once in a tick. A leader that refused a batch, because it is handing
 // its leadership over, has the partition count offsets again from where they are.
-func (r *Replica) rest() {
+func (r *Replica) recount() {
 	if !r.refused || r.led == 0 {
 		return
 	}

@@ -20,7 +20,8 @@ type stepper struct {
 	due   bool // a tick is due; several count as one
 
 	// The goroutine's own.
-	replicas []*Replica
+	replicas []*Replica // all
+	awake    []*Replica // those that do not rest, and some that have come to rest since the last tick
 	work     []event
 	touched  []*Replica
 	out      Output
@@ -89,7 +90,14 @@ func (s *stepper) receive(r *Replica, m Message) {
 	if full {
 		return
 	}
-	s.post(event{r, func(c *Core) { _ = c.Step(m) }, bytes})
+	if m.Kind == KindRest {
+		s.post(event{r, func(c *Core) { r.mayRest(c.Status(), m) }, bytes})
+		return
+	}
+	s.post(event{r, func(c *Core) {
+		r.heard(m.Kind)
+		_ = c.Step(m)
+	}, bytes})
 }
 
 // run is the goroutine.
@@ -120,12 +128,7 @@ func (s *stepper) round() {
 		*e = event{}
 	}
 	if due {
-		now := time.Now()
-		for _, r := range s.replicas {
-			r.core.Tick(now)
-			r.rest()
-			s.touch(r)
-		}
+		s.tickAll()
 	}
 	for i, r := range s.touched {
 		r.touched = false
@@ -136,6 +139,34 @@ func (s *stepper) round() {
 	}
 	s.touched = s.touched[:0]
 	s.sendMail()
+}
+
+// tickAll lets a tick pass for the replicas that do not rest.
+func (s *stepper) tickAll() {
+	now := time.Now()
+	awake := s.awake[:0]
+	for _, r := range s.awake {
+		if r.idle++; r.idle > restAfter && !r.rests && r.core != nil {
+			s.rest(r)
+		}
+		if r.rests || r.core == nil {
+			r.isAwake = false
+			continue
+		}
+		awake = append(awake, r)
+		r.core.Tick(now)
+		r.recount()
+		s.touch(r)
+	}
+	clear(s.awake[len(awake):])
+	s.awake = awake
+	for _, id := range s.node.silent() {
+		for _, r := range s.replicas {
+			if r.rests && r.Status().Leader.Node() == id {
+				r.wakes()
+			}
+		}
+	}
 }
 
 func (s *stepper) touch(r *Replica) {
@@ -231,7 +262,10 @@ func (s *stepper) sendMail() {
 
 // adopt makes the stepper drive a replica, from its next round on.
 func (s *stepper) adopt(r *Replica) {
-	s.post(event{r, func(*Core) { s.replicas = append(s.replicas, r) }, 0})
+	s.post(event{r, func(*Core) {
+		s.replicas = append(s.replicas, r)
+		r.wakes()
+	}, 0})
 }
 
 // abandon makes the stepper forget a replica; done is called on its goroutine.

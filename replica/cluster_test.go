@@ -53,7 +53,7 @@ type cluster struct {
 }
 
 // counts says what a run has been through.
-type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads int }
+type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads, full, syncs int }
 
 type trace struct{ sum uint64 }
 
@@ -252,6 +252,11 @@ func (d *node) pump() {
 	d.core.Advance(&d.out)
 	if d.out.StateChanged {
 		s := d.core.Status()
+		if s.Err != nil && errors.Is(s.Err, errSync) {
+			d.counts.syncs++
+			d.outage(vfs.RandomLoss(d.rng.Uint64()), time.Second)
+			return
+		}
 		if s.Err != nil && !d.expectFailure {
 			d.failf("node %d failed: %v", d.number, s.Err)
 			return
@@ -364,6 +369,9 @@ func (d *node) crash(loss vfs.Loss) {
 	d.fs = vfs.NewFaulty(d.disk)
 	d.trace.add(2, uint64(d.number), uint64(d.now))
 }
+
+// errSync is what the disk says when a sync fails.
+var errSync = errors.New("the sync failed")
 
 var errPower = errors.New("the power is off")
 

@@ -43,6 +43,10 @@ type Core struct {
 	asked     uint64 // the DiskWrite that asks for producers, or 0
 
 	sequence  uint64 // of the last DiskWrite
+	unwritten []DiskWrite
+	full      error  // why the disk has no room for the first of them, or nil
+	retry     int    // the tick at which they are tried again
+	again     uint64 // the last one that was
 	responses []response
 	loading   []uint64 // indexes that are being read
 	behind    []behind // peers in need of a snapshot
@@ -105,6 +109,7 @@ func (c *Core) Tick(now time.Time) {
 		c.rn.Tick()
 		return nil
 	})
+	c.rewrite()
 	for i := 0; i < len(c.behind); {
 		if c.ticks < c.behind[i].deadline {
 			i++
@@ -178,6 +183,12 @@ func (c *Core) Unreachable(id ID) {
 
 // DiskDone reports what the Disk has done. Reports come in the order of the writes.
 func (c *Core) DiskDone(r DiskResult) {
+	full := fault.CodeOf(r.Err) == fault.DiskFull
+	if r.Err != nil && !full {
+		_ = c.fail(r.Err)
+		return
+	}
+	c.unwritten = slices.DeleteFunc(c.unwritten, func(w DiskWrite) bool { return w.Sequence <= r.Through })
 	for len(c.responses) > 0 && c.responses[0].sequence <= r.Through && c.failed == nil {
 		done := c.responses[0]
 		c.responses = c.responses[1:]
@@ -186,8 +197,11 @@ func (c *Core) DiskDone(r DiskResult) {
 	if r.Producers != nil {
 		c.judge(r)
 	}
-	if r.Err != nil {
-		_ = c.fail(r.Err)
+	if full {
+		c.stall(r.Err)
+	} else if c.full != nil && r.Through >= c.again {
+		c.full = nil
+		c.out.Writes = slices.Clone(c.unwritten) // those that came meanwhile
 	}
 }
 

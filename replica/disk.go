@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
@@ -39,35 +40,53 @@ type Disk struct {
 	marks  *marks
 	last   uint64 // the index of the log's last batch
 	commit uint64 // the last index of which the log's writer knows that it is committed
+	done   uint64 // the sequence number of the last write that was done
+	full   bool   // the one behind it had no room
 }
 
 // Log returns the log, for reading. It is another one after a DiskWrite with a Start.
 func (d *Disk) Log() *log.Log { return d.log }
 
-// Do does these writes, in order, with one sync for all of them.
+// Do does these writes, in order, with one sync for all of them. Where the disk is
+// full, it does what it can, and the writes from the one that had no room on are to
+// be tried again, in the same order: the core hands them out again. Any other error
+// is final.
 func (d *Disk) Do(writes []DiskWrite) DiskResult {
-	var through uint64
-	var producers *log.ProducerTable
+	r := DiskResult{Through: d.done}
 	sync := false
 	for i := range writes {
 		w := &writes[i]
-		if err := d.do(w); err != nil {
-			return DiskResult{Err: err} // those before it may lack their sync
+		if w.Sequence <= d.done {
+			continue // it was tried again, and done, before this copy of it
 		}
-		through, sync = w.Sequence, sync || w.Sync
+		if d.full && w.Sequence > d.done+1 {
+			break // the one before it had no room
+		}
+		if r.Err = d.do(w); r.Err != nil {
+			break
+		}
+		d.full = false
+		d.done, sync = w.Sequence, sync || w.Sync
 		if w.Producers {
-			producers = new(d.log.CopyProducers())
+			r.Producers = new(d.log.CopyProducers())
 		}
+	}
+	if d.full = d.full || fault.CodeOf(r.Err) == fault.DiskFull; r.Err != nil && !d.full {
+		return r // what was done before may lack its sync
 	}
 	if sync && d.cfg.Fsync {
 		if err := d.log.Sync(); err != nil {
-			return DiskResult{Err: err}
+			return DiskResult{Through: r.Through, Err: err}
 		}
 	}
-	if err := d.marks.flush(min(d.commit, d.last)); err != nil {
-		return DiskResult{Err: d.failed(err)}
+	if err := d.marks.flush(min(d.commit, d.last)); err != nil && fault.OfDisk(err) != fault.DiskFull {
+		return DiskResult{Through: r.Through, Err: d.failed(err)}
 	}
-	return DiskResult{Through: through, Producers: producers}
+	r.Through = d.done
+	if d.full && r.Err == nil {
+		r.Err = d.failed(fault.DiskFull)
+	}
+	return r
 }
 
 func (d *Disk) do(w *DiskWrite) error {
@@ -87,10 +106,12 @@ func (d *Disk) do(w *DiskWrite) error {
 		}
 	}
 	if w.Members != nil {
-		d.base.changes = append(d.base.changes, *w.Members)
-		if err := d.base.write(d.cfg.Log.FS, d.cfg.Log.Dir); err != nil {
+		next := *d.base
+		next.changes = append(slices.Clip(next.changes), *w.Members)
+		if err := next.write(d.cfg.Log.FS, d.cfg.Log.Dir); err != nil {
 			return d.failed(err)
 		}
+		d.base = &next
 		d.commit = max(d.commit, w.Members.Index)
 	}
 	return nil

@@ -171,7 +171,10 @@ func (c *Core) recordable(commit uint64) uint64 {
 func (c *Core) enqueue(w DiskWrite, after []*pb.Message) {
 	c.sequence++
 	w.Sequence = c.sequence
-	c.out.Writes = append(c.out.Writes, w)
+	c.unwritten = append(c.unwritten, w)
+	if c.full == nil {
+		c.out.Writes = append(c.out.Writes, w)
+	}
 	if len(after) > 0 {
 		c.responses = append(c.responses, response{sequence: w.Sequence, messages: after})
 	}

@@ -537,3 +537,43 @@ func TestLatestOffsetOfALeaderWithASlowDisk(t *testing.T) {
 	require.Greater(t, c.counts.reads, before)
 	require.Empty(t, c.failures)
 }
+
+// A leader whose disk is full hands over to one that has room, and comes back when
+// there is room again, without being opened again.
+func TestFullDisk(t *testing.T) {
+	c, old := led(t, 3, 19)
+	c.run(time.Second)
+	old.fs.SetFree(0)
+	results := old.sends(300, replica.AcksAll) // more than the segment has room for
+	require.True(t, c.runUntil(2*time.Second, func() bool { l := c.leader(); return l != nil && l != old }))
+	for range 10 {
+		c.leader().produce(2)
+		c.run(50 * time.Millisecond)
+	}
+	require.Len(t, c.acked, 10)
+	old.fs.SetFree(-1)
+	require.True(t, c.runUntil(5*time.Second, c.settled), c.failures)
+	require.Len(t, *results, 300)
+	c.check()
+	require.Empty(t, c.failures)
+}
+
+func TestFullDiskOfTheOnlyReplica(t *testing.T) {
+	c, l := led(t, 1, 20)
+	l.fs.SetFree(0)
+	first := l.sends(300, replica.AcksAll)
+	c.run(time.Second)
+	require.Less(t, len(*first), 300, "some wait for room")
+	second := l.sends(1, replica.AcksAll)
+	require.ErrorIs(t, (*second)[0].Err, fault.DiskFull)
+	l.fs.SetFree(-1)
+	c.run(5 * time.Second)
+	require.Len(t, *first, 300)
+	for _, r := range *first {
+		require.NoError(t, r.Err)
+	}
+	third := l.sends(1, replica.AcksAll)
+	c.run(time.Second)
+	require.NoError(t, (*third)[0].Err)
+	require.Empty(t, c.failures)
+}

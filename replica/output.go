@@ -86,8 +86,9 @@ type DiskWrite struct {
 	Sync bool
 }
 
-// DiskResult reports that all writes up to a sequence number are done, or the
-// error of the one behind it. An error is final: the replica fails.
+// DiskResult reports that all writes up to a sequence number are done, and the error
+// of the one behind it. fault.DiskFull makes the core hand out the writes from there
+// on again after some time. Any other error is final: the replica fails.
 type DiskResult struct {
 	Through   uint64
 	Producers *log.ProducerTable // as of the last write that asked for them, or nil

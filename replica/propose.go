@@ -56,7 +56,7 @@ func (c *Core) reply(done func(Result), err error) {
 func (c *Core) hold(p held) {
 	if c.heldBytes += len(p.batch); c.heldBytes > c.cfg.UncommittedBytes {
 		c.heldBytes -= len(p.batch)
-		c.reply(p.done, c.full())
+		c.reply(p.done, c.tooMuch())
 		return
 	}
 	c.held = append(c.held, p)
@@ -91,6 +91,9 @@ func (c *Core) examine(batch []byte) (record.BatchHeader, error) {
 	}
 	if b.Size() != len(batch) || b.Count <= 0 || b.Control() {
 		return b.BatchHeader, c.refuse(fault.InvalidRecord).Detailf("a batch of %d bytes of %d, %d records, attributes %#x", b.Size(), len(batch), b.Count, b.Attributes)
+	}
+	if c.full != nil {
+		return b.BatchHeader, c.full
 	}
 	if active := c.active(); active < c.minimum {
 		return b.BatchHeader, c.refuse(fault.NotEnoughReplicas).Detailf("%d of %d replicas are there", active, c.minimum)
@@ -251,11 +254,11 @@ func (c *Core) tell(propose func() error) error {
 	case dropped == nil:
 		return nil
 	case c.rn.BasicStatus().RaftState == raft.StateLeader && c.rn.BasicStatus().LeadTransferee == raft.None:
-		return c.full()
+		return c.tooMuch()
 	}
 	return c.notLeader()
 }
 
-func (c *Core) full() error {
+func (c *Core) tooMuch() error {
 	return c.refuse(fault.BufferFull).Detailf("%d bytes wait to be committed", c.cfg.UncommittedBytes)
 }

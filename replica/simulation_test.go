@@ -1,6 +1,7 @@
 package replica_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
 )
 
@@ -124,7 +126,7 @@ func (c *cluster) trouble(d time.Duration) {
 func (c *cluster) fault() {
 	d := c.nodes[c.rng.IntN(len(c.nodes))]
 	long := time.Duration(c.rng.Int64N(int64(4 * time.Second)))
-	switch c.rng.IntN(8) {
+	switch c.rng.IntN(10) {
 	case 0, 1:
 		d.outage(vfs.RandomLoss(c.rng.Uint64()), long)
 	case 2: // the power fails everywhere
@@ -151,6 +153,15 @@ func (c *cluster) fault() {
 	case 7:
 		c.delay = time.Duration(1+c.rng.IntN(40)) * time.Millisecond
 		c.diskTime = []time.Duration{100 * time.Microsecond, time.Millisecond, 30 * time.Millisecond}[c.rng.IntN(3)]
+	case 8: // the disk is full, or nearly so
+		c.counts.full++
+		fs := d.fs
+		fs.SetFree(int64(c.rng.IntN(4 << 10)))
+		c.after(long, func() { fs.SetFree(-1) })
+	case 9:
+		if d.up {
+			d.fs.Add(vfs.Rule{On: vfs.OpSync, Skip: c.rng.IntN(4), Times: 1, Err: errSync})
+		}
 	}
 	if d.running() && c.rng.IntN(2) == 0 {
 		d.retain()
@@ -177,6 +188,9 @@ func (d *node) retain() {
 		return
 	}
 	start, err := d.home.SetStart(d.high - keep)
+	if errors.Is(err, fault.DiskFull) || errors.Is(err, errSync) {
+		return
+	}
 	if err != nil {
 		d.failf("node %d drops records: %v", d.number, err)
 		return
@@ -189,6 +203,7 @@ func (c *cluster) heal() {
 	c.loss, c.double, c.delay, c.diskTime = 0, 0, 2*time.Millisecond, 300*time.Microsecond
 	clear(c.cut)
 	for _, d := range c.nodes {
+		d.fs.Clear()
 		d.paused = c.now
 		if !d.up {
 			d.start()

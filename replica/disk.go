@@ -59,8 +59,12 @@ func (d *Disk) Do(writes []DiskWrite) DiskResult {
 		if w.Sequence <= d.done {
 			continue // it was tried again, and done, before this copy of it
 		}
-		if d.full && w.Sequence > d.done+1 {
+		if w.Sequence > d.done+1 && d.full {
 			break // the one before it had no room
+		}
+		if w.Sequence > d.done+1 {
+			r.Err = d.place().Detailf("write %d of replica %v came after %d", w.Sequence, d.cfg.ID, d.done)
+			break
 		}
 		if r.Err = d.do(w); r.Err != nil {
 			break

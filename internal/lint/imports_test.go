@@ -64,7 +64,7 @@ var allowed = map[string][]string{
 
 	"replica":               {"fault", "record", "log", "partition", "topic", "internal/vfs", "internal/wire", "go.etcd.io/raft/v3/..."},
 	"replica/memory":        {"replica", "fault"},
-	"replica/tcp":           {"replica", "fault"},
+	"replica/tcp":           {"replica", "fault", "internal/journal"},
 	"replica/transporttest": {"replica", "fault", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
 
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},

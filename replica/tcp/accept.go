@@ -68,7 +68,9 @@ func (t *Transport) receive(c *conn) {
 	defer c.Close()
 	h, err := t.meet(c)
 	if err != nil {
-		t.introduced(c)
+		if t.introduced(c) {
+			t.noteRefusal(c, err)
+		}
 		return
 	}
 	a := t.judge(t.self, h)
@@ -79,6 +81,7 @@ func (t *Transport) receive(c *conn) {
 		}
 	}
 	if a.code != 0 {
+		t.noteRefusal(c, refusal(h, a))
 		t.refuse(c, a)
 		t.introduced(c)
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/journal"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -28,6 +29,7 @@ type config struct {
 	timeout          time.Duration
 	handshakeTimeout time.Duration
 	problem          error // what TLS refuses
+	logger           journal.Logger
 }
 
 const (
@@ -95,6 +97,13 @@ func KeepAlive(interval, timeout time.Duration) Option {
 func HandshakeTimeout(d time.Duration) Option {
 	return option(func(o *config) { o.handshakeTimeout = d })
 }
+
+// Logger sets a logger, such as a *slog.Logger, for peers that come up, go down or
+// cannot be reached and why, for connections from others that are refused (one line a
+// second at most), and for nodes that break the protocol. The attributes are node, peer,
+// address, from, others and error. The default is nil: nothing is logged. Nothing but
+// Close waits for the logger.
+func Logger(l journal.Logger) Option { return option(func(o *config) { o.logger = l }) }
 
 // check reports everything that is wrong with the options.
 func (c *config) check() error {

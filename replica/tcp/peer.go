@@ -66,6 +66,7 @@ func (p *peer) run(before *peer) {
 	for p.ctx.Err() == nil {
 		began := time.Now()
 		if l, err := p.connect(); err != nil {
+			p.noteFailure(err)
 			p.fail(err)
 		} else {
 			p.serve(l)
@@ -144,6 +145,7 @@ func (p *peer) serve(l *links) {
 	for _, lane := range p.lanes {
 		lane.open()
 	}
+	p.noteUp()
 	p.t.handler.PeerUp(p.id)
 
 	var wg sync.WaitGroup
@@ -166,6 +168,7 @@ func (p *peer) serve(l *links) {
 	}
 	wg.Wait()
 
+	p.noteDown(l.cause)
 	p.fail(l.cause)
 	for _, lane := range p.lanes {
 		lane.shut()

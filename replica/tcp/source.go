@@ -122,7 +122,11 @@ func (s *source) serve(c *conn, lane replica.Lane, a answer) {
 	}
 	c.established(patienceOf(s.t.timeout), s.t.timeout)
 	d := decoder{r: c.r, limit: s.t.MaxFrame(lane), buffers: &s.t.buffers}
-	for s.next(&d, in, lane) == nil {
+	for {
+		if err := s.next(&d, in, lane); err != nil {
+			s.t.noteBreach(c, s.id, err)
+			return
+		}
 	}
 }
 

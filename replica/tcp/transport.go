@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/journal"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -17,6 +18,8 @@ type Transport struct {
 	config
 	listener net.Listener
 	buffers  buffers
+	journal  *journal.Journal
+	refusals refusals
 
 	self    replica.NodeID  // constant after Start
 	handler replica.Handler // likewise
@@ -58,6 +61,7 @@ func New(cluster, address string, options ...Option) (*Transport, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
+	t.journal = journal.New(t.logger)
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	l, err := (&net.ListenConfig{KeepAliveConfig: t.keepAlive()}).Listen(t.ctx, "tcp", address)
 	if err != nil {
@@ -227,5 +231,6 @@ func (t *Transport) Close() error {
 	}
 	t.mu.Unlock()
 	t.work.Wait()
+	t.journal.Close()
 	return nil
 }

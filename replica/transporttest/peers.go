@@ -2,6 +2,7 @@ package transporttest
 
 import (
 	"io"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -83,6 +84,55 @@ func anotherNodeAtTheAddress(f *fixture) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	require.NotContains(f, a.up, replica.NodeID(3))
+}
+
+// The network breaks again and again, for a moment, while frames are on their way. Some
+// are lost; none arrives twice, or after a later one.
+func flappingNetwork(f *fixture) {
+	a, b := f.pair()
+	number := uint64(0)
+	send := func(frames int) {
+		for range frames {
+			number++
+			a.Send(2, replica.LaneControl, &pack(number).Frame)
+			a.Send(2, replica.LaneBulk, &pack(number, make([]byte, 3000)).Frame)
+		}
+	}
+	for range 15 {
+		send(40)
+		f.cluster.Cut()
+		send(5)
+		f.cluster.Heal()
+		f.until(a, "node 2 is up", func() bool { return a.up[2] })
+	}
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	reached := func() bool {
+		lanes := map[replica.Lane]bool{}
+		for _, arrived := range b.arrived {
+			if arrived.number() > 15*45 {
+				lanes[arrived.lane] = true
+			}
+		}
+		return len(lanes) == replica.Lanes
+	}
+	for deadline := time.Now().Add(patience); ; <-again.C {
+		send(1)
+		b.mu.Lock()
+		done := reached()
+		b.mu.Unlock()
+		if done {
+			break
+		}
+		require.True(f, time.Now().Before(deadline), "frames arrive again")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := map[replica.Lane]uint64{}
+	for _, arrived := range b.arrived {
+		require.Greater(f, arrived.number(), last[arrived.lane], "%v", arrived.lane)
+		last[arrived.lane] = arrived.number()
+	}
 }
 
 // The network loses everything for a while.

@@ -65,6 +65,7 @@ func tests() []test {
 		{"PeersAreRemoved", peersAreRemoved},
 		{"AnotherNodeAtTheAddress", anotherNodeAtTheAddress},
 		{"CutNetwork", cutNetwork},
+		{"FlappingNetwork", flappingNetwork},
 
 		{"StreamsCarryBytesBothWays", streamsCarryBytesBothWays},
 		{"StreamsHoldBoundedBytes", streamsHoldBoundedBytes},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -53,7 +54,7 @@ type cluster struct {
 }
 
 // counts says what a run has been through.
-type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads, full, syncs int }
+type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads, full, syncs, changes int }
 
 type trace struct{ sum uint64 }
 
@@ -117,6 +118,8 @@ type node struct {
 	high  int64
 	seen  int64 // the truth was compared up to here
 	epoch int32
+
+	changes []uint64 // where changes of members were written and not yet recorded
 
 	expectFailure bool
 	slow          time.Duration // what its disk takes longer than others
@@ -212,6 +215,7 @@ func (d *node) start() {
 	if p := d.promised; state.State.Term < p.Term || state.State.Term == p.Term && p.Vote != 0 && state.State.Vote != p.Vote {
 		d.failf("node %d told others of %+v, and starts with %+v", d.number, p, state.State)
 	}
+	d.changes = nil
 	d.home, d.core, d.up, d.queue, d.busy = home, core, true, nil, false
 	d.high, d.seen = 0, max(home.Log().StartOffset(), state.HighWatermark-4000)
 	d.trace.add(1, uint64(d.number), state.State.Term, state.State.Commit, uint64(state.HighWatermark))
@@ -269,6 +273,9 @@ func (d *node) pump() {
 	for _, m := range d.out.Messages {
 		d.send(m)
 	}
+	for i := range d.out.Writes {
+		d.examine(&d.out.Writes[i])
+	}
 	if d.queue = append(d.queue, d.out.Writes...); len(d.queue) > 0 && !d.busy {
 		d.busy = true
 		d.live(d.jitter(d.diskTime)+d.slow, d.write)
@@ -282,6 +289,25 @@ func (d *node) pump() {
 	}
 	for _, r := range d.out.Replies {
 		r.Done(r.Result)
+	}
+}
+
+// examine checks that a write does not record as committed a change of members that
+// is not recorded itself: a replica that starts again takes it for applied.
+func (d *node) examine(w *replica.DiskWrite) {
+	if len(d.changes) > 0 && w.HasState && w.State.Commit >= d.changes[0] {
+		d.failf("node %d records index %d as committed, and not yet the change of members of %d", d.number, w.State.Commit, d.changes[0])
+	}
+	if len(w.Batches) > 0 {
+		d.changes = slices.DeleteFunc(d.changes, func(index uint64) bool { return index >= w.First })
+	}
+	for i, b := range w.Batches {
+		if h, err := record.ParseHeader(b); err == nil && h.Control() && bytes.Contains(b, []byte{0, 0, 1000 >> 8, 1000 & 0xff}) {
+			d.changes = append(d.changes, w.First+uint64(i))
+		}
+	}
+	if w.Members != nil {
+		d.changes = slices.DeleteFunc(d.changes, func(index uint64) bool { return index <= w.Members.Index })
 	}
 }
 
@@ -607,6 +633,12 @@ func (c *cluster) check() {
 	for _, d := range c.nodes {
 		d.seen = 0
 		d.observe(d.high)
+	}
+	members := fmt.Sprint(c.nodes[0].core.Status().Members)
+	for _, d := range c.nodes {
+		if m := fmt.Sprint(d.core.Status().Members); m != members {
+			c.failf("the members are %s to node %d and %s to node 0", m, d.number, members)
+		}
 	}
 	for _, a := range c.acked {
 		if got := c.truth.at(a.offset); got != a.sum {

@@ -146,3 +146,43 @@ func TestCutBatchesAreNotLost(t *testing.T) {
 		require.NoError(t, disk.Close())
 	})
 }
+
+// A change of members is in force after a crash at any moment, as soon as it is on
+// record as committed.
+func TestMembersOutliveCrashes(t *testing.T) {
+	c, l := led(t, 3, 21)
+	c.run(time.Second)
+	for round := range 12 {
+		kind, learners := replica.AddLearner, 1
+		if round%2 == 1 {
+			kind, learners = replica.Remove, 0
+		}
+		done := false
+		l.core.ProposeMembers([]replica.Change{{ID: replica.NewID(99, 0), Kind: kind}}, func(r replica.Result) { done = r.Err == nil })
+		l.pump()
+		for range 200 { // more than what makes a follower record how far it is committed
+			l.produce(1)
+		}
+		c.run(time.Duration(round) * time.Millisecond)
+		for _, d := range c.nodes {
+			d.crash(vfs.Loss{Kept: vfs.KeepAll})
+			d.start()
+		}
+		require.True(t, c.runUntil(5*time.Second, func() bool { l = c.leader(); return l != nil && c.settled() }), c.failures)
+		members := l.core.Status().Members
+		if done {
+			require.Len(t, members.Learners, learners)
+		}
+		for _, d := range c.nodes {
+			require.Equal(t, members, d.core.Status().Members)
+		}
+		if len(members.Learners) != learners { // it got lost, so that the next one is of the same kind
+			result := false
+			l.core.ProposeMembers([]replica.Change{{ID: replica.NewID(99, 0), Kind: kind}}, func(replica.Result) { result = true })
+			l.pump()
+			require.True(t, c.runUntil(5*time.Second, func() bool { return result }))
+		}
+	}
+	c.check()
+	require.Empty(t, c.failures)
+}

@@ -39,7 +39,12 @@
 // A follower checks checksum, epoch and offset of each batch before it is written.
 // What contradicts its log, damage, a failed sync, and what panics in the consensus
 // library make the replica [Failed], with the reason in [Status]. It never brings
-// the program down.
+// the program down. A full disk does not: a leader hands over, and what has no room is
+// written once there is some.
+//
+// [Core.ReadIndex] and the refusal of an idempotent producer are answered only after a
+// majority has confirmed that this replica leads: a deposed leader that has not
+// heard of it lacks what was written since.
 //
 // A replica that may have lost what it acknowledged is not opened: the error is
 // [ErrLost]. It has to come back under another [ID].

@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/replica"
 )
 
 var (
@@ -126,7 +127,7 @@ func (c *cluster) trouble(d time.Duration) {
 func (c *cluster) fault() {
 	d := c.nodes[c.rng.IntN(len(c.nodes))]
 	long := time.Duration(c.rng.Int64N(int64(4 * time.Second)))
-	switch c.rng.IntN(10) {
+	switch c.rng.IntN(11) {
 	case 0, 1:
 		d.outage(vfs.RandomLoss(c.rng.Uint64()), long)
 	case 2: // the power fails everywhere
@@ -153,6 +154,8 @@ func (c *cluster) fault() {
 	case 7:
 		c.delay = time.Duration(1+c.rng.IntN(40)) * time.Millisecond
 		c.diskTime = []time.Duration{100 * time.Microsecond, time.Millisecond, 30 * time.Millisecond}[c.rng.IntN(3)]
+	case 10:
+		c.changeMembers()
 	case 8: // the disk is full, or nearly so
 		c.counts.full++
 		fs := d.fs
@@ -166,6 +169,24 @@ func (c *cluster) fault() {
 	if d.running() && c.rng.IntN(2) == 0 {
 		d.retain()
 	}
+}
+
+// changeMembers adds a learner that nobody ever sees, or removes it.
+func (c *cluster) changeMembers() {
+	l := c.leader()
+	if l == nil {
+		return
+	}
+	kind := replica.AddLearner
+	if len(l.core.Status().Members.Learners) > 0 {
+		kind = replica.Remove
+	}
+	l.core.ProposeMembers([]replica.Change{{ID: replica.NewID(99, 0), Kind: kind}}, func(r replica.Result) {
+		if r.Err == nil {
+			c.counts.changes++
+		}
+	})
+	l.pump()
 }
 
 // outage switches a node off for some time.

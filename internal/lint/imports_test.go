@@ -60,11 +60,12 @@ var allowed = map[string][]string{
 	"internal/archive":       {"fault"},
 	"internal/journal":       {},
 	"internal/quota":         {"fault"},
+	"internal/buffers":       {},
 	"internal/role":          {},
 
 	"replica":               {"fault", "record", "log", "partition", "topic", "internal/vfs", "internal/wire", "go.etcd.io/raft/v3/..."},
-	"replica/memory":        {"replica", "fault"},
-	"replica/tcp":           {"replica", "fault", "internal/journal"},
+	"replica/memory":        {"replica", "fault", "internal/buffers"},
+	"replica/tcp":           {"replica", "fault", "internal/buffers", "internal/journal"},
 	"replica/transporttest": {"replica", "fault", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
 
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},

@@ -97,6 +97,7 @@ var plain = []string{
 	"fault",
 	"internal/archive",
 	"internal/attach",
+	"internal/buffers",
 	"internal/callback",
 	"internal/catalogue",
 	"internal/cleaner",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/buffers"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -16,6 +17,7 @@ import (
 // goroutine at any time.
 type Network struct {
 	config
+	buffers buffers.Pool
 
 	mu      sync.Mutex
 	nodes   map[string]*Node // started, by address
@@ -214,9 +216,10 @@ type event struct {
 
 	look bool // the rest is for frames
 
-	lane  replica.Lane
-	frame *replica.Frame
-	route *route
+	lane   replica.Lane
+	frame  *replica.Frame
+	buffer *buffers.Buffer // that the frame is in
+	route  *route
 }
 
 // before orders events: by time, then control before bulk, then as they were planned.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/buffers"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -96,43 +97,63 @@ func (n *Node) MaxFrame(replica.Lane) int { return n.network.budget - frameCost 
 // Send is replica.Transport's.
 func (n *Node) Send(to replica.NodeID, lane replica.Lane, f *replica.Frame) bool {
 	defer f.Done()
-	size := f.Size() + frameCost
+	r, arrivals := n.depart(to, lane, f.Size())
+	for _, due := range arrivals {
+		own, buffer := n.network.copyOf(f, r, lane) // without the lock, since it may be large
+		n.network.mu.Lock()
+		r.to.plan(n.network, &event{due: due, from: n.id, lane: lane, route: r, frame: own, buffer: buffer})
+		n.network.mu.Unlock()
+	}
+	return r != nil
+}
+
+// depart decides when a frame of that size arrives, which is never if it is lost. The
+// route is nil if the frame is refused.
+func (n *Node) depart(to replica.NodeID, lane replica.Lane, size int) (*route, []time.Time) {
 	n.network.mu.Lock()
 	defer n.network.mu.Unlock()
 	r := n.routes[to]
-	if n.closed || r == nil || lane >= replica.Lanes || r.carried[lane]+size > n.network.budget {
-		return false
+	if n.closed || r == nil || lane >= replica.Lanes || r.carried[lane]+size+frameCost > n.network.budget {
+		return nil, nil
 	}
 	l := n.network.link(n.id, to)
 	if !l.cut.IsZero() {
-		return true
+		return r, nil
 	}
-	for _, due := range l.travel(lane, time.Now()) {
-		r.carried[lane] += size
-		r.to.plan(n.network, &event{due: due, from: n.id, lane: lane, route: r, frame: n.network.copyOf(f, r, lane)})
-	}
-	return true
+	arrivals := l.travel(lane, time.Now())
+	r.carried[lane] += len(arrivals) * (size + frameCost)
+	return r, arrivals
 }
 
-// copyOf returns the frame as the receiver gets it. Its Release takes its bytes off
-// the route.
-func (n *Network) copyOf(f *replica.Frame, r *route, lane replica.Lane) *replica.Frame {
-	size := f.Size() + frameCost
-	bytes := make([]byte, 0, f.Size())
+// copyOf returns the frame as the receiver gets it, and the memory that it is in. Its
+// Release gives that back, and takes its bytes off the route.
+func (n *Network) copyOf(f *replica.Frame, r *route, lane replica.Lane) (*replica.Frame, *buffers.Buffer) {
+	buffer := n.buffers.Get(f.Size())
+	rest := buffer.Bytes
 	cut := func(from []byte) []byte {
-		at := len(bytes)
-		bytes = append(bytes, from...)
-		return bytes[at:len(bytes):len(bytes)]
+		part := rest[:len(from):len(from)]
+		copy(part, from)
+		rest = rest[len(from):]
+		return part
 	}
 	own := &replica.Frame{Header: cut(f.Header), Release: func() {
 		n.mu.Lock()
-		r.carried[lane] -= size
+		n.arrived(r, lane, buffer)
 		n.mu.Unlock()
 	}}
-	for _, p := range f.Payload {
-		own.Payload = append(own.Payload, cut(p))
+	if len(f.Payload) > 0 {
+		own.Payload = make([][]byte, len(f.Payload))
 	}
-	return own
+	for i, p := range f.Payload {
+		own.Payload[i] = cut(p)
+	}
+	return own, buffer
+}
+
+// arrived takes a frame off its route, and its memory back. It needs the lock.
+func (n *Network) arrived(r *route, lane replica.Lane, buffer *buffers.Buffer) {
+	r.carried[lane] -= len(buffer.Bytes) + frameCost
+	n.buffers.Put(buffer)
 }
 
 // Open is replica.Transport's.
@@ -312,7 +333,7 @@ func (n *Node) next(now time.Time) (call func(), wait time.Duration) {
 // receive returns the call for a frame that has arrived, nil if it is lost after all.
 func (n *Node) receive(e *event) func() {
 	if !n.network.link(e.from, n.id).cut.IsZero() {
-		e.route.carried[e.lane] -= e.frame.Size() + frameCost
+		n.network.arrived(e.route, e.lane, e.buffer)
 		return nil
 	}
 	return func() { n.handler.HandleFrame(e.from, e.lane, e.frame) }

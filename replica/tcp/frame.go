@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/buffers"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -68,7 +69,7 @@ func appendFrame(dst []byte, f *replica.Frame) []byte {
 type decoder struct {
 	r         io.Reader
 	limit     int // of a frame's Size
-	buffers   *buffers
+	buffers   *buffers.Pool
 	arrived   int // the largest body that has arrived here so far
 	headSpace [frameHead]byte
 }
@@ -104,13 +105,13 @@ func (d *decoder) frame(h head, done func()) (*replica.Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := split(h, b.bytes)
+	f, err := split(h, b.Bytes)
 	if err != nil {
-		d.buffers.put(b)
+		d.buffers.Put(b)
 		return nil, err
 	}
 	f.Release = func() {
-		d.buffers.put(b)
+		d.buffers.Put(b)
 		if done != nil {
 			done()
 		}
@@ -144,33 +145,33 @@ func split(h head, body []byte) (*replica.Frame, error) {
 // read reads n bytes into one buffer. Its memory never exceeds what has arrived by more
 // than a step, unless as many bytes arrived here at once before. What exceeds it is first
 // read in steps, and copied together when all of it has arrived.
-func (d *decoder) read(n int) (*buffer, error) {
+func (d *decoder) read(n int) (*buffers.Buffer, error) {
 	if n <= max(step, d.arrived) {
-		b := d.buffers.get(n)
-		if _, err := io.ReadFull(d.r, b.bytes); err != nil {
-			d.buffers.put(b)
+		b := d.buffers.Get(n)
+		if _, err := io.ReadFull(d.r, b.Bytes); err != nil {
+			d.buffers.Put(b)
 			return nil, cutOff(err)
 		}
 		return b, nil
 	}
-	var steps []*buffer
+	var steps []*buffers.Buffer
 	defer func() {
 		for _, s := range steps {
-			d.buffers.put(s)
+			d.buffers.Put(s)
 		}
 	}()
 	for left := n; left > 0; {
-		s := d.buffers.get(min(left, step))
+		s := d.buffers.Get(min(left, step))
 		steps = append(steps, s)
-		if _, err := io.ReadFull(d.r, s.bytes); err != nil {
+		if _, err := io.ReadFull(d.r, s.Bytes); err != nil {
 			return nil, cutOff(err)
 		}
-		left -= len(s.bytes)
+		left -= len(s.Bytes)
 	}
-	whole := d.buffers.get(n)
+	whole := d.buffers.Get(n)
 	at := 0
 	for _, s := range steps {
-		at += copy(whole.bytes[at:], s.bytes)
+		at += copy(whole.Bytes[at:], s.Bytes)
 	}
 	d.arrived = n
 	return whole, nil

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/buffers"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -27,7 +27,7 @@ func encode(frames ...*replica.Frame) []byte {
 }
 
 func newDecoder(r io.Reader, limit int) *decoder {
-	return &decoder{r: r, limit: limit, buffers: &buffers{}}
+	return &decoder{r: r, limit: limit, buffers: &buffers.Pool{}}
 }
 
 // decode reads one frame, a ping or a pong.
@@ -222,16 +222,4 @@ func FuzzHello(f *testing.F) {
 			require.True(t, bytes.HasPrefix(input, a.bytes()))
 		}
 	})
-}
-
-func TestBuffersAreUsedAgain(t *testing.T) {
-	var b buffers
-	random := rand.New(rand.NewPCG(1, 1))
-	for range 1000 {
-		n := random.IntN(2 * largest)
-		got := b.get(n)
-		require.Equal(t, n, len(got.bytes))
-		require.LessOrEqual(t, cap(got.bytes), n+grain)
-		b.put(got)
-	}
 }

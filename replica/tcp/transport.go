@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/buffers"
 	"github.com/runnel-go/runnel/internal/journal"
 	"github.com/runnel-go/runnel/replica"
 )
@@ -17,7 +18,7 @@ import (
 type Transport struct {
 	config
 	listener net.Listener
-	buffers  buffers
+	buffers  buffers.Pool
 	journal  *journal.Journal
 	refusals refusals
 

@@ -165,7 +165,7 @@ func (r *Replica) Group() (partition.Group, bool) {
 }
 
 // Abandon closes the replica, whose topic is deleted, and leaves its files.
-func (r *Replica) Abandon() { _ = r.shut((*partition.Partition).Abandon) }
+func (r *Replica) Abandon() { _ = r.shut(func() {}, (*partition.Partition).Abandon) }
 
 // Delete closes the replica, whose topic is deleted, and removes its directory.
 func (r *Replica) Delete() error {

@@ -83,8 +83,11 @@ type Node struct {
 	ticks   int
 	heard   map[NodeID]int // in which tick something came from a node last
 
-	mu      sync.Mutex
-	closed  bool
+	mu     sync.Mutex
+	closed bool
+
+	handOverBy time.Time // when resign stops waiting; zero until its first call
+
 	ended   chan struct{}  // closed when the steppers are to end
 	over    chan struct{}  // closed when Close has ended
 	failure error          // of closing; valid once over is closed
@@ -210,7 +213,7 @@ func (n *Node) Close() error {
 		<-n.over
 		return n.failure
 	}
-	n.resign()
+	n.resign(n.all()...)
 	var errs []error
 	for _, r := range n.all() {
 		errs = append(errs, r.Close())
@@ -234,15 +237,20 @@ func (n *Node) all() (all []*Replica) {
 	return all
 }
 
-// resign hands all leaderships over at once, and waits until others have them: then
-// writers need not wait for an election.
-func (n *Node) resign() {
-	late := time.NewTimer(handOver * time.Duration(n.cfg.ElectionTicks) * n.cfg.Tick)
+// resign hands these leaderships over, and waits until others have them: then writers
+// need not wait for an election. All calls together wait so long and no longer, because
+// the other nodes may be closing, too.
+func (n *Node) resign(replicas ...*Replica) {
+	n.mu.Lock()
+	if n.handOverBy.IsZero() {
+		n.handOverBy = time.Now().Add(handOver * time.Duration(n.cfg.ElectionTicks) * n.cfg.Tick)
+	}
+	late := time.NewTimer(time.Until(n.handOverBy))
+	n.mu.Unlock()
 	defer late.Stop()
-	for _, r := range n.all() {
-		resigned := r.resign()
+	for _, r := range replicas {
 		select {
-		case <-resigned:
+		case <-r.resign():
 		case <-late.C:
 			return
 		}

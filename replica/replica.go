@@ -350,15 +350,18 @@ func (d *writer) load(l Load) {
 	})
 }
 
-// Close ends the replica: its appends fail, its readers find it closed, and its log is
-// on disk. It waits for what the disk does at the moment.
+// Close ends the replica, and hands its leadership over before if another node can take
+// it: its appends fail, its readers find it closed, and its log is on disk. It waits for
+// what the disk does at the moment.
 func (r *Replica) Close() error {
-	return r.shut(func(p *partition.Partition) { r.failure = p.Close() })
+	return r.shut(func() { r.node.resign(r) }, func(p *partition.Partition) { r.failure = p.Close() })
 }
 
-// shut ends the replica; end ends its partition.
-func (r *Replica) shut(end func(*partition.Partition)) error {
+// shut ends the replica, unless it has ended: begin is called before, and end ends its
+// partition.
+func (r *Replica) shut(begin func(), end func(*partition.Partition)) error {
 	r.closing.Do(func() {
+		begin()
 		gone := make(chan struct{})
 		r.stepper.abandon(r, func() { close(gone) })
 		<-gone

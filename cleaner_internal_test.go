@@ -198,7 +198,7 @@ func TestCreateOnFullDisk(t *testing.T) {
 	})
 	err = b.CreateTopics(t.Context(), topic.Spec{Name: "orders"})
 	require.ErrorIs(t, err, syscall.ENOSPC)
-	require.ErrorContains(t, err, "the topic is there")
+	require.ErrorContains(t, err, "the topic exists")
 	require.False(t, fault.Retriable(err))
 	require.ErrorIs(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}), fault.TopicExists)
 	p, err := producer.New(b)

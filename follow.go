@@ -83,7 +83,7 @@ func (b *Broker) establish(grown []growth) (errs []error) {
 					code = fault.PermissionDenied
 				}
 				errs = append(errs, fault.At(code, t.Name, int32(n), -1).
-					Detailf("the topic is there as it was asked for, but its files are not: they are made when it is used").Because(err).ForGood())
+					Detailf("the topic exists as requested, but its files do not: they are created when it is used").Because(err).ForGood())
 			}
 		}
 	}

@@ -82,7 +82,7 @@ func (f *filter) judge(b record.Batch) (verdict, record.Batch, error) {
 	case n == h.Count && (known || !tombstones):
 		return same, b, nil
 	}
-	left, err := f.rebuild(h, payload, n, latest, horizon, known || tombstones)
+	left, err := f.reduce(h, payload, n, latest, horizon, known || tombstones)
 	return changed, left, err
 }
 
@@ -132,10 +132,10 @@ func (f *filter) none(b record.Batch) (verdict, record.Batch, error) {
 	return changed, record.Seal(f.records, h), nil
 }
 
-// rebuild writes the records that stay into a batch of the same offsets, producer and
+// reduce writes the records that stay into a batch of the same offsets, producer and
 // compression. With hasHorizon, the base timestamp is the delete horizon, as in
 // Kafka: the records' timestamps are deltas, and count from it.
-func (f *filter) rebuild(h *record.BatchHeader, payload []byte, left int32, latest, horizon int64, hasHorizon bool) (record.Batch, error) {
+func (f *filter) reduce(h *record.BatchHeader, payload []byte, left int32, latest, horizon int64, hasHorizon bool) (record.Batch, error) {
 	out := *h
 	out.Count = left
 	if hasHorizon {

@@ -344,7 +344,7 @@ func (n *inspector) checkSlots() error {
 			return err
 		}
 		if _, ok, _ := decodeCheckpoint(b); !ok && strings.Trim(string(b), "\x00") != "" {
-			n.report(Note, path, -1, slot*slotStride, "a checkpoint", "a torn one", "the other slot serves, and this one is written next")
+			n.report(Note, path, -1, slot*slotStride, "a checkpoint", "a torn one", "the other slot is used, and this one is written next")
 		}
 	}
 	return nil

@@ -83,7 +83,7 @@ func (n *inspector) viewSwap() error {
 		return err
 	}
 	if !ok {
-		n.report(Damage, path, -1, 0, "which segments take the place of which", "bytes whose checksum is not theirs",
+		n.report(Damage, path, -1, 0, "which segments replace which", "bytes whose checksum is not theirs",
 			"restore the partition from a copy, or move this file away to open the log without it")
 		return nil
 	}

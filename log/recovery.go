@@ -42,7 +42,7 @@ func Open(cfg Config) (*Log, Recovery, error) {
 	o.l.epochs.Store(new([]EpochEntry))
 	o.l.mark.Store(&noMark)
 	o.l.producers, o.l.snapshots = producers{}, newSnapshots()
-	if err := o.open(); err != nil {
+	if err := o.openLog(); err != nil {
 		o.l.discard()
 		return nil, o.Recovery, o.wrapDisk(err)
 	}
@@ -75,7 +75,7 @@ func (o *opening) wrapDisk(err error) error {
 	return o.l.errorAt(fault.OfDisk(err), -1).Detailf("opening %s", o.l.cfg.Dir).Because(err)
 }
 
-func (o *opening) open() error {
+func (o *opening) openLog() error {
 	cfg := &o.l.cfg
 	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
 		return err

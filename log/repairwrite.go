@@ -43,7 +43,7 @@ func (w *rewriting) rewrite(damage []Finding) error {
 		if err := w.copy(pos, d.Pos); err != nil {
 			return err
 		}
-		if err := w.replace(d); err != nil {
+		if err := w.replaceRange(d); err != nil {
 			return err
 		}
 		pos = d.End
@@ -100,10 +100,10 @@ func (w *rewriting) write(b []byte) error {
 	return err
 }
 
-// replace writes the replacement of a damaged range: the batch itself if only its
+// replaceRange writes the replacement of a damaged range: the batch itself if only its
 // header was damaged and is known, and otherwise batches without records for the
 // lost offsets.
-func (w *rewriting) replace(d Finding) error {
+func (w *rewriting) replaceRange(d Finding) error {
 	if d.header != nil {
 		w.epoch = int32(binary.BigEndian.Uint32(d.header[atEpoch:]))
 		if err := w.write(d.header); err != nil {

@@ -33,7 +33,7 @@ func (o *opening) restoreHeader(f vfs.File, s *segment, sc *scanner, found strin
 	o.Restored = append(o.Restored, &fault.Corruption{
 		Topic: o.l.cfg.Topic, Partition: o.l.cfg.Partition, Offset: d.offset,
 		File: s.logPath(), Pos: d.pos, Expected: fmt.Sprintf("the batch of offset %d", d.offset), Found: found,
-		Hint: "its " + d.fields + " was damaged, and is restored",
+		Hint: "its " + d.fields + " was damaged and has been restored",
 	})
 	return true, nil
 }

@@ -279,7 +279,7 @@ func (o *opening) finishSwap(names []vfs.Entry) error {
 	if !ok {
 		return &fault.Corruption{
 			Topic: cfg.Topic, Partition: cfg.Partition, Offset: -1, File: path,
-			Expected: "which segments take the place of which", Found: "bytes whose checksum is not theirs",
+			Expected: "which segments replace which", Found: "bytes whose checksum is not theirs",
 			Hint: "nothing was changed; restore the partition from a copy, or move this file away to open the log without it",
 		}
 	}

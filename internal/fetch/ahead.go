@@ -107,8 +107,8 @@ func (a *readAhead) read() {
 	}
 }
 
-// await waits for the next chunk that was asked for, and reports whether there is one.
-func (a *readAhead) await() (chunk, bool) {
+// nextChunk waits for the next chunk that was asked for, and reports whether there is one.
+func (a *readAhead) nextChunk() (chunk, bool) {
 	if a.asked == 0 {
 		return chunk{}, false
 	}
@@ -131,7 +131,7 @@ func (src *source) takeAhead(offset int64) chunk {
 	if src.readAhead == nil {
 		return chunk{}
 	}
-	c, ok := src.readAhead.await()
+	c, ok := src.readAhead.nextChunk()
 	if !ok || c.err != nil || len(c.Bytes) == 0 {
 		src.stopReading()
 		return chunk{}

@@ -112,7 +112,7 @@ func (src *source) unplaced(err *fault.Error) error {
 	return err.Try("Seek sets where to continue")
 }
 
-// seek continues at the offset that spec names. If the partition is awaited, it begins
+// seek continues at the offset that spec names. If the partition does not exist yet, it begins
 // there once it exists.
 func (src *source) seek(spec topic.OffsetSpec) error {
 	if err := src.find(nil); err != nil && src.part == nil {
@@ -146,5 +146,5 @@ func (src *source) position() (int64, error) {
 	if offset := src.offset.Load(); offset != unknownOffset {
 		return offset, nil
 	}
-	return 0, fault.At(fault.UnknownTopic, src.tp.Topic, src.tp.Partition, -1).Detailf("the partition is awaited")
+	return 0, fault.At(fault.UnknownTopic, src.tp.Topic, src.tp.Partition, -1).Detailf("the partition does not exist yet")
 }

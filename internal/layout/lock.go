@@ -60,7 +60,7 @@ func makeData(dir string, mode fs.FileMode) error {
 	case err == nil && info.IsDir():
 		return nil
 	case err == nil:
-		return fault.Newf(fault.Storage, "%s is a file, and the data directory is to be there", dir).Try("name another directory, or move the file")
+		return fault.Newf(fault.Storage, "%s is a file, and the data directory should be there", dir).Try("name another directory, or move the file")
 	case errors.Is(err, fs.ErrNotExist):
 		err = os.MkdirAll(dir, vfs.DirMode(mode))
 	}
@@ -115,7 +115,7 @@ func lockable(path string) error {
 		what = "a symbolic link to " + to
 	}
 	return fault.Newf(fault.Storage, "%s is to be the lock file of its directory, and is %s", path, what).
-		Try("remove it if no program has the directory open; opening makes the file")
+		Try("remove it if no program has the directory open; opening creates the file")
 }
 
 // tryLock locks a file, unless another process has it locked.

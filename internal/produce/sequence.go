@@ -76,7 +76,7 @@ func (l *lane) seal(b *openBatch, bytes []byte) {
 func (l *lane) failBehindLocked(b *openBatch) {
 	l.sequence = b.sequence
 	cause := fault.At(fault.CodeOf(b.err), l.topic, l.number, -1).
-		Detailf("what was sent before failed, and this must not be written without it").Because(b.err)
+		Detailf("a record sent before failed, and this one must not be written without it").Because(b.err)
 	if l.open.Load() != nil {
 		l.sealOpenLocked()
 	}

@@ -151,13 +151,14 @@ func (p *peer) serve(l *links) {
 	var wg sync.WaitGroup
 	for i, c := range l.conns {
 		lane := replica.Lane(i)
-		patience := time.Duration(0) // the bulk lane has no answers
+		// The bulk lane has no answers, and pings only so that the peer sees it in use.
+		patience, interval := time.Duration(0), p.t.timeout
 		if lane == replica.LaneControl {
-			patience = p.t.timeout
+			patience, interval = p.t.timeout, p.t.interval
 		}
 		c.established(patience, stalls*p.t.timeout)
 		wg.Go(func() {
-			l.cut(p.t.because(p.id, p.address, p.lanes[lane].send(c, p.t.interval, lane == replica.LaneControl, l.down)))
+			l.cut(p.t.because(p.id, p.address, p.lanes[lane].send(c, interval, lane == replica.LaneControl, l.down)))
 		})
 		wg.Go(func() { l.cut(p.t.because(p.id, p.address, listen(c))) })
 	}

@@ -391,12 +391,9 @@ func TestPanicFailsTheReplica(t *testing.T) {
 	c, l := led(t, 3, 14)
 	follower := c.others(l)[0]
 	follower.expectFailure = true
-	epoch := uint64(follower.core.Status().Epoch)
-	members := replica.Membership{Voters: []replica.ID{follower.id}, Learners: []replica.ID{follower.id}}
-	err := follower.core.Step(replica.Message{
-		Kind: replica.KindSnapshot, From: l.id, To: follower.id, Term: epoch,
-		Snapshot: &replica.Start{Index: 1000, Term: epoch, Offset: 5000, Membership: members},
-	})
+	follower.core.Panic("the log is not what it was")
+	follower.pump()
+	err := follower.core.Status().Err
 	require.ErrorIs(t, err, fault.Storage)
 	require.ErrorContains(t, err, "the consensus library gave up")
 	require.Equal(t, replica.Failed, follower.core.Status().Role)

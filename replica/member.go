@@ -24,6 +24,20 @@ func (m *Membership) Has(id ID) bool {
 	return slices.Contains(m.Voters, id) || slices.Contains(m.Learners, id) || slices.Contains(m.Outgoing, id)
 }
 
+// sound reports whether a group may have these members: no replica is in a list twice,
+// no learner votes, and only voters of before become learners.
+func (m *Membership) sound() bool {
+	for _, list := range m.lists() {
+		sorted := slices.Sorted(slices.Values(*list))
+		if len(slices.Compact(sorted)) < len(*list) || slices.Contains(*list, 0) {
+			return false
+		}
+	}
+	votes := func(id ID) bool { return slices.Contains(m.Voters, id) || slices.Contains(m.Outgoing, id) }
+	leaves := func(id ID) bool { return !slices.Contains(m.Outgoing, id) || slices.Contains(m.Voters, id) }
+	return len(m.Voters) > 0 && !slices.ContainsFunc(m.Learners, votes) && !slices.ContainsFunc(m.Next, leaves)
+}
+
 // lists returns the four lists in the order in which they are encoded.
 func (m *Membership) lists() [4]*[]ID { return [4]*[]ID{&m.Voters, &m.Learners, &m.Outgoing, &m.Next} }
 

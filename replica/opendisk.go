@@ -39,7 +39,7 @@ var ErrAbsent = errors.New("there is no replica")
 func CreateDisk(cfg DiskConfig, members Membership) error {
 	d := &Disk{cfg: cfg}
 	fsys, dir := cfg.Log.FS, cfg.Log.Dir
-	if !members.Has(cfg.ID) || len(members.Voters) == 0 {
+	if !members.Has(cfg.ID) || !members.sound() {
 		return d.place().Detailf("replica %v is none of %d voters and %d learners", cfg.ID, len(members.Voters), len(members.Learners))
 	}
 	if b, err := readBase(fsys, dir); err != nil || b != nil {

@@ -95,7 +95,7 @@ func (d *Disk) Do(writes []DiskWrite) DiskResult {
 
 func (d *Disk) do(w *DiskWrite) error {
 	if w.HasState {
-		if err := d.remember(w.State); err != nil {
+		if err := d.remember(w); err != nil {
 			return d.failed(err)
 		}
 	}
@@ -118,13 +118,24 @@ func (d *Disk) do(w *DiskWrite) error {
 		d.base = &next
 		d.commit = max(d.commit, w.Members.Index)
 	}
+	if w.HasState {
+		d.commit = max(d.commit, w.State.Commit) // the log has now what was committed
+	}
 	return nil
 }
 
 // remember writes a hard state: durably if it has another term or vote, and not at
-// all if only the commit index has moved a little.
-func (d *Disk) remember(s HardState) error {
-	d.commit = max(d.commit, s.Commit)
+// all if only the commit index has moved a little. What is committed may be what this
+// very write puts in the place of other batches, which must never count as committed:
+// so only what lies before is recorded as such.
+func (d *Disk) remember(w *DiskWrite) error {
+	s := w.State
+	switch {
+	case w.Start != nil:
+		s.Commit = d.state.Commit
+	case len(w.Batches) > 0:
+		s.Commit = max(d.state.Commit, min(s.Commit, w.First-1))
+	}
 	vote := s.Term != d.state.Term || s.Vote != d.state.Vote
 	if !vote && s.Commit < d.state.Commit+commitRecords {
 		return nil

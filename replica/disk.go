@@ -226,6 +226,10 @@ func (d *Disk) Load(l Load) LoadResult {
 	r := LoadResult{Load: l}
 	from := d.marks.floor(l.Index)
 	index, offset, bytes := from.index, from.offset, 0
+	if index > l.Index { // dropped meanwhile
+		r.Err = d.place().Detailf("index %d was dropped, and the log begins with %d", l.Index, index)
+		return r
+	}
 	for bytes < l.MaxBytes {
 		s, err := d.log.Read(offset, math.MaxInt64, l.MaxBytes, nil)
 		if err != nil || len(s.Bytes) == 0 {
@@ -251,6 +255,8 @@ func (d *Disk) Load(l Load) LoadResult {
 
 // SetStart drops what lies before an offset, in whole batches, and returns where the
 // log begins now, for Core.Rebase. The offset may not lie above the high watermark.
+// With an error, too, a Start that is not zero counts: what lies before it is dropped
+// later, at the latest when the Disk is opened again.
 func (d *Disk) SetStart(offset int64) (Start, error) {
 	from := d.marks.floorOffset(offset)
 	start := Start{Index: from.index - 1, Offset: from.offset}
@@ -266,7 +272,7 @@ func (d *Disk) SetStart(offset int64) (Start, error) {
 		start.Index, start.Offset = start.Index+1, h.NextOffset()
 	}
 	if start.Index <= d.base.start.Index || start.Index > d.commit {
-		return d.base.start, nil
+		return d.base.start, d.log.SetStart(d.base.start.Offset) // which may have failed before
 	}
 	start.Term = d.termBefore(start.Offset)
 	start.Membership = d.base.latest(start.Index).Membership

@@ -186,6 +186,9 @@ func TestFollowerBehindTheStart(t *testing.T) {
 	require.NoError(t, err)
 	l.core.Rebase(start)
 	require.Positive(t, start.Offset)
+	dropped := l.home.Load(replica.Load{Index: start.Index, MaxBytes: 1 << 10})
+	require.Error(t, dropped.Err, "the batches behind it are not those")
+	require.Empty(t, dropped.Batches)
 	for range 10 { // behind the tail that the leader has in memory
 		l.produce(4)
 	}

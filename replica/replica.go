@@ -154,7 +154,7 @@ func (r *Replica) attach() {
 // what is gone begins there, too.
 func (r *Replica) setStart(offset int64) error {
 	start, err := r.home.SetStart(offset)
-	if err == nil {
+	if start.Index > 0 { // with an error, too
 		r.stepper.post(event{r, func(c *Core) { c.Rebase(start) }, 0})
 	}
 	return err

@@ -209,10 +209,7 @@ func (d *node) retain() {
 		return
 	}
 	start, err := d.home.SetStart(d.high - keep)
-	if errors.Is(err, fault.DiskFull) || errors.Is(err, errSync) {
-		return
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fault.DiskFull) && !errors.Is(err, errSync) {
 		d.failf("node %d drops records: %v", d.number, err)
 		return
 	}

@@ -22,17 +22,7 @@ func (b *Broker) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 			return fault.At(fault.InvalidTopic, s.Name, -1, -1).Detailf("the broker keeps its own state under this name")
 		}
 	}
-	return b.command(ctx, func() error { return b.create(specs) })
-}
-
-// createInternal creates an internal topic, unless another call has done so meanwhile.
-func (b *Broker) createInternal(ctx context.Context, spec topic.Spec) error {
-	return b.command(ctx, func() error {
-		if b.metadata.Catalogue.Topic(spec.Name) != nil {
-			return nil
-		}
-		return b.create([]topic.Spec{spec})
-	})
+	return b.change(ctx, &change{kind: createTopics, specs: specs})
 }
 
 // create creates topics, as the writer.
@@ -79,40 +69,31 @@ func (b *Broker) checkCase(specs []topic.Spec) error {
 
 // DeleteTopics deletes topics with their records, all or none. See topic.Admin.
 func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
-	return b.command(ctx, func() error {
-		values, err := b.metadata.Catalogue.DeleteTopics(names)
-		if err != nil {
-			return err
-		}
-		if err := b.reserve.With(func() error { return b.metadata.Commit(values) }); err != nil {
-			return err
-		}
-		defer b.reserve.Fill() // of the room that this makes
-		return b.reconcile(b.metadata.TakeChanged())
-	})
+	return b.change(ctx, &change{kind: deleteTopics, names: names})
+}
+
+// delete deletes topics, as the writer.
+func (b *Broker) delete(names []string) error {
+	values, err := b.metadata.Catalogue.DeleteTopics(names)
+	if err != nil {
+		return err
+	}
+	if err := b.reserve.With(func() error { return b.metadata.Commit(values) }); err != nil {
+		return err
+	}
+	defer b.reserve.Fill() // of the room that this makes
+	return b.reconcile(b.metadata.TakeChanged())
 }
 
 // AddPartitions raises a topic's number of partitions to total. See
 // topic.Admin.
 func (b *Broker) AddPartitions(ctx context.Context, name string, total int) error {
-	return b.command(ctx, func() error {
-		values, err := b.metadata.Catalogue.AddPartitions(name, total, b.nodes())
-		if err != nil {
-			return err
-		}
-		return b.commit(values)
-	})
+	return b.change(ctx, &change{kind: addPartitions, names: []string{name}, total: total})
 }
 
 // ConfigureTopic replaces a topic's configuration. See topic.Admin.
 func (b *Broker) ConfigureTopic(ctx context.Context, name string, cfg topic.Config) error {
-	return b.command(ctx, func() error {
-		values, err := b.metadata.Catalogue.ConfigureTopic(name, cfg)
-		if err != nil || len(values) == 0 {
-			return err
-		}
-		return b.commit(values)
-	})
+	return b.change(ctx, &change{kind: configureTopic, names: []string{name}, config: cfg})
 }
 
 // Topics returns the names of all topics but internal ones, sorted.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -50,6 +51,7 @@ type Broker struct {
 	metadata *metadata.Log
 
 	following sync.WaitGroup // the goroutine of follow
+	followed  atomic.Int64   // the catalogue's offset up to which the topics are what it says
 
 	closed  chan struct{} // closed when Close has ended
 	failure error         // of closing; read it only when closed is closed
@@ -152,6 +154,8 @@ func open(c config, h home) (*Broker, error) {
 	b.writer <- struct{}{}
 	b.release() // writes a snapshot if one is due
 	if b.replication != nil {
+		b.followed.Store(b.metadata.Next())
+		b.replication.Serve(b.serveChange)
 		b.following.Go(b.follow)
 	}
 	return b, nil

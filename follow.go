@@ -52,6 +52,7 @@ func (b *Broker) reconcile(names []string) error {
 		t, _ := b.host.Lookup(name)
 		errs = append(errs, b.host.Reconfigure(t))
 	}
+	b.followed.Store(b.metadata.Next()) // before those who wait for it look again
 	b.host.Announce()
 	return errors.Join(errs...)
 }

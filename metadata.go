@@ -39,11 +39,9 @@ func (b *Broker) newProducerID(ctx context.Context) (id int64, err error) {
 	if id, ok := b.metadata.ProducerID(); ok {
 		return id, nil
 	}
-	err = b.command(ctx, func() (err error) {
-		id, err = b.metadata.NewProducerID()
-		return err
-	})
-	return id, err
+	c := &change{kind: allotProducerIDs, own: true}
+	err = b.change(ctx, c)
+	return c.first, err
 }
 
 // release gives the writer's token back. If a snapshot is due, a goroutine writes it
@@ -79,7 +77,7 @@ func (b *Broker) publish(names ...string) { b.host.Publish(b.metadata.Catalogue,
 // is missing.
 func (b *Broker) internalTopic(ctx context.Context, spec topic.Spec) (*host.Topic, error) {
 	if _, ok := b.host.Lookup(spec.Name); !ok {
-		if err := b.createInternal(ctx, spec); err != nil {
+		if err := b.change(ctx, &change{kind: createInternal, specs: []topic.Spec{spec}}); err != nil {
 			return nil, err
 		}
 	}

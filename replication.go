@@ -1,6 +1,8 @@
 package runnel
 
 import (
+	"context"
+
 	"github.com/runnel-go/runnel/internal/metadata"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
@@ -28,6 +30,15 @@ type Replication interface {
 	// on whichever node. An append that no leader takes is fault.NotLeader, and one that
 	// a leader took and may have lost is fault.UnknownOutcome.
 	Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error)
+
+	// Call brings a request to another node's broker, and returns its answer.
+	// fault.NetworkException where the request certainly did not arrive, and
+	// fault.UnknownOutcome where it may have.
+	Call(ctx context.Context, node int32, request []byte) (answer []byte, err error)
+
+	// Serve sets what answers the requests of other nodes. Before it is called, they fail
+	// with fault.NetworkException. ctx ends with the caller's, or with this node.
+	Serve(answer func(ctx context.Context, request []byte) []byte)
 }
 
 // Replicated has the broker keep its partitions by r, and not each in one copy.

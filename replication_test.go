@@ -84,8 +84,8 @@ type unnumbered struct{ *hosttest.Replication }
 func (unnumbered) Node() int32 { return 0 }
 
 // TestANodeFollowsTheCatalogue has two nodes. What one commits to the catalogue, the
-// other one does to its topics; it may not commit itself, and reaches the partitions of
-// which it has no copy.
+// other one does to its topics; its own commands are run there, and it reaches the
+// partitions of which it has no copy.
 func TestANodeFollowsTheCatalogue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := hosttest.NewReplication()
@@ -122,15 +122,25 @@ func TestANodeFollowsTheCatalogue(t *testing.T) {
 		require.NoError(t, leader.CreateTopics(t.Context(), topic.Spec{Name: "visits", Partitions: 3}))
 		same()
 
-		err = follower.CreateTopics(t.Context(), topic.Spec{Name: "mine"})
-		require.ErrorIs(t, err, fault.NotLeader)
-		require.True(t, fault.Retriable(err))
+		// A command on the other node is run by the leader, and done here when it returns.
+		require.NoError(t, follower.CreateTopics(t.Context(), topic.Spec{Name: "mine", Partitions: 2, Config: topic.Config{Retention: time.Hour}}))
+		d, err := follower.DescribeTopics(t.Context(), "mine")
+		require.NoError(t, err)
+		require.Len(t, d[0].Partitions, 2)
+		require.Equal(t, topic.Config{Retention: time.Hour}, d[0].Config)
+		require.ErrorIs(t, follower.CreateTopics(t.Context(), topic.Spec{Name: "mine"}), fault.TopicExists)
+		require.NoError(t, follower.AddPartitions(t.Context(), "mine", 3))
+		require.NoError(t, follower.ConfigureTopic(t.Context(), "mine", topic.Config{}))
+		same()
+		require.NoError(t, follower.DeleteTopics(t.Context(), "mine"))
+		_, err = follower.DescribeTopics(t.Context(), "mine")
+		require.ErrorIs(t, err, fault.UnknownTopic)
 		same()
 
 		c, err := consumer.New(follower, consumer.Assign(record.TopicPartition{Topic: "visits", Partition: 0}))
 		require.NoError(t, err)
 		defer c.Close()
-		p, err := producer.New(leader, producer.Partitioner(topic.ManualPartitioner))
+		p, err := producer.New(follower, producer.Partitioner(topic.ManualPartitioner))
 		require.NoError(t, err)
 		defer p.CloseNow()
 		_, err = p.Send(t.Context(), record.Record{Topic: "visits", Value: []byte("seen from afar")})
@@ -147,20 +157,27 @@ func TestANodeFollowsTheCatalogue(t *testing.T) {
 // TestANewLeaderOfTheCatalogueGoesOn has a node lose and regain the catalogue's lead: it
 // takes commands again once it has everything that was committed before.
 func TestANewLeaderOfTheCatalogueGoesOn(t *testing.T) {
-	r := hosttest.NewReplication()
-	b, err := runnel.OpenMemory(runnel.Replicated(r))
-	require.NoError(t, err)
-	defer b.Close()
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
-	r.Group("__cluster_metadata-0").Depose()
-	err = b.CreateTopics(t.Context(), topic.Spec{Name: "visits"})
-	require.ErrorIs(t, err, fault.NotLeader)
-	require.ErrorContains(t, err, "no node leads")
-	r.Group("__cluster_metadata-0").Elect()
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "visits"}))
-	topics, err := b.Topics(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, []string{"orders", "visits"}, topics)
+	synctest.Test(t, func(t *testing.T) {
+		r := hosttest.NewReplication()
+		b, err := runnel.OpenMemory(runnel.Replicated(r))
+		require.NoError(t, err)
+		defer b.Close()
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		r.Group("__cluster_metadata-0").Depose()
+		soon, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = b.CreateTopics(soon, topic.Spec{Name: "visits"})
+		require.ErrorIs(t, err, fault.NotLeader)
+		require.Error(t, soon.Err(), "it was tried again until then")
+		began := time.Now()
+		require.ErrorIs(t, b.CreateTopics(t.Context(), topic.Spec{Name: "visits"}), fault.NotLeader)
+		require.InDelta(t, 60, time.Since(began).Seconds(), 1)
+		time.AfterFunc(5*time.Second, r.Group("__cluster_metadata-0").Elect)
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "visits"}))
+		topics, err := b.Topics(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"orders", "visits"}, topics)
+	})
 }
 
 // TestAConsumerOutlivesItsCoordinator has the partitions of __consumer_offsets without a

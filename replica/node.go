@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -75,6 +76,8 @@ type Node struct {
 	disks    *workers
 	replicas sync.Map // a *Replica for every GroupID
 	links    sync.Map // a *link for every NodeID that appends were sent to
+
+	answer atomic.Pointer[func(context.Context, []byte) []byte] // as Serve
 
 	ctx context.Context // ends when Close begins to end what runs
 	end context.CancelFunc
@@ -177,8 +180,11 @@ func (n *Node) HandleFrame(from NodeID, _ Lane, f *Frame) {
 
 // HandleStream implements Handler. A kind that is not known is closed.
 func (n *Node) HandleStream(_ NodeID, kind StreamKind, s Stream) {
-	if kind == StreamAppends {
+	switch kind {
+	case StreamAppends:
 		n.serveAppends(s)
+	case StreamCalls:
+		n.serveCall(s)
 	}
 	_ = s.Close()
 }

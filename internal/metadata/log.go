@@ -104,7 +104,11 @@ func (l *Log) load() (damage []error, err error) {
 	}
 	l.changed = nil // the caller has seen nothing yet
 	if _, leads := l.part.Leadership(); leads && l.Catalogue.Bootstrap() != nil {
-		return damage, l.allotProducerIDs() // in the same write, so that the first producer need not wait
+		first, err := l.AllotProducerIDs() // in the same write, so that the first producer need not wait
+		if err == nil {
+			l.ids.refill(first, producerIDBlock)
+		}
+		return damage, err
 	}
 	return damage, nil
 }
@@ -133,6 +137,9 @@ func (l *Log) TakeChanged() []string {
 	l.changed = nil
 	return changed
 }
+
+// Next returns the offset behind what the catalogue has.
+func (l *Log) Next() int64 { return l.next }
 
 // Await calls w once when CatchUp has something to fold, or the log is closed; false
 // where that is so already.

@@ -23,7 +23,7 @@ func (ids *producerIDs) take() (id int64, ok bool) {
 	return ids.next - 1, true
 }
 
-// refill sets the next block. None of the last one may be left.
+// refill sets the next block.
 func (ids *producerIDs) refill(first, n int64) {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
@@ -40,19 +40,25 @@ func (l *Log) NewProducerID() (int64, error) {
 	if id, ok := l.ids.take(); ok {
 		return id, nil // another call allotted a block meanwhile
 	}
-	err := l.allotProducerIDs()
-	id, _ := l.ids.take()
-	return id, err
+	first, err := l.AllotProducerIDs()
+	if err != nil {
+		return 0, err
+	}
+	return l.TakeBlock(first), nil
 }
 
-// allotProducerIDs allots a block of producer IDs to this process.
-func (l *Log) allotProducerIDs() error {
+// AllotProducerIDs allots a block of producer IDs to a node, for its TakeBlock.
+func (l *Log) AllotProducerIDs() (first int64, err error) {
 	first, allotted, err := l.Catalogue.ProducerIDs(producerIDBlock, l.cfg.Node)
-	if err == nil {
-		err = l.Commit(allotted)
+	if err != nil {
+		return 0, err
 	}
-	if err == nil {
-		l.ids.refill(first, producerIDBlock)
-	}
-	return err
+	return first, l.Commit(allotted)
+}
+
+// TakeBlock takes a block of producer IDs for this process, and returns its first one.
+// What was left of the last block is never used. It may be called at any time.
+func (l *Log) TakeBlock(first int64) (id int64) {
+	l.ids.refill(first+1, producerIDBlock-1)
+	return first
 }

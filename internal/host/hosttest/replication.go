@@ -1,10 +1,12 @@
 package hosttest
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
@@ -22,6 +24,7 @@ type Replication struct {
 	mu     sync.Mutex
 	groups map[string]*Group // by the partition's name
 	placed []topic.Placement // as Open was asked for
+	answer func(context.Context, []byte) []byte
 }
 
 // NewReplication returns a Replication without partitions.
@@ -45,13 +48,17 @@ func (r *Replication) Open(at topic.Placement, cfg partition.Config) (partition.
 		return nil, log.Recovery{}, fmt.Errorf("%s is not opened as a replica", at.TopicPartition)
 	}
 	if r.leader != nil && at.Topic != topic.ClusterMetadata {
-		return remote{r.leader.Group(at.String())}, log.Recovery{}, nil
+		g := r.leader.Group(at.String())
+		if g == nil || g.id != at.ID {
+			return nil, log.Recovery{}, fault.At(fault.LeaderNotAvailable, at.Topic, at.Partition, -1)
+		}
+		return remote{g}, log.Recovery{}, nil
 	}
 	p, found, err := partition.Open(cfg)
 	if err != nil {
 		return nil, found, err
 	}
-	g := &Group{Partition: p, node: r.node}
+	g := &Group{Partition: p, node: r.node, id: at.ID}
 	if r.leader == nil {
 		p.Commit(p.EndOffset()) // whatever it has, the group has
 		g.Elect()
@@ -63,6 +70,27 @@ func (r *Replication) Open(at topic.Placement, cfg partition.Config) (partition.
 	r.groups[at.String()] = g
 	r.placed = append(r.placed, at)
 	return g, found, nil
+}
+
+// Call brings a request to the first node.
+func (r *Replication) Call(ctx context.Context, node int32, request []byte) ([]byte, error) {
+	if r.leader == nil || node != r.leader.node {
+		return nil, fault.Newf(fault.NetworkException, "there is no node %d", node)
+	}
+	r.leader.mu.Lock()
+	answer := r.leader.answer
+	r.leader.mu.Unlock()
+	if answer == nil {
+		return nil, fault.Newf(fault.NetworkException, "node %d answers nothing", node)
+	}
+	return answer(ctx, request), nil
+}
+
+// Serve sets what answers the second node.
+func (r *Replication) Serve(answer func(context.Context, []byte) []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = answer
 }
 
 // Group returns the group of a partition that is open, by name: orders-0.
@@ -83,13 +111,15 @@ func (r *Replication) Placed() []topic.Placement {
 type Group struct {
 	*partition.Partition
 	node int32
+	id   topic.ID
 
 	mu     sync.Mutex
 	epoch  int32
 	leads  bool
 	holds  bool
-	stored int64 // the offset after what is stored
-	other  *Group
+	stored int64  // the offset after what is stored
+	other  *Group // which it feeds
+	source *Group // which feeds it
 }
 
 // feed has a follower store everything that the group has and will have.
@@ -111,7 +141,7 @@ func (g *Group) feed(follower *Group) error {
 	follower.Commit(g.HighWatermark())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.other = follower
+	g.other, follower.source = follower, g
 	return nil
 }
 
@@ -201,6 +231,9 @@ func (g *Group) Replicas() int { return 1 }
 func (g *Group) Group() (partition.Group, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.source != nil {
+		return g.source.Group()
+	}
 	if !g.leads {
 		return partition.Group{Leader: -1, Epoch: g.epoch}, true
 	}

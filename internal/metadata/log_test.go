@@ -104,3 +104,30 @@ func TestTheLiveCatalogueIsItsReplay(t *testing.T) {
 	require.NoError(t, leader.Close())
 	require.Equal(t, leader.Catalogue, open(t, fs, hosttest.NewReplication()).Catalogue)
 }
+
+// TestABlockOfProducerIDs is given to another node: its IDs are this log's no more.
+func TestABlockOfProducerIDs(t *testing.T) {
+	leader := open(t, vfs.NewMemory(), hosttest.NewReplication())
+	other := open(t, vfs.NewMemory(), hosttest.NewReplication())
+	given := map[int64]bool{}
+	take := func(id int64, err error) {
+		t.Helper()
+		require.NoError(t, err)
+		require.False(t, given[id], "%d is given twice", id)
+		given[id] = true
+	}
+	take(leader.NewProducerID())
+	first, err := leader.AllotProducerIDs()
+	require.NoError(t, err)
+	take(other.TakeBlock(first), nil)
+	for range 999 {
+		id, ok := other.ProducerID()
+		require.True(t, ok)
+		take(id, nil)
+	}
+	_, ok := other.ProducerID()
+	require.False(t, ok, "the block is used up")
+	for range 1500 {
+		take(leader.NewProducerID())
+	}
+}

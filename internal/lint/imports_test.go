@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 	},
 	"internal/cleaner":       {"fault", "record", "topic", "log", "partition", "internal/host", "internal/layout", "internal/role"},
 	"internal/host":          {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},
-	"internal/host/hosttest": {"record", "topic", "log", "partition", "internal/vfs", "internal/catalogue", "internal/metadata", "internal/host", "github.com/stretchr/testify/..."},
+	"internal/host/hosttest": {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/catalogue", "internal/metadata", "internal/host", "github.com/stretchr/testify/..."},
 	"internal/metadata":      {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},
 	"internal/layout":        {"fault", "record", "topic", "internal/vfs", "github.com/gofrs/flock"},
 	"internal/archive":       {"fault"},

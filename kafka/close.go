@@ -51,7 +51,7 @@ func (s *consuming) await(late <-chan struct{}) error {
 	s.mu.Unlock()
 	s.cutting.Do(func() { close(s.cut) })
 	s.client.CloseAllowingRebalance()
-	s.cluster.remove(s)
+	s.cluster.removeSession(s)
 	return fault.Newf(fault.TimedOut, "a consumer's callback, or what it waits for, took longer than %v: the session was closed under it", closing.Patience)
 }
 
@@ -65,7 +65,7 @@ func (s *consuming) exit() {
 // finish ends the session, on the goroutine that fetches.
 func (s *consuming) finish() {
 	defer s.gate.End()
-	defer s.cluster.remove(s)
+	defer s.cluster.removeSession(s)
 	left := make(chan struct{})
 	go func() {
 		defer close(left)

@@ -97,8 +97,8 @@ func (c *Cluster) newClient(clientID string, opts ...kgo.Opt) (*kgo.Client, erro
 	return client, nil
 }
 
-// add registers s to be closed by Close. After Close it returns fault.Closed.
-func (c *Cluster) add(s io.Closer) error {
+// addSession registers s to be closed by Close. After Close it returns fault.Closed.
+func (c *Cluster) addSession(s io.Closer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sessions == nil {
@@ -108,8 +108,8 @@ func (c *Cluster) add(s io.Closer) error {
 	return nil
 }
 
-// remove removes a session that has been closed.
-func (c *Cluster) remove(s io.Closer) {
+// removeSession removes a session that has been closed.
+func (c *Cluster) removeSession(s io.Closer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.sessions, s)

@@ -51,7 +51,7 @@ func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consum
 		return nil, err
 	}
 	s.client = client
-	if err := c.add(s); err != nil {
+	if err := c.addSession(s); err != nil {
 		client.Close()
 		return nil, err
 	}
@@ -287,7 +287,7 @@ func (s *consuming) Seek(ctx context.Context, tp record.TopicPartition, to topic
 	if offset, ok := to.Offset(); ok && offset < 0 {
 		return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, offset).Detailf("Seek goes to an offset of 0 or more")
 	}
-	if _, err := s.find(tp); err != nil {
+	if _, err := s.position(tp); err != nil {
 		return err
 	}
 	offsets, err := s.Offsets(ctx, to, tp)
@@ -331,7 +331,7 @@ func (s *consuming) seekAsMember(ctx context.Context, tp record.TopicPartition, 
 			s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{tp.Topic: {tp.Partition: {Epoch: -1, Offset: offset}}})
 			return nil
 		}
-		if _, err := s.find(tp); err != nil {
+		if _, err := s.position(tp); err != nil {
 			return err
 		}
 		select {
@@ -346,8 +346,8 @@ func notAssigned(tp record.TopicPartition) error {
 	return fault.At(fault.NotAssigned, tp.Topic, tp.Partition, -1)
 }
 
-// find returns the position of an owned partition.
-func (s *consuming) find(tp record.TopicPartition) (int64, error) {
+// position returns the position of an owned partition.
+func (s *consuming) position(tp record.TopicPartition) (int64, error) {
 	if s.isClosed() {
 		return 0, fault.Closed
 	}
@@ -362,7 +362,7 @@ func (s *consuming) find(tp record.TopicPartition) (int64, error) {
 
 // Position implements consumer.Session.
 func (s *consuming) Position(ctx context.Context, tp record.TopicPartition) (int64, error) {
-	position, err := s.find(tp)
+	position, err := s.position(tp)
 	if err != nil || position != unknown {
 		return position, err
 	}

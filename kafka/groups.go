@@ -48,7 +48,7 @@ func (c *Cluster) coordinated(ctx context.Context, request func() error) error {
 		return err
 	}
 	var err error
-	waited := c.await(ctx, func() (bool, error) {
+	waited := c.awaitAnswer(ctx, func() (bool, error) {
 		err = request()
 		return !errors.Is(err, fault.CoordinatorNotAvailable), nil
 	})

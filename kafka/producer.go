@@ -63,7 +63,7 @@ func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer
 		return nil, err
 	}
 	s.client = client
-	if err := c.add(s); err != nil {
+	if err := c.addSession(s); err != nil {
 		client.Close()
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func (s *producing) end() {
 	s.sending.Unlock()
 	if first {
 		s.client.Close()
-		s.cluster.remove(s)
+		s.cluster.removeSession(s)
 	}
 	s.flushes.Wait()
 	// The client has failed the records that it held. Acquiring all of the room
@@ -327,7 +327,7 @@ func (w *writer) accept(ctx context.Context, r record.Record, fn producer.Callba
 		return err
 	}
 	if r.Partition < 0 || r.Partition >= w.Partitions() {
-		if err := w.find(ctx, r.Partition); err != nil {
+		if err := w.findPartition(ctx, r.Partition); err != nil {
 			return err
 		}
 	}
@@ -351,8 +351,8 @@ func (w *writer) accept(ctx context.Context, r record.Record, fn producer.Callba
 	return nil
 }
 
-// find asks the cluster for a partition that the writer does not know.
-func (w *writer) find(ctx context.Context, partition int32) error {
+// findPartition asks the cluster for a partition that the writer does not know.
+func (w *writer) findPartition(ctx context.Context, partition int32) error {
 	if w.session.ctx.Err() != nil {
 		return fault.At(fault.Closed, w.topic, partition, -1)
 	}
@@ -416,7 +416,7 @@ type whole struct {
 }
 
 func (b *whole) done(at record.Position, err error) {
-	if !b.add(at, err) {
+	if !b.addOutcome(at, err) {
 		return
 	}
 	if b.fn != nil {
@@ -426,9 +426,9 @@ func (b *whole) done(at record.Position, err error) {
 	b.session.note(b.err)
 }
 
-// add records the outcome of one record, and reports whether it was the last
+// addOutcome records the outcome of one record, and reports whether it was the last
 // one.
-func (b *whole) add(at record.Position, err error) (all bool) {
+func (b *whole) addOutcome(at record.Position, err error) (all bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.at.Offset < 0 && err == nil {

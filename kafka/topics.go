@@ -50,7 +50,7 @@ func (c *Cluster) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 		return err
 	}
 	for _, t := range resp.Topics {
-		if err := c.await(ctx, func() (bool, error) { return c.ready(ctx, t.Topic, 1) }); err != nil {
+		if err := c.awaitAnswer(ctx, func() (bool, error) { return c.ready(ctx, t.Topic, 1) }); err != nil {
 			return err
 		}
 	}
@@ -99,16 +99,16 @@ func (c *Cluster) DeleteTopics(ctx context.Context, names ...string) error {
 			_, err := c.metadata(ctx, name)
 			return errors.Is(err, fault.UnknownTopic), nil
 		}
-		if err := c.await(ctx, gone); err != nil {
+		if err := c.awaitAnswer(ctx, gone); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// await repeats a question until the answer is yes, no longer than Timeout:
+// awaitAnswer repeats a question until the answer is yes, no longer than Timeout:
 // brokers learn of a change to topics some time after it was acknowledged.
-func (c *Cluster) await(ctx context.Context, question func() (bool, error)) error {
+func (c *Cluster) awaitAnswer(ctx context.Context, question func() (bool, error)) error {
 	patience := time.NewTimer(c.timeout)
 	defer patience.Stop()
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
@@ -291,7 +291,7 @@ func (c *Cluster) AddPartitions(ctx context.Context, name string, total int) err
 	if err := failureAt(resp[name].Err, name, -1); err != nil {
 		return err
 	}
-	return c.await(ctx, func() (bool, error) { return c.ready(ctx, name, total) })
+	return c.awaitAnswer(ctx, func() (bool, error) { return c.ready(ctx, name, total) })
 }
 
 // ConfigureTopic implements topic.Admin. It replaces the topic's settings for
@@ -329,7 +329,7 @@ func (c *Cluster) ConfigureTopic(ctx context.Context, name string, cfg topic.Con
 			return failureAt(a.Err, name, -1)
 		}
 	}
-	return c.await(ctx, func() (bool, error) {
+	return c.awaitAnswer(ctx, func() (bool, error) {
 		now, err := c.config(ctx, name)
 		return slices.Equal(entries(now), want), err
 	})

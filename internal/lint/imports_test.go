@@ -87,7 +87,8 @@ var allowed = map[string][]string{
 		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire", "internal/tasks",
 	},
 
-	"examples/...": slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),
+	"examples/cluster": {"consumer", "fault", "producer", "record", "topic", ".", "replica", "replica/tcp"},
+	"examples/...":     slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),
 }
 
 // row finds the most exact row for a package: its own name, or the longest

@@ -26,7 +26,7 @@ func (l *lane) check(r *record.Record) (ms int64, err error) {
 // checkReplicas returns an error if the topic wants more copies of a record than there
 // are.
 func (l *lane) checkReplicas() error {
-	if l.session.cfg.Acks != producer.AcksAll || l.partition.MinReplicas() <= l.partition.Replicas() {
+	if min := l.partition.MinReplicas(); min <= 1 || l.session.cfg.Acks != producer.AcksAll || min <= l.partition.Replicas() {
 		return nil
 	}
 	return fault.At(fault.NotEnoughReplicas, l.topic, l.number, -1).ForGood().

@@ -11,7 +11,8 @@ import (
 // OffsetForTime returns the first record whose timestamp is ms milliseconds or
 // later, by offset, and its timestamp; ok is false when there is none. That is
 // what Kafka's ListOffsets answers for a time: timestamps need not rise with
-// offsets.
+// offsets. Control records do not count: their times are those of transactions and
+// elections, and a search that ended at one would return the older records behind it.
 //
 // It searches everything up to EndOffset: the caller compares the offset with its
 // high watermark. Errors are those of Read.
@@ -68,7 +69,7 @@ func (l *Log) searchTime(s *segment, ms, end int64) (offset, timestamp int64, ok
 		if sc.header.BaseOffset >= end {
 			break
 		}
-		if sc.header.MaxTimestamp < ms || sc.header.LastOffset() < l.start.Load() {
+		if sc.header.MaxTimestamp < ms || sc.header.Control() || sc.header.LastOffset() < l.start.Load() {
 			continue
 		}
 		offset, timestamp, ok, err = l.searchBatch(s, h, sc.pos, &sc.header, ms)

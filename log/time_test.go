@@ -102,3 +102,33 @@ func TestAppendTimeCountsForTheWholeBatch(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, []int64{0, 500}, []int64{offset, timestamp})
 }
+
+// The times of control records are not those of records: a transaction that ends late, or
+// a leader that is elected, does not bring a search to older records.
+func TestOffsetForTimePassesControlRecords(t *testing.T) {
+	l, _ := open(t, memoryConfig())
+	marker := func(ms int64) {
+		b := record.NewBuilder(1 << 10)
+		b.Add(ms, []byte{0, 0, 0, 1}, []byte("marker"), nil)
+		batch, err := b.Batch(nil, record.None, 0)
+		require.NoError(t, err)
+		h := batch.BatchHeader
+		h.Attributes |= record.AttrControl
+		batch = record.Seal(batch.Bytes, h)
+		stamp(batch.Bytes, l.EndOffset())
+		require.NoError(t, l.Append(batch.Bytes, nil))
+	}
+	marker(1000)                          // 0
+	timed(t, l, nil, record.None, 10, 20) // 1, 2
+	marker(1000)                          // 3
+	timed(t, l, nil, record.None, 30)     // 4
+	for _, c := range []struct{ ask, offset int64 }{{0, 1}, {20, 2}, {21, 4}} {
+		offset, _, ok, err := l.OffsetForTime(c.ask)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, c.offset, offset, "at %d", c.ask)
+	}
+	_, _, ok, err := l.OffsetForTime(31)
+	require.NoError(t, err)
+	require.False(t, ok)
+}

@@ -37,6 +37,11 @@ type Features struct {
 	// gets its partitions back, without a change for the others of its group.
 	StaticMembers bool
 
+	// FirstOffset is the offset of the first record of every partition. Before it a
+	// partition has control records, which take offsets and which no program sees: where
+	// partitions are replica groups, the one with which the first leader begins.
+	FirstOffset int64
+
 	// RefusesConsumers is the error for an ordinary consumer that joins the
 	// group of a running streams application. If it is nil, the backend may let
 	// the consumer in.

@@ -72,7 +72,7 @@ func (s *suite) reader(group string, n *told) (c consumer.Session, failed <-chan
 	done := make(chan error, 1)
 	go func() {
 		n.fetching = true
-		_, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
+		_, err := s.fetchOnce(s.ctx, c, consumer.UntilDone, nil)
 		n.fetching = false
 		done <- err
 	}()
@@ -220,7 +220,7 @@ var closingTests = []test{
 		require.Equal(s, []string{"assigned", "revoked"}, n.kinds)
 		committed, err := s.GroupOffsets(s.ctx, group)
 		require.NoError(s, err)
-		require.EqualValues(s, 1, committed[tp(name, 0)].Offset, "the next record was asked for")
+		require.Equal(s, s.at(1), committed[tp(name, 0)].Offset, "the next record was asked for")
 	}},
 }
 
@@ -245,7 +245,7 @@ var closingBackendTests = []struct {
 		between, goOn, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		go func() {
 			n.fetching = true
-			_, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
+			_, err := s.fetchOnce(s.ctx, c, consumer.UntilDone, nil)
 			n.fetching = false
 			if err != nil {
 				over <- err

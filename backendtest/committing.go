@@ -47,7 +47,7 @@ var committingTests = []test{
 		name, group := s.topic(2, topic.Config{}), s.name()
 		s.sendMany(name, 2, 10)
 		c := s.consumer(inGroup(group))
-		require.NoError(s, c.Commit(s.ctx, map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 8, LeaderEpoch: -1}}))
+		require.NoError(s, c.Commit(s.ctx, map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: s.at(8), LeaderEpoch: -1}}))
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))
 		require.Equal(s, []string{"8", "9"}, values(s.fetch(c, 2)))
 		require.NoError(s, c.Assign(s.ctx, tps(name, 1)))
@@ -128,7 +128,7 @@ var groupAdminTests = []test{
 	{"sets the offsets of groups without members", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
-		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 6, LeaderEpoch: -1, Metadata: "by hand"}}
+		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: s.at(6), LeaderEpoch: -1, Metadata: "by hand"}}
 		require.NoError(s, s.SetGroupOffsets(s.ctx, group, offsets))
 		got, err := s.GroupOffsets(s.ctx, group)
 		require.NoError(s, err)

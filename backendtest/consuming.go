@@ -24,7 +24,7 @@ type fetched struct {
 func (s *suite) fetchAsync(ctx context.Context, c consumer.Session) <-chan fetched {
 	done := make(chan fetched, 1)
 	go func() {
-		got, err := c.Fetch(ctx, consumer.UntilDone, nil)
+		got, err := s.fetchOnce(ctx, c, consumer.UntilDone, nil)
 		done <- fetched{got, err}
 	}()
 	return done
@@ -59,13 +59,17 @@ var consumingTests = []test{
 			{topic.Latest(), []string{"last"}},
 			{topic.AtTime(time.UnixMilli(1500)), []string{"2", "3", "last"}},
 			{topic.AtTime(time.UnixMilli(3001)), []string{"last"}},
-			{topic.AtOffset(3), []string{"3", "last"}},
+			{s.atOffset(3), []string{"3", "last"}},
 		} {
 			own := s.consumer(func(cfg *consumer.Config) { cfg.Start = c.start })
 			require.NoError(s, own.Assign(s.ctx, tps(name, 0)))
 			position, err := own.Position(s.ctx, tp(name, 0))
 			require.NoError(s, err)
-			require.EqualValues(s, 5-len(c.want), position)
+			if c.start == topic.Earliest() {
+				require.Zero(s, position)
+			} else {
+				require.Equal(s, s.at(5-len(c.want)), position)
+			}
 			defer func() {
 				require.Equal(s, c.want, values(s.fetch(own, len(c.want))))
 			}()
@@ -78,21 +82,21 @@ var consumingTests = []test{
 		s.sendMany(name, 2, 100)
 		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 7 })
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
-		next := map[record.TopicPartition]int64{}
+		next := map[record.TopicPartition]int64{tp(name, 0): s.at(0), tp(name, 1): s.at(0)}
 		dst := make([]record.Record, 3, 10)
-		for next[tp(name, 0)]+next[tp(name, 1)] < 200 {
-			got, err := c.Fetch(s.ctx, consumer.UntilDone, dst)
+		for next[tp(name, 0)]+next[tp(name, 1)] < 2*s.at(100) {
+			got, err := s.fetchOnce(s.ctx, c, consumer.UntilDone, dst)
 			require.NoError(s, err)
 			require.LessOrEqual(s, len(got.Records), 7)
 			for _, r := range got.Records {
 				require.Equal(s, got.TopicPartition, tp(r.Topic, r.Partition))
 				require.Equal(s, next[got.TopicPartition], r.Offset)
-				require.Equal(s, fmt.Sprint(r.Offset), string(r.Value))
+				require.Equal(s, fmt.Sprint(s.number(r.Offset)), string(r.Value))
 				next[got.TopicPartition]++
 			}
 			require.Equal(s, next[got.TopicPartition], got.Next)
 			require.LessOrEqual(s, got.Next, got.HighWatermark)
-			require.LessOrEqual(s, got.HighWatermark, int64(100))
+			require.LessOrEqual(s, got.HighWatermark, s.at(100))
 			position, err := c.Position(s.ctx, got.TopicPartition)
 			require.NoError(s, err)
 			require.Equal(s, got.Next, position)
@@ -129,7 +133,7 @@ var consumingTests = []test{
 		c := s.assigned(name, 0)
 		ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
 		defer cancel()
-		_, err := c.Fetch(ctx, consumer.UntilDone, nil)
+		_, err := s.fetchOnce(ctx, c, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, context.DeadlineExceeded)
 		s.send(name, 0, "later")
 		require.Equal(s, []string{"later"}, values(s.fetch(c, 1)))
@@ -144,22 +148,22 @@ var consumingTests = []test{
 			spec topic.OffsetSpec
 			want string
 		}{
-			{topic.AtOffset(7), "7"},
-			{topic.AtOffset(1), "1"},
+			{s.atOffset(7), "7"},
+			{s.atOffset(1), "1"},
 			{topic.Earliest(), "0"},
 			{topic.AtTime(time.UnixMilli(0)), "0"},
-			{topic.AtOffset(9), "9"},
-			{topic.AtOffset(8), "8"},
+			{s.atOffset(9), "9"},
+			{s.atOffset(8), "8"},
 		} {
 			require.NoError(s, c.Seek(s.ctx, tp(name, 0), to.spec))
-			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
+			got, err := s.fetchOnce(s.ctx, c, consumer.UntilDone, nil)
 			require.NoError(s, err)
 			require.Equal(s, to.want, string(got.Records[0].Value))
 		}
 		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.Latest()))
 		position, err := c.Position(s.ctx, tp(name, 0))
 		require.NoError(s, err)
-		require.EqualValues(s, 10, position)
+		require.Equal(s, s.at(10), position)
 		s.send(name, 0, "next")
 		require.Equal(s, []string{"next"}, values(s.fetch(c, 1)))
 
@@ -178,7 +182,7 @@ var consumingTests = []test{
 		require.NoError(s, err)
 		other, err := c.Position(s.ctx, tp(name, 1))
 		require.NoError(s, err)
-		for _, r := range s.fetch(c, int(100-other)) {
+		for _, r := range s.fetch(c, 100-s.number(other)) {
 			require.EqualValues(s, 1, r.Partition)
 		}
 		after, err := c.Position(s.ctx, tp(name, 0))
@@ -194,15 +198,15 @@ var consumingTests = []test{
 		require.NoError(s, c.Resume(tp(name, 0)))
 		got, err := s.wait(done)
 		require.NoError(s, err)
-		require.Equal(s, fmt.Sprint(before), string(got.Records[0].Value))
-		s.fetch(c, int(100-before)-len(got.Records))
+		require.Equal(s, fmt.Sprint(s.number(before)), string(got.Records[0].Value))
+		s.fetch(c, 100-s.number(before)-len(got.Records))
 	}},
 	{"says that an offset is out of range, and goes on at its start", func(s *suite) {
 		name := s.topic(2, topic.Config{})
 		s.sendMany(name, 1, 10)
-		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 6})
+		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(6)})
 		require.NoError(s, err)
-		for _, offset := range []int64{2, 1000} {
+		for _, offset := range []int64{s.at(2), 1000} {
 			c := s.assigned(name, 0)
 			require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(offset)))
 			_, err = c.Fetch(s.ctx, consumer.UntilDone, nil)
@@ -211,7 +215,7 @@ var consumingTests = []test{
 		}
 		c := s.consumer(func(cfg *consumer.Config) { cfg.Start = topic.Latest() })
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0, 1)))
-		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(2)))
+		require.NoError(s, c.Seek(s.ctx, tp(name, 0), s.atOffset(2)))
 		_, err = c.Fetch(s.ctx, consumer.UntilDone, nil)
 		require.ErrorIs(s, err, fault.OffsetOutOfRange)
 		s.send(name, 1, "other")
@@ -222,9 +226,9 @@ var consumingTests = []test{
 	{"starts over where the group's committed offset is out of range", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
-		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 3, LeaderEpoch: -1}}
+		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: s.at(3), LeaderEpoch: -1}}
 		require.NoError(s, s.SetGroupOffsets(s.ctx, group, offsets))
-		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 6})
+		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(6)})
 		require.NoError(s, err)
 		c := s.consumer(inGroup(group, name))
 		_, err = c.Fetch(s.ctx, consumer.UntilDone, nil)
@@ -242,10 +246,10 @@ var consumingTests = []test{
 		require.Equal(s, tps(name, 0, 2), c.Assignment())
 		position, err := c.Position(s.ctx, tp(name, 0))
 		require.NoError(s, err)
-		require.EqualValues(s, 4, position)
+		require.Equal(s, s.at(4), position)
 		counts := map[int32]int{}
 		for range 16 / 4 {
-			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
+			got, err := s.fetchOnce(s.ctx, c, consumer.UntilDone, nil)
 			require.NoError(s, err)
 			counts[got.Partition] += len(got.Records)
 		}
@@ -266,7 +270,7 @@ var consumingTests = []test{
 		for _, want := range []struct {
 			spec   topic.OffsetSpec
 			offset int64
-		}{{topic.Earliest(), 0}, {topic.Latest(), 10}, {topic.AtTime(time.UnixMilli(0)), 0}} {
+		}{{topic.Earliest(), 0}, {topic.Latest(), s.at(10)}, {topic.AtTime(time.UnixMilli(0)), s.at(0)}} {
 			offsets, err := c.Offsets(s.ctx, want.spec, tps(name, 0, 1)...)
 			require.NoError(s, err)
 			require.Equal(s, map[record.TopicPartition]int64{tp(name, 0): want.offset, tp(name, 1): want.offset}, offsets)

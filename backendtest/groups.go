@@ -230,7 +230,7 @@ var groupTests = []test{
 					if !slices.Contains(own.Load().Assignment(), tp) {
 						s.Errorf("%v is revoked, and gone already", tp)
 					}
-					offsets[tp] = consumer.Offset{Offset: 10, LeaderEpoch: -1, Metadata: "revoked"}
+					offsets[tp] = consumer.Offset{Offset: s.at(10), LeaderEpoch: -1, Metadata: "revoked"}
 				}
 				if err := own.Load().Commit(s.ctx, offsets); err != nil {
 					s.Errorf("Commit while partitions are revoked: %v", err)
@@ -253,7 +253,7 @@ var groupTests = []test{
 		// The new owner continues where the old one stopped.
 		position, err := second.Position(s.ctx, assigned[0])
 		require.NoError(s, err)
-		require.EqualValues(s, 10, position)
+		require.Equal(s, s.at(10), position)
 
 		s.leave(first)
 		require.NotEmpty(s, s.event(first, "revoked").partitions)
@@ -278,11 +278,11 @@ var groupTests = []test{
 		s.settle(tps(name, 0), m)
 		position, err := m.Position(s.ctx, tp(name, 0))
 		require.NoError(s, err)
-		require.EqualValues(s, 10, position)
+		require.Equal(s, s.at(10), position)
 		s.send(name, 0, "next")
 		require.Equal(s, []string{"next"}, values(s.take(m, 1)))
 
-		c := s.consumer(inGroup(s.name(), name), func(cfg *consumer.Config) { cfg.Start = topic.AtOffset(8) })
+		c := s.consumer(inGroup(s.name(), name), func(cfg *consumer.Config) { cfg.Start = s.atOffset(8) })
 		require.Equal(s, []string{"8", "9", "next"}, values(s.fetch(c, 3)))
 	}},
 	{"seek in what they are assigned", func(s *suite) {
@@ -290,7 +290,7 @@ var groupTests = []test{
 		s.sendMany(name, 1, 10)
 		c := s.consumer(inGroup(s.name(), name))
 		s.fetch(c, 10)
-		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(6)))
+		require.NoError(s, c.Seek(s.ctx, tp(name, 0), s.atOffset(6)))
 		require.Equal(s, []string{"6", "7", "8", "9"}, values(s.fetch(c, 4)))
 		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.Earliest()))
 		s.fetch(c, 10)
@@ -302,7 +302,7 @@ var groupTests = []test{
 		c = s.consumer(inGroup(s.name(), name), func(cfg *consumer.Config) {
 			cfg.OnAssigned = func(partitions []record.TopicPartition) {
 				for _, tp := range partitions {
-					if err := c.Seek(s.ctx, tp, topic.AtOffset(7)); err != nil {
+					if err := c.Seek(s.ctx, tp, s.atOffset(7)); err != nil {
 						s.Errorf("Seek: %v", err)
 					}
 				}
@@ -319,7 +319,7 @@ var groupTests = []test{
 			require.ErrorIs(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(offset)), fault.OffsetOutOfRange)
 			at, err := c.Position(s.ctx, tp(name, 0))
 			require.NoError(s, err)
-			require.EqualValues(s, 4, at)
+			require.Equal(s, s.at(4), at)
 		}
 		require.Equal(s, []string{"4", "5", "6", "7"}, values(s.fetch(c, 4)))
 	}},

@@ -14,19 +14,19 @@ var markerTests = []test{
 		s.send(name, 0, "a", "b")
 		s.mark(name)
 		c := s.assigned(name, 0)
-		require.Equal(s, []string{"a", "b", "marked"}, s.fetchTo(c, name, 4))
+		require.Equal(s, []string{"a", "b", "marked"}, s.fetchTo(c, name, s.at(4)))
 		s.mark(name)
 		s.mark(name)
-		require.Equal(s, []string{"marked", "marked"}, s.fetchTo(c, name, 8))
+		require.Equal(s, []string{"marked", "marked"}, s.fetchTo(c, name, s.at(8)))
 		s.send(name, 0, "behind")
-		require.Equal(s, []string{"behind"}, s.fetchTo(c, name, 9))
+		require.Equal(s, []string{"behind"}, s.fetchTo(c, name, s.at(9)))
 	}},
 	{"alone are passed over", func(s *suite) {
 		name := s.topic(1, topic.Config{})
 		s.mark(name)
 		c := s.assigned(name, 0)
-		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(1)))
-		require.Empty(s, s.fetchTo(c, name, 2))
+		require.NoError(s, c.Seek(s.ctx, tp(name, 0), s.atOffset(1)))
+		require.Empty(s, s.fetchTo(c, name, s.at(2)))
 	}},
 	{"are done once a consumer is past them, and no lag", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
@@ -47,7 +47,7 @@ var markerTests = []test{
 		require.NoError(s, c.Commit(s.ctx))
 		committed, err := s.GroupOffsets(s.ctx, group)
 		require.NoError(s, err)
-		require.EqualValues(s, 6, committed[tp(name, 0)].Offset)
+		require.Equal(s, s.at(6), committed[tp(name, 0)].Offset)
 	}},
 }
 

@@ -14,6 +14,7 @@ var offsetTests = []test{
 	{"are listed for each partition", func(s *suite) {
 		name := s.topic(2, topic.Config{})
 		s.send(name, 1, "a", "b", "c")
+		s.ledTopic(name)
 		earliest, err := s.ListOffsets(s.ctx, topic.Earliest(), tps(name, 0, 1)...)
 		require.NoError(s, err)
 		require.Len(s, earliest, 2)
@@ -21,8 +22,8 @@ var offsetTests = []test{
 		require.Zero(s, earliest[tp(name, 1)].Offset)
 		latest, err := s.ListOffsets(s.ctx, topic.Latest(), tps(name, 0, 1)...)
 		require.NoError(s, err)
-		require.Zero(s, latest[tp(name, 0)].Offset)
-		require.EqualValues(s, 3, latest[tp(name, 1)].Offset)
+		require.Equal(s, s.at(0), latest[tp(name, 0)].Offset)
+		require.Equal(s, s.at(3), latest[tp(name, 1)].Offset)
 		exact, err := s.ListOffsets(s.ctx, topic.AtOffset(1), tp(name, 1))
 		require.NoError(s, err)
 		require.EqualValues(s, 1, exact[tp(name, 1)].Offset)
@@ -39,35 +40,39 @@ var offsetTests = []test{
 			_, err := w.Send(s.ctx, record.Record{Topic: name, Timestamp: time.UnixMilli(ms)})
 			require.NoError(s, err)
 		}
-		for _, c := range []struct{ ask, offset, ms int64 }{{0, 0, 1000}, {1000, 0, 1000}, {1001, 1, 2000}, {2500, 2, 3000}, {3000, 2, 3000}} {
+		for _, c := range []struct {
+			ask    int64
+			number int
+			ms     int64
+		}{{0, 0, 1000}, {1000, 0, 1000}, {1001, 1, 2000}, {2500, 2, 3000}, {3000, 2, 3000}} {
 			listed, err := s.ListOffsets(s.ctx, topic.AtTime(time.UnixMilli(c.ask)), tp(name, 0))
 			require.NoError(s, err)
-			require.Equal(s, c.offset, listed[tp(name, 0)].Offset, "at %d", c.ask)
+			require.Equal(s, s.at(c.number), listed[tp(name, 0)].Offset, "at %d", c.ask)
 			require.Equal(s, c.ms, listed[tp(name, 0)].Timestamp.UnixMilli(), "at %d", c.ask)
 		}
 		listed, err := s.ListOffsets(s.ctx, topic.AtTime(time.UnixMilli(3001)), tp(name, 0))
 		require.NoError(s, err)
-		require.EqualValues(s, 3, listed[tp(name, 0)].Offset)
+		require.Equal(s, s.at(3), listed[tp(name, 0)].Offset)
 		require.True(s, listed[tp(name, 0)].Timestamp.IsZero())
 	}},
 	{"begin later when records are deleted", func(s *suite) {
 		name := s.topic(2, topic.Config{})
 		s.send(name, 0, "a", "b", "c")
 		s.send(name, 1, "x", "y")
-		starts, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 2, tp(name, 1): -1})
+		starts, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(2), tp(name, 1): -1})
 		require.NoError(s, err)
-		require.Equal(s, map[record.TopicPartition]int64{tp(name, 0): 2, tp(name, 1): 2}, starts)
+		require.Equal(s, map[record.TopicPartition]int64{tp(name, 0): s.at(2), tp(name, 1): s.at(2)}, starts)
 		listed, err := s.ListOffsets(s.ctx, topic.Earliest(), tps(name, 0, 1)...)
 		require.NoError(s, err)
-		require.EqualValues(s, 2, listed[tp(name, 0)].Offset)
-		require.EqualValues(s, 2, listed[tp(name, 1)].Offset)
+		require.Equal(s, s.at(2), listed[tp(name, 0)].Offset)
+		require.Equal(s, s.at(2), listed[tp(name, 1)].Offset)
 		described, err := s.DescribeTopics(s.ctx, name)
 		require.NoError(s, err)
-		require.EqualValues(s, 2, described[0].Partitions[0].StartOffset)
-		require.EqualValues(s, 3, described[0].Partitions[0].HighWatermark)
+		require.Equal(s, s.at(2), described[0].Partitions[0].StartOffset)
+		require.Equal(s, s.at(3), described[0].Partitions[0].HighWatermark)
 		require.Equal(s, []string{"c"}, values(s.fetch(s.assigned(name, 0), 1)))
 
-		_, err = s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 4})
+		_, err = s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(4)})
 		require.ErrorIs(s, err, fault.OffsetOutOfRange)
 	}},
 }

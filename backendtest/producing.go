@@ -26,7 +26,7 @@ var producingTests = []test{
 		for i := range 20 {
 			at, err := w.Send(s.ctx, record.Record{Topic: name, Partition: int32(i % 2), Value: []byte("x")})
 			require.NoError(s, err)
-			require.Equal(s, record.Position{Topic: name, Partition: int32(i % 2), Offset: int64(i / 2)}, at)
+			require.Equal(s, s.position(name, int32(i%2), i/2), at)
 		}
 	}},
 	{"calls back in the order of offsets", func(s *suite) {
@@ -47,11 +47,11 @@ var producingTests = []test{
 				require.Len(s, all, n)
 				for i, o := range all {
 					require.NoError(s, o.err)
-					require.Equal(s, record.Position{Topic: name, Partition: partition, Offset: int64(i)}, o.at)
+					require.Equal(s, s.position(name, partition, i), o.at)
 				}
 				for i, r := range s.fetch(s.assigned(name, partition), n) {
 					require.Equal(s, fmt.Sprint(i), string(r.Value))
-					require.EqualValues(s, i, r.Offset)
+					require.Equal(s, s.at(i), r.Offset)
 				}
 			}
 		}
@@ -87,7 +87,7 @@ var producingTests = []test{
 		}
 		var next [senders]int
 		for i, r := range s.fetch(s.assigned(name, 0), senders*each) {
-			require.EqualValues(s, i, r.Offset)
+			require.Equal(s, s.at(i), r.Offset)
 			require.Equal(s, fmt.Sprint(next[r.Key[0]]), string(r.Value))
 			next[r.Key[0]]++
 		}
@@ -121,7 +121,7 @@ var producingTests = []test{
 		_, w := s.writer(name, func(cfg *producer.Config) { cfg.Acks = producer.AcksLeader })
 		at, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("a")})
 		require.NoError(s, err)
-		require.Equal(s, record.Position{Topic: name}, at)
+		require.Equal(s, s.position(name, 0, 0), at)
 	}},
 	{"keeps a batch open while it lingers, until Flush", func(s *suite) {
 		name := s.topic(1, topic.Config{})
@@ -130,9 +130,10 @@ var producingTests = []test{
 		for range 10 {
 			w.SendAsync(s.ctx, record.Record{Topic: name, Value: []byte("x")}, told.callback)
 		}
+		s.ledTopic(name)
 		latest, err := s.ListOffsets(s.ctx, topic.Latest(), tp(name, 0))
 		require.NoError(s, err)
-		require.Zero(s, latest[tp(name, 0)].Offset)
+		require.Equal(s, s.at(0), latest[tp(name, 0)].Offset)
 		require.Empty(s, told.take())
 		require.NoError(s, p.Flush(s.ctx))
 		require.Len(s, told.take(), 10)
@@ -184,7 +185,7 @@ var producingTests = []test{
 		require.ErrorIs(s, told.take()[0].err, context.Canceled)
 		at, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("y")})
 		require.NoError(s, err)
-		require.Zero(s, at.Offset)
+		require.Equal(s, s.at(0), at.Offset)
 	}},
 	{"does not take back what was accepted when ctx ends", func(s *suite) {
 		name := s.topic(1, topic.Config{})
@@ -194,7 +195,7 @@ var producingTests = []test{
 		w.SendAsync(ctx, record.Record{Topic: name, Value: []byte("x")}, told.callback)
 		cancel()
 		require.NoError(s, p.Flush(s.ctx))
-		require.Equal(s, []outcome{{record.Position{Topic: name}, nil}}, told.take())
+		require.Equal(s, []outcome{{s.position(name, 0, 0), nil}}, told.take())
 	}},
 	{"says that it does not know the outcome when ctx ends while waiting", func(s *suite) {
 		name := s.topic(1, topic.Config{})
@@ -233,7 +234,7 @@ var producingTests = []test{
 		require.NoError(s, p.Flush(s.ctx))
 		for i, o := range told.take() {
 			require.NoError(s, o.err)
-			require.Equal(s, record.Position{Topic: name, Offset: int64(i/2*4 + i%2)}, o.at)
+			require.Equal(s, s.position(name, 0, i/2*4+i%2), o.at)
 		}
 		got := s.fetch(s.assigned(name, 0), len(want))
 		require.Equal(s, want, values(got))

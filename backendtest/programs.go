@@ -49,7 +49,7 @@ var programTests = []test{
 		for i, word := range []string{"one", "two", "three"} {
 			at, err := producer.Send(s.ctx, s.Backend, words, "key", word)
 			require.NoError(s, err)
-			require.Equal(s, record.Position{Topic: words.Name, Offset: int64(i)}, at)
+			require.Equal(s, s.position(words.Name, 0, i), at)
 		}
 		ctx, cancel := context.WithCancel(s.ctx)
 		defer cancel()
@@ -78,7 +78,7 @@ var programTests = []test{
 			switch failed := (*consumer.DecodeError)(nil); {
 			case errors.As(err, &failed):
 				require.ErrorIs(s, err, fault.Serialization)
-				require.Equal(s, record.Position{Topic: name, Offset: 1}, failed.Raw.Position())
+				require.Equal(s, s.position(name, 0, 1), failed.Raw.Position())
 				seen = append(seen, string(failed.Raw.Key)+"="+string(failed.Raw.Value))
 			default:
 				require.NoError(s, err)
@@ -141,7 +141,7 @@ var programTests = []test{
 		require.NoError(s, c.Commit(s.ctx))
 		s.poll(c, 3)
 		require.NoError(s, c.CommitOffsets(s.ctx, map[record.TopicPartition]consumer.Offset{
-			tp(name, 0): {Offset: 5, LeaderEpoch: -1, Metadata: "by hand"},
+			tp(name, 0): {Offset: s.at(5), LeaderEpoch: -1, Metadata: "by hand"},
 		}))
 		committed, err := c.Committed(s.ctx, tp(name, 0))
 		require.NoError(s, err)
@@ -171,8 +171,8 @@ var programTests = []test{
 	{"go on where a reset brought them", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
-		require.NoError(s, s.SetGroupOffsets(s.ctx, group, map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: 2, LeaderEpoch: -1}}))
-		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): 10})
+		require.NoError(s, s.SetGroupOffsets(s.ctx, group, map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: s.at(2), LeaderEpoch: -1}}))
+		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(10)})
 		require.NoError(s, err)
 		options := []consumer.Option{consumer.Group(group), consumer.Topics(name), consumer.FromEnd(), consumer.ManualCommit()}
 		c := s.newConsumer(options...)
@@ -181,7 +181,7 @@ var programTests = []test{
 		require.NoError(s, c.Commit(s.ctx))
 		committed, err := s.GroupOffsets(s.ctx, group)
 		require.NoError(s, err)
-		require.EqualValues(s, 10, committed[tp(name, 0)].Offset)
+		require.Equal(s, s.at(10), committed[tp(name, 0)].Offset)
 		require.NoError(s, c.Close())
 		s.send(name, 0, "a", "b", "c")
 		c = s.newConsumer(options...)

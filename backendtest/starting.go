@@ -28,7 +28,7 @@ var startingTests = []test{
 	{"begin where the group has committed, or say that they don't", func(s *suite) {
 		name, group := s.topic(2, topic.Config{}), s.name()
 		s.sendMany(name, 2, 4)
-		require.NoError(s, s.SetGroupOffsets(s.ctx, group, map[record.TopicPartition]consumer.Offset{tp(name, 1): {Offset: 3, LeaderEpoch: -1}}))
+		require.NoError(s, s.SetGroupOffsets(s.ctx, group, map[record.TopicPartition]consumer.Offset{tp(name, 1): {Offset: s.at(3), LeaderEpoch: -1}}))
 		c := s.consumer(inGroup(group, name), func(cfg *consumer.Config) { cfg.Start = topic.None() })
 		var failed error
 		for seen := 0; seen == 0 || failed == nil; {
@@ -49,7 +49,7 @@ var startingTests = []test{
 			require.NoError(s, err, "it is said once")
 			require.True(s, got.IsNone())
 		}
-		require.NoError(s, c.Seek(s.ctx, tp(name, 0), topic.AtOffset(2)))
+		require.NoError(s, c.Seek(s.ctx, tp(name, 0), s.atOffset(2)))
 		require.Equal(s, []string{"2", "3"}, values(s.fetch(c, 2)))
 	}},
 	{"start as long ago as Start says", func(s *suite) {

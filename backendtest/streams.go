@@ -3,6 +3,7 @@ package backendtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -102,13 +103,13 @@ var streamsTests = []test{
 		require.Equal(s, []string{"A", "B", "C"}, values)
 		letters, records := s.valuesIn(m.dead, 3)
 		require.Equal(s, badRecords, letters, "as they were read")
-		for i, offset := range []string{"1", "2", "4"} {
+		for i, number := range []int{1, 2, 4} {
 			story := map[string]string{}
 			for _, h := range records[i].Headers {
 				story[h.Key] = string(h.Value)
 			}
 			require.Equal(s, m.in, story[streams.HeaderTopic])
-			require.Equal(s, offset, story[streams.HeaderOffset])
+			require.Equal(s, fmt.Sprint(s.at(number)), story[streams.HeaderOffset])
 			require.NotEmpty(s, story[streams.HeaderMessage])
 		}
 		one := streams.ErrorCount{DeadLettered: 1}
@@ -129,7 +130,7 @@ var streamsTests = []test{
 			var failed *streams.ProcessingError
 			require.ErrorAs(s, m.app.Run(s.ctx), &failed, bad)
 			require.Equal(s, bad, string(failed.Raw.Value))
-			require.Equal(s, record.Position{Topic: m.in, Offset: 1}, failed.At)
+			require.Equal(s, s.position(m.in, 0, 1), failed.At)
 			require.ErrorAs(s, m.app.Run(s.ctx), &failed, "at every start")
 		}
 	}},

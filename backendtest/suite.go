@@ -107,6 +107,21 @@ func (s *suite) sendMany(name string, partitions, n int) {
 	require.NoError(s, p.Close())
 }
 
+// at returns the offset of a partition's record of that number, counted from 0.
+func (s *suite) at(number int) int64 { return s.features.FirstOffset + int64(number) }
+
+// atOffset is topic.AtOffset of a partition's record of that number.
+func (s *suite) atOffset(number int) topic.OffsetSpec { return topic.AtOffset(s.at(number)) }
+
+// number returns which of its partition's records has an offset, counted from 0. What is
+// before the first record counts as that.
+func (s *suite) number(offset int64) int { return int(max(offset-s.features.FirstOffset, 0)) }
+
+// position is where a partition's record of that number is.
+func (s *suite) position(name string, partition int32, number int) record.Position {
+	return record.Position{Topic: name, Partition: partition, Offset: s.at(number)}
+}
+
 // consumer opens a session and closes it at the end of the test.
 func (s *suite) consumer(change ...func(*consumer.Config)) consumer.Session {
 	s.Helper()
@@ -135,6 +150,17 @@ func (s *suite) assigned(name string, partitions ...int32) consumer.Session {
 // inGroup makes a session a member of a group.
 func inGroup(group string, topics ...string) func(*consumer.Config) {
 	return func(cfg *consumer.Config) { cfg.Group, cfg.Topics = group, topics }
+}
+
+// fetchOnce is one Fetch, but for those that do no more than pass over what is before the
+// first record of a partition.
+func (s *suite) fetchOnce(ctx context.Context, c consumer.Session, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
+	for {
+		got, err := c.Fetch(ctx, wait, dst)
+		if err != nil || got.IsNone() || len(got.Records) > 0 || got.Next > s.features.FirstOffset {
+			return got, err
+		}
+	}
 }
 
 // fetch fetches until there are n records, and requires exactly n.

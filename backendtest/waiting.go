@@ -21,7 +21,7 @@ var waitingTests = []test{
 		for _, wait := range []time.Duration{0, -1, -time.Hour} {
 			s.send(name, 0, "a")
 			for {
-				got, err := c.Fetch(s.ctx, wait, nil)
+				got, err := s.fetchOnce(s.ctx, c, wait, nil)
 				require.NoError(s, err)
 				if !got.IsNone() {
 					require.Equal(s, []string{"a"}, values(got.Records))
@@ -39,14 +39,14 @@ var waitingTests = []test{
 		c := s.assigned(name, 0)
 		for _, wait := range []time.Duration{time.Nanosecond, 30 * time.Millisecond} {
 			began := time.Now()
-			got, err := c.Fetch(s.ctx, wait, nil)
+			got, err := s.fetchOnce(s.ctx, c, wait, nil)
 			require.NoError(s, err)
 			s.requireNone(got)
 			require.GreaterOrEqual(s, time.Since(began), wait)
 			require.Less(s, time.Since(began), patience/2)
 		}
 		s.send(name, 0, "later")
-		got, err := c.Fetch(s.ctx, patience, nil)
+		got, err := s.fetchOnce(s.ctx, c, patience, nil)
 		require.NoError(s, err)
 		require.Equal(s, []string{"later"}, values(got.Records))
 	}},
@@ -55,7 +55,7 @@ var waitingTests = []test{
 		c := s.assigned(name, 0)
 		done := make(chan fetched, 1)
 		go func() {
-			got, err := c.Fetch(s.ctx, 24*time.Hour, nil)
+			got, err := s.fetchOnce(s.ctx, c, 24*time.Hour, nil)
 			done <- fetched{got, err}
 		}()
 		s.send(name, 0, "now")
@@ -86,7 +86,7 @@ var waitingTests = []test{
 		name, group := s.topic(2, topic.Config{}), s.name()
 		first := s.consumer(inGroup(group, name))
 		owns := func(c consumer.Session, n int, wait time.Duration) bool {
-			got, err := c.Fetch(s.ctx, wait, nil)
+			got, err := s.fetchOnce(s.ctx, c, wait, nil)
 			require.NoError(s, err)
 			s.requireNone(got)
 			return len(c.Assignment()) == n
@@ -121,7 +121,7 @@ var leasingTests = []test{
 		giveBack := func(i int) {
 			got := held[i]
 			for _, r := range got.Records {
-				require.Equal(s, fmt.Sprint(r.Offset), string(r.Value), "it is still leased")
+				require.Equal(s, fmt.Sprint(s.number(r.Offset)), string(r.Value), "it is still leased")
 			}
 			c.Release(got.Lease)
 			held[i] = held[len(held)-1]
@@ -155,7 +155,7 @@ var leasingTests = []test{
 			}
 			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
 			require.NoError(s, err)
-			next = int(got.Next)
+			next = s.number(got.Next)
 			return got
 		}
 		for next < 2000 {
@@ -165,7 +165,7 @@ var leasingTests = []test{
 			second := fetch()
 			third := fetch()
 			for _, r := range first.Records {
-				require.Equal(s, fmt.Sprint(r.Offset), string(r.Value))
+				require.Equal(s, fmt.Sprint(s.number(r.Offset)), string(r.Value))
 			}
 			c.Release(third.Lease)
 			c.Release(second.Lease)

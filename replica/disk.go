@@ -231,7 +231,7 @@ func (d *Disk) Load(l Load) LoadResult {
 		return r
 	}
 	for bytes < l.MaxBytes {
-		s, err := d.log.Read(offset, math.MaxInt64, l.MaxBytes, nil)
+		s, err := d.read(offset, l.MaxBytes)
 		if err != nil || len(s.Bytes) == 0 {
 			r.Err = err
 			return r
@@ -253,15 +253,29 @@ func (d *Disk) Load(l Load) LoadResult {
 	return r
 }
 
-// SetStart drops what lies before an offset, in whole batches, and returns where the
-// log begins now, for Core.Rebase. The offset may not lie above the high watermark.
-// With an error, too, a Start that is not zero counts: what lies before it is dropped
-// later, at the latest when the Disk is opened again.
+// read reads whole batches from the one at an offset on. Of that one the log may have
+// deleted the first records: their offsets cannot be read any more, and their bytes are
+// there as long as the batch.
+func (d *Disk) read(offset int64, bytes int) (log.Slice, error) {
+	s, err := d.log.Read(max(offset, d.log.StartOffset()), math.MaxInt64, bytes, nil)
+	if err != nil || len(s.Bytes) == 0 {
+		return s, err
+	}
+	if h, err := record.ParseHeader(s.Bytes); err == nil && h.BaseOffset > offset {
+		return log.Slice{}, d.place().Detailf("the batch at offset %d was dropped, and the log begins with the one at %d", offset, h.BaseOffset)
+	}
+	return s, nil
+}
+
+// SetStart drops what lies before an offset, which may not lie above the high watermark.
+// It returns where the group's log begins here now, for Core.Rebase: with the whole batch
+// that has the offset. With an error, too, a Start that is not zero counts: what lies
+// before it is dropped later, at the latest when the Disk is opened again.
 func (d *Disk) SetStart(offset int64) (Start, error) {
 	from := d.marks.floorOffset(offset)
 	start := Start{Index: from.index - 1, Offset: from.offset}
 	for start.Offset < offset {
-		s, err := d.log.Read(start.Offset, math.MaxInt64, 1, nil)
+		s, err := d.read(start.Offset, 1)
 		if err != nil {
 			return Start{}, err
 		}
@@ -271,9 +285,10 @@ func (d *Disk) SetStart(offset int64) (Start, error) {
 		}
 		start.Index, start.Offset = start.Index+1, h.NextOffset()
 	}
-	if start.Index <= d.base.start.Index || start.Index > d.commit {
-		return d.base.start, d.log.SetStart(d.base.start.Offset) // which may have failed before
+	if start.Index <= d.base.start.Index {
+		return d.base.start, d.log.SetStart(max(offset, d.base.start.Offset)) // it may have failed before
 	}
+	d.commit = max(d.commit, start.Index) // it is below the high watermark
 	start.Term = d.termBefore(start.Offset)
 	start.Membership = d.base.latest(start.Index).Membership
 	next := *d.base
@@ -288,7 +303,7 @@ func (d *Disk) SetStart(offset int64) (Start, error) {
 	}
 	d.base = &next
 	d.marks.rise(start)
-	return start, d.log.SetStart(start.Offset)
+	return start, d.log.SetStart(offset)
 }
 
 // termBefore returns the term of the batch that ends at an offset.

@@ -164,8 +164,11 @@ func (r *Replica) Group() (partition.Group, bool) {
 	return g, true
 }
 
-// Abandon closes the replica, whose topic is deleted, and leaves its files.
-func (r *Replica) Abandon() { _ = r.shut(func() {}, (*partition.Partition).Abandon) }
+// Abandon closes the replica, whose topic is deleted, and leaves its files. What was sent
+// ends with fault.UnknownTopic, too: whatever became of it is gone with the topic.
+func (r *Replica) Abandon() {
+	_ = r.shut(func() {}, fault.UnknownTopic, fault.UnknownTopic, (*partition.Partition).Abandon)
+}
 
 // Delete closes the replica, whose topic is deleted, and removes its directory.
 func (r *Replica) Delete() error {

@@ -209,7 +209,7 @@ func (d *Disk) start() error {
 // marks.
 func (d *Disk) scan(from mark) (slots []slot, err error) {
 	for offset := from.offset; ; {
-		r, err := d.log.Read(offset, math.MaxInt64, 1<<20, nil)
+		r, err := d.read(offset, 1<<20)
 		if err != nil {
 			return nil, err
 		}

@@ -354,12 +354,12 @@ func (d *writer) load(l Load) {
 // it: its appends fail, its readers find it closed, and its log is on disk. It waits for
 // what the disk does at the moment.
 func (r *Replica) Close() error {
-	return r.shut(func() { r.node.resign(r) }, func(p *partition.Partition) { r.failure = p.Close() })
+	return r.shut(func() { r.node.resign(r) }, fault.Closed, fault.UnknownOutcome, func(p *partition.Partition) { r.failure = p.Close() })
 }
 
 // shut ends the replica, unless it has ended: begin is called before, and end ends its
-// partition.
-func (r *Replica) shut(begin func(), end func(*partition.Partition)) error {
+// partition. Appends that were not sent fail with queued, the others with sent.
+func (r *Replica) shut(begin func(), queued, sent fault.Code, end func(*partition.Partition)) error {
 	r.closing.Do(func() {
 		begin()
 		gone := make(chan struct{})
@@ -370,7 +370,7 @@ func (r *Replica) shut(begin func(), end func(*partition.Partition)) error {
 		place := func(code fault.Code) error {
 			return fault.At(code, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)
 		}
-		r.route.close(place(fault.Closed), place(fault.UnknownOutcome))
+		r.route.close(place(queued), place(sent))
 		end(r.part.Load())
 		r.failure = errors.Join(r.failure, r.home.Close())
 	})

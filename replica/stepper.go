@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -260,11 +261,16 @@ func (s *stepper) sendMail() {
 	}
 }
 
-// adopt makes the stepper drive a replica, from its next round on.
+// adopt makes the stepper drive a replica, from its next round on. A replica that is its
+// group's only voter leads at once: there is no other leader to hear of.
 func (s *stepper) adopt(r *Replica) {
-	s.post(event{r, func(*Core) {
+	s.post(event{r, func(c *Core) {
 		s.replicas = append(s.replicas, r)
 		r.wakes()
+		if m := c.Status().Members; len(m.Outgoing) == 0 && slices.Equal(m.Voters, []ID{r.cfg.Disk.ID}) {
+			c.Tick(time.Now()) // the time of what it begins its epoch with
+			_ = c.Campaign()   // a failure is in its Status
+		}
 	}, 0})
 }
 

@@ -149,7 +149,8 @@ func (r *Replica) SetSegments(bytes int64, age time.Duration) { r.Copy().SetSegm
 func (r *Replica) Group() (partition.Group, bool) {
 	s := r.Status()
 	g := partition.Group{Leader: -1, Epoch: s.Epoch}
-	if s.Leader != 0 {
+	_, leads := r.Leadership()
+	if s.Leader != 0 && (leads || s.Leader != r.cfg.Disk.ID) { // a leader that is elected does not lead yet
 		g.Leader = int32(s.Leader.Node())
 	}
 	if s.Leading {

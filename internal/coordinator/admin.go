@@ -19,7 +19,7 @@ func (g *Groups) List(ctx context.Context) ([]consumer.GroupListing, error) {
 	}
 	all := []consumer.GroupListing{}
 	for _, s := range shards {
-		err := s.View(ctx, func(c *group.Coordinator) error {
+		err := g.view(ctx, s, func(c *group.Coordinator) error {
 			all = append(all, c.Groups()...)
 			return nil
 		})
@@ -50,7 +50,7 @@ func (g *Groups) Describe(ctx context.Context, names ...string) ([]consumer.Grou
 			return nil, err
 		}
 		var d consumer.GroupDescription
-		err = s.View(ctx, func(c *group.Coordinator) (err error) {
+		err = g.view(ctx, s, func(c *group.Coordinator) (err error) {
 			d, err = c.Describe(name)
 			return err
 		})
@@ -74,7 +74,7 @@ func (g *Groups) Delete(ctx context.Context, names ...string) error {
 		case s == nil:
 			errs = append(errs, fault.Newf(fault.GroupNotFound, "%q", name))
 		default:
-			errs = append(errs, s.Delete(ctx, name))
+			errs = append(errs, g.insist(ctx, s, func() error { return s.Delete(ctx, name) }))
 		}
 	}
 	return errors.Join(errs...)
@@ -88,7 +88,7 @@ func (g *Groups) Offsets(ctx context.Context, groupName string) (map[record.Topi
 		return nil, err
 	}
 	var offsets map[record.TopicPartition]consumer.Offset
-	err = s.View(ctx, func(c *group.Coordinator) error {
+	err = g.view(ctx, s, func(c *group.Coordinator) error {
 		if !c.Has(groupName) {
 			return fault.Newf(fault.GroupNotFound, "%q", groupName)
 		}
@@ -110,5 +110,5 @@ func (g *Groups) SetOffsets(ctx context.Context, groupName string, offsets map[r
 	if err != nil {
 		return err
 	}
-	return s.Commit(ctx, groupName, "", offsets)
+	return g.insist(ctx, s, func() error { return s.Commit(ctx, groupName, "", offsets) })
 }

@@ -63,6 +63,7 @@ func (s *Session) update() error {
 		done = true
 		return nil // the session keeps what it owns meanwhile
 	}
+	s.pause = 0
 	done = err == nil
 	return err
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // A group's coordinator moves with the leader of its partition. While it is on its way,
-// calls fail without an effect, and the session tries again: its heartbeats after
-// searchEvery, and calls of the program after searchFirst, then twice that and so on, up
-// to searchEvery, for searchFor.
+// calls fail without an effect, and the session tries again after searchFirst, then twice
+// that and so on, up to searchEvery: its heartbeats always, and calls of the program for
+// searchFor.
 const (
 	searchFirst = 20 * time.Millisecond
 	searchEvery = 500 * time.Millisecond
@@ -28,11 +28,12 @@ func isElsewhere(err error) bool {
 func (s *Session) searchLater() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.pause = min(max(2*s.pause, searchFirst), searchEvery)
 	if s.search == nil {
-		s.search = time.AfterFunc(searchEvery, s.changed)
+		s.search = time.AfterFunc(s.pause, s.changed)
 		return
 	}
-	s.search.Reset(searchEvery)
+	s.search.Reset(s.pause)
 }
 
 // insist calls the group's coordinator until the call comes to it. It gives up, with the

@@ -65,6 +65,7 @@ type Session struct {
 	cfg       consumer.Config
 	member    membership
 	search    *time.Timer   // for a coordinator that was not where it was looked for; guarded by mu
+	pause     time.Duration // the last one before it; the fetching goroutine's
 	gate      *closing.Gate // which goroutine ends the session
 	signal    chan struct{} // holds a token after something has happened: records, news, the end
 	news      atomic.Bool   // the group or the topics have changed

@@ -15,7 +15,6 @@ import (
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/replica"
 	"github.com/runnel-go/runnel/replica/memory"
-	"github.com/runnel-go/runnel/topic"
 )
 
 // A broker whose partitions are replica groups does what every backend does.
@@ -29,24 +28,11 @@ func TestBrokerOnReplicas(t *testing.T) {
 			require.NoError(t, b.Close())
 			require.NoError(t, n.Close())
 		})
-		catalogueIsLed(t, b)
 		return b
 	}, backendtest.Features{
 		AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
 		FirstOffset: 1,
 	})
-}
-
-// catalogueIsLed waits until a broker can change its catalogue.
-func catalogueIsLed(t *testing.T, b *runnel.Broker) {
-	for {
-		err := b.CreateTopics(t.Context(), topic.Spec{Name: "first", Partitions: 1})
-		if code := fault.CodeOf(err); code != fault.NotLeader && code != fault.LeaderNotAvailable {
-			require.NoError(t, err)
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // The only voter of a group has no other leader to wait for.

@@ -295,9 +295,6 @@ func (d *node) pump() {
 // examine checks that a write does not record as committed a change of members that
 // is not recorded itself: a replica that starts again takes it for applied.
 func (d *node) examine(w *replica.DiskWrite) {
-	if len(d.changes) > 0 && w.HasState && w.State.Commit >= d.changes[0] {
-		d.failf("node %d records index %d as committed, and not yet the change of members of %d", d.number, w.State.Commit, d.changes[0])
-	}
 	if len(w.Batches) > 0 {
 		d.changes = slices.DeleteFunc(d.changes, func(index uint64) bool { return index >= w.First })
 	}
@@ -305,6 +302,9 @@ func (d *node) examine(w *replica.DiskWrite) {
 		if h, err := record.ParseHeader(b); err == nil && h.Control() && bytes.Contains(b, []byte{0, 0, 1000 >> 8, 1000 & 0xff}) {
 			d.changes = append(d.changes, w.First+uint64(i))
 		}
+	}
+	if len(d.changes) > 0 && w.HasState && w.State.Commit >= d.changes[0] {
+		d.failf("node %d records index %d as committed, and not yet the change of members of %d", d.number, w.State.Commit, d.changes[0])
 	}
 	if w.Members != nil {
 		d.changes = slices.DeleteFunc(d.changes, func(index uint64) bool { return index <= w.Members.Index })

@@ -126,3 +126,40 @@ func TestOpenFirstBatchOfNoEpoch(t *testing.T) {
 	readAll(t, l, 0)
 	require.NoError(t, l.Close())
 }
+
+// A crash takes the first bytes of the first batch of an epoch: what no checksum covers.
+// Its epoch may be that of the batch before or of the one behind. An unacknowledged batch
+// is not brought back with a guess; between batches of one epoch there is nothing to guess.
+func TestEpochIsNotGuessed(t *testing.T) {
+	for _, newEpoch := range []bool{true, false} {
+		t.Run(fmt.Sprint("new epoch=", newEpoch), func(t *testing.T) {
+			cfg := memoryConfig()
+			l, _ := open(t, cfg)
+			appendN(t, l, 3, 1, 20)
+			require.NoError(t, l.Sync())
+			epoch := int32(0)
+			if newEpoch {
+				epoch = 1
+			}
+			size := int(l.Size())
+			for o := int64(3); o < 6; o++ {
+				require.NoError(t, l.Append(batchOf(o, epoch, 1, 20), nil))
+			}
+			crashed := copyDir(t, cfg, "crashed")
+			require.NoError(t, l.Close())
+			b := readFile(t, crashed.FS, logFile(crashed, 0))
+			clear(b[size : size+17])
+			writeFile(t, crashed.FS, logFile(crashed, 0), b)
+
+			after, found := open(t, crashed)
+			defer after.Close()
+			if newEpoch {
+				require.Empty(t, found.Restored)
+				require.EqualValues(t, 3, after.EndOffset())
+				return
+			}
+			require.Len(t, found.Restored, 1)
+			require.EqualValues(t, 6, after.EndOffset())
+		})
+	}
+}

@@ -142,10 +142,11 @@ func (x *examiner) diagnose(pos, offset int64) (diagnosis, error) {
 
 // correctHeader sets the diagnosis's header, if it differs from the one in the file.
 func (x *examiner) correctHeader(seen *sighting, d *diagnosis) error {
-	epoch, err := x.epoch(seen, d.offset)
+	epoch, certain, err := x.epoch(seen, d.offset)
 	if err != nil {
 		return err
 	}
+	d.confirmed = d.confirmed && certain
 	b := append([]byte(nil), seen.raw...)
 	binary.BigEndian.PutUint32(b[atLength:], uint32(seen.header.Length))
 	b[atMagic] = seen.magic()
@@ -170,21 +171,25 @@ func (x *examiner) correctHeader(seen *sighting, d *diagnosis) error {
 func (s *sighting) magic() byte { return 2 }
 
 // epoch returns the leader epoch that a batch at an offset must have: the known
-// one, or else the batch's own, if it lies between those of its neighbors. Epochs
-// never fall.
-func (x *examiner) epoch(seen *sighting, offset int64) (int32, error) {
+// one, or else the batch's own, if it lies between those of its neighbors: epochs
+// never fall. Where the fields on both sides of it are damaged, it is not trusted,
+// because a crash loses bytes in a row. Then the epoch before it is taken, which is
+// certain only if the batch behind has the same.
+func (x *examiner) epoch(seen *sighting, offset int64) (epoch int32, certain bool, err error) {
 	if epoch := x.epochOf(offset, offset+seen.span()); epoch != record.NoLeaderEpoch {
-		return epoch, nil
+		return epoch, true, nil
 	}
 	own := seen.header.LeaderEpoch
-	if own < x.since {
-		return max(0, x.since), nil
-	}
 	then, err := x.sight(seen.end(), false)
-	if err != nil || then == nil || then.header.LeaderEpoch >= own || then.header.LeaderEpoch < x.since {
-		return own, err
+	if err != nil {
+		return own, false, err
 	}
-	return max(0, x.since), nil
+	follows := then != nil && then.header.LeaderEpoch >= x.since
+	lost := seen.raw[atMagic] != seen.magic() && int32(binary.BigEndian.Uint32(seen.raw[atLength:])) != seen.header.Length
+	if !lost && own >= x.since && (!follows || own <= then.header.LeaderEpoch) {
+		return own, true, nil
+	}
+	return max(0, x.since), !follows || then.header.LeaderEpoch == max(0, x.since), nil
 }
 
 // sight returns the batch at a position if its checksum proves it, whatever its

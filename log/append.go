@@ -117,10 +117,16 @@ func (l *Log) prepare(n int64, r *run) error {
 	return nil
 }
 
-// now is the clock's time in milliseconds. The log only uses it to bound timestamps
-// that are ahead of it: a single record from the future must not roll segments or
-// keep one for ever.
-func (l *Log) now() int64 { return time.Now().UnixMilli() }
+// now is a time of the clock, in milliseconds, that bounds a timestamp: a single record
+// from the future must not roll segments or keep one for ever. What the clock had reached
+// at an earlier call, it has reached now, so it is read about once in a millisecond and
+// not once for each append.
+func (l *Log) now(timestamp int64) int64 {
+	if timestamp > l.clock {
+		l.clock = time.Now().UnixMilli()
+	}
+	return l.clock
+}
 
 // full reports whether the active segment has no room for the batches: by
 // segment.bytes, by segment.ms, or because their offsets are too far from the base
@@ -128,7 +134,7 @@ func (l *Log) now() int64 { return time.Now().UnixMilli() }
 func (l *Log) full(size int64, r *run) bool {
 	return size > l.cfg.SegmentBytes ||
 		r.next-1-l.active.base > math.MaxInt32 ||
-		l.index.firstTimestamp != record.NoTimestamp && min(r.maxTimestamp, l.now())-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
+		l.index.firstTimestamp != record.NoTimestamp && min(r.maxTimestamp, l.now(r.maxTimestamp))-l.index.firstTimestamp > l.cfg.SegmentAge.Milliseconds()
 }
 
 // unwrite truncates what a failed write may have left, durably: after a crash, Open
@@ -166,7 +172,7 @@ func (l *Log) indexBatches(batches []byte, pos int64, r *run) {
 // indexBatch adds a batch to the active segment's index, the producers, and the
 // leader epochs.
 func (l *Log) indexBatch(pos int64, h *record.BatchHeader) {
-	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval), l.now())
+	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval), l.now(h.MaxTimestamp))
 	l.producers.fold(h)
 	if h.LeaderEpoch > latestEpoch(l.Epochs()) {
 		entries := withEpoch(l.Epochs(), h.LeaderEpoch, h.BaseOffset)

@@ -108,6 +108,7 @@ type Log struct {
 	file        *handle    // the active segment's; nil until the first append after Open
 	index       *liveIndex // the active segment's
 	syncedPos   int64      // how much of the active segment is durable
+	clock       int64      // as of the last look at the clock, in milliseconds; see now
 	filled      int64      // where the zeros behind it end, if beyond its size
 	unfilled    bool       // writing zeros failed, so this segment gets no more of them
 	checkpoint  checkpoint // the newest one in the file

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -440,7 +441,7 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 		}
 		o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
 		if index != nil {
-			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval), o.l.now())
+			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval), o.l.now(h.MaxTimestamp))
 		}
 		if h.BaseOffset >= o.producersFrom {
 			o.l.producers.fold(h)
@@ -518,7 +519,7 @@ func (o *opening) loadIndex(s *segment, known *checkpoint) (*liveIndex, error) {
 	if known.pos == 0 {
 		return newLiveIndex(), nil
 	}
-	index, err := loadLiveIndex(s, known, o.l.now(), o.l.cfg.SegmentAge)
+	index, err := loadLiveIndex(s, known, o.l.now(math.MaxInt64), o.l.cfg.SegmentAge)
 	if index != nil || err != nil {
 		return index, err
 	}
@@ -526,7 +527,7 @@ func (o *opening) loadIndex(s *segment, known *checkpoint) (*liveIndex, error) {
 	index = newLiveIndex()
 	err = o.scanHeaders(s, func(h *record.BatchHeader, pos int64) {
 		if pos < known.pos {
-			index.add(s.base, pos, h, int64(o.l.cfg.IndexInterval), o.l.now())
+			index.add(s.base, pos, h, int64(o.l.cfg.IndexInterval), o.l.now(h.MaxTimestamp))
 		}
 	})
 	return index, err

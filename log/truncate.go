@@ -54,7 +54,7 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 	index = newLiveIndex()
 	sc := newScanner(h, 0, pos, s.base, false)
 	for sc.next() {
-		index.add(s.base, sc.pos, &sc.header, int64(l.cfg.IndexInterval), l.now())
+		index.add(s.base, sc.pos, &sc.header, int64(l.cfg.IndexInterval), l.now(sc.header.MaxTimestamp))
 	}
 	switch {
 	case sc.err != nil:

@@ -115,34 +115,36 @@ func (s *Session) Fetch(ctx context.Context, wait time.Duration, dst []record.Re
 			fetched, err = consumer.Fetched{Records: dst[:0]}, fault.Closed
 		}
 	}()
+	fetched.Records = dst[:0]
 	if err := ctx.Err(); err != nil {
-		return consumer.Fetched{Records: dst[:0]}, err
+		return fetched, err
 	}
 	if s.cfg.Subscribes() {
 		s.awaySince.Store(0)
 		defer s.noteAway()
 	}
-	return s.await(ctx, wait, dst)
+	err = s.await(ctx, wait, &fetched)
+	return fetched, err
 }
 
 // await serves the line until a source returns something or the wait is over. It is apart from
-// Fetch because the compiler keeps deferred calls cheap only where there are few returns.
-func (s *Session) await(ctx context.Context, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
+// Fetch because the compiler keeps deferred calls cheap only where there are few returns, and
+// fills in what Fetch returns because copying that from call to call would show.
+func (s *Session) await(ctx context.Context, wait time.Duration, fetched *consumer.Fetched) error {
 	limit := bound{wait: wait}
 	defer limit.stop()
 	for {
 		if s.gate.Closed() {
-			return consumer.Fetched{Records: dst[:0]}, fault.Closed
+			return fault.Closed
 		}
 		if err := s.update(); err != nil {
-			return consumer.Fetched{Records: dst[:0]}, err
+			return err
 		}
-		fetched, ok, err := s.serve(dst)
-		if ok || err != nil {
-			return fetched, err
+		if ok, err := s.serve(fetched); ok || err != nil {
+			return err
 		}
 		if more, err := s.wait(ctx, &limit); !more {
-			return consumer.Fetched{Records: dst[:0]}, err
+			return err
 		}
 	}
 }
@@ -198,29 +200,29 @@ func (b *bound) stop() {
 
 // serve gives the sources in the line their turns until one returns something. ok is
 // false if none did.
-func (s *Session) serve(dst []record.Record) (consumer.Fetched, bool, error) {
+func (s *Session) serve(fetched *consumer.Fetched) (bool, error) {
 	for {
 		src, err := s.next()
 		if src == nil {
-			return consumer.Fetched{Records: dst[:0]}, false, err
+			return false, err
 		}
-		records, moved, err := src.fetch(dst)
+		records, moved, err := src.fetch(fetched.Records)
 		if err != nil || !moved {
 			records = records[:0]
 		}
+		fetched.Records = records
 		lease := s.buffers.leaseOf(len(records))
 		switch {
 		case err != nil:
 			s.requeue(src)
-			return consumer.Fetched{TopicPartition: src.tp, Records: dst[:0]}, false, err
+			fetched.TopicPartition = src.tp
+			return false, err
 		case moved:
 			s.requeue(src)
-			return consumer.Fetched{
-				TopicPartition: src.tp, Records: records, Lease: lease,
-				Next: src.offset.Load(), LeaderEpoch: src.epoch, HighWatermark: src.high,
-			}, true, nil
+			fetched.TopicPartition, fetched.Lease = src.tp, lease
+			fetched.Next, fetched.LeaderEpoch, fetched.HighWatermark = src.offset.Load(), src.epoch, src.high
+			return true, nil
 		}
-		dst = records
 		src.park()
 	}
 }

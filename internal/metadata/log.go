@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -105,12 +106,20 @@ func (l *Log) load() (damage []error, err error) {
 	l.changed = nil // the caller has seen nothing yet
 	if _, leads := l.part.Leadership(); leads && l.Catalogue.Bootstrap() != nil {
 		first, err := l.AllotProducerIDs() // in the same write, so that the first producer need not wait
-		if err == nil {
+		switch {
+		case err == nil:
 			l.ids.refill(first, producerIDBlock)
+		case !isUncertain(err):
+			return damage, err
 		}
-		return damage, err
 	}
 	return damage, nil
+}
+
+// isUncertain reports whether a commit failed because of who leads at the moment, or how
+// much of the log it has read. The first command then does what opening could not.
+func isUncertain(err error) bool {
+	return errors.Is(err, fault.NotLeader) || errors.Is(err, fault.LeaderNotAvailable) || errors.Is(err, fault.UnknownOutcome)
 }
 
 // CatchUp folds what was committed since the last call, whichever node appended it. So

@@ -131,3 +131,48 @@ func TestABlockOfProducerIDs(t *testing.T) {
 		take(leader.NewProducerID())
 	}
 }
+
+// late is a partition whose high watermark is behind when it is opened, as that of a
+// replica is that begins to lead at the same moment.
+type late struct {
+	partition.Opened
+	asked int // how often it was asked who leads
+}
+
+func (l *late) HighWatermark() int64 {
+	if l.asked < 2 {
+		return l.StartOffset()
+	}
+	return l.Opened.HighWatermark()
+}
+
+func (l *late) Leadership() (int32, bool) {
+	l.asked++
+	return l.Opened.Leadership()
+}
+
+// A leader that has not read all of the catalogue yet opens it, and reads on.
+func TestOpenedBeforeAllIsCommitted(t *testing.T) {
+	r, fs := hosttest.NewReplication(), vfs.NewMemory()
+	require.NoError(t, fs.MkdirAll("data"))
+	cfg := metadata.Config{
+		FS: fs, Dir: "data", Codec: record.NewCodec(0), Node: r.Node(),
+		Open: func(cfg partition.Config) (partition.Opened, log.Recovery, error) {
+			cfg.Replica = true
+			p, found, err := r.Open(topic.Placement{TopicPartition: record.TopicPartition{Topic: topic.ClusterMetadata}}, cfg)
+			return &late{Opened: p}, found, err
+		},
+	}
+	first, _, err := metadata.Open(cfg)
+	require.NoError(t, err)
+	values, err := create(first, "orders")
+	require.NoError(t, err)
+	require.NoError(t, first.Commit(values))
+	require.NoError(t, first.Close())
+
+	again, _, err := metadata.Open(cfg)
+	require.NoError(t, err)
+	defer again.Close()
+	require.NoError(t, again.CatchUp())
+	require.NotNil(t, again.Catalogue.Topic("orders"))
+}

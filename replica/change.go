@@ -35,20 +35,22 @@ func (c *Core) ProposeMembers(changes []Change, done func(Result)) {
 		err = c.refuse(fault.InvalidRequest).Detailf("its members are changing already")
 	}
 	how := pb.ConfChangeTransitionAuto
-	c.change = &pb.ConfChangeV2{Transition: &how}
+	change := &pb.ConfChangeV2{Transition: &how}
 	for _, ch := range changes {
-		c.change.Changes = append(c.change.Changes, &pb.ConfChangeSingle{Type: new(pb.ConfChangeType(ch.Kind)), NodeId: new(uint64(ch.ID))})
+		change.Changes = append(change.Changes, &pb.ConfChangeSingle{Type: new(pb.ConfChangeType(ch.Kind)), NodeId: new(uint64(ch.ID))})
 	}
 	index, offset := c.nextIndex, c.next
 	if err == nil {
-		err = c.tell(func() error { return c.rn.ProposeConfChange(c.change) })
+		c.change = change // for absorb, which drain calls
+		if err = c.tell(func() error { return c.rn.ProposeConfChange(change) }); err == nil {
+			c.drain()
+		}
+		c.change = nil // or the next change, of another leader's, would be taken for this one
 	}
 	if err != nil {
 		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})
 		return
 	}
-	c.drain()
-	c.change = nil
 	if s := c.tail.slot(index); s == nil || !s.members { // the library wrote an empty entry instead
 		err := c.refuse(fault.InvalidRequest).Detailf("its members are changing already")
 		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})

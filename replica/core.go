@@ -33,8 +33,8 @@ type Core struct {
 	next      int64 // the offset of the next proposal, while this is the leader
 	nextIndex uint64
 	waiting   []wait
-	minimum   int // how many replicas must have what is acknowledged
-	change    *pb.ConfChangeV2
+	minimum   int              // how many replicas must have what is acknowledged
+	change    *pb.ConfChangeV2 // while ProposeMembers has the library take it; nil otherwise
 	reads     reads
 
 	producers *log.ProducerTable // as of all that is proposed; nil until the disk has told

@@ -247,6 +247,27 @@ func TestReplicaIsReplaced(t *testing.T) {
 	require.Empty(t, c.failures)
 }
 
+// A change of members that a replica refused has no part in the next one: followers have
+// the leader's bytes, and its members.
+func TestRefusedChangeOfMembers(t *testing.T) {
+	c, l := led(t, 3, 23)
+	for _, d := range c.others(l) {
+		var refused error
+		d.core.ProposeMembers([]replica.Change{{ID: replica.NewID(98, 0), Kind: replica.AddLearner}}, func(r replica.Result) { refused = r.Err })
+		d.pump()
+		require.ErrorIs(t, refused, fault.NotLeader)
+	}
+	c.run(time.Second) // so that a batch that a follower makes has another time
+	l.core.ProposeMembers([]replica.Change{{ID: replica.NewID(99, 0), Kind: replica.AddLearner}}, func(r replica.Result) { require.NoError(t, r.Err) })
+	l.pump()
+	require.True(t, c.runUntil(5*time.Second, c.settled), c.failures)
+	c.check()
+	require.Empty(t, c.failures)
+	for _, d := range c.nodes {
+		require.Equal(t, []replica.ID{replica.NewID(99, 0)}, d.core.Status().Members.Learners)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // What a replica must know of itself to be trusted is there, or it does not start.

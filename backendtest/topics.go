@@ -13,10 +13,10 @@ import (
 )
 
 // ledTopic describes a topic. Where a partition begins with its leader's control record,
-// it waits for the leader and that record.
+// it waits for the leader and that record: no call of a backend does.
 func (s *suite) ledTopic(name string) topic.Description {
 	s.Helper()
-	for {
+	for late := time.Now().Add(time.Minute); ; {
 		described, err := s.DescribeTopics(s.ctx, name)
 		require.NoError(s, err)
 		require.Len(s, described, 1)
@@ -27,6 +27,7 @@ func (s *suite) ledTopic(name string) topic.Description {
 		if led || s.features.FirstOffset == 0 {
 			return described[0]
 		}
+		require.True(s, time.Now().Before(late), "no leader within a minute: %+v", described[0].Partitions)
 		time.Sleep(time.Millisecond)
 	}
 }

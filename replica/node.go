@@ -152,7 +152,8 @@ func (n *Node) tick() {
 }
 
 // HandleFrame implements Handler. A frame that is malformed is dropped whole or in
-// part, as if the rest were lost.
+// part, as if the rest were lost. Its bytes are copied: a replica keeps batches in memory
+// for as long as it likes, and the transport wants its own back.
 func (n *Node) HandleFrame(from NodeID, _ Lane, f *Frame) {
 	batches := 0
 	for _, p := range f.Payload {

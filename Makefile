@@ -70,8 +70,11 @@ torture: ## Torment a log on a failing disk, and random topologies beside it, fr
 		$(BIN)/torture-log.test -test.run TestTorture -torture.on
 
 sim: ## Simulate groups of replicas under faults, from a random seed, until something is wrong or it is stopped; SEEDS=200 runs the first so many
-	@go test -c -o $(BIN)/sim.test ./replica && cd replica && exec $(BIN)/sim.test -test.timeout 0 -test.run 'TestSimulation$$' \
-		-sim.time 120s $(if $(SEEDS),-sim.seeds $(SEEDS),-sim.on)
+	@go test -c -o $(BIN)/sim.test ./replica && cd replica; \
+		sim() { $(BIN)/sim.test -test.timeout 0 -test.run 'TestSimulation$$' -sim.time 120s "$$@"; }; \
+		if [ -z '$(SEEDS)' ]; then sim -sim.on; exit; fi; \
+		half=$$(($(SEEDS) / 2)); sim -sim.first 1 -sim.seeds $$half & \
+		sim -sim.first $$((half + 1)) -sim.seeds $$(($(SEEDS) - half)); second=$$?; wait $$! && exit $$second
 
 flips: ## Invert the bits of every kind of file and of every header, far more than the tests do (an hour or more)
 	@go test -timeout 0 -run 'Flip|VerifyEverywhere' -v . ./log -every

@@ -199,6 +199,48 @@ func TestWhatWaitsWhenASideCloses(t *testing.T) {
 	}
 }
 
+// leaving is a broker whose consumers' sessions end within Seek, as those of a
+// broker do when Close is called while Seek runs: Seek then runs the callbacks.
+type leaving struct{ watched }
+
+func (l leaving) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
+	s, err := l.Broker.OpenConsumer(ctx, cfg)
+	return leavingSession{s, cfg}, err
+}
+
+type leavingSession struct {
+	consumer.Session
+	cfg consumer.Config
+}
+
+func (s leavingSession) Seek(_ context.Context, tp record.TopicPartition, _ topic.OffsetSpec) error {
+	s.cfg.OnRevoked([]record.TopicPartition{tp})
+	return fault.Closed
+}
+
+// Seek that ends the session runs its last callback, and returns after it.
+func TestSeekThatEndsTheSession(t *testing.T) {
+	b, _, _ := serve(t, topic.Spec{Name: "orders"})
+	dir := t.TempDir()
+	l, err := listenIn(t, dir)
+	require.NoError(t, err)
+	server := attach.Serve(l, leaving{b})
+	defer server.Close()
+	client, err := attach.Dial(dir)
+	require.NoError(t, err)
+	defer client.Close()
+	s, err := client.OpenConsumer(t.Context(), consumer.Config{MaxRecords: 1, MaxBytes: 1})
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Seek(t.Context(), record.TopicPartition{Topic: "orders"}, topic.Latest()) }()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, fault.Closed)
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "Seek waits for the callback that it runs itself")
+	}
+}
+
 // patient is a broker whose calls last until their context ends.
 type patient struct {
 	watched

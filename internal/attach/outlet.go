@@ -208,8 +208,9 @@ func (o *outlet) sendEvent(e event) {
 		call = o.hand[0]
 	}
 	o.telling++
+	withinSeek := o.seeking > 0
 	o.mu.Unlock()
-	defer o.endCallback()
+	defer o.endCallback(withinSeek)
 	h := o.visit.handling(call)
 	if n == 0 || h == nil || o.visit.sendFields(kindEvent, call, e.fields) != nil {
 		return
@@ -222,11 +223,15 @@ func (o *outlet) sendEvent(e event) {
 }
 
 // endCallback ends a callback, after the calls of Seek within it.
-func (o *outlet) endCallback() {
+//
+// withinSeek says that Seek was running already when the callback began. Then Seek
+// is what runs the callback, at the end of a session that was closed meanwhile: it
+// returns after the callback, and waiting for it would be waiting for ourselves.
+func (o *outlet) endCallback(withinSeek bool) {
 	o.mu.Lock()
 	o.telling--
 	var sought chan struct{}
-	if o.seeking > 0 {
+	if o.seeking > 0 && !withinSeek {
 		if o.sought == nil {
 			o.sought = make(chan struct{})
 		}

@@ -123,7 +123,7 @@ func (s *Server) turnAway(conn stream, why error) {
 	if err != nil {
 		return
 	}
-	_ = conn.SetWriteDeadline(time.Now().Add(acceptPause))
+	_ = conn.SetWriteDeadline(time.Now().Add(grace)) // never needed, unless the socket's buffer is smaller than that
 	_, _ = conn.Write(append(hello, bye...))
 }
 

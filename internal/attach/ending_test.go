@@ -241,6 +241,47 @@ func TestSeekThatEndsTheSession(t *testing.T) {
 	}
 }
 
+// refusing is a broker that accepts no record, and names no partition when it says why.
+type refusing struct{ watched }
+
+func (r refusing) OpenProducer(ctx context.Context, cfg producer.Config) (producer.Session, error) {
+	s, err := r.Broker.OpenProducer(ctx, cfg)
+	return refusingSession{s}, err
+}
+
+type refusingSession struct{ producer.Session }
+
+func (s refusingSession) Topic(ctx context.Context, name string) (producer.Writer, error) {
+	w, err := s.Session.Topic(ctx, name)
+	return refusingWriter{w}, err
+}
+
+type refusingWriter struct{ producer.Writer }
+
+func (refusingWriter) SendAsync(_ context.Context, _ record.Record, fn producer.Callback) {
+	fn(record.Position{Offset: -1}, fault.Newf(fault.Closed, "the server ends"))
+}
+
+// Close of a producer reports a record that failed because the server ends.
+func TestRecordLostToTheServersEnd(t *testing.T) {
+	b, _, _ := serve(t, topic.Spec{Name: "orders"})
+	dir := t.TempDir()
+	l, err := listenIn(t, dir)
+	require.NoError(t, err)
+	server := attach.Serve(l, refusing{b})
+	defer server.Close()
+	client, err := attach.Dial(dir)
+	require.NoError(t, err)
+	defer client.Close()
+	p, err := producer.New(client)
+	require.NoError(t, err)
+	p.SendAsync(t.Context(), record.Record{Topic: "orders"}, nil)
+	err = p.Close()
+	require.ErrorIs(t, err, fault.Closed)
+	require.ErrorContains(t, err, "orders-0: ")
+	require.ErrorContains(t, err, "the server ends")
+}
+
 // patient is a broker whose calls last until their context ends.
 type patient struct {
 	watched

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -89,6 +90,20 @@ func (p *parcel) add(fn producer.Callback, size int, program bool) {
 	p.left++
 }
 
+// located returns an error of the parcel's records that names their partition. The
+// server's reason for ending a connection names none, and without one producer.Close
+// takes a record that failed for a session that had nothing to lose.
+func (p *parcel) located(err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	switch {
+	case err == nil || ok && f.Topic != "":
+		return err
+	case err == error(fault.Closed):
+		return fault.At(fault.Closed, p.writer.topic, p.partition, -1)
+	}
+	return fault.At(fault.CodeOf(err), p.writer.topic, p.partition, -1).Because(err)
+}
+
 func (s *sending) newBuilder() *record.Builder {
 	if n := len(s.free); n > 0 {
 		b := s.free[n-1]
@@ -141,7 +156,7 @@ func (s *sending) learn(r run) (*news, error) {
 			to.healed = make(chan struct{})
 		}
 	}
-	return s.newsOf(p, int(r.first), int(r.count), r.base, r.err), nil
+	return s.newsOf(p, int(r.first), int(r.count), r.base, p.located(r.err)), nil
 }
 
 // newsOf returns the news of some records of a parcel. The caller holds mu.
@@ -259,12 +274,9 @@ func (s *sending) lost(said bool, err error) {
 	var all []*news
 	for _, id := range slices.Sorted(maps.Keys(s.parcels)) {
 		p := s.parcels[id]
-		why := fault.At(fault.CodeOf(err), p.writer.topic, p.partition, -1)
+		why := p.located(err)
 		if p.taken && !said {
-			why = fault.At(fault.UnknownOutcome, p.writer.topic, p.partition, -1)
-		}
-		if err != error(fault.Closed) {
-			why = why.Because(err)
+			why = fault.At(fault.UnknownOutcome, p.writer.topic, p.partition, -1).Because(err)
 		}
 		for i, size := range p.sizes {
 			if size != 0 {

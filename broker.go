@@ -155,7 +155,7 @@ func open(c config, h home) (*Broker, error) {
 	b.release() // writes a snapshot if one is due
 	if b.replication != nil {
 		b.followed.Store(b.metadata.Next())
-		b.replication.Serve(b.serveChange)
+		b.replication.Serve(b.answer)
 		b.following.Go(b.follow)
 	}
 	return b, nil

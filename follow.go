@@ -18,7 +18,7 @@ import (
 // for the node that appended a command as for all others. Only the catalogue's writer
 // may call it.
 func (b *Broker) reconcile(names []string) error {
-	if len(names) == 0 {
+	if len(names) == 0 && b.followed.Load() == b.metadata.Next() {
 		return nil
 	}
 	slices.Sort(names)

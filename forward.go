@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/metadata"
 	"github.com/runnel-go/runnel/internal/wire"
 	"github.com/runnel-go/runnel/topic"
@@ -111,57 +110,35 @@ func isUnled(err error) bool {
 	return errors.Is(err, fault.NotLeader) || errors.Is(err, fault.LeaderNotAvailable) || errors.Is(err, fault.NetworkException)
 }
 
-// forward has another node run a change, and waits until this one has followed.
+// forward has another node run a change. When it returns, this node has followed.
 func (b *Broker) forward(ctx context.Context, node int32, c *change) error {
-	answer, err := b.replication.Call(ctx, node, c.encode())
+	answer, err := b.ask(ctx, node, requestChange, c.encode())
 	if err != nil {
 		return err
 	}
 	r := wire.NewReader(answer)
-	next, first := r.Int64(), r.Int64()
-	failed := attach.ReadError(&r)
+	first := r.Int64()
 	if err := r.End(); err != nil {
 		return fault.Newf(fault.UnknownOutcome, "the answer of node %d", node).Because(err)
 	}
-	if failed != nil {
-		return failed
-	}
 	if c.kind == allotProducerIDs {
 		c.first = b.metadata.TakeBlock(first)
-		return nil
 	}
-	for {
-		changed := b.host.MetadataChanged()
-		if b.followed.Load() >= next {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fault.Newf(fault.UnknownOutcome, "node %d has made the change, and this node does not have it yet", node).Because(ctx.Err())
-		case <-b.host.Closing():
-			return fault.Closed
-		}
-	}
+	return nil
 }
 
-// serveChange runs a change for another node, and returns the answer to its request. It
-// does not pass it on.
-func (b *Broker) serveChange(ctx context.Context, request []byte) []byte {
-	c, err := decodeChange(request)
-	var next int64
+// serveChange runs a change for another node. It does not pass it on.
+func (b *Broker) serveChange(ctx context.Context, fields []byte) ([]byte, error) {
+	c, err := decodeChange(fields)
 	if err == nil {
-		err = b.command(ctx, func() error {
-			err := b.apply(c)
-			next = b.metadata.Next()
-			return err
-		})
+		err = b.command(ctx, func() error { return b.apply(c) })
+	}
+	if err != nil {
+		return nil, err
 	}
 	var w wire.Writer
-	w.Int64(next)
 	w.Int64(c.first)
-	attach.WriteError(&w, err)
-	return w.B
+	return w.B, nil
 }
 
 func (c *change) encode() []byte {

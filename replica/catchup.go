@@ -3,16 +3,97 @@ package replica
 import (
 	"slices"
 
+	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 )
 
+// catchUp is what a leader knows of the peers that lack batches which its tail has dropped.
+type catchUp struct {
+	loading []uint64   // indexes that are being read for them
+	behind  []behind   // those that were sent a snapshot
+	heard   map[ID]int // at which tick each replica was last heard
+}
+
+// behind is a peer that was sent a snapshot, and the tick at which that is forgotten.
+type behind struct {
+	id       ID
+	deadline int
+}
+
+// forget forgets what was begun, as a replica that leads no more does.
+func (u *catchUp) forget() { u.loading, u.behind = nil, nil }
+
+// hear notes that a replica was heard at a tick.
+func (u *catchUp) hear(from ID, tick int) {
+	if u.heard == nil {
+		u.heard = make(map[ID]int)
+	}
+	u.heard[from] = tick
+}
+
+// heardSince reports whether a replica was heard at a tick or later.
+func (u *catchUp) heardSince(from ID, tick int) bool {
+	heard, ok := u.heard[from]
+	return ok && heard >= tick
+}
+
+// starts notes that a peer is sent a snapshot.
+func (u *catchUp) starts(id ID, deadline int) { u.behind = append(u.behind, behind{id, deadline}) }
+
+// started forgets that a peer was sent a snapshot.
+func (u *catchUp) started(id ID) {
+	u.behind = slices.DeleteFunc(u.behind, func(b behind) bool { return b.id == id })
+}
+
+// overdue returns a peer of whose snapshot nothing was heard in time.
+func (u *catchUp) overdue(tick int) (id ID, ok bool) {
+	for _, b := range u.behind {
+		if tick >= b.deadline {
+			return b.id, true
+		}
+	}
+	return 0, false
+}
+
+// load notes that the batch of an index is to be read, unless it is already.
+func (u *catchUp) load(index uint64) bool {
+	if slices.Contains(u.loading, index) {
+		return false
+	}
+	u.loading = append(u.loading, index)
+	return true
+}
+
+// loaded notes that the batch of an index was read, if that is still of use.
+func (u *catchUp) loaded(index uint64) bool {
+	i := slices.Index(u.loading, index)
+	if i < 0 {
+		return false
+	}
+	u.loading = slices.Delete(u.loading, i, i+1)
+	return true
+}
+
+// SnapshotSent tells whether a message with a Snapshot reached its receiver, and
+// whether that has what comes before it. Without this call the replica is tried
+// again after some time.
+func (c *Core) SnapshotSent(id ID, ok bool) {
+	c.catchUp.started(id)
+	status := raft.SnapshotFailure
+	if ok {
+		status = raft.SnapshotFinish
+	}
+	c.do(func() error {
+		c.rn.ReportSnapshot(uint64(id), status)
+		return nil
+	})
+}
+
 // Loaded reports what a Load has read.
 func (c *Core) Loaded(r LoadResult) {
-	i := slices.Index(c.loading, r.Index)
-	if i < 0 || c.failed != nil {
+	if c.failed != nil || !c.catchUp.loaded(r.Index) {
 		return
 	}
-	c.loading = slices.Delete(c.loading, i, i+1)
 	if r.Err != nil || c.role != Leader || r.last != c.begun {
 		return // the peer is tried again when it answers the next heartbeat
 	}
@@ -36,8 +117,7 @@ func (c *Core) Loaded(r LoadResult) {
 // had just answered a heartbeat, which it did not long ago.
 func (c *Core) resume() {
 	for _, p := range c.Status().Peers {
-		heard, ok := c.heard[p.ID]
-		if !ok || c.ticks-heard > c.cfg.ElectionTicks/2 || p.Match >= c.tail.first {
+		if !c.catchUp.heardSince(p.ID, c.ticks-c.cfg.ElectionTicks/2) || p.Match >= c.tail.first {
 			continue
 		}
 		c.do(func() error {
@@ -52,9 +132,8 @@ func (c *Core) resume() {
 func (c *Core) readAhead() {
 	index := c.tail.missed
 	c.tail.missed = 0
-	if index == 0 || c.failed != nil || slices.Contains(c.loading, index) {
+	if index == 0 || c.failed != nil || !c.catchUp.load(index) {
 		return
 	}
-	c.loading = append(c.loading, index)
 	c.out.Loads = append(c.out.Loads, Load{Index: index, MaxBytes: 4 * c.cfg.MessageBytes, last: c.begun})
 }

@@ -39,13 +39,13 @@ func (c *Core) ProposeMembers(changes []Change, done func(Result)) {
 	for _, ch := range changes {
 		change.Changes = append(change.Changes, &pb.ConfChangeSingle{Type: new(pb.ConfChangeType(ch.Kind)), NodeId: new(uint64(ch.ID))})
 	}
-	index, offset := c.nextIndex, c.next
+	index, offset := c.proposals.nextIndex, c.proposals.next
 	if err == nil {
-		c.change = change // for absorb, which drain calls
+		c.proposals.change = change // for absorb, which drain calls
 		if err = c.tell(func() error { return c.rn.ProposeConfChange(change) }); err == nil {
 			c.drain()
 		}
-		c.change = nil // or the next change, of another leader's, would be taken for this one
+		c.proposals.change = nil // or the next change, of another leader's, would be taken for this one
 	}
 	if err != nil {
 		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})
@@ -56,5 +56,5 @@ func (c *Core) ProposeMembers(changes []Change, done func(Result)) {
 		c.out.Replies = append(c.out.Replies, Reply{done, Result{-1, err}})
 		return
 	}
-	c.waiting = append(c.waiting, wait{index, offset, AcksAll, done})
+	c.proposals.await(wait{index, offset, AcksAll, done})
 }

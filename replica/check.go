@@ -26,7 +26,7 @@ func (c *Core) check(m *Message) error {
 		return c.refuse(fault.InvalidRequest).Detailf("a snapshot of index %d, term %d and %d voters", m.Snapshot.Index, m.Snapshot.Term, len(m.Snapshot.Voters))
 	case m.Snapshot != nil && !m.Snapshot.sound():
 		return c.refuse(fault.InvalidRequest).Detailf("a snapshot of a group that cannot be: %+v", m.Snapshot.Membership)
-	case m.Kind == KindAppendReply && c.role == Leader && !m.Reject && m.Term == c.term && m.Index > c.tail.last()+uint64(len(c.waiting)):
+	case m.Kind == KindAppendReply && c.role == Leader && !m.Reject && m.Term == c.term && m.Index > c.tail.last()+uint64(len(c.proposals.waiting)):
 		return c.refuse(fault.InvalidRequest).Detailf("replica %v has index %d of a log that ends with %d", m.From, m.Index, c.tail.last())
 	case m.Kind == KindHeartbeat && m.Term >= c.term && m.Commit > c.tail.last():
 		// The leader only tells of what this replica acknowledged.

@@ -8,76 +8,40 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
 // Core is one replica of one partition, as a state machine without I/O. See the
 // package's documentation. All methods are one goroutine's.
 type Core struct {
-	cfg  Config
-	rn   *raft.RawNode
-	tail tail
-	now  int64 // milliseconds, for the timestamps of control batches
+	cfg   Config
+	rn    *raft.RawNode
+	now   int64 // milliseconds, for the timestamps of control batches
+	ticks int
 
-	role    Role
-	leader  ID
-	term    uint64
-	members Membership
-	granted []ID   // who voted for this replica in the present election
-	begun   uint64 // the term as of which this leader's first batch is in the tail
+	standing
+	tail   tail
+	high   int64 // the high watermark, which never goes back
+	failed error // why the replica does nothing any more, or nil
 
-	high   int64
-	failed error
-
-	next      int64 // the offset of the next proposal, while this is the leader
-	nextIndex uint64
-	waiting   []wait
-	minimum   int              // how many replicas must have what is acknowledged
-	change    *pb.ConfChangeV2 // while ProposeMembers has the library take it; nil otherwise
+	proposals proposals
+	sequences sequences
 	reads     reads
+	disk      diskQueue
+	catchUp   catchUp
 
-	producers *log.ProducerTable // as of all that is proposed; nil until the disk has told
-	held      []held             // proposals that came before
-	heldBytes int
-	asked     uint64 // the DiskWrite that asks for producers, or 0
-
-	sequence  uint64 // of the last DiskWrite
-	unwritten []DiskWrite
-	full      error  // why the disk has no room for the first of them, or nil
-	retry     int    // the tick at which they are tried again
-	again     uint64 // the last one that was
-	responses []response
-	loading   []uint64 // indexes that are being read
-	behind    []behind // peers in need of a snapshot
-	heard     map[ID]int
-	ticks     int
-
-	out Output
-}
-
-// response is what may only be said after a DiskWrite.
-type response struct {
-	sequence uint64
-	messages []*pb.Message
-}
-
-// behind is a peer that was sent a snapshot, and the tick at which that is forgotten.
-type behind struct {
-	id       ID
-	deadline int
+	out Output // since the last Advance
 }
 
 // New returns the core of a replica whose Disk was opened with this state.
 func New(cfg Config, s DiskState) (*Core, error) {
 	cfg = cfg.withDefaults()
-	c := &Core{cfg: cfg, members: s.Members, high: s.HighWatermark, now: record.NoTimestamp, heard: make(map[ID]int)}
+	c := &Core{cfg: cfg, standing: standing{members: s.Members, term: s.State.Term}, high: s.HighWatermark, now: record.NoTimestamp}
 	c.tail = tail{
 		base: s.Start, first: s.Tail.Index + 1, from: s.Tail.Offset, budget: cfg.TailBytes, terms: slices.Clone(s.terms),
 		slots: slices.Clone(s.slots), applied: s.State.Commit,
 	}
 	c.tail.stable = c.tail.last()
-	c.term = s.State.Term
 	err := c.guard(func() (err error) {
 		c.rn, err = raft.NewRawNode(&raft.Config{
 			ID: uint64(cfg.ID), ElectionTick: cfg.ElectionTicks, HeartbeatTick: cfg.HeartbeatTicks,
@@ -110,12 +74,8 @@ func (c *Core) Tick(now time.Time) {
 		return nil
 	})
 	c.rewrite()
-	for i := 0; i < len(c.behind); {
-		if c.ticks < c.behind[i].deadline {
-			i++
-			continue
-		}
-		c.reportSnapshot(c.behind[i].id, false)
+	for id, ok := c.catchUp.overdue(c.ticks); ok; id, ok = c.catchUp.overdue(c.ticks) {
+		c.SnapshotSent(id, false)
 	}
 }
 
@@ -134,10 +94,9 @@ func (c *Core) Step(m Message) error {
 	if m.Kind == KindTimeoutNow || m.Kind == KindSnapshot {
 		c.drain()
 	}
-	c.heard[m.From] = c.ticks
-	if m.Kind == KindVoteReply && !m.Reject && m.Term == c.term && !slices.Contains(c.granted, m.From) {
-		c.granted = append(c.granted, m.From)
-		slices.Sort(c.granted)
+	c.catchUp.hear(m.From, c.ticks)
+	if m.Kind == KindVoteReply && !m.Reject && m.Term == c.term {
+		c.vote(m.From)
 	}
 	var refused error
 	c.do(func() error {
@@ -147,7 +106,7 @@ func (c *Core) Step(m Message) error {
 	if c.failed != nil {
 		return c.failed
 	}
-	if m.Kind == KindAppendReply && c.minimum > 1 {
+	if m.Kind == KindAppendReply && c.proposals.minimum > 1 {
 		c.answer()
 	}
 	return refused
@@ -188,20 +147,21 @@ func (c *Core) DiskDone(r DiskResult) {
 		_ = c.fail(r.Err)
 		return
 	}
-	c.unwritten = slices.DeleteFunc(c.unwritten, func(w DiskWrite) bool { return w.Sequence <= r.Through })
-	for len(c.responses) > 0 && c.responses[0].sequence <= r.Through && c.failed == nil {
-		done := c.responses[0]
-		c.responses = c.responses[1:]
-		c.deliver(done.messages)
+	c.disk.done(r.Through)
+	for c.failed == nil {
+		messages, ok := c.disk.said(r.Through)
+		if !ok {
+			break
+		}
+		c.deliver(messages)
 	}
 	if r.Producers != nil {
 		c.judge(r)
 	}
 	if full {
 		c.stall(r.Err)
-	} else if c.full != nil && r.Through >= c.again {
-		c.full = nil
-		c.out.Writes = slices.Clone(c.unwritten) // those that came meanwhile
+	} else if c.disk.roomy(r.Through) {
+		c.out.Writes = slices.Clone(c.disk.unwritten) // those that came meanwhile
 	}
 }
 
@@ -229,23 +189,6 @@ func (c *Core) stored(r *pb.Message) {
 	if r.GetSnapshot() != nil {
 		c.raise(c.tail.base.Offset)
 	}
-}
-
-// SnapshotSent tells whether a message with a Snapshot reached its receiver, and
-// whether that has what comes before it. Without this call the replica is tried
-// again after some time.
-func (c *Core) SnapshotSent(id ID, ok bool) { c.reportSnapshot(id, ok) }
-
-func (c *Core) reportSnapshot(id ID, ok bool) {
-	c.behind = slices.DeleteFunc(c.behind, func(b behind) bool { return b.id == id })
-	status := raft.SnapshotFailure
-	if ok {
-		status = raft.SnapshotFinish
-	}
-	c.do(func() error {
-		c.rn.ReportSnapshot(uint64(id), status)
-		return nil
-	})
 }
 
 // Rebase tells that the log on disk begins later now: what lay before was deleted.

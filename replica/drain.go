@@ -27,7 +27,7 @@ func (c *Core) drain() {
 			c.take(rd)
 		}
 	}
-	c.next, c.nextIndex = c.tail.end(), c.tail.last()+1
+	c.proposals.follow(c.tail.end(), c.tail.last()+1)
 }
 
 // take does what one Ready asks for.
@@ -64,39 +64,6 @@ func (c *Core) take(rd raft.Ready) {
 	}
 }
 
-// observe takes over the library's role, leader and term. A replica that leads no
-// more, or again, does not know what became of its proposals.
-func (c *Core) observe() {
-	s := c.rn.BasicStatus()
-	role := Candidate
-	switch s.RaftState {
-	case raft.StateLeader:
-		role = Leader
-	case raft.StateFollower:
-		role = Follower
-	}
-	term := s.GetTerm()
-	if role == c.role && ID(s.Lead) == c.leader && term == c.term {
-		return
-	}
-	if term != c.term {
-		c.granted = c.granted[:0]
-		if ID(s.GetVote()) == c.cfg.ID {
-			c.granted = append(c.granted, c.cfg.ID)
-		}
-	}
-	if c.role == Leader && (role != Leader || term != c.term) {
-		c.leader = ID(s.Lead)
-		c.abandon()
-		c.loading, c.behind, c.tail.loaded = nil, nil, nil
-	}
-	c.role, c.leader, c.term = role, ID(s.Lead), term
-	if role != Leader {
-		c.begun = 0
-	}
-	c.out.StateChanged = true
-}
-
 // absorb adds the entries that the library will have written to the tail, and the
 // batches to those that it made itself.
 func (c *Core) absorb(entries []*pb.Entry) error {
@@ -113,7 +80,7 @@ func (c *Core) absorb(entries []*pb.Entry) error {
 			c.tail.stable = min(c.tail.stable, c.tail.last())
 		}
 		batch := e.GetData()
-		own := len(batch) == 0 || c.change != nil && e.GetType() == pb.EntryConfChangeV2
+		own := len(batch) == 0 || c.proposals.change != nil && e.GetType() == pb.EntryConfChangeV2
 		if own {
 			batch = c.ownBatch(e, offset)
 		}
@@ -166,18 +133,6 @@ func (c *Core) recordable(commit uint64) uint64 {
 		}
 	}
 	return commit
-}
-
-func (c *Core) enqueue(w DiskWrite, after []*pb.Message) {
-	c.sequence++
-	w.Sequence = c.sequence
-	c.unwritten = append(c.unwritten, w)
-	if c.full == nil {
-		c.out.Writes = append(c.out.Writes, w)
-	}
-	if len(after) > 0 {
-		c.responses = append(c.responses, response{sequence: w.Sequence, messages: after})
-	}
 }
 
 // apply commits entries: the high watermark moves behind them, and those who wait
@@ -247,7 +202,7 @@ func (c *Core) send(r *pb.Message) {
 		m.Batches = append(m.Batches, batch)
 	}
 	if m.Kind == KindSnapshot {
-		c.behind = append(c.behind, behind{m.To, c.ticks + 4*c.cfg.ElectionTicks})
+		c.catchUp.starts(m.To, c.ticks+4*c.cfg.ElectionTicks)
 	}
 	c.out.Messages = append(c.out.Messages, m)
 }

@@ -53,7 +53,7 @@ func (c *Core) ownBatch(e *pb.Entry, offset int64) []byte {
 	}
 	change := &pb.ConfChangeV2{} // without changes it ends one: the library proposes that by itself
 	if len(e.GetData()) > 0 {
-		change = c.change
+		change = c.proposals.change
 	}
 	return controlBatch(c.now, controlMembers, encodeChanges(change), offset, e.GetTerm())
 }

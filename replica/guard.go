@@ -35,7 +35,7 @@ func (c *Core) do(call func() error) {
 func (c *Core) fail(err error) error {
 	if c.failed == nil {
 		c.failed = err
-		c.role, c.leader, c.begun = Failed, 0, 0
+		c.standing.fail()
 		c.out.StateChanged = true
 		c.out.Messages, c.out.Writes = nil, nil
 		c.abandon()
@@ -45,19 +45,16 @@ func (c *Core) fail(err error) error {
 
 // abandon ends what waits for this leader, which leads no more.
 func (c *Core) abandon() {
-	for _, w := range c.waiting {
+	for _, w := range c.proposals.abandon() {
 		c.out.Replies = append(c.out.Replies, Reply{w.done, Result{-1, c.refuse(fault.UnknownOutcome).
 			Detailf("replica %v was to write it at offset %d, and leads no more", c.cfg.ID, w.offset)}})
 	}
-	c.waiting = nil
-	for _, p := range c.held {
+	for _, p := range c.sequences.abandon() {
 		c.reply(p.done, c.notLeader())
 	}
-	for _, r := range c.reads.waiting {
+	for _, r := range c.reads.abandon() {
 		c.reply(r.done, c.notLeader())
 	}
-	c.held, c.heldBytes, c.reads.waiting = nil, 0, nil
-	c.producers, c.asked = nil, 0
 }
 
 // ErrLost says that a replica may have lost what it had acknowledged. It must not
@@ -72,11 +69,4 @@ func (c *Core) lost(format string, args ...any) error {
 
 func (c *Core) refuse(code fault.Code) *fault.Error {
 	return fault.At(code, c.cfg.Topic, c.cfg.Partition, -1)
-}
-
-func (c *Core) notLeader() error {
-	if c.leader == 0 || c.leader == c.cfg.ID {
-		return c.refuse(fault.NotLeader).Detailf("replica %v knows no leader", c.cfg.ID)
-	}
-	return c.refuse(fault.NotLeader).Detailf("replica %v follows %v", c.cfg.ID, c.leader)
 }

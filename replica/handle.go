@@ -45,16 +45,13 @@ func (a awaited) Appended(_ int64, err error) { a <- err }
 
 // hasLeader reports whether a leader is known.
 func (r *Replica) hasLeader() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status.Leader != 0 && (r.status.Leader != r.cfg.Disk.ID || r.status.Leading)
+	s := r.Status()
+	return s.Leader != 0 && (s.Leader != r.cfg.Disk.ID || s.Leading)
 }
 
 // deliver brings a batch to the leader.
 func (r *Replica) deliver(batch []byte, done func(Result)) {
-	r.mu.Lock()
-	s := r.status
-	r.mu.Unlock()
+	s := r.Status()
 	switch {
 	case s.Leader == r.cfg.Disk.ID:
 		r.part.Load().Append(batch, nil, completion(done))

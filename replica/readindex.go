@@ -19,6 +19,13 @@ type read struct {
 	done   func(Result)
 }
 
+// abandon returns the reads that wait, which wait no more.
+func (r *reads) abandon() []read {
+	waiting := r.waiting
+	r.waiting = nil
+	return waiting
+}
+
 // ReadIndex tells done the high watermark, once a majority has confirmed that this
 // replica leads: no batch that was acknowledged before the call lies above it. Calls
 // between two Advances share one round of messages. Loss of the leadership is

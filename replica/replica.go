@@ -2,7 +2,6 @@ package replica
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -50,26 +49,11 @@ type Replica struct {
 	part     atomic.Pointer[partition.Partition] // over home's log
 	proposed atomic.Int64                        // bytes that were proposed and have no outcome
 
-	mu        sync.Mutex
-	status    Status // the last one that was published
-	published uint64 // its number
+	published published
+	tenure    tenure
+	activity  activity
 
-	// leadership is held while the partition begins to lead, so that it does not when leads
-	// is no longer the epoch.
-	leadership sync.Mutex
-	leads      uint32 // the epoch in which the partition may lead; 0: in none
-
-	// The stepper's own.
-	core    *Core  // nil once the replica is closed
-	changes uint64 // of the core's state so far
-	idle    int    // ticks since something happened but ticks
-	rests   bool   // no tick passes for it; see rest.go
-	isAwake bool   // it is in the stepper's awake
-	touched bool   // it is in the stepper's list
-	led     uint32 // the epoch in which the partition leads or is about to; 0: it follows
-	refused bool   // the core refused what the partition had stamped
-
-	resigned []chan struct{} // are closed when it leads no more
+	core *Core // the stepper's own; nil once the replica is closed
 
 	closing sync.Once
 	failure error // of closing
@@ -108,7 +92,8 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 	if err != nil {
 		return nil, state.Recovery, errors.Join(err, home.Close())
 	}
-	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core, status: core.Status()}
+	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core}
+	r.published.status = core.Status()
 	r.disk.replica, r.route.replica = r, r
 	r.attach()
 	r.part.Load().Commit(state.HighWatermark)
@@ -168,13 +153,6 @@ func (r *Replica) Copy() *partition.Partition { return r.part.Load() }
 // GroupID names the group.
 func (r *Replica) GroupID() GroupID { return r.group }
 
-// Status returns the replica's state as of its last change.
-func (r *Replica) Status() Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status
-}
-
 // Transfer hands the leadership to another voter, as soon as that has the whole log.
 // It does not wait for it. fault.NotLeader where this replica does not lead.
 func (r *Replica) Transfer(to ID) error {
@@ -191,34 +169,6 @@ func (r *Replica) Transfer(to ID) error {
 	}
 }
 
-// resign hands the leadership to the voter that has the most of the log, and returns a
-// channel that is closed once this replica leads no more, or if there is no such voter.
-func (r *Replica) resign() <-chan struct{} {
-	resigned := make(chan struct{})
-	r.stepper.post(event{r, func(c *Core) {
-		r.wakes()
-		to, s := successor(c.Status())
-		if !s || c.Transfer(to) != nil {
-			close(resigned)
-			return
-		}
-		r.resigned = append(r.resigned, resigned)
-	}, 0})
-	return resigned
-}
-
-// successor returns the voter that can lead soonest: it is alive, and has the most of
-// the log.
-func successor(s Status) (to ID, ok bool) {
-	var most uint64
-	for _, p := range s.Peers {
-		if p.Active && slices.Contains(s.Members.Voters, p.ID) && p.Match >= most {
-			to, most, ok = p.ID, p.Match, true
-		}
-	}
-	return to, ok && s.Leading
-}
-
 // Propose implements partition.Proposer.
 func (r *Replica) Propose(batch []byte) error {
 	n := int64(len(batch))
@@ -232,94 +182,11 @@ func (r *Replica) Propose(batch []byte) error {
 		c.ProposeStamped(batch, func(result Result) {
 			r.proposed.Add(-n)
 			if result.Err != nil {
-				r.refused = true
+				r.tenure.refused = true
 			}
 		})
 	}, 0})
 	return nil
-}
-
-// stepDown ends the partition's leadership if the core's has ended. The partition takes a
-// batch for committed when the high watermark has passed its offset: from here on, the next
-// leader's batches have these offsets. So it comes first of all that a core puts out.
-func (r *Replica) stepDown() {
-	s := r.core.Status()
-	if r.led == 0 || s.Leading && uint32(s.Epoch) == r.led {
-		return
-	}
-	r.led = 0
-	r.leadership.Lock()
-	r.leads = 0
-	r.leadership.Unlock()
-	r.part.Load().Follow(s.Epoch)
-}
-
-// lead makes the partition lead, behind the writes that came before, unless the core leads
-// no more by then: its log has everything then that its own batches follow.
-func (r *Replica) lead(then func()) {
-	epoch := r.led
-	r.leadership.Lock()
-	r.leads = epoch
-	r.leadership.Unlock()
-	r.disk.then(func() {
-		r.leadership.Lock()
-		if r.leads == epoch {
-			r.part.Load().Lead(int32(epoch), r)
-		}
-		r.leadership.Unlock()
-		then()
-	})
-}
-
-// changed follows a change of the core's state. Others are told that it leads only when
-// its partition does.
-func (r *Replica) changed() {
-	s := r.core.Status()
-	r.changes++
-	number := r.changes
-	if !s.Leading {
-		for _, c := range r.resigned {
-			close(c)
-		}
-		r.resigned = nil
-	}
-	publish := func() { r.publish(number, s) }
-	switch {
-	case s.Leading && r.led == 0:
-		r.led, r.refused = uint32(s.Epoch), false
-		r.lead(publish)
-	case s.Leading && !r.Status().Leading:
-		r.disk.then(publish) // behind lead
-	default:
-		publish()
-	}
-}
-
-// publish makes s the replica's Status, unless a later one is.
-func (r *Replica) publish(number uint64, s Status) {
-	r.mu.Lock()
-	later := number < r.published
-	if !later {
-		r.status, r.published = s, number
-	}
-	r.mu.Unlock()
-	if later {
-		return
-	}
-	r.route.leaderChanged()
-	if r.cfg.Changed != nil {
-		r.cfg.Changed(s)
-	}
-}
-
-// recount is called once in a tick. A leader that refused a batch, because it is handing
-// its leadership over, has the partition count offsets again from where they are.
-func (r *Replica) recount() {
-	if !r.refused || r.led == 0 {
-		return
-	}
-	r.refused = false
-	r.lead(func() {})
 }
 
 // doAsWriter does writes in the partition's turn.

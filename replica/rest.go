@@ -19,20 +19,28 @@ import "slices"
 // follower watches in place of its leader is the leader's node: nodes send each other a
 // frame in every second tick, whether they have something to say or not.
 
+// activity is what the stepper has to do with a replica. It is the stepper's own.
+type activity struct {
+	idle    int  // ticks since something happened but ticks
+	rests   bool // no tick passes for it
+	awake   bool // it is in the stepper's awake
+	touched bool // it is in the stepper's list of those to advance
+}
+
 // restAfter is after how many idle ticks a leader rests.
 const restAfter = 20
 
 // wakes ends a rest. It runs on the stepper's goroutine.
 func (r *Replica) wakes() {
-	r.idle = 0
+	r.activity.idle = 0
 	r.rise()
 }
 
 // rise lets ticks pass for the replica again.
 func (r *Replica) rise() {
-	r.rests = false
-	if !r.isAwake {
-		r.isAwake = true
+	r.activity.rests = false
+	if !r.activity.awake {
+		r.activity.awake = true
 		r.stepper.awake = append(r.stepper.awake, r)
 	}
 }
@@ -66,7 +74,7 @@ func (s *stepper) rest(r *Replica) {
 			Kind: KindRest, From: r.cfg.Disk.ID, To: p.ID, Term: uint64(status.Epoch), Index: status.LastIndex,
 		})
 	}
-	r.rests = true
+	r.activity.rests = true
 }
 
 // settled reports whether everything in the log is committed.
@@ -77,7 +85,7 @@ func (s *Status) settled() bool {
 // mayRest lets a follower rest whose leader rests, if it has the same log.
 func (r *Replica) mayRest(s Status, m Message) {
 	if s.Role == Follower && s.Leader == m.From && uint64(s.Epoch) == m.Term && s.LastIndex == m.Index && s.settled() {
-		r.rests = true
+		r.activity.rests = true
 	}
 }
 

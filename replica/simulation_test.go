@@ -38,7 +38,7 @@ func TestSimulation(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, seed)
 			c := simulate(seed, *simTime)
-			t.Logf("%+v acked=%d unknown=%d refused=%d end=%d resumed=%v", c.counts, len(c.acked), c.unknown, c.refused, c.truth.end, c.resumed)
+			t.Logf("trace=%016x %+v acked=%d unknown=%d refused=%d end=%d resumed=%v", c.trace.sum, c.counts, len(c.acked), c.unknown, c.refused, c.truth.end, c.resumed)
 			require.Empty(t, c.failures, "again: go test ./replica -run TestSimulation$ -sim.first %d -sim.seeds 1 -sim.time %v", seed, *simTime)
 		})
 		if *simOn && n%100 == 99 {

@@ -41,7 +41,7 @@ type Peer struct {
 // Status returns the present state.
 func (c *Core) Status() Status {
 	s := Status{
-		Role: c.role, Leader: c.leader, Leading: c.role == Leader && c.begun == c.term, Epoch: int32(c.term), Members: c.members, StartIndex: c.tail.base.Index, LastIndex: c.tail.last(),
+		Role: c.role, Leader: c.leader, Leading: c.leads(), Epoch: int32(c.term), Members: c.members, StartIndex: c.tail.base.Index, LastIndex: c.tail.last(),
 		HighWatermark: c.high, EndOffset: c.tail.end(), Err: c.failed,
 	}
 	if c.role == Leader {

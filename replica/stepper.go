@@ -132,7 +132,7 @@ func (s *stepper) round() {
 		s.tickAll()
 	}
 	for i, r := range s.touched {
-		r.touched = false
+		r.activity.touched = false
 		if r.core != nil {
 			s.advance(r)
 		}
@@ -147,11 +147,11 @@ func (s *stepper) tickAll() {
 	now := time.Now()
 	awake := s.awake[:0]
 	for _, r := range s.awake {
-		if r.idle++; r.idle > restAfter && !r.rests && r.core != nil {
+		if r.activity.idle++; r.activity.idle > restAfter && !r.activity.rests && r.core != nil {
 			s.rest(r)
 		}
-		if r.rests || r.core == nil {
-			r.isAwake = false
+		if r.activity.rests || r.core == nil {
+			r.activity.awake = false
 			continue
 		}
 		awake = append(awake, r)
@@ -163,7 +163,7 @@ func (s *stepper) tickAll() {
 	s.awake = awake
 	for _, id := range s.node.silent() {
 		for _, r := range s.replicas {
-			if r.rests && r.Status().Leader.Node() == id {
+			if r.activity.rests && r.Status().Leader.Node() == id {
 				r.wakes()
 			}
 		}
@@ -171,8 +171,8 @@ func (s *stepper) tickAll() {
 }
 
 func (s *stepper) touch(r *Replica) {
-	if !r.touched {
-		r.touched = true
+	if !r.activity.touched {
+		r.activity.touched = true
 		s.touched = append(s.touched, r)
 	}
 }

@@ -1,0 +1,72 @@
+package replica
+
+import "sync"
+
+// published is the state of a replica that everyone may see, which is the one of its last
+// change: changes are published by several goroutines, and an earlier one never replaces a
+// later one.
+type published struct {
+	mu     sync.Mutex
+	status Status
+	number uint64 // of the change that made status
+
+	changes uint64 // of the core's state so far; the stepper's own
+}
+
+// next numbers a change. It runs on the stepper's goroutine.
+func (p *published) next() uint64 {
+	p.changes++
+	return p.changes
+}
+
+// load returns the state.
+func (p *published) load() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status
+}
+
+// store makes s the state, unless that of a later change is. It reports whether it did.
+func (p *published) store(number uint64, s Status) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if number < p.number {
+		return false
+	}
+	p.status, p.number = s, number
+	return true
+}
+
+// Status returns the replica's state as of its last change.
+func (r *Replica) Status() Status { return r.published.load() }
+
+// changed follows a change of the core's state. Others are told that it leads only when
+// its partition does.
+func (r *Replica) changed() {
+	s := r.core.Status()
+	number := r.published.next()
+	if !s.Leading {
+		r.tenure.ended()
+	}
+	publish := func() { r.publish(number, s) }
+	switch {
+	case s.Leading && r.tenure.epoch == 0:
+		r.tenure.epoch, r.tenure.refused = uint32(s.Epoch), false
+		r.lead(publish)
+	case s.Leading && !r.Status().Leading:
+		r.disk.then(publish) // behind lead
+	default:
+		publish()
+	}
+}
+
+// publish makes s the replica's Status, unless a later one is.
+func (r *Replica) publish(number uint64, s Status) {
+	if !r.published.store(number, s) {
+		return
+	}
+	r.route.leaderChanged()
+	if r.cfg.Changed != nil {
+		r.cfg.Changed(s)
+	}
+}

@@ -3,11 +3,13 @@ package runnel_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/datadir"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -83,4 +85,15 @@ func ExampleRepair() {
 	must(err)
 	fmt.Println(len(steps), "steps")
 	// Output: 0 steps
+}
+
+// What is not a Kafka broker's log directory is refused, and nothing is created.
+func ExampleImport() {
+	dir, remove := tempDir()
+	defer remove()
+	_, err := datadir.Import(context.Background(), dir, []string{dir}, datadir.ImportOptions{
+		Progress: func(p datadir.ImportProgress) { fmt.Println(p.Partition, p.Done, "of", p.Total, "bytes") },
+	})
+	fmt.Println(errors.Is(err, fault.InvalidConfig))
+	// Output: true
 }

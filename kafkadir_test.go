@@ -1,8 +1,6 @@
 package runnel_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,32 +25,6 @@ import (
 	"github.com/runnel-go/runnel/streams"
 	"github.com/runnel-go/runnel/topic"
 )
-
-// kafkaDirectory returns a data directory that Apache Kafka 4.3.1 wrote.
-func kafkaDirectory(t testing.TB) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	file, err := os.Open("testdata/kafka.tar.gz")
-	require.NoError(t, err)
-	defer file.Close()
-	unpacked, err := gzip.NewReader(file)
-	require.NoError(t, err)
-	for archive := tar.NewReader(unpacked); ; {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return filepath.Join(dir, "kafka")
-		}
-		require.NoError(t, err)
-		path := filepath.Join(dir, h.Name)
-		if h.Typeflag == tar.TypeDir {
-			require.NoError(t, os.MkdirAll(path, 0o755))
-			continue
-		}
-		b, err := io.ReadAll(archive)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, b, 0o644))
-	}
-}
 
 // readByKafka is what Kafka's own consumer read of a partition there: a checksum
 // over a line for each record.
@@ -100,7 +71,7 @@ func addTo(sum hash.Hash, r *record.Record) {
 // adopted returns a directory of ours with the partitions that Kafka wrote.
 func adopted(t testing.TB, partitions []readByKafka) (dir string) {
 	t.Helper()
-	from, dir := kafkaDirectory(t), filepath.Join(t.TempDir(), "data")
+	from, dir := runnel.KafkaDirectory(t), filepath.Join(t.TempDir(), "data")
 	b, err := runnel.Open(dir, runnel.DefaultDurability(topic.OS))
 	require.NoError(t, err)
 	numbers := map[string]int{}
@@ -151,23 +122,28 @@ func TestReadsWhatKafkaWrote(t *testing.T) {
 			_, err := b.DeleteRecords(t.Context(), map[record.TopicPartition]int64{tp: p.Begin})
 			require.NoError(t, err)
 		}
-		c, err := consumer.New(b, consumer.Assign(tp))
-		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		sum, n := sha256.New(), int64(0)
-		for n < p.Records {
-			records, err := c.Poll(ctx)
-			require.NoError(t, err, "%s after %d of %d records", tp, n, p.Records)
-			for i := range records {
-				addTo(sum, &records[i])
-				n++
-			}
-		}
-		cancel()
-		require.Equal(t, p.Records, n, tp)
-		require.Equal(t, p.SHA256, hex.EncodeToString(sum.Sum(nil)), tp)
-		require.NoError(t, c.Close())
+		require.Equal(t, p.SHA256, sumOf(t, b, tp, p.Records))
 	}
+}
+
+// sumOf returns the checksum over a partition's first n records.
+func sumOf(t testing.TB, b *runnel.Broker, tp record.TopicPartition, n int64) string {
+	t.Helper()
+	c, err := consumer.New(b, consumer.Assign(tp))
+	require.NoError(t, err)
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	sum := sha256.New()
+	for left := n; left > 0; {
+		records, err := c.Poll(ctx)
+		require.NoError(t, err, "%s with %d of %d records to come", tp, left, n)
+		for i := range records {
+			addTo(sum, &records[i])
+			left--
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // TestCaughtUpBehindMarkers: Kafka's exactly-once copy ends with a marker, and an
@@ -196,7 +172,7 @@ func TestCaughtUpBehindMarkers(t *testing.T) {
 // TestKafkaDirectoryStaysAsItIs: everything that opens a directory says of Kafka's
 // that it is one, changes nothing in it and leaves nothing behind.
 func TestKafkaDirectoryStaysAsItIs(t *testing.T) {
-	dir := kafkaDirectory(t)
+	dir := runnel.KafkaDirectory(t)
 	before := contents(t, dir)
 	for what, open := range map[string]func() error{
 		"Open":    func() error { _, err := runnel.Open(dir); return err },

@@ -124,9 +124,8 @@ func (b *Broker) load() error {
 	if _, err := b.fsys.Stat(filepath.Join(b.dir, strings.ToUpper(layout.LockFile))); err == nil {
 		b.folds = true
 	}
-	if layout.Restoring(entries) != "" {
-		return fault.Newf(fault.Storage, "data directory %s holds part of a backup that was not completely restored", b.dir).
-			Try("delete the directory, and restore the backup again")
+	if what, hint := layout.Unfinished(entries); what != "" {
+		return fault.Newf(fault.Storage, "data directory %s holds %s", b.dir, what).Try(hint)
 	}
 	if found, err := layout.CatalogueLost(b.fsys, b.dir, entries); err != nil {
 		return err

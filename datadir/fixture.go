@@ -18,4 +18,16 @@ func init() {
 		return err
 	}
 	fixture.Restore = restore
+	fixture.Import = func(ctx context.Context, fsys vfs.FS, dir string, from, topics []string) error {
+		n := importing{ctx: ctx, opts: ImportOptions{Topics: topics}}
+		defer n.release()
+		if err := n.openSources(from); err != nil {
+			return err
+		}
+		if err := n.plan(); err != nil {
+			return err
+		}
+		_, err := n.into(fsys, dir)
+		return err
+	}
 }

@@ -382,10 +382,11 @@ func (n *inspecting) survey(entries []vfs.Entry) map[record.TopicPartition]bool 
 		if !e.Dir {
 			switch e.Name {
 			case layout.LockFile, layout.CleanFile, attach.SocketName, layout.StartsFile, layout.ReserveFile:
-			case layout.RestoringFile, layout.RestoringFile + ".tmp":
-				n.add(log.Damage, record.TopicPartition{}, path, "a whole data directory", "part of a backup that was not completely restored",
-					"delete the directory, and restore the backup again")
 			default:
+				if what, hint := layout.Unfinished([]vfs.Entry{e}); what != "" {
+					n.add(log.Damage, record.TopicPartition{}, path, "a whole data directory", what, hint)
+					break
+				}
 				n.add(log.Note, record.TopicPartition{}, path, "partitions", "another file", "it is left alone")
 			}
 			continue

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +18,6 @@ import (
 	"github.com/runnel-go/runnel/internal/archive"
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/vfs"
-	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -36,7 +34,7 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 	// Don't create even a lock in a directory that isn't empty. A lock may be there: a
 	// Restore that failed has left it.
 	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != layout.LockFile }) {
-		return notEmpty(dir)
+		return notEmpty(dir, "restoring")
 	}
 	dir, err := filepath.Abs(dir) // because the names above it are synced, too
 	if err != nil {
@@ -50,8 +48,8 @@ func Restore(ctx context.Context, dir string, r io.Reader) error {
 	return restore(ctx, lock.Disk(), dir, r)
 }
 
-func notEmpty(dir string) error {
-	return fault.Newf(fault.InvalidRequest, "restoring to %s, which is not empty", dir).Try("name a directory that is empty or does not exist yet")
+func notEmpty(dir, what string) error {
+	return fault.Newf(fault.InvalidRequest, "%s to %s, which is not empty", what, dir).Try("name a directory that is empty or does not exist yet")
 }
 
 // restoring is the work of Restore.
@@ -67,18 +65,12 @@ type restoring struct {
 // restoredLog is a log that is being restored.
 type restoredLog struct {
 	record.TopicPartition
-	dir   string
-	begun bool  // it has a segment
-	end   int64 // the offset after what is there
+	logWriter
 	bytes int64
 	sum   uint32
 
 	listed bool  // the manifest has it
 	start  int64 // the log's start, from the manifest
-
-	file vfs.File // the segment that is being written; nil if none is open
-	base int64
-	pos  int64
 }
 
 func restore(ctx context.Context, fsys vfs.FS, dir string, r io.Reader) (err error) {
@@ -91,7 +83,7 @@ func restore(ctx context.Context, fsys vfs.FS, dir string, r io.Reader) (err err
 	}
 	for _, e := range entries {
 		if e.Name != layout.LockFile {
-			return notEmpty(dir)
+			return notEmpty(dir, "restoring")
 		}
 	}
 	n := restoring{ctx: ctx, fsys: fsys, dir: dir, logs: map[record.TopicPartition]*restoredLog{}}
@@ -209,7 +201,7 @@ func (n *restoring) entry(name string, r io.Reader) error {
 func (n *restoring) logOf(tp record.TopicPartition) *restoredLog {
 	l := n.logs[tp]
 	if l == nil {
-		l = &restoredLog{TopicPartition: tp, dir: filepath.Join(n.dir, tp.String())}
+		l = &restoredLog{TopicPartition: tp, logWriter: logWriter{fsys: n.fsys, dir: filepath.Join(n.dir, tp.String())}}
 		n.logs[tp] = l
 	}
 	return l
@@ -221,11 +213,8 @@ func (n *restoring) begin(l *restoredLog, base int64) error {
 	if err := n.closeFile(); err != nil {
 		return err
 	}
-	if err := n.fsys.RemoveAll(l.dir); err != nil {
-		return err
-	}
-	l.begun, l.end, l.bytes, l.sum = false, base, 0, 0
-	return n.fsys.MkdirAll(l.dir)
+	l.bytes, l.sum = 0, 0
+	return l.logWriter.begin(base)
 }
 
 // segment restores a piece of a log that begins with an offset. A piece that doesn't
@@ -241,10 +230,11 @@ func (n *restoring) segment(l *restoredLog, base int64, r io.Reader) error {
 			return err
 		}
 	}
+	n.open = l
 	for first := true; ; first = false {
 		batch, err := n.batch(r)
 		if err == io.EOF && first && !l.begun {
-			return n.nextFile(l) // a log without records, whose next offset is base
+			return l.nextFile() // a log without records, whose next offset is base
 		}
 		if err == io.EOF {
 			return nil
@@ -298,33 +288,9 @@ func endsEarly(err error) error {
 
 // append writes a batch to a log's end.
 func (n *restoring) append(l *restoredLog, b record.Batch) error {
-	if l.file == nil || l.pos+int64(b.Size()) > log.DefaultSegmentBytes || b.LastOffset()-l.base > math.MaxInt32 {
-		if err := n.nextFile(l); err != nil {
-			return err
-		}
-	}
-	if _, err := l.file.WriteAt(b.Bytes, l.pos); err != nil {
-		return err
-	}
-	l.pos += int64(b.Size())
 	l.bytes += int64(b.Size())
 	l.sum = crc32.Update(l.sum, archive.Castagnoli, b.Bytes)
-	l.end = b.NextOffset()
-	return nil
-}
-
-// nextFile begins a segment at the log's end.
-func (n *restoring) nextFile(l *restoredLog) error {
-	if err := n.closeFile(); err != nil {
-		return err
-	}
-	f, err := n.fsys.OpenFile(filepath.Join(l.dir, fmt.Sprintf("%020d.log", l.end)), os.O_RDWR|os.O_CREATE|os.O_EXCL)
-	if err != nil {
-		return err
-	}
-	l.file, l.base, l.pos, l.begun = f, l.end, 0, true
-	n.open = l
-	return nil
+	return l.logWriter.append(b)
 }
 
 // closeFile syncs and closes the segment that is being written.
@@ -334,7 +300,5 @@ func (n *restoring) closeFile() error {
 	if l == nil {
 		return nil
 	}
-	f := l.file
-	l.file = nil
-	return errors.Join(f.Sync(), f.Close())
+	return l.close()
 }

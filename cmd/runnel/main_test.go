@@ -42,6 +42,11 @@ func TestStories(t *testing.T) {
 			}
 			env.Defer(cluster.Close)
 			env.Setenv("KAFKA", kafka.Scheme+cluster.ListenAddrs()[0])
+			directory, err := filepath.Abs("../../testdata/kafka.tar.gz")
+			if err != nil {
+				return err
+			}
+			env.Setenv("KAFKA_DIRECTORY", directory)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"settle": settle, "hold": hold, "mark": mark},

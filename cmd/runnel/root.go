@@ -87,7 +87,7 @@ func newRoot(s *shell) *cobra.Command {
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
 	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s))
-	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
+	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newImport(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
 		cmd.Annotations = map[string]string{"kind": "files"} // help lists these in one line, to fit on a screen
 		root.AddCommand(cmd)
 	}

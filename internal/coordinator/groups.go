@@ -5,7 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf16"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -95,20 +94,7 @@ func (g *Groups) Shard(ctx context.Context, groupName string, create bool) (*Gro
 	if err != nil || len(shards) == 0 {
 		return nil, err
 	}
-	return shards[int(groupHash(groupName))%len(shards)], nil
-}
-
-// groupHash is Kafka's hash: the absolute value of Java's String.hashCode, and 0 for
-// the number that has none.
-func groupHash(name string) int32 {
-	var h int32
-	for _, unit := range utf16.Encode([]rune(name)) {
-		h = 31*h + int32(unit)
-	}
-	if h < 0 {
-		h = -h
-	}
-	return max(h, 0)
+	return shards[group.PartitionOf(groupName, len(shards))], nil
 }
 
 // All returns all shards, and creates them at the first call. With create, it also

@@ -21,7 +21,7 @@ func OfKafka(dir string) error {
 		return nil
 	}
 	err := fault.Newf(fault.UnsupportedFormat, "%s is a data directory of Apache Kafka%s, and stays as it is", dir, nodeOf(properties))
-	return err.Try("reach its broker: kafka.Connect, or --at kafka://HOST:PORT; runnel dump shows what its files hold")
+	return err.Try("import it into another one: runnel import DIR --from it; or reach its broker: kafka.Connect, or --at kafka://HOST:PORT; runnel dump shows what its files hold")
 }
 
 func isThere(path string) bool {

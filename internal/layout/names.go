@@ -26,6 +26,10 @@ const (
 	// incomplete.
 	RestoringFile = ".runnel_restoring"
 
+	// ImportingFile marks a data directory to which directories of Kafka's are being
+	// imported, and says which: it is not complete.
+	ImportingFile = ".runnel_importing"
+
 	// ReserveFile occupies some disk space, which is freed so that topics and records
 	// can be deleted on a full disk.
 	ReserveFile = ".runnel_reserve"
@@ -46,16 +50,19 @@ func Has(entries []vfs.Entry, name string) bool {
 	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == name })
 }
 
-// Restoring returns the name of the file that marks an unfinished restore; empty if
-// there is none. After a crash it may have the name under which vfs.WriteFile begins a
-// file.
-func Restoring(entries []vfs.Entry) string {
-	for _, name := range []string{RestoringFile, RestoringFile + ".tmp"} {
-		if Has(entries, name) {
-			return name
+// Unfinished says what a data directory holds that was not completely written, and what
+// to do; empty if its listing has no file that marks that. After a crash such a file may
+// have the name under which vfs.WriteFile begins it.
+func Unfinished(entries []vfs.Entry) (what, hint string) {
+	for _, e := range entries {
+		switch strings.TrimSuffix(e.Name, ".tmp") {
+		case RestoringFile:
+			return "part of a backup that was not completely restored", "delete the directory, and restore the backup again"
+		case ImportingFile:
+			return "part of an import that is not complete", "import again from the same directories, which goes on, or delete the directory"
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // Kafka's suffixes for a partition's directory that was set aside.

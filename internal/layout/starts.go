@@ -16,11 +16,21 @@ import (
 // maxStartsFile bounds the size of a StartsFile that is read.
 const maxStartsFile = 64 << 20
 
+// ReadStarts reads the offsets at which logs start whose records were deleted: of a
+// directory of Kafka's, too.
+func ReadStarts(fsys vfs.FS, dir string) (map[record.TopicPartition]int64, error) {
+	text, err := vfs.ReadFile(fsys, filepath.Join(dir, StartsFile), maxStartsFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return parseStarts(text), nil
+}
+
 // UpdateStarts writes the start offsets that DeleteRecords has set to the file in which
 // Kafka looks for them. change gets the file's entries and updates them.
 //
 // The file has its version, the number of lines that follow, and in each line a topic,
-// a partition and an offset. Only UpdateStarts reads it.
+// a partition and an offset.
 func UpdateStarts(fsys vfs.FS, dir string, change func(starts map[record.TopicPartition]int64)) error {
 	path := filepath.Join(dir, StartsFile)
 	before, err := vfs.ReadFile(fsys, path, maxStartsFile)

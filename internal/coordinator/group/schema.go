@@ -342,3 +342,9 @@ func millis(d time.Duration) int32 {
 	}
 	return int32(min(ms, most))
 }
+
+// IsOffset reports whether a record's key is that of a committed offset.
+func IsOffset(keyBytes []byte) bool {
+	k, known, err := decodeKey(keyBytes)
+	return err == nil && known && k.kind == keyOffset
+}

@@ -2,6 +2,7 @@ package runnel_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"os"
@@ -264,4 +265,58 @@ func TestImportRefuses(t *testing.T) {
 	_, err = datadir.Import(t.Context(), started, []string{kafka}, datadir.ImportOptions{})
 	require.NoError(t, err)
 	requireAsKafkaRead(t, openDir(t, started), expectedOfKafka(t))
+}
+
+// offsetOf returns a batch of __consumer_offsets in a transaction of producer 777, in which
+// group kg-eos commits an offset of ktxn-0.
+func offsetOf(t *testing.T, base, offset int64) []byte {
+	t.Helper()
+	key := append([]byte{0, 1, 0, 6}, "kg-eos\x00\x04ktxn\x00\x00\x00\x00"...)
+	value := binary.BigEndian.AppendUint64([]byte{0, 1}, uint64(offset))
+	value = append(value, make([]byte, 2+8+8)...) // no metadata, and two times
+	return inTransaction(t, base, key, value, record.AttrTransactional)
+}
+
+// markerOf returns the marker that ends producer 777's transaction.
+func markerOf(t *testing.T, base int64, commit byte) []byte {
+	t.Helper()
+	return inTransaction(t, base, []byte{0, 0, 0, commit}, []byte{0, 0, 0, 0, 0, 0}, record.AttrTransactional|record.AttrControl)
+}
+
+func inTransaction(t *testing.T, base int64, key, value []byte, attributes int16) []byte {
+	t.Helper()
+	builder := record.NewBuilder(1 << 10)
+	require.True(t, builder.Add(1, key, value, nil))
+	b, err := builder.Batch(nil, record.None, 0)
+	require.NoError(t, err)
+	h := b.BatchHeader
+	h.BaseOffset, h.LeaderEpoch, h.Attributes, h.ProducerID, h.ProducerEpoch, h.BaseSequence = base, 0, attributes, 777, 0, 0
+	return record.Seal(b.Bytes, h).Bytes
+}
+
+// Offsets that a transaction commits count if it was committed, and not if it was aborted
+// or is open.
+func TestImportOfOffsetsInTransactions(t *testing.T) {
+	const end = 57 // of __consumer_offsets
+	for name, test := range map[string]struct {
+		behind []byte
+		want   int64
+	}{
+		"open":      {nil, 758},
+		"aborted":   {markerOf(t, end+1, 0), 758},
+		"committed": {markerOf(t, end+1, 1), 999},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from, dir := runnel.KafkaDirectory(t), filepath.Join(t.TempDir(), "data")
+			path := filepath.Join(from, "__consumer_offsets-0", "00000000000000000000.log")
+			log, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, append(append(log, offsetOf(t, end, 999)...), test.behind...), 0o600))
+			_, err = datadir.Import(t.Context(), dir, []string{from}, datadir.ImportOptions{Topics: []string{"ktxn"}})
+			require.NoError(t, err)
+			offsets, err := openDir(t, dir).GroupOffsets(t.Context(), "kg-eos")
+			require.NoError(t, err)
+			require.Equal(t, test.want, offsets[record.TopicPartition{Topic: "ktxn"}].Offset)
+		})
+	}
 }

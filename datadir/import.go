@@ -369,7 +369,7 @@ func (n *importing) run() error {
 	return n.finish()
 }
 
-// writeCatalogue makes the catalogue, anew if an interrupted Import has left one.
+// writeCatalogue makes the catalogue, again if an interrupted Import has left one.
 func (n *importing) writeCatalogue(groups bool) error {
 	if err := n.fsys.RemoveAll(filepath.Join(n.dir, layout.Catalogue.String())); err != nil {
 		return err

@@ -38,7 +38,7 @@ func (n *importing) importLog(l importedLog, id topic.ID) (offsets int64, err er
 		err = w.finish()
 	}
 	if err != nil {
-		_ = w.close() // the next Import begins this log anew
+		_ = w.close() // the next Import begins this log again
 		return 0, err
 	}
 	if torn > 0 {

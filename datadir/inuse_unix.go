@@ -14,7 +14,7 @@ import (
 func notInUse(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil // without the file, nobody holds it; that it may not be read shows later
+		return nil // without the file, it is not held; that it may not be read shows later
 	}
 	defer f.Close()
 	lock := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart}

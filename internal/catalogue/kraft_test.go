@@ -62,7 +62,8 @@ func TestKRaft(t *testing.T) {
 func FuzzKRaft(f *testing.F) {
 	for _, value := range [][]byte{
 		topicRecord{name: "orders", id: topic.ID{1}}.encode(), partitionRecord{number: 1, id: topic.ID{1}}.encode(),
-		setting("orders", "retention.ms", nil), removeTopicRecord{id: topic.ID{1}}.encode(), {},
+		setting("orders", "retention.ms", nil), removeTopicRecord{id: topic.ID{1}}.encode(),
+		{},
 	} {
 		f.Add(value)
 	}

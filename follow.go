@@ -69,8 +69,9 @@ type growth struct {
 func (b *Broker) establish(grown []growth) (errs []error) {
 	topics := make([]*host.Topic, len(grown))
 	for i, g := range grown {
-		for n := g.from; n < len(b.metadata.Catalogue.Topic(g.name).Partitions); n++ {
-			errs = append(errs, b.host.Clear(record.TopicPartition{Topic: g.name, Partition: int32(n)}))
+		now := b.metadata.Catalogue.Topic(g.name)
+		for n := g.from; n < len(now.Partitions); n++ {
+			errs = append(errs, b.host.Clear(record.TopicPartition{Topic: g.name, Partition: int32(n)}, now.ID))
 		}
 		b.publish(g.name)
 		topics[i], _ = b.host.Lookup(g.name)

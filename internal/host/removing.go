@@ -7,6 +7,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // Delete removes a topic that is no longer in the catalogue, with its partitions. If
@@ -62,11 +63,15 @@ func (h *Host) Delete(t *Topic) error {
 	return nil
 }
 
-// Clear renames a directory that has the name of a partition about to be created. It
-// may contain records that someone wants to keep.
-func (h *Host) Clear(tp record.TopicPartition) error {
+// Clear renames a directory that has the name of a partition about to be created, unless
+// it is that partition's already: a node that starts may have its copy before it learns
+// again of the topic. Any other may contain records that someone wants to keep.
+func (h *Host) Clear(tp record.TopicPartition, id topic.ID) error {
 	path := h.Path(tp)
 	if _, err := h.cfg.FS.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if of, known, err := layout.ReadOwner(h.cfg.FS, path, tp); err == nil && known && of.Owns(id, tp.Partition) {
 		return nil
 	}
 	if _, err := layout.SetAside(h.cfg.FS, path, layout.SuffixStray); err != nil {

@@ -87,6 +87,32 @@ func TestCrashOfTheLeader(t *testing.T) {
 	})
 }
 
+// All nodes lose their power. Not one of them knows what of the catalogue was committed when
+// they start, so each has its copy of a topic before it learns again that there is one.
+func TestCrashOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := replicatest.Cluster(t, 3)
+		create(t, c, "orders")
+		send(t, c.Broker(1), "a")
+		for range 5 {
+			for _, crash := range []func(int){c.Crash, c.Restart} {
+				for id := 1; id <= 3; id++ {
+					crash(id)
+				}
+			}
+			for _, id := range c.Running() {
+				require.Eventually(t, func() bool {
+					d, err := c.Broker(id).DescribeTopics(t.Context(), "orders")
+					return err == nil && d[0].Partitions[0].HighWatermark >= 2
+				}, time.Minute, 10*time.Millisecond, "node %d", id)
+			}
+		}
+		for _, id := range c.Running() {
+			require.Equal(t, []string{"a"}, read(t, c.Broker(id), 1), "node %d", id)
+		}
+	})
+}
+
 // A leader moves to where it is asked to, and every node can write.
 func TestMoveLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -107,7 +107,7 @@ bench: ## Run the benchmarks that match BENCH (all) in every module; the compari
 size: ## Show what runnel.Open adds to programs, in bytes and modules; fails beyond the limits
 	@tools/size
 
-modules: ## Check that go.mod is tidy (of kafka and cmd/runnel, release does) and every download is what go.sum says
+modules: ## Check that go.mod is tidy (of the other published modules, release does) and every download is what go.sum says
 	@for m in . bench; do echo "-- $$(date +%T) tidy: $$m"; (cd "$$m" && GOWORK=off go mod tidy -diff); done
 	@echo "-- $$(date +%T) verify" && go mod verify
 

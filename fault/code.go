@@ -61,6 +61,7 @@ const (
 	UnstableOffsetCommit     Code = 88
 	ProducerFenced           Code = 90
 	UnknownTopicID           Code = 100
+	DuplicateBroker          Code = 101
 	InconsistentClusterID    Code = 104
 	FencedMemberEpoch        Code = 110
 	UnreleasedInstance       Code = 111
@@ -144,6 +145,7 @@ var table = map[Code]entry{
 	UnstableOffsetCommit:     {"UNSTABLE_OFFSET_COMMIT", true, "the group's offsets are part of an open transaction"},
 	ProducerFenced:           {"PRODUCER_FENCED", false, "a newer producer took over this transactional identity"},
 	UnknownTopicID:           {"UNKNOWN_TOPIC_ID", true, "there is no topic with this ID"},
+	DuplicateBroker:          {"DUPLICATE_BROKER_REGISTRATION", false, "another process is this node already"},
 	InconsistentClusterID:    {"INCONSISTENT_CLUSTER_ID", false, "the two nodes belong to different clusters"},
 	FencedMemberEpoch:        {"FENCED_MEMBER_EPOCH", false, "the group moved on without this member, which must join again"},
 	UnreleasedInstance:       {"UNRELEASED_INSTANCE_ID", false, "the static member's place is still taken"},

@@ -71,6 +71,7 @@ var kafkaErrors = []struct {
 	{fault.UnstableOffsetCommit, 88, "UNSTABLE_OFFSET_COMMIT", true},
 	{fault.ProducerFenced, 90, "PRODUCER_FENCED", false},
 	{fault.UnknownTopicID, 100, "UNKNOWN_TOPIC_ID", true},
+	{fault.DuplicateBroker, 101, "DUPLICATE_BROKER_REGISTRATION", false},
 	{fault.InconsistentClusterID, 104, "INCONSISTENT_CLUSTER_ID", false},
 	{fault.FencedMemberEpoch, 110, "FENCED_MEMBER_EPOCH", false},
 	{fault.UnreleasedInstance, 111, "UNRELEASED_INSTANCE_ID", false},

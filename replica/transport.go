@@ -104,8 +104,8 @@ type Stream interface {
 }
 
 // Transport carries frames and streams between the nodes of a cluster. Those in the
-// packages below are memory, for tests, and tcp; package transporttest tests
-// anyone's own.
+// packages below are memory, for tests, and tcp, and grpc in a module of its own; package
+// transporttest tests anyone's own.
 //
 // A transport serves one node. It is used in this order: SetPeers at any time; Start
 // once; Send, Open and SetPeers from any number of goroutines at once; Close at any

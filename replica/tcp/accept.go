@@ -76,7 +76,7 @@ func (t *Transport) receive(c *conn) {
 	a := t.judge(t.self, h)
 	var s *source
 	if a.code == 0 {
-		if s, err = t.source(h); err != nil {
+		if s, err = t.source(h, c.RemoteAddr().String()); err != nil {
 			a.code, a.detail = fault.CodeOf(err), err.Error()
 		}
 	}

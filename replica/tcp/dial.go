@@ -16,7 +16,7 @@ import (
 func (t *Transport) dial(ctx context.Context, p *peer, what purpose, kind replica.StreamKind) (*conn, error) {
 	limited, cancel := context.WithTimeout(ctx, t.handshakeTimeout)
 	defer cancel()
-	c, err := t.greet(limited, p, hello{protocolVersion, what, kind, t.self, p.id, t.cluster})
+	c, err := t.greet(limited, p, hello{protocolVersion, what, kind, t.self, p.id, t.process, t.cluster})
 	if err == nil {
 		return c, nil
 	}

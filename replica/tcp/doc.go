@@ -36,6 +36,8 @@
 //     read; a control lane is, and drops frames, so that pings are answered.
 //   - A node has one connection for each lane, the latest, and up to [MaxStreams]
 //     streams. Up to 256 nodes may connect that are no peers.
+//   - A second process that says it is a node whose process is connected and alive is refused, and
+//     both sides log that.
 //
 // Limits and the protocol's version should be the same on all nodes.
 //
@@ -49,7 +51,7 @@
 //
 // The dialing side's bytes are
 //
-//	purpose u8 (0 control, 1 bulk, 2 stream) | stream kind u8 | from u64 | to u64 | cluster u8 + bytes
+//	purpose u8 (0 control, 1 bulk, 2 stream) | stream kind u8 | from u64 | to u64 | process u64 | cluster u8 + bytes
 //
 // and the answer's
 //

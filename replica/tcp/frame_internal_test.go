@@ -205,7 +205,7 @@ func FuzzFrames(f *testing.F) {
 }
 
 func FuzzHello(f *testing.F) {
-	f.Add(hello{protocolVersion, purposeStream, 7, 1, 2, "cluster"}.bytes())
+	f.Add(hello{protocolVersion, purposeStream, 7, 1, 2, 3, "cluster"}.bytes())
 	f.Add(answer{protocolVersion, fault.InvalidRequest, 3, "cluster", "detail"}.bytes())
 	f.Fuzz(func(t *testing.T, input []byte) {
 		// The first message's checksum, if it is long enough to have one.

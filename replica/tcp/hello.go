@@ -34,6 +34,7 @@ type hello struct {
 	purpose  purpose
 	kind     replica.StreamKind
 	from, to replica.NodeID
+	process  uint64 // a random number, the same for all connections of a process
 	cluster  string
 }
 
@@ -82,6 +83,7 @@ func (h hello) bytes() []byte {
 	b := []byte{byte(h.purpose), byte(h.kind)}
 	b = binary.BigEndian.AppendUint64(b, uint64(h.from))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.to))
+	b = binary.BigEndian.AppendUint64(b, h.process)
 	b = append(b, byte(len(h.cluster)))
 	return seal(h.version, append(b, h.cluster...))
 }
@@ -92,13 +94,13 @@ func readHello(r io.Reader) (h hello, err error) {
 	if err != nil || version != protocolVersion {
 		return hello{version: version}, err
 	}
-	if len(b) < 19 || len(b) != 19+int(b[18]) {
+	if len(b) < 27 || len(b) != 27+int(b[26]) {
 		return h, fault.Newf(fault.InvalidRequest, "a first message of %d bytes", len(b))
 	}
 	return hello{
 		version: version, purpose: purpose(b[0]), kind: replica.StreamKind(b[1]),
 		from: replica.NodeID(binary.BigEndian.Uint64(b[2:])), to: replica.NodeID(binary.BigEndian.Uint64(b[10:])),
-		cluster: string(b[19:]),
+		process: binary.BigEndian.Uint64(b[18:]), cluster: string(b[27:]),
 	}, nil
 }
 

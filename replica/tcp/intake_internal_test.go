@@ -53,7 +53,7 @@ func intrude(t *testing.T, node *Transport, what purpose) net.Conn {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
-	_, err = c.Write(hello{protocolVersion, what, 1, 1, 2, "test"}.bytes())
+	_, err = c.Write(hello{protocolVersion, what, 1, 1, 2, 3, "test"}.bytes())
 	require.NoError(t, err)
 	a, err := readAnswer(c)
 	require.NoError(t, err)

@@ -15,8 +15,11 @@ type source struct {
 	t  *Transport
 	id replica.NodeID
 
-	users   int // connections; the transport's lock guards it
-	streams int // likewise: streams that the node opened
+	// The transport's lock guards the next four.
+	users   int    // connections
+	streams int    // of those, streams that the node opened
+	process uint64 // of the node, the latest that was accepted
+	address string // where it connected from
 
 	mu      sync.Mutex
 	current [replica.Lanes]*inbound
@@ -40,7 +43,7 @@ func (i *inbound) cut() {
 }
 
 // source returns the source that a connection belongs to, which forget gives back.
-func (t *Transport) source(h hello) (*source, error) {
+func (t *Transport) source(h hello, address string) (*source, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.sources[h.from]
@@ -49,17 +52,29 @@ func (t *Transport) source(h hello) (*source, error) {
 		return nil, fault.Newf(fault.Closed, "the transport of node %v", t.self)
 	case s == nil && t.peers[h.from] == nil && len(t.sources)-len(t.peers) >= maxStranger:
 		return nil, fault.Newf(fault.PolicyViolation, "%d nodes that are no peers are connected", maxStranger)
+	case s != nil && s.process != h.process && s.alive():
+		return nil, fault.Newf(fault.DuplicateBroker, "two processes say that they are node %v, one at %s, which stays, and one at %s", h.from, s.address, address).Try("stop one of them, or give each node a number of its own")
 	case s != nil && h.purpose == purposeStream && s.streams >= t.maxStreams:
 		return nil, fault.Newf(fault.PolicyViolation, "it has %d streams open", t.maxStreams).Try("close some of them, or set tcp.MaxStreams")
 	case s == nil:
 		s = &source{t: t, id: h.from, room: make(chan struct{})}
 		t.sources[h.from] = s
 	}
+	s.process, s.address = h.process, address
 	s.users++
 	if h.purpose == purposeStream {
 		s.streams++
 	}
 	return s, nil
+}
+
+// alive reports whether the node's process is connected: another one cannot take its place
+// then. The connections of one that was killed are closed at once, and those of one whose machine is gone when
+// they have been silent for a while.
+func (s *source) alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current[replica.LaneControl] != nil
 }
 
 // forget gives back what source returned.

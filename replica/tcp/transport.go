@@ -3,6 +3,7 @@ package tcp
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 type Transport struct {
 	config
 	listener net.Listener
+	process  uint64 // a random number, by which others know this process
 	buffers  buffers.Pool
 	journal  *journal.Journal
 	refusals refusals
@@ -51,6 +53,7 @@ var _ replica.Transport = (*Transport)(nil)
 func New(cluster, address string, options ...Option) (*Transport, error) {
 	t := &Transport{
 		config:  defaults(cluster),
+		process: rand.Uint64(),
 		peers:   map[replica.NodeID]*peer{},
 		leaving: map[replica.NodeID]*peer{},
 		sources: map[replica.NodeID]*source{},

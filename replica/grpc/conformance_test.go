@@ -1,0 +1,51 @@
+package grpc_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/replica"
+	"github.com/runnel-go/runnel/replica/grpc"
+	"github.com/runnel-go/runnel/replica/transporttest"
+)
+
+// cluster is nodes on loopback, each behind a proxy.
+type cluster struct {
+	*wires
+	options []grpc.Option
+}
+
+// open returns a cluster whose nodes are patient, so that a busy machine is not taken
+// for a dead peer; but where a cut network is to be noticed, they are not.
+func open(t testing.TB, options ...grpc.Option) transporttest.Cluster {
+	patience := 10 * time.Second
+	if strings.HasSuffix(t.Name(), "/CutNetwork") {
+		patience = 500 * time.Millisecond
+	}
+	options = append(options, grpc.KeepAlive(patience/5, patience))
+	c := &cluster{wires: newWires(), options: options}
+	t.Cleanup(c.end)
+	return c
+}
+
+func (c *cluster) New(t testing.TB) (replica.Transport, string) {
+	node, err := grpc.New("test", "127.0.0.1:0", c.options...)
+	require.NoError(t, err)
+	return node, c.proxy(t, node.Addr()).Addr().String()
+}
+
+func TestConformanceWithTLS(t *testing.T) {
+	config := newAuthority(t).node(t, "any node")
+	transporttest.Run(t, func(t testing.TB) transporttest.Cluster {
+		return open(t, grpc.TLS(config), grpc.MaxFrame(2<<20), grpc.Budget(8<<20))
+	})
+}
+
+func TestConformanceInPlaintext(t *testing.T) {
+	transporttest.Run(t, func(t testing.TB) transporttest.Cluster {
+		return open(t, grpc.Plaintext(), grpc.MaxFrame(2<<20), grpc.Budget(8<<20))
+	})
+}

@@ -94,7 +94,7 @@ func (c *Core) absorb(entries []*pb.Entry) error {
 		}
 		c.tail.add(slotOf(&h, e.GetType() == pb.EntryConfChangeV2, batch))
 		if own && c.role == Leader && e.GetTerm() == c.term {
-			c.begun = c.term
+			c.begun, c.own = c.term, e.GetIndex()
 			c.out.StateChanged = true
 		}
 	}

@@ -2,3 +2,13 @@ package replica
 
 // Panic panics where the core calls the consensus library.
 func (c *Core) Panic(v any) { c.do(func() error { panic(v) }) }
+
+// Do calls f with the core, as one event of the stepper's.
+func (r *Replica) Do(f func(*Core)) { r.stepper.post(event{r, f, 0}) }
+
+// Refuse makes the partition count offsets again with the next tick, as a batch that the
+// core refuses does, and has that tick come at once.
+func (r *Replica) Refuse() {
+	r.tenure.refused = true
+	r.stepper.tick()
+}

@@ -51,7 +51,7 @@ func (r *Replica) changed() {
 	publish := func() { r.publish(number, s) }
 	switch {
 	case s.Leading && r.tenure.epoch == 0:
-		r.tenure.epoch, r.tenure.refused = uint32(s.Epoch), false
+		r.tenure.epoch = uint32(s.Epoch)
 		r.lead(publish)
 	case s.Leading && !r.Status().Leading:
 		r.disk.then(publish) // behind lead

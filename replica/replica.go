@@ -169,26 +169,6 @@ func (r *Replica) Transfer(to ID) error {
 	}
 }
 
-// Propose implements partition.Proposer.
-func (r *Replica) Propose(batch []byte) error {
-	n := int64(len(batch))
-	if sum := r.proposed.Add(n); sum > int64(r.cfg.UncommittedBytes) && sum > n {
-		r.proposed.Add(-n)
-		return fault.At(fault.BufferFull, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1).
-			Detailf("%d bytes wait to be committed", sum-n)
-	}
-	r.stepper.post(event{r, func(c *Core) {
-		r.wakes()
-		c.ProposeStamped(batch, func(result Result) {
-			r.proposed.Add(-n)
-			if result.Err != nil {
-				r.tenure.refused = true
-			}
-		})
-	}, 0})
-	return nil
-}
-
 // doAsWriter does writes in the partition's turn.
 func (d *writer) doAsWriter(writes []DiskWrite) (result DiskResult) {
 	r := d.replica

@@ -19,6 +19,8 @@ type standing struct {
 	// begun is the term as of which this leader's first batch is in the tail. 0 where
 	// another replica leads.
 	begun uint64
+
+	own uint64 // the index of the last batch that this leader made itself
 }
 
 // leads reports whether this replica may stamp batches: it leads, and the batch that

@@ -156,7 +156,7 @@ func (s *stepper) tickAll() {
 		}
 		awake = append(awake, r)
 		r.core.Tick(now)
-		r.recount()
+		r.tenure.recounts = r.tenure.refused
 		s.touch(r)
 	}
 	clear(s.awake[len(awake):])
@@ -190,6 +190,7 @@ func (s *stepper) advance(r *Replica) {
 	if len(s.out.Writes) > 0 {
 		r.disk.write(s.out.Writes)
 	}
+	r.recount()
 	for _, l := range s.out.Loads {
 		r.disk.load(l)
 	}

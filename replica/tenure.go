@@ -3,35 +3,46 @@ package replica
 import (
 	"slices"
 	"sync"
+
+	"github.com/runnel-go/runnel/fault"
 )
 
-// tenure is in which leader epoch a replica's partition leads. The core's leadership begins
-// and ends on the stepper's goroutine, and the partition follows as the writer gets there:
-// it leads only in an epoch that has not ended meanwhile.
+// tenure is a time in which a replica's partition leads. The core's leadership begins and
+// ends on the stepper's goroutine, and the partition follows as the writer gets there: it
+// leads only in a tenure that has not ended meanwhile.
+//
+// The partition takes a batch for committed when the high watermark has passed its offset.
+// So within a tenure the core writes nothing at an offset but what the partition stamped
+// with it, or the tenure ends before anything is committed there: when the core leads no
+// more, when it writes a batch of its own, such as a change of members, and when it has
+// refused a batch. What was stamped in an earlier tenure the core does not get.
 type tenure struct {
 	// mu is held while the partition begins to lead, so that it does not when allowed is
-	// no longer the epoch.
+	// no longer the tenure's number.
 	mu      sync.Mutex
-	allowed uint32 // the epoch in which the partition may lead; 0: in none
+	allowed uint64 // the tenure in which the partition may lead; 0: in none
 
 	// The stepper's own.
+	number   uint64          // of the last tenure
 	epoch    uint32          // in which the partition leads or is about to; 0: it follows
-	refused  bool            // the core refused what the partition had stamped
+	own      uint64          // the core's last own batch, behind which the tenure lies
+	refused  bool            // the core refused a batch of this tenure
+	recounts bool            // a tick has passed since
 	resigned []chan struct{} // are closed when it leads no more
 }
 
-// allow says in which epoch the partition may lead.
-func (t *tenure) allow(epoch uint32) {
+// allow says in which tenure the partition may lead.
+func (t *tenure) allow(number uint64) {
 	t.mu.Lock()
-	t.allowed = epoch
+	t.allowed = number
 	t.mu.Unlock()
 }
 
-// begin calls lead if the partition may lead in an epoch.
-func (t *tenure) begin(epoch uint32, lead func()) {
+// begin calls lead if the partition may lead in a tenure.
+func (t *tenure) begin(number uint64, lead func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.allowed == epoch {
+	if t.allowed == number {
 		lead()
 	}
 }
@@ -72,12 +83,12 @@ func successor(s Status) (to ID, ok bool) {
 	return to, ok && s.Leading
 }
 
-// stepDown ends the partition's leadership if the core's has ended. The partition takes a
-// batch for committed when the high watermark has passed its offset: from here on, the next
-// leader's batches have these offsets. So it comes first of all that a core puts out.
+// stepDown ends the tenure if the core's leadership has ended, or if the core has written a
+// batch of its own: from here on, other batches than the partition's have the next offsets.
+// So it comes first of all that a core puts out.
 func (r *Replica) stepDown() {
 	s := r.core.Status()
-	if r.tenure.epoch == 0 || s.Leading && uint32(s.Epoch) == r.tenure.epoch {
+	if r.tenure.epoch == 0 || s.Leading && uint32(s.Epoch) == r.tenure.epoch && r.core.own == r.tenure.own {
 		return
 	}
 	r.tenure.epoch = 0
@@ -85,23 +96,55 @@ func (r *Replica) stepDown() {
 	r.part.Load().Follow(s.Epoch)
 }
 
-// lead makes the partition lead, behind the writes that came before, unless the core leads
-// no more by then: its log has everything then that its own batches follow.
+// lead begins a tenure, behind the writes that came before, unless it has ended by then: the
+// log has everything then that the tenure's batches follow.
 func (r *Replica) lead(then func()) {
-	epoch := r.tenure.epoch
-	r.tenure.allow(epoch)
+	t := &r.tenure
+	t.number++
+	t.own, t.refused, t.recounts = r.core.own, false, false
+	number, epoch := t.number, t.epoch
+	t.allow(number)
 	r.disk.then(func() {
-		r.tenure.begin(epoch, func() { r.part.Load().Lead(int32(epoch), r) })
+		t.begin(number, func() { r.part.Load().Lead(int32(epoch), proposer{r, number}) })
 		then()
 	})
 }
 
-// recount is called once in a tick. A leader that refused a batch, because it is handing
-// its leadership over, has the partition count offsets again from where they are.
+// recount begins another tenure once in a tick where the core has refused a batch, because
+// it is handing its leadership over: the partition counts offsets again from where they are.
 func (r *Replica) recount() {
-	if !r.tenure.refused || r.tenure.epoch == 0 {
-		return
+	if r.tenure.recounts && r.tenure.epoch != 0 {
+		r.lead(func() {})
 	}
-	r.tenure.refused = false
-	r.lead(func() {})
+}
+
+// proposer is the partition.Proposer of one tenure.
+type proposer struct {
+	replica *Replica
+	number  uint64
+}
+
+// Propose implements partition.Proposer. A batch whose tenure has ended is dropped: the
+// partition has told its outcome, or does so before it leads again.
+func (p proposer) Propose(batch []byte) error {
+	r, n := p.replica, int64(len(batch))
+	if sum := r.proposed.Add(n); sum > int64(r.cfg.UncommittedBytes) && sum > n {
+		r.proposed.Add(-n)
+		return fault.At(fault.BufferFull, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1).
+			Detailf("%d bytes wait to be committed", sum-n)
+	}
+	r.stepper.post(event{r, func(c *Core) {
+		r.wakes()
+		if p.number != r.tenure.number {
+			r.proposed.Add(-n)
+			return
+		}
+		c.ProposeStamped(batch, func(result Result) {
+			r.proposed.Add(-n)
+			if result.Err != nil && p.number == r.tenure.number {
+				r.tenure.refused = true
+			}
+		})
+	}, 0})
+	return nil
 }

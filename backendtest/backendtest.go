@@ -39,7 +39,8 @@ type Features struct {
 
 	// FirstOffset is the offset of the first record of every partition. Before it a
 	// partition has control records, which take offsets and which no program sees: where
-	// partitions are replica groups, the one with which the first leader begins.
+	// partitions are replica groups, the one with which the first leader begins. There the
+	// deletion of records takes an offset, too.
 	FirstOffset int64
 
 	// RefusesConsumers is the error for an ordinary consumer that joins the

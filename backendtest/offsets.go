@@ -61,18 +61,18 @@ var offsetTests = []test{
 		s.send(name, 1, "x", "y")
 		starts, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(2), tp(name, 1): -1})
 		require.NoError(s, err)
-		require.Equal(s, map[record.TopicPartition]int64{tp(name, 0): s.at(2), tp(name, 1): s.at(2)}, starts)
+		require.Equal(s, map[record.TopicPartition]int64{tp(name, 0): s.at(2), tp(name, 1): s.at(2) + s.deletion()}, starts)
 		listed, err := s.ListOffsets(s.ctx, topic.Earliest(), tps(name, 0, 1)...)
 		require.NoError(s, err)
 		require.Equal(s, s.at(2), listed[tp(name, 0)].Offset)
-		require.Equal(s, s.at(2), listed[tp(name, 1)].Offset)
+		require.Equal(s, s.at(2)+s.deletion(), listed[tp(name, 1)].Offset)
 		described, err := s.DescribeTopics(s.ctx, name)
 		require.NoError(s, err)
 		require.Equal(s, s.at(2), described[0].Partitions[0].StartOffset)
-		require.Equal(s, s.at(3), described[0].Partitions[0].HighWatermark)
+		require.Equal(s, s.at(3)+s.deletion(), described[0].Partitions[0].HighWatermark)
 		require.Equal(s, []string{"c"}, values(s.fetch(s.assigned(name, 0), 1)))
 
-		_, err = s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(4)})
+		_, err = s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(4) + s.deletion()})
 		require.ErrorIs(s, err, fault.OffsetOutOfRange)
 	}},
 }

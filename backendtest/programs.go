@@ -181,7 +181,7 @@ var programTests = []test{
 		require.NoError(s, c.Commit(s.ctx))
 		committed, err := s.GroupOffsets(s.ctx, group)
 		require.NoError(s, err)
-		require.Equal(s, s.at(10), committed[tp(name, 0)].Offset)
+		require.Equal(s, s.at(10)+s.deletion(), committed[tp(name, 0)].Offset)
 		require.NoError(s, c.Close())
 		s.send(name, 0, "a", "b", "c")
 		c = s.newConsumer(options...)

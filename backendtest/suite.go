@@ -110,6 +110,10 @@ func (s *suite) sendMany(name string, partitions, n int) {
 // at returns the offset of a partition's record of that number, counted from 0.
 func (s *suite) at(number int) int64 { return s.features.FirstOffset + int64(number) }
 
+// deletion is how many offsets the deletion of records takes: where partitions are
+// replica groups, a control record says to all replicas where the log begins.
+func (s *suite) deletion() int64 { return min(s.features.FirstOffset, 1) }
+
 // atOffset is topic.AtOffset of a partition's record of that number.
 func (s *suite) atOffset(number int) topic.OffsetSpec { return topic.AtOffset(s.at(number)) }
 

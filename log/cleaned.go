@@ -30,6 +30,8 @@ type cleaned struct {
 	// Its Length is 0 if there are none. Batches must follow each other without a
 	// gap, because that is how readers and recovery recognize missing ones.
 	gap record.BatchHeader
+
+	batchwise bool // a gap is never widened
 }
 
 // newCleaned creates the file for a group of segments. The caller must remove the
@@ -58,9 +60,9 @@ func (w *cleaned) add(v verdict, b record.Batch) error {
 
 // widenGap adds the offsets of a batch of which no record stays to the gap. One
 // empty batch covers neighbors of the same leader epoch; another epoch needs its
-// own, or its start would be lost.
+// own, or its start would be lost, and so does each batch if their number counts.
 func (w *cleaned) widenGap(h *record.BatchHeader) error {
-	if w.gap.Length > 0 && w.gap.LeaderEpoch == h.LeaderEpoch && h.LastOffset()-w.gap.BaseOffset <= math.MaxInt32 {
+	if w.gap.Length > 0 && !w.batchwise && w.gap.LeaderEpoch == h.LeaderEpoch && h.LastOffset()-w.gap.BaseOffset <= math.MaxInt32 {
 		w.gap.LastOffsetDelta = int32(h.LastOffset() - w.gap.BaseOffset)
 		return nil
 	}

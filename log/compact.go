@@ -28,6 +28,10 @@ type Compaction struct {
 	SegmentBytes    int64         // neighbours that are no longer together become one segment. Default 1 GiB
 	KeyBytes        int           // memory for the keys of one pass. Default 16 MiB
 
+	// Batchwise keeps the number of batches: each of which no record stays becomes an empty
+	// batch of its own, and not one with its neighbors. Raft counts them.
+	Batchwise bool
+
 	// Keep, unless nil, reports whether a batch of an idempotent producer must
 	// stay as an empty batch when all its records go.
 	Keep func(h *record.BatchHeader) bool
@@ -207,7 +211,7 @@ func (l *Log) Compact(ctx context.Context, c Compaction, swap func(*Replacement)
 	if end < l.dirtyFrom() || len(segments) == 0 {
 		return done, nil
 	}
-	w := cleaning{ctx: ctx, log: l, epochs: l.Epochs()}
+	w := cleaning{ctx: ctx, log: l, epochs: l.Epochs(), batchwise: c.Batchwise}
 	if err := w.collectKeys(c, segments, end); err != nil {
 		return done, gone(err)
 	}
@@ -264,6 +268,8 @@ type cleaning struct {
 	filter filter
 	epochs []EpochEntry
 	buf    []byte // of a batch
+
+	batchwise bool
 }
 
 // collectKeys reads the keys of the dirty records, from the first on, until they no
@@ -356,6 +362,7 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 	w.filter.removed = 0
 	out, err := w.log.newCleaned(group)
 	if err == nil {
+		out.batchwise = w.batchwise
 		for i, s := range group {
 			err = w.batches(s, s.base, nextBase(group, i, next), func(b record.Batch) (bool, error) {
 				v, left, err := w.filter.judge(b)
@@ -391,7 +398,7 @@ func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
 		}
 		// An empty batch stays an empty batch, unless it merges with its neighbor.
 		isEmpty := v == emptied && b.Count == 0
-		changes = v != same && (!isEmpty || wasEmpty)
+		changes = v != same && (!isEmpty || wasEmpty && !w.batchwise)
 		wasEmpty = isEmpty
 		return !changes, nil
 	})

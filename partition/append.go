@@ -52,6 +52,9 @@ type pending struct {
 	epoch   int32 // its number
 
 	stored bool // Store was called: the batch is stamped, and its group has decided on it
+
+	moves bool  // in the place of a batch: the logs of a group are to begin at to; see moveStart
+	to    int64 // -1: at the high watermark
 }
 
 // Append appends a whole batch, whose ownership passes to the partition, and

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
@@ -52,7 +53,7 @@ func (p *Partition) Clean(ctx context.Context, now time.Time, c CleanPolicy) (di
 	defer end()
 	due := int64(math.MaxInt64)
 	if c.Delete {
-		due, err = p.expire(&did, now, c)
+		due, err = p.expire(working, &did, now, c)
 	}
 	if c.Compact && err == nil {
 		var again int64
@@ -128,10 +129,26 @@ func (p *Partition) awaitTask(a pending, task func() error) (err error) {
 // expire deletes the segments beyond retention.ms and retention.bytes, and returns
 // when the next one will be too old. It decides without the writer, whose turn may
 // come much later, and so checks in its turn that the start still makes sense.
-func (p *Partition) expire(did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
+//
+// The leader's retention is the group's: the other replicas follow, and give their
+// segments back when they learn of the new start.
+func (p *Partition) expire(ctx context.Context, did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
 	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.cleanable(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
 	if start < p.log.StartOffset() || start == 0 {
 		return due, nil
+	}
+	if p.replica != nil && p.replica.startBatch != nil {
+		if start == p.log.StartOffset() {
+			return due, nil
+		}
+		again, err := p.expireGroup(ctx, start)
+		if again {
+			due = min(due, now.Add(time.Minute).UnixMilli())
+		}
+		if fault.CodeOf(err) != fault.DiskFull {
+			return due, err
+		}
+		// This copy alone makes room for telling the others, which expire the same anyway.
 	}
 	err = p.asWriter(func() error {
 		size, segments := p.log.Size(), p.log.Segments()
@@ -160,7 +177,8 @@ func (p *Partition) compact(ctx context.Context, did *CleanStats, now time.Time,
 	for rolled := false; ; {
 		pass := log.Compaction{
 			Now: now.UnixMilli(), Limit: p.compactable(), MinLag: c.MinLag, DeleteRetention: c.DeleteRetention, SegmentBytes: c.SegmentBytes,
-			Keep: func(h *record.BatchHeader) bool { return last[h.ProducerID] == h.NextOffset() },
+			Batchwise: p.replica != nil, // a batch's number in the log is its index in the group's, for good
+			Keep:      func(h *record.BatchHeader) bool { return last[h.ProducerID] == h.NextOffset() },
 		}
 		d, err := p.log.DirtyRange(pass)
 		if err != nil {

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"time"
 
 	"github.com/runnel-go/runnel/log"
@@ -29,6 +30,7 @@ type Handle interface {
 
 	StartOffset() int64
 	HighWatermark() int64
+	Latest(ctx context.Context) (offset int64, err error)
 	Visible() int64
 	LeaderEpoch() int32
 	EpochAt(offset int64) int32
@@ -75,6 +77,12 @@ func (p *Partition) Copy() *Partition { return p }
 // Replicas returns how many replicas the partition has. A Partition alone is the only
 // one; a group's handle knows better.
 func (p *Partition) Replicas() int { return 1 }
+
+// Latest returns the offset after every record that was acknowledged before the call. For a
+// copy alone it is the high watermark; a group's handle asks the leader, and waits for one.
+func (p *Partition) Latest(context.Context) (offset int64, err error) {
+	return p.high.Load(), p.whyClosed()
+}
 
 // Group returns false: a copy does not know its group.
 func (p *Partition) Group() (Group, bool) { return Group{}, false }

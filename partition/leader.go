@@ -215,6 +215,10 @@ func (r *replica) judgeRound() bool {
 // accept judges an append, and stamps and proposes its batch. Its outcome is queued
 // first: the group may be faster than Propose returns.
 func (r *replica) accept(l *leadership, a *pending) {
+	if a.moves {
+		r.moveStart(l, a)
+		return
+	}
 	p := r.p
 	h, err := p.examine(a.batch)
 	if a.inEpoch && a.epoch != l.epoch {
@@ -244,7 +248,7 @@ func (r *replica) accept(l *leadership, a *pending) {
 		return
 	}
 	if err := l.to.Propose(a.batch); err != nil {
-		r.withdraw(l.next, err)
+		r.withdraw(h.NextOffset(), err)
 		a.giveBack()
 		return
 	}
@@ -268,13 +272,13 @@ func (r *replica) queueOutcome(l *leadership, o outcomeAt) bool {
 	return leads
 }
 
-// withdraw makes err the outcome of the append that was to get an offset and was not
-// proposed. It is the last one, unless the leadership has ended: then it has an error.
-func (r *replica) withdraw(base int64, err error) {
+// withdraw makes err the outcome of the append that was to be followed by an offset and
+// was not proposed. It is the last one, unless the leadership has ended: then it has an error.
+func (r *replica) withdraw(next int64, err error) {
 	r.p.mu.Lock()
 	defer r.p.mu.Unlock()
 	for i := len(r.outcomes) - 1; i >= 0; i-- {
-		if o := &r.outcomes[i]; o.base == base && o.err == nil {
+		if o := &r.outcomes[i]; o.high == next && o.err == nil {
 			o.base, o.err = -1, err
 			return
 		}

@@ -29,9 +29,14 @@ type Config struct {
 	// has changed. It must not block.
 	LeadershipChanged func()
 
-	// SetStart, unless nil, takes the place of log.Log's: a replica's group remembers
-	// where the log begins. The writer calls it.
+	// SetStart, unless nil, takes the place of log.Log's: a replica remembers where the log
+	// begins. The writer calls it.
 	SetStart func(offset int64) error
+
+	// StartBatch, unless nil, returns a stamped batch of one offset that, once a replica's
+	// group has committed it, makes the log of every replica begin at start, which may lie
+	// right behind the batch. DeleteRecords and Clean then go through the group.
+	StartBatch func(start, base int64, epoch int32) []byte
 }
 
 // DefaultCrowd is Config.Crowd where it is 0.
@@ -146,7 +151,7 @@ func over(l *log.Log, cfg Config) *Partition {
 	p.settings.Store(&cfg.Settings)
 	p.forgetProducers()
 	if cfg.Replica {
-		p.replica = newReplica(p, cfg.LeadershipChanged)
+		p.replica = newReplica(p, &cfg)
 		p.high.Store(l.StartOffset())
 	}
 	return p
@@ -251,26 +256,41 @@ func (p *Partition) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, e
 // DeleteRecords makes the records before an offset unreadable and returns the
 // new start offset, which is never lower than before; -1 means the high
 // watermark. fault.OffsetOutOfRange beyond that.
+//
+// A replica's group decides where its logs begin, if Config.StartBatch is set: only its
+// leader's copy takes the call, and it returns when a majority has the new start, which
+// then never goes back. This copy has it soon after, like all others. fault.NotLeader, and
+// fault.UnknownOutcome, are as in Append.
 func (p *Partition) DeleteRecords(before int64) (start int64, err error) {
-	done := make(chan struct{})
-	p.enqueue(pending{task: func(refused error) {
-		defer close(done)
-		if err = refused; err != nil {
-			return
-		}
+	if r := p.replica; r != nil && r.startBatch != nil {
+		done := make(began, 1)
+		r.propose(pending{moves: true, to: before, done: done})
+		result := <-done
+		return result.start, result.err
+	}
+	return p.Trim(before)
+}
+
+// Trim is DeleteRecords for this copy alone, whatever the group's other replicas have.
+func (p *Partition) Trim(before int64) (start int64, err error) {
+	err = p.asWriter(func() error {
 		high := p.high.Load()
 		if before == -1 {
 			before = high
 		}
 		if before < 0 || before > high {
-			err = p.fault(fault.OffsetOutOfRange, before).Detailf("the high watermark is %d", high)
-			return
+			return p.outside(before, high)
 		}
-		err = p.setStart(before) // also with the present start, which may not be durable yet
+		err := p.setStart(before) // also with the present start, which may not be durable yet
 		start = p.log.StartOffset()
-	}})
-	<-done
+		return err
+	})
 	return start, err
+}
+
+// outside is the error for deleting records that there are not.
+func (p *Partition) outside(before, high int64) error {
+	return p.fault(fault.OffsetOutOfRange, before).Detailf("the high watermark is %d", high)
 }
 
 // Close refuses further appends, fails the queued ones with fault.Closed, wakes
@@ -307,7 +327,7 @@ func (p *Partition) shut(code fault.Code) bool {
 	}
 	if c := p.cleaning; c != nil {
 		p.mu.Unlock()
-		c.cancel()
+		c.cancel() // also while it waits for a replica's group
 		<-c.done
 		p.mu.Lock()
 	}

@@ -13,8 +13,9 @@ import (
 // what the log holds, by Store and Truncate, and how far it is committed, by Commit;
 // it decides who leads, by Lead and Follow.
 type replica struct {
-	p   *Partition
-	led func() // Config.LeadershipChanged
+	p          *Partition
+	led        func()                                      // Config.LeadershipChanged
+	startBatch func(start, base int64, epoch int32) []byte // Config.StartBatch
 
 	committed atomic.Int64 // what the group has committed; the log may end before it
 	floor     atomic.Int64 // as SetFloor
@@ -43,9 +44,9 @@ type outcomeAt struct {
 	refused pending // unless zero, gives its batch back
 }
 
-func newReplica(p *Partition, led func()) *replica {
-	r := &replica{p: p, led: led}
-	if led == nil {
+func newReplica(p *Partition, cfg *Config) *replica {
+	r := &replica{p: p, led: cfg.LeadershipChanged, startBatch: cfg.StartBatch}
+	if r.led == nil {
 		r.led = func() {}
 	}
 	r.committed.Store(p.log.StartOffset())

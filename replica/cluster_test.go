@@ -42,6 +42,7 @@ type cluster struct {
 	sent      uint64
 	acked     []acked
 	latest    int64           // behind all that was acknowledged
+	deleted   int64           // before it everything was deleted, which was acknowledged
 	sequences map[int64]int32 // what each idempotent producer's next batch in the log begins with
 	unknown   int
 	refused   int
@@ -54,7 +55,7 @@ type cluster struct {
 }
 
 // counts says what a run has been through.
-type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads, full, syncs, changes int }
+type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads, full, syncs, changes, deletions int }
 
 type trace struct{ sum uint64 }
 
@@ -638,6 +639,11 @@ func (c *cluster) check() {
 	for _, d := range c.nodes {
 		if m := fmt.Sprint(d.core.Status().Members); m != members {
 			c.failf("the members are %s to node %d and %s to node 0", m, d.number, members)
+		}
+	}
+	for _, d := range c.nodes {
+		if start := d.home.Log().StartOffset(); start < c.deleted {
+			c.failf("the records before %d were deleted, and the log of node %d begins at %d", c.deleted, d.number, start)
 		}
 	}
 	for _, a := range c.acked {

@@ -158,6 +158,7 @@ func (c *Core) DiskDone(r DiskResult) {
 	if r.Producers != nil {
 		c.judge(r)
 	}
+	c.Rebase(r.LogStart)
 	if full {
 		c.stall(r.Err)
 	} else if c.disk.roomy(r.Through) {

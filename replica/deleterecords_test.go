@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/replica"
 )
@@ -66,8 +67,83 @@ func TestDeleteRecordsWithinABatch(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, whole, values(t, c.replica(away).Copy()))
 
-		start, err := c.replica(first).DeleteRecords(-1)
+		require.Equal(t, int64(7), c.replica(away).Copy().StartOffset(), "it follows the leader, within the batch")
+
+		start, err := c.replica(away).DeleteRecords(-1)
 		require.NoError(t, err)
-		require.Equal(t, c.replica(first).Copy().HighWatermark(), start)
+		time.Sleep(time.Second)
+		for i := range c.nodes {
+			require.Equal(t, start, c.replica(i).Copy().StartOffset(), "node %d", i+1)
+			require.Equal(t, start, c.replica(i).Copy().HighWatermark(), "also the record that says so")
+		}
+	})
+}
+
+// The log begins later on every node, whichever was asked, and stays there: also for a
+// leader that missed the deletion when it was made, and after all have lost their power.
+func TestDeletedRecordsStayDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		first := c.leader()
+		for _, v := range []string{"a", "b", "c", "d"} {
+			require.NoError(t, c.send(first, v))
+		}
+		time.Sleep(time.Second)
+		away := (first + 1) % 3
+		c.transports[away].Close() // it hears nothing of it
+		start, err := c.replica((first + 2) % 3).DeleteRecords(3)
+		require.NoError(t, err)
+		require.Equal(t, int64(3), start)
+		again, err := c.replica(first).DeleteRecords(2)
+		require.NoError(t, err)
+		require.Equal(t, int64(3), again, "it never goes back")
+		_, err = c.replica((first + 2) % 3).DeleteRecords(100)
+		require.ErrorIs(t, err, fault.OffsetOutOfRange)
+		require.ErrorContains(t, err, "orders-0")
+
+		for i := range c.nodes {
+			c.crash(i)
+		}
+		c.start(away)
+		c.start(first)
+		c.leader()
+		time.Sleep(time.Second)
+		require.NoError(t, c.replica(first).Transfer(replica.NewID(replica.NodeID(away+1), 0)), "node %d leads, which has all of the log", first+1)
+		time.Sleep(time.Second)
+		require.Equal(t, away, c.leader())
+		require.Equal(t, int64(3), c.replica(away).Copy().StartOffset())
+		require.Equal(t, []string{"c", "d"}, values(t, c.replica(away).Copy()))
+	})
+}
+
+// Retention is the leader's. The others follow, and an idle group does not grow by it.
+func TestRetentionOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		leader := c.leader()
+		for range 3 {
+			require.NoError(t, c.send(leader, "old"))
+		}
+		time.Sleep(time.Hour)
+		policy := partition.CleanPolicy{Delete: true, Retention: time.Minute, RetentionBytes: -1}
+		follower := c.replica((leader + 1) % 3).Copy()
+		_, _, err := follower.Clean(t.Context(), time.Now(), policy)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.Zero(t, follower.StartOffset(), "a follower does not decide")
+
+		for range 3 { // in an empty log there is nothing to do
+			_, _, err = c.replica(leader).Copy().Clean(t.Context(), time.Now(), policy)
+			require.NoError(t, err)
+			time.Sleep(time.Hour)
+		}
+		require.Equal(t, leader, c.leader())
+		for i := range c.nodes {
+			p := c.replica(i).Copy()
+			require.Equal(t, int64(5), p.StartOffset(), "the epoch's first record, three of ours, and the one that deletes them")
+			require.Equal(t, int64(5), p.HighWatermark())
+		}
+		require.NoError(t, c.send(leader, "new"))
+		require.Equal(t, []string{"new"}, values(t, c.replica(leader).Copy()))
 	})
 }

@@ -66,7 +66,10 @@ func (d *Disk) Do(writes []DiskWrite) DiskResult {
 			r.Err = d.place().Detailf("write %d of replica %v came after %d", w.Sequence, d.cfg.ID, d.done)
 			break
 		}
-		if r.Err = d.do(w); r.Err != nil {
+		if r.Err = d.do(w); r.Err == nil && w.LogStart > 0 {
+			r.LogStart, r.Err = d.SetStart(w.LogStart)
+		}
+		if r.Err != nil {
 			break
 		}
 		d.full = false

@@ -23,7 +23,8 @@
 // A leader stamps a batch with offset and epoch when it is proposed, and from then
 // on its bytes are the same everywhere. A leader begins its epoch with a batch of its
 // own, Kafka's LEADER_CHANGE control record, and stamps nothing before that one. A
-// change of members is a control batch, too.
+// change of members is a control batch, too, and so is where the log begins after records
+// were deleted: that counts for every replica once it is committed, and so never goes back.
 //
 // A group in which nothing happens rests: no tick passes for its replicas, and they send
 // nothing. What they watch meanwhile is whether their leader's node is alive.

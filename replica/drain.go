@@ -92,7 +92,11 @@ func (c *Core) absorb(entries []*pb.Entry) error {
 			return c.refuse(fault.Storage).Detailf("index %d has a batch of offset %d and leader epoch %d, where the log is at offset %d and epoch %d",
 				e.GetIndex(), h.BaseOffset, h.LeaderEpoch, offset, e.GetTerm())
 		}
-		c.tail.add(slotOf(&h, e.GetType() == pb.EntryConfChangeV2, batch))
+		s, err := slotOf(record.Batch{BatchHeader: h, Bytes: batch})
+		if err != nil {
+			return err
+		}
+		c.tail.add(s)
 		if own && c.role == Leader && e.GetTerm() == c.term {
 			c.begun, c.own = c.term, e.GetIndex()
 			c.out.StateChanged = true
@@ -124,11 +128,11 @@ func (c *Core) write(m *pb.Message) {
 }
 
 // recordable returns how much of what is committed may be on record: not more than
-// up to the next change of members, which is recorded when it is applied. A replica
-// that starts again takes what is on record for applied.
+// up to the next change of members or log start, which is recorded when it is applied. A
+// replica that starts again takes what is on record for applied.
 func (c *Core) recordable(commit uint64) uint64 {
 	for i := c.tail.applied + 1; i <= commit; i++ {
-		if s := c.tail.slot(i); s == nil || s.members {
+		if s := c.tail.slot(i); s == nil || s.members || s.start > 0 {
 			return i - 1
 		}
 	}
@@ -148,6 +152,9 @@ func (c *Core) apply(entries []*pb.Entry) {
 		c.raise(s.next)
 		if s.members {
 			c.applyMembers(e.GetIndex(), s)
+		}
+		if s.start > 0 {
+			c.enqueue(DiskWrite{LogStart: s.start}, nil)
 		}
 	}
 	c.answer()

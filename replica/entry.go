@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
@@ -17,6 +18,7 @@ const maxTerm = math.MaxInt32
 const (
 	controlLeaderChange int16 = 2
 	controlMembers      int16 = 1000 // a change of the group's members, which only Runnel knows
+	controlStart        int16 = 1001 // where the log of every replica begins once this is committed; only Runnel's, too
 )
 
 // entryOf returns a batch as the library's entry of an index. The entry's data is
@@ -35,11 +37,16 @@ func entryOf(index uint64, batch []byte) (*pb.Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t == controlMembers {
+		switch t {
+		case controlMembers:
 			if _, err := parseChanges(value); err != nil {
 				return nil, err
 			}
 			kind = pb.EntryConfChangeV2
+		case controlStart:
+			if start, err := parseLogStart(value); err != nil || start > b.NextOffset() {
+				return nil, malformed("the batch of index %d has a log start at offset %d", index, start).Because(err)
+			}
 		}
 	}
 	return &pb.Entry{Type: &kind, Term: new(uint64(b.LeaderEpoch)), Index: &index, Data: batch}, nil
@@ -102,6 +109,59 @@ func parseControl(b record.Batch) (kind int16, value []byte, err error) {
 		return 0, nil, malformed("a control batch at offset %d without a type", b.BaseOffset)
 	}
 	return int16(binary.BigEndian.Uint16(r.Key[2:])), r.Value, nil
+}
+
+// A log start is the version 0 and the offset.
+
+// startBatch returns the stamped batch that makes every replica's log begin at start.
+func startBatch(start, base int64, epoch int32) []byte {
+	return startBatchAt(time.Now().UnixMilli(), start, base, epoch)
+}
+
+func startBatchAt(ms, start, base int64, epoch int32) []byte {
+	value := binary.BigEndian.AppendUint64([]byte{0}, uint64(start))
+	return controlBatch(ms, controlStart, value, base, uint64(epoch))
+}
+
+// parseLogStart returns the offset of a log start, which is 1 or more.
+func parseLogStart(value []byte) (int64, error) {
+	if len(value) != 9 || value[0] != 0 {
+		return 0, malformed("a log start of %d bytes", len(value))
+	}
+	start := int64(binary.BigEndian.Uint64(value[1:]))
+	if start <= 0 {
+		return 0, malformed("a log start at offset %d", start)
+	}
+	return start, nil
+}
+
+// isLogStart reports whether a control batch is a log start, which a leader's partition
+// proposes as it does its producers' batches.
+func isLogStart(b record.Batch) bool {
+	kind, value, err := parseControl(b)
+	if err != nil || kind != controlStart {
+		return false
+	}
+	_, err = parseLogStart(value)
+	return err == nil
+}
+
+// control sets what a control batch says to its slot. A log start lies before the batch,
+// or right behind it.
+func (s *slot) control(b record.Batch) error {
+	kind, value, err := parseControl(b)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case controlMembers:
+		s.members = true
+	case controlStart:
+		if s.start, err = parseLogStart(value); err == nil && s.start > s.next {
+			err = malformed("a log start at offset %d in the batch before %d", s.start, s.next)
+		}
+	}
+	return err
 }
 
 // A change of members is the version 0, how the change ends, and for each member

@@ -18,6 +18,18 @@ type GroupID struct {
 // String returns the topic's ID and the partition's number.
 func (g GroupID) String() string { return fmt.Sprintf("%v-%d", g.Topic, g.Partition) }
 
+// append appends the ID's bytes.
+func (g GroupID) append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, g.Topic[:]...), uint32(g.Partition))
+}
+
+// parseGroup decodes what append appended.
+func parseGroup(b []byte) (g GroupID) {
+	copy(g.Topic[:], b)
+	g.Partition = int32(binary.BigEndian.Uint32(b[len(g.Topic):]))
+	return g
+}
+
 // An envelope is the messages of any groups that one frame carries to a node. The
 // heartbeats of all groups that two nodes share so cost one frame for each tick.
 //
@@ -45,8 +57,7 @@ func (e *envelope) add(g GroupID, m *Message, limit int) bool {
 		e.size = envelopeHeaderLen
 	}
 	begin := len(e.header)
-	e.header = append(e.header, g.Topic[:]...)
-	e.header = binary.BigEndian.AppendUint32(e.header, uint32(g.Partition))
+	e.header = g.append(e.header)
 	e.header = append(e.header, 0, 0)
 	e.header = binary.BigEndian.AppendUint32(e.header, uint32(len(m.Batches)))
 	e.header = m.AppendHeader(e.header)
@@ -88,9 +99,7 @@ func openEnvelope(header []byte, payload [][]byte, fn func(GroupID, Message)) er
 		if len(rest) < prefixLen {
 			return malformed("an envelope ends within a message")
 		}
-		var g GroupID
-		copy(g.Topic[:], rest)
-		g.Partition = int32(binary.BigEndian.Uint32(rest[16:]))
+		g := parseGroup(rest)
 		length := int(binary.BigEndian.Uint16(rest[groupLen:]))
 		batches := binary.BigEndian.Uint32(rest[groupLen+2:])
 		rest = rest[prefixLen:]

@@ -12,3 +12,6 @@ func (r *Replica) Refuse() {
 	r.tenure.refused = true
 	r.stepper.tick()
 }
+
+// StartBatch is a batch that makes the logs of a group begin at an offset.
+func StartBatch(ms, start int64) []byte { return startBatchAt(ms, start, 0, 1) }

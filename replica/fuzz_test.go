@@ -40,7 +40,10 @@ func FuzzEntry(f *testing.F) {
 		require.Equal(t, index, e.GetIndex())
 		require.Equal(t, uint64(h.LeaderEpoch), e.GetTerm())
 		require.NoError(t, record.Batch{BatchHeader: h, Bytes: batch}.VerifyCRC())
-		s := slotOf(&h, false, batch)
+		s, err := slotOf(record.Batch{BatchHeader: h, Bytes: batch})
+		if err != nil {
+			return
+		}
 		require.Equal(t, batch, s.entry(index).GetData())
 	})
 }

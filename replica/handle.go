@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -58,7 +59,7 @@ func (r *Replica) deliver(batch []byte, done func(Result)) {
 	case s.Leader == 0:
 		done(Result{-1, fault.At(fault.NotLeader, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)})
 	default:
-		r.node.link(s.Leader.Node()).append(r.group, batch, done)
+		r.node.forward(s.Leader.Node(), r.group, batch, done)
 	}
 }
 
@@ -98,9 +99,40 @@ func (r *Replica) CheckTime(ms int64) error { return r.Copy().CheckTime(ms) }
 // EndProducer says that a producer of this node appends no more.
 func (r *Replica) EndProducer(id int64) { r.Copy().EndProducer(id) }
 
-// DeleteRecords lets the copy on this node begin later. Other copies keep what they have:
-// the one whose node leads is what readers that begin at the start begin with.
-func (r *Replica) DeleteRecords(before int64) (int64, error) { return r.Copy().DeleteRecords(before) }
+// DeleteRecords lets the logs of all replicas begin later, by the partition's leader, and
+// returns when a majority has the new start: then it never goes back. The copy on this
+// node has it soon after. With no leader, it waits for one, for half a minute.
+func (r *Replica) DeleteRecords(before int64) (int64, error) {
+	y, err := askLeader(context.Background(), r, ask{what: askDelete, a: before})
+	return y.value, err
+}
+
+// Latest returns the offset after every record that was acknowledged before the call, on
+// whichever node: the leader's high watermark, once a majority has confirmed that it
+// leads. With no leader, it waits for one, for half a minute.
+func (r *Replica) Latest(ctx context.Context) (int64, error) {
+	y, err := askLeader(ctx, r, ask{what: askLatest})
+	return y.value, err
+}
+
+// askOnce implements leaderAsker.
+func (r *Replica) askOnce(ctx context.Context, q ask) (reply, error) {
+	q.group = r.group
+	leader := r.Status().Leader
+	switch leader {
+	case 0:
+		return reply{}, fault.At(fault.NotLeader, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)
+	case r.cfg.Disk.ID:
+		y, _ := r.answer(ctx, q)
+		return y, nil
+	}
+	return r.node.ask(ctx, leader.Node(), q)
+}
+
+// place implements leaderAsker.
+func (r *Replica) place() (topic string, number int32, gone <-chan struct{}) {
+	return r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, r.gone
+}
 
 // StartOffset returns the first offset that may be read here.
 func (r *Replica) StartOffset() int64 { return r.Copy().StartOffset() }

@@ -75,7 +75,7 @@ type Node struct {
 	steppers []*stepper
 	disks    *workers
 	replicas sync.Map // a *Replica for every GroupID
-	links    sync.Map // a *link for every NodeID that appends were sent to
+	links    sync.Map // a *link for every way that requests were sent
 
 	answer atomic.Pointer[func(context.Context, []byte) []byte] // as Serve
 
@@ -186,6 +186,8 @@ func (n *Node) HandleStream(_ NodeID, kind StreamKind, s Stream) {
 		n.serveAppends(s)
 	case StreamCalls:
 		n.serveCall(s)
+	case StreamAsks:
+		n.serveAsks(s)
 	}
 	_ = s.Close()
 }

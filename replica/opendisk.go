@@ -221,16 +221,12 @@ func (d *Disk) scan(from mark) (slots []slot, err error) {
 			if err != nil {
 				return nil, err
 			}
-			s := slotOf(&h, false, nil)
-			if h.Control() {
-				batch := record.Batch{BatchHeader: h, Bytes: b[:h.Size()]}
-				kind, _, err := parseControl(batch)
-				if err != nil {
-					return nil, err
-				}
-				if s.members = kind == controlMembers; s.members {
-					s.data = append([]byte(nil), batch.Bytes...)
-				}
+			s, err := slotOf(record.Batch{BatchHeader: h, Bytes: b[:h.Size()]})
+			if err != nil {
+				return nil, err
+			}
+			if s.data = nil; s.members {
+				s.data = append([]byte(nil), b[:h.Size()]...)
 			}
 			d.last++
 			d.marks.add(mark{d.last, uint64(h.LeaderEpoch), h.BaseOffset}, h.Size())

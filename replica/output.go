@@ -59,7 +59,7 @@ type HardState struct {
 }
 
 // DiskWrite is one step of the log on disk: first State, then Start, then Truncate,
-// then Batches, then Members. If Sync is set, all of it and all earlier writes must
+// then Batches, then Members, then LogStart. If Sync is set, all of it and all earlier writes must
 // be durable before the write counts as done.
 type DiskWrite struct {
 	Sequence uint64
@@ -79,6 +79,9 @@ type DiskWrite struct {
 	// Members, unless nil, is the membership as of a committed batch.
 	Members *Start
 
+	// LogStart, unless 0, is the offset at which a committed batch makes the log begin.
+	LogStart int64
+
 	// Producers asks for what the log knows of producers as of this write, when it is
 	// done. A leader judges their sequences by it.
 	Producers bool
@@ -92,6 +95,7 @@ type DiskWrite struct {
 type DiskResult struct {
 	Through   uint64
 	Producers *log.ProducerTable // as of the last write that asked for them, or nil
+	LogStart  Start              // where the group's log begins here after a write with a LogStart; else zero
 	Err       error
 }
 

@@ -56,7 +56,8 @@ type Replica struct {
 	core *Core // the stepper's own; nil once the replica is closed
 
 	closing sync.Once
-	failure error // of closing
+	gone    chan struct{} // closed when nothing is written any more
+	failure error         // of closing
 }
 
 // Add opens the node's replica of a group, and makes its directory if it has none.
@@ -92,7 +93,7 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 	if err != nil {
 		return nil, state.Recovery, errors.Join(err, home.Close())
 	}
-	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core}
+	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core, gone: make(chan struct{})}
 	r.published.status = core.Status()
 	r.disk.replica, r.route.replica = r, r
 	r.attach()
@@ -127,11 +128,8 @@ func (r *Replica) attach() {
 		settings = *p.Settings()
 	}
 	p := partition.Over(r.home.Log(), partition.Config{
-		Log: r.cfg.Disk.Log, Settings: settings, SetStart: r.setStart, LeadershipChanged: r.cfg.LeadershipChanged,
+		Log: r.cfg.Disk.Log, Settings: settings, SetStart: r.setStart, StartBatch: startBatch, LeadershipChanged: r.cfg.LeadershipChanged,
 	})
-	if settings.Keyed {
-		p.SetFloor(0) // compaction changes which batch an index is, and the group may need them all
-	}
 	r.part.Store(p)
 }
 
@@ -213,6 +211,7 @@ func (r *Replica) shut(begin func(), queued, sent fault.Code, end func(*partitio
 		r.stepper.abandon(r, func() { close(gone) })
 		<-gone
 		r.disk.close()
+		close(r.gone)
 		r.node.replicas.Delete(r.group)
 		place := func(code fault.Code) error {
 			return fault.At(code, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)

@@ -166,8 +166,11 @@ func (c *cluster) fault() {
 			d.fs.Add(vfs.Rule{On: vfs.OpSync, Skip: c.rng.IntN(4), Times: 1, Err: errSync})
 		}
 	}
-	if d.running() && c.rng.IntN(2) == 0 {
+	if d.running() && c.rng.IntN(4) == 0 {
 		d.retain()
+	}
+	if l := c.leader(); l != nil && c.rng.IntN(4) == 0 {
+		l.deleteRecords()
 	}
 }
 
@@ -214,6 +217,21 @@ func (d *node) retain() {
 		return
 	}
 	d.core.Rebase(start)
+}
+
+// deleteRecords has the logs of all replicas begin later.
+func (d *node) deleteRecords() {
+	start := d.high - int64(d.rng.IntN(500))
+	if start <= 0 {
+		return
+	}
+	d.core.Propose(replica.StartBatch(1_600_000_000_000+int64(d.now/time.Millisecond), start), replica.AcksAll, func(r replica.Result) {
+		if r.Err == nil {
+			d.counts.deletions++
+			d.deleted = max(d.deleted, start)
+		}
+	})
+	d.pump()
 }
 
 // heal ends all faults.

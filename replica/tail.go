@@ -15,6 +15,7 @@ type slot struct {
 	term    uint64
 	next    int64 // the offset after the batch
 	members bool  // it changes the group's members
+	start   int64 // where it makes the log begin, or 0
 	data    []byte
 }
 
@@ -256,7 +257,11 @@ func (s storage) InitialState() (*pb.HardState, *pb.ConfState, error) {
 	return &pb.HardState{Term: &s.state.Term, Vote: new(uint64(s.state.Vote)), Commit: &s.state.Commit}, s.from.toRaft(), nil
 }
 
-// slotOf returns the slot for a batch.
-func slotOf(h *record.BatchHeader, members bool, data []byte) slot {
-	return slot{term: uint64(h.LeaderEpoch), next: h.NextOffset(), members: members, data: data}
+// slotOf returns the slot for a batch, which may keep its bytes.
+func slotOf(b record.Batch) (slot, error) {
+	s := slot{term: uint64(b.LeaderEpoch), next: b.NextOffset(), data: b.Bytes}
+	if !b.Control() {
+		return s, nil
+	}
+	return s, s.control(b)
 }

@@ -17,6 +17,7 @@ import (
 
 // Close leaves the group and releases everything. See consumer.Session.
 func (s *Session) Close() error {
+	s.end()
 	switch s.gate.Close() {
 	case closing.Mine:
 		s.finish()
@@ -41,6 +42,7 @@ func (s *Session) Close() error {
 // Abandon is Close by the broker, from another goroutine than the one that fetches. It
 // doesn't wait for that one; Await does. So a broker can close many sessions at once.
 func (s *Session) Abandon() {
+	s.end()
 	if s.gate.Close() != closing.Mine {
 		s.wake()
 		return

@@ -26,9 +26,13 @@ func (src *source) reset(cause error) error {
 		Detailf("continuing at %d", offset).Because(cause)
 }
 
-// locate returns the offset that spec names, limited to what the partition holds.
+// locate returns the offset that spec names, limited to what the partition holds. The
+// latest one may lie above what this process can read yet.
 func (src *source) locate(spec topic.OffsetSpec) (int64, error) {
-	listed, err := host.ListOffset(src.part, spec)
+	listed, err := host.ListOffset(src.session.ctx, src.part, spec)
+	if _, given := spec.Offset(); !given {
+		return listed.Offset, err
+	}
 	return max(min(listed.Offset, src.part.Visible()), src.part.StartOffset()), err
 }
 

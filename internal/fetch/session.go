@@ -33,7 +33,9 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	life, end := context.WithCancel(context.Background())
 	s := &Session{
+		ctx: life, end: end,
 		host: o.host, groups: o.groups, chunks: &o.chunks, cfg: cfg, opened: time.Now(),
 		gate:    closing.New(),
 		signal:  make(chan struct{}, 1),
@@ -48,6 +50,7 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 		s.noteAway()
 	}
 	if err := o.host.AddSession(s); err != nil {
+		end()
 		return nil, err
 	}
 	return s, nil
@@ -59,6 +62,8 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 // line and take turns; the others are registered with their partition as a Waker and
 // cost nothing. Fetch serves the line, and waits for signal when it is empty.
 type Session struct {
+	ctx       context.Context // ends when closing begins: nothing is waited for then
+	end       context.CancelFunc
 	host      *host.Host
 	groups    *coordinator.Groups
 	chunks    *chunkPool

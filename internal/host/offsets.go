@@ -21,15 +21,16 @@ func (h *Host) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partition
 		if err != nil {
 			return nil, err
 		}
-		if offsets[tp], err = ListOffset(p, spec); err != nil {
+		if offsets[tp], err = ListOffset(ctx, p, spec); err != nil {
 			return nil, err
 		}
 	}
 	return offsets, nil
 }
 
-// ListOffset returns the offset that spec names in p.
-func ListOffset(p Partition, spec topic.OffsetSpec) (topic.ListedOffset, error) {
+// ListOffset returns the offset that spec names in p. The latest one is behind every
+// record that was acknowledged before the call, through whichever node.
+func ListOffset(ctx context.Context, p Partition, spec topic.OffsetSpec) (topic.ListedOffset, error) {
 	var listed topic.ListedOffset
 	if at, ok := spec.Time(); ok {
 		offset, ms, found, err := p.OffsetForTime(at.UnixMilli())
@@ -47,7 +48,11 @@ func ListOffset(p Partition, spec topic.OffsetSpec) (topic.ListedOffset, error) 
 	case ok:
 		listed.Offset = offset
 	case spec.IsLatest():
-		listed.Offset = p.HighWatermark()
+		latest, err := p.Latest(ctx)
+		if err != nil {
+			return listed, err
+		}
+		listed.Offset = latest
 	default:
 		listed.Offset = p.StartOffset()
 	}

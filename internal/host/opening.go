@@ -92,10 +92,15 @@ func (h *Host) openPartition(t *Topic, n int32) partition.Opened {
 	}
 	cfg := h.partitionConfig(t, tp)
 	cfg.Replica = h.cfg.Replication != nil
-	if h.cfg.LeadershipChanged != nil {
-		cfg.LeadershipChanged = func() { h.cfg.LeadershipChanged(tp) }
-	}
 	var begun atomic.Pointer[partition.Opened] // a group may append before open returns
+	cfg.LeadershipChanged = func() {
+		if h.cfg.LeadershipChanged != nil {
+			h.cfg.LeadershipChanged(tp)
+		}
+		if p := begun.Load(); p != nil {
+			h.leads(t, *p)
+		}
+	}
 	cfg.Log.Begun = func() {
 		if p := begun.Load(); p != nil {
 			h.cleaner.Enqueue(t, (*p).Copy())
@@ -113,6 +118,17 @@ func (h *Host) openPartition(t *Topic, n int32) partition.Opened {
 		h.cfg.Found(Found{TopicPartition: tp, Recovery: found, Made: made})
 	}
 	return p
+}
+
+// leads has the cleaner look at a partition that has begun to lead: retention is the
+// leader's.
+func (h *Host) leads(t *Topic, p partition.Opened) {
+	if _, leads := p.Leadership(); !leads {
+		return
+	}
+	if c := p.Copy(); c != nil {
+		h.cleaner.Enqueue(t, c)
+	}
 }
 
 // claim ensures that a partition's directory exists and belongs to it. See

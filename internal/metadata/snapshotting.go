@@ -56,8 +56,8 @@ func (l *Log) WriteSnapshot() error {
 	}
 	before := l.last
 	l.setNewest(id, int64(len(values)))
-	if before.Offset > 0 {
-		if _, err := l.part.DeleteRecords(before.Offset); err != nil {
+	if local := l.part.Copy(); local != nil && before.Offset > 0 {
+		if _, err := local.Trim(before.Offset); err != nil { // other nodes may not have such a snapshot yet
 			return err
 		}
 	}

@@ -120,7 +120,7 @@ type node struct {
 	seen  int64 // the truth was compared up to here
 	epoch int32
 
-	changes []uint64 // where changes of members were written and not yet recorded
+	changes []uint64 // where changes of members and log starts were written and not yet recorded
 
 	expectFailure bool
 	slow          time.Duration // what its disk takes longer than others
@@ -293,23 +293,28 @@ func (d *node) pump() {
 	}
 }
 
-// examine checks that a write does not record as committed a change of members that
-// is not recorded itself: a replica that starts again takes it for applied.
+// examine checks that a write does not record as committed a change of members or a log
+// start that is not recorded itself: a replica that starts again takes it for applied.
 func (d *node) examine(w *replica.DiskWrite) {
 	if len(w.Batches) > 0 {
 		d.changes = slices.DeleteFunc(d.changes, func(index uint64) bool { return index >= w.First })
 	}
 	for i, b := range w.Batches {
-		if h, err := record.ParseHeader(b); err == nil && h.Control() && bytes.Contains(b, []byte{0, 0, 1000 >> 8, 1000 & 0xff}) {
+		if h, err := record.ParseHeader(b); err == nil && h.Control() && (isControl(b, 1000) || isControl(b, 1001)) {
 			d.changes = append(d.changes, w.First+uint64(i))
 		}
 	}
 	if len(d.changes) > 0 && w.HasState && w.State.Commit >= d.changes[0] {
-		d.failf("node %d records index %d as committed, and not yet the change of members of %d", d.number, w.State.Commit, d.changes[0])
+		d.failf("node %d records index %d as committed, and not yet what it says of %d", d.number, w.State.Commit, d.changes[0])
 	}
-	if w.Members != nil {
-		d.changes = slices.DeleteFunc(d.changes, func(index uint64) bool { return index <= w.Members.Index })
+	if w.Members != nil || w.LogStart > 0 {
+		d.changes = slices.Delete(d.changes, 0, min(1, len(d.changes))) // they are recorded in their order
 	}
+}
+
+// isControl reports whether a control batch has a record of a type, of version 0.
+func isControl(b []byte, kind uint16) bool {
+	return bytes.Contains(b, []byte{0, 0, byte(kind >> 8), byte(kind)})
 }
 
 // write does what waits for the disk.

@@ -10,6 +10,7 @@ SHELL := bash
 # that a failure (golang/go#75804).
 FUZZTIME ?= 200000x
 BENCH    ?= .
+SOAK     ?= 20m
 BIN      := $(CURDIR)/bin
 
 # Every module that holds packages; the root comes first. tools/ only pins.
@@ -41,7 +42,7 @@ sources = if $(newer_tools); then find . -name '*.go' -print0; else \
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race newer torture sim flips mutants lint golangci format fuzz bench size modules release
+.PHONY: help check test race newer torture sim soak flips mutants lint golangci format fuzz bench size modules release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +76,9 @@ sim: ## Simulate groups of replicas under faults, from a random seed, until some
 		if [ -z '$(SEEDS)' ]; then sim -sim.on; exit; fi; \
 		half=$$(($(SEEDS) / 2)); sim -sim.first 1 -sim.seeds $$half & \
 		sim -sim.first $$((half + 1)) -sim.seeds $$(($(SEEDS) - half)); second=$$?; wait $$! && exit $$second
+
+soak: ## Torment three real processes for SOAK (20m): kill, stop and cut them off, fill their disks; nothing acknowledged is lost, nothing is twice
+	@go test -count=1 -timeout 0 -v ./internal/processtest -soak $(SOAK)
 
 flips: ## Invert the bits of every kind of file and of every header, far more than the tests do (an hour or more)
 	@go test -timeout 0 -run 'Flip|VerifyEverywhere' -v . ./log -every

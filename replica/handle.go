@@ -44,10 +44,13 @@ type awaited chan error
 // Appended implements partition.Completion.
 func (a awaited) Appended(_ int64, err error) { a <- err }
 
-// hasLeader reports whether a leader is known.
-func (r *Replica) hasLeader() bool {
+// leader returns the leader if one is known that takes appends, or 0.
+func (r *Replica) leader() ID {
 	s := r.Status()
-	return s.Leader != 0 && (s.Leader != r.cfg.Disk.ID || s.Leading)
+	if s.Leader == r.cfg.Disk.ID && !s.Leading {
+		return 0
+	}
+	return s.Leader
 }
 
 // deliver brings a batch to the leader.

@@ -29,7 +29,8 @@ type three struct {
 	nodes   [3]*replica.Node
 
 	transports [3]*memory.Node
-	spoken     atomic.Int64 // frames with messages
+	spoken     atomic.Int64  // frames with messages
+	silent     atomic.Uint64 // the node to which streams say nothing, and from which they say nothing
 }
 
 func newThree(t *testing.T) *three { return newThreeOn(t, memory.New()) }
@@ -55,7 +56,7 @@ func (c *three) start(i int) {
 	c.t.Helper()
 	transport := c.network.Node(fmt.Sprint("node-", i+1))
 	n, err := replica.StartNode(replica.NodeConfig{
-		ID: replica.NodeID(i + 1), Transport: counting{transport, &c.spoken}, Peers: map[replica.NodeID]string{1: "node-1", 2: "node-2", 3: "node-3"},
+		ID: replica.NodeID(i + 1), Transport: muting{counting{transport, &c.spoken}, &c.silent}, Peers: map[replica.NodeID]string{1: "node-1", 2: "node-2", 3: "node-3"},
 	})
 	require.NoError(c.t, err)
 	c.nodes[i], c.transports[i] = n, transport

@@ -65,7 +65,7 @@ func (r *Replica) publish(number uint64, s Status) {
 	if !r.published.store(number, s) {
 		return
 	}
-	r.route.leaderChanged()
+	r.route.ledBy(s.Leader)
 	if r.cfg.Changed != nil {
 		r.cfg.Changed(s)
 	}

@@ -47,6 +47,7 @@ type routed struct {
 	deadline time.Time // when it is not sent again any more
 	state    routeState
 	tries    int
+	to       ID // the leader that it was sent to last
 	offset   int64
 	err      error
 	next     *routed
@@ -110,6 +111,39 @@ func (t *route) leaderChanged() {
 	t.work()
 }
 
+// ledBy lets the route look again, and gives up what it sent to another node that leads no
+// longer, where sequences allow it: that node may have stopped without a word, and what is
+// noticed last is its silence.
+func (t *route) ledBy(leader ID) {
+	for _, a := range t.sentElsewhere(leader) {
+		t.outcome(a.routed, a.try, Result{-1, fault.Newf(fault.UnknownOutcome, "node %v was sent a batch, and leads no longer", a.to.Node())})
+	}
+	t.leaderChanged()
+}
+
+// attempt is one time that an append was sent.
+type attempt struct {
+	*routed
+	try int
+	to  ID
+}
+
+// sentElsewhere returns the appends of idempotent producers that were sent to another node
+// than the leader.
+func (t *route) sentElsewhere(leader ID) (sent []attempt) {
+	if leader == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for a := t.first; a != t.next; a = a.next {
+		if a.state == routeSent && a.to != leader && a.to != t.replica.cfg.Disk.ID && a.producer != record.NoProducerID {
+			sent = append(sent, attempt{a, a.tries, a.to})
+		}
+	}
+	return sent
+}
+
 // send sends to the leader, if one is known. The role is a token: a caller that finds it
 // taken leaves the work to its holder, which looks again before it gives the role up.
 func (t *route) send() {
@@ -125,11 +159,13 @@ func (t *route) send() {
 			break
 		}
 		batch := a.batch
-		if a.tries++; a.tries > 1 {
+		a.tries++
+		try := a.tries
+		if try > 1 {
 			batch = append([]byte(nil), batch...) // a leader has stamped it, and its log may have it
 		}
 		t.mu.Unlock()
-		t.replica.deliver(batch, func(r Result) { t.outcome(a, r) })
+		t.replica.deliver(batch, func(r Result) { t.outcome(a, try, r) })
 		t.mu.Lock()
 	}
 	t.sending = false
@@ -145,7 +181,8 @@ func (t *route) claimLocked() *routed {
 		t.next = t.next.next
 	}
 	a := t.next
-	if a == nil || t.rewinds || t.pauses || t.closed != nil || !t.replica.hasLeader() {
+	leader := t.replica.leader()
+	if a == nil || t.rewinds || t.pauses || t.closed != nil || leader == 0 {
 		return nil
 	}
 	if a.producer != record.NoProducerID {
@@ -157,7 +194,7 @@ func (t *route) claimLocked() *routed {
 		}
 		t.own[a.producer]++
 	}
-	a.state, t.next = routeSent, a.next
+	a.state, a.to, t.next = routeSent, leader, a.next
 	t.out++
 	return a
 }
@@ -174,10 +211,10 @@ func (t *route) rewindLocked() {
 	}
 }
 
-// outcome takes what became of an append that was sent.
-func (t *route) outcome(a *routed, r Result) {
+// outcome takes what became of an append that was sent for the try-th time.
+func (t *route) outcome(a *routed, try int, r Result) {
 	t.mu.Lock()
-	if a.state != routeSent { // the route was closed meanwhile
+	if a.state != routeSent || a.tries != try { // the route was closed meanwhile, or has given up waiting
 		t.mu.Unlock()
 		return
 	}

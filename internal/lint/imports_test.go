@@ -83,6 +83,7 @@ var allowed = map[string][]string{
 	"internal/tasks":             {"fault", "record", "internal/wire"},
 	"internal/lint":              {},
 	"internal/mutants":           {},
+	"internal/processtest":       {},
 	"internal/attach": {
 		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire", "internal/tasks",
 	},

@@ -91,6 +91,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"when the program does not return,", goexitTests},
 		{"group admin", groupAdminTests},
 		{"programs", programTests},
+		{"running handlers", runningTests},
 		{"streams", streamsTests},
 	} {
 		if group.name == "markers" && features.Mark == nil {

@@ -37,13 +37,14 @@ type Consumer struct {
 	auto     autoCommit
 	ending   ending
 	paused   map[record.TopicPartition]bool
-	failure  error // from a callback or the timer's commit, for the next call to return
+	running  *runner // what handles the records, while Run runs
+	failure  error   // from a callback or the timer's commit, for the next call to return
 }
 
 // What a consumer is in use for.
 const (
 	useNone     int32 = iota
-	useCall           // within Poll, Seek, Assign, or the part of Records that fetches
+	useCall           // within Poll, Seek, Assign, Run, or the part of Records that fetches
 	useLoop           // within the body of a loop over Records
 	useCallback       // within OnAssigned, OnRevoked or OnLost
 )
@@ -118,10 +119,16 @@ func (c *Consumer) leave(use int32) { c.use.Store(use) }
 // The session calls assigned, revoked and lost.
 func (c *Consumer) assigned(partitions []record.TopicPartition) {
 	c.take(partitions)
+	if r := c.run(); r != nil {
+		r.own(partitions)
+	}
 	c.callback("OnAssigned", c.cfg.OnAssigned, partitions)
 }
 
 func (c *Consumer) revoked(partitions []record.TopicPartition) {
+	if r := c.run(); r != nil {
+		r.giveUp(partitions)
+	}
 	if c.auto.every > 0 {
 		if err := c.commitSoon(); err != nil {
 			c.fail(err)
@@ -133,6 +140,9 @@ func (c *Consumer) revoked(partitions []record.TopicPartition) {
 }
 
 func (c *Consumer) lost(partitions []record.TopicPartition) {
+	if r := c.run(); r != nil {
+		r.lose(partitions)
+	}
 	c.forget(partitions)
 	c.callback("OnLost", c.cfg.OnLost, partitions)
 }

@@ -5,7 +5,8 @@
 // other consumers of its group; with [Assign] it reads the partitions it is
 // given. [Consumer.Poll] returns records in batches, [Consumer.Records]
 // iterates over them one by one, and [Of] makes a typed view of either.
-// [Records] is a consumer for a single loop.
+// [Records] is a consumer for a single loop. [Run] calls a handler with the
+// records, many at once where their keys allow it.
 //
 // # What is done
 //
@@ -20,6 +21,21 @@
 // none is skipped.
 //
 //	returned ──(ask for more, Commit)──> done ──(interval, revoke, Close, Commit)──> committed
+//
+// # Running handlers
+//
+// Run puts what it fetches into lanes, one for each key of a partition. A lane
+// has one record with a handler at a time, or waits for its next attempt; up to
+// Concurrency workers take the lanes in turn. What is done is a record that was
+// handled or became a dead letter, and a partition is done up to its first
+// record that is not:
+//
+//	           ┌─ lane of key a: a1 (running)  a2         ┐
+//	Fetch ─────┼─ lane of key b: b1 (waits to be tried)   ├─> done ──> committed up to
+//	           └─ records without a key, each by itself   ┘            the first gap
+//
+// The goroutine that called Run only fetches, and so stays in the group however
+// long handlers take. It pauses partitions while too much is in flight.
 //
 // # Rebalancing
 //
@@ -41,7 +57,7 @@
 // # What is not safe
 //
 // Only one goroutine at a time, or a callback while it runs, may call Poll,
-// Records, Seek, Pause, Resume and Assign; a second goroutine gets
+// Records, Run, Seek, Pause, Resume and Assign; a second goroutine gets
 // fault.InvalidRequest. Every other method may be called from any goroutine,
 // and Close at any moment except from CommitAsync's function, for which it
 // waits. Close does not wait for the body of a loop over Records: the loop ends

@@ -374,3 +374,93 @@ func ExampleRecord_Header() {
 	}
 	// Output: it: ciao
 }
+
+func ExampleRun() {
+	broker := greeted()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics(greetings.Name))
+	defer c.Close()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	handler := func(ctx context.Context, r consumer.Record[string, string]) error {
+		fmt.Println(r.Key, r.Value)
+		if r.Value == "hola" {
+			cancel() // the record is finished and committed nevertheless
+		}
+		return nil
+	}
+	// All three records have one key, so they are handled in their order.
+	err = consumer.Run(ctx, c, consumer.Handle(greetings, handler),
+		consumer.Concurrency(64), consumer.DeadLetters(p, "greetings-dead"))
+	committed, _ := c.Committed(context.Background())
+	fmt.Println(committed[record.TopicPartition{Topic: "greetings"}].Offset, err)
+	// Output:
+	// world hello
+	// world 你好
+	// world hola
+	// 3 <nil>
+}
+
+func ExampleDeadLetters() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	broker := greeted()
+	defer broker.Close()
+	dead := topic.Spec{Name: "greetings-dead"}
+	if err := broker.CreateTopics(ctx, dead); err != nil {
+		log.Fatal(err)
+	}
+	p, err := producer.New(broker)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics(greetings.Name))
+	defer c.Close()
+
+	err = consumer.Run(ctx, c, func(_ context.Context, r record.Record) error {
+		switch string(r.Value) {
+		case "你好":
+			return errors.New("no font")
+		case "hola":
+			cancel()
+		}
+		return nil
+	}, consumer.DeadLetters(p, dead.Name), consumer.Attempts(3), consumer.Backoff(time.Millisecond, time.Second))
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	for r := range open(broker, consumer.Assign(record.TopicPartition{Topic: dead.Name})).Records(context.Background()) {
+		for _, name := range []string{consumer.HeaderOffset, consumer.HeaderAttempts, consumer.HeaderMessage} {
+			value, _ := r.Header(name)
+			fmt.Printf("%s = %s\n", name, value)
+		}
+		break
+	}
+	// Output:
+	// __consumer.errors.offset = 1
+	// __consumer.errors.attempts = 3
+	// __consumer.errors.message = no font
+}
+
+func ExamplePermanent() {
+	broker := greeted()
+	defer broker.Close()
+	c := open(broker, consumer.Group("printer"), consumer.Topics(greetings.Name))
+	defer c.Close()
+
+	err := consumer.Run(context.Background(), c, func(context.Context, record.Record) error {
+		return consumer.Permanent(errors.New("the printer has no paper tray"))
+	})
+	var given *consumer.HandlerError
+	fmt.Println(errors.As(err, &given), given)
+	// Output:
+	// true greetings-0@0: handling it failed, attempt 1 was the last: the printer has no paper tray
+}

@@ -178,30 +178,20 @@ func (c *Consumer) next(ctx context.Context) ([]record.Record, int, error) {
 // fetch gets the next batch, which may be empty. With a ctx that is done, it gets what is
 // available, as Poll promises.
 func (c *Consumer) fetch(ctx context.Context) error {
-	c.session.Release(c.lease)
-	c.lease = 0
-	c.takeAwaited()
 	wait, done, within := UntilDone, ctx.Err(), ctx
 	if done != nil {
 		wait, within = 0, context.WithoutCancel(ctx)
 	}
-	fetched, err := c.session.Fetch(within, wait, c.buf)
+	fetched, err := c.receive(within, wait)
 	if err == nil && fetched.IsNone() {
 		err = done
 	}
 	if err != nil {
-		c.taken(ctx, err)
-		c.awaitEnd(err)
 		return err
 	}
-	c.buf, c.lease = fetched.Records, fetched.Lease
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.batch.replace(fetched)
-	if len(c.progress.awaited) > 0 && c.progress.awaited[fetched.TopicPartition] && len(fetched.Records) > 0 {
-		delete(c.progress.awaited, fetched.TopicPartition)
-		c.mark(fetched.TopicPartition, Offset{Offset: fetched.Records[0].Offset, LeaderEpoch: record.NoLeaderEpoch})
-	}
 	if len(fetched.Records) == 0 && c.cfg.Group != "" {
 		// Markers and compacted records were skipped: the program need not
 		// process them, so they are done.
@@ -209,6 +199,27 @@ func (c *Consumer) fetch(ctx context.Context) error {
 	}
 	c.arm()
 	return nil
+}
+
+// receive fetches once. What it returns is valid until the next call.
+func (c *Consumer) receive(ctx context.Context, wait time.Duration) (Fetched, error) {
+	c.session.Release(c.lease)
+	c.lease = 0
+	c.takeAwaited()
+	fetched, err := c.session.Fetch(ctx, wait, c.buf)
+	if err != nil {
+		c.taken(ctx, err)
+		c.awaitEnd(err)
+		return Fetched{}, err
+	}
+	c.buf, c.lease = fetched.Records, fetched.Lease
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.progress.awaited) > 0 && c.progress.awaited[fetched.TopicPartition] && len(fetched.Records) > 0 {
+		delete(c.progress.awaited, fetched.TopicPartition)
+		c.mark(fetched.TopicPartition, Offset{Offset: fetched.Records[0].Offset, LeaderEpoch: record.NoLeaderEpoch})
+	}
+	return fetched, nil
 }
 
 // placeholder reminds a loop over Records to keep the consumer's place in its
@@ -314,6 +325,10 @@ func (c *Consumer) Resume(partitions ...record.TopicPartition) error {
 	for _, tp := range partitions {
 		delete(c.paused, tp)
 	}
+	r := c.running
 	c.mu.Unlock()
+	if r != nil {
+		partitions = r.unheld(partitions)
+	}
 	return c.session.Resume(partitions...)
 }

@@ -76,6 +76,9 @@ func (c *Consumer) seek(ctx context.Context, tp record.TopicPartition, spec topi
 	if err != nil {
 		return err
 	}
+	if r := c.run(); r != nil {
+		r.restart(tp)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(tp)
@@ -138,9 +141,14 @@ func (c *Consumer) taken(ctx context.Context, err error) {
 	if err != nil {
 		return
 	}
+	to := Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch}
+	if r := c.run(); r != nil {
+		r.skip(tp, to)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.mark(tp, Offset{Offset: offset, LeaderEpoch: record.NoLeaderEpoch})
+	c.mark(tp, to)
 }
 
 // Position returns the offset of the partition's next record. After Poll that

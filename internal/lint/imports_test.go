@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"partition": {"log", "record", "fault"},
 
 	"producer": {"record", "fault", "serde", "topic"},
-	"consumer": {"record", "fault", "serde", "topic", "internal/pattern"},
+	"consumer": {"record", "fault", "serde", "topic", "internal/pattern", "internal/callback"},
 
 	"streams":     slices.Concat(clientTower, []string{"github.com/google/btree"}),
 	"streams/...": slices.Concat(clientTower, []string{"github.com/google/btree"}),

@@ -125,10 +125,20 @@ func (b *Broker) DescribeTopics(ctx context.Context, names ...string) ([]topic.D
 		}
 		descriptions = append(descriptions, b.describe(t))
 	}
+	b.askLeaders(ctx, descriptions)
 	if b.isClosed() {
 		return nil, fault.Closed
 	}
 	return descriptions, nil
+}
+
+// DescribeCluster describes the nodes of the cluster: this process, unless it is
+// Replicated. See topic.Admin.
+func (b *Broker) DescribeCluster(context.Context) (topic.Cluster, error) {
+	if b.isClosed() {
+		return topic.Cluster{}, fault.Closed
+	}
+	return topic.Cluster{Controller: b.metadata.Leader(), Nodes: b.nodes()}, nil
 }
 
 // describe describes a topic that is open.
@@ -143,7 +153,7 @@ func (b *Broker) describe(t *host.Topic) topic.Description {
 			Size: -1, DurableOffset: -1,
 		}
 		if g, ok := p.Group(); ok {
-			pd.Leader, pd.LeaderEpoch, pd.ISR = g.Leader, g.Epoch, slices.Clone(g.InSync)
+			setGroup(&pd, g)
 		}
 		// Each is read before the one that bounds it, which may rise in between.
 		pd.StartOffset, pd.HighWatermark = p.StartOffset(), p.HighWatermark()

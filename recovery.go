@@ -159,10 +159,11 @@ func (b *Broker) load() error {
 		return err
 	}
 	b.publish(b.metadata.Catalogue.Names()...)
-	if !b.recovery.Clean {
-		b.openAll()
-	} else {
+	if b.recovery.Clean {
 		b.host.SetLoaded()
+	}
+	if !b.recovery.Clean || b.replication != nil { // a replica is of use to the others from the beginning
+		b.openAll()
 	}
 	for t := range b.host.All() {
 		if !t.IsOpen() {

@@ -82,6 +82,11 @@ func (r *Remote) DescribeTopics(ctx context.Context, names ...string) ([]topic.D
 	return r.client.DescribeTopics(ctx, names...)
 }
 
+// DescribeCluster describes the nodes of the broker's cluster. See topic.Admin.
+func (r *Remote) DescribeCluster(ctx context.Context) (topic.Cluster, error) {
+	return r.client.DescribeCluster(ctx)
+}
+
 // DeleteRecords makes records before the given offsets unreadable. See
 // topic.Admin.
 func (r *Remote) DeleteRecords(ctx context.Context, before map[record.TopicPartition]int64) (map[record.TopicPartition]int64, error) {

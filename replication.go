@@ -18,8 +18,8 @@ type Replication interface {
 	// descriptions of topics have.
 	Node() int32
 
-	// Nodes returns the numbers of all nodes that may keep replicas, this one among them.
-	Nodes() []int32
+	// Nodes returns all nodes that may keep replicas, this one among them, by ID.
+	Nodes() []topic.Node
 
 	// Open opens a partition for this node, which is one of at.Replicas, or else has no
 	// copy of it. cfg has the directory, which exists if the node has a copy, and the
@@ -49,11 +49,11 @@ func Replicated(r Replication) Option { return option(func(c *config) { c.replic
 const defaultReplicas = 3
 
 // nodes returns the nodes that may keep replicas.
-func (b *Broker) nodes() []int32 {
+func (b *Broker) nodes() []topic.Node {
 	if b.replication != nil {
 		return b.replication.Nodes()
 	}
-	return []int32{metadata.NodeID}
+	return []topic.Node{{ID: metadata.NodeID, Alive: true}}
 }
 
 // node returns the broker's number in the catalogue.

@@ -25,6 +25,7 @@ type requestKind int8
 // The kinds have these numbers between nodes.
 const (
 	requestChange requestKind = iota + 1 // of the catalogue
+	requestGroups                        // what a node knows of partitions' replicas
 )
 
 // requestHandler answers the requests of a kind.
@@ -34,6 +35,8 @@ func (b *Broker) requestHandler(k requestKind) requestHandler {
 	switch k {
 	case requestChange:
 		return b.serveChange
+	case requestGroups:
+		return b.serveGroups
 	}
 	return nil
 }

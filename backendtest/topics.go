@@ -13,7 +13,7 @@ import (
 )
 
 // ledTopic describes a topic. Where a partition begins with its leader's control record,
-// it waits for the leader and that record: no call of a backend does.
+// it waits for the leader, that record and the followers: no call of a backend does.
 func (s *suite) ledTopic(name string) topic.Description {
 	s.Helper()
 	for late := time.Now().Add(time.Minute); ; {
@@ -22,7 +22,7 @@ func (s *suite) ledTopic(name string) topic.Description {
 		require.Len(s, described, 1)
 		led := true
 		for _, p := range described[0].Partitions {
-			led = led && p.Leader >= 0 && p.HighWatermark >= s.features.FirstOffset
+			led = led && p.Leader >= 0 && !p.UnderReplicated() && p.HighWatermark >= s.features.FirstOffset
 		}
 		if led || s.features.FirstOffset == 0 {
 			return described[0]
@@ -43,7 +43,7 @@ var topicTests = []test{
 		for _, p := range d.Partitions {
 			require.GreaterOrEqual(s, p.Leader, int32(0))
 			require.NotEmpty(s, p.Replicas)
-			require.Equal(s, p.Replicas, p.ISR)
+			require.ElementsMatch(s, p.Replicas, p.ISR)
 			require.Zero(s, p.StartOffset)
 			require.Equal(s, s.at(0), p.HighWatermark)
 			require.Equal(s, s.at(0), p.EndOffset)
@@ -75,6 +75,21 @@ var topicTests = []test{
 		}
 		require.Contains(s, names, a)
 		require.Contains(s, names, b)
+	}},
+	{"are on the nodes of the cluster", func(s *suite) {
+		name := s.topic(2, topic.Config{}) // there is a controller by now
+		cluster, err := s.DescribeCluster(s.ctx)
+		require.NoError(s, err)
+		alive := map[int32]bool{}
+		for i, n := range cluster.Nodes {
+			require.True(s, i == 0 || n.ID > cluster.Nodes[i-1].ID, "%+v", cluster.Nodes)
+			alive[n.ID] = n.Alive
+		}
+		require.True(s, alive[cluster.Controller], "%+v", cluster)
+		for _, p := range s.ledTopic(name).Partitions {
+			require.True(s, alive[p.Leader])
+			require.NotContains(s, p.Lag, topic.Lag{Node: p.Leader})
+		}
 	}},
 	{"have one partition by default", func(s *suite) {
 		name := s.topic(0, topic.Config{})

@@ -93,7 +93,7 @@ func (r *repairing) topicsThere() ([]topic.Spec, map[string]topic.ID, error) {
 // that were used before, because partitions may remember sequences of those.
 func recreate(m *metadata.Log, specs []topic.Spec, ids map[string]topic.ID) error {
 	for _, s := range specs {
-		values, err := m.Catalogue.CreateTopics([]topic.Spec{s}, []int32{metadata.NodeID}, func() topic.ID { return ids[s.Name] })
+		values, err := m.Catalogue.CreateTopics([]topic.Spec{s}, []topic.Node{{ID: metadata.NodeID}}, func() topic.ID { return ids[s.Name] })
 		if err == nil {
 			err = m.Commit(values)
 		}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -214,6 +216,25 @@ func (c *Cluster) DescribeTopics(ctx context.Context, names ...string) ([]topic.
 		}
 		return described, err
 	}
+}
+
+// DescribeCluster describes the brokers. They are alive as long as the cluster names them.
+// See topic.Admin.
+func (c *Cluster) DescribeCluster(ctx context.Context) (topic.Cluster, error) {
+	m, err := c.admin.BrokerMetadata(ctx)
+	if err != nil {
+		return topic.Cluster{}, failure(err)
+	}
+	cluster := topic.Cluster{Controller: m.Controller}
+	for _, b := range m.Brokers {
+		n := topic.Node{ID: b.NodeID, Address: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), Alive: true}
+		if b.Rack != nil {
+			n.Rack = *b.Rack
+		}
+		cluster.Nodes = append(cluster.Nodes, n)
+	}
+	slices.SortFunc(cluster.Nodes, func(a, b topic.Node) int { return cmp.Compare(a.ID, b.ID) })
+	return cluster, nil
 }
 
 func (c *Cluster) describe(ctx context.Context, names []string) ([]topic.Description, error) {

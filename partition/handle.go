@@ -64,9 +64,18 @@ type Opened interface {
 // Group is the state of a partition's replicas as one node knows it. Nodes have the
 // numbers that the catalogue gives them.
 type Group struct {
-	Leader int32   // the node that leads; -1 where none is known
-	Epoch  int32   // in which it leads
-	InSync []int32 // the nodes whose replicas have all that is committed, or nearly so
+	Leader int32 // the node that leads; -1 where none is known
+	Epoch  int32 // in which it leads
+
+	// Only the node that leads knows the rest.
+	InSync []int32 // the nodes whose replicas have the leader's log, or had it lately
+	Lag    []Lag   // of its followers, by node
+}
+
+// Lag is how many records of its leader a follower lacks; -1 while the leader does not know.
+type Lag struct {
+	Node    int32
+	Records int64
 }
 
 var _ Opened = (*Partition)(nil)

@@ -29,6 +29,7 @@ type Core struct {
 	reads     reads
 	disk      diskQueue
 	catchUp   catchUp
+	followers followers
 
 	out Output // since the last Advance
 }
@@ -106,6 +107,7 @@ func (c *Core) Step(m Message) error {
 	if c.failed != nil {
 		return c.failed
 	}
+	c.noted(&m)
 	if m.Kind == KindAppendReply && c.proposals.minimum > 1 {
 		c.answer()
 	}

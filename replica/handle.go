@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -177,7 +178,9 @@ func (r *Replica) Configure(s partition.Settings) { r.Copy().Configure(copySetti
 // SetSegments changes how the copy's log is cut into segments.
 func (r *Replica) SetSegments(bytes int64, age time.Duration) { r.Copy().SetSegments(bytes, age) }
 
-// Group returns who leads and which nodes are in sync, as this node knows it.
+// Group returns who leads, and where this node does, how far the others have got. A
+// replica that is about to replace another one of its node has that one's place, and is
+// not in sync before it has replaced it.
 func (r *Replica) Group() (partition.Group, bool) {
 	s := r.Status()
 	g := partition.Group{Leader: -1, Epoch: s.Epoch}
@@ -185,16 +188,43 @@ func (r *Replica) Group() (partition.Group, bool) {
 	if s.Leader != 0 && (leads || s.Leader != r.cfg.Disk.ID) { // a leader that is elected does not lead yet
 		g.Leader = int32(s.Leader.Node())
 	}
+	if !leads {
+		return g, true
+	}
+	s = r.inquire()
+	silent := r.node.silent() // the leader of a group that rests does not hear of its followers
 	if s.Leading {
 		g.InSync = append(g.InSync, int32(r.node.cfg.ID))
 	}
 	for _, p := range s.Peers {
-		if p.Active {
-			g.InSync = append(g.InSync, int32(p.ID.Node()))
+		node := int32(p.ID.Node())
+		if p.InSync && slices.Contains(s.Members.Voters, p.ID) && !slices.Contains(silent, p.ID.Node()) {
+			g.InSync = append(g.InSync, node)
+		}
+		i := slices.IndexFunc(g.Lag, func(l partition.Lag) bool { return l.Node == node })
+		switch {
+		case i < 0:
+			g.Lag = append(g.Lag, partition.Lag{Node: node, Records: p.Lag})
+		case p.Active:
+			g.Lag[i].Records = p.Lag
 		}
 	}
 	slices.Sort(g.InSync)
+	slices.SortFunc(g.Lag, func(a, b partition.Lag) int { return cmp.Compare(a.Node, b.Node) })
 	return g, true
+}
+
+// inquire returns the replica's state as it is now, which Status is not while nothing but
+// offsets changes. After the replica has closed, it is the last one.
+func (r *Replica) inquire() Status {
+	told := make(chan Status, 1)
+	r.stepper.post(event{r, func(c *Core) { told <- c.Status() }, 0})
+	select {
+	case s := <-told:
+		return s
+	case <-r.gone:
+		return r.Status()
+	}
 }
 
 // Abandon closes the replica, whose topic is deleted, and leaves its files. What was sent

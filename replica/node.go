@@ -24,6 +24,11 @@ type NodeConfig struct {
 	// once a majority of them has met. Nil is this node alone.
 	Peers map[NodeID]string
 
+	// Racks says which nodes would fail together: in one rack, one zone, one machine. The
+	// replicas of a partition are spread over them. All nodes must be given the same. Nodes
+	// without one are together in one.
+	Racks map[NodeID]string
+
 	// Tick is the unit of all times between replicas. Default 50 ms.
 	Tick time.Duration
 
@@ -110,7 +115,12 @@ func StartNode(cfg NodeConfig) (*Node, error) {
 		return nil, fault.Newf(fault.InvalidConfig, "node %v is none of its cluster's %d nodes", cfg.ID, len(cfg.Peers)).
 			Try("name it among the Peers, as the other nodes do")
 	}
-	cfg.Peers = maps.Clone(cfg.Peers)
+	for id := range cfg.Racks {
+		if _, ok := cfg.Peers[id]; !ok {
+			return nil, fault.Newf(fault.InvalidConfig, "rack %q is for node %v, which is none of the Peers", cfg.Racks[id], id)
+		}
+	}
+	cfg.Peers, cfg.Racks = maps.Clone(cfg.Peers), maps.Clone(cfg.Racks)
 	cfg.Transport.SetPeers(cfg.Peers)
 	n := &Node{cfg: cfg, disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
 	n.heard = map[NodeID]int{}

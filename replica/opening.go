@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"hash/crc32"
 	"os"
 	"slices"
@@ -14,13 +15,17 @@ import (
 // Node returns the node's number, as the catalogue has it.
 func (n *Node) Node() int32 { return int32(n.cfg.ID) }
 
-// Nodes returns the numbers of the cluster's nodes, in order.
-func (n *Node) Nodes() []int32 {
-	var all []int32
-	for id := range n.cfg.Peers {
-		all = append(all, int32(id))
+// Nodes returns the cluster's nodes, by ID.
+func (n *Node) Nodes() []topic.Node {
+	silent := n.silent()
+	all := make([]topic.Node, 0, len(n.cfg.Peers))
+	for id, address := range n.cfg.Peers {
+		all = append(all, topic.Node{
+			ID: int32(id), Address: address, Rack: n.cfg.Racks[id],
+			Alive: id == n.cfg.ID || n.knows(id) && !slices.Contains(silent, id),
+		})
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, func(a, b topic.Node) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
@@ -31,7 +36,9 @@ func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened,
 	var members Membership
 	keeps := false
 	if len(at.Replicas) == 0 {
-		at.Replicas = n.Nodes()
+		for _, node := range n.Nodes() {
+			at.Replicas = append(at.Replicas, node.ID)
+		}
 	}
 	for _, node := range at.Replicas {
 		members.Voters = append(members.Voters, NewID(NodeID(node), 0))

@@ -162,7 +162,7 @@ func (r *Replica) Transfer(to ID) error {
 	select {
 	case err := <-done:
 		return err
-	case <-r.node.ended:
+	case <-r.gone:
 		return fault.Closed
 	}
 }

@@ -96,6 +96,14 @@ func (n *Node) hear(from NodeID) {
 	n.hearing.Unlock()
 }
 
+// knows reports whether something ever came from a node.
+func (n *Node) knows(id NodeID) bool {
+	n.hearing.Lock()
+	defer n.hearing.Unlock()
+	_, ok := n.heard[id]
+	return ok
+}
+
 // silent returns the nodes from which nothing came for an election timeout.
 func (n *Node) silent() (silent []NodeID) {
 	n.hearing.Lock()

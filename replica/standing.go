@@ -105,8 +105,8 @@ func (c *Core) heldBy(n int) uint64 {
 
 // active returns how many voters answered lately, this one included.
 func (c *Core) active() (n int) {
-	c.rn.WithProgress(func(id uint64, kind raft.ProgressType, p peerProgress) {
-		if kind == raft.ProgressTypePeer && (ID(id) == c.cfg.ID || p.RecentActive) {
+	c.rn.WithProgress(func(id uint64, kind raft.ProgressType, _ peerProgress) {
+		if kind == raft.ProgressTypePeer && (ID(id) == c.cfg.ID || c.catchUp.heardSince(ID(id), c.ticks-c.cfg.ElectionTicks)) {
 			n++
 		}
 	})

@@ -35,7 +35,9 @@ type Status struct {
 type Peer struct {
 	ID     ID
 	Match  uint64 // the index up to which it has the log
-	Active bool   // it answered lately
+	Active bool   // it was heard within an election timeout
+	InSync bool   // it is active, and lately had all that the leader had
+	Lag    int64  // how many records it lacks of the leader's; -1 while the leader does not know
 }
 
 // Status returns the present state.
@@ -47,7 +49,7 @@ func (c *Core) Status() Status {
 	if c.role == Leader {
 		c.rn.WithProgress(func(id uint64, _ raft.ProgressType, p peerProgress) {
 			if ID(id) != c.cfg.ID {
-				s.Peers = append(s.Peers, Peer{ID(id), p.Match, p.RecentActive})
+				s.Peers = append(s.Peers, c.peer(ID(id), p.Match))
 			}
 		})
 	}

@@ -32,6 +32,9 @@ type Admin interface {
 	// the internal ones if none is named. It returns fault.UnknownTopic.
 	DescribeTopics(ctx context.Context, names ...string) ([]Description, error)
 
+	// DescribeCluster describes the nodes: one in one process.
+	DescribeCluster(ctx context.Context) (Cluster, error)
+
 	// AddPartitions raises a topic's number of partitions to total. Keys then
 	// map to other partitions than before. It returns fault.InvalidPartitions
 	// if total is not larger than the current number.

@@ -61,12 +61,17 @@ type Description struct {
 // PartitionDescription is one partition as it is now. If the partition could
 // not be opened because it is damaged, Leader, LeaderEpoch, offsets and Size
 // are -1, and ISR is empty; every other call on it returns the reason.
+//
+// On a cluster of brokers, what concerns the replicas is what the partition's leader
+// says, whichever node is asked. While there is no leader, or it does not answer, ISR
+// and Lag are empty. Offsets and Size are those of the copy of the node that is asked.
 type PartitionDescription struct {
 	Number      int32
 	Leader      int32 // -1 if there is none
 	LeaderEpoch int32
-	Replicas    []int32
-	ISR         []int32 // the replicas that are in sync
+	Replicas    []int32 // the first one is the preferred leader
+	ISR         []int32 // the replicas that are in sync, the leader among them
+	Lag         []Lag   // of the followers, by node; none where the backend does not know
 
 	// 0 <= StartOffset <= HighWatermark <= EndOffset, and DurableOffset <=
 	// EndOffset.
@@ -75,6 +80,29 @@ type PartitionDescription struct {
 	EndOffset     int64 // the offset after the last record written
 	DurableOffset int64 // every record before it is on disk; -1 where unknown
 	Size          int64 // bytes of the log; -1 where unknown
+}
+
+// UnderReplicated reports whether a replica is not in sync.
+func (p PartitionDescription) UnderReplicated() bool { return len(p.ISR) < len(p.Replicas) }
+
+// Lag is how far a follower is behind its leader.
+type Lag struct {
+	Node    int32
+	Records int64 // that the leader has and the follower lacks; -1 while the leader does not know
+}
+
+// Cluster is the nodes of a backend, as it knows them now.
+type Cluster struct {
+	Controller int32  // the node that changes topics; -1 if there is none at the moment
+	Nodes      []Node // by ID
+}
+
+// Node is one node of a cluster: what Kafka calls a broker.
+type Node struct {
+	ID      int32
+	Address string // where other nodes reach it; empty in one process
+	Rack    string // empty if it was given none
+	Alive   bool   // the node that answers has heard from it lately, or is it
 }
 
 // Placement says which partition of which topic is kept where.

@@ -36,7 +36,7 @@ type kafkaLine struct {
 var switches = []string{
 	"create", "describe", "list", "delete", "alter", "if-not-exists", "if-exists", "from-beginning", "reset-offsets", "all-groups", "all-topics",
 	"to-earliest", "to-latest", "to-current", "dry-run", "execute", "members", "state", "verbose", "offsets", "sync", "print-data-log", "deep-iteration",
-	"skip-message-on-error", "json", "table", "follow", "yes",
+	"skip-message-on-error", "json", "table", "follow", "yes", "under-replicated-partitions", "unavailable-partitions",
 }
 
 // takeApart separates flags, their values, and other words.
@@ -191,6 +191,11 @@ func topicWords(l kafkaLine, out *line) bool {
 		out.add("topic", "describe")
 		if names[0] != "NAME" {
 			out.add(names...)
+		}
+		for _, flag := range []string{"under-replicated-partitions", "unavailable-partitions"} {
+			if l.has(flag) {
+				out.add("--" + flag)
+			}
 		}
 	case l.has("list"):
 		out.add("topic", "list")

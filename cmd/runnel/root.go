@@ -39,8 +39,7 @@ type exitError struct {
 func (e exitError) Unwrap() error { return e.error }
 
 const (
-	rootHelp = `Topics, records and groups from a shell, in a directory or on a Kafka cluster.
-Output is a table for people, and one JSON object per line into a pipe.`
+	rootHelp = `Topics, records and groups in a directory or on a Kafka cluster; tables for people, JSON lines into a pipe.`
 
 	rootExample = `  runnel topic create quickstart-events --partitions 3
   runnel consume quickstart-events --at kafka://localhost:9092`
@@ -86,7 +85,7 @@ func newRoot(s *shell) *cobra.Command {
 	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, open or not, or kafka://host:port; default $RUNNEL_AT")
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
-	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s))
+	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s), newCluster(s))
 	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newImport(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
 		cmd.Annotations = map[string]string{"kind": "files"} // help lists these in one line, to fit on a screen
 		root.AddCommand(cmd)

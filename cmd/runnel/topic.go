@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -134,13 +135,17 @@ func (s *shell) ensure(ctx context.Context, b backend, specs []topic.Spec) error
 }
 
 func newTopicDescribe(s *shell) *cobra.Command {
-	var offsets bool
+	var offsets, replicas, under, unavailable bool
 	cmd := &cobra.Command{
 		Use: "describe [NAME...]", Short: "Show topics as kafka-topics.sh --describe does",
 		Long: `Show topics and their partitions, all topics by default, in the words of
-kafka-topics.sh --describe.`,
+kafka-topics.sh --describe.
+
+With --under-replicated-partitions, only partitions are shown of which a replica
+is not in sync, and with --unavailable-partitions those without a leader.`,
 		Example: `  runnel topic describe quickstart-events
   runnel topic describe quickstart-events --offsets
+  runnel topic describe --replicas --under-replicated-partitions
   runnel topic describe --json | jq .name`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return s.with(cmd.Context(), false, func(ctx context.Context, b backend) error {
@@ -148,17 +153,28 @@ kafka-topics.sh --describe.`,
 				if err != nil {
 					return err
 				}
+				if under || unavailable {
+					described = only(described, func(p topic.PartitionDescription) bool {
+						return under && p.UnderReplicated() || unavailable && p.Leader < 0
+					})
+				}
 				switch {
 				case !s.tables():
 					return s.describeJSON(described)
 				case offsets:
 					return describeOffsets(s.out, described)
+				case replicas:
+					return describeReplicas(s.out, described)
 				}
 				return describeTopics(s.out, described)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&offsets, "offsets", false, "show a table of each partition's offsets instead")
+	cmd.Flags().BoolVar(&replicas, "replicas", false, "show a table of each partition's replicas instead")
+	cmd.Flags().BoolVar(&under, "under-replicated-partitions", false, "only partitions with a replica that is not in sync")
+	cmd.Flags().BoolVar(&unavailable, "unavailable-partitions", false, "only partitions without a leader")
+	cmd.MarkFlagsMutuallyExclusive("offsets", "replicas")
 	return cmd
 }
 
@@ -193,12 +209,8 @@ func describeTopics(w io.Writer, described []topic.Description) error {
 			return err
 		}
 		for _, p := range d.Partitions {
-			leader := fmt.Sprint(p.Leader)
-			if p.Leader < 0 {
-				leader = "none"
-			}
 			_, err := fmt.Fprintf(w, "\tTopic: %s\tPartition: %d\tLeader: %s\tReplicas: %s\tIsr: %s\n",
-				d.Name, p.Number, leader, numbers(p.Replicas), numbers(p.ISR))
+				d.Name, p.Number, leaderOf(p), numbers(p.Replicas), numbers(p.ISR))
 			if err != nil {
 				return err
 			}
@@ -210,6 +222,46 @@ func describeTopics(w io.Writer, described []topic.Description) error {
 // numbers joins numbers with commas.
 func numbers(list []int32) string {
 	return strings.Join(strings.Fields(strings.Trim(fmt.Sprint(list), "[]")), ",")
+}
+
+// only keeps the partitions that fit, and the topics that have some.
+func only(described []topic.Description, fits func(topic.PartitionDescription) bool) []topic.Description {
+	for i := range described {
+		described[i].Partitions = slices.DeleteFunc(described[i].Partitions, func(p topic.PartitionDescription) bool { return !fits(p) })
+	}
+	return slices.DeleteFunc(described, func(d topic.Description) bool { return len(d.Partitions) == 0 })
+}
+
+// describeReplicas prints who leads, who is in sync, and how many records each follower
+// lacks: 2:0,3:15.
+func describeReplicas(w io.Writer, described []topic.Description) error {
+	t := newTable("TOPIC", "#PARTITION", "LEADER", "#EPOCH", "REPLICAS", "ISR", "LAG")
+	for _, d := range described {
+		for _, p := range d.Partitions {
+			lags := make([]string, len(p.Lag))
+			for i, l := range p.Lag {
+				lags[i] = fmt.Sprintf("%d:%s", l.Node, known(l.Records))
+			}
+			t.row(d.Name, p.Number, leaderOf(p), p.LeaderEpoch, numbers(p.Replicas), orDash(numbers(p.ISR)), orDash(strings.Join(lags, ",")))
+		}
+	}
+	return t.print(w)
+}
+
+// leaderOf is a partition's leader for people.
+func leaderOf(p topic.PartitionDescription) string {
+	if p.Leader < 0 {
+		return "none"
+	}
+	return fmt.Sprint(p.Leader)
+}
+
+// orDash is what a table shows where there is nothing.
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
 }
 
 func describeOffsets(w io.Writer, described []topic.Description) error {
@@ -305,11 +357,18 @@ type partitionLine struct {
 	LeaderEpoch   int32   `json:"leaderEpoch"`
 	Replicas      []int32 `json:"replicas"`
 	ISR           []int32 `json:"isr"`
+	Lag           []lag   `json:"lag,omitempty"`
 	StartOffset   int64   `json:"startOffset"`
 	HighWatermark int64   `json:"highWatermark"`
 	EndOffset     int64   `json:"endOffset"`
 	DurableOffset *int64  `json:"durableOffset,omitempty"`
 	Bytes         *int64  `json:"bytes,omitempty"`
+}
+
+// lag is how many records a follower lacks; none while its leader does not know.
+type lag struct {
+	Node    int32  `json:"node"`
+	Records *int64 `json:"records,omitempty"`
 }
 
 func (s *shell) describeJSON(described []topic.Description) error {
@@ -330,6 +389,13 @@ func topicJSON(d topic.Description) topicLine {
 		part := partitionLine{
 			Partition: p.Number, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR,
 			StartOffset: p.StartOffset, HighWatermark: p.HighWatermark, EndOffset: p.EndOffset,
+		}
+		for _, l := range p.Lag {
+			of := lag{Node: l.Node}
+			if l.Records >= 0 {
+				of.Records = &l.Records
+			}
+			part.Lag = append(part.Lag, of)
 		}
 		if p.DurableOffset >= 0 {
 			part.DurableOffset = &p.DurableOffset

@@ -178,6 +178,12 @@ func (c *Client) DescribeTopics(ctx context.Context, names ...string) (ds []topi
 	return ds, err
 }
 
+// DescribeCluster implements topic.Admin.
+func (c *Client) DescribeCluster(ctx context.Context) (cluster topic.Cluster, err error) {
+	err = c.control.call(ctx, describeCluster, none, func(c *coder) { c.cluster(&cluster) })
+	return cluster, err
+}
+
 // AddPartitions implements topic.Admin.
 func (c *Client) AddPartitions(ctx context.Context, name string, total int) error {
 	err := c.control.call(ctx, addPartitions, func(c *coder) {

@@ -38,6 +38,7 @@ func messages() []fields {
 	var (
 		specs    []topic.Spec
 		ds       []topic.Description
+		cluster  topic.Cluster
 		texts    []string
 		tps      []record.TopicPartition
 		spec     topic.OffsetSpec
@@ -58,6 +59,7 @@ func messages() []fields {
 		func(c *coder) { list(c, 16, &specs, (*coder).topicSpec) },
 		func(c *coder) { list(c, 16, &ds, (*coder).description) },
 		func(c *coder) { c.texts(&texts) },
+		func(c *coder) { c.cluster(&cluster) },
 		func(c *coder) { c.partitions(&tps) },
 		func(c *coder) { c.spec(&spec) },
 		func(c *coder) { table(c, 8, &numbers, int64s) },
@@ -114,6 +116,10 @@ func (stub) Stream(_ context.Context, name string, w io.Writer) error {
 
 func (stub) DescribeTopics(context.Context, ...string) ([]topic.Description, error) {
 	return []topic.Description{{Name: "orders", Partitions: make([]topic.PartitionDescription, 2)}}, nil
+}
+
+func (stub) DescribeCluster(context.Context) (topic.Cluster, error) {
+	return topic.Cluster{Controller: 1, Nodes: []topic.Node{{ID: 1, Address: "here", Rack: "a", Alive: true}}}, nil
 }
 func (stub) ConfigureTopic(context.Context, string, topic.Config) error { return nil }
 

@@ -96,6 +96,12 @@ func (v *visit) handleAdmin(ctx context.Context, m method, args func(fields) err
 		}
 		ds, err := b.DescribeTopics(ctx, names...)
 		return func(c *coder) { list(c, 16, &ds, (*coder).description) }, err
+	case describeCluster:
+		if err := args(none); err != nil {
+			return nil, err
+		}
+		cluster, err := b.DescribeCluster(ctx)
+		return func(c *coder) { c.cluster(&cluster) }, err
 	case addPartitions:
 		var total int
 		err := args(func(c *coder) {

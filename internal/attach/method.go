@@ -40,6 +40,8 @@ const (
 	closeConsumer
 
 	streamBytes
+
+	describeCluster
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

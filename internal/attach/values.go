@@ -38,7 +38,7 @@ func (c *coder) description(v *topic.Description) {
 	}
 	c.bool(&v.Internal)
 	c.config(&v.Config)
-	list(c, 60, &v.Partitions, (*coder).partitionDescription)
+	list(c, 64, &v.Partitions, (*coder).partitionDescription)
 }
 
 func (c *coder) partitionDescription(v *topic.PartitionDescription) {
@@ -47,11 +47,29 @@ func (c *coder) partitionDescription(v *topic.PartitionDescription) {
 	int32s(c, &v.LeaderEpoch)
 	c.numbers(&v.Replicas)
 	c.numbers(&v.ISR)
+	list(c, 12, &v.Lag, (*coder).lag)
 	int64s(c, &v.StartOffset)
 	int64s(c, &v.HighWatermark)
 	int64s(c, &v.EndOffset)
 	int64s(c, &v.DurableOffset)
 	int64s(c, &v.Size)
+}
+
+func (c *coder) lag(v *topic.Lag) {
+	int32s(c, &v.Node)
+	int64s(c, &v.Records)
+}
+
+func (c *coder) cluster(v *topic.Cluster) {
+	int32s(c, &v.Controller)
+	list(c, 13, &v.Nodes, (*coder).node)
+}
+
+func (c *coder) node(v *topic.Node) {
+	int32s(c, &v.ID)
+	text(c, &v.Address)
+	text(c, &v.Rack)
+	c.bool(&v.Alive)
 }
 
 func (c *coder) listed(v *topic.ListedOffset) {

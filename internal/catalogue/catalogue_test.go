@@ -37,7 +37,7 @@ func spec(name string, partitions int) topic.Spec {
 func with(t require.TestingT, specs ...topic.Spec) *Catalogue {
 	c := New()
 	apply(t, c, c.Bootstrap(), nil)
-	values, err := c.CreateTopics(specs, []int32{1}, numbered())
+	values, err := c.CreateTopics(specs, []topic.Node{{ID: 1}}, numbered())
 	apply(t, c, values, err)
 	return c
 }
@@ -65,7 +65,7 @@ func TestCreateTopics(t *testing.T) {
 func TestCommandsRefuse(t *testing.T) {
 	c := with(t, spec("orders", 3), spec("a.b", 1), spec(topic.ConsumerOffsets, 1))
 	create := func(specs ...topic.Spec) func() ([][]byte, error) {
-		return func() ([][]byte, error) { return c.CreateTopics(specs, []int32{1}, numbered()) }
+		return func() ([][]byte, error) { return c.CreateTopics(specs, []topic.Node{{ID: 1}}, numbered()) }
 	}
 	replicas := spec("copies", 1)
 	replicas.Replicas = 3
@@ -89,10 +89,10 @@ func TestCommandsRefuse(t *testing.T) {
 		{"all or none", create(spec("fine", 1), spec("orders", 1)), fault.TopicExists, "orders"},
 		{"deleting what is not there", func() ([][]byte, error) { return c.DeleteTopics([]string{"order"}) }, fault.UnknownTopic, "did you mean orders?"},
 		{"deleting an internal topic", func() ([][]byte, error) { return c.DeleteTopics([]string{topic.ConsumerOffsets}) }, fault.InvalidTopic, "own state"},
-		{"partitions of nothing", func() ([][]byte, error) { return c.AddPartitions("nothing", 2, []int32{1}) }, fault.UnknownTopic, "nothing"},
-		{"partitions of an internal topic", func() ([][]byte, error) { return c.AddPartitions(topic.ConsumerOffsets, 5, []int32{1}) }, fault.InvalidTopic, "own state"},
-		{"fewer partitions", func() ([][]byte, error) { return c.AddPartitions("orders", 2, []int32{1}) }, fault.InvalidPartitions, "3 already"},
-		{"as many partitions", func() ([][]byte, error) { return c.AddPartitions("orders", 3, []int32{1}) }, fault.InvalidPartitions, "3 already"},
+		{"partitions of nothing", func() ([][]byte, error) { return c.AddPartitions("nothing", 2, []topic.Node{{ID: 1}}) }, fault.UnknownTopic, "nothing"},
+		{"partitions of an internal topic", func() ([][]byte, error) { return c.AddPartitions(topic.ConsumerOffsets, 5, []topic.Node{{ID: 1}}) }, fault.InvalidTopic, "own state"},
+		{"fewer partitions", func() ([][]byte, error) { return c.AddPartitions("orders", 2, []topic.Node{{ID: 1}}) }, fault.InvalidPartitions, "3 already"},
+		{"as many partitions", func() ([][]byte, error) { return c.AddPartitions("orders", 3, []topic.Node{{ID: 1}}) }, fault.InvalidPartitions, "3 already"},
 		{"configuring nothing", func() ([][]byte, error) { return c.ConfigureTopic("nothing", topic.Config{}) }, fault.UnknownTopic, "nothing"},
 		{"configuring an internal topic", func() ([][]byte, error) { return c.ConfigureTopic(topic.ConsumerOffsets, topic.Config{}) }, fault.InvalidTopic, "own state"},
 		{"a bad new configuration", func() ([][]byte, error) { return c.ConfigureTopic("orders", topic.Config{Retention: 1}) }, fault.InvalidConfig, "orders"},
@@ -109,7 +109,7 @@ func TestCommandsRefuse(t *testing.T) {
 
 func TestCreateReportsEverything(t *testing.T) {
 	c := with(t, spec("orders", 1))
-	_, err := c.CreateTopics([]topic.Spec{spec("orders", 1), spec("a b", 1), spec("many", -1)}, []int32{1}, numbered())
+	_, err := c.CreateTopics([]topic.Spec{spec("orders", 1), spec("a b", 1), spec("many", -1)}, []topic.Node{{ID: 1}}, numbered())
 	require.ErrorIs(t, err, fault.TopicExists)
 	require.ErrorIs(t, err, fault.InvalidTopic)
 	require.ErrorIs(t, err, fault.InvalidPartitions)
@@ -126,7 +126,7 @@ func TestDeletedTopicsAreRemembered(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "a.b", name)
 	require.Equal(t, map[string]bool{"a.b": true}, c.RemovedNames())
-	values, err = c.CreateTopics([]topic.Spec{spec("a_b", 1)}, []int32{1}, func() topic.ID { return topic.ID{9} })
+	values, err = c.CreateTopics([]topic.Spec{spec("a_b", 1)}, []topic.Node{{ID: 1}}, func() topic.ID { return topic.ID{9} })
 	apply(t, c, values, err)
 }
 
@@ -220,7 +220,7 @@ func TestReplayEqualsLiveState(t *testing.T) {
 					s.Config = cfg.Draw(t, "config")
 					return s
 				}), 1, 3).Draw(t, "specs")
-				if run(live.CreateTopics(specs, []int32{1}, ids)) {
+				if run(live.CreateTopics(specs, []topic.Node{{ID: 1}}, ids)) {
 					for _, s := range specs {
 						require.NotContains(t, partitions, s.Name)
 						partitions[s.Name], config[s.Name] = s.Partitions, s.Config
@@ -237,7 +237,7 @@ func TestReplayEqualsLiveState(t *testing.T) {
 			"add partitions": func(t *rapid.T) {
 				n, total := name.Draw(t, "name"), rapid.IntRange(0, 6).Draw(t, "total")
 				had, exists := partitions[n]
-				done := run(live.AddPartitions(n, total, []int32{1}))
+				done := run(live.AddPartitions(n, total, []topic.Node{{ID: 1}}))
 				require.Equal(t, exists && total > had, done)
 				if done {
 					partitions[n] = total
@@ -287,11 +287,11 @@ func TestProducerIDsFollowEachOther(t *testing.T) {
 func TestReplicasFitTheNodes(t *testing.T) {
 	c := New()
 	three := topic.Spec{Name: "orders", Partitions: 1, Replicas: 3}
-	_, err := c.CreateTopics([]topic.Spec{three}, []int32{1, 2}, numbered())
+	_, err := c.CreateTopics([]topic.Spec{three}, []topic.Node{{ID: 1}, {ID: 2}}, numbered())
 	require.ErrorIs(t, err, fault.InvalidReplication)
 	require.ErrorContains(t, err, "3 replicas on 2 nodes")
 	require.ErrorContains(t, err, "give 1 to 2")
-	values, err := c.CreateTopics([]topic.Spec{three}, []int32{1, 2, 3}, numbered())
+	values, err := c.CreateTopics([]topic.Spec{three}, []topic.Node{{ID: 1}, {ID: 2}, {ID: 3}}, numbered())
 	require.NoError(t, err)
 	require.NotEmpty(t, values)
 }

@@ -19,7 +19,7 @@ const MaxPartitions = 100_000
 // these nodes.
 // The error reports everything that is wrong with all specs: see
 // topic.Admin.CreateTopics.
-func (c *Catalogue) CreateTopics(specs []topic.Spec, nodes []int32, newID func() topic.ID) ([][]byte, error) {
+func (c *Catalogue) CreateTopics(specs []topic.Spec, nodes []topic.Node, newID func() topic.ID) ([][]byte, error) {
 	var errs []error
 	var values [][]byte
 	placer := c.placer(nodes)
@@ -113,7 +113,7 @@ func (c *Catalogue) DeleteTopics(names []string) ([][]byte, error) {
 
 // AddPartitions returns the records that raise a topic's number of partitions to total,
 // with the new ones on some of these nodes. Errors are fault.UnknownTopic and fault.InvalidPartitions.
-func (c *Catalogue) AddPartitions(name string, total int, nodes []int32) ([][]byte, error) {
+func (c *Catalogue) AddPartitions(name string, total int, nodes []topic.Node) ([][]byte, error) {
 	t := c.topics[name]
 	if t == nil {
 		return nil, c.unknown(name)

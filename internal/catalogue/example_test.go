@@ -12,7 +12,7 @@ import (
 func Example() {
 	var log [][]byte
 	live := catalogue.New()
-	records, err := live.CreateTopics([]topic.Spec{{Name: "orders", Partitions: 2, Replicas: 1}}, []int32{1},
+	records, err := live.CreateTopics([]topic.Spec{{Name: "orders", Partitions: 2, Replicas: 1}}, []topic.Node{{ID: 1}},
 		func() topic.ID { return topic.ID{1} })
 	if err != nil {
 		fmt.Println(err)

@@ -3,6 +3,8 @@ package catalogue
 import (
 	"cmp"
 	"slices"
+
+	"github.com/runnel-go/runnel/topic"
 )
 
 // placer places new partitions on nodes, and counts what it has placed.
@@ -14,6 +16,9 @@ type placer []*nodeLoad
 // spread as evenly as they can be without moving any. There are at least as many nodes as
 // replicas.
 //
+// Racks come before evenness, as in Kafka: a partition has a second replica in a rack only
+// when it has one in each. Nodes without a rack are together in one.
+//
 // A leader counts apart from its replica, because it does what followers don't: it serves
 // those who write. Equal nodes are taken in an order that turns with each partition, so
 // that a leader's followers are not always the same.
@@ -24,17 +29,20 @@ func (p placer) place(count, replicas int) []Partition {
 			return cmp.Or(cmp.Compare(a.leaders, b.leaders), cmp.Compare(a.replicas, b.replicas), cmp.Compare(turned(a.node, i), turned(b.node, i)))
 		})
 		chosen := []int32{leader.node}
+		racks := map[string]int{leader.rack: 1}
 		leader.leaders++
 		leader.replicas++
 		for len(chosen) < replicas {
 			next := slices.MinFunc(p, func(a, b *nodeLoad) int {
 				return cmp.Or(
 					cmp.Compare(placedOn(chosen, a.node), placedOn(chosen, b.node)),
+					cmp.Compare(racks[a.rack], racks[b.rack]),
 					cmp.Compare(a.replicas, b.replicas),
 					cmp.Compare(turned(a.node, i), turned(b.node, i)),
 				)
 			})
 			chosen = append(chosen, next.node)
+			racks[next.rack]++
 			next.replicas++
 		}
 		placed[i] = Partition{Replicas: chosen, ISR: slices.Clone(chosen), Leader: leader.node}
@@ -45,16 +53,17 @@ func (p placer) place(count, replicas int) []Partition {
 // nodeLoad is how many replicas a node has, and of these, how many are to lead.
 type nodeLoad struct {
 	node              int32
+	rack              string
 	leaders, replicas int
 }
 
 // placer returns a placer for these nodes, which knows the replicas of all topics there.
-func (c *Catalogue) placer(nodes []int32) placer {
+func (c *Catalogue) placer(nodes []topic.Node) placer {
 	load := make(placer, len(nodes))
 	on := make(map[int32]*nodeLoad, len(nodes))
 	for i, n := range nodes {
-		load[i] = &nodeLoad{node: n}
-		on[n] = load[i]
+		load[i] = &nodeLoad{node: n.ID, rack: n.Rack}
+		on[n.ID] = load[i]
 	}
 	for _, t := range c.topics {
 		for i := range t.Partitions {

@@ -5,9 +5,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/runnel-go/runnel/topic"
 )
 
-func spread(c *Catalogue, nodes []int32) (leaders, replicas [2]int) {
+func spread(c *Catalogue, nodes []topic.Node) (leaders, replicas [2]int) {
 	for i, l := range c.placer(nodes) {
 		if i == 0 {
 			leaders, replicas = [2]int{l.leaders, l.leaders}, [2]int{l.replicas, l.replicas}
@@ -23,9 +25,9 @@ func spread(c *Catalogue, nodes []int32) (leaders, replicas [2]int) {
 func TestPlacement(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := New()
-		var nodes []int32
+		var nodes []topic.Node
 		for n := range rapid.IntRange(1, 7).Draw(t, "nodes") {
-			nodes = append(nodes, int32(n+1))
+			nodes = append(nodes, topic.Node{ID: int32(n + 1)})
 		}
 		for i := range rapid.IntRange(1, 6).Draw(t, "topics") {
 			replicas := rapid.IntRange(1, len(nodes)).Draw(t, "replicas")
@@ -54,7 +56,7 @@ func TestPlacement(t *testing.T) {
 func TestPlacementMixes(t *testing.T) {
 	c := New()
 	beside := map[int32]map[int32]bool{}
-	for _, p := range c.placer([]int32{1, 2, 3, 4, 5}).place(30, 2) {
+	for _, p := range c.placer([]topic.Node{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}).place(30, 2) {
 		if beside[p.Leader] == nil {
 			beside[p.Leader] = map[int32]bool{}
 		}
@@ -63,4 +65,33 @@ func TestPlacementMixes(t *testing.T) {
 	for leader, followers := range beside {
 		require.Greater(t, len(followers), 1, "leader %d", leader)
 	}
+}
+
+// However the nodes are spread over racks, a partition has a second replica in a rack only
+// when it has one in each that has nodes left.
+func TestPlacementOverRacks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := New()
+		var nodes []topic.Node
+		in := map[string]int{}
+		rack := map[int32]string{}
+		for n := range rapid.IntRange(1, 9).Draw(t, "nodes") {
+			r := rapid.SampledFrom([]string{"a", "b", "c", ""}).Draw(t, "rack")
+			nodes = append(nodes, topic.Node{ID: int32(n + 1), Rack: r})
+			in[r]++
+			rack[int32(n+1)] = r
+		}
+		replicas := rapid.IntRange(1, len(nodes)).Draw(t, "replicas")
+		for _, p := range c.placer(nodes).place(rapid.IntRange(1, 12).Draw(t, "partitions"), replicas) {
+			has := map[string]int{}
+			for _, n := range p.Replicas {
+				has[rack[n]]++
+			}
+			for r := range in {
+				for other := range in {
+					require.True(t, has[r] <= has[other]+1 || has[other] == in[other], "racks %v of replicas %v", has, p.Replicas)
+				}
+			}
+		}
+	})
 }

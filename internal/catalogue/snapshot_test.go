@@ -106,7 +106,7 @@ func TestSnapshotOfManyTopics(t *testing.T) {
 	ids := numbered()
 	for i := range 10 {
 		s := spec(strings.Repeat("n", 20)+string(rune('a'+i)), 5000)
-		values, err := c.CreateTopics([]topic.Spec{s}, []int32{1}, ids)
+		values, err := c.CreateTopics([]topic.Spec{s}, []topic.Node{{ID: 1}}, ids)
 		apply(t, c, values, err)
 	}
 	b := encode(t, c)
@@ -175,11 +175,11 @@ func TestSnapshotEqualsReplay(t *testing.T) {
 			"create": func(t *rapid.T) {
 				s := spec(name.Draw(t, "name"), rapid.IntRange(1, 3).Draw(t, "partitions"))
 				s.Config.SegmentBytes = rapid.Int64Range(0, 1).Draw(t, "segment") << 20
-				run(live.CreateTopics([]topic.Spec{s}, []int32{1}, ids))
+				run(live.CreateTopics([]topic.Spec{s}, []topic.Node{{ID: 1}}, ids))
 			},
 			"delete": func(t *rapid.T) { run(live.DeleteTopics([]string{name.Draw(t, "name")})) },
 			"add partitions": func(t *rapid.T) {
-				run(live.AddPartitions(name.Draw(t, "name"), rapid.IntRange(0, 6).Draw(t, "total"), []int32{1}))
+				run(live.AddPartitions(name.Draw(t, "name"), rapid.IntRange(0, 6).Draw(t, "total"), []topic.Node{{ID: 1}}))
 			},
 			"configure": func(t *rapid.T) {
 				run(live.ConfigureTopic(name.Draw(t, "name"), topic.Config{Retention: rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "retention")}))

@@ -252,14 +252,22 @@ func (l *Log) lead() (epoch int32, err error) {
 	epoch, leads := l.part.Leadership()
 	local := l.part.Copy()
 	if !leads || local == nil {
-		g, _ := l.part.Group()
-		return 0, &NotLeader{Leader: g.Leader}
+		return 0, &NotLeader{Leader: l.Leader()}
 	}
 	if end := local.EndOffset(); l.next < end {
 		return 0, fault.At(fault.LeaderNotAvailable, topic.ClusterMetadata, 0, l.next).
 			Detailf("its leader has not read all of it, up to %d", end)
 	}
 	return epoch, nil
+}
+
+// Leader returns the node that leads the catalogue, as this one knows it; -1 where none is
+// known. It may be called at any time.
+func (l *Log) Leader() int32 {
+	if g, ok := l.part.Group(); ok {
+		return g.Leader
+	}
+	return l.cfg.Node
 }
 
 // NotLeader is the error of Commit where another node leads the catalogue.

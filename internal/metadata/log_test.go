@@ -35,7 +35,7 @@ func open(t *testing.T, fs vfs.FS, r *hosttest.Replication) *metadata.Log {
 }
 
 func create(l *metadata.Log, name string) ([][]byte, error) {
-	return l.Catalogue.CreateTopics([]topic.Spec{{Name: name, Partitions: 1, Replicas: 1}}, []int32{7}, catalogue.NewID)
+	return l.Catalogue.CreateTopics([]topic.Spec{{Name: name, Partitions: 1, Replicas: 1}}, []topic.Node{{ID: 7}}, catalogue.NewID)
 }
 
 // appended encodes records as one batch of the log.

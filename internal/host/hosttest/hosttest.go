@@ -63,7 +63,7 @@ func open(t testing.TB, r host.Replication, node int32, topics []string) *Host {
 
 // Create creates a topic of one partition.
 func (h *Host) Create(name string) error {
-	values, err := h.metadata.Catalogue.CreateTopics([]topic.Spec{{Name: name, Partitions: 1, Replicas: 1}}, []int32{h.node}, catalogue.NewID)
+	values, err := h.metadata.Catalogue.CreateTopics([]topic.Spec{{Name: name, Partitions: 1, Replicas: 1}}, []topic.Node{{ID: h.node}}, catalogue.NewID)
 	if err == nil {
 		err = h.metadata.Commit(values)
 	}

@@ -40,7 +40,7 @@ func (r *Replication) Beside() *Replication {
 func (r *Replication) Node() int32 { return r.node }
 
 // Nodes returns this node.
-func (r *Replication) Nodes() []int32 { return []int32{r.Node()} }
+func (r *Replication) Nodes() []topic.Node { return []topic.Node{{ID: r.Node(), Alive: true}} }
 
 // Open opens the partition and makes it lead.
 func (r *Replication) Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {

@@ -29,6 +29,12 @@ type NodeConfig struct {
 	// without one are together in one.
 	Racks map[NodeID]string
 
+	// Rebalance is how long the node of a partition's preferred leader has been there
+	// without interruption, and another node has led, when the leadership goes back.
+	// Default 5 minutes, as Kafka's leader.imbalance.check.interval.seconds; below 0 it
+	// stays where it is.
+	Rebalance time.Duration
+
 	// Tick is the unit of all times between replicas. Default 50 ms.
 	Tick time.Duration
 
@@ -51,6 +57,9 @@ type NodeConfig struct {
 func (cfg NodeConfig) withDefaults() NodeConfig {
 	if cfg.Tick <= 0 {
 		cfg.Tick = 50 * time.Millisecond
+	}
+	if cfg.Rebalance == 0 {
+		cfg.Rebalance = 5 * time.Minute
 	}
 	for _, d := range []struct {
 		field *int
@@ -89,7 +98,7 @@ type Node struct {
 
 	hearing sync.Mutex // below
 	ticks   int
-	heard   map[NodeID]int // in which tick something came from a node last
+	heard   map[NodeID]presence
 
 	mu     sync.Mutex
 	closed bool
@@ -123,7 +132,7 @@ func StartNode(cfg NodeConfig) (*Node, error) {
 	cfg.Peers, cfg.Racks = maps.Clone(cfg.Peers), maps.Clone(cfg.Racks)
 	cfg.Transport.SetPeers(cfg.Peers)
 	n := &Node{cfg: cfg, disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
-	n.heard = map[NodeID]int{}
+	n.heard = map[NodeID]presence{}
 	n.ctx, n.end = context.WithCancel(context.Background())
 	for range cfg.Steppers {
 		s := newStepper(n)

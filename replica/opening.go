@@ -35,7 +35,10 @@ func (n *Node) Nodes() []topic.Node {
 func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {
 	var members Membership
 	keeps := false
-	if len(at.Replicas) == 0 {
+	var preferred NodeID
+	if len(at.Replicas) > 0 {
+		preferred = NodeID(at.Replicas[0])
+	} else {
 		for _, node := range n.Nodes() {
 			at.Replicas = append(at.Replicas, node.ID)
 		}
@@ -50,7 +53,7 @@ func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened,
 			Try("place a replica on every node")
 	}
 	r, found, err := n.add(GroupConfig{
-		Group: GroupID{at.ID, at.Partition}, Members: members, Settings: cfg.Settings,
+		Group: GroupID{at.ID, at.Partition}, Members: members, Preferred: preferred, Settings: cfg.Settings,
 		Disk:              DiskConfig{Log: cfg.Log, ID: NewID(n.cfg.ID, 0), Fsync: cfg.Fsync, Boot: boot},
 		LeadershipChanged: cfg.LeadershipChanged,
 	})

@@ -19,6 +19,9 @@ type GroupConfig struct {
 	// no replica yet; later changes of members are in the log.
 	Members Membership
 
+	// Preferred is the node that leads while it can; 0 is none. See NodeConfig.Rebalance.
+	Preferred NodeID
+
 	Settings partition.Settings
 
 	// UncommittedBytes is how many bytes of batches may be proposed and not committed.

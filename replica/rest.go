@@ -92,9 +92,18 @@ func (r *Replica) mayRest(s Status, m Message) {
 // hear notes that a node is alive.
 func (n *Node) hear(from NodeID) {
 	n.hearing.Lock()
-	n.heard[from] = n.ticks
-	n.hearing.Unlock()
+	defer n.hearing.Unlock()
+	p, known := n.heard[from]
+	if !known || n.ticks-p.last > n.cfg.ElectionTicks {
+		p.since = n.ticks
+	}
+	p.last = n.ticks
+	n.heard[from] = p
 }
+
+// presence is in which tick something came from a node last, and since which tick it was
+// not silent.
+type presence struct{ since, last int }
 
 // knows reports whether something ever came from a node.
 func (n *Node) knows(id NodeID) bool {
@@ -108,8 +117,8 @@ func (n *Node) knows(id NodeID) bool {
 func (n *Node) silent() (silent []NodeID) {
 	n.hearing.Lock()
 	defer n.hearing.Unlock()
-	for id, tick := range n.heard {
-		if n.ticks-tick > n.cfg.ElectionTicks {
+	for id, p := range n.heard {
+		if n.ticks-p.last > n.cfg.ElectionTicks {
 			silent = append(silent, id)
 		}
 	}

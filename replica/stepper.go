@@ -161,6 +161,7 @@ func (s *stepper) tickAll() {
 	}
 	clear(s.awake[len(awake):])
 	s.awake = awake
+	s.rebalance()
 	for _, id := range s.node.silent() {
 		for _, r := range s.replicas {
 			if r.activity.rests && r.Status().Leader.Node() == id {

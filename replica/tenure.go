@@ -29,6 +29,7 @@ type tenure struct {
 	refused  bool            // the core refused a batch of this tenure
 	recounts bool            // a tick has passed since
 	resigned []chan struct{} // are closed when it leads no more
+	since    int             // the node's tick from which on it leads, or since it last offered the leadership to the preferred leader
 }
 
 // allow says in which tenure the partition may lead.

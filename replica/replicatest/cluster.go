@@ -44,6 +44,7 @@ type node struct {
 	transport *memory.Node
 	node      *replica.Node
 	broker    *runnel.Broker // nil while the node does not run
+	gate      gate           // closed while it is paused
 }
 
 // Cluster starts n brokers that form a cluster, and closes them when the test ends. They
@@ -86,9 +87,10 @@ func seedOf(t testing.TB) uint64 {
 func (c *Brokers) start(d *node) {
 	c.t.Helper()
 	d.faults = vfs.NewFaulty(d.disk)
+	d.gate.holdFiles(d.faults)
 	d.transport = c.network.Node(c.peers[d.id])
 	var err error
-	if d.node, err = replica.StartNode(replica.NodeConfig{ID: d.id, Transport: d.transport, Peers: c.peers}); err != nil {
+	if d.node, err = replica.StartNode(replica.NodeConfig{ID: d.id, Transport: gated{d.transport, &d.gate}, Peers: c.peers}); err != nil {
 		c.t.Fatalf("replicatest: node %v: %v", d.id, err)
 	}
 	opts := append(slices.Clone(c.opts), runnel.Replicated(d.node))
@@ -115,6 +117,7 @@ func (c *Brokers) finish() {
 // stop closes a node in order.
 func (c *Brokers) stop(d *node) {
 	c.t.Helper()
+	d.gate.open()
 	d.faults.Clear()
 	if err := d.broker.Close(); err != nil {
 		c.t.Errorf("replicatest: closing the broker of node %v: %v", d.id, err)
@@ -144,10 +147,10 @@ func (c *Brokers) Broker(id int) *runnel.Broker {
 	return d.broker
 }
 
-// Running returns the numbers of the nodes that run, in order.
+// Running returns the numbers of the nodes that run and are not paused, in order.
 func (c *Brokers) Running() (running []int) {
 	for i, d := range c.nodes {
-		if d.broker != nil {
+		if d.broker != nil && !d.gate.isClosed() {
 			running = append(running, i+1)
 		}
 	}
@@ -181,6 +184,7 @@ func (c *Brokers) Crash(id int) {
 	c.t.Helper()
 	d := c.of(id)
 	broker := c.Broker(id)
+	d.gate.open()
 	_ = d.transport.Close()
 	c.drawn++
 	rest := d.disk.Crash(vfs.RandomLoss(c.seed + c.drawn))
@@ -276,5 +280,9 @@ func (c *Brokers) transfer(leader int, tp record.TopicPartition, to int) {
 	if !ok {
 		c.t.Fatalf("replicatest: node %d has no replica of %v", leader, tp)
 	}
-	_ = r.Transfer(replica.NewID(c.of(to).id, 0)) // if it leads no more, await finds the next one
+	for _, voter := range r.Status().Members.Voters {
+		if voter.Node() == c.of(to).id {
+			_ = r.Transfer(voter) // if it leads no more, await finds the next one
+		}
+	}
 }

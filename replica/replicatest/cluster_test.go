@@ -171,3 +171,36 @@ func TestStop(t *testing.T) {
 		require.Equal(t, []int{1, 3}, c.Running())
 	})
 }
+
+// A leader that stands still is replaced. When it goes on it leads no more, acknowledges
+// nothing of its own, and learns what it missed.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := replicatest.Cluster(t, 3)
+		create(t, c, "orders")
+		c.MoveLeader(orders, 1)
+		send(t, c.Broker(1), "a")
+		resume := c.Pause(1)
+		require.Equal(t, []int{2, 3}, c.Running())
+		p, err := producer.New(c.Broker(1), producer.Idempotence(false))
+		require.NoError(t, err)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("x")})
+			sent <- err
+		}()
+		next := c.AwaitLeader(orders)
+		require.NotEqual(t, 1, next)
+		send(t, c.Broker(next), "b")
+		time.Sleep(time.Minute)
+		require.Empty(t, sent)
+		resume()
+		if err := <-sent; err == nil {
+			require.Equal(t, []string{"a", "b", "x"}, read(t, c.Broker(1), 3))
+		} else {
+			require.ErrorIs(t, err, fault.UnknownOutcome)
+			require.Equal(t, []string{"a", "b"}, read(t, c.Broker(1), 2))
+		}
+		require.NoError(t, p.CloseNow())
+	})
+}

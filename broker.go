@@ -53,6 +53,7 @@ type Broker struct {
 	following sync.WaitGroup // the goroutine of follow
 	followed  atomic.Int64   // the catalogue's offset up to which the topics are what it says
 
+	opened  chan struct{} // closed when open has ended; with replicas
 	closed  chan struct{} // closed when Close has ended
 	failure error         // of closing; read it only when closed is closed
 
@@ -132,7 +133,7 @@ func OpenMemory(opts ...Option) (*Broker, error) {
 // open opens a broker.
 func open(c config, h home) (*Broker, error) {
 	began := time.Now()
-	b := &Broker{config: c, home: h, writer: make(chan struct{}, 1), closed: make(chan struct{})}
+	b := &Broker{config: c, home: h, writer: make(chan struct{}, 1), opened: make(chan struct{}), closed: make(chan struct{})}
 	b.journal = journal.New(c.logger)
 	if c.logger != nil {
 		b.fsys = vfs.Watch(h.fsys, slowSync, b.logSlow)
@@ -157,6 +158,7 @@ func open(c config, h home) (*Broker, error) {
 		b.followed.Store(b.metadata.Next())
 		b.replication.Serve(b.answer)
 		b.following.Go(b.follow)
+		close(b.opened)
 	}
 	return b, nil
 }
@@ -172,9 +174,16 @@ func (b *Broker) compose() {
 		b.cleaner = cleaner.New(h, b.reserve, b.logCleaning)
 		return b.cleaner
 	})
-	b.groups = coordinator.NewGroups(coordinator.GroupsConfig{
-		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, Retention: b.offsetRetention, Gone: b.logGone,
-	})
+	groups := coordinator.GroupsConfig{
+		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, Retention: b.offsetRetention, Gone: b.logGone, Node: b.node(),
+	}
+	if b.replication != nil {
+		groups.CatchUp = b.lookUp
+		groups.Ask = func(ctx context.Context, node int32, request []byte) ([]byte, error) {
+			return b.ask(ctx, node, requestConsumerGroups, request)
+		}
+	}
+	b.groups = coordinator.NewGroups(groups)
 	b.producers = produce.New(b.host, b.newProducerID)
 	b.consumers = fetch.New(b.host, b.groups)
 }

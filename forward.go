@@ -34,6 +34,7 @@ const (
 	addPartitions
 	configureTopic
 	allotProducerIDs
+	lookUp // changes nothing: who asks has the catalogue then
 )
 
 // apply runs a change, as the catalogue's writer.
@@ -60,6 +61,11 @@ func (b *Broker) apply(c *change) error {
 			return err
 		}
 		return b.commit(values)
+	case lookUp:
+		if err := b.metadata.Confirm(); err != nil {
+			return err
+		}
+		return b.catchUp()
 	default:
 		allot := b.metadata.AllotProducerIDs
 		if c.own {
@@ -102,6 +108,16 @@ func (b *Broker) change(ctx context.Context, c *change) error {
 			return fault.Closed
 		}
 	}
+}
+
+// lookUp waits until this node has everything that the catalogue had when it was called.
+func (b *Broker) lookUp(ctx context.Context) error {
+	select {
+	case <-b.opened:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return b.change(ctx, &change{kind: lookUp})
 }
 
 // isUnled reports whether a change certainly has no effect because its leader was not
@@ -188,7 +204,7 @@ func decodeChange(b []byte) (*change, error) {
 	}
 	needs := map[changeKind]bool{
 		createTopics: true, createInternal: len(c.specs) == 1, deleteTopics: true,
-		addPartitions: len(c.names) == 1, configureTopic: len(c.names) == 1, allotProducerIDs: true,
+		addPartitions: len(c.names) == 1, configureTopic: len(c.names) == 1, allotProducerIDs: true, lookUp: true,
 	}
 	if !needs[c.kind] {
 		return c, fault.Newf(fault.InvalidRequest, "a change of the catalogue of kind %d with %d topics", c.kind, len(c.specs)+len(c.names))

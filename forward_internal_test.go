@@ -21,6 +21,7 @@ func changes() []*change {
 		{kind: addPartitions, names: []string{"orders"}, total: 7},
 		{kind: configureTopic, names: []string{"orders"}, config: topic.Config{MaxMessageBytes: 1 << 20, Retention: topic.Forever}},
 		{kind: allotProducerIDs},
+		{kind: lookUp},
 	}
 }
 

@@ -26,6 +26,7 @@ type requestKind int8
 const (
 	requestChange requestKind = iota + 1 // of the catalogue
 	requestGroups                        // what a node knows of partitions' replicas
+	requestConsumerGroups
 )
 
 // requestHandler answers the requests of a kind.
@@ -37,6 +38,8 @@ func (b *Broker) requestHandler(k requestKind) requestHandler {
 		return b.serveChange
 	case requestGroups:
 		return b.serveGroups
+	case requestConsumerGroups:
+		return b.groups.Serve
 	}
 	return nil
 }

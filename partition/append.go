@@ -460,9 +460,9 @@ func (p *Partition) AppendIn(epoch int32, batch []byte) error {
 	return <-told
 }
 
-// fenced is the error of an append in another leader epoch than the present one.
+// fenced is the error of what is only for another leader epoch than the present one.
 func (p *Partition) fenced(epoch, now int32) error {
-	return p.fault(fault.FencedLeaderEpoch, -1).Detailf("the append is for epoch %d, and it is %d", epoch, now)
+	return p.fault(fault.FencedLeaderEpoch, -1).Detailf("what was asked is for epoch %d, and it is %d", epoch, now)
 }
 
 // outcome is a Completion that one goroutine waits for.

@@ -22,6 +22,7 @@ type Handle interface {
 	AppendAwait(batch []byte) error
 	AppendIn(epoch int32, batch []byte) error
 	Leadership() (epoch int32, leads bool)
+	Confirm(epoch int32) error
 	Check(batch []byte) error
 	CheckSize(bytes int) error
 	CheckTime(ms int64) error

@@ -77,6 +77,17 @@ func (p *Partition) Leadership() (epoch int32, leads bool) {
 	return p.epoch.Load(), l != nil && l.ready && p.high.Load() >= l.from
 }
 
+// Confirm returns nil if the partition is certainly led here in a leader epoch, that of
+// Leadership, so that what was read of it is the latest. In any other one it is
+// fault.FencedLeaderEpoch. Only a replica's group can be certain, and has a Confirm of its
+// own: this one knows what the group has told it.
+func (p *Partition) Confirm(epoch int32) error {
+	if now, leads := p.Leadership(); !leads || now != epoch {
+		return p.fenced(epoch, now)
+	}
+	return nil
+}
+
 // Leads reports whether the replica was made the leader, even if it can't yet read
 // everything from before.
 func (p *Partition) Leads() bool {

@@ -39,6 +39,16 @@ func (r *Replica) AppendIn(epoch int32, batch []byte) error { return r.Copy().Ap
 // everything from before it.
 func (r *Replica) Leadership() (epoch int32, leads bool) { return r.Copy().Leadership() }
 
+// Confirm returns nil if this node leads in a leader epoch, which a majority has confirmed
+// since the call; fault.NotLeader or fault.FencedLeaderEpoch otherwise. It waits for the
+// majority, or until the leadership is lost.
+func (r *Replica) Confirm(epoch int32) error {
+	if _, err := r.readIndex(r.node.ctx); err != nil {
+		return err
+	}
+	return r.Copy().Confirm(epoch)
+}
+
 // awaited is a Completion that one goroutine waits for.
 type awaited chan error
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -19,9 +18,10 @@ func (g *Groups) List(ctx context.Context) ([]consumer.GroupListing, error) {
 	}
 	all := []consumer.GroupListing{}
 	for _, s := range shards {
-		err := g.view(ctx, s, func(c *group.Coordinator) error {
-			all = append(all, c.Groups()...)
-			return nil
+		err := g.insist(ctx, func() error {
+			some, err := g.place(s).Groups(ctx)
+			all = append(all, some...)
+			return err
 		})
 		if err != nil {
 			return nil, err
@@ -33,12 +33,15 @@ func (g *Groups) List(ctx context.Context) ([]consumer.GroupListing, error) {
 
 // existing returns the shard of a group, or fault.GroupNotFound if there is no shard
 // yet, and so no group either.
-func (g *Groups) existing(ctx context.Context, groupName string) (*GroupShard, error) {
+func (g *Groups) existing(ctx context.Context, groupName string) (shardOf, error) {
 	s, err := g.Shard(ctx, groupName, false)
 	if err == nil && s == nil {
 		err = fault.Newf(fault.GroupNotFound, "%q", groupName)
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	return g.place(s), nil
 }
 
 // Describe describes the named groups in that order. See consumer.Admin.
@@ -50,8 +53,8 @@ func (g *Groups) Describe(ctx context.Context, names ...string) ([]consumer.Grou
 			return nil, err
 		}
 		var d consumer.GroupDescription
-		err = g.view(ctx, s, func(c *group.Coordinator) (err error) {
-			d, err = c.Describe(name)
+		err = g.insist(ctx, func() (err error) {
+			d, err = s.Describe(ctx, name)
 			return err
 		})
 		if err != nil {
@@ -74,7 +77,7 @@ func (g *Groups) Delete(ctx context.Context, names ...string) error {
 		case s == nil:
 			errs = append(errs, fault.Newf(fault.GroupNotFound, "%q", name))
 		default:
-			errs = append(errs, g.insist(ctx, s, func() error { return s.Delete(ctx, name) }))
+			errs = append(errs, g.insist(ctx, func() error { return g.place(s).Delete(ctx, name) }))
 		}
 	}
 	return errors.Join(errs...)
@@ -88,12 +91,9 @@ func (g *Groups) Offsets(ctx context.Context, groupName string) (map[record.Topi
 		return nil, err
 	}
 	var offsets map[record.TopicPartition]consumer.Offset
-	err = g.view(ctx, s, func(c *group.Coordinator) error {
-		if !c.Has(groupName) {
-			return fault.Newf(fault.GroupNotFound, "%q", groupName)
-		}
-		offsets = c.Offsets(groupName)
-		return nil
+	err = g.insist(ctx, func() (err error) {
+		offsets, err = s.Offsets(ctx, groupName)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -110,5 +110,5 @@ func (g *Groups) SetOffsets(ctx context.Context, groupName string, offsets map[r
 	if err != nil {
 		return err
 	}
-	return g.insist(ctx, s, func() error { return s.Commit(ctx, groupName, "", offsets) })
+	return g.insist(ctx, func() error { return g.place(s).Commit(ctx, groupName, "", offsets) })
 }

@@ -17,6 +17,7 @@ import (
 // once its member has joined.
 type Baseline struct {
 	topics   []string
+	text     string           // of a pattern, or empty
 	matching *pattern.Pattern // nil without a pattern
 	counts   map[topic.ID]int32
 	names    map[topic.ID]string // of those in counts
@@ -25,15 +26,19 @@ type Baseline struct {
 // NewBaseline returns the Baseline of a member that subscribes now.
 func NewBaseline(h *host.Host, cfg *consumer.Config) *Baseline {
 	b := &Baseline{topics: cfg.Topics, counts: map[topic.ID]int32{}, names: map[topic.ID]string{}}
-	if cfg.Pattern != "" {
-		b.matching, _ = pattern.Parse(cfg.Pattern) // Join refuses an invalid pattern
-	}
+	b.setPattern(cfg.Pattern)
 	for t := range h.All() {
 		if b.covers(t.Name) {
 			b.counts[t.ID], b.names[t.ID] = int32(len(t.Placement())), t.Name
 		}
 	}
 	return b
+}
+
+func (b *Baseline) setPattern(text string) {
+	if b.text = text; text != "" {
+		b.matching, _ = pattern.Parse(text) // Join refuses an invalid pattern
+	}
 }
 
 func (b *Baseline) covers(name string) bool {
@@ -66,5 +71,5 @@ func (b *Baseline) since(group string, listeners map[string]*Listener) *Baseline
 			}
 		}
 	}
-	return &Baseline{topics: b.topics, matching: b.matching, counts: counts, names: b.names}
+	return &Baseline{topics: b.topics, text: b.text, matching: b.matching, counts: counts, names: b.names}
 }

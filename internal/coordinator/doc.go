@@ -7,7 +7,13 @@
 // Groups has the shards of all groups.
 //
 // Where partitions have replicas, a shard leads while its partition is led here. A
-// member uses a Coordinator, and looks for it again after fault.NotCoordinator.
+// member uses a Coordinator, which goes to the node that leads, and asks again after
+// fault.NotCoordinator:
+//
+//	this node                                   the one that coordinates
+//	session ─▶ place ─▶ elsewhere ── request ─▶ Serve ─▶ GroupShard
+//	   ▲                                                     │ Listener of a guest
+//	   └── attendees ◀── answer: these should send a heartbeat
 //
 // When a command returns without an error, its records are in the log, as durable as
 // the topic says. A command whose ctx ends may still take effect

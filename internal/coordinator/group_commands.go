@@ -29,17 +29,30 @@ func (s *GroupShard) named(a group.Assignment) Assignment {
 	return named
 }
 
-// Join adds a member to its group. l.Baseline becomes the group's.
-func (s *GroupShard) Join(ctx context.Context, m group.Member, l *Listener) (a Assignment, err error) {
+// Join adds a member to its group, or finds it there. l.Baseline becomes the group's.
+func (s *GroupShard) Join(ctx context.Context, m group.Member, l *Listener) (Assignment, error) {
+	return s.join(ctx, ticket{}, m, l)
+}
+
+func (s *GroupShard) join(ctx context.Context, t ticket, m group.Member, l *Listener) (a Assignment, err error) {
 	err = s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+		if _, err := s.admit(c, t, m.Group, m.ID); err != nil {
+			return group.Result{}, err
+		}
 		s.members = true
 		joined, r, err := c.Join(m)
-		if err == nil {
-			l.Baseline = l.Baseline.since(l.Group, s.listeners)
-			s.listeners[m.ID] = l
-			a = s.named(joined)
+		if err != nil {
+			return r, err
 		}
-		return r, err
+		l.Baseline = l.Baseline.since(l.Group, s.listeners)
+		if t.node == 0 {
+			s.listeners[m.ID] = l
+		} else {
+			_, _ = s.guest(c, t.node, m.Group, m.ID)
+			s.listeners[m.ID].Baseline = l.Baseline
+		}
+		a = s.named(joined)
+		return r, nil
 	})
 	if err != nil {
 		return Assignment{}, err
@@ -48,13 +61,28 @@ func (s *GroupShard) Join(ctx context.Context, m group.Member, l *Listener) (a A
 }
 
 // Heartbeat moves a member towards its target.
-func (s *GroupShard) Heartbeat(ctx context.Context, groupName, memberID string, owned []group.Partition) (a Assignment, err error) {
+func (s *GroupShard) Heartbeat(ctx context.Context, memberID string, owned []group.Partition, l *Listener) (Assignment, error) {
+	return s.heartbeat(ctx, ticket{}, memberID, owned, l)
+}
+
+func (s *GroupShard) heartbeat(ctx context.Context, t ticket, memberID string, owned []group.Partition, l *Listener) (a Assignment, err error) {
 	err = s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
-		led, r, err := c.Heartbeat(groupName, memberID, owned)
-		if err == nil {
-			a = s.named(led)
+		g, err := s.admit(c, t, l.Group, memberID)
+		if err != nil {
+			return group.Result{}, err
 		}
-		return r, err
+		led, r, err := c.Heartbeat(l.Group, memberID, owned)
+		if err != nil {
+			return r, err
+		}
+		if g != nil {
+			g.away = time.Time{}
+			s.listeners[memberID].Baseline = l.Baseline
+		} else if s.listeners[memberID] == nil {
+			s.listeners[memberID] = l
+		}
+		a = s.named(led)
+		return r, nil
 	})
 	if err != nil {
 		return Assignment{}, err
@@ -64,7 +92,14 @@ func (s *GroupShard) Heartbeat(ctx context.Context, groupName, memberID string, 
 
 // Leave removes a member from its group.
 func (s *GroupShard) Leave(ctx context.Context, groupName, memberID string) error {
+	return s.leave(ctx, ticket{}, groupName, memberID)
+}
+
+func (s *GroupShard) leave(ctx context.Context, t ticket, groupName, memberID string) error {
 	err := s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+		if _, err := s.admit(c, t, groupName, memberID); err != nil {
+			return group.Result{}, err
+		}
 		s.members = true
 		delete(s.listeners, memberID)
 		return c.Leave(groupName, memberID, time.Now())
@@ -78,7 +113,14 @@ func (s *GroupShard) Leave(ctx context.Context, groupName, memberID string) erro
 // Commit stores offsets, for a member or, with an empty member ID, for a group
 // without members.
 func (s *GroupShard) Commit(ctx context.Context, groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error {
+	return s.commit(ctx, ticket{}, groupName, memberID, offsets)
+}
+
+func (s *GroupShard) commit(ctx context.Context, t ticket, groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error {
 	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+		if _, err := s.admit(c, t, groupName, memberID); err != nil {
+			return group.Result{}, err
+		}
 		return c.Commit(groupName, memberID, offsets, time.Now())
 	})
 }
@@ -114,4 +156,43 @@ func (s *GroupShard) Delete(ctx context.Context, groupName string) error {
 // View calls fn with the groups of the shard, which fn must not change.
 func (s *GroupShard) View(ctx context.Context, fn func(*group.Coordinator) error) error {
 	return s.view(ctx, fn)
+}
+
+// Groups lists the shard's groups, sorted by name.
+func (s *GroupShard) Groups(ctx context.Context) (all []consumer.GroupListing, err error) {
+	err = s.View(ctx, func(c *group.Coordinator) error {
+		all = c.Groups()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Describe describes a group; fault.GroupNotFound.
+func (s *GroupShard) Describe(ctx context.Context, groupName string) (d consumer.GroupDescription, err error) {
+	err = s.View(ctx, func(c *group.Coordinator) (err error) {
+		d, err = c.Describe(groupName)
+		return err
+	})
+	if err != nil {
+		return consumer.GroupDescription{}, err
+	}
+	return d, nil
+}
+
+// Offsets returns all offsets of a group; fault.GroupNotFound.
+func (s *GroupShard) Offsets(ctx context.Context, groupName string) (offsets map[record.TopicPartition]consumer.Offset, err error) {
+	err = s.View(ctx, func(c *group.Coordinator) error {
+		if !c.Has(groupName) {
+			return fault.Newf(fault.GroupNotFound, "%q", groupName)
+		}
+		offsets = c.Offsets(groupName)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return offsets, nil
 }

@@ -25,6 +25,7 @@ type GroupShard struct {
 	seen      <-chan struct{}      // the host's MetadataChanged as of topics
 	topics    *group.Topics        // that the coordinator knows
 	listeners map[string]*Listener // by member ID
+	neighbors map[int32]*neighbor  // other nodes that have had guests
 	made      group.Result         // of the round so far
 	members   bool                 // the round adds or removes members, so deadlines may change
 }
@@ -35,6 +36,10 @@ type Listener struct {
 	LastFetch func() time.Time // when the session last asked for records
 	Group     string
 	Baseline  *Baseline // nil unless the member begins at the end
+
+	SessionTimeout time.Duration // the member's
+
+	guest *guest // nil for a session of this process
 }
 
 // run runs a command of groups.
@@ -74,7 +79,11 @@ func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) 
 	if loaded {
 		s.since = time.Now()
 		s.members = true // so that finish computes the deadlines
+		s.dismissGuests()
 		s.forgetUnknown(c)
+		if err := s.groups.catchUp(); err != nil {
+			return nil, err
+		}
 	}
 	if changed := s.host.MetadataChanged(); loaded || changed != s.seen {
 		s.topics = topicsOf(s.host)
@@ -127,15 +136,7 @@ func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) erro
 		return nil
 	}
 	now := time.Now()
-	r, next, err := c.Expire(now, func(id string) time.Time {
-		if l := s.listeners[id]; l != nil {
-			return l.LastFetch()
-		}
-		if s.host.IsReplicated() {
-			return s.since // it has its rebalance timeout to find this coordinator
-		}
-		return time.Time{}
-	})
+	r, next, err := c.Expire(now, s.heard)
 	if err == nil {
 		err = write(r.Units())
 	}
@@ -148,6 +149,20 @@ func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) erro
 	s.armed = !next.IsZero()
 	s.setTimer(next, now)
 	return err
+}
+
+// heard returns what is known of a member.
+func (s *GroupShard) heard(memberID string) group.Heard {
+	l := s.listeners[memberID]
+	switch {
+	case l != nil && l.guest != nil:
+		return group.Heard{Fetch: l.LastFetch(), Alive: l.guest.heard}
+	case l != nil:
+		return group.Heard{Fetch: l.LastFetch()}
+	case s.host.IsReplicated():
+		return group.Heard{Fetch: s.since, Alive: s.since} // it has its session timeout to find this coordinator
+	}
+	return group.Heard{}
 }
 
 // setTimer sets the timer for the next deadline, or stops it if next is zero.

@@ -27,6 +27,14 @@ type GroupsConfig struct {
 
 	Retention time.Duration                  // as group.Limits.Retention
 	Gone      func(groups, members []string) // is called with expired members and their groups
+
+	// The rest is only for a Host with a Replication. Node is this node's number. Ask has
+	// another node's Groups serve a request; its errors are that node's, or else
+	// fault.NetworkException where the request had no effect, and fault.UnknownOutcome.
+	// CatchUp waits until the Host has everything that the catalogue had when it was called.
+	Node    int32
+	Ask     func(ctx context.Context, node int32, request []byte) ([]byte, error)
+	CatchUp func(context.Context) error
 }
 
 // Groups coordinates consumer groups. Each group belongs to one partition of
@@ -35,24 +43,29 @@ type Groups struct {
 	cfg     GroupsConfig
 	loading chan struct{} // holds a token while the shards are created
 	shards  atomic.Pointer[[]*GroupShard]
-	work    sync.WaitGroup // goroutines that write
+	work    sync.WaitGroup // all goroutines
+	tickets atomic.Int64   // the latest request to another node
 
-	mu     sync.Mutex
-	closed bool // no goroutine of LeadershipChanged starts any more
+	ctx context.Context // ends with Close
+	end context.CancelFunc
+
+	mu        sync.Mutex
+	closed    bool                 // no goroutine starts any more
+	attending map[int32]*attendees // by the partition's number
 }
 
-// Coordinator is the coordinator of a group as its members use it. It may move: a call
-// that comes to where it was fails with fault.NotCoordinator, and has changed nothing.
+// Coordinator is the coordinator of a group as its members use it, on whichever node. It may
+// move: a call that comes to where it was fails with fault.NotCoordinator, and has changed
+// nothing. One whose answer is lost fails with fault.UnknownOutcome. Joining, a heartbeat,
+// leaving, and committing the same again do no harm then.
 type Coordinator interface {
 	Join(ctx context.Context, m group.Member, l *Listener) (Assignment, error)
-	Heartbeat(ctx context.Context, groupName, memberID string, owned []group.Partition) (Assignment, error)
+	Heartbeat(ctx context.Context, memberID string, owned []group.Partition, l *Listener) (Assignment, error)
 	Leave(ctx context.Context, groupName, memberID string) error
 	IsMember(ctx context.Context, groupName, memberID string) (bool, error)
 	Commit(ctx context.Context, groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error
 	Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error)
 }
-
-var _ Coordinator = (*GroupShard)(nil)
 
 // Find returns the coordinator of a group. It is nil if no group exists yet and create
 // is false.
@@ -61,7 +74,15 @@ func (g *Groups) Find(ctx context.Context, groupName string, create bool) (Coord
 	if s == nil {
 		return nil, err
 	}
-	return s, err
+	return g.place(s), err
+}
+
+// place returns a shard, wherever it leads.
+func (g *Groups) place(s *GroupShard) shardOf {
+	if !g.cfg.Host.IsReplicated() {
+		return s
+	}
+	return &place{g, s}
 }
 
 // LeadershipChanged tells the groups that a partition of __consumer_offsets is led here,
@@ -77,6 +98,7 @@ func (g *Groups) LeadershipChanged(number int32) {
 		shards, err := g.All(context.Background(), false)
 		if err == nil && int(number) < len(shards) {
 			shards[number].poke()
+			g.lookAgain(shards[number])
 		}
 	})
 }
@@ -84,7 +106,9 @@ func (g *Groups) LeadershipChanged(number int32) {
 // NewGroups returns the coordinators of groups. It reads no log: the first command
 // of each shard does.
 func NewGroups(cfg GroupsConfig) *Groups {
-	return &Groups{cfg: cfg, loading: make(chan struct{}, 1)}
+	g := &Groups{cfg: cfg, loading: make(chan struct{}, 1), attending: map[int32]*attendees{}}
+	g.ctx, g.end = context.WithCancel(context.Background())
+	return g
 }
 
 // Shard returns the shard of a group. It is nil if the topic doesn't exist and
@@ -123,7 +147,7 @@ func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
 	}
 	shards := make([]*GroupShard, len(t.Partitions()))
 	for i := range shards {
-		shards[i] = &GroupShard{groups: g, listeners: map[string]*Listener{}}
+		shards[i] = &GroupShard{groups: g, listeners: map[string]*Listener{}, neighbors: map[int32]*neighbor{}}
 		shards[i].start(g.cfg.Host, t, int32(i), shards[i], &g.work, g.cfg.Reserve)
 	}
 	g.shards.Store(&shards)
@@ -135,6 +159,7 @@ func (g *Groups) Close() {
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
+	g.end()
 	g.loading <- struct{}{} // keeps the token, so that no shards are created later
 	if shards := g.shards.Load(); shards != nil {
 		for _, s := range *shards {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/coordinator/group"
 )
 
 // While no node leads a group's partition, a call of an administrator is tried again
@@ -18,14 +17,18 @@ const (
 	insistFor   = time.Minute
 )
 
-// insist calls a shard until its partition is led, here or elsewhere. Calls that fail for
-// want of a leader have changed nothing.
-func (g *Groups) insist(ctx context.Context, s *GroupShard, call func() error) error {
+// IsElsewhere reports whether an error says that a coordinator is not where it was looked
+// for, or not ready. The call had no effect.
+func IsElsewhere(err error) bool {
+	return errors.Is(err, fault.NotCoordinator) || errors.Is(err, fault.CoordinatorLoading) || errors.Is(err, fault.CoordinatorNotAvailable)
+}
+
+// insist calls a coordinator until the call comes to it.
+func (g *Groups) insist(ctx context.Context, call func() error) error {
 	late := time.Now().Add(insistFor)
 	for pause := insistFirst; ; pause = min(2*pause, insistEvery) {
-		led := s.isLed() // before the call: it may be led behind it
 		err := call()
-		if led || !errors.Is(err, fault.NotCoordinator) || time.Now().After(late) {
+		if !g.cfg.Host.IsReplicated() || !IsElsewhere(err) || time.Now().After(late) {
 			return err
 		}
 		timer := time.NewTimer(pause)
@@ -36,19 +39,7 @@ func (g *Groups) insist(ctx context.Context, s *GroupShard, call func() error) e
 			return fault.Closed
 		case <-ctx.Done():
 			timer.Stop()
-			return fault.Newf(fault.NotCoordinator, "no node leads the group's partition").Because(ctx.Err())
+			return fault.Newf(fault.NotCoordinator, "no node coordinates the group").Because(ctx.Err())
 		}
 	}
-}
-
-// isLed reports whether a node is known that leads the shard's partition and can read all
-// of it.
-func (s *GroupShard) isLed() bool {
-	g, replicated := s.topic.Partitions()[s.number].Group()
-	return !replicated || g.Leader >= 0
-}
-
-// view is View of a shard, once it has its partition.
-func (g *Groups) view(ctx context.Context, s *GroupShard, fn func(*group.Coordinator) error) error {
-	return g.insist(ctx, s, func() error { return s.View(ctx, fn) })
 }

@@ -121,7 +121,7 @@ func TestANewLeaderExpelsMembersOfADeadNode(t *testing.T) {
 		h := hosttest.Replicated(t, r, topic.ConsumerOffsets, "orders")
 		groups := func(gone func(members []string)) *Groups {
 			return NewGroups(GroupsConfig{
-				Host: h.Host, Reserve: layout.NewReserve(nil, "", 0),
+				Host: h.Host, Node: 7, Reserve: layout.NewReserve(nil, "", 0),
 				Ensure: func(context.Context, topic.Spec) (*host.Topic, error) { return h.Topic(topic.ConsumerOffsets) },
 				Gone:   func(_, members []string) { gone(members) },
 			})
@@ -145,6 +145,6 @@ func TestANewLeaderExpelsMembersOfADeadNode(t *testing.T) {
 		next.LeadershipChanged(0)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		require.InDelta(t, 60, after.Seconds(), 1, "a member of another node has that long to find the coordinator")
+		require.InDelta(t, 45, after.Seconds(), 1, "a member of another node has its session timeout to find the coordinator")
 	})
 }

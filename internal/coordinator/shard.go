@@ -203,11 +203,22 @@ func (s *shard[C]) round(commands []*command[C]) error {
 	}
 	if err != nil {
 		for _, c := range commands {
-			if c.units > written { // else all that it made, or saw, is in the log
+			switch {
+			case c.units > written: // else all that it made, or saw, is in the log
 				c.err = err
+			case written == 0 && s.host.IsReplicated():
+				c.err = s.notCoordinator().Because(err)
 			}
 		}
 		return err
+	}
+	if len(units) == 0 {
+		if err := s.confirm(); err != nil {
+			for _, c := range commands {
+				c.err = err
+			}
+			return err
+		}
 	}
 	s.first = false
 	return s.kind.finish(s.state, func(units []unit) error {
@@ -251,6 +262,17 @@ func (s *shard[C]) load() error {
 // notCoordinator is the error of a command whose partition is not led here.
 func (s *shard[C]) notCoordinator() *fault.Error {
 	return fault.At(fault.NotCoordinator, s.topic.Name, s.number, -1)
+}
+
+// confirm returns an error unless the shard still leads. A round that has written something
+// in its epoch did; one that only read may be of a deposed leader that has not heard of it,
+// and lack what others have written since.
+func (s *shard[C]) confirm() error {
+	err := s.Partition().Confirm(s.epoch)
+	if errors.Is(err, fault.NotLeader) || errors.Is(err, fault.FencedLeaderEpoch) {
+		err = s.notCoordinator().Because(err)
+	}
+	return err
 }
 
 // poke has the shard run a round without commands, in which it loads or drops its state.

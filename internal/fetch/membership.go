@@ -20,6 +20,7 @@ import (
 type membership struct {
 	id          string // empty: not joined
 	coordinator coordinator.Coordinator
+	listener    *coordinator.Listener
 }
 
 // isNew reports whether a partition is newer than the group's subscription, as its
@@ -58,7 +59,7 @@ func (s *Session) update() error {
 		}
 	}()
 	err := s.rebalance()
-	if isElsewhere(err) {
+	if isElsewhere(err) || isUnknown(err) {
 		s.searchLater()
 		done = true
 		return nil // the session keeps what it owns meanwhile
@@ -107,7 +108,7 @@ func (s *Session) rebalance() error {
 func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	ctx := context.Background()
 	if m := s.membership(); m.id != "" {
-		a, err := m.coordinator.Heartbeat(ctx, s.cfg.Group, m.id, s.owned())
+		a, err := m.coordinator.Heartbeat(ctx, m.id, s.owned(), m.listener)
 		if errors.Is(err, fault.UnknownMember) {
 			s.mu.Lock()
 			s.member.id = ""
@@ -119,21 +120,37 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	if err != nil {
 		return coordinator.Assignment{}, err
 	}
-	id := catalogue.NewID().String()
-	listener := &coordinator.Listener{Wake: s.changed, LastFetch: s.lastFetch, Group: s.cfg.Group, Baseline: s.baseline.Load()}
+	m := s.join(at)
 	a, err := at.Join(ctx, group.Member{
-		Group: s.cfg.Group, ID: id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
+		Group: s.cfg.Group, ID: m.id, InstanceID: s.cfg.InstanceID, ClientID: s.cfg.ClientID,
 		Topics: s.cfg.Topics, Pattern: s.cfg.Pattern, Assignor: s.cfg.Assignor, Metadata: s.cfg.Metadata,
 		RebalanceTimeout: s.cfg.RebalanceTimeout, SessionTimeout: s.cfg.SessionTimeout,
-	}, listener)
-	if err != nil {
-		return coordinator.Assignment{}, err
-	}
-	s.baseline.Store(listener.Baseline)
+	}, m.listener)
 	s.mu.Lock()
-	s.member = membership{id: id, coordinator: at}
-	s.mu.Unlock()
-	return a, nil
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.baseline.Store(m.listener.Baseline)
+		s.member, s.joining = m, membership{}
+	case isUnknown(err):
+		s.joining = m
+	case !isElsewhere(err):
+		s.joining = membership{}
+	}
+	return a, err
+}
+
+// join returns who the session is to be in its group: who it asked to be before, if the
+// answer was lost.
+func (s *Session) join(at coordinator.Coordinator) membership {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.joining.id != "" {
+		return s.joining
+	}
+	return membership{id: catalogue.NewID().String(), coordinator: at, listener: &coordinator.Listener{
+		Wake: s.changed, LastFetch: s.lastFetch, Group: s.cfg.Group, Baseline: s.baseline.Load(), SessionTimeout: s.cfg.SessionTimeout,
+	}}
 }
 
 // lastFetch returns when the session was last within Fetch.
@@ -249,12 +266,19 @@ func (s *Session) call(fn func([]record.TopicPartition), partitions []record.Top
 
 // leaveGroup takes the member out of its group.
 func (s *Session) leaveGroup() error {
-	m := s.membership()
+	s.mu.Lock()
+	m := s.member
+	if m.id == "" {
+		m = s.joining
+	}
+	s.mu.Unlock()
 	if m.id == "" {
 		return nil
 	}
-	err := m.coordinator.Leave(context.Background(), s.cfg.Group, m.id)
-	if isElsewhere(err) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveFor)
+	defer cancel()
+	err := s.insistWhile(ctx, func() bool { return true }, func() error { return m.coordinator.Leave(ctx, s.cfg.Group, m.id) })
+	if isElsewhere(err) || isUnknown(err) || errors.Is(err, fault.Closed) {
 		return nil // the group expels a member of which it hears no more
 	}
 	return err

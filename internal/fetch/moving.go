@@ -2,10 +2,10 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator"
 )
 
 // A group's coordinator moves with the leader of its partition. While it is on its way,
@@ -18,11 +18,17 @@ const (
 	searchFor   = time.Minute
 )
 
+// leaveFor is how long a session that ends looks for the coordinator. A group that does not
+// hear of it expels the member later.
+const leaveFor = 5 * time.Second
+
 // isElsewhere reports whether an error says that a coordinator is not where it was
 // looked for, or not ready.
-func isElsewhere(err error) bool {
-	return errors.Is(err, fault.NotCoordinator) || errors.Is(err, fault.CoordinatorLoading) || errors.Is(err, fault.CoordinatorNotAvailable)
-}
+func isElsewhere(err error) bool { return coordinator.IsElsewhere(err) }
+
+// isUnknown reports whether an error leaves open what became of a call, because the
+// coordinator moved or fell silent. What a member asks for may be asked for again.
+func isUnknown(err error) bool { return fault.CodeOf(err) == fault.UnknownOutcome }
 
 // searchLater has the session send a heartbeat again after a while.
 func (s *Session) searchLater() {
@@ -36,18 +42,24 @@ func (s *Session) searchLater() {
 	s.search.Reset(s.pause)
 }
 
-// insist calls the group's coordinator until the call comes to it. It gives up, with the
-// call's error, after a minute and when the session is closed, and when ctx ends, whose
-// error is the cause then.
+// insist calls the group's coordinator until the call comes to it and is answered. It gives
+// up, with the call's error, after a minute and when the session is closed, and when ctx ends,
+// whose error is the cause then.
 func (s *Session) insist(ctx context.Context, call func() error) error {
+	return s.insistWhile(ctx, func() bool { return !s.gate.Closed() }, call)
+}
+
+// insistWhile is insist for as long as goesOn says.
+func (s *Session) insistWhile(ctx context.Context, goesOn func() bool, call func() error) error {
+	again := func(err error) bool { return isElsewhere(err) || isUnknown(err) && ctx.Err() == nil }
 	err := call()
-	if !isElsewhere(err) {
+	if !again(err) {
 		return err
 	}
 	timer := time.NewTimer(searchFirst)
 	defer timer.Stop()
 	late := time.Now().Add(searchFor)
-	for pause := searchFirst; isElsewhere(err) && time.Now().Before(late) && !s.gate.Closed(); err = call() {
+	for pause := searchFirst; again(err) && time.Now().Before(late) && goesOn(); err = call() {
 		select {
 		case <-timer.C:
 		case <-s.host.Closing():

@@ -69,6 +69,7 @@ type Session struct {
 	chunks    *chunkPool
 	cfg       consumer.Config
 	member    membership
+	joining   membership    // who the session asked to be, where the answer was lost
 	search    *time.Timer   // for a coordinator that was not where it was looked for; guarded by mu
 	pause     time.Duration // the last one before it; the fetching goroutine's
 	gate      *closing.Gate // which goroutine ends the session

@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	},
 	"internal/coordinator": {
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/layout", "internal/coordinator/group", "internal/pattern", "internal/role",
+		"internal/attach", "internal/wire",
 	},
 	"internal/cleaner":       {"fault", "record", "topic", "log", "partition", "internal/host", "internal/layout", "internal/role"},
 	"internal/host":          {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},

@@ -270,6 +270,16 @@ func (l *Log) Leader() int32 {
 	return l.cfg.Node
 }
 
+// Confirm returns nil if this node certainly leads the log: what is committed then is
+// everything that any node has committed before the call. The errors are those of Commit.
+func (l *Log) Confirm() error {
+	epoch, err := l.lead()
+	if err != nil {
+		return err
+	}
+	return l.part.Confirm(epoch)
+}
+
 // NotLeader is the error of Commit where another node leads the catalogue.
 type NotLeader struct {
 	Leader int32 // the node that leads; -1 where none is known

@@ -107,7 +107,8 @@ type Assignment struct {
 
 // Join adds a member to its group. A static member that comes back gets the place
 // that it left, without a rebalance, unless its subscription or its assignor has
-// changed.
+// changed. A member that has joined already gets what Heartbeat returns to one that owns
+// nothing: its coordinator may have moved before it was told.
 //
 // Errors: fault.InconsistentProtocol if the group mixes consumers with members that
 // share tasks, fault.UnreleasedInstance if another member has the instance's place,
@@ -126,6 +127,9 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	var before *member
 	g := c.groups[m.Group]
 	if g != nil {
+		if joined := g.members[m.ID]; joined != nil && joined.epoch >= 0 {
+			return c.heartbeat(g, joined, nil)
+		}
 		if err := g.checkKind(m); err != nil {
 			return Assignment{}, Result{}, err
 		}

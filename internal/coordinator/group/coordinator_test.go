@@ -264,7 +264,7 @@ func TestStaticMemberComesBackWithoutRebalance(t *testing.T) {
 
 	w.leave(again)
 	w.now = w.now.Add(9 * time.Second)
-	heard := func(string) time.Time { return w.now }
+	heard := func(string) Heard { return Heard{Fetch: w.now} }
 	result, next, err := w.c.Expire(w.now, heard)
 	w.took(result, err)
 	require.Equal(t, time.Second, next.Sub(w.now))
@@ -283,11 +283,11 @@ func TestMemberThatDoesNotPollLosesItsPlace(t *testing.T) {
 	lazy, busy := w.join("g", "", "", "a"), w.join("g", "", "", "a")
 	w.settle()
 	start := w.now
-	heard := func(id string) time.Time {
+	heard := func(id string) Heard {
 		if id == busy.ID {
-			return w.now
+			return Heard{Fetch: w.now}
 		}
-		return start
+		return Heard{Fetch: start}
 	}
 	w.now = start.Add(time.Minute - 1)
 	result, next, err := w.c.Expire(w.now, heard)
@@ -456,7 +456,7 @@ func TestAnySequence(t *testing.T) {
 			},
 			"expire": func(rt *rapid.T) {
 				w.now = w.now.Add(time.Duration(rapid.IntRange(0, 70).Draw(rt, "seconds")) * time.Second)
-				result, _, err := w.c.Expire(w.now, func(string) time.Time { return w.now })
+				result, _, err := w.c.Expire(w.now, func(string) Heard { return Heard{Fetch: w.now} })
 				w.took(result, err)
 			},
 			"topics": func(rt *rapid.T) {

@@ -110,3 +110,9 @@ func (c *Coordinator) Knows(memberID string) bool {
 	}
 	return false
 }
+
+// HasNews reports whether a member has a step to take towards its target.
+func (c *Coordinator) HasNews(groupName, memberID string) bool {
+	g, m, err := c.find(groupName, memberID)
+	return err == nil && !g.settled(m)
+}

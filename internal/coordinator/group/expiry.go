@@ -8,12 +8,18 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
+// Heard is what is known of a member.
+type Heard struct {
+	Fetch time.Time // when it last asked for records: now, for one that is waiting
+	Alive time.Time // when it was certainly alive; zero for one in this process, whose end would be known
+}
+
 // Expire removes static members that were away for longer than their session
-// timeout, and members that have not asked for records for longer than their
-// rebalance timeout. It deletes groups that were without members for longer than
-// Limits.Retention. heard returns when a member last asked for records: now, for one
-// that is waiting. Expire also returns when to call it next, or zero.
-func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Time) (Result, time.Time, error) {
+// timeout, members that have not asked for records for longer than their
+// rebalance timeout, and those of which nothing was heard for longer than their session
+// timeout. It deletes groups that were without members for longer than
+// Limits.Retention. Expire also returns when to call it next, or zero.
+func (c *Coordinator) Expire(now time.Time, heard func(memberID string) Heard) (Result, time.Time, error) {
 	c.begin()
 	var next time.Time
 	var gone, from []string
@@ -27,7 +33,11 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) time.Tim
 				}
 				deadline = c.away[m.id].Add(m.sessionTimeout)
 			} else {
-				deadline = heard(m.id).Add(m.rebalanceTimeout)
+				h := heard(m.id)
+				deadline = h.Fetch.Add(m.rebalanceTimeout)
+				if silent := h.Alive.Add(m.sessionTimeout); !h.Alive.IsZero() && silent.Before(deadline) {
+					deadline = silent
+				}
 			}
 			if !now.Before(deadline) {
 				gone, from = append(gone, m.id), append(from, name)

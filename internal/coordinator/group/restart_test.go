@@ -57,7 +57,7 @@ func TestAStaticMemberKeepsItsPlaceWhereTheLogIsReadAgain(t *testing.T) {
 	w.settle()
 	w.leave(static)
 	w.reread(Limits{})
-	heard := func(string) time.Time { return w.now }
+	heard := func(string) Heard { return Heard{Fetch: w.now} }
 	result, next, err := w.c.Expire(w.now, heard)
 	w.took(result, err)
 	require.Equal(t, w.now.Add(10*time.Second), next)

@@ -107,7 +107,7 @@ func FuzzApply(f *testing.F) {
 		require.NoError(t, err)
 		_, _, err = c.Heartbeat("g", "new", nil)
 		require.NoError(t, err)
-		_, _, err = c.Expire(time.UnixMilli(1<<40), func(string) time.Time { return time.UnixMilli(0) })
+		_, _, err = c.Expire(time.UnixMilli(1<<40), func(string) Heard { return Heard{} })
 		require.NoError(t, err)
 		for _, g := range c.Groups() {
 			_, err := c.Describe(g.Name)

@@ -156,7 +156,7 @@ func TestATaskNeverHasTwoOwners(t *testing.T) {
 			},
 			"expire": func(rt *rapid.T) {
 				w.now = w.now.Add(time.Duration(rapid.IntRange(0, 70).Draw(rt, "seconds")) * time.Second)
-				result, _, err := w.c.Expire(w.now, func(string) time.Time { return w.now })
+				result, _, err := w.c.Expire(w.now, func(string) Heard { return Heard{Fetch: w.now} })
 				w.took(result, err)
 			},
 			"grow": func(rt *rapid.T) {

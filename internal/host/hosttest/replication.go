@@ -117,6 +117,7 @@ type Group struct {
 	epoch  int32
 	leads  bool
 	holds  bool
+	doubts bool
 	stored int64  // the offset after what is stored
 	other  *Group // which it feeds
 	source *Group // which feeds it
@@ -222,6 +223,25 @@ func (g *Group) Depose() {
 	epoch := g.epoch
 	g.mu.Unlock()
 	g.Follow(epoch)
+}
+
+// Doubt keeps the group from confirming that the partition leads, as where a leader is cut
+// off and has not heard of the next one.
+func (g *Group) Doubt(doubts bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.doubts = doubts
+}
+
+// Confirm returns whether the partition leads in an epoch.
+func (g *Group) Confirm(epoch int32) error {
+	g.mu.Lock()
+	doubts := g.doubts
+	g.mu.Unlock()
+	if doubts {
+		return fault.NotLeader
+	}
+	return g.Partition.Confirm(epoch)
 }
 
 // Replicas returns 1.

@@ -30,11 +30,16 @@ type cluster struct {
 	nodes  []*node
 
 	// The network: how messages fare, and which ways are cut.
-	loss, double float64
-	delay        time.Duration
-	cut          map[[2]int]time.Duration // until when
+	loss, double, flip float64 // of batches, a bit
+	delay              time.Duration
+	cut                map[[2]int]time.Duration // until when
 
 	diskTime time.Duration
+
+	lost *node      // has lost its disk, and is being replaced; nil if none
+	gone replica.ID // the replica that it was
+
+	commits []commit // of groups, in the order of the log
 
 	loseSnapshots int // how many get lost without a word
 
@@ -55,7 +60,29 @@ type cluster struct {
 }
 
 // counts says what a run has been through.
-type counts struct{ messages, crashes, elections, snapshots, loads, transfers, cuts, pauses, reads, full, syncs, changes, deletions int }
+type counts struct {
+	messages, snapshots, loads, elections, transfers, changes int
+
+	// Faults.
+	crashes, lost, replaced, cuts, flips, pauses, skews, jumps, full, syncs, stuck, retained, deletions int
+
+	// What clients did.
+	reads, fetches, resets, commits, resumptions int
+}
+
+// clock is a node's: how fast it goes, and how far from the true time of day it is.
+type clock struct {
+	rate float64 // 0: as it should
+	off  time.Duration
+}
+
+// tick is what the node takes for a tick.
+func (c clock) tick() time.Duration {
+	if c.rate == 0 {
+		return tick
+	}
+	return time.Duration(float64(tick) * c.rate)
+}
 
 type trace struct{ sum uint64 }
 
@@ -105,6 +132,7 @@ type node struct {
 	*cluster
 	number int
 	id     replica.ID
+	clock  clock
 	disk   *vfs.Crashable
 	fs     *vfs.Faulty
 	home   *replica.Disk
@@ -124,6 +152,7 @@ type node struct {
 
 	expectFailure bool
 	slow          time.Duration // what its disk takes longer than others
+	stuck         time.Duration // until when its disk does nothing
 
 	promised replica.HardState // what others were told: the latest term, and the vote in it
 }
@@ -225,9 +254,9 @@ func (d *node) start() {
 
 // tick is the node's clock.
 func (d *node) tick() {
-	d.after(tick, d.tick)
+	d.after(d.clock.tick(), d.tick)
 	if d.running() {
-		d.core.Tick(time.UnixMilli(1_600_000_000_000).Add(d.now))
+		d.core.Tick(time.UnixMilli(1_600_000_000_000).Add(d.now + d.clock.off))
 		d.pump()
 	}
 }
@@ -296,6 +325,9 @@ func (d *node) pump() {
 // examine checks that a write does not record as committed a change of members or a log
 // start that is not recorded itself: a replica that starts again takes it for applied.
 func (d *node) examine(w *replica.DiskWrite) {
+	if w.Start != nil {
+		d.changes = nil
+	}
 	if len(w.Batches) > 0 {
 		d.changes = slices.DeleteFunc(d.changes, func(index uint64) bool { return index >= w.First })
 	}
@@ -319,6 +351,10 @@ func isControl(b []byte, kind uint16) bool {
 
 // write does what waits for the disk.
 func (d *node) write() {
+	if d.now < d.stuck {
+		d.live(tick, d.write)
+		return
+	}
 	writes := d.queue
 	d.queue = nil
 	r := d.home.Do(writes)
@@ -366,20 +402,42 @@ func (d *node) send(m replica.Message) {
 		if d.rng.Float64() < d.double {
 			n++
 		}
-		d.after(d.jitter(d.delay), func() { d.nodes[to].receive(header, m.Batches) })
+		batches, flipped := d.damage(m.Batches)
+		d.after(d.jitter(d.delay), func() { d.nodes[to].receive(header, batches, flipped) })
 	}
 }
 
-func (d *node) receive(header []byte, batches [][]byte) {
+// damage flips a bit of a message's batches now and then, under the checksum of one.
+func (c *cluster) damage(batches [][]byte) (damaged [][]byte, flipped bool) {
+	if len(batches) == 0 || c.flip == 0 || c.rng.Float64() >= c.flip {
+		return batches, false
+	}
+	c.counts.flips++
+	const checksum = 17 // where it stands in a batch
+	damaged = slices.Clone(batches)
+	i := c.rng.IntN(len(damaged))
+	b := bytes.Clone(damaged[i])
+	b[checksum+c.rng.IntN(len(b)-checksum)] ^= 1 << c.rng.IntN(8)
+	damaged[i] = b
+	return damaged, true
+}
+
+func (d *node) receive(header []byte, batches [][]byte, damaged bool) {
 	if !d.running() {
 		return
 	}
 	m, err := replica.ParseMessage(header, batches...)
+	if damaged && err != nil {
+		return
+	}
 	if err != nil {
 		d.failf("node %d got a message: %v", d.number, err)
 		return
 	}
-	if err := d.core.Step(m); err != nil && fault.CodeOf(err) == fault.InvalidRequest {
+	switch err := d.core.Step(m); {
+	case damaged && err == nil && m.To == d.id:
+		d.failf("node %d took %v with a batch that is damaged", d.number, m.Kind)
+	case !damaged && fault.CodeOf(err) == fault.InvalidRequest && m.To == d.id:
 		d.failf("node %d refused %v: %v", d.number, m.Kind, err)
 	}
 	d.pump()
@@ -615,6 +673,7 @@ func (d *node) compare(h *record.BatchHeader, batch []byte) {
 			}
 			d.sequences[h.ProducerID] = h.LastSequence() + 1
 		}
+		d.commits = appendCommits(d.commits, h.BaseOffset, batch)
 		t.offsets, t.sums, t.whole = append(t.offsets, h.BaseOffset), append(t.sums, content(batch)), append(t.whole, whole)
 		t.end = h.NextOffset()
 		return

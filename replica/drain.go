@@ -209,6 +209,7 @@ func (c *Core) send(r *pb.Message) {
 		m.Batches = append(m.Batches, batch)
 	}
 	if m.Kind == KindSnapshot {
+		m.Snapshot = m.Snapshot.with(m.To)
 		c.catchUp.starts(m.To, c.ticks+4*c.cfg.ElectionTicks)
 	}
 	c.out.Messages = append(c.out.Messages, m)

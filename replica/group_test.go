@@ -247,6 +247,35 @@ func TestReplicaIsReplaced(t *testing.T) {
 	require.Empty(t, c.failures)
 }
 
+// A replica that joins a group gets its log from where that begins, also where the group
+// did not know of it yet.
+func TestLearnerBehindTheStart(t *testing.T) {
+	c, l := led(t, 3, 24)
+	for range 200 {
+		l.produce(4)
+		c.run(2 * time.Millisecond)
+	}
+	c.run(time.Second)
+	start, err := l.home.SetStart(l.high - 100)
+	require.NoError(t, err)
+	l.core.Rebase(start)
+	id := replica.NewID(4, 0)
+	learner := c.add(id, replica.Membership{Voters: l.core.Status().Members.Voters, Learners: []replica.ID{id}})
+	l.core.ProposeMembers([]replica.Change{{ID: id, Kind: replica.AddLearner}}, func(r replica.Result) { require.NoError(t, r.Err) })
+	l.pump()
+	require.True(t, c.runUntil(5*time.Second, c.settled), c.failures)
+	require.Equal(t, start.Offset, learner.home.Log().StartOffset())
+
+	learner.crash(vfs.Loss{})
+	learner.start()
+	l.core.ProposeMembers([]replica.Change{{ID: id, Kind: replica.AddVoter}}, func(r replica.Result) { require.NoError(t, r.Err) })
+	l.pump()
+	require.True(t, c.runUntil(5*time.Second, c.settled), c.failures)
+	c.check()
+	require.Empty(t, c.failures)
+	require.Contains(t, learner.core.Status().Members.Voters, id)
+}
+
 // A change of members that a replica refused has no part in the next one: followers have
 // the leader's bytes, and its members.
 func TestRefusedChangeOfMembers(t *testing.T) {

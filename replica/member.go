@@ -116,6 +116,18 @@ type Start struct {
 	Membership
 }
 
+// with returns the start for a replica that comes to the group behind it: with that one as a
+// learner, because the library takes no start of a group to which it does not belong. The
+// batches behind the start say the same.
+func (s *Start) with(id ID) *Start {
+	if s.Has(id) {
+		return s
+	}
+	joined := *s
+	joined.Learners = append(slices.Clone(s.Learners), id)
+	return &joined
+}
+
 func (s *Start) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, s.Index)
 	dst = binary.BigEndian.AppendUint64(dst, s.Term)

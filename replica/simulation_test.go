@@ -1,7 +1,6 @@
 package replica_test
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -11,10 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/vfs"
-	"github.com/runnel-go/runnel/replica"
 )
 
 var (
@@ -24,8 +19,8 @@ var (
 	simOn    = flag.Bool("sim.on", false, "go on with TestSimulation, from a random seed, until it fails or is stopped")
 )
 
-// Faults of every kind fall upon a group, drawn from a seed. At the end all is
-// healed, and then: writes go on, all replicas have the same log, and what was
+// Faults of every kind fall upon a group and its clients, drawn from a seed. At the end
+// all is healed, and then: writes go on, all replicas have the same log, and what was
 // acknowledged is in it.
 func TestSimulation(t *testing.T) {
 	first := *simFirst
@@ -63,11 +58,15 @@ func TestSimulationRepeats(t *testing.T) {
 
 func simulate(seed uint64, d time.Duration) *cluster {
 	c := newCluster(3+2*int(seed%2), seed)
-	c.loss, c.double = 0.03, 0.02
+	c.loss, c.double, c.flip = 0.03, 0.02, 0.005
 	c.work()
 	for i := range 3 {
 		(&idempotent{cluster: c, id: int64(i + 1)}).send()
 	}
+	for i := range 2 {
+		(&member{cluster: c, group: fmt.Sprint("group-", i)}).work()
+	}
+	c.replacements()
 	c.trouble(d)
 	c.run(d)
 
@@ -80,7 +79,10 @@ func simulate(seed uint64, d time.Duration) *cluster {
 	}
 	c.resumed = c.now - healed
 	c.stopped = true
-	if !c.runUntil(20*time.Second, c.settled) {
+	if !c.runUntil(20*time.Second, func() bool { return c.lost == nil && c.settled() }) {
+		if c.lost != nil {
+			c.failf("node %d is not replaced: %+v", c.lost.number, c.leaders())
+		}
 		for _, d := range c.nodes {
 			s := d.core.Status()
 			c.failf("node %d does not catch up: %v of epoch %d, %d of %d, %d", d.number, s.Role, s.Epoch, s.HighWatermark, s.EndOffset, c.truth.end)
@@ -108,141 +110,4 @@ func (c *cluster) work() {
 		}
 		c.work()
 	})
-}
-
-// trouble lets one fault after the other happen, for some time.
-func (c *cluster) trouble(d time.Duration) {
-	until := c.now + d
-	var next func()
-	next = func() {
-		if c.now >= until {
-			return
-		}
-		c.fault()
-		c.after(time.Duration(c.rng.Int64N(int64(2*time.Second))), next)
-	}
-	c.after(time.Second, next)
-}
-
-func (c *cluster) fault() {
-	d := c.nodes[c.rng.IntN(len(c.nodes))]
-	long := time.Duration(c.rng.Int64N(int64(4 * time.Second)))
-	switch c.rng.IntN(11) {
-	case 0, 1:
-		d.outage(vfs.RandomLoss(c.rng.Uint64()), long)
-	case 2: // the power fails everywhere
-		for _, d := range c.nodes {
-			d.outage(vfs.RandomLoss(c.rng.Uint64()), long)
-		}
-	case 3:
-		c.counts.pauses++
-		d.paused = max(d.paused, c.now+long)
-	case 4: // one way
-		c.counts.cuts++
-		c.cut[[2]int{d.number, c.rng.IntN(len(c.nodes))}] = c.now + long
-	case 5: // one node from all others
-		c.counts.cuts++
-		for i := range c.nodes {
-			c.cut[[2]int{d.number, i}], c.cut[[2]int{i, d.number}] = c.now+long, c.now+long
-		}
-	case 6:
-		if l := c.leader(); l != nil && d.running() {
-			c.counts.transfers++
-			_ = l.core.Transfer(d.id)
-			l.pump()
-		}
-	case 7:
-		c.delay = time.Duration(1+c.rng.IntN(40)) * time.Millisecond
-		c.diskTime = []time.Duration{100 * time.Microsecond, time.Millisecond, 30 * time.Millisecond}[c.rng.IntN(3)]
-	case 10:
-		c.changeMembers()
-	case 8: // the disk is full, or nearly so
-		c.counts.full++
-		fs := d.fs
-		fs.SetFree(int64(c.rng.IntN(4 << 10)))
-		c.after(long, func() { fs.SetFree(-1) })
-	case 9:
-		if d.up {
-			d.fs.Add(vfs.Rule{On: vfs.OpSync, Skip: c.rng.IntN(4), Times: 1, Err: errSync})
-		}
-	}
-	if d.running() && c.rng.IntN(4) == 0 {
-		d.retain()
-	}
-	if l := c.leader(); l != nil && c.rng.IntN(4) == 0 {
-		l.deleteRecords()
-	}
-}
-
-// changeMembers adds a learner that nobody ever sees, or removes it.
-func (c *cluster) changeMembers() {
-	l := c.leader()
-	if l == nil {
-		return
-	}
-	kind := replica.AddLearner
-	if len(l.core.Status().Members.Learners) > 0 {
-		kind = replica.Remove
-	}
-	l.core.ProposeMembers([]replica.Change{{ID: replica.NewID(99, 0), Kind: kind}}, func(r replica.Result) {
-		if r.Err == nil {
-			c.counts.changes++
-		}
-	})
-	l.pump()
-}
-
-// outage switches a node off for some time.
-func (d *node) outage(loss vfs.Loss, long time.Duration) {
-	if !d.up {
-		return
-	}
-	d.crash(loss)
-	d.after(long, func() {
-		if !d.up {
-			d.start()
-		}
-	})
-}
-
-// retain drops some of what a node shows from its log, as retention does.
-func (d *node) retain() {
-	keep := int64(200 + d.rng.IntN(2000))
-	if d.high-keep <= d.home.Log().StartOffset() || d.busy {
-		return
-	}
-	start, err := d.home.SetStart(d.high - keep)
-	if err != nil && !errors.Is(err, fault.DiskFull) && !errors.Is(err, errSync) {
-		d.failf("node %d drops records: %v", d.number, err)
-		return
-	}
-	d.core.Rebase(start)
-}
-
-// deleteRecords has the logs of all replicas begin later.
-func (d *node) deleteRecords() {
-	start := d.high - int64(d.rng.IntN(500))
-	if start <= 0 {
-		return
-	}
-	d.core.Propose(replica.StartBatch(1_600_000_000_000+int64(d.now/time.Millisecond), start), replica.AcksAll, func(r replica.Result) {
-		if r.Err == nil {
-			d.counts.deletions++
-			d.deleted = max(d.deleted, start)
-		}
-	})
-	d.pump()
-}
-
-// heal ends all faults.
-func (c *cluster) heal() {
-	c.loss, c.double, c.delay, c.diskTime = 0, 0, 2*time.Millisecond, 300*time.Microsecond
-	clear(c.cut)
-	for _, d := range c.nodes {
-		d.fs.Clear()
-		d.paused = c.now
-		if !d.up {
-			d.start()
-		}
-	}
 }

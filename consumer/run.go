@@ -84,7 +84,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 			return err
 		}
 		failed++
-		pause(ctx, r.backoff(failed))
+		pause(ctx, min(r.backoff(failed), r.consumer.cfg.RebalanceTimeout/3)) // and no longer, to keep the place in the group
 	}
 	return nil
 }

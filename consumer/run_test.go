@@ -217,6 +217,46 @@ func TestRunEndsWithARecordThatIsGivenUp(t *testing.T) {
 	})
 }
 
+// What is fetched while a record ends Run is not skipped by the next call.
+func TestRunEndsWhileItFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.keyed(a0, "a1")
+		f.keyed(a1, "_1")
+		c := open(t, f, MaxRecords(1))
+		failing, failed := make(chan struct{}), make(chan struct{})
+		f.before = []func(){func() {}, func() {
+			close(failing)
+			<-failed
+		}}
+		err := Run(t.Context(), c, func(context.Context, record.Record) error {
+			<-failing
+			time.AfterFunc(time.Second, func() { close(failed) }) // when this has ended Run
+			return Permanent(errors.New("no"))
+		})
+		require.ErrorContains(t, err, "a-0@0")
+		for _, want := range []string{"a1", "_1"} {
+			records, err := c.Poll(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, []string{want}, values(records))
+		}
+	})
+}
+
+func TestBackoffDoubles(t *testing.T) {
+	r := &runner{cfg: runConfig{first: time.Second, longest: math.MaxInt64}}
+	for failed, longest := range []time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 100: math.MaxInt64} {
+		if longest > 0 {
+			d := r.backoff(failed)
+			require.LessOrEqual(t, d, longest)
+			require.GreaterOrEqual(t, d, longest/2)
+		}
+	}
+	r.cfg.longest = 5 * time.Second
+	require.LessOrEqual(t, r.backoff(4), 5*time.Second)
+	require.LessOrEqual(t, r.backoff(1), time.Second)
+}
+
 func TestRunCountsPanicsAndEndedGoroutinesAsFailures(t *testing.T) {
 	for name, fails := range map[string]func(){
 		"panic":  func() { panic(strconv.ErrRange) },

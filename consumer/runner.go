@@ -82,7 +82,7 @@ func (r *runner) take(f *Fetched) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.parts[f.TopicPartition]
-	if p == nil || !p.owned || r.stopping {
+	if p == nil || !p.owned {
 		return // and read again by its next owner
 	}
 	if len(f.Records) == 0 {
@@ -95,7 +95,9 @@ func (r *runner) take(f *Fetched) {
 		if r.consumer.cfg.ReuseBuffers {
 			t.record = t.record.Clone()
 		}
-		t.number = p.frontier.add(slotOf(i))
+		if t.number = p.frontier.add(slotOf(i)); r.stopping {
+			continue // it stays unfinished, and is read again
+		}
 		t.lane = p.lane(&t.record, t.number)
 		t.lane.tasks = append(t.lane.tasks, t)
 		r.load.add(&t.record)
@@ -256,10 +258,12 @@ func (r *runner) later(l *lane, failed int) {
 // backoff is the pause after a number of failures in a row.
 func (r *runner) backoff(failed int) time.Duration {
 	d := r.cfg.first
-	for ; failed > 1 && d < r.cfg.longest; failed-- {
+	for ; failed > 1 && d <= r.cfg.longest/2; failed-- {
 		d *= 2
 	}
-	d = min(d, r.cfg.longest)
+	if failed > 1 {
+		d = r.cfg.longest
+	}
 	return d - rand.N(d/2+1)
 }
 

@@ -145,7 +145,7 @@ func report(outcomes []queue.Outcome, stdout, stderr io.Writer) error {
 	for _, o := range outcomes {
 		if o.Error != "" {
 			failed++
-			fmt.Fprintf(stderr, "gave up after %d attempts: %s\n", o.Job.Attempts, o.Error)
+			fmt.Fprintf(stderr, "gave up after %d attempts: %s\n", o.Attempts, o.Error)
 			continue
 		}
 		done[o.Worker]++

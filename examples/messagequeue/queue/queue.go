@@ -1,22 +1,22 @@
 // Package queue is a work queue: jobs in a topic, and workers that share them.
 //
-// All workers are members of one group, so each job goes to one of them. A
-// worker commits a job only after its outcome is stored: the jobs of a worker
-// that dies go to the others, and none is lost. A job may be done twice, which
-// is why outcomes are distinguished by their job.
+// All workers are members of one group, so each job goes to one of them. A job
+// is done only after its outcome is stored: the jobs of a worker that dies go to
+// the others, and none is lost. A job may be done twice, which is why outcomes
+// are distinguished by their job.
 //
-// A job that fails goes to the end of the queue with its number of attempts,
-// and after MaxAttempts to the dead letters, where a person can look at it.
+// A job that fails is tried again after a pause, in which its worker does other
+// jobs. After MaxAttempts it goes to the dead letters, where a person can look at
+// it.
 package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 
 	"github.com/runnel-go/runnel/consumer"
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -31,8 +31,7 @@ const Group = "messagequeue-workers"
 
 // Job is a unit of work.
 type Job struct {
-	Name     string `json:"name"`
-	Attempts int    `json:"attempts"` // so far
+	Name string `json:"name"`
 }
 
 // Outcome is the outcome of a job: a result, or why it was given up.
@@ -40,15 +39,19 @@ type Outcome struct {
 	Job    Job    `json:"job"`
 	Worker string `json:"worker"`
 	Result string `json:"result,omitempty"`
-	Error  string `json:"error,omitempty"`
+
+	Error    string `json:"error,omitempty"`
+	Attempts int    `json:"attempts,omitempty"` // of a job that was given up
 }
 
 // Every message has its job's name as key.
 var (
-	jobs        = serde.For("messagequeue-jobs", serde.String, serde.JSON[Job]())
-	results     = serde.For("messagequeue-results", serde.String, serde.JSON[Outcome]())
-	deadLetters = serde.For("messagequeue-dead-letters", serde.String, serde.JSON[Outcome]())
+	jobs    = serde.For("messagequeue-jobs", serde.String, serde.JSON[Job]())
+	results = serde.For("messagequeue-results", serde.String, serde.JSON[Outcome]())
 )
+
+// deadLetters is the topic of jobs that were given up, whose headers say why.
+const deadLetters = "messagequeue-dead-letters"
 
 // Backend is what a queue runs on: a broker in this process, or a Kafka cluster.
 type Backend interface {
@@ -63,7 +66,7 @@ type Backend interface {
 func Create(ctx context.Context, backend Backend, partitions int) error {
 	_, err := topic.Ensure(ctx, backend,
 		topic.Spec{Name: jobs.Name, Partitions: partitions},
-		topic.Spec{Name: results.Name}, topic.Spec{Name: deadLetters.Name})
+		topic.Spec{Name: results.Name}, topic.Spec{Name: deadLetters})
 	return err
 }
 
@@ -86,10 +89,10 @@ func Enqueue(ctx context.Context, backend Backend, names iter.Seq2[string, error
 	return n, p.Flush(ctx)
 }
 
-// Work passes jobs from the queue to do, one after the other, until ctx ends.
+// Work passes jobs from the queue to do, one after the other, until ctx ends. The
+// job at hand is then finished.
 func Work(ctx context.Context, backend Backend, worker string, do func(ctx context.Context, name string) (string, error)) error {
-	c, err := consumer.New(backend, consumer.Group(Group), consumer.Topics(jobs.Name),
-		consumer.ClientID(worker), consumer.ManualCommit())
+	c, err := consumer.New(backend, consumer.Group(Group), consumer.Topics(jobs.Name), consumer.ClientID(worker))
 	if err != nil {
 		return err
 	}
@@ -99,46 +102,16 @@ func Work(ctx context.Context, backend Backend, worker string, do func(ctx conte
 		return err
 	}
 	defer p.Close()
-	for r, err := range consumer.Of(c, jobs).Records(ctx) {
+	handler := func(ctx context.Context, r consumer.Record[string, Job]) error {
+		result, err := do(ctx, r.Value.Name)
 		if err != nil {
 			return err
 		}
-		result, err := do(ctx, r.Value.Name)
-		if ctx.Err() != nil {
-			return nil // the job was not done, and goes to another worker
-		}
-		if err := settle(ctx, p, worker, r.Value, result, err); err != nil {
-			return err
-		}
-		err = c.Commit(ctx)
-		if errors.Is(err, fault.UnknownMember) || errors.Is(err, fault.StaleMemberEpoch) {
-			continue // the job has gone to another worker, which does it again
-		}
-		if err != nil && ctx.Err() == nil {
-			return err
-		}
+		_, err = producer.To(p, results).Send(ctx, r.Key, Outcome{Job: r.Value, Worker: worker, Result: result})
+		return err
 	}
-	return nil
-}
-
-// settle stores the outcome of a job.
-func settle(ctx context.Context, p *producer.Producer, worker string, job Job, result string, failure error) error {
-	job.Attempts++
-	outcome := Outcome{Job: job, Worker: worker, Result: result}
-	var err error
-	switch {
-	case failure == nil:
-		_, err = producer.To(p, results).Send(ctx, job.Name, outcome)
-	case job.Attempts < MaxAttempts:
-		_, err = producer.To(p, jobs).Send(ctx, job.Name, job)
-	default:
-		outcome.Error = failure.Error()
-		_, err = producer.To(p, deadLetters).Send(ctx, job.Name, outcome)
-	}
-	if err != nil && ctx.Err() != nil {
-		return nil // stopped; the job is not committed
-	}
-	return err
+	return consumer.Run(ctx, c, consumer.Handle(jobs, handler),
+		consumer.Attempts(MaxAttempts), consumer.DeadLetters(p, deadLetters))
 }
 
 // Outcomes waits for the outcomes of n different jobs and yields them as they
@@ -155,7 +128,7 @@ func Outcomes(ctx context.Context, backend Backend, n int) iter.Seq2[Outcome, er
 }
 
 func read(ctx context.Context, backend Backend, n int, yield func(Outcome, error) bool) error {
-	topics, err := backend.DescribeTopics(ctx, results.Name, deadLetters.Name)
+	topics, err := backend.DescribeTopics(ctx, results.Name, deadLetters)
 	if err != nil {
 		return err
 	}
@@ -173,7 +146,7 @@ func read(ctx context.Context, backend Backend, n int, yield func(Outcome, error
 		if err != nil {
 			return err
 		}
-		outcome, err := results.Value.Decode(r.Value) // both topics have the same serde
+		outcome, err := outcomeOf(r)
 		if err != nil {
 			return fmt.Errorf("%v: %w", r.Position(), err)
 		}
@@ -186,4 +159,21 @@ func read(ctx context.Context, backend Backend, n int, yield func(Outcome, error
 		}
 	}
 	return ctx.Err()
+}
+
+// outcomeOf returns the outcome that a record of either topic stands for.
+func outcomeOf(r record.Record) (outcome Outcome, err error) {
+	if r.Topic == results.Name {
+		return results.Value.Decode(r.Value)
+	}
+	header := func(key string) string {
+		value, _ := r.Header(key)
+		return string(value)
+	}
+	outcome.Error = header(consumer.HeaderMessage)
+	if outcome.Attempts, err = strconv.Atoi(header(consumer.HeaderAttempts)); err != nil {
+		return outcome, err
+	}
+	outcome.Job, err = jobs.Value.Decode(r.Value)
+	return outcome, err
 }

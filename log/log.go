@@ -22,6 +22,10 @@ type Config struct {
 	// Begin is the offset at which a log without records begins.
 	Begin int64
 
+	// Durable is an offset below which everything was durable, as far as the log's owner
+	// knows. Open takes no flaw before it for a torn tail: it is damage.
+	Durable int64
+
 	// SegmentBytes is Kafka's segment.bytes: an append that would make a segment
 	// longer begins a new one. Default 1 GiB, at most 2^31-1.
 	SegmentBytes int64
@@ -133,6 +137,10 @@ func (l *Log) SyncedOffset() int64 { return l.synced.Load() }
 // Epochs returns the leader epochs of the log's batches, oldest first. The slice
 // is read-only.
 func (l *Log) Epochs() []EpochEntry { return *l.epochs.Load() }
+
+// Truncations returns how often Truncate has changed the log. Batches that were read
+// while it stayed the same are of one log.
+func (l *Log) Truncations() uint64 { return l.generation.Load() }
 
 // Size returns the length of all segments in bytes, without their indexes.
 func (l *Log) Size() int64 {

@@ -24,6 +24,7 @@ type Recovery struct {
 	Reason   string        // what was wrong with them, if Cut > 0
 	Restored []error       // each a *fault.Corruption behind the synced position: a damaged header field whose value is certain, and was written back
 	Indexes  int           // segments whose index files were missing or wrong, and were rebuilt
+	Replaced bool          // the sealed segments are sound, and not those that the checkpoint counts
 	Damage   []error       // each a *fault.Corruption: the file is left as it is, and readers of these offsets get the error
 	Duration time.Duration // how long Open took
 }
@@ -215,13 +216,7 @@ func (o *opening) openEmpty() error {
 		offset.Store(o.l.cfg.Begin)
 	}
 	o.Clean = true
-	return nil
-}
-
-// missing is the error for the segment of a checkpoint that has no file.
-func (o *opening) missing(c *checkpoint) error {
-	s := o.l.newSegment(c.segment, 0)
-	return o.l.corrupt(s, c.segment, 0, fmt.Sprintf("a file of at least %d bytes", c.pos), "none")
+	return o.endsEarly(o.l.newSegment(o.l.cfg.Begin, 0), 0, o.l.cfg.Begin, "no file")
 }
 
 // checkLast compares the checkpoint with the segment that was the active one: the
@@ -367,6 +362,7 @@ func (o *opening) checkSealed() error {
 	}
 	if o.last != nil && !same {
 		o.reportStart()
+		o.Replaced = len(o.Damage) == 0
 	}
 	if len(o.Damage) > 0 && o.last != nil {
 		// Keep the digest of what there should be, so that the next Open checks again.
@@ -477,9 +473,12 @@ func (o *opening) openActive() error {
 	}
 	end := known.offset
 	if !o.Clean { // even with nothing to verify: the last truncation may not be durable
-		if end, err = o.recover(s, known, index); err != nil {
-			return err
-		}
+		end, err = o.recover(s, known, index)
+	} else {
+		err = o.endsEarly(s, size, end, "")
+	}
+	if err != nil {
+		return err
 	}
 	l.start.Store(o.segments[0].base)
 	if o.last != nil {
@@ -564,6 +563,9 @@ func (o *opening) recover(s *segment, known *checkpoint, index *liveIndex) (int6
 	end := sc.offset
 	if sc.err != nil {
 		return 0, sc.err
+	}
+	if err := o.endsEarly(s, sc.pos, end, reason); err != nil {
+		return 0, err
 	}
 	if sc.pos < size {
 		content, err := contentEnd(f, sc.pos, size)

@@ -184,6 +184,9 @@ func (p *Partition) ReadLog(offset int64, max int, buf []byte) (log.Slice, error
 	return log.Slice{}, p.whyClosed()
 }
 
+// Truncations is log.Log.Truncations.
+func (p *Partition) Truncations() uint64 { return p.log.Truncations() }
+
 // Epochs returns the leader epochs of the log's batches, oldest first. The slice is
 // read-only.
 func (p *Partition) Epochs() []log.EpochEntry { return p.log.Epochs() }

@@ -9,6 +9,9 @@ import (
 
 // check refuses what no sound replica of this group sends.
 func (c *Core) check(m *Message) error {
+	if err := c.ofThisGroup(m); err != nil {
+		return err
+	}
 	switch {
 	case m.Kind == KindRest:
 		return c.refuse(fault.InvalidRequest).Detailf("a rest is the node's")

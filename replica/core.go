@@ -21,8 +21,9 @@ type Core struct {
 
 	standing
 	tail   tail
-	high   int64 // the high watermark, which never goes back
-	failed error // why the replica does nothing any more, or nil
+	high   int64  // the high watermark, which never goes back
+	origin uint32 // of the group, or 0
+	failed error  // why the replica does nothing any more, or nil
 
 	proposals proposals
 	sequences sequences
@@ -37,7 +38,7 @@ type Core struct {
 // New returns the core of a replica whose Disk was opened with this state.
 func New(cfg Config, s DiskState) (*Core, error) {
 	cfg = cfg.withDefaults()
-	c := &Core{cfg: cfg, standing: standing{members: s.Members, term: s.State.Term}, high: s.HighWatermark, now: record.NoTimestamp}
+	c := &Core{cfg: cfg, standing: standing{members: s.Members, term: s.State.Term}, high: s.HighWatermark, origin: s.Origin, now: record.NoTimestamp}
 	c.tail = tail{
 		base: s.Start, first: s.Tail.Index + 1, from: s.Tail.Offset, budget: cfg.TailBytes, terms: slices.Clone(s.terms),
 		slots: slices.Clone(s.slots), applied: s.State.Commit,

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -18,8 +19,9 @@ const (
 
 // DiskConfig configures a Disk.
 type DiskConfig struct {
-	Log log.Config
-	ID  ID
+	Log   log.Config
+	ID    ID
+	Group GroupID // the directory is not opened for another one
 
 	// Fsync makes a write count only when it is durable. Without it what a machine
 	// loses with its power is lost, and the replica has to be replaced then.
@@ -28,6 +30,9 @@ type DiskConfig struct {
 	// Boot tells starts of the machine apart: within one, what was written is there.
 	// It counts without Fsync.
 	Boot uint32
+
+	Keyed  bool // compaction may change a batch, but neither its offsets nor its leader epoch
+	mended bool // where the log and the marks differ, the log is right
 }
 
 // Disk is a replica's directory: its log and what it has to remember beside it. One
@@ -38,7 +43,7 @@ type Disk struct {
 	state  *stateFile
 	base   *base
 	marks  *marks
-	last   uint64 // the index of the log's last batch
+	end    ending // of the log
 	commit uint64 // the last index of which the log's writer knows that it is committed
 	done   uint64 // the sequence number of the last write that was done
 	full   bool   // the one behind it had no room
@@ -86,7 +91,10 @@ func (d *Disk) Do(writes []DiskWrite) DiskResult {
 			return DiskResult{Through: r.Through, Err: err}
 		}
 	}
-	if err := d.marks.flush(min(d.commit, d.last)); err != nil && fault.OfDisk(err) != fault.DiskFull {
+	if err := errors.Join(d.attest(), d.note(writes)); err != nil && fault.OfDisk(err) != fault.DiskFull {
+		return DiskResult{Through: r.Through, Err: d.failed(err)}
+	}
+	if err := d.marks.flush(min(d.commit, d.end.index)); err != nil && fault.OfDisk(err) != fault.DiskFull {
 		return DiskResult{Through: r.Through, Err: d.failed(err)}
 	}
 	r.Through = d.done
@@ -154,41 +162,15 @@ func (d *Disk) remember(w *DiskWrite) error {
 	return d.state.sync()
 }
 
-// synced returns an index that the log has durably.
-func (d *Disk) synced() uint64 {
-	if d.log.SyncedOffset() < d.log.EndOffset() {
-		return d.state.synced
-	}
-	return d.last
-}
-
-// unsync takes back, durably, that the log has more than up to an index. It comes
-// before the log is cut: what is on record as synced and not there counts as lost.
-func (d *Disk) unsync(index uint64) error {
-	if d.state.synced <= index {
-		return nil
-	}
-	d.state.synced = index
-	if err := d.state.write(); err != nil {
-		return err
-	}
-	return d.state.sync()
-}
-
 // append writes batches where the log ends, or ends it there first.
 func (d *Disk) append(w *DiskWrite) error {
 	if w.Offset < d.log.EndOffset() {
-		if err := d.unsync(w.First - 1); err != nil {
-			return d.failed(err)
-		}
-		if err := d.log.Truncate(w.Offset); err != nil {
+		if err := d.cut(w.First, w.Offset); err != nil {
 			return err
 		}
-		d.marks.cut(w.First)
-		d.last = w.First - 1
 	}
-	if w.Offset != d.log.EndOffset() || w.First != d.last+1 {
-		return d.place().Detailf("index %d was to be written at offset %d, and the log ends with %d at %d", w.First, w.Offset, d.last, d.log.EndOffset())
+	if w.Offset != d.log.EndOffset() || w.First != d.end.index+1 {
+		return d.place().Detailf("index %d was to be written at offset %d, and the log ends with %d at %d", w.First, w.Offset, d.end.index, d.log.EndOffset())
 	}
 	for rest := w.Batches; len(rest) > 0; {
 		n, size := 1, len(rest[0])
@@ -200,12 +182,11 @@ func (d *Disk) append(w *DiskWrite) error {
 			return err
 		}
 		for _, b := range rest[:n] {
-			d.last++
 			h, err := record.ParseHeader(b)
 			if err != nil {
 				return err
 			}
-			d.marks.add(mark{d.last, uint64(h.LeaderEpoch), h.BaseOffset}, len(b))
+			d.follow(&h)
 		}
 		rest = rest[n:]
 	}
@@ -322,7 +303,7 @@ func (d *Disk) termBefore(offset int64) uint64 {
 
 // reset makes the log empty, to begin at s. If it is interrupted, OpenDisk does it.
 func (d *Disk) reset(s Start) error {
-	next := &base{resetting: true, generation: d.base.generation + 1, id: d.base.id, start: s}
+	next := &base{resetting: true, generation: d.base.generation + 1, id: d.base.id, group: d.base.group, start: s}
 	if err := next.write(d.cfg.Log.FS, d.cfg.Log.Dir); err != nil {
 		return err
 	}
@@ -345,8 +326,8 @@ func (d *Disk) begin() error {
 	if err != nil {
 		return err
 	}
-	d.log, d.marks, d.last, d.commit = l, m, d.base.start.Index, d.base.start.Index
-	if err := d.unsync(d.last); err != nil {
+	d.log, d.marks, d.end, d.commit = l, m, d.base.start.ending(), d.base.start.Index
+	if err := d.unsync(d.end); err != nil {
 		return err
 	}
 	d.base.resetting = false
@@ -356,6 +337,9 @@ func (d *Disk) begin() error {
 func (d *Disk) logConfig() log.Config {
 	cfg := d.cfg.Log
 	cfg.Begin = d.base.start.Offset
+	if !d.base.resetting {
+		cfg.Durable = d.state.synced.offset
+	}
 	return cfg
 }
 
@@ -367,8 +351,8 @@ func (d *Disk) Close() error {
 		err = d.marks.sync()
 	}
 	if err == nil && d.log.SyncedOffset() == d.log.EndOffset() {
-		d.state.running, d.state.synced = false, d.last
-		d.state.Commit = max(d.state.Commit, min(d.commit, d.last))
+		d.state.running, d.state.synced = false, d.end
+		d.state.Commit = max(d.state.Commit, min(d.commit, d.end.index))
 		if err = d.state.write(); err == nil {
 			err = d.state.sync()
 		}

@@ -72,6 +72,7 @@ func (q *diskQueue) roomy(through uint64) bool {
 
 // enqueue has the disk do a write.
 func (c *Core) enqueue(w DiskWrite, after []*pb.Message) {
+	w.Origin = c.origin
 	c.disk.add(&w, after)
 	if c.disk.full == nil {
 		c.out.Writes = append(c.out.Writes, w)

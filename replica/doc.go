@@ -47,8 +47,15 @@
 // majority has confirmed that this replica leads: a deposed leader that has not
 // heard of it lacks what was written since.
 //
+// A replica whose log has lost what it had durably, in the middle or at the end, gets it
+// from the other replicas when it is opened, and takes no part before. Which batch was the
+// last is on record beside the log, with its checksum: a replica that has that batch has the
+// same ones before it. Where no other one has it the error is a [fault.Corruption], or
+// [ErrLost] if the group has committed something else in its place.
+//
 // A replica that may have lost what it acknowledged is not opened: the error is
-// [ErrLost]. It has to come back under another [ID].
+// [ErrLost]. It has to come back under another [ID]. Files of another replica, partition or
+// cluster are [ErrForeign].
 //
 // # States
 //
@@ -73,12 +80,20 @@
 //	runnel-vote     term, vote and commit index, in three slots, so that one may be damaged
 //	runnel-index    at which offsets some of the committed batches begin, by index
 //
-// All numbers are big-endian. A slot of runnel-vote, of 64 bytes:
+// All numbers are big-endian. A slot of runnel-vote, of 92 bytes:
 //
-//	 0       4       8          16     24     32      40       48       56     60    64
-//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
-//	| magic | flags | sequence | ID   | term | vote  | commit | synced | boot | CRC |
-//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
+//	 0       4       8          16     24     32      40
+//	+-------+-------+----------+------+------+-------+--------+
+//	| magic | flags | sequence | ID   | term | vote  | commit |
+//	+-------+-------+----------+------+------+-------+--------+
+//	 48      56       64     72         76       80      84     88    92
+//	+-------+--------+------+----------+--------+-------+------+-----+
+//	| index | offset | term | checksum | origin | group | boot | CRC |
+//	+-------+--------+------+----------+--------+-------+------+-----+
+//
+// Index to checksum are the last batch that the log has had durably, and the offset after
+// it. Whatever is damaged before it, the log has to have it again. Origin is the checksum of
+// the group's first batch, which tells clusters apart.
 //
 // An entry of runnel-index, of 32 bytes:
 //
@@ -89,11 +104,11 @@
 //
 // A [Message] is a header ([Message.AppendHeader]) and batches as they are:
 //
-//	 0      1       2         4      12   20     28      36         44       52     60
-//	+------+-------+---------+------+----+------+-------+----------+--------+------+---------+----------+
-//	| kind | flags | context | from | to | term | index | log term | commit | hint | context | snapshot |
-//	|      |       | length  |      |    |      |       |          |        |      |         | (a Start)|
-//	+------+-------+---------+------+----+------+-------+----------+--------+------+---------+----------+
+//	 0      1       2         4      12   20     28      36         44       52     60       64
+//	+------+-------+---------+------+----+------+-------+----------+--------+------+--------+---------+----------+
+//	| kind | flags | context | from | to | term | index | log term | commit | hint | origin | context | snapshot |
+//	|      |       | length  |      |    |      |       |          |        |      |        |         | (a Start)|
+//	+------+-------+---------+------+----+------+-------+----------+--------+------+--------+---------+----------+
 //
 // A [Start] is index, term and offset of eight bytes each, a byte that says whether a
 // change of members ends by itself, and four lists of members: a byte for the length,

@@ -148,6 +148,9 @@ func (c *Core) apply(entries []*pb.Entry) {
 			_ = c.fail(c.refuse(fault.Storage).Detailf("index %d was committed and is not in memory", e.GetIndex()))
 			return
 		}
+		if e.GetIndex() == 1 {
+			c.begins(s.data)
+		}
 		c.tail.applied = e.GetIndex()
 		c.raise(s.next)
 		if s.members {
@@ -208,6 +211,7 @@ func (c *Core) send(r *pb.Message) {
 		}
 		m.Batches = append(m.Batches, batch)
 	}
+	m.Origin = c.origin
 	if m.Kind == KindSnapshot {
 		m.Snapshot = m.Snapshot.with(m.To)
 		c.catchUp.starts(m.To, c.ticks+4*c.cfg.ElectionTicks)

@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math"
 
 	"github.com/runnel-go/runnel/topic"
@@ -28,6 +29,11 @@ func parseGroup(b []byte) (g GroupID) {
 	copy(g.Topic[:], b)
 	g.Partition = int32(binary.BigEndian.Uint32(b[len(g.Topic):]))
 	return g
+}
+
+// sum tells groups apart where there is no room for the whole ID.
+func (g GroupID) sum() uint32 {
+	return crc32.Checksum(g.append(nil), castagnoli)
 }
 
 // An envelope is the messages of any groups that one frame carries to a node. The

@@ -76,7 +76,7 @@ func FuzzMessage(f *testing.F) {
 }
 
 func FuzzFiles(f *testing.F) {
-	state := slotRecord{running: true, sequence: 4, id: 3, HardState: HardState{5, 2, 90}, synced: 88, boot: 1}
+	state := slotRecord{running: true, sequence: 4, id: 3, HardState: HardState{5, 2, 90}, synced: ending{88, 120, 5, 7}, origin: 11, group: 9, boot: 1}
 	home := base{generation: 2, id: 3, start: Start{Index: 4, Term: 2, Offset: 17, Membership: Membership{Voters: []ID{1, 2, 3}, AutoLeave: true}}}
 	home.changes = []Start{home.start}
 	f.Add(state.encode())
@@ -106,7 +106,7 @@ func FuzzFiles(f *testing.F) {
 
 // What the fields of the files are worth is in their checksums.
 func TestFilesNoticeEveryFlippedBit(t *testing.T) {
-	state := slotRecord{running: true, sequence: 4, id: 3, HardState: HardState{5, 2, 90}, synced: 88}
+	state := slotRecord{running: true, sequence: 4, id: 3, HardState: HardState{5, 2, 90}, synced: ending{88, 120, 5, 7}}
 	home := base{generation: 2, id: 3, start: Start{Index: 4, Term: 2, Offset: 17, Membership: Membership{Voters: []ID{1, 2, 3}}}}
 	for name, c := range map[string]struct {
 		b     []byte

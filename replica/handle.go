@@ -71,10 +71,15 @@ func (r *Replica) deliver(batch []byte, done func(Result)) {
 	case s.Leader == r.cfg.Disk.ID:
 		r.part.Load().Append(batch, nil, completion(done))
 	case s.Leader == 0:
-		done(Result{-1, fault.At(fault.NotLeader, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)})
+		done(Result{-1, r.noLeader()})
 	default:
 		r.node.forward(s.Leader.Node(), r.group, batch, done)
 	}
+}
+
+// noLeader is the error of an append that no leader takes. If the replica failed, it says why.
+func (r *Replica) noLeader() error {
+	return fault.At(fault.NotLeader, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1).Because(r.Status().Err)
 }
 
 // completion is a Completion that calls a function.

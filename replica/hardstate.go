@@ -13,29 +13,26 @@ import (
 
 const (
 	stateName = "runnel-vote"
-	slotLen   = 64
+	slotLen   = 92
 	slots     = 3
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// slotRecord is one slot of the file: what a replica remembers.
-//
-//	 0       4       8          16     24     32      40       48       56     60    64
-//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
-//	| magic | flags | sequence | ID   | term | vote  | commit | synced | boot | CRC |
-//	+-------+-------+----------+------+------+-------+--------+--------+------+-----+
+// slotRecord is one slot of the file: what a replica remembers. The package's documentation has its bytes.
 type slotRecord struct {
 	running  bool // the replica was not closed since
 	sequence uint64
 	id       ID
 	HardState
-	synced uint64 // the log had this index durably
+	synced ending // the log had this durably
+	origin uint32 // of the group, or 0
+	group  uint32 // GroupID.sum
 	boot   uint32 // which start of the machine it is
 }
 
 const (
-	stateMagic  = 0x524e5631 // "RNV1"
+	stateMagic  = 0x524e5632 // "RNV2"
 	flagRunning = 1
 )
 
@@ -47,10 +44,12 @@ func (r *slotRecord) encode() []byte {
 	b := make([]byte, 0, slotLen)
 	b = binary.BigEndian.AppendUint32(b, stateMagic)
 	b = binary.BigEndian.AppendUint32(b, flags)
-	for _, v := range [...]uint64{r.sequence, uint64(r.id), r.Term, uint64(r.Vote), r.Commit, r.synced} {
+	for _, v := range [...]uint64{r.sequence, uint64(r.id), r.Term, uint64(r.Vote), r.Commit, r.synced.index, uint64(r.synced.offset), r.synced.term} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
-	b = binary.BigEndian.AppendUint32(b, r.boot)
+	for _, v := range [...]uint32{r.synced.sum, r.origin, r.group, r.boot} {
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -61,10 +60,13 @@ func decodeSlot(b []byte) (r slotRecord, ok bool) {
 		return r, false
 	}
 	field := func(i int) uint64 { return binary.BigEndian.Uint64(b[8+8*i:]) }
-	return slotRecord{
+	r = slotRecord{
 		running: binary.BigEndian.Uint32(b[4:])&flagRunning != 0, sequence: field(0), id: ID(field(1)),
-		HardState: HardState{field(2), ID(field(3)), field(4)}, synced: field(5), boot: binary.BigEndian.Uint32(b[56:]),
-	}, true
+		HardState: HardState{field(2), ID(field(3)), field(4)},
+		synced:    ending{field(5), int64(field(6)), field(7), binary.BigEndian.Uint32(b[72:])},
+		origin:    binary.BigEndian.Uint32(b[76:]), group: binary.BigEndian.Uint32(b[80:]), boot: binary.BigEndian.Uint32(b[84:]),
+	}
+	return r, r.synced.offset >= 0
 }
 
 // stateFile keeps a slotRecord in two of three slots, so that damage to one takes no

@@ -12,20 +12,21 @@ import (
 
 const (
 	baseName  = "runnel-replica"
-	baseMagic = 0x524e5231 // "RNR1"
+	baseMagic = 0x524e5232 // "RNR2"
 	maxBase   = 1 << 20
 )
 
 // base is the file that makes a directory a replica's: whose, where its log begins,
 // and its members as of there and as of later batches.
 //
-//	+-------+-------+------------+----+-------+-------+---------+-----+
-//	| magic | flags | generation | ID | start | count | changes | CRC |
-//	+-------+-------+------------+----+-------+-------+---------+-----+
+//	+-------+-------+------------+----+-------+-----------+-------+-------+---------+-----+
+//	| magic | flags | generation | ID | topic | partition | start | count | changes | CRC |
+//	+-------+-------+------------+----+-------+-----------+-------+-------+---------+-----+
 type base struct {
 	resetting  bool   // the log is to become empty
 	generation uint32 // of the marks; another one after the log was emptied
 	id         ID
+	group      GroupID
 	start      Start
 	changes    []Start // members as of committed batches, in their order
 }
@@ -39,6 +40,8 @@ func (b *base) encode() []byte {
 	out = binary.BigEndian.AppendUint32(out, flags)
 	out = binary.BigEndian.AppendUint32(out, b.generation)
 	out = binary.BigEndian.AppendUint64(out, uint64(b.id))
+	out = append(out, b.group.Topic[:]...)
+	out = binary.BigEndian.AppendUint32(out, uint32(b.group.Partition))
 	out = b.start.append(out)
 	out = binary.BigEndian.AppendUint16(out, uint16(len(b.changes)))
 	for i := range b.changes {
@@ -49,7 +52,7 @@ func (b *base) encode() []byte {
 
 // decodeBase decodes the file.
 func decodeBase(b []byte) (*base, error) {
-	if len(b) < 24 || binary.BigEndian.Uint32(b) != baseMagic ||
+	if len(b) < 24+groupLen || binary.BigEndian.Uint32(b) != baseMagic ||
 		crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
 		return nil, malformed("%s is damaged", baseName)
 	}
@@ -57,10 +60,14 @@ func decodeBase(b []byte) (*base, error) {
 	d := &base{resetting: b[7]&1 != 0, generation: binary.BigEndian.Uint32(b[8:]), id: ID(binary.BigEndian.Uint64(b[12:]))}
 	var n int
 	var err error
-	if d.start, n, err = parseStart(b[20:]); err != nil {
+	b = b[20:]
+	copy(d.group.Topic[:], b)
+	d.group.Partition = int32(binary.BigEndian.Uint32(b[16:]))
+	b = b[groupLen:]
+	if d.start, n, err = parseStart(b); err != nil {
 		return nil, err
 	}
-	b = b[20+n:]
+	b = b[n:]
 	if len(b) < 2 {
 		return nil, malformed("%s ends early", baseName)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/log"
 )
 
 const (
@@ -93,6 +94,39 @@ func openMarks(fsys vfs.FS, dir string, generation uint32, start Start) (*marks,
 	}
 	m.filed = len(m.list)
 	return m, nil
+}
+
+// last returns the last mark.
+func (m *marks) last() mark { return m.list[len(m.list)-1] }
+
+// agree reports whether the log has batches of the marks' terms at their offsets.
+func (m *marks) agree(l *log.Log) bool {
+	epochs, i, term := l.Epochs(), 0, uint64(0)
+	for _, k := range m.list {
+		for i+1 < len(epochs) && epochs[i+1].Start <= k.offset {
+			i++
+		}
+		if k.term == 0 {
+			continue
+		}
+		if k.offset >= l.EndOffset() || i == len(epochs) {
+			return false
+		}
+		e := epochs[i]
+		begins := term == 0 || term == k.term || e.Start == k.offset // where its term begins
+		if e.Start <= k.offset && (uint64(e.Epoch) != k.term || !begins) {
+			return false
+		}
+		term = k.term
+	}
+	return true
+}
+
+// forget drops all marks, which are to be made again from the log.
+func (m *marks) forget(start Start) error {
+	m.list = []mark{{start.Index + 1, 0, start.Offset}}
+	m.size, m.filed, m.bytes = 0, 1, 0
+	return m.file.Truncate(0)
 }
 
 // floor returns the last mark at or before an index.

@@ -58,6 +58,7 @@ type Message struct {
 	Index, LogTerm uint64
 
 	Commit     uint64
+	Origin     uint32 // of the sender's group; 0 if it does not know
 	Reject     bool
 	RejectHint uint64
 	Context    []byte
@@ -76,7 +77,7 @@ const (
 	maxMembers = 128
 )
 
-const messageHeaderLen = 2 + 2 + 8*7
+const messageHeaderLen = 2 + 2 + 8*7 + 4
 
 // Flags of a message's header.
 const (
@@ -99,6 +100,7 @@ func (m *Message) AppendHeader(dst []byte) []byte {
 	for _, v := range [...]uint64{uint64(m.From), uint64(m.To), m.Term, m.Index, m.LogTerm, m.Commit, m.RejectHint} {
 		dst = binary.BigEndian.AppendUint64(dst, v)
 	}
+	dst = binary.BigEndian.AppendUint32(dst, m.Origin)
 	dst = append(dst, m.Context...)
 	if m.Snapshot != nil {
 		dst = m.Snapshot.append(dst)
@@ -118,6 +120,7 @@ func ParseMessage(header []byte, batches ...[]byte) (Message, error) {
 	m := Message{
 		Kind: Kind(header[0]), From: ID(field(0)), To: ID(field(1)), Term: field(2), Index: field(3),
 		LogTerm: field(4), Commit: field(5), RejectHint: field(6), Reject: flags&flagReject != 0,
+		Origin: binary.BigEndian.Uint32(header[messageHeaderLen-4:]),
 	}
 	if _, ok := kindNames[m.Kind]; !ok || flags&^(flagReject|flagSnapshot) != 0 {
 		return Message{}, malformed("a message of kind %d with flags %#x", header[0], flags)

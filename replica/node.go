@@ -86,6 +86,7 @@ func (cfg NodeConfig) withDefaults() NodeConfig {
 // acknowledgements and not heartbeats. All methods are safe for concurrent use.
 type Node struct {
 	cfg      NodeConfig
+	began    time.Time
 	steppers []*stepper
 	disks    *workers
 	replicas sync.Map // a *Replica for every GroupID
@@ -131,7 +132,7 @@ func StartNode(cfg NodeConfig) (*Node, error) {
 	}
 	cfg.Peers, cfg.Racks = maps.Clone(cfg.Peers), maps.Clone(cfg.Racks)
 	cfg.Transport.SetPeers(cfg.Peers)
-	n := &Node{cfg: cfg, disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
+	n := &Node{cfg: cfg, began: time.Now(), disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
 	n.heard = map[NodeID]presence{}
 	n.ctx, n.end = context.WithCancel(context.Background())
 	for range cfg.Steppers {
@@ -207,6 +208,8 @@ func (n *Node) HandleStream(_ NodeID, kind StreamKind, s Stream) {
 		n.serveCall(s)
 	case StreamAsks:
 		n.serveAsks(s)
+	case StreamBatches:
+		n.serveBatches(s)
 	}
 	_ = s.Close()
 }

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,7 @@ type DiskState struct {
 	Members       Membership
 	State         HardState // its Commit counts as applied
 	HighWatermark int64
+	Origin        uint32       // of the group, or 0
 	Tail          Place        // where the batches begin that may not be committed
 	Recovery      log.Recovery // what the log found
 
@@ -57,13 +59,13 @@ func CreateDisk(cfg DiskConfig, members Membership) error {
 		return err
 	}
 	// The file that makes it a replica's comes last.
-	if err := createState(fsys, dir, slotRecord{id: cfg.ID, boot: cfg.Boot}); err != nil {
+	if err := createState(fsys, dir, slotRecord{id: cfg.ID, group: cfg.Group.sum(), boot: cfg.Boot}); err != nil {
 		return d.failed(err)
 	}
 	if err := fsys.SyncDir(dir); err != nil {
 		return d.failed(err)
 	}
-	b := base{id: cfg.ID, start: Start{Membership: members}}
+	b := base{id: cfg.ID, group: cfg.Group, start: Start{Membership: members}}
 	if err := b.write(fsys, dir); err != nil {
 		return d.failed(err)
 	}
@@ -98,12 +100,15 @@ func (d *Disk) open() (s DiskState, err error) {
 		return s, d.absent()
 	}
 	if d.base.id != d.cfg.ID {
-		return s, d.place().Detailf("%s is replica %v's and not %v's", dir, d.base.id, d.cfg.ID).ForGood()
+		return s, d.foreign("is replica %v's and not %v's", d.base.id, d.cfg.ID)
+	}
+	if d.base.group != d.cfg.Group {
+		return s, d.foreign("is a replica of group %v and not of %v", d.base.group, d.cfg.Group)
 	}
 	if d.state, err = openState(fsys, dir); err != nil {
 		return s, err
 	}
-	if d.state == nil || d.state.id != d.cfg.ID {
+	if d.state == nil || d.state.id != d.cfg.ID || d.state.group != d.cfg.Group.sum() {
 		return s, d.lost("what it voted is not on record")
 	}
 	if !d.cfg.Fsync && d.state.running && d.state.boot != d.cfg.Boot {
@@ -131,6 +136,16 @@ func (d *Disk) absent() error {
 	if err != nil {
 		return d.place().Detailf("%s", d.cfg.Log.Dir).Because(ErrAbsent)
 	}
+	state, err := openState(d.cfg.Log.FS, d.cfg.Log.Dir)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		_ = state.file.Close()
+	}
+	if state != nil && (state.running || state.Term > 0) { // CreateDisk was not just interrupted
+		return d.lost("%s is gone", baseName)
+	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name, ".log") && e.Size > 0 {
 			return d.lost("%s is gone", baseName)
@@ -139,43 +154,73 @@ func (d *Disk) absent() error {
 	return d.place().Detailf("%s", d.cfg.Log.Dir).Because(ErrAbsent)
 }
 
-// find opens the marks and drops those of batches that the log doesn't have.
+// find opens the marks. What they say of batches has to be what the log has; otherwise they
+// are another log's, and made again.
 func (d *Disk) find(s *DiskState) error {
 	if len(s.Recovery.Damage) > 0 {
 		return s.Recovery.Damage[0]
+	}
+	if s.Recovery.Replaced && !d.cfg.mended {
+		return d.place().Detailf("%s has other segments than its checkpoint counts", d.cfg.Log.Dir).Because(errLog)
 	}
 	m, err := openMarks(d.cfg.Log.FS, d.cfg.Log.Dir, d.base.generation, d.base.start)
 	if err != nil {
 		return err
 	}
 	d.marks = m
-	if last := m.list[len(m.list)-1]; last.term != 0 && last.offset >= d.log.EndOffset() {
+	if last := m.list[len(m.list)-1]; last.term != 0 && last.offset >= d.log.EndOffset() && last.offset > d.state.synced.offset {
 		return d.lost("the batch of index %d at offset %d was committed, and the log ends at %d", last.index, last.offset, d.log.EndOffset())
 	}
-	return nil
+	switch {
+	case m.agree(d.log):
+		return nil
+	case !d.cfg.mended:
+		return d.place().Detailf("%s has leader epochs that %s contradicts", d.cfg.Log.Dir, marksName).Because(errLog)
+	}
+	return m.forget(d.base.start)
 }
+
+// errMarks says that the marks are not this log's.
+var errMarks = errors.New("the marks are another log's")
 
 // recover reads the log from the last committed batch that is known, and finds the
 // state that a Core begins with.
 func (d *Disk) recover(s *DiskState) error {
-	marked := d.marks.list[len(d.marks.list)-1]
+	marked := d.marks.last()
+	if on := d.state.synced; on.offset <= marked.offset && on.offset > d.base.start.Offset {
+		if ok, err := d.has(on); !ok {
+			return errors.Join(err, d.otherLog())
+		}
+	}
+	slots, err := d.scan(marked)
+	if errors.Is(err, errMarks) {
+		if err := d.marks.forget(d.base.start); err != nil {
+			return err
+		}
+		marked = d.marks.last()
+		slots, err = d.scan(marked)
+	}
+	if errors.Is(err, errMarks) {
+		return d.mixed("has no batch at offset %d, where its log begins", marked.offset)
+	}
+	if err != nil {
+		return err
+	}
 	changes := d.base.latest(math.MaxUint64)
 	commit := max(d.state.Commit, changes.Index, marked.index-1)
 	if marked.term != 0 {
 		commit = max(commit, marked.index) // only a committed batch has a mark
 	}
 	s.terms = d.marks.terms(d.base.start, marked.index)
-	d.last = marked.index - 1
-	s.Tail = Place{d.last, marked.offset}
-	slots, err := d.scan(marked)
-	if err != nil {
-		return err
+	s.Tail = Place{marked.index - 1, marked.offset}
+	if d.end.index < d.state.synced.index {
+		return d.lost("the log had index %d once, and ends with %d", d.state.synced.index, d.end.index)
 	}
-	if d.last < d.state.synced {
-		return d.lost("the log had index %d once, and ends with %d", d.state.synced, d.last)
+	if d.end.index < changes.Index {
+		return d.lost("index %d was committed, and the log ends with %d", changes.Index, d.end.index)
 	}
-	if d.last < changes.Index {
-		return d.lost("index %d was committed, and the log ends with %d", changes.Index, d.last)
+	if last := s.terms[len(s.terms)-1].term; d.state.Term < max(last, d.end.term) {
+		return d.lost("the log has term %d, and what it voted in is on record up to %d", max(last, d.end.term), d.state.Term)
 	}
 	for _, b := range slots {
 		if last := s.terms[len(s.terms)-1]; b.term != last.term {
@@ -186,11 +231,15 @@ func (d *Disk) recover(s *DiskState) error {
 			s.Tail, s.slots = Place{index, b.next}, s.slots[:0]
 		}
 	}
-	d.commit = min(commit, d.last)
+	d.commit = min(commit, d.end.index)
 	s.Start, s.Members = d.base.start, d.base.latest(d.commit).Membership
 	s.State = d.state.HardState
 	s.State.Commit = d.commit
 	s.HighWatermark = s.Tail.Offset
+	if err := d.findOrigin(); err != nil {
+		return err
+	}
+	s.Origin = d.state.origin
 	return d.start()
 }
 
@@ -208,6 +257,10 @@ func (d *Disk) start() error {
 // scan reads the batches from a mark to the log's end, and adds what they say to the
 // marks.
 func (d *Disk) scan(from mark) (slots []slot, err error) {
+	d.end = ending{index: from.index - 1, offset: from.offset}
+	if from.index == d.base.start.Index+1 {
+		d.end = d.base.start.ending()
+	}
 	for offset := from.offset; ; {
 		r, err := d.read(offset, 1<<20)
 		if err != nil {
@@ -228,13 +281,65 @@ func (d *Disk) scan(from mark) (slots []slot, err error) {
 			if s.data = nil; s.members {
 				s.data = append([]byte(nil), b[:h.Size()]...)
 			}
-			d.last++
-			d.marks.add(mark{d.last, uint64(h.LeaderEpoch), h.BaseOffset}, h.Size())
+			before := d.end.offset
+			d.follow(&h)
+			if err := d.confirm(from, before, &h); err != nil {
+				return nil, err
+			}
 			slots = append(slots, s)
 			offset = h.NextOffset()
 			b = b[h.Size():]
 		}
 	}
+}
+
+// confirm checks that the last batch, which was to begin at an offset, is in its place,
+// and that it is the one on record if that ends there.
+func (d *Disk) confirm(from mark, begins int64, h *record.BatchHeader) error {
+	on := d.state.synced
+	if d.cfg.Keyed {
+		on.sum = d.end.sum
+	}
+	switch {
+	case h.BaseOffset != begins, begins == from.offset && from.term != 0 && from.term != d.end.term:
+		return errMarks
+	case d.end == on, d.end.offset < on.offset, begins >= on.offset:
+		return nil
+	case d.end.index != on.index && d.end.offset == on.offset && d.end.term == on.term && d.end.sum == on.sum && from.index > d.base.start.Index+1:
+		return errMarks
+	}
+	return d.otherLog()
+}
+
+// has reports whether the log has the batch that an ending names, whatever its index.
+func (d *Disk) has(e ending) (bool, error) {
+	s, err := d.log.Read(e.offset-1, math.MaxInt64, 1, nil)
+	if err != nil {
+		return false, err
+	}
+	h, err := record.ParseHeader(s.Bytes)
+	return err == nil && h.NextOffset() == e.offset && uint64(h.LeaderEpoch) == e.term && (h.CRC == e.sum || d.cfg.Keyed), err
+}
+
+func (d *Disk) otherLog() error {
+	on := d.state.synced
+	return d.mixed("has another log than the one on record, which had index %d of epoch %d before offset %d", on.index, on.term, on.offset)
+}
+
+// ErrForeign says that a directory, or its log, is not the replica's.
+var ErrForeign = errors.New("the files are not this replica's")
+
+// errLog says that the log is not what is on record beside it.
+var errLog = errors.New("the log is not the one on record")
+
+func (d *Disk) mixed(format string, args ...any) error {
+	return d.place().Detailf("%s %s", d.cfg.Log.Dir, fmt.Sprintf(format, args...)).Because(errors.Join(ErrForeign, errLog)).ForGood().
+		Try("put back the files that were there, or replace the replica by one of a new incarnation")
+}
+
+func (d *Disk) foreign(format string, args ...any) error {
+	return d.place().Detailf("%s %s", d.cfg.Log.Dir, fmt.Sprintf(format, args...)).Because(ErrForeign).ForGood().
+		Try("put back the files that were there, or replace the replica by one of a new incarnation")
 }
 
 // clearLog removes a log's files, and the marks.

@@ -82,6 +82,9 @@ type DiskWrite struct {
 	// LogStart, unless 0, is the offset at which a committed batch makes the log begin.
 	LogStart int64
 
+	// Origin is the group's, or 0.
+	Origin uint32
+
 	// Producers asks for what the log knows of producers as of this write, when it is
 	// done. A leader judges their sequences by it.
 	Producers bool

@@ -1,6 +1,11 @@
 package replica
 
-import "sync"
+import (
+	"errors"
+	"sync"
+
+	"github.com/runnel-go/runnel/partition"
+)
 
 // published is the state of a replica that everyone may see, which is the one of its last
 // change: changes are published by several goroutines, and an earlier one never replaces a
@@ -48,6 +53,9 @@ func (r *Replica) changed() {
 	if !s.Leading {
 		r.tenure.ended()
 	}
+	if errors.Is(s.Err, ErrForeign) {
+		r.disk.then(func() { r.hide(s.Err) })
+	}
 	publish := func() { r.publish(number, s) }
 	switch {
 	case s.Leading && r.tenure.epoch == 0:
@@ -58,6 +66,13 @@ func (r *Replica) changed() {
 	default:
 		publish()
 	}
+}
+
+// hide shows readers an error instead of what the log has.
+func (r *Replica) hide(err error) {
+	p := r.part.Load()
+	r.part.Store(partition.Broken(partition.Config{Log: r.cfg.Disk.Log, Settings: *p.Settings()}, err))
+	p.Abandon()
 }
 
 // publish makes s the replica's Status, unless a later one is.

@@ -79,7 +79,8 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 		return nil, state.Recovery, fault.At(fault.InvalidConfig, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
 			Detailf("replica %v was to be opened by node %v", cfg.Disk.ID, n.cfg.ID)
 	}
-	home, opened, err := OpenDisk(cfg.Disk)
+	cfg.Disk.Group, cfg.Disk.Keyed = cfg.Group, cfg.Settings.Keyed
+	home, opened, err := n.openOrMend(cfg.Disk)
 	if errors.Is(err, ErrAbsent) {
 		if err = CreateDisk(cfg.Disk, cfg.Members); err == nil {
 			home, opened, err = OpenDisk(cfg.Disk)

@@ -181,8 +181,12 @@ func (t *route) claimLocked() *routed {
 		t.next = t.next.next
 	}
 	a := t.next
+	if a == nil || t.rewinds || t.pauses || t.closed != nil {
+		return nil
+	}
 	leader := t.replica.leader()
-	if a == nil || t.rewinds || t.pauses || t.closed != nil || leader == 0 {
+	if leader == 0 {
+		t.expireLocked()
 		return nil
 	}
 	if a.producer != record.NoProducerID {
@@ -209,6 +213,33 @@ func (t *route) rewindLocked() {
 			a.state = routeDone
 		}
 	}
+}
+
+// expireLocked ends the appends whose time is over without a leader, and looks again when
+// that of the next one is.
+func (t *route) expireLocked() {
+	now := time.Now()
+	for a := t.next; a != nil; a = a.next {
+		if a.state != routeQueued {
+			continue
+		}
+		if left := a.deadline.Sub(now); left > 0 {
+			t.againLocked(left)
+			return
+		}
+		if a.state = routeDone; a.err == nil {
+			a.err = t.replica.noLeader()
+		}
+	}
+}
+
+// againLocked has the route look again after some time.
+func (t *route) againLocked(after time.Duration) {
+	if t.retry == nil {
+		t.retry = time.AfterFunc(after, t.leaderChanged)
+		return
+	}
+	t.retry.Reset(after)
 }
 
 // outcome takes what became of an append that was sent for the try-th time.
@@ -263,11 +294,7 @@ func (t *route) pauseLocked() {
 		return
 	}
 	t.pauses = true
-	if t.retry == nil {
-		t.retry = time.AfterFunc(routeAgain, t.leaderChanged)
-		return
-	}
-	t.retry.Reset(routeAgain)
+	t.againLocked(routeAgain)
 }
 
 // tell calls the Completions of the appends at the front that are done. The role is a

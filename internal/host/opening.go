@@ -107,7 +107,7 @@ func (h *Host) openPartition(t *Topic, n int32) partition.Opened {
 		}
 	}
 	p, found, err := h.open(at, cfg)
-	if damage, ok := errors.AsType[*fault.Corruption](err); ok {
+	if damage, ok := errors.AsType[*fault.Corruption](err); ok && !cfg.Replica {
 		damage.Hint = hintUnopened
 	}
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
 	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -214,5 +215,5 @@ func (b *Broker) writable(tp record.TopicPartition) (host.Partition, error) {
 // ListOffsets returns the offset that spec names in each partition. See
 // topic.Admin.
 func (b *Broker) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
-	return b.host.ListOffsets(ctx, spec, partitions...)
+	return b.host.ListOffsets(ctx, spec, partition.ReadUncommitted, partitions...)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
@@ -45,11 +46,12 @@ func requireAsKafkaRead(t *testing.T, b *runnel.Broker, expected kafkaExpected) 
 	t.Helper()
 	partitions := 0
 	for _, p := range expected.Topics {
+		tp := record.TopicPartition{Topic: p.Topic, Partition: p.Partition}
 		if p.Isolation != "read_uncommitted" {
+			require.Equal(t, p.SHA256, sumOf(t, b, tp, p.Records, consumer.ReadCommitted()), "%s, %s", tp, p.Isolation)
 			continue
 		}
 		partitions++
-		tp := record.TopicPartition{Topic: p.Topic, Partition: p.Partition}
 		d, err := b.DescribeTopics(t.Context(), p.Topic)
 		require.NoError(t, err)
 		require.Equal(t, p.ID, d[0].ID.String(), p.Topic)

@@ -39,14 +39,17 @@ type readByKafka struct {
 
 // readUncommitted returns what Kafka read of the partitions that it had not
 // compacted.
-func readUncommitted(t testing.TB) (all []readByKafka) {
+func readUncommitted(t testing.TB) []readByKafka { return readAt(t, "read_uncommitted") }
+
+// readAt is readUncommitted at a level of isolation.
+func readAt(t testing.TB, isolation string) (all []readByKafka) {
 	t.Helper()
 	b, err := os.ReadFile("testdata/kafka.json")
 	require.NoError(t, err)
 	var file struct{ Topics []readByKafka }
 	require.NoError(t, json.Unmarshal(b, &file))
 	for _, p := range file.Topics {
-		if p.Isolation == "read_uncommitted" && !strings.Contains(p.Topic, "compact") {
+		if p.Isolation == isolation && !strings.Contains(p.Topic, "compact") {
 			all = append(all, p)
 		}
 	}
@@ -103,7 +106,8 @@ func adopted(t testing.TB, partitions []readByKafka) (dir string) {
 }
 
 // TestReadsWhatKafkaWrote reads every partition of Kafka's directory that it had
-// not compacted, and compares every record with what Kafka's consumer got.
+// not compacted, at both levels of isolation, and compares every record with what
+// Kafka's consumer got.
 func TestReadsWhatKafkaWrote(t *testing.T) {
 	partitions := readUncommitted(t)
 	require.Len(t, partitions, 19)
@@ -116,20 +120,30 @@ func TestReadsWhatKafkaWrote(t *testing.T) {
 		}
 	}
 	b := openDir(t, dir)
-	for _, p := range partitions {
+	for _, p := range append(partitions, readAt(t, "read_committed")...) {
 		tp := record.TopicPartition{Topic: p.Topic, Partition: p.Partition}
 		if p.Begin > 0 {
 			_, err := b.DeleteRecords(t.Context(), map[record.TopicPartition]int64{tp: p.Begin})
 			require.NoError(t, err)
 		}
-		require.Equal(t, p.SHA256, sumOf(t, b, tp, p.Records))
+		var opts []consumer.Option
+		if p.Isolation == "read_committed" {
+			opts = append(opts, consumer.ReadCommitted())
+		}
+		c, err := consumer.New(b, append(opts, consumer.Assign(tp))...)
+		require.NoError(t, err)
+		ends, err := c.Lag(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, p.End-p.Begin, ends[tp], "%s %s", tp, p.Isolation)
+		require.NoError(t, c.Close())
+		require.Equal(t, p.SHA256, sumOf(t, b, tp, p.Records, opts...), "%s %s", tp, p.Isolation)
 	}
 }
 
 // sumOf returns the checksum over a partition's first n records.
-func sumOf(t testing.TB, b *runnel.Broker, tp record.TopicPartition, n int64) string {
+func sumOf(t testing.TB, b *runnel.Broker, tp record.TopicPartition, n int64, opts ...consumer.Option) string {
 	t.Helper()
-	c, err := consumer.New(b, consumer.Assign(tp))
+	c, err := consumer.New(b, append(opts, consumer.Assign(tp))...)
 	require.NoError(t, err)
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -46,6 +46,11 @@ type Config struct {
 	// then skips the partition until Seek.
 	Start topic.OffsetSpec
 
+	// ReadCommitted keeps the session from seeing records of transactions that
+	// are open or were aborted: Kafka's isolation.level read_committed. A
+	// partition then ends at its last stable offset.
+	ReadCommitted bool
+
 	// SessionTimeout is how long a member may be silent before its group takes
 	// its partitions away. RebalanceTimeout limits how long a member may take
 	// to give partitions up, and how long it may go without calling Fetch.
@@ -86,7 +91,8 @@ type Fetched struct {
 	LeaderEpoch int32
 
 	// HighWatermark is the partition's high watermark at the time of the fetch:
-	// the offset after its last readable record.
+	// the offset after its last readable record. With Config.ReadCommitted it is
+	// the last stable offset.
 	HighWatermark int64
 }
 

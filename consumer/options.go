@@ -99,6 +99,12 @@ func from(spec topic.OffsetSpec) Option {
 	return option(func(o *options) { o.Start = spec })
 }
 
+// ReadCommitted keeps the consumer from seeing records of transactions that are
+// open or were aborted: Kafka's isolation.level=read_committed. A transaction's
+// records, and those behind them, come when it has ended. Records that belong to
+// no transaction are committed.
+func ReadCommitted() Option { return option(func(o *options) { o.ReadCommitted = true }) }
+
 // ManualCommit leaves committing to Commit, CommitAsync and CommitOffsets.
 func ManualCommit() Option { return option(func(o *options) { o.manual = true }) }
 

@@ -48,6 +48,11 @@ const (
 	OutOfOrderSequence       Code = 45
 	DuplicateSequence        Code = 46
 	InvalidProducerEpoch     Code = 47
+	InvalidTxnState          Code = 48
+	InvalidProducerID        Code = 49
+	InvalidTxnTimeout        Code = 50
+	ConcurrentTransactions   Code = 51
+	CoordinatorFenced        Code = 52
 	Storage                  Code = 56
 	SaslAuthentication       Code = 58
 	UnknownProducer          Code = 59
@@ -60,6 +65,7 @@ const (
 	InvalidRecord            Code = 87
 	UnstableOffsetCommit     Code = 88
 	ProducerFenced           Code = 90
+	TransactionalIDNotFound  Code = 105
 	UnknownTopicID           Code = 100
 	DuplicateBroker          Code = 101
 	InconsistentClusterID    Code = 104
@@ -132,6 +138,11 @@ var table = map[Code]entry{
 	OutOfOrderSequence:       {"OUT_OF_ORDER_SEQUENCE_NUMBER", false, "the producer's sequence has a gap"},
 	DuplicateSequence:        {"DUPLICATE_SEQUENCE_NUMBER", false, "the producer's sequence was written already"},
 	InvalidProducerEpoch:     {"INVALID_PRODUCER_EPOCH", false, "the producer's epoch is older than the partition's"},
+	InvalidTxnState:          {"INVALID_TXN_STATE", false, "the transaction's state does not allow this"},
+	InvalidProducerID:        {"INVALID_PRODUCER_ID_MAPPING", false, "the producer's ID is not the one that its transactional ID has"},
+	InvalidTxnTimeout:        {"INVALID_TRANSACTION_TIMEOUT", false, "the transaction timeout is outside the allowed range"},
+	ConcurrentTransactions:   {"CONCURRENT_TRANSACTIONS", true, "the transaction before this one is still being ended"},
+	CoordinatorFenced:        {"TRANSACTION_COORDINATOR_FENCED", false, "a newer coordinator has taken over the transaction"},
 	Storage:                  {"KAFKA_STORAGE_ERROR", true, "the partition's storage has failed"},
 	SaslAuthentication:       {"SASL_AUTHENTICATION_FAILED", false, "the cluster does not accept the credentials"},
 	UnknownProducer:          {"UNKNOWN_PRODUCER_ID", false, "the partition no longer knows this producer"},
@@ -144,6 +155,7 @@ var table = map[Code]entry{
 	InvalidRecord:            {"INVALID_RECORD", false, "the record or batch breaks a rule of the topic or the format"},
 	UnstableOffsetCommit:     {"UNSTABLE_OFFSET_COMMIT", true, "the group's offsets are part of an open transaction"},
 	ProducerFenced:           {"PRODUCER_FENCED", false, "a newer producer took over this transactional identity"},
+	TransactionalIDNotFound:  {"TRANSACTIONAL_ID_NOT_FOUND", false, "there is no transaction of this transactional ID"},
 	UnknownTopicID:           {"UNKNOWN_TOPIC_ID", true, "there is no topic with this ID"},
 	DuplicateBroker:          {"DUPLICATE_BROKER_REGISTRATION", false, "another process is this node already"},
 	InconsistentClusterID:    {"INCONSISTENT_CLUSTER_ID", false, "the two nodes belong to different clusters"},

@@ -43,6 +43,9 @@ func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consum
 		kgo.FetchMaxPartitionBytes(int32(min(cfg.MaxBytes, 1<<30))),
 		kgo.FetchMaxBytes(int32(max(50<<20, min(cfg.MaxBytes, 1<<30)))),
 	}
+	if cfg.ReadCommitted {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
 	if s.member {
 		opts = append(opts, s.membership()...)
 	}
@@ -56,6 +59,14 @@ func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consum
 		return nil, err
 	}
 	return s, nil
+}
+
+// level returns the session's level of isolation.
+func (s *consuming) level() int8 {
+	if s.cfg.ReadCommitted {
+		return committed
+	}
+	return uncommitted
 }
 
 // fetchWait is how long a broker waits for records before it answers a fetch:
@@ -424,7 +435,7 @@ func (s *consuming) setPaused(partitions []record.TopicPartition, paused bool) e
 
 // Offsets implements consumer.Session.
 func (s *consuming) Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error) {
-	listed, err := s.cluster.ListOffsets(ctx, spec, partitions...)
+	listed, err := s.cluster.listed(ctx, spec, s.level(), partitions...)
 	if err != nil {
 		return nil, err
 	}

@@ -210,7 +210,9 @@ func (s *consuming) keep(fetches kgo.Fetches) bool {
 			s.order = append(s.order, tp)
 		}
 		o.records = append(o.records, p.Records...)
-		o.high, o.behind = p.HighWatermark, time.Time{}
+		if o.high, o.behind = p.HighWatermark, (time.Time{}); s.cfg.ReadCommitted {
+			o.high = p.LastStableOffset
+		}
 		some = true
 	})
 	return some

@@ -99,10 +99,15 @@ func (s *consuming) behind(ctx context.Context, tp record.TopicPartition, from i
 	if err != nil || int(tp.Partition) >= len(m.Partitions) {
 		return from, 0, false
 	}
+	isolation := kgo.ReadUncommitted()
+	if s.cfg.ReadCommitted {
+		isolation = kgo.ReadCommitted()
+	}
 	leader := s.cluster.client.Broker(int(m.Partitions[tp.Partition].Leader))
 	for {
 		req := kmsg.NewPtrFetchRequest()
 		req.MaxBytes = passedBytes
+		req.IsolationLevel = s.level()
 		t := kmsg.NewFetchRequestTopic()
 		t.Topic, t.TopicID = tp.Topic, m.TopicID
 		p := kmsg.NewFetchRequestTopicPartition()
@@ -114,8 +119,10 @@ func (s *consuming) behind(ctx context.Context, tp record.TopicPartition, from i
 			return next, high, false
 		}
 		part := &resp.Topics[0].Partitions[0]
-		high = part.HighWatermark
-		options := kgo.ProcessFetchPartitionOpts{KeepControlRecords: true, Offset: next, Topic: tp.Topic, Partition: tp.Partition}
+		if high = part.HighWatermark; s.cfg.ReadCommitted {
+			high = part.LastStableOffset
+		}
+		options := kgo.ProcessFetchPartitionOpts{KeepControlRecords: true, IsolationLevel: isolation, Offset: next, Topic: tp.Topic, Partition: tp.Partition}
 		fetched, after := kgo.ProcessFetchPartition(options, part, kgo.DefaultDecompressor(), nil)
 		if len(fetched.Records) > 0 {
 			return fetched.Records[0].Offset, high, true

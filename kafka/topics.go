@@ -398,6 +398,11 @@ func (c *Cluster) DeleteRecords(ctx context.Context, before map[record.TopicPart
 
 // ListOffsets implements topic.Admin.
 func (c *Cluster) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
+	return c.listed(ctx, spec, uncommitted, partitions...)
+}
+
+// listed is ListOffsets at a level of isolation.
+func (c *Cluster) listed(ctx context.Context, spec topic.OffsetSpec, level int8, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
 	listed := make(map[record.TopicPartition]topic.ListedOffset, len(partitions))
 	if spec.IsNone() {
 		return nil, fault.Newf(fault.InvalidRequest, "topic.None names no offset")
@@ -416,7 +421,7 @@ func (c *Cluster) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partit
 	case spec.IsLatest():
 		ask = latest
 	}
-	if err := c.listOffsets(ctx, ask, partitions, listed); err != nil || !byTime {
+	if err := c.listOffsets(ctx, ask, level, partitions, listed); err != nil || !byTime {
 		return listed, err
 	}
 	// If no record is that late, the answer is the end.
@@ -426,7 +431,7 @@ func (c *Cluster) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partit
 			rest = append(rest, tp)
 		}
 	}
-	return listed, c.listOffsets(ctx, latest, rest, listed)
+	return listed, c.listOffsets(ctx, latest, level, rest, listed)
 }
 
 // Values of ListOffsets requests that are not timestamps.
@@ -435,8 +440,14 @@ const (
 	earliest = -2
 )
 
+// Kafka's levels of isolation.
+const (
+	uncommitted int8 = 0
+	committed   int8 = 1
+)
+
 // listOffsets adds the cluster's answers for a timestamp to listed.
-func (c *Cluster) listOffsets(ctx context.Context, ask int64, partitions []record.TopicPartition, listed map[record.TopicPartition]topic.ListedOffset) error {
+func (c *Cluster) listOffsets(ctx context.Context, ask int64, level int8, partitions []record.TopicPartition, listed map[record.TopicPartition]topic.ListedOffset) error {
 	if err := c.live(); err != nil {
 		return err
 	}
@@ -444,7 +455,7 @@ func (c *Cluster) listOffsets(ctx context.Context, ask int64, partitions []recor
 		return nil
 	}
 	req := kmsg.NewPtrListOffsetsRequest()
-	req.ReplicaID = -1
+	req.ReplicaID, req.IsolationLevel = -1, level
 	for name, numbers := range byTopic(partitions) {
 		t := kmsg.NewListOffsetsRequestTopic()
 		t.Topic = name

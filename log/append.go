@@ -162,18 +162,18 @@ func (l *Log) unwrite(pos int64, n int, cause error) error {
 func (l *Log) indexBatches(batches []byte, pos int64, r *run) {
 	for r.last.Size() < len(batches) {
 		h, _ := record.ParseHeader(batches) // examine has parsed it
-		l.indexBatch(pos, &h)
+		l.indexBatch(pos, &h, batches)
 		pos += int64(h.Size())
 		batches = batches[h.Size():]
 	}
-	l.indexBatch(pos, &r.last)
+	l.indexBatch(pos, &r.last, batches)
 }
 
-// indexBatch adds a batch to the active segment's index, the producers, and the
-// leader epochs.
-func (l *Log) indexBatch(pos int64, h *record.BatchHeader) {
+// indexBatch adds a batch, which is what body begins with, to the active segment's
+// indexes, the producers with their transactions, and the leader epochs.
+func (l *Log) indexBatch(pos int64, h *record.BatchHeader, body []byte) {
 	l.index.add(l.active.base, pos, h, int64(l.cfg.IndexInterval), l.now(h.MaxTimestamp))
-	l.producers.fold(h)
+	l.fold(h, body, l.index)
 	if h.LeaderEpoch > latestEpoch(l.Epochs()) {
 		entries := withEpoch(l.Epochs(), h.LeaderEpoch, h.BaseOffset)
 		l.epochs.Store(&entries)
@@ -238,7 +238,8 @@ func (l *Log) roll() error {
 		if err := l.index.file(l.active, filingSynced); err != nil {
 			return l.refuse(err)
 		}
-		sealed, sum = sealed+1, sum+digest(l.active.base, l.active.size.Load())
+		l.active.aborted = l.index.abortedIs
+		sealed, sum = sealed+1, sum+l.active.digest()
 	}
 	next := l.newSegment(l.end.Load(), 0)
 	next.writable = true
@@ -295,7 +296,7 @@ func (l *Log) publish(segments []*segment) {
 	l.dropped = append(l.dropped, segments[:k]...)
 	l.sealed -= k
 	for _, s := range segments[:k] {
-		l.digest -= digest(s.base, s.size.Load())
+		l.digest -= s.digest()
 	}
 	segments = segments[k:]
 	l.segments.Store(&segments)
@@ -340,7 +341,7 @@ func (l *Log) writeCheckpointOnly(clean bool) error {
 		sequence: l.checkpoint.sequence + 1, clean: clean,
 		start: l.start.Load(), segment: l.active.base, pos: l.active.size.Load(), offset: l.end.Load(),
 		firstTimestamp: l.index.firstTimestamp, maxTimestamp: l.index.maxTimestamp.Load(),
-		maxOffset: l.active.base + l.index.maxRel, sinceEntry: l.index.sinceEntry, filed: l.index.filed,
+		maxOffset: l.active.base + l.index.maxRel, sinceEntry: l.index.sinceEntry, filed: l.index.filed, aborted: l.index.abortedIs,
 		sealed: l.sealed, digest: l.digest, producers: l.snapshots.at >= 0, mark: *l.mark.Load(),
 	}
 	if err := c.write(l.cfg.FS, l.cfg.Dir); err != nil {

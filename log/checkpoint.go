@@ -22,21 +22,28 @@ const checkpointName = "runnel-checkpoint"
 //	offset  bytes
 //	0       8      "RNLCHKPT"
 //	8       2      version: 1
-//	10      2      flags: 1 clean, 2 producers
+//	10      2      flags: 1 clean, 2 producers, 4 aborted transactions
 //	12      4      sealed
 //	16      80     sequence, start, segment, pos, offset, firstTimestamp,
 //	               maxTimestamp, maxOffset, sinceEntry, digest: 8 bytes each
 //	96      16     filed: entries of both indexes, their CRC-32C: 4 bytes each
 //	112     12     mark: clean, 8 bytes; horizon in seconds, 4 bytes
 //	124     4      CRC-32C of everything before
+//
+// With aborted transactions in the active segment's index, there follow:
+//
+//	128     8      its entries, their CRC-32C: 4 bytes each
+//	136     4      CRC-32C of the 12 bytes before
 const (
 	checkpointMagic   = "RNLCHKPT"
 	checkpointVersion = 1
 	slotLen           = 128
+	longSlotLen       = slotLen + 12
 	slotStride        = 4096
 
 	flagClean     = 1
 	flagProducers = 2
+	flagAborted   = 4
 )
 
 // checkpoint is a lower bound of what is durable: everything before position pos of
@@ -60,6 +67,7 @@ type checkpoint struct {
 	maxOffset      int64 // last offset of the batch with maxTimestamp
 	sinceEntry     int64
 	filed          indexFiled
+	aborted        abortedIndex // filed or not
 
 	// The segments before it.
 	sealed int    // how many
@@ -98,7 +106,7 @@ func digest(base, size int64) uint64 {
 }
 
 func (c *checkpoint) encode() []byte {
-	b := make([]byte, 0, slotLen)
+	b := make([]byte, 0, longSlotLen)
 	b = append(b, checkpointMagic...)
 	b = binary.BigEndian.AppendUint16(b, checkpointVersion)
 	var flags uint16
@@ -107,6 +115,9 @@ func (c *checkpoint) encode() []byte {
 	}
 	if c.producers {
 		flags |= flagProducers
+	}
+	if c.aborted.n > 0 {
+		flags |= flagAborted
 	}
 	b = binary.BigEndian.AppendUint16(b, flags)
 	b = binary.BigEndian.AppendUint32(b, uint32(c.sealed))
@@ -123,10 +134,16 @@ func (c *checkpoint) encode() []byte {
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(c.mark.clean))
 	b = binary.BigEndian.AppendUint32(b, c.mark.seconds())
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	if c.aborted.n > 0 {
+		b = binary.BigEndian.AppendUint32(b, uint32(c.aborted.n))
+		b = binary.BigEndian.AppendUint32(b, c.aborted.crc)
+		b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[slotLen-4:], castagnoli))
+	}
+	return b
 }
 
-// decodeCheckpoint decodes a slot. ok is false if its bytes are not those of a whole
+// decodeCheckpoint decodes a slot, from its first longSlotLen bytes. ok is false if its bytes are not those of a whole
 // checkpoint, such as after a torn write. Another version is an error: Open must
 // not treat it as missing.
 func decodeCheckpoint(b []byte) (c checkpoint, ok bool, err error) {
@@ -145,6 +162,12 @@ func decodeCheckpoint(b []byte) (c checkpoint, ok bool, err error) {
 	c.firstTimestamp, c.maxTimestamp, c.maxOffset, c.sinceEntry, c.digest = u64(5), u64(6), u64(7), u64(8), uint64(u64(9))
 	u32 := func(i int) uint32 { return binary.BigEndian.Uint32(b[96+4*i:]) }
 	c.filed = indexFiled{int(u32(0)), int(u32(1)), u32(2), u32(3)}
+	if flags&flagAborted != 0 {
+		if len(b) < longSlotLen || crc32.Checksum(b[slotLen-4:longSlotLen-4], castagnoli) != binary.BigEndian.Uint32(b[longSlotLen-4:]) {
+			return checkpoint{}, false, nil
+		}
+		c.aborted = abortedIndex{int(binary.BigEndian.Uint32(b[slotLen:])), binary.BigEndian.Uint32(b[slotLen+4:])}
+	}
 	c.mark = mark{clean: int64(binary.BigEndian.Uint64(b[112:])), horizon: math.MaxInt64}
 	if seconds := binary.BigEndian.Uint32(b[120:]); seconds > 0 {
 		c.mark.horizon = int64(seconds) * 1000
@@ -164,16 +187,13 @@ func readCheckpoint(fsys vfs.FS, dir string) (*checkpoint, error) {
 	}
 	defer f.Close()
 	var newest *checkpoint
-	b := make([]byte, slotLen)
+	b := make([]byte, longSlotLen)
 	for slot := range int64(2) {
 		n, err := f.ReadAt(b, slot*slotStride)
-		if n < len(b) {
-			if errors.Is(err, io.EOF) {
-				continue
-			}
+		if n < len(b) && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		c, ok, err := decodeCheckpoint(b)
+		c, ok, err := decodeCheckpoint(b[:n])
 		if err != nil {
 			return nil, err
 		}

@@ -38,6 +38,13 @@ type cleaned struct {
 // result if it isn't used, also after an error.
 func (l *Log) newCleaned(group []*segment) (*cleaned, error) {
 	w := &cleaned{log: l, next: l.newSegment(group[0].base, 0), index: newLiveIndex()}
+	aborted, err := l.abortedOf(group)
+	if err != nil {
+		return w, err
+	}
+	for _, e := range aborted {
+		w.index.addAborted(e)
+	}
 	f, err := l.cfg.FS.OpenFile(w.next.logPath()+cleanedSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return w, l.refuse(err)
@@ -124,6 +131,10 @@ func (w *cleaned) finish() error {
 	err := appendIndex(fsys, w.next.indexPath()+cleanedSuffix, encodeOffsets(w.index.offsets.view()), 0, filingSynced)
 	if err == nil {
 		err = appendIndex(fsys, w.next.timeIndexPath()+cleanedSuffix, encodeTimes(w.index.times.view()), 0, filingSynced)
+	}
+	if aborted := w.index.aborted.view(); err == nil && len(aborted) > 0 {
+		err = appendIndex(fsys, w.next.abortedPath()+cleanedSuffix, encodeAborted(aborted), 0, filingSynced)
+		w.next.aborted = w.index.abortedIs
 	}
 	if err == nil {
 		err = fsys.SyncDir(w.log.cfg.Dir)

@@ -22,7 +22,7 @@ const maxGroup = 1 << 16
 // Compaction says what Compact may do. Times are in milliseconds.
 type Compaction struct {
 	Now             int64         // the time
-	Limit           int64         // records from this offset on stay as they are; usually the high watermark
+	Limit           int64         // records from this offset on stay as they are; at most the last stable offset
 	MinLag          time.Duration // so do segments with a record that is younger, and those behind them; negative: all
 	DeleteRetention time.Duration // how long a tombstone stays once compaction has met it; negative: for ever
 	SegmentBytes    int64         // neighbours that are no longer together become one segment. Default 1 GiB
@@ -311,6 +311,9 @@ func (w *cleaning) batches(s *segment, from, next int64, fn func(b record.Batch)
 		return l.unreadable(s, from, err)
 	}
 	defer h.release()
+	if w.filter.aborted, err = l.Aborted(s.base, next); err != nil {
+		return err
+	}
 	size := s.size.Load()
 	pos, base := int64(0), s.base
 	if from > s.base {

@@ -17,6 +17,9 @@
 //   - [Inspect] verifies a log without opening it, [Repair] repairs a damaged
 //     one, and [Adopt] opens segments that were copied from elsewhere.
 //
+// [Log.StableOffset] says before which offset every transaction is decided, and
+// [Log.Aborted] which ones are aborted: both follow from the markers in the log.
+//
 // Package partition decides which records are visible and who may append. A log's
 // leader epochs and its idempotent producers ([Log.Producer]) are a fold of its
 // batches; whether a producer's batch may be appended is also decided there.
@@ -53,6 +56,7 @@
 //	00000000000000000000.log        record batches; the name is the first offset
 //	00000000000000000000.index      positions by offset, Kafka's format
 //	00000000000000000000.timeindex  offsets by time, Kafka's format
+//	00000000000000000000.txnindex   aborted transactions, Kafka's format
 //	00000000000000001042.snapshot   the idempotent producers at that offset, Kafka's format
 //	leader-epoch-checkpoint         where each leader epoch begins, Kafka's format
 //	runnel-checkpoint               what is durable, whether the log was closed, where it starts

@@ -28,11 +28,12 @@ type filter struct {
 	keys    *keyMap
 	codec   *record.Codec
 	keep    func(h *record.BatchHeader) bool
-	start   int64 // the log's: earlier records go
-	from    int64 // the first dirty record, which may lie within a batch
-	end     int64 // keys has every key from the first dirty record to here; later records stay
-	now     int64 // milliseconds
-	horizon int64 // the delete horizon for tombstones that have none yet; math.MaxInt64 for none
+	start   int64   // the log's: earlier records go
+	from    int64   // the first dirty record, which may lie within a batch
+	end     int64   // keys has every key from the first dirty record to here; later records stay
+	now     int64   // milliseconds
+	horizon int64   // the delete horizon for tombstones that have none yet; math.MaxInt64 for none
+	aborted Aborted // the transactions that were aborted, in the segment at work: their records go
 
 	// opaque means that a batch was found whose records cannot be decoded. It may
 	// contain records that later tombstones delete, so these stay.
@@ -54,6 +55,10 @@ func (f *filter) judge(b record.Batch) (verdict, record.Batch, error) {
 		return same, b, nil
 	}
 	if h.Count == 0 {
+		return f.none(b)
+	}
+	if f.isAborted(h) {
+		f.removed += int64(h.Count)
 		return f.none(b)
 	}
 	payload, err := b.Payload(f.codec, f.payload)
@@ -84,6 +89,12 @@ func (f *filter) judge(b record.Batch) (verdict, record.Batch, error) {
 	}
 	left, err := f.reduce(h, payload, n, latest, horizon, known || tombstones)
 	return changed, left, err
+}
+
+// isAborted reports whether a batch's transaction was aborted: its records are never
+// seen, and make no earlier ones obsolete.
+func (f *filter) isAborted(h *record.BatchHeader) bool {
+	return h.Transactional() && f.aborted.Has(h.ProducerID, h.BaseOffset)
 }
 
 // passOver keeps a batch whose checksum matches and whose records cannot be
@@ -171,7 +182,7 @@ func (f *filter) reduce(h *record.BatchHeader, payload []byte, left int32, lates
 // learn adds the batch's keys to the map. If there is no room for one, its record
 // becomes the filter's end, and learn returns false.
 func (f *filter) learn(b record.Batch) (more bool, err error) {
-	if b.Control() || b.Count == 0 {
+	if b.Control() || b.Count == 0 || f.isAborted(&b.BatchHeader) {
 		return true, nil
 	}
 	payload, err := b.Payload(f.codec, f.payload)

@@ -73,12 +73,13 @@ func (g *grown[T]) view() []T {
 	return (*g.room.Load())[:n]
 }
 
-// liveIndex holds both indexes of the active segment. Their files are written at
+// liveIndex holds the indexes of the active segment. Their files are written at
 // checkpoints, so that an append is a single write. The fields without atomics
 // belong to the log's writer.
 type liveIndex struct {
 	offsets grown[offsetEntry]
 	times   grown[timeEntry]
+	aborted grown[AbortedTxn]
 
 	maxTimestamp atomic.Int64 // the latest of the segment, -1 for none
 	maxRel       int64        // last offset of its batch, less the segment's base
@@ -94,6 +95,13 @@ type liveIndex struct {
 
 	sinceEntry int64      // bytes since the last offset entry
 	filed      indexFiled // how much of the index is in the files
+
+	abortedIs    abortedIndex // what aborted has
+	abortedFiled int          // how many of them the file has
+
+	// abortedLeft means that the file of aborted transactions may have some although
+	// aborted has none.
+	abortedLeft bool
 }
 
 // indexFiled describes what was written to a segment's index files, so that Open
@@ -169,7 +177,7 @@ func (x *liveIndex) file(s *segment, how filing) error {
 	}
 	x.filed.times += len(times)
 	x.filed.timesCRC = crc32.Update(x.filed.timesCRC, castagnoli, b)
-	return nil
+	return x.fileAborted(s, how)
 }
 
 func encodeOffsets(entries []offsetEntry) []byte {

@@ -483,7 +483,10 @@ func (n *inspector) checkExtent() {
 	var sum uint64
 	for _, s := range n.segments {
 		if s.base < c.segment {
-			count, sum = count+1, sum+digest(s.base, s.size.Load())
+			if e, err := n.l.cfg.FS.Stat(s.abortedPath()); err == nil {
+				_ = s.describeAborted(e.Size) // what cannot be read differs
+			}
+			count, sum = count+1, sum+s.digest()
 		}
 	}
 	if n.swapped != nil && (count != c.sealed || sum != c.digest) {

@@ -138,7 +138,7 @@ func listCheckpoint(path string, b []byte) (l Listing, err error) {
 	var errs [2]error
 	for i := range slots {
 		at := i * slotStride
-		raw := b[min(at, len(b)):min(at+slotLen, len(b))]
+		raw := b[min(at, len(b)):min(at+longSlotLen, len(b))]
 		if len(bytes.Trim(raw, "\x00")) == 0 {
 			continue // never written
 		}

@@ -36,7 +36,7 @@ func TestList(t *testing.T) {
 	ps := producers{}
 	h := headerOf(batchOf(0, 0, 3, 10))
 	h.ProducerID, h.ProducerEpoch, h.BaseSequence = 7, 1, 4
-	ps.fold(&h)
+	ps.fold(&h, nil)
 	l, err = List("00000000000000000003.snapshot", ps.encode())
 	require.NoError(t, err)
 	require.Equal(t, [][]any{{int64(7), int16(1), int32(6), int64(0), int64(2), int64(2000), int32(-1), int64(-1)}}, l.Rows)

@@ -100,6 +100,8 @@ type Log struct {
 	tail     tail                         // the newest appends, in memory
 	files    openFiles
 
+	transactions transactions // that readers may not see yet
+
 	// generation counts truncations, after which other bytes may replace those that
 	// a reader is reading. A reader that finds damage compares it with the value from
 	// before its read, and reads again if it has changed.
@@ -119,7 +121,7 @@ type Log struct {
 	sealed      int        // how many segments come before the active one
 	digest      uint64     // the sum of their digests
 	epochsDirty bool       // the epochs' file doesn't have all of epochs
-	producers   producers  // a fold of the batches below end
+	producers   producers  // a fold of the batches below end, as transactions is
 	snapshots   snapshots  // the files of producers
 	dropped     []*segment // lie before the start, and their files are yet to be deleted
 	failed      error      // set once, when the log refuses all further appends

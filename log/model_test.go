@@ -107,7 +107,7 @@ func (m *model) produce(rt *rapid.T, b []byte) {
 func (m *model) checkProducers() {
 	want := producers{}
 	for _, b := range m.batches {
-		want.fold(&b.header)
+		want.fold(&b.header, nil)
 	}
 	for id, p := range m.log.producers {
 		require.Contains(m.t, want, id)

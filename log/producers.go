@@ -10,15 +10,18 @@ import (
 // Kafka, that is how many a client may have in flight, and so may send again.
 const ProducerBatches = 5
 
-// Producer is what a log knows of an idempotent producer: its last batches. It
-// belongs to the log's writer; the caller may not change it.
+// Producer is what a log knows of an idempotent producer: its last batches, and its open
+// transaction. It belongs to the log's writer; the caller may not change it.
 type Producer struct {
 	ID        int64
 	Epoch     int16
-	Timestamp int64 // of its last batch, in milliseconds
+	Timestamp int64 // of its last batch or marker, in milliseconds
+
+	CoordinatorEpoch int32 // of its last marker; -1 for none
+	TxnFirst         int64 // the first offset of its open transaction; -1 for none
 
 	recent [ProducerBatches]ProducerBatch // the first n, oldest first
-	n      int                            // 1 <= n
+	n      int                            // 0 <= n; 0 if its epoch has only a marker
 }
 
 // ProducerBatch has the sequences and offsets of a producer's batch. The sequence
@@ -28,8 +31,19 @@ type ProducerBatch struct {
 	FirstOffset, LastOffset     int64
 }
 
-// Last returns the producer's last batch.
-func (p *Producer) Last() ProducerBatch { return p.recent[p.n-1] }
+// noBatch is the last batch of a producer without any in its epoch.
+var noBatch = ProducerBatch{-1, -1, -1, -1}
+
+func newProducer(id int64) *Producer { return &Producer{ID: id, CoordinatorEpoch: -1, TxnFirst: -1} }
+
+// Last returns the producer's last batch; all its numbers are -1 where the producer's
+// epoch has none, only the marker of a transaction.
+func (p *Producer) Last() ProducerBatch {
+	if p.n == 0 {
+		return noBatch
+	}
+	return p.recent[p.n-1]
+}
 
 // Find returns the batch of exactly these sequences, if it is one of the last.
 func (p *Producer) Find(first, last int32) (ProducerBatch, bool) {
@@ -41,7 +55,7 @@ func (p *Producer) Find(first, last int32) (ProducerBatch, bool) {
 	return ProducerBatch{}, false
 }
 
-// Next returns the sequence that follows the last batch's.
+// Next returns the sequence that follows the last batch's, 0 if there is none.
 func (p *Producer) Next() int32 { return NextSequence(p.Last().LastSequence, 1) }
 
 // NextSequence returns the sequence that is n behind another one.
@@ -68,17 +82,35 @@ func (p *Producer) add(h *record.BatchHeader) {
 // belongs to the writer.
 type producers map[int64]*Producer
 
-// fold adds a batch, in the order of the log.
-func (ps producers) fold(h *record.BatchHeader) {
-	if h.ProducerID < 0 || h.BaseSequence < 0 {
-		return
+// fold adds a batch, in the order of the log. body has the bytes of one that may be a
+// marker, and is nil otherwise. It returns whether the batch began a transaction, and
+// which one it has ended.
+func (ps producers) fold(h *record.BatchHeader, body []byte) (began bool, e ended) {
+	e = ended{first: -1}
+	if h.ProducerID < 0 {
+		return false, e
+	}
+	m, isMarker := Marker{}, false
+	if h.Control() {
+		if m, isMarker = MarkerOf(record.Batch{BatchHeader: *h, Bytes: body}); !isMarker {
+			return false, e
+		}
+	} else if h.BaseSequence < 0 {
+		return false, e
 	}
 	p := ps[h.ProducerID]
 	if p == nil {
-		p = &Producer{ID: h.ProducerID}
+		p = newProducer(h.ProducerID)
 		ps[h.ProducerID] = p
 	}
+	if isMarker {
+		return false, p.end(h, m)
+	}
 	p.add(h)
+	if h.Transactional() && p.TxnFirst < 0 {
+		p.TxnFirst, began = h.BaseOffset, true
+	}
+	return began, e
 }
 
 // Producer returns what the log knows of a producer, or nil. Only the writer may
@@ -88,11 +120,12 @@ func (l *Log) Producer(id int64) *Producer { return l.producers[id] }
 // Producers returns how many producers the log knows. Only the writer may call it.
 func (l *Log) Producers() int { return len(l.producers) }
 
-// ForgetProducers forgets the producers for which gone returns true. Their next
-// batch is that of an unknown producer. Only the writer may call it.
+// ForgetProducers forgets the producers for which gone returns true, except those
+// with an open transaction. Their next batch is that of an unknown producer. Only the
+// writer may call it.
 func (l *Log) ForgetProducers(gone func(*Producer) bool) {
 	for id, p := range l.producers {
-		if gone(p) {
+		if p.TxnFirst < 0 && gone(p) {
 			delete(l.producers, id)
 			l.snapshots.stale = true
 		}
@@ -103,7 +136,9 @@ func (l *Log) ForgetProducers(gone func(*Producer) bool) {
 // map, by the producer's ID. Only the writer may call it.
 func (l *Log) LastBatches(next map[int64]int64) {
 	for id, p := range l.producers {
-		next[id] = p.Last().LastOffset + 1
+		if p.n > 0 {
+			next[id] = p.Last().LastOffset + 1
+		}
 	}
 }
 
@@ -129,13 +164,14 @@ func (t *ProducerTable) Producer(id int64) *Producer { return t.known[id] }
 // Len returns how many producers the table knows.
 func (t *ProducerTable) Len() int { return len(t.known) }
 
-// Add adds a batch that follows all those before.
-func (t *ProducerTable) Add(h *record.BatchHeader) { t.known.fold(h) }
+// Add adds a batch that follows all those before. body has the bytes of a control batch.
+func (t *ProducerTable) Add(h *record.BatchHeader, body []byte) { t.known.fold(h, body) }
 
-// Forget forgets the producers for which gone returns true.
+// Forget forgets the producers for which gone returns true, except those with an open
+// transaction.
 func (t *ProducerTable) Forget(gone func(*Producer) bool) {
 	for id, p := range t.known {
-		if gone(p) {
+		if p.TxnFirst < 0 && gone(p) {
 			delete(t.known, id)
 		}
 	}

@@ -177,7 +177,7 @@ func TestSnapshotsAreKafkas(t *testing.T) {
 		{ProducerID: 9, ProducerEpoch: 2, BaseSequence: 5, BaseOffset: 100, LastOffsetDelta: 3, MaxTimestamp: 1234},
 		{ProducerID: 4_000_000_000, BaseSequence: math.MaxInt32 - 1, BaseOffset: 48, LastOffsetDelta: 2, MaxTimestamp: 99},
 	} {
-		want.fold(&h)
+		want.fold(&h, nil)
 	}
 	got, ok := decodeProducers(golden, 104)
 	require.True(t, ok)
@@ -192,7 +192,7 @@ func FuzzSnapshot(f *testing.F) {
 	ps := producers{}
 	for i := range int64(3) {
 		h := record.BatchHeader{ProducerID: i, BaseSequence: math.MaxInt32, BaseOffset: 10 * i, LastOffsetDelta: 3}
-		ps.fold(&h)
+		ps.fold(&h, nil)
 	}
 	f.Add(ps.encode())
 	f.Add(producers{}.encode())

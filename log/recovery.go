@@ -64,6 +64,8 @@ type opening struct {
 	swapped  *manifest        // of an interrupted swap that is finished but for its checkpoint, or nil
 	epochs   []EpochEntry     // from the file, then of verified batches, too
 
+	abortedLost bool // the last segment's index of aborted transactions must be collected again
+
 	// producersFrom is the end of the batches that the producers cover already:
 	// verify folds only batches from here on, and none twice.
 	producersFrom int64
@@ -192,7 +194,7 @@ func (o *opening) removeBeforeStart() error {
 func (o *opening) removeOrphans() error {
 	cfg := &o.l.cfg
 	for name := range o.indexes {
-		for _, suffix := range []string{indexSuffix, timeIndexSuffix} {
+		for _, suffix := range []string{indexSuffix, timeIndexSuffix, txnIndexSuffix} {
 			base, ok := parseName(name, suffix)
 			if !ok || len(o.segments) == 0 || base >= o.segments[0].base {
 				continue
@@ -239,88 +241,6 @@ func (o *opening) checkLast() error {
 	return o.missing(c)
 }
 
-// loadEpochs reads the leader epochs. If the file is missing or wrong, it collects
-// them from every batch. The file may be newer than the checkpoint, so entries
-// behind it are dropped; verify adds those of the batches that are there.
-func (o *opening) loadEpochs() error {
-	cfg := &o.l.cfg
-	b, err := vfs.ReadFile(cfg.FS, filepath.Join(cfg.Dir, epochName), maxEpochFile)
-	if err == nil {
-		if entries, ok := decodeEpochs(b); ok {
-			o.epochs = entries
-			if o.last != nil {
-				o.epochs = epochsBelow(entries, o.last.offset)
-			}
-			return nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	o.l.epochsDirty = true
-	for _, s := range o.segments {
-		if err := o.scanHeaders(s, func(h *record.BatchHeader, _ int64) {
-			o.epochs = withEpoch(o.epochs, h.LeaderEpoch, h.BaseOffset)
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// loadProducers reads the producers at the checkpoint. If their snapshot is
-// missing or wrong, it collects them from every batch before the checkpoint.
-func (o *opening) loadProducers() error {
-	l := o.l
-	for name := range o.indexes {
-		if offset, ok := parseName(name, snapshotSuffix); ok {
-			l.snapshots.present = append(l.snapshots.present, offset)
-		}
-	}
-	c := o.last
-	if c == nil {
-		return nil // every batch will be verified, and folded then
-	}
-	o.producersFrom = c.offset
-	if !c.producers {
-		return nil
-	}
-	l.snapshots.slots[c.sequence%2] = c.offset
-	ps, err := l.readSnapshot(c.offset)
-	if err != nil {
-		return err
-	}
-	if ps != nil {
-		l.producers, l.snapshots.at = ps, c.offset
-		return nil
-	}
-	l.snapshots.stale = true
-	for _, s := range o.segments {
-		if err := o.scanHeaders(s, func(h *record.BatchHeader, _ int64) {
-			if h.BaseOffset < c.offset {
-				l.producers.fold(h)
-			}
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// scanHeaders calls fn for each batch of a segment, up to the first flaw. It
-// compares no checksums.
-func (o *opening) scanHeaders(s *segment, fn func(h *record.BatchHeader, pos int64)) error {
-	f, err := s.open()
-	if err != nil {
-		return err
-	}
-	defer f.release()
-	sc := newScanner(f, 0, s.size.Load(), s.base, false)
-	for sc.next() {
-		fn(&sc.header, sc.pos)
-	}
-	return sc.err
-}
-
 // checkSealed checks every segment but the last. Rolling made each of them durable
 // before its successor existed, so a flaw is damage, never a torn tail.
 //
@@ -336,8 +256,11 @@ func (o *opening) checkSealed() error {
 	var n int
 	var sum uint64
 	for _, s := range sealed {
+		if err := s.describeAborted(o.indexes[s.abortedName()]); err != nil {
+			return err
+		}
 		if o.last != nil && s.base < o.last.segment {
-			n, sum = n+1, sum+digest(s.base, s.size.Load())
+			n, sum = n+1, sum+s.digest()
 		}
 	}
 	summed := func() bool { return o.last != nil && n == o.last.sealed && sum == o.last.digest }
@@ -345,6 +268,7 @@ func (o *opening) checkSealed() error {
 		o.swapped.apply(o.last)
 	}
 	same := summed()
+	o.abortedLost = !same
 	for i, s := range sealed {
 		next := o.segments[i+1].base
 		var err error
@@ -377,7 +301,7 @@ func (o *opening) checkSealed() error {
 // It rebuilds index files that are missing or have an impossible size.
 func (o *opening) checkSegment(s *segment, from, offset, next int64) error {
 	size := s.size.Load()
-	o.l.digest += digest(s.base, size)
+	o.l.digest += s.digest()
 	o.l.sealed++
 	if from == size && offset == next && o.indexFiles(s) {
 		return nil
@@ -440,7 +364,7 @@ func (o *opening) verify(sc *scanner, s *segment, index *liveIndex) (reason stri
 			index.add(s.base, sc.pos, h, int64(o.l.cfg.IndexInterval), o.l.now(h.MaxTimestamp))
 		}
 		if h.BaseOffset >= o.producersFrom {
-			o.l.producers.fold(h)
+			o.l.fold(h, sc.control(), index)
 		}
 		o.Batches++
 		o.Bytes += int64(h.Size())
@@ -486,6 +410,12 @@ func (o *opening) openActive() error {
 		l.checkpoint = *o.last
 		l.mark.Store(&mark{min(o.last.mark.clean, end), o.last.mark.horizon})
 	}
+	if o.abortedLost {
+		if err := o.rebuildAborted(index); err != nil {
+			return err
+		}
+	}
+	l.transactions.reset(l.producers, end)
 	l.end.Store(end)
 	l.synced.Store(end)
 	o.epochs = epochsFrom(epochsBelow(o.epochs, end), l.start.Load())
@@ -516,15 +446,20 @@ func (o *opening) openActive() error {
 // files or, if they are wrong, from the log.
 func (o *opening) loadIndex(s *segment, known *checkpoint) (*liveIndex, error) {
 	if known.pos == 0 {
-		return newLiveIndex(), nil
+		index := newLiveIndex()
+		return index, o.loadAborted(s, known, index)
 	}
 	index, err := loadLiveIndex(s, known, o.l.now(math.MaxInt64), o.l.cfg.SegmentAge)
-	if index != nil || err != nil {
+	if err != nil {
 		return index, err
 	}
+	if index != nil {
+		return index, o.loadAborted(s, known, index)
+	}
 	o.Indexes++
+	o.abortedLost = true
 	index = newLiveIndex()
-	err = o.scanHeaders(s, func(h *record.BatchHeader, pos int64) {
+	err = o.scanHeaders(s, func(h *record.BatchHeader, pos int64, _ []byte) {
 		if pos < known.pos {
 			index.add(s.base, pos, h, int64(o.l.cfg.IndexInterval), o.l.now(h.MaxTimestamp))
 		}

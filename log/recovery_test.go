@@ -359,7 +359,7 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 	cfg, _ := segmented(t)
 	names := []string{
 		"notes.txt", "1.log", "0000000000000000000x.log", "99999999999999999999.log", "00000000000000000000.log.bak",
-		"00000000000000000000.txnindex", "00000000000000000000.snapshot.bak", "partition.metadata", "runnel-checkpoint.tmp",
+		"99999999999999999999.txnindex", "00000000000000000000.snapshot.bak", "partition.metadata", "runnel-checkpoint.tmp",
 	}
 	for _, name := range names {
 		writeFile(t, cfg.FS, filepath.Join(cfg.Dir, name), []byte(name))

@@ -120,6 +120,20 @@ func (s *scanner) batch(buf *[]byte) (record.Batch, error) {
 	return b, b.VerifyCRC()
 }
 
+// control returns the bytes of the batch that next found if it may be a marker, else
+// nil. They are valid until the next call of next.
+func (s *scanner) control() []byte {
+	if !mayMark(&s.header) {
+		return nil
+	}
+	n := s.header.Size()
+	b := s.window(s.pos, n)
+	if b == nil {
+		return nil
+	}
+	return b[:n]
+}
+
 // window returns at least n bytes from pos on, all of them before end. It returns
 // nil, with bad or err set, if it can't.
 func (s *scanner) window(pos int64, n int) []byte {

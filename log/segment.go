@@ -48,6 +48,9 @@ type segment struct {
 	// the index.
 	hints [8]atomic.Uint64
 
+	aborted     abortedIndex                 // a sealed segment's
+	abortedRead atomic.Pointer[[]AbortedTxn] // its entries, if they were read and are few
+
 	maxTimestamp atomic.Int64 // of a sealed segment; unknownTimestamp until the first lookup
 	rebuilt      atomic.Bool  // rebuild has run: it is tried once
 
@@ -87,11 +90,13 @@ func (l *Log) newSegment(base, size int64) *segment {
 func (s *segment) logPath() string       { return s.path + logSuffix }
 func (s *segment) indexPath() string     { return s.path + indexSuffix }
 func (s *segment) timeIndexPath() string { return s.path + timeIndexSuffix }
+func (s *segment) abortedPath() string   { return s.path + txnIndexSuffix }
+func (s *segment) abortedName() string   { return filepath.Base(s.abortedPath()) }
 
 // paths returns the segment's files, the log first. They are removed in this order:
 // a crash then leaves indexes without a log, which mean nothing.
 func (s *segment) paths() []string {
-	return []string{s.logPath(), s.indexPath(), s.timeIndexPath()}
+	return []string{s.logPath(), s.indexPath(), s.timeIndexPath(), s.abortedPath()}
 }
 
 // parseName returns the base offset in a file's name that ends with suffix.

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
 )
 
 // snapshotSuffix ends the name of a file with the producers at an offset. The name
@@ -60,8 +61,8 @@ func (ps producers) encode() []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(last.LastOffset))
 		b = binary.BigEndian.AppendUint32(b, uint32(last.LastOffset-last.FirstOffset))
 		b = binary.BigEndian.AppendUint64(b, uint64(p.Timestamp))
-		b = binary.BigEndian.AppendUint32(b, 1<<32-1) // the coordinator's epoch: none
-		b = binary.BigEndian.AppendUint64(b, 1<<64-1) // the first offset of a transaction: none
+		b = binary.BigEndian.AppendUint32(b, uint32(p.CoordinatorEpoch))
+		b = binary.BigEndian.AppendUint64(b, uint64(p.TxnFirst))
 	}
 	binary.BigEndian.PutUint32(b[2:], crc32.Checksum(b[6:], castagnoli))
 	return b
@@ -84,16 +85,24 @@ func decodeProducers(b []byte, end int64) (ps producers, ok bool) {
 		p := &Producer{
 			ID: int64(binary.BigEndian.Uint64(b)), Epoch: int16(binary.BigEndian.Uint16(b[8:])),
 			Timestamp: int64(binary.BigEndian.Uint64(b[26:])), n: 1,
+			CoordinatorEpoch: int32(binary.BigEndian.Uint32(b[34:])), TxnFirst: int64(binary.BigEndian.Uint64(b[38:])),
 		}
 		last := ProducerBatch{LastSequence: int32(binary.BigEndian.Uint32(b[10:])), LastOffset: int64(binary.BigEndian.Uint64(b[14:]))}
 		delta := int32(binary.BigEndian.Uint32(b[22:]))
 		last.FirstOffset = last.LastOffset - int64(delta)
 		last.FirstSequence = NextSequence(last.LastSequence, -delta)
-		if p.ID < 0 || p.Epoch < 0 || last.LastSequence < 0 || delta < 0 || last.FirstOffset < 0 || last.LastOffset >= end || ps[p.ID] != nil {
+		if p.ID < 0 || p.Epoch < 0 || p.CoordinatorEpoch < -1 || p.TxnFirst < -1 || p.TxnFirst >= end || ps[p.ID] != nil {
+			return nil, false
+		}
+		ps[p.ID] = p
+		if last.LastSequence == record.NoSequence && last.LastOffset == -1 && delta == 0 { // it has only ended a transaction
+			p.n = 0
+			continue
+		}
+		if last.LastSequence < 0 || delta < 0 || last.FirstOffset < 0 || last.LastOffset >= end {
 			return nil, false
 		}
 		p.recent[0] = last
-		ps[p.ID] = p
 	}
 	return ps, true
 }
@@ -160,6 +169,7 @@ func (l *Log) rebuildProducers(end int64) error {
 			return err
 		}
 	}
+	l.transactions.reset(l.producers, end)
 	return nil
 }
 
@@ -203,7 +213,7 @@ func (l *Log) replayProducers(s *segment, from, end int64) error {
 	sc := newScanner(h, pos, size, base, false)
 	for sc.next() && sc.header.BaseOffset < end {
 		if sc.header.BaseOffset >= from {
-			l.producers.fold(&sc.header)
+			l.producers.fold(&sc.header, sc.control())
 		}
 	}
 	return sc.err

@@ -158,12 +158,15 @@ func (l *Log) exchange(r *Replacement, at int) error {
 	l.tail.forget(left[at+1].base) // it has records that compaction removed
 	for _, s := range r.old {
 		s.retire()
-		l.digest -= digest(s.base, s.size.Load())
+		l.digest -= s.digest()
 	}
 	l.sealed -= len(r.old) - 1
-	l.digest += digest(r.next.base, r.next.size.Load())
+	l.digest += r.next.digest()
 
 	for _, path := range r.next.paths() {
+		if path == r.next.abortedPath() && r.next.aborted.n == 0 {
+			continue // and none of the group has one
+		}
 		if err := l.cfg.FS.Rename(path+cleanedSuffix, path); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package log
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/runnel-go/runnel/fault"
 )
@@ -62,6 +63,9 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 	case sc.bad != "":
 		return nil, nil, 0, l.corrupt(s, sc.offset, sc.pos, fmt.Sprintf("the batch of offset %d", sc.offset), sc.bad)
 	}
+	if err := l.keepAborted(l.list(), slices.Index(l.list(), s), index, end); err != nil {
+		return nil, nil, 0, err
+	}
 	left = l.newSegment(s.base, pos)
 	left.writable = true
 	left.live.Store(index)
@@ -95,7 +99,7 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 	l.syncedPos, l.filled = left.size.Load(), left.size.Load()
 	l.sealed, l.digest = i, 0
 	for _, s := range segments[:i] {
-		l.digest += digest(s.base, s.size.Load())
+		l.digest += s.digest()
 	}
 	// Both slots: neither may cover more than there will be. The index files stay
 	// complete until no segment follows: after a crash, shorter ones would hide the

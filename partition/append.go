@@ -68,6 +68,11 @@ type pending struct {
 // fault.Closed, fault.RecordTooLarge, fault.InvalidRecord, fault.InvalidTimestamp,
 // fault.DiskFull, fault.Storage.
 //
+// A marker, which ends the transaction of a producer, must have a later epoch than the
+// transaction's batches, so that none of them can come after it: fault.InvalidProducerEpoch.
+// One that is there already is not appended again, and its offset is -1. One of an earlier
+// coordinator than the last marker's is fault.CoordinatorFenced.
+//
 // A batch with a producer ID must be the producer's first in this partition, or
 // continue the sequence of its last one. A batch that repeats one of the last five
 // is not appended again: done gets the offset that it has. Any other is refused:
@@ -233,7 +238,7 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 		h, err := p.check(a.batch, next)
 		state, base := sequenceFollows, int64(-1)
 		if err == nil && h.ProducerID != record.NoProducerID {
-			state, base, err = p.checkSequence(&h)
+			state, base, err = p.checkSequence(&h, a.batch)
 		}
 		if err == nil && state == sequenceUnclear {
 			break // judge it again when the run before it is in the log
@@ -385,7 +390,7 @@ func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
 		err = p.fault(fault.InvalidRecord, -1).Detailf("a new batch has one record per offset, this one has %d for %d", h.Count, h.LastOffsetDelta+1)
 	case h.MaxTimestamp < record.NoTimestamp:
 		err = p.fault(fault.InvalidTimestamp, -1).Detailf("%d ms", h.MaxTimestamp)
-	case h.ProducerID != record.NoProducerID && (h.ProducerID < 0 || h.ProducerEpoch < 0 || h.BaseSequence < 0):
+	case h.ProducerID != record.NoProducerID && (h.ProducerID < 0 || h.ProducerEpoch < 0 || h.BaseSequence < 0 && !h.Control()):
 		err = p.fault(fault.InvalidRecord, -1).Detailf("producer %d with epoch %d and sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
 	}
 	return h, err

@@ -41,7 +41,7 @@ type cleaning struct {
 // Clean deletes and compacts what is due now, as c says, and returns what it did
 // and when something will be due next; the zero time when nothing is in sight.
 // Readers and appends continue meanwhile; a second Clean waits for the first.
-// Records at or above the high watermark stay.
+// Records at or above the last stable offset stay.
 //
 // It ends early, with an error, when ctx ends or the partition is closed. A segment
 // that it cannot read or replace stays as it is, and is an error too.
@@ -133,7 +133,7 @@ func (p *Partition) awaitTask(a pending, task func() error) (err error) {
 // The leader's retention is the group's: the other replicas follow, and give their
 // segments back when they learn of the new start.
 func (p *Partition) expire(ctx context.Context, did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
-	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: p.cleanable(), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
+	start, due := p.log.Expired(log.Retention{Now: now.UnixMilli(), Limit: min(p.cleanable(), p.stable()), Age: c.Retention, Ripe: c.Ripe, Bytes: c.RetentionBytes})
 	if start < p.log.StartOffset() || start == 0 {
 		return due, nil
 	}

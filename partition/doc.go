@@ -50,6 +50,14 @@
 // So the writer's role is only for the log here, and a batch is on its way to other
 // replicas while this one's disk syncs. Reading and waiting are the same in both kinds.
 //
+// # Transactions
+//
+// A batch may belong to its producer's transaction, which a marker ends ([log.Marker]).
+// [Partition.At] has the view of readers that see committed records only: it ends at the
+// last stable offset, and says which batches belong to aborted transactions. Who begins
+// and ends transactions is not the partition's matter; it only holds that a marker's epoch
+// is later than its transaction's.
+//
 // # Guarantees
 //
 // Batches get consecutive offsets in the order of Append. The writer calls each

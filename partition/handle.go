@@ -32,14 +32,13 @@ type Handle interface {
 	StartOffset() int64
 	HighWatermark() int64
 	Latest(ctx context.Context) (offset int64, err error)
-	Visible() int64
 	LeaderEpoch() int32
 	EpochAt(offset int64) int32
 	OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error)
-	Read(offset int64, max int, buf []byte) (Slice, error)
 	Scan(fn func(*record.Record) error) error
-	Wait(offset int64, w Waker) bool
-	CancelWait(w Waker)
+
+	View // of ReadUncommitted
+	At(level Isolation) View
 }
 
 // Opened is a partition as its owner has it, who opened it and closes it. What works

@@ -25,7 +25,7 @@ func (p *Partition) Hold() (end int64, release func()) {
 func (p *Partition) compactable() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	limit := p.cleanable()
+	limit := min(p.cleanable(), p.stable())
 	for _, end := range p.held {
 		limit = min(limit, end)
 	}

@@ -240,7 +240,7 @@ func (r *replica) accept(l *leadership, a *pending) {
 	}
 	state, written := sequenceFollows, int64(-1)
 	if err == nil && h.ProducerID != record.NoProducerID {
-		state, written, err = p.compareSequence(l.producers.Producer(h.ProducerID), &h)
+		state, written, err = p.compareSequence(l.producers.Producer(h.ProducerID), &h, a.batch)
 	}
 	switch {
 	case err != nil:
@@ -265,7 +265,7 @@ func (r *replica) accept(l *leadership, a *pending) {
 	}
 	l.next = h.NextOffset()
 	if h.ProducerID != record.NoProducerID {
-		l.producers.Add(&h)
+		l.producers.Add(&h, a.batch)
 		l.forget(p)
 	}
 }

@@ -15,12 +15,20 @@ type Slice struct {
 	StartOffset   int64
 	HighWatermark int64
 	Visible       int64 // as Partition.Visible was
+
+	// Aborted are the transactions whose records a reader of committed records must pass
+	// over. It is empty for others.
+	Aborted log.Aborted
+}
+
+// Hides reports whether a batch of the slice has records of an aborted transaction.
+func (s *Slice) Hides(h *record.BatchHeader) bool {
+	return len(s.Aborted) > 0 && h.Transactional() && s.Aborted.Has(h.ProducerID, h.BaseOffset)
 }
 
 // Visible returns the offset before which readers may see records. Read and Wait keep
 // to it, and nothing else decides what a reader sees: it is the high watermark, as
-// for Kafka's read_uncommitted. An isolation level that shows less would be told to
-// these three.
+// for Kafka's read_uncommitted. At has the view of another level of isolation.
 func (p *Partition) Visible() int64 { return p.high.Load() }
 
 // Read returns whole batches that are visible, beginning with the one that holds
@@ -33,16 +41,16 @@ func (p *Partition) Visible() int64 { return p.high.Load() }
 // committed: it may lag behind the one from which the reader has the offset. Only a
 // leader knows an offset behind its log's end to be outside.
 func (p *Partition) Read(offset int64, max int, buf []byte) (Slice, error) {
-	return p.read(offset, max, buf, p.log.Read)
+	return p.read(offset, max, buf, p.Visible(), p.log.Read)
 }
 
 // ReadStored is Read from the files alone, past the copy of the log's tail in memory.
 func (p *Partition) ReadStored(offset int64, max int, buf []byte) (Slice, error) {
-	return p.read(offset, max, buf, p.log.ReadStored)
+	return p.read(offset, max, buf, p.Visible(), p.log.ReadStored)
 }
 
-func (p *Partition) read(offset int64, max int, buf []byte, from func(offset, limit int64, max int, buf []byte) (log.Slice, error)) (Slice, error) {
-	s := Slice{StartOffset: p.log.StartOffset(), HighWatermark: p.high.Load(), Visible: p.Visible()}
+func (p *Partition) read(offset int64, max int, buf []byte, visible int64, from func(offset, limit int64, max int, buf []byte) (log.Slice, error)) (Slice, error) {
+	s := Slice{StartOffset: p.log.StartOffset(), HighWatermark: p.high.Load(), Visible: visible}
 	if offset < s.StartOffset || offset > s.HighWatermark && !p.replica.mayReach(offset) {
 		if err := p.whyClosed(); err != nil {
 			return s, err
@@ -69,6 +77,7 @@ func (p *Partition) whyClosed() error {
 type Waker interface{ Wake() }
 
 type waiter struct {
+	level  Isolation
 	offset int64
 	waker  Waker
 }
@@ -76,13 +85,15 @@ type waiter struct {
 // Wait returns false if a record at offset is readable already, or the partition
 // is closed: read again. Otherwise it returns true, and w is woken once, when the
 // high watermark has passed offset or the partition is closed.
-func (p *Partition) Wait(offset int64, w Waker) bool {
+func (p *Partition) Wait(offset int64, w Waker) bool { return p.wait(ReadUncommitted, offset, w) }
+
+func (p *Partition) wait(level Isolation, offset int64, w Waker) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed != nil || p.Visible() > offset {
+	if p.closed != nil || p.At(level).Visible() > offset {
 		return false
 	}
-	p.waiting = append(p.waiting, waiter{offset, w})
+	p.waiting = append(p.waiting, waiter{level, offset, w})
 	return true
 }
 
@@ -105,8 +116,9 @@ func (p *Partition) advance(high int64) {
 		return
 	}
 	woken := p.woken[:0]
+	visible := [...]int64{ReadUncommitted: high, ReadCommitted: p.stable()}
 	p.waiting = slices.DeleteFunc(p.waiting, func(w waiter) bool {
-		if w.offset >= high {
+		if w.offset >= visible[w.level] {
 			return false
 		}
 		woken = append(woken, w.waker)

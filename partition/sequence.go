@@ -26,6 +26,8 @@ type staged struct {
 	id    int64
 	epoch int16
 	next  int32 // the sequence that the producer's next batch begins with
+
+	transactional bool
 }
 
 // maxStaged is how many producers may share a run. They are searched linearly.
@@ -47,6 +49,9 @@ const maxStaged = 64
 //	yes              higher    0                    append
 //	yes              higher    other                OutOfOrderSequence
 //
+// While a transaction of the producer is open, only its batches follow: others, and those
+// of a higher epoch, are InvalidTxnState.
+//
 // Kafka accepts any first sequence from an unknown producer. That would append a
 // batch twice whose producer was forgotten in between, so only 0 is accepted here.
 func JudgeSequence(known *log.Producer, h *record.BatchHeader) (written bool, base int64, err *fault.Error) {
@@ -55,6 +60,12 @@ func JudgeSequence(known *log.Producer, h *record.BatchHeader) (written bool, ba
 	case known == nil && first != 0:
 		return false, -1, fault.At(fault.UnknownProducer, "", -1, -1).
 			Detailf("producer %d begins with sequence %d; its earlier ones may be written or not", h.ProducerID, first)
+	case known != nil && known.TxnFirst >= 0 && h.ProducerEpoch == known.Epoch && !h.Transactional():
+		return false, -1, fault.At(fault.InvalidTxnState, "", -1, -1).
+			Detailf("producer %d has a transaction here since offset %d, and the batch belongs to none", h.ProducerID, known.TxnFirst)
+	case known != nil && known.TxnFirst >= 0 && h.ProducerEpoch > known.Epoch:
+		return false, -1, fault.At(fault.InvalidTxnState, "", -1, -1).
+			Detailf("producer %d has a transaction of epoch %d here, which must end before epoch %d begins", h.ProducerID, known.Epoch, h.ProducerEpoch)
 	case known == nil || h.ProducerEpoch > known.Epoch && first == 0:
 		return false, -1, nil
 	case h.ProducerEpoch < known.Epoch:
@@ -80,12 +91,35 @@ func JudgeSequence(known *log.Producer, h *record.BatchHeader) (written bool, ba
 		Detailf("producer %d sends sequence %d after %d", h.ProducerID, first, newest)
 }
 
+// JudgeMarker decides whether a marker may end a producer's transaction, as Append
+// documents. written means that it is in the log already. A marker has a later epoch than
+// the transaction (KIP-890), so one that comes late never ends the next transaction: that
+// has the marker's own epoch.
+func JudgeMarker(known *log.Producer, h *record.BatchHeader, m log.Marker) (written bool, err *fault.Error) {
+	switch {
+	case known == nil:
+		return false, nil
+	case m.CoordinatorEpoch < known.CoordinatorEpoch:
+		return false, fault.At(fault.CoordinatorFenced, "", -1, -1).
+			Detailf("a marker of coordinator epoch %d for producer %d, and one of epoch %d has written since", m.CoordinatorEpoch, h.ProducerID, known.CoordinatorEpoch)
+	case h.ProducerEpoch == known.Epoch && known.TxnFirst < 0 && known.Last().LastOffset < 0:
+		return true, nil
+	case h.ProducerEpoch <= known.Epoch:
+		return false, fault.At(fault.InvalidProducerEpoch, "", -1, -1).
+			Detailf("a marker of epoch %d for producer %d, which has written with epoch %d", h.ProducerEpoch, h.ProducerID, known.Epoch)
+	}
+	return false, nil
+}
+
+// afterMarker is staged.next of a producer with a marker in the run: no batch is clear.
+const afterMarker = -1
+
 // checkSequence judges a batch by what the log knows and what is staged.
-func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base int64, err error) {
+func (p *Partition) checkSequence(h *record.BatchHeader, batch []byte) (_ sequenceState, base int64, err error) {
 	first, last := h.BaseSequence, h.LastSequence()
 	for i := range p.staged {
 		if s := &p.staged[i]; s.id == h.ProducerID {
-			if s.epoch != h.ProducerEpoch || s.next != first {
+			if s.epoch != h.ProducerEpoch || s.next != first || h.Control() || s.transactional != h.Transactional() {
 				return sequenceUnclear, -1, nil
 			}
 			s.next = log.NextSequence(last, 1)
@@ -96,21 +130,38 @@ func (p *Partition) checkSequence(h *record.BatchHeader) (_ sequenceState, base 
 		return sequenceUnclear, -1, nil
 	}
 	known := p.log.Producer(h.ProducerID)
-	state, base, err := p.compareSequence(known, h)
+	state, base, err := p.compareSequence(known, h, batch)
 	if err != nil || state != sequenceFollows {
 		return state, base, err
 	}
-	if known == nil {
+	// The producer of a transaction may go on in another process, so its end is unknown. What
+	// is open of it is never forgotten.
+	if known == nil && !h.Transactional() {
 		p.live[h.ProducerID] = struct{}{}
 	}
-	p.staged = append(p.staged, staged{h.ProducerID, h.ProducerEpoch, log.NextSequence(last, 1)})
+	next := int32(afterMarker)
+	if !h.Control() {
+		next = log.NextSequence(last, 1)
+	}
+	p.staged = append(p.staged, staged{h.ProducerID, h.ProducerEpoch, next, h.Transactional()})
 	return sequenceFollows, -1, nil
 }
 
 // compareSequence decides by JudgeSequence. known is what is known of the batch's
 // producer, or nil.
-func (p *Partition) compareSequence(known *log.Producer, h *record.BatchHeader) (_ sequenceState, base int64, err error) {
-	written, base, refused := JudgeSequence(known, h)
+func (p *Partition) compareSequence(known *log.Producer, h *record.BatchHeader, batch []byte) (_ sequenceState, base int64, err error) {
+	var written bool
+	var refused *fault.Error
+	if h.Control() {
+		m, ok := log.MarkerOf(record.Batch{BatchHeader: *h, Bytes: batch})
+		if !ok {
+			return 0, -1, p.fault(fault.InvalidRecord, -1).Detailf("a control batch of a producer that ends no transaction")
+		}
+		base = -1
+		written, refused = JudgeMarker(known, h, m)
+	} else {
+		written, base, refused = JudgeSequence(known, h)
+	}
 	switch {
 	case refused != nil:
 		refused.Topic, refused.Partition = p.topic, p.number

@@ -181,6 +181,30 @@ func (r *Replica) Read(offset int64, max int, buf []byte) (partition.Slice, erro
 // Wait waits for records in the copy.
 func (r *Replica) Wait(offset int64, w partition.Waker) bool { return r.Copy().Wait(offset, w) }
 
+// At returns the copy's view of a level of isolation.
+func (r *Replica) At(level partition.Isolation) partition.View {
+	if level == partition.ReadUncommitted {
+		return r
+	}
+	return levelView{r, level}
+}
+
+// levelView is a view of whatever copy the replica has.
+type levelView struct {
+	*Replica
+	level partition.Isolation
+}
+
+func (v levelView) Visible() int64 { return v.Copy().At(v.level).Visible() }
+
+func (v levelView) Read(offset int64, max int, buf []byte) (partition.Slice, error) {
+	return v.Copy().At(v.level).Read(offset, max, buf)
+}
+
+func (v levelView) Wait(offset int64, w partition.Waker) bool {
+	return v.Copy().At(v.level).Wait(offset, w)
+}
+
 // CancelWait ends Wait.
 func (r *Replica) CancelWait(w partition.Waker) { r.Copy().CancelWait(w) }
 

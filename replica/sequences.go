@@ -90,7 +90,7 @@ func (c *Core) propose(h *record.BatchHeader, p held) {
 		}
 	}
 	if c.add(h, p) && idempotent {
-		c.sequences.known.Add(h)
+		c.sequences.known.Add(h, nil)
 	}
 }
 

@@ -249,7 +249,8 @@ func openConsumerBody() []byte {
 	body = append(body, make([]byte, 13)...) // from the start
 	body = append(body, make([]byte, 16)...) // timeouts
 	body = binary.BigEndian.AppendUint64(body, 1000)
-	return binary.BigEndian.AppendUint64(body, 1<<20)
+	body = binary.BigEndian.AppendUint64(body, 1<<20)
+	return append(body, 0) // uncommitted records, too
 }
 
 // Another version of the protocol is refused, by both sides, and the error says

@@ -134,6 +134,7 @@ func (c *coder) consumerConfig(v *consumer.Config) {
 	int64s(c, &v.RebalanceTimeout)
 	int64s(c, &v.MaxRecords)
 	int64s(c, &v.MaxBytes)
+	c.bool(&v.ReadCommitted)
 }
 
 func (c *coder) fetched(v *consumer.Fetched) {

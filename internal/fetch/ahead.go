@@ -93,7 +93,7 @@ func (a *readAhead) nextLocked() role.Next {
 // read reads one chunk. The caller has the reader's role.
 func (a *readAhead) read() {
 	c := chunk{buf: a.buf}
-	if c.Slice, c.err = a.part.Read(a.next, a.size, c.buf); c.err == nil {
+	if c.Slice, c.err = a.part.At(a.session.isolation()).Read(a.next, a.size, c.buf); c.err == nil {
 		c.next = nextOffset(c.Bytes)
 	}
 	a.done <- c

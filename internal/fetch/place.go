@@ -29,11 +29,11 @@ func (src *source) reset(cause error) error {
 // locate returns the offset that spec names, limited to what the partition holds. The
 // latest one may lie above what this process can read yet.
 func (src *source) locate(spec topic.OffsetSpec) (int64, error) {
-	listed, err := host.ListOffset(src.session.ctx, src.part, spec)
+	listed, err := host.ListOffset(src.session.ctx, src.part, spec, src.session.isolation())
 	if _, given := spec.Offset(); !given {
 		return listed.Offset, err
 	}
-	return max(min(listed.Offset, src.part.Visible()), src.part.StartOffset()), err
+	return max(min(listed.Offset, src.part.At(src.session.isolation()).Visible()), src.part.StartOffset()), err
 }
 
 // find looks up the partition and where to begin in it, unless both are known. It

@@ -12,6 +12,7 @@ import (
 	"github.com/runnel-go/runnel/internal/closing"
 	"github.com/runnel-go/runnel/internal/coordinator"
 	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -90,6 +91,14 @@ type Session struct {
 	cut        bool                    // giveUpWaiting has taken the member out of its group
 	unreported []record.TopicPartition // lost with the session: the next call reports them
 	failure    error                   // of leaving the group
+}
+
+// isolation returns what the session sees of transactions.
+func (s *Session) isolation() partition.Isolation {
+	if s.cfg.ReadCommitted {
+		return partition.ReadCommitted
+	}
+	return partition.ReadUncommitted
 }
 
 // wake makes a waiting Fetch look again.
@@ -383,7 +392,7 @@ func (s *Session) setPaused(partitions []record.TopicPartition, paused bool) err
 
 // Offsets returns what spec names in each partition. See consumer.Session.
 func (s *Session) Offsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]int64, error) {
-	listed, err := s.host.ListOffsets(ctx, spec, partitions...)
+	listed, err := s.host.ListOffsets(ctx, spec, s.isolation(), partitions...)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ type source struct {
 	unpacked  *buffer         // what that batch was decompressed into; nil if it wasn't, or if the garbage collector owns it
 	trailing  error           // found behind the last record that was returned: the next fetch returns it
 	readAhead *readAhead      // of the chunks after this one; nil if that isn't worth it
-	high      int64           // the high watermark when chunk was read
+	high      int64           // what was visible when chunk was read
 	epoch     int32           // of the batch that was begun last
 
 	// Guarded by session.mu.
@@ -92,7 +92,7 @@ func (src *source) park() {
 	wait := src.part != nil && !src.waiting && src.turn != turnEnded
 	src.waiting = src.waiting || wait
 	s.mu.Unlock()
-	if wait && !src.part.Wait(src.offset.Load(), src) {
+	if wait && !src.part.At(src.session.isolation()).Wait(src.offset.Load(), src) {
 		src.reading = readAnyway // records came meanwhile, or the partition is closed
 		s.mu.Lock()
 		src.waiting = false
@@ -234,7 +234,7 @@ func (src *source) nextBatch(some bool) (bool, error) {
 		if src.batchEnd <= src.offset.Load() {
 			continue
 		}
-		if h.Control() || h.Count == 0 {
+		if h.Control() || h.Count == 0 || src.chunk.Hides(&h) {
 			src.offset.Store(src.batchEnd)
 			continue
 		}
@@ -268,7 +268,7 @@ func (src *source) read() (bool, error) {
 	s := src.session
 	src.dropChunk()
 	offset := src.offset.Load()
-	if src.reading != readAnyway && src.part.Visible() == offset {
+	if src.reading != readAnyway && src.part.At(s.isolation()).Visible() == offset {
 		return false, nil // nothing yet, or the partition is closed: park finds out which
 	}
 	src.reading = readNext
@@ -276,9 +276,9 @@ func (src *source) read() (bool, error) {
 	if c.err == nil && len(c.Bytes) == 0 {
 		size := s.chunkBytes()
 		c.buf = s.buffers.take(size)
-		c.Slice, c.err = src.part.Read(offset, size, c.buf)
+		c.Slice, c.err = src.part.At(s.isolation()).Read(offset, size, c.buf)
 	}
-	src.high = c.HighWatermark
+	src.high = c.Visible
 	if c.err != nil {
 		return false, c.err
 	}

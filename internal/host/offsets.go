@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
-// ListOffsets returns the offset that spec names in each partition. See
-// topic.Admin.
-func (h *Host) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
+// ListOffsets returns the offset that spec names in each partition, as a level of
+// isolation sees it. See topic.Admin.
+func (h *Host) ListOffsets(ctx context.Context, spec topic.OffsetSpec, level partition.Isolation, partitions ...record.TopicPartition) (map[record.TopicPartition]topic.ListedOffset, error) {
 	offsets := make(map[record.TopicPartition]topic.ListedOffset, len(partitions))
 	for _, tp := range partitions {
 		if err := ctx.Err(); err != nil {
@@ -21,7 +22,7 @@ func (h *Host) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partition
 		if err != nil {
 			return nil, err
 		}
-		if offsets[tp], err = ListOffset(ctx, p, spec); err != nil {
+		if offsets[tp], err = ListOffset(ctx, p, spec, level); err != nil {
 			return nil, err
 		}
 	}
@@ -29,15 +30,16 @@ func (h *Host) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partition
 }
 
 // ListOffset returns the offset that spec names in p. The latest one is behind every
-// record that was acknowledged before the call, through whichever node.
-func ListOffset(ctx context.Context, p Partition, spec topic.OffsetSpec) (topic.ListedOffset, error) {
+// record that was acknowledged before the call, through whichever node; that of committed
+// records is as this node knows it.
+func ListOffset(ctx context.Context, p Partition, spec topic.OffsetSpec, level partition.Isolation) (topic.ListedOffset, error) {
 	var listed topic.ListedOffset
 	if at, ok := spec.Time(); ok {
 		offset, ms, found, err := p.OffsetForTime(at.UnixMilli())
 		if err != nil {
 			return listed, err
 		}
-		if found {
+		if found && offset < p.At(level).Visible() {
 			return topic.ListedOffset{Offset: offset, LeaderEpoch: p.EpochAt(offset), Timestamp: time.UnixMilli(ms)}, nil
 		}
 		spec = topic.Latest()
@@ -52,7 +54,9 @@ func ListOffset(ctx context.Context, p Partition, spec topic.OffsetSpec) (topic.
 		if err != nil {
 			return listed, err
 		}
-		listed.Offset = latest
+		if listed.Offset = latest; level == partition.ReadCommitted {
+			listed.Offset = p.At(level).Visible()
+		}
 	default:
 		listed.Offset = p.StartOffset()
 	}

@@ -41,6 +41,8 @@ type cluster struct {
 
 	commits []commit // of groups, in the order of the log
 
+	history *history // of what clients did; nil where nobody asks
+
 	loseSnapshots int // how many get lost without a word
 
 	truth     truth
@@ -475,7 +477,12 @@ func (d *node) produce(records int) {
 func (d *node) propose(batch []byte, done func(replica.Result)) {
 	sum := content(batch)
 	h, _ := record.ParseHeader(batch)
+	told := func(int64, error) {}
+	if h.ProducerID == record.NoProducerID && !bytes.Contains(batch, []byte(commitKey)) {
+		told = d.history.call(appended{count: int64(h.Count)})
+	}
 	d.core.Propose(batch, replica.AcksAll, func(r replica.Result) {
+		told(r.Offset, r.Err)
 		switch {
 		case r.Err == nil:
 			d.lastAck = d.now
@@ -499,7 +506,9 @@ func (d *node) propose(batch []byte, done func(replica.Result)) {
 // readLatest asks a node for the latest offset.
 func (d *node) readLatest() {
 	latest := d.latest
+	told := d.history.call(asked{})
 	d.core.ReadIndex(func(r replica.Result) {
+		told(r.Offset, r.Err)
 		switch {
 		case r.Err != nil:
 		case r.Offset < latest:
@@ -519,6 +528,7 @@ type idempotent struct {
 	next  int32
 	try   int
 	batch []byte
+	told  func(offset int64, err error)
 }
 
 func (p *idempotent) send() {
@@ -529,6 +539,8 @@ func (p *idempotent) send() {
 		p.sent++
 		p.batch = batchOf(p.sent, 1+p.rng.IntN(3))
 		record.StampProducer(p.batch, p.id, 0, p.next)
+		h, _ := record.ParseHeader(p.batch)
+		p.told = p.history.call(appended{count: int64(h.Count)}) // however often it is sent
 	}
 	p.try++
 	try := p.try
@@ -552,6 +564,7 @@ func (p *idempotent) send() {
 			}
 			p.try++
 			if r.Err == nil {
+				p.told(r.Offset, nil)
 				h, _ := record.ParseHeader(p.batch)
 				p.next, p.batch = p.next+h.Count, nil
 			}

@@ -155,7 +155,9 @@ func (m *member) commit() {
 	if len(leaders) == 0 {
 		return
 	}
+	done := m.history.call(committed{m.group, value})
 	leaders[m.rng.IntN(len(leaders))].propose(commitOf(m.group, value), func(r replica.Result) {
+		done(value, r.Err)
 		if r.Err == nil {
 			m.counts.commits++
 			m.committed = max(m.committed, value)
@@ -180,8 +182,11 @@ func (m *member) resume() {
 		return
 	}
 	d, before := leaders[m.rng.IntN(len(leaders))], m.committed
+	done := m.history.call(found{m.group})
 	d.core.ReadIndex(func(r replica.Result) {
-		switch value := m.committedBefore(m.group, r.Offset); {
+		value := m.committedBefore(m.group, r.Offset)
+		done(value, r.Err)
+		switch {
 		case r.Err != nil && !errors.Is(r.Err, fault.NotLeader):
 			m.failf("node %d does not know the latest offset: %v", d.number, r.Err)
 		case r.Err != nil || m.known: // or an earlier answer came before

@@ -235,6 +235,7 @@ func TestDirectDependenciesAreFew(t *testing.T) {
 
 		// In tests alone.
 		"github.com/anishathalye/porcupine",
+		"github.com/anishathalye/porcupine",
 		"github.com/stretchr/testify",
 		"go.uber.org/goleak",
 		"pgregory.net/rapid",

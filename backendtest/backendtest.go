@@ -43,6 +43,9 @@ type Features struct {
 	// deletion of records takes an offset, too.
 	FirstOffset int64
 
+	// Replicas is how many replicas a partition has where the topic does not say; 0 is 1.
+	Replicas int
+
 	// RefusesConsumers is the error for an ordinary consumer that joins the
 	// group of a running streams application. If it is nil, the backend may let
 	// the consumer in.

@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -119,13 +120,14 @@ var topicTests = []test{
 		require.Equal(s, []topic.Ensured{{Name: there, Partitions: 2}, {Name: missing, Created: true, Partitions: 3}}, found)
 
 		// More partitions are added; fewer, and other settings, are reported.
-		found, err = topic.Ensure(s.ctx, s, topic.Spec{Name: missing, Partitions: 1}, topic.Spec{Name: there, Partitions: 4, Replicas: 2})
+		have := max(1, s.features.Replicas)
+		found, err = topic.Ensure(s.ctx, s, topic.Spec{Name: missing, Partitions: 1}, topic.Spec{Name: there, Partitions: 4, Replicas: have + 1})
 		require.NoError(s, err)
 		require.Equal(s, []topic.Ensured{
 			{Name: missing, Partitions: 3, Differs: []topic.Difference{{Setting: "partitions", Asked: "1", Have: "3"}}},
 			{Name: there, Partitions: 4, Added: 2, Differs: []topic.Difference{
 				{Setting: "cleanup.policy", Asked: "delete", Have: "compact"},
-				{Setting: "replicas", Asked: "2", Have: "1"},
+				{Setting: "replicas", Asked: fmt.Sprint(have + 1), Have: fmt.Sprint(have)},
 				{Setting: "retention.ms", Asked: "604800000", Have: "3600000"},
 			}},
 		}, found)

@@ -22,7 +22,7 @@ import (
 type attendees struct {
 	members  map[string]*Listener // by member ID
 	watching bool
-	again    bool // look again before coming to rest: the leadership has changed meanwhile
+	again    bool // look again before coming to rest: a member has come, or the leadership has changed
 }
 
 // heartbeatEvery is how often a node speaks of its members: Kafka's
@@ -60,13 +60,15 @@ func (g *Groups) lookAgain(s *GroupShard) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if a := g.attending[s.number]; a != nil {
-		a.again = true
 		g.watchLocked(&place{g, s}, a)
 	}
 }
 
 // watchLocked starts the goroutine, unless it runs or there is nothing to do.
 func (g *Groups) watchLocked(p *place, a *attendees) {
+	if a.watching {
+		a.again = true
+	}
 	if g.closed || a.watching || len(a.members) == 0 {
 		return
 	}
@@ -130,15 +132,27 @@ func (g *Groups) look(p *place, a *attendees, members map[string]*Listener, lost
 	if err != nil {
 		return false, err
 	}
-	for _, id := range called.gone {
-		g.exit(p, id)
-	}
-	for _, id := range append(called.woken, called.gone...) {
-		if l := members[id]; l != nil {
-			l.Wake()
+	g.wake(a, called)
+	return false, nil
+}
+
+// wake wakes members, of which some may have come since the roll was made, and forgets those
+// that are gone.
+func (g *Groups) wake(a *attendees, c called) {
+	var woken []*Listener
+	g.mu.Lock()
+	for _, id := range append(c.woken, c.gone...) {
+		if l := a.members[id]; l != nil {
+			woken = append(woken, l)
 		}
 	}
-	return false, nil
+	for _, id := range c.gone {
+		delete(a.members, id)
+	}
+	g.mu.Unlock()
+	for _, l := range woken {
+		l.Wake()
+	}
 }
 
 // rollOf returns how members are.

@@ -144,13 +144,21 @@ func (s *GroupShard) Watch(ctx context.Context, t ticket, r roll) (called, error
 	case <-n.news:
 		answer.woken = n.take()
 	case <-late.C:
+		err = s.View(ctx, func(c *group.Coordinator) error {
+			for _, m := range r.members {
+				if c.HasNews(m.group, m.member) { // whatever became of an earlier answer
+					answer.woken = append(answer.woken, m.member)
+				}
+			}
+			return nil
+		})
 	case <-ended:
 	case <-ctx.Done():
 		return called{}, ctx.Err()
 	case <-s.host.Closing():
 		return called{}, s.notCoordinator()
 	}
-	return answer, nil
+	return answer, err
 }
 
 // call notes how members are that another node speaks of. One of which this coordinator has
@@ -174,16 +182,14 @@ func (s *GroupShard) call(c *group.Coordinator, node int32, r roll) (answer call
 	return answer
 }
 
-// readmit takes members of this process whose coordinator has come here.
+// readmit takes members of this process whose coordinator has come here, and wakes them.
 func (s *GroupShard) readmit(ctx context.Context, members map[string]*Listener) error {
 	return s.View(ctx, func(c *group.Coordinator) error {
 		for id, l := range members {
-			if s.listeners[id] == nil {
-				if c.IsMember(l.Group, id) {
-					s.listeners[id] = l
-				}
-				l.Wake()
+			if c.IsMember(l.Group, id) {
+				s.listeners[id] = l
 			}
+			l.Wake() // it may have missed something on the way
 		}
 		return nil
 	})

@@ -147,7 +147,7 @@ func TestAGroupOnAnyNode(t *testing.T) {
 func TestMembersOnDifferentNodesShareAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := replicatest.Cluster(t, 3)
-		require.NoError(t, c.Broker(1).CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 6}))
+		require.NoError(t, c.Broker(1).CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 12}))
 		first := member(t, c, 2)
 		members := []*consumer.Consumer{first}
 		var polls sync.WaitGroup
@@ -162,7 +162,7 @@ func TestMembersOnDifferentNodesShareAtOnce(t *testing.T) {
 		}
 		shared := func() bool {
 			for _, m := range members {
-				if len(m.Assignment()) != 6/len(members) {
+				if len(m.Assignment()) != 12/len(members) {
 					return false
 				}
 			}
@@ -172,26 +172,26 @@ func TestMembersOnDifferentNodesShareAtOnce(t *testing.T) {
 		require.Eventually(t, shared, time.Minute, 10*time.Millisecond)
 		coordinate(t, c, 1)
 		time.Sleep(10 * time.Second)
-		for _, id := range []int{3, 1} {
+		for _, id := range []int{2, 3, 1} {
 			began := time.Now()
 			members = append(members, member(t, c, id))
 			poll(members[len(members)-1])
 			require.Eventually(t, shared, time.Minute, time.Millisecond)
 			require.Less(t, time.Since(began), 300*time.Millisecond, "node %d", id)
-			time.Sleep(10 * time.Second)
 		}
 		began := time.Now()
-		require.NoError(t, members[2].Close())
-		members = members[:2]
+		require.NoError(t, members[3].Close())
+		members = members[:3]
 		require.Eventually(t, shared, time.Minute, time.Millisecond)
 		require.Less(t, time.Since(began), 300*time.Millisecond)
 
 		c.Crash(3) // with a member
-		members = members[:1]
+		members = members[:2]
 		began = time.Now()
 		require.Eventually(t, shared, 2*time.Minute, 10*time.Millisecond)
 		require.InDelta(t, 45, time.Since(began).Seconds(), 5, "the session timeout")
 		require.NoError(t, first.Close())
+		require.NoError(t, members[1].Close())
 		polls.Wait()
 	})
 }
@@ -225,5 +225,50 @@ func TestTheCoordinatorsNodeDies(t *testing.T) {
 		put(t, c.Broker(1), "third")
 		poll(t, m, "third")
 		require.Equal(t, [3]int{1, 0, 0}, o.counts())
+	})
+}
+
+// A member that joins while its node's question about others waits for an answer hears of
+// its group at once, too.
+func TestAMemberThatComesWhileItsNodeWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := replicatest.Cluster(t, 3)
+		require.NoError(t, c.Broker(1).CreateTopics(t.Context(), topic.Spec{Name: "orders", Partitions: 2}))
+		var polls sync.WaitGroup
+		join := func(id int, group string) *consumer.Consumer {
+			m := member(t, c, id, consumer.Group(group))
+			polls.Go(func() {
+				for {
+					if _, err := m.Poll(t.Context()); err != nil {
+						return
+					}
+				}
+			})
+			return m
+		}
+		owns := func(m *consumer.Consumer, n int) {
+			t.Helper()
+			began := time.Now()
+			require.Eventually(t, func() bool { return len(m.Assignment()) == n }, time.Minute, time.Millisecond)
+			require.Less(t, time.Since(began), 300*time.Millisecond)
+		}
+		var all []*consumer.Consumer
+		for i := range 16 { // in every partition of __consumer_offsets
+			all = append(all, join(2, fmt.Sprint("other-", i)))
+		}
+		for _, m := range all {
+			require.Eventually(t, func() bool { return len(m.Assignment()) == 2 }, time.Minute, time.Millisecond)
+		}
+		coordinate(t, c, 1)
+		time.Sleep(10 * time.Second)
+		first := join(2, "printer")
+		owns(first, 2)
+		second := join(3, "printer")
+		owns(second, 1)
+		owns(first, 1)
+		for _, m := range append(all, first, second) {
+			require.NoError(t, m.Close())
+		}
+		polls.Wait()
 	})
 }

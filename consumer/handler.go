@@ -22,15 +22,21 @@ import (
 type Handler func(ctx context.Context, r record.Record) error
 
 // Handle returns a Handler that decodes the records of topic t for fn. A record that
-// its serde cannot decode is a *DecodeError and gets no second attempt. For several
-// topics, write a Handler that looks at r.Topic and calls what Handle returned for it.
+// its serde cannot decode is a *DecodeError and gets no second attempt. A record of
+// another topic is fault.InvalidRequest and ends Run. For several topics, write a
+// Handler that looks at r.Topic and calls what Handle returned for it.
 func Handle[K, V any](t serde.Topic[K, V], fn func(ctx context.Context, r Record[K, V]) error) Handler {
 	return func(ctx context.Context, r record.Record) error {
 		typed, err := decode(&t, &r)
-		if err != nil {
+		if err == nil {
+			return fn(ctx, typed)
+		}
+		var f *fault.Error
+		if errors.As(err, &f) && f.Code == fault.Serialization {
+			f.Hint = "DeadLetters keeps such records"
 			return Permanent(err)
 		}
-		return fn(ctx, typed)
+		return permanent{err, true}
 	}
 }
 
@@ -40,10 +46,13 @@ func Permanent(err error) error {
 	if err == nil {
 		return nil
 	}
-	return permanent{err}
+	return permanent{err, false}
 }
 
-type permanent struct{ error }
+type permanent struct {
+	error
+	ends bool // Run, even if it writes dead letters
+}
 
 func (p permanent) Unwrap() error { return p.error }
 
@@ -67,10 +76,11 @@ func (e *HandlerError) Unwrap() error { return e.Err }
 var errExited = fault.Newf(fault.Unknown, "the handler ended its goroutine")
 
 // isPermanent reports whether a record that failed with err is not worth another
-// attempt.
-func isPermanent(err error) bool {
+// attempt, and whether the error must end Run.
+func isPermanent(err error) (is, ends bool) {
 	var p permanent
-	return errors.As(err, &p)
+	is = errors.As(err, &p)
+	return is, p.ends
 }
 
 // call calls the handler. A panic is its error.

@@ -407,7 +407,26 @@ func TestRunWithTypedHandlers(t *testing.T) {
 		require.Equal(t, []string{"one"}, values(letters.sent))
 		attempts, _ := letters.sent[0].Header(HeaderAttempts)
 		require.Equal(t, "1", string(attempts), "another attempt would not help")
+		message, _ := letters.sent[0].Header(HeaderMessage)
+		require.Contains(t, string(message), "a-0 at offset 1: ")
+		require.Contains(t, string(message), "(DeadLetters keeps such records)")
 		require.Equal(t, map[int32]int64{0: 3}, f.offsets())
+	})
+}
+
+// A consumer that reads more topics than its typed handler knows is a mistake, which
+// must not bury the records of the others.
+func TestATypedHandlerEndsRunAtAnotherTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.add(a0, "1")
+		letters := &letters{}
+		others := serde.For("others", serde.String, serde.String)
+		err := Run(t.Context(), open(t, f), Handle(others, func(context.Context, Record[string, string]) error { return nil }),
+			DeadLetters(letters, "dead"))
+		require.ErrorIs(t, err, fault.InvalidRequest)
+		require.ErrorContains(t, err, "a-0@0")
+		require.Empty(t, letters.sent)
 	})
 }
 

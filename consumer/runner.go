@@ -91,13 +91,10 @@ func (r *runner) take(f *Fetched) {
 	tasks, slotOf := make([]task, len(f.Records)), slotsOf(f)
 	for i := range f.Records {
 		t := &tasks[i]
-		t.record = f.Records[i]
-		if r.consumer.cfg.ReuseBuffers {
-			t.record = t.record.Clone()
-		}
 		if t.number = p.frontier.add(slotOf(i)); r.stopping {
 			continue // it stays unfinished, and is read again
 		}
+		t.record = f.Records[i].Clone() // or one slow record would keep all that was fetched with it in memory
 		t.lane = p.lane(&t.record, t.number)
 		t.lane.tasks = append(t.lane.tasks, t)
 		r.load.add(&t.record)
@@ -220,12 +217,13 @@ func (r *runner) settle(t *task, err error) {
 // there is none, because the failure ends Run. The caller holds r.mu.
 func (r *runner) retry(t *task, err error) bool {
 	if t.dead == nil {
-		if t.attempts++; t.attempts < r.cfg.attempts && !isPermanent(err) {
+		permanent, ends := isPermanent(err)
+		if t.attempts++; t.attempts < r.cfg.attempts && !permanent {
 			r.later(t.lane, t.attempts)
 			return true
 		}
-		dead := &HandlerError{Raw: t.record.Clone(), Attempts: t.attempts, Err: err}
-		if r.cfg.sender == nil {
+		dead := &HandlerError{Raw: t.record, Attempts: t.attempts, Err: err}
+		if r.cfg.sender == nil || ends {
 			r.fail(dead)
 			return false
 		}

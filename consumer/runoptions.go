@@ -82,8 +82,9 @@ func DeadLetters(to Sender, topic string) RunOption {
 
 // InFlight limits how many records, and about how many bytes of them, are fetched and
 // not finished. At either limit Run pauses its partitions until a half is finished; it
-// may exceed a limit by what one Fetch returns. The defaults are DefaultInFlightRecords
-// and DefaultInFlightBytes.
+// may exceed a limit by what one Fetch returns. What is in flight is a copy, which keeps
+// no fetched buffer in memory. The defaults are DefaultInFlightRecords and
+// DefaultInFlightBytes.
 func InFlight(records, bytes int) RunOption {
 	return runOption(func(c *runConfig) { c.limit = load{records, bytes} })
 }

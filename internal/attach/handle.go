@@ -28,7 +28,7 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 	switch {
 	case m == streamBytes:
 		return v.handleStream(ctx, id, args)
-	case m <= setGroupOffsets || m == verify:
+	case m <= setGroupOffsets || m == verify || m == describeCluster:
 		return v.handleAdmin(ctx, m, args)
 	case m <= flush:
 		return v.handleProducer(ctx, m, args)

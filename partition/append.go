@@ -331,7 +331,7 @@ func (p *Partition) check(batch []byte, base int64) (record.BatchHeader, error) 
 // refuses more than Append does: attributes that only brokers set, such as those of
 // control records, which no consumer would see; and, in a compacted topic, records
 // without a key, which compaction would remove.
-func (p *Partition) Check(batch []byte) error {
+func (p *Rules) Check(batch []byte) error {
 	h, err := p.examine(batch)
 	if err == nil && h.Attributes&(record.AttrControl|record.AttrTransactional|record.AttrDeleteHorizon) != 0 {
 		err = p.fault(fault.InvalidRecord, -1).Detailf("attributes %#x are not a producer's to set", h.Attributes)
@@ -347,7 +347,7 @@ func (p *Partition) Check(batch []byte) error {
 }
 
 // CheckSize returns an error for a batch of more bytes than the topic allows.
-func (p *Partition) CheckSize(bytes int) error {
+func (p *Rules) CheckSize(bytes int) error {
 	if limit := p.settings.Load().MaxMessageBytes; limit > 0 && bytes > limit {
 		return p.fault(fault.RecordTooLarge, -1).Detailf("%d bytes, at most %d are allowed", bytes, limit)
 	}
@@ -356,7 +356,7 @@ func (p *Partition) CheckSize(bytes int) error {
 
 // CheckTime returns an error for a record's time, in milliseconds, that lies too
 // far from the clock. A topic that uses append time accepts any.
-func (p *Partition) CheckTime(ms int64) error {
+func (p *Rules) CheckTime(ms int64) error {
 	s := p.settings.Load()
 	if s.AppendTime || s.Before <= 0 && s.After <= 0 {
 		return nil
@@ -374,7 +374,7 @@ func (p *Partition) CheckTime(ms int64) error {
 func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 // examine parses a batch's header and checks it alone, without the log.
-func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
+func (p *Rules) examine(batch []byte) (record.BatchHeader, error) {
 	if err := p.CheckSize(len(batch)); err != nil {
 		return record.BatchHeader{}, err
 	}
@@ -398,7 +398,7 @@ func (p *Partition) examine(batch []byte) (record.BatchHeader, error) {
 
 // checkRecords returns an error for the first record that lacks a required key or
 // is too old. The header doesn't show either: it has only the latest time.
-func (p *Partition) checkRecords(b record.Batch, settings *Settings) error {
+func (p *Rules) checkRecords(b record.Batch, settings *Settings) error {
 	it, err := b.Records(p.codec)
 	if err != nil {
 		return p.fault(fault.CodeOf(err), -1).Because(err)

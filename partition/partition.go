@@ -9,7 +9,6 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
-	"github.com/runnel-go/runnel/record"
 )
 
 // Config configures a partition: its log and its first settings.
@@ -61,15 +60,12 @@ type Settings struct {
 
 // Partition is one copy of a partition. See the package's documentation.
 type Partition struct {
-	topic    string
-	number   int32
+	Rules
 	epoch    atomic.Int32 // the leader epoch of what is appended
 	replica  *replica     // nil for the only copy
 	log      *log.Log
 	setStart func(offset int64) error // the log's, or Config's
-	codec    *record.Codec            // decodes batches whose records must be checked
 	broken   error                    // why it could not be opened, or nil
-	settings atomic.Pointer[Settings]
 
 	// high is the high watermark: start <= high <= log.EndOffset(). Only the writer
 	// moves it, or in a replica the one who settles, and only up.
@@ -142,13 +138,13 @@ func Over(l *log.Log, cfg Config) *Partition {
 // over returns a partition over an open log, without its epoch.
 func over(l *log.Log, cfg Config) *Partition {
 	p := &Partition{
-		topic: cfg.Log.Topic, number: cfg.Log.Partition, log: l, codec: cfg.Log.Codec, setStart: l.SetStart,
+		log: l, setStart: l.SetStart,
 		live: map[int64]struct{}{}, crowd: cmp.Or(cfg.Crowd, DefaultCrowd),
 	}
 	if cfg.SetStart != nil {
 		p.setStart = cfg.SetStart
 	}
-	p.settings.Store(&cfg.Settings)
+	p.Rules.init(&cfg)
 	p.forgetProducers()
 	if cfg.Replica {
 		p.replica = newReplica(p, &cfg)
@@ -169,18 +165,15 @@ func latestEpoch(l *log.Log) int32 {
 // err. Its methods return that error, its offsets and its leader epoch are -1, and
 // Delete removes its files.
 func Broken(cfg Config, err error) *Partition {
-	p := &Partition{topic: cfg.Log.Topic, number: cfg.Log.Partition, log: log.Absent(cfg.Log), closed: err, broken: err, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
+	p := &Partition{log: log.Absent(cfg.Log), closed: err, broken: err, crowd: cmp.Or(cfg.Crowd, DefaultCrowd)}
 	p.epoch.Store(-1)
-	p.settings.Store(&cfg.Settings)
+	p.Rules.init(&cfg)
 	p.high.Store(-1)
 	return p
 }
 
 // Err returns why the partition could not be opened, or nil; see Broken.
 func (p *Partition) Err() error { return p.broken }
-
-// Configure changes the settings; appends already in the queue may get the old ones.
-func (p *Partition) Configure(s Settings) { p.settings.Store(&s) }
 
 // SetSegments changes how the log is cut into segments, after the appends already
 // in the queue; see log.Config.
@@ -191,12 +184,6 @@ func (p *Partition) SetSegments(bytes int64, age time.Duration) {
 		}
 	}})
 }
-
-// MinReplicas returns the current Settings' MinReplicas.
-func (p *Partition) MinReplicas() int { return p.settings.Load().MinReplicas }
-
-// Settings returns the current settings.
-func (p *Partition) Settings() *Settings { return p.settings.Load() }
 
 // AppendWaits reports whether an append waits, for the disk or for other replicas. A
 // goroutine that serves others should then not append itself.
@@ -367,9 +354,4 @@ func (p *Partition) restLocked() {
 		close(p.idle)
 		p.idle = nil
 	}
-}
-
-// fault returns an error that names the partition.
-func (p *Partition) fault(code fault.Code, offset int64) *fault.Error {
-	return fault.At(code, p.topic, p.number, offset)
 }

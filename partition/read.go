@@ -135,11 +135,17 @@ func (p *Partition) advance(high int64) {
 // Scan calls fn for every record that is visible, until fn returns an
 // error. It skips the markers of transactions. The record is valid until fn
 // returns.
-func (p *Partition) Scan(fn func(*record.Record) error) error {
+func (p *Partition) Scan(fn func(*record.Record) error) error { return Scan(p, p.codec, fn) }
+
+// Scan implements Handle.Scan by a handle's other methods.
+func Scan(p Handle, codec *record.Codec, fn func(*record.Record) error) error {
 	for offset := p.StartOffset(); offset < p.Visible(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {
 			return err
+		}
+		if len(s.Bytes) == 0 {
+			return fault.Newf(fault.LeaderNotAvailable, "nothing can be read at offset %d", offset) // of a partition that is elsewhere
 		}
 		for rest := s.Bytes; len(rest) > 0; {
 			h, err := record.ParseHeader(rest)
@@ -151,7 +157,7 @@ func (p *Partition) Scan(fn func(*record.Record) error) error {
 			if h.Control() {
 				continue
 			}
-			if err := each(batch, p.codec, fn); err != nil {
+			if err := each(batch, codec, fn); err != nil {
 				return err
 			}
 		}

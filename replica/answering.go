@@ -72,8 +72,8 @@ func (r *Replica) answer(ctx context.Context, q ask) (y reply, s partition.Slice
 	var err error
 	switch q.what {
 	case askFetch:
-		s, err = r.Read(q.a, int(min(max(q.b, 1), maxFetch)), nil)
-		y.batches = s.Bytes
+		s, err = r.At(q.level).Read(q.a, int(min(max(q.b, 1), maxFetch)), nil)
+		y.batches, y.aborted = s.Bytes, s.Aborted
 	case askEpoch:
 		y.value = int64(r.EpochAt(q.a))
 	case askTime:
@@ -87,10 +87,14 @@ func (r *Replica) answer(ctx context.Context, q ask) (y reply, s partition.Slice
 	return y, s
 }
 
-// view returns what this replica knows.
+// view returns what this replica knows. It does not wait: also a Waker calls it, on the
+// goroutine that commits.
 func (r *Replica) view() view {
-	g, _ := r.Group()
-	v := view{start: r.StartOffset(), visible: r.Visible(), epoch: g.Epoch, leader: g.Leader, voters: int32(r.Replicas()), inSync: g.InSync}
+	g, _ := r.led()
+	v := view{start: r.StartOffset(), epoch: g.Epoch, leader: g.Leader, voters: int32(r.Replicas())}
+	for i := range v.visible {
+		v.visible[i] = r.At(partition.Isolation(i)).Visible()
+	}
 	v.high = r.HighWatermark() // read last, because it bounds what is visible
 	return v
 }
@@ -144,7 +148,7 @@ type waitFor struct {
 	waits   *waits
 	number  uint64
 	replica *Replica
-	part    *partition.Partition
+	part    partition.View
 	late    *time.Timer
 }
 
@@ -158,7 +162,7 @@ func (n *Node) serveWait(w *waits, number uint64, q ask) {
 		w.give(n.hasNone().encode(number), w.waiting)
 		return
 	}
-	f := &waitFor{waits: w, number: number, replica: r, part: r.Copy()}
+	f := &waitFor{waits: w, number: number, replica: r, part: r.Copy().At(q.level)}
 	w.mu.Lock()
 	closed := w.closed
 	if !closed {

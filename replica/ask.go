@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/wire"
+	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -15,10 +18,11 @@ import (
 // it reads what it has no copy of, as Kafka's consumers do from a fetch session, and has
 // the leader do what only a leader can:
 //
-//	request: length 4 | number 8 | what 1 | topic 16 | partition 4 | a 8 | b 8
-//	answer:  length 4 | number 8 | error | view | value 8 | time 8 | found 1 | batches
+//	request: length 4 | number 8 | what 1 | level 1 | topic 16 | partition 4 | a 8 | b 8
+//	answer:  length 4 | number 8 | error | view | value 8 | time 8 | found 1 | aborted | batches
 //	error:   code 2 | final 1 | offset 8 | detail | hint
-//	view:    start 8 | high 8 | visible 8 | epoch 4 | leader 4 | voters 4 | in sync, 4 each
+//	view:    start 8 | high 8 | visible 8 for each level | epoch 4 | leader 4 | voters 4
+//	aborted: number 4 | producer 8, first 8, last 8 and last stable offset 8 of each
 //
 // Answers come in any order.
 const StreamAsks StreamKind = 3
@@ -39,25 +43,28 @@ const (
 // ask is a request.
 type ask struct {
 	what  asking
+	level partition.Isolation // of askFetch and askWait
 	group GroupID
 	a, b  int64
 }
 
 const (
-	askLen    = 1 + groupLen + 8 + 8
-	maxFetch  = 8 << 20 // bytes of batches in an answer, unless one batch is larger
-	maxReply  = maxRequest
-	maxInSync = maxMembers
+	askLen   = 2 + groupLen + 8 + 8
+	maxFetch = 8 << 20 // bytes of batches in an answer, unless one batch is larger
+	maxReply = maxRequest
 )
 
 // view is what a replica knows of its partition.
 type view struct {
-	start, high, visible int64
-	epoch                int32
-	leader               int32 // a node; -1 where none is known
-	voters               int32
-	inSync               []int32
+	start, high int64
+	visible     [levels]int64 // by level of isolation
+	epoch       int32
+	leader      int32 // a node; -1 where none is known
+	voters      int32
 }
+
+// levels is how many levels of isolation there are.
+const levels = int(partition.ReadCommitted) + 1
 
 // reply is an answer.
 type reply struct {
@@ -66,21 +73,22 @@ type reply struct {
 	value   int64        // of askEpoch, askTime, askLatest and askDelete
 	ms      int64        // of askTime
 	found   bool         // of askTime
-	batches []byte
+	aborted log.Aborted  // of askFetch
+	batches []byte       // of askFetch
 }
 
 func (q *ask) encode() []byte {
-	b := q.group.append([]byte{byte(q.what)})
+	b := q.group.append([]byte{byte(q.what), byte(q.level)})
 	b = binary.BigEndian.AppendUint64(b, uint64(q.a))
 	return binary.BigEndian.AppendUint64(b, uint64(q.b))
 }
 
 func parseAsk(b []byte) (q ask, err error) {
-	if len(b) != askLen || asking(b[0]) < askView || asking(b[0]) > askDelete {
+	if len(b) != askLen || asking(b[0]) < askView || asking(b[0]) > askDelete || int(b[1]) >= levels {
 		return q, malformed("a question of %d bytes", len(b))
 	}
-	q.what, q.group = asking(b[0]), parseGroup(b[1:])
-	q.a, q.b = int64(binary.BigEndian.Uint64(b[1+groupLen:])), int64(binary.BigEndian.Uint64(b[1+groupLen+8:]))
+	q.what, q.level, q.group = asking(b[0]), partition.Isolation(b[1]), parseGroup(b[2:])
+	q.a, q.b = int64(binary.BigEndian.Uint64(b[2+groupLen:])), int64(binary.BigEndian.Uint64(b[2+groupLen+8:]))
 	return q, nil
 }
 
@@ -99,17 +107,22 @@ func (y *reply) encode(number uint64) []byte {
 	w.String(e.Hint[:min(len(e.Hint), maxAnswer)])
 	w.Int64(y.start)
 	w.Int64(y.high)
-	w.Int64(y.visible)
+	for _, visible := range y.visible {
+		w.Int64(visible)
+	}
 	w.Int32(y.epoch)
 	w.Int32(y.leader)
 	w.Int32(y.voters)
-	w.ArrayLen(len(y.inSync))
-	for _, node := range y.inSync {
-		w.Int32(node)
-	}
 	w.Int64(y.value)
 	w.Int64(y.ms)
 	w.Bool(y.found)
+	w.ArrayLen(len(y.aborted))
+	for _, a := range y.aborted {
+		w.Int64(a.ProducerID)
+		w.Int64(a.FirstOffset)
+		w.Int64(a.LastOffset)
+		w.Int64(a.LastStable)
+	}
 	b := append(w.B, y.batches...)
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	return b
@@ -123,21 +136,20 @@ func parseReply(b []byte) (y reply, err error) {
 	if e.Code != 0 {
 		y.err = e
 	}
-	y.start, y.high, y.visible = r.Int64(), r.Int64(), r.Int64()
+	y.start, y.high = r.Int64(), r.Int64()
+	for i := range y.visible {
+		y.visible[i] = r.Int64()
+	}
 	y.epoch, y.leader, y.voters = r.Int32(), r.Int32(), r.Int32()
-	n := r.ArrayLen(4)
-	if n > maxInSync {
-		return y, malformed("%d nodes in sync", n)
-	}
-	for range n {
-		y.inSync = append(y.inSync, r.Int32())
-	}
 	y.value, y.ms, y.found = r.Int64(), r.Int64(), r.Bool()
+	for range r.ArrayLen(4 * 8) {
+		y.aborted = append(y.aborted, log.AbortedTxn{ProducerID: r.Int64(), FirstOffset: r.Int64(), LastOffset: r.Int64(), LastStable: r.Int64()})
+	}
 	if err := r.Err(); err != nil {
 		return y, malformed("an answer").Because(err)
 	}
-	if y.start < 0 || y.visible < 0 || y.high < y.visible {
-		return y, malformed("an answer of a partition from %d to %d, visible up to %d", y.start, y.high, y.visible)
+	if y.start < 0 || slices.Min(y.visible[:]) < 0 || y.high < slices.Max(y.visible[:]) {
+		return y, malformed("an answer of a partition from %d to %d, visible up to %v", y.start, y.high, y.visible)
 	}
 	if b = b[len(b)-r.Len():]; len(b) > 0 {
 		y.batches = b[:len(b):len(b)]

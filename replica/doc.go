@@ -11,7 +11,8 @@
 //
 // A [Node] drives the replicas of a process ([Node.Open], [Node.Add]): it gives their cores time,
 // disks, and a [Transport] to the other nodes. A [Replica] is the handle of its partition: it
-// reads the copy on this node, and appends to the leader on whichever node. A Node is a
+// reads the copy on this node, and appends to the leader on whichever node. A [Remote] is the
+// handle on a node without a copy. It reads the leader's. A Node is a
 // runnel.Replication.
 //
 // Consensus is raft's, by go.etcd.io/raft. The partition's own log is the raft log:

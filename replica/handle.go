@@ -55,6 +55,9 @@ type awaited chan error
 // Appended implements partition.Completion.
 func (a awaited) Appended(_ int64, err error) { a <- err }
 
+// self implements leaderWay.
+func (r *Replica) self() ID { return r.cfg.Disk.ID }
+
 // leader returns the leader if one is known that takes appends, or 0.
 func (r *Replica) leader() ID {
 	s := r.Status()
@@ -221,16 +224,11 @@ func (r *Replica) SetSegments(bytes int64, age time.Duration) { r.Copy().SetSegm
 // replica that is about to replace another one of its node has that one's place, and is
 // not in sync before it has replaced it.
 func (r *Replica) Group() (partition.Group, bool) {
-	s := r.Status()
-	g := partition.Group{Leader: -1, Epoch: s.Epoch}
-	_, leads := r.Leadership()
-	if s.Leader != 0 && (leads || s.Leader != r.cfg.Disk.ID) { // a leader that is elected does not lead yet
-		g.Leader = int32(s.Leader.Node())
-	}
+	g, leads := r.led()
 	if !leads {
 		return g, true
 	}
-	s = r.inquire()
+	s := r.inquire()
 	silent := r.node.silent() // the leader of a group that rests does not hear of its followers
 	if s.Leading {
 		g.InSync = append(g.InSync, int32(r.node.cfg.ID))
@@ -251,6 +249,17 @@ func (r *Replica) Group() (partition.Group, bool) {
 	slices.Sort(g.InSync)
 	slices.SortFunc(g.Lag, func(a, b partition.Lag) int { return cmp.Compare(a.Node, b.Node) })
 	return g, true
+}
+
+// led returns who leads and in which epoch, and whether it is this node. It does not wait.
+func (r *Replica) led() (g partition.Group, leads bool) {
+	s := r.Status()
+	g = partition.Group{Leader: -1, Epoch: s.Epoch}
+	_, leads = r.Leadership()
+	if s.Leader != 0 && (leads || s.Leader != r.cfg.Disk.ID) { // a leader that is elected does not lead yet
+		g.Leader = int32(s.Leader.Node())
+	}
+	return g, leads
 }
 
 // inquire returns the replica's state as it is now, which Status is not while nothing but

@@ -179,6 +179,9 @@ func (s *line) fail(cause error) {
 	}
 }
 
+// frameBytes is how much is allocated for a frame before its bytes have come.
+const frameBytes = 64 << 10
+
 // readFrame reads a length and what it says, and allocates for what arrives alone.
 func readFrame(r io.Reader, most int) ([]byte, error) {
 	var length [4]byte
@@ -190,6 +193,7 @@ func readFrame(r io.Reader, most int) ([]byte, error) {
 		return nil, malformed("a frame of %d bytes, at most %d are allowed", n, most)
 	}
 	var b bytes.Buffer
+	b.Grow(int(min(n, frameBytes)))
 	if got, err := io.CopyN(&b, r, n); err != nil {
 		return nil, malformed("a frame of %d bytes of which %d came", n, got).Because(err)
 	}

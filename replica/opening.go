@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/topic"
@@ -31,7 +30,7 @@ func (n *Node) Nodes() []topic.Node {
 
 // Open opens a partition for a broker; see runnel.Replication. Each node of at.Replicas
 // has the partition's first replica, and with none there, as for the catalogue, all nodes
-// have. A node that has no replica cannot open the partition yet.
+// have. A node that has none gets a Remote.
 func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened, log.Recovery, error) {
 	var members Membership
 	keeps := false
@@ -48,9 +47,7 @@ func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened,
 		keeps = keeps || NodeID(node) == n.cfg.ID
 	}
 	if !keeps {
-		return nil, log.Recovery{}, fault.At(fault.InvalidConfig, at.Topic, at.Partition, -1).
-			Detailf("nodes %v keep it, and node %v, which keeps none, cannot reach it", at.Replicas, n.cfg.ID).
-			Try("place a replica on every node")
+		return n.remote(at, cfg), log.Recovery{}, nil
 	}
 	r, found, err := n.add(GroupConfig{
 		Group: GroupID{at.ID, at.Partition}, Members: members, Preferred: preferred, Settings: cfg.Settings,

@@ -99,7 +99,7 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 	}
 	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core, gone: make(chan struct{})}
 	r.published.status = core.Status()
-	r.disk.replica, r.route.replica = r, r
+	r.disk.replica, r.route.way = r, r
 	r.attach()
 	r.part.Load().Commit(state.HighWatermark)
 	n.mu.Lock()

@@ -24,7 +24,7 @@ import (
 // two of its appends. Without sequences an append's outcome may remain unknown, and those
 // that were on the way when the leader changed may change places, as in Kafka.
 type route struct {
-	replica *Replica
+	way leaderWay
 
 	mu          sync.Mutex
 	first, last *routed       // without a Completion yet, in order
@@ -37,6 +37,14 @@ type route struct {
 	closed      error         // why nothing is sent any more
 	sending     bool          // a goroutine has the role of send
 	telling     bool          // a goroutine has the role of tell
+}
+
+// leaderWay is how a handle reaches the partition's leader.
+type leaderWay interface {
+	self() ID                                // this node's replica, or 0
+	leader() ID                              // 0 where none is known: the route waits for leaderChanged
+	noLeader() error                         // that of an append that no leader takes
+	deliver(batch []byte, done func(Result)) // fails as goesAgain says where the leader is another one
 }
 
 // routed is an append on its way.
@@ -137,7 +145,7 @@ func (t *route) sentElsewhere(leader ID) (sent []attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for a := t.first; a != t.next; a = a.next {
-		if a.state == routeSent && a.to != leader && a.to != t.replica.cfg.Disk.ID && a.producer != record.NoProducerID {
+		if a.state == routeSent && a.to != leader && a.to != t.way.self() && a.producer != record.NoProducerID {
 			sent = append(sent, attempt{a, a.tries, a.to})
 		}
 	}
@@ -165,7 +173,7 @@ func (t *route) send() {
 			batch = append([]byte(nil), batch...) // a leader has stamped it, and its log may have it
 		}
 		t.mu.Unlock()
-		t.replica.deliver(batch, func(r Result) { t.outcome(a, try, r) })
+		t.way.deliver(batch, func(r Result) { t.outcome(a, try, r) })
 		t.mu.Lock()
 	}
 	t.sending = false
@@ -184,7 +192,7 @@ func (t *route) claimLocked() *routed {
 	if a == nil || t.rewinds || t.pauses || t.closed != nil {
 		return nil
 	}
-	leader := t.replica.leader()
+	leader := t.way.leader()
 	if leader == 0 {
 		t.expireLocked()
 		return nil
@@ -228,7 +236,7 @@ func (t *route) expireLocked() {
 			return
 		}
 		if a.state = routeDone; a.err == nil {
-			a.err = t.replica.noLeader()
+			a.err = t.way.noLeader()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,12 +17,14 @@ import (
 	"github.com/runnel-go/runnel/replica/tcp"
 )
 
-// What the parent tells a node: its number, all addresses in the order of the nodes, and
-// the directory with the certificates and the nodes' data.
+// What the parent tells a node: its number, on which address to listen, and the directory with
+// the certificates and the nodes' data. The node answers with its address, as a line, and gets a
+// line with all addresses, in the order of the nodes. In production the addresses are known, and
+// none of this is needed.
 const (
-	numberVariable = "CLUSTER_NODE"
-	peersVariable  = "CLUSTER_PEERS"
-	homeVariable   = "CLUSTER_HOME"
+	numberVariable  = "CLUSTER_NODE"
+	addressVariable = "CLUSTER_ADDRESS"
+	homeVariable    = "CLUSTER_HOME"
 )
 
 func isNode() bool { return os.Getenv(numberVariable) != "" }
@@ -33,19 +36,23 @@ func runNode(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	addresses := strings.Split(os.Getenv(peersVariable), ",")
-	peers := map[replica.NodeID]string{}
-	for i, address := range addresses {
-		peers[replica.NodeID(i+1)] = address
-	}
 	home := os.Getenv(homeVariable)
 	secret, err := certificate(home, number)
 	if err != nil {
 		return err
 	}
-	transport, err := tcp.New("example", addresses[number-1], tcp.TLS(secret))
+	transport, err := tcp.New("example", os.Getenv(addressVariable), tcp.TLS(secret))
 	if err != nil {
 		return err
+	}
+	fmt.Println(transport.Addr())
+	addresses, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		return errors.Join(err, transport.Close())
+	}
+	peers := map[replica.NodeID]string{}
+	for i, address := range strings.Fields(addresses) {
+		peers[replica.NodeID(i+1)] = address
 	}
 	node, err := replica.StartNode(replica.NodeConfig{ID: replica.NodeID(number), Transport: transport, Peers: peers})
 	if err != nil {

@@ -1,10 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,47 +18,61 @@ import (
 // cluster is the processes, which the parent starts and kills.
 type cluster struct {
 	home      string
-	peers     []string
+	addresses [3]string    // where the nodes listen, once they have been started
 	processes [3]*exec.Cmd // nil while it does not run
 }
 
-// newCluster makes a directory with certificates, and chooses ports.
+// newCluster makes a directory with certificates.
 func newCluster() (*cluster, error) {
 	home, err := os.MkdirTemp("", "runnel-cluster")
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{home: home}
-	for range c.processes {
-		l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free at the moment
-		if err != nil {
-			return nil, errors.Join(err, c.close())
-		}
-		c.peers = append(c.peers, l.Addr().String())
-		if err := l.Close(); err != nil {
-			return nil, errors.Join(err, c.close())
-		}
-	}
 	if err := writeCertificates(home, len(c.processes)); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
 }
 
-// start starts the process of a node, counted from 0.
-func (c *cluster) start(id int) error {
+// start starts the processes of some nodes, counted from 0. Each listens on a port that is free, and
+// tells it; the addresses of all nodes are what each needs to know of the others. A node that comes
+// back listens where it did before.
+func (c *cluster) start(ids ...int) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	p := exec.Command(program)
-	p.Env = append(os.Environ(),
-		fmt.Sprint(numberVariable, "=", id+1), peersVariable+"="+strings.Join(c.peers, ","), homeVariable+"="+c.home)
-	p.Stderr = os.Stderr
-	if err := p.Start(); err != nil {
-		return err
+	answers := make([]io.Writer, len(ids))
+	for i, id := range ids {
+		if c.addresses[id] == "" {
+			c.addresses[id] = "127.0.0.1:0"
+		}
+		p := exec.Command(program)
+		p.Env = append(os.Environ(), fmt.Sprint(numberVariable, "=", id+1), addressVariable+"="+c.addresses[id], homeVariable+"="+c.home)
+		p.Stderr = os.Stderr
+		out, err := p.StdoutPipe()
+		if err != nil {
+			return err
+		}
+		if answers[i], err = p.StdinPipe(); err != nil {
+			return err
+		}
+		if err := p.Start(); err != nil {
+			return err
+		}
+		c.processes[id] = p
+		address, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
+			return fmt.Errorf("node %d did not say where it listens: %w", id+1, err)
+		}
+		c.addresses[id] = strings.TrimSpace(address)
 	}
-	c.processes[id] = p
+	for _, answer := range answers {
+		if _, err := fmt.Fprintln(answer, strings.Join(c.addresses[:], " ")); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

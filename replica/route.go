@@ -34,6 +34,7 @@ type route struct {
 	rewinds     bool          // some that were sent are queued again; nothing is sent until out is 0
 	pauses      bool          // nothing is sent until the leadership changes, or retry
 	retry       *time.Timer   // ends pauses
+	pause       time.Duration // how long the last one was; 0 after an outcome that stays
 	closed      error         // why nothing is sent any more
 	sending     bool          // a goroutine has the role of send
 	telling     bool          // a goroutine has the role of tell
@@ -74,7 +75,9 @@ const (
 	// delivery.timeout.ms.
 	routeFor = 2 * time.Minute
 
-	// routeAgain is how soon it looks again where nothing tells of a change.
+	// routeSoon is how soon it looks again where nothing tells of a change: a leader
+	// that has just been elected takes appends once its disk has done what came before. The pauses grow to routeAgain.
+	routeSoon  = 2 * time.Millisecond
 	routeAgain = 50 * time.Millisecond
 
 	// ownInFlight is how many appends of one idempotent producer are sent at a time. A
@@ -267,6 +270,8 @@ func (t *route) outcome(a *routed, try int, r Result) {
 	if a.goesAgain(r.Err) || fault.CodeOf(r.Err) == fault.OutOfOrderSequence && t.followsLocked(a) {
 		a.state, t.rewinds = routeQueued, true
 		t.pauseLocked()
+	} else {
+		t.pause = 0
 	}
 	t.mu.Unlock()
 	t.work()
@@ -302,7 +307,8 @@ func (t *route) pauseLocked() {
 		return
 	}
 	t.pauses = true
-	t.againLocked(routeAgain)
+	t.pause = min(max(2*t.pause, routeSoon), routeAgain)
+	t.againLocked(t.pause)
 }
 
 // tell calls the Completions of the appends at the front that are done. The role is a

@@ -14,6 +14,8 @@ const (
 	slowTurn = 20   // another goroutine
 	slowSend = 10   // a write
 	slowCall = 100  // a server
+
+	slowCopies = 4 // three disks
 )
 
 // What an acknowledgement guarantees in a case.
@@ -22,6 +24,7 @@ const (
 	ackOS     = "written"
 	ackDisk   = "on disk"
 	ackRead   = "read"
+	ackCopies = "on 2 of 3 disks"
 )
 
 // groups returns all comparisons.
@@ -80,6 +83,15 @@ func groups() []Group {
 			{"bbolt, Batch", ackDisk, boltBatch(slowSync)},
 			{"raft-wal", ackDisk, raftSend(writers, slowCall)},
 			{"Pebble", ackDisk, pebbleSend(writers, slowTurn)},
+		}},
+		{"replicated", "replicated: three nodes in this process, over TCP on loopback where nothing else is said; records sent without waiting and then flushed", []Case{
+			{"runnel", ackCopies, runnelReplicated(onLoopback, 1)},
+			{"runnel, 4 producers", ackCopies, runnelReplicated(onLoopback, 4)},
+			{"runnel, 4 producers, no network", ackCopies, runnelReplicated(inProcess, 4)},
+			{"raw, batches of 64 KiB to three files", "on 3 disks", rawCopies},
+			{"JetStream, file, 3 replicas", ackCopies, jetReplicated(slowCall)},
+			{"hashicorp/raft with raft-wal", ackCopies, raftReplicated(1, 1<<10, slowCall)},
+			{"hashicorp/raft with raft-wal, entries of 64 KiB", ackCopies, raftReplicated(64<<10/(keyLen+valueLen), 16, slowCopies)},
 		}},
 		{"pingpong", "ping-pong: to a waiting goroutine and back (latency: there and back)", []Case{
 			{"runnel, in memory", ackMemory, runnelPingPong},
@@ -154,6 +166,10 @@ func targets() []Target {
 		{Group: "open", Case: "runnel, closed", Of: heap, AtMost: 32},
 		{Group: "open", Case: "runnel, not closed", Versus: "raw read and CRC of what was not synced", Of: median, AtMost: 1.2},
 		{Group: "open", Case: "runnel, not closed", Of: heap, AtMost: 32},
+		{Group: "replicated", Case: "runnel, 4 producers, no network", Versus: "raw, batches of 64 KiB to three files", Of: rate, AtLeast: 0.8},
+		{Group: "replicated", Case: "runnel", Versus: "JetStream, file, 3 replicas", Of: rate, AtLeast: 3},
+		{Group: "replicated", Case: "runnel", Versus: "hashicorp/raft with raft-wal", Of: rate, AtLeast: 3},
+		{Group: "replicated", Case: "runnel, 4 producers", Versus: "hashicorp/raft with raft-wal, entries of 64 KiB", Of: rate, AtLeast: 1},
 		{Group: "pingpong", Case: "runnel, in memory", Versus: "channel, unbuffered", Of: median, AtMost: 2},
 		{Group: "wordcount", Case: "runnel, streams", Versus: "plain loop with a map", Of: rate, AtLeast: 0.4},
 	}

@@ -124,8 +124,7 @@ var runningTests = []test{
 		s.sendMany(name, 2, n)
 		var mu sync.Mutex
 		handled, all := map[record.Position]bool{}, make(chan struct{})
-		joined, second := make(chan struct{}), make(chan struct{})
-		var once sync.Once
+		joined, first, second := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		handle := func(_ context.Context, r record.Record) error {
 			<-joined
 			mu.Lock()
@@ -150,10 +149,13 @@ var runningTests = []test{
 				}
 			})
 		}
-		first := make(chan struct{})
-		member(consumer.OnAssigned(func([]record.TopicPartition) { once.Do(func() { close(first) }) }))
+		assigned := func(told chan struct{}) consumer.Option {
+			tell := sync.OnceFunc(func() { close(told) })
+			return consumer.OnAssigned(func([]record.TopicPartition) { tell() })
+		}
+		member(assigned(first))
 		<-first
-		member(consumer.OnAssigned(func([]record.TopicPartition) { close(second) }))
+		member(assigned(second))
 		close(joined)
 		<-second
 		<-all

@@ -155,12 +155,12 @@ func (r *runner) weigh(p *part) {
 func (r *runner) regulate() error {
 	pause, resume := r.differences()
 	if len(pause) > 0 {
-		if err := r.consumer.session.Pause(pause...); err != nil {
+		if err := lostPlace(r.consumer.session.Pause(pause...)); err != nil {
 			return err
 		}
 	}
 	if resume = r.consumer.notPaused(resume); len(resume) > 0 {
-		return r.consumer.session.Resume(resume...)
+		return lostPlace(r.consumer.session.Resume(resume...)) // Fetch reports what has gone
 	}
 	return nil
 }

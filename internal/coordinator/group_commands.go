@@ -126,26 +126,16 @@ func (s *GroupShard) commit(ctx context.Context, t ticket, groupName, memberID s
 }
 
 // IsMember reports whether the group knows a member.
-func (s *GroupShard) IsMember(ctx context.Context, groupName, memberID string) (is bool, err error) {
-	err = s.View(ctx, func(c *group.Coordinator) error {
-		is = c.IsMember(groupName, memberID)
-		return nil
-	})
-	return is, err
+func (s *GroupShard) IsMember(ctx context.Context, groupName, memberID string) (bool, error) {
+	return look(ctx, s, func(c *group.Coordinator) (bool, error) { return c.IsMember(groupName, memberID), nil })
 }
 
 // Committed returns a group's offsets of these partitions; none for a group that does
 // not exist.
 func (s *GroupShard) Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
-	var offsets map[record.TopicPartition]consumer.Offset
-	err := s.View(ctx, func(c *group.Coordinator) error {
-		offsets = c.Offsets(groupName, partitions...)
-		return nil
+	return look(ctx, s, func(c *group.Coordinator) (map[record.TopicPartition]consumer.Offset, error) {
+		return c.Offsets(groupName, partitions...), nil
 	})
-	if err != nil {
-		return nil, err // also when fn ran: its result may not be in the log
-	}
-	return offsets, nil
 }
 
 // Delete deletes a group with its offsets.
@@ -158,41 +148,37 @@ func (s *GroupShard) View(ctx context.Context, fn func(*group.Coordinator) error
 	return s.view(ctx, fn)
 }
 
-// Groups lists the shard's groups, sorted by name.
-func (s *GroupShard) Groups(ctx context.Context) (all []consumer.GroupListing, err error) {
-	err = s.View(ctx, func(c *group.Coordinator) error {
-		all = c.Groups()
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
-}
-
-// Describe describes a group; fault.GroupNotFound.
-func (s *GroupShard) Describe(ctx context.Context, groupName string) (d consumer.GroupDescription, err error) {
-	err = s.View(ctx, func(c *group.Coordinator) (err error) {
-		d, err = c.Describe(groupName)
+// look returns what fn finds in the groups of a shard. After an error it returns nothing,
+// also where fn ran: what it found may not be in the log. If ctx has ended, fn may still
+// be running, so its result is not even looked at.
+func look[T any](ctx context.Context, s *GroupShard, fn func(*group.Coordinator) (T, error)) (T, error) {
+	var found, nothing T
+	err := s.View(ctx, func(c *group.Coordinator) (err error) {
+		found, err = fn(c)
 		return err
 	})
 	if err != nil {
-		return consumer.GroupDescription{}, err
+		return nothing, err
 	}
-	return d, nil
+	return found, nil
+}
+
+// Groups lists the shard's groups, sorted by name.
+func (s *GroupShard) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
+	return look(ctx, s, func(c *group.Coordinator) ([]consumer.GroupListing, error) { return c.Groups(), nil })
+}
+
+// Describe describes a group; fault.GroupNotFound.
+func (s *GroupShard) Describe(ctx context.Context, groupName string) (consumer.GroupDescription, error) {
+	return look(ctx, s, func(c *group.Coordinator) (consumer.GroupDescription, error) { return c.Describe(groupName) })
 }
 
 // Offsets returns all offsets of a group; fault.GroupNotFound.
-func (s *GroupShard) Offsets(ctx context.Context, groupName string) (offsets map[record.TopicPartition]consumer.Offset, err error) {
-	err = s.View(ctx, func(c *group.Coordinator) error {
+func (s *GroupShard) Offsets(ctx context.Context, groupName string) (map[record.TopicPartition]consumer.Offset, error) {
+	return look(ctx, s, func(c *group.Coordinator) (map[record.TopicPartition]consumer.Offset, error) {
 		if !c.Has(groupName) {
-			return fault.Newf(fault.GroupNotFound, "%q", groupName)
+			return nil, fault.Newf(fault.GroupNotFound, "%q", groupName)
 		}
-		offsets = c.Offsets(groupName)
-		return nil
+		return c.Offsets(groupName), nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return offsets, nil
 }

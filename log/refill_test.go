@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -237,5 +238,62 @@ func TestRefillIsInterrupted(t *testing.T) {
 		require.True(t, bytes.Equal(want, content(t, cfg)), "after %d changes", skip)
 		_, err = cfg.FS.Stat(cfg.Dir + "/" + journalName)
 		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
+}
+
+// A damaged segment is replaced while the log is in use, and only by what belongs there.
+func TestRefetch(t *testing.T) {
+	_, cfg, how, want := refillable(t)
+	l, _ := open(t, cfg)
+	segments := l.list()
+	names := logFiles(t, cfg)
+	f, err := cfg.FS.OpenFile(names[1], os.O_RDWR)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{0xff, 0xff}, 80)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	offset := segments[1].base
+	_, err = l.ReadStored(offset, l.EndOffset(), 1<<20, nil)
+	require.ErrorIs(t, err, fault.CorruptMessage)
+
+	for name, fetch := range map[string]func(from, to int64, write func([]byte) error) error{
+		"nothing":       func(int64, int64, func([]byte) error) error { return nil },
+		"another epoch": func(from, to int64, write func([]byte) error) error { return write(batchOf(from, 9, int(to-from), 10)) },
+		"too much": func(from, to int64, write func([]byte) error) error {
+			return write(batchOf(from, 2, int(to-from)+1, 10))
+		},
+		"too little": func(from, _ int64, write func([]byte) error) error { return write(batchOf(from, 2, 1, 10)) },
+		"damage": func(from, _ int64, write func([]byte) error) error {
+			b := batchOf(from, 2, 1, 10)
+			b[70] ^= 1
+			return write(b)
+		},
+	} {
+		_, err = l.Refetch(t.Context(), offset, 0, fetch)
+		require.ErrorIs(t, err, fault.InvalidRecord, name)
+	}
+	_, err = l.Refetch(t.Context(), l.EndOffset()-1, 0, how.Fetch)
+	require.ErrorIs(t, err, fault.Storage, "the active segment is the writer's")
+
+	next, err := l.Refetch(t.Context(), offset, 0, how.Fetch)
+	require.NoError(t, err)
+	require.NoError(t, l.Swap(next))
+	for _, again := range []bool{false, true} {
+		if again {
+			require.NoError(t, l.Close())
+		}
+		var got []byte
+		if again {
+			got = content(t, cfg)
+		} else {
+			for from := int64(0); from < l.EndOffset(); {
+				s, err := l.ReadStored(from, l.EndOffset(), 1, nil)
+				require.NoError(t, err)
+				h, err := record.ParseHeader(s.Bytes)
+				require.NoError(t, err)
+				got, from = append(got, s.Bytes...), h.NextOffset()
+			}
+		}
+		require.True(t, bytes.Equal(want, got))
 	}
 }

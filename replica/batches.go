@@ -125,14 +125,15 @@ func (n *Node) serveBatches(stream Stream) {
 		return
 	}
 	for q.from < q.to {
-		s, err := p.ReadLog(q.from, batchesBytes, nil)
+		// Of the first batch the log may have deleted the first records: it is there as a whole.
+		s, err := p.ReadLog(max(q.from, p.StartOffset()), batchesBytes, nil)
 		if err != nil {
 			refuse(fault.CodeOf(err) == fault.OffsetOutOfRange, err.Error())
 			return
 		}
 		run, next := upTo(s.Bytes, q.from, q.to)
 		if len(run) == 0 {
-			refuse(true, "it has no batch that begins so and ends before: its log is compacted")
+			refuse(true, "it has no batch that begins so and ends before: records were deleted")
 			return
 		}
 		if q.headers {
@@ -153,13 +154,13 @@ func (n *Node) serveBatches(stream Stream) {
 	_ = answer(answerEnd)
 }
 
-// upTo returns the batches from one that begins at an offset to before another, and the
-// offset after them.
+// upTo returns the batches from the one that begins at an offset, or has it, to before
+// another, and the offset after them.
 func upTo(b []byte, from, to int64) (run []byte, next int64) {
 	n, next := 0, from
 	for n < len(b) {
 		h, err := record.ParseHeader(b[n:])
-		if err != nil || h.BaseOffset != next || h.NextOffset() > to || h.Size() > len(b)-n {
+		if err != nil || h.BaseOffset != next && (n > 0 || h.BaseOffset > next || h.NextOffset() <= next) || h.NextOffset() > to || h.Size() > len(b)-n {
 			break
 		}
 		n += h.Size()

@@ -6,6 +6,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
@@ -38,15 +39,16 @@ type DiskConfig struct {
 // Disk is a replica's directory: its log and what it has to remember beside it. One
 // goroutine at a time may call its methods, but Load and Log, which any may call.
 type Disk struct {
-	cfg    DiskConfig
-	log    *log.Log
-	state  *stateFile
-	base   *base
-	marks  *marks
-	end    ending // of the log
-	commit uint64 // the last index of which the log's writer knows that it is committed
-	done   uint64 // the sequence number of the last write that was done
-	full   bool   // the one behind it had no room
+	cfg      DiskConfig
+	log      *log.Log
+	state    *stateFile
+	base     *base
+	marks    *marks
+	end      ending                 // of the log
+	attested atomic.Pointer[ending] // state.synced, for any goroutine
+	commit   uint64                 // the last index of which the log's writer knows that it is committed
+	done     uint64                 // the sequence number of the last write that was done
+	full     bool                   // the one behind it had no room
 }
 
 // Log returns the log, for reading. It is another one after a DiskWrite with a Start.

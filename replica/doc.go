@@ -54,6 +54,8 @@
 // same ones before it. Where no other one has it the error is a [fault.Corruption], or
 // [ErrLost] if the group has committed something else in its place.
 //
+// What a reader finds damaged later is fetched in the same way, while the replica goes on.
+//
 // A replica that may have lost what it acknowledged is not opened: the error is
 // [ErrLost]. It has to come back under another [ID]. Files of another replica, partition or
 // cluster are [ErrForeign].

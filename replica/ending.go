@@ -64,6 +64,7 @@ func (d *Disk) attest() error {
 		return nil
 	}
 	d.state.synced = d.synced()
+	d.attested.Store(new(d.state.synced))
 	return d.state.write()
 }
 

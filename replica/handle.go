@@ -176,9 +176,14 @@ func (r *Replica) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err
 	return r.Copy().OffsetForTime(ms)
 }
 
-// Read reads the copy.
+// Read reads the copy. What it finds damaged it gets from another replica first, where
+// that has it.
 func (r *Replica) Read(offset int64, max int, buf []byte) (partition.Slice, error) {
-	return r.Copy().Read(offset, max, buf)
+	s, err := r.Copy().Read(offset, max, buf)
+	if err != nil && r.heal(err) {
+		return r.Copy().Read(offset, max, buf)
+	}
+	return s, err
 }
 
 // Wait waits for records in the copy.
@@ -212,7 +217,13 @@ func (v levelView) Wait(offset int64, w partition.Waker) bool {
 func (r *Replica) CancelWait(w partition.Waker) { r.Copy().CancelWait(w) }
 
 // Scan calls fn for every record of the copy.
-func (r *Replica) Scan(fn func(*record.Record) error) error { return r.Copy().Scan(fn) }
+func (r *Replica) Scan(fn func(*record.Record) error) error {
+	err := r.Copy().Scan(fn)
+	if err != nil {
+		r.heal(err) // for the next one
+	}
+	return err
+}
 
 // Configure changes the settings of the copy.
 func (r *Replica) Configure(s partition.Settings) { r.Copy().Configure(copySettings(s)) }

@@ -62,7 +62,8 @@ func (n *Node) mend(cfg DiskConfig, damage error) error {
 	if err != nil {
 		return d.failed(err)
 	}
-	m := &mending{node: n, cfg: cfg, end: d.state.synced, peers: d.peers()}
+	members := d.base.latest(math.MaxUint64).Membership
+	m := &mending{node: n, cfg: cfg, end: d.state.synced, peers: members.others(cfg.ID)}
 	how := log.RefillOptions{
 		From: d.base.start.Offset, To: max(d.state.synced.offset, d.base.start.Offset), Epoch: int32(d.state.synced.term), EpochAt: known,
 		Fetch: func(from, to int64, write func([]byte) error) error { return m.fetch(from, to, false, write) },
@@ -120,19 +121,6 @@ func (d *Disk) remembers() (epochAt func(int64) int32, err error) {
 		}
 		return int32(list[i].term)
 	}, nil
-}
-
-// peers returns the nodes of the other members.
-func (d *Disk) peers() (nodes []NodeID) {
-	members := d.base.latest(math.MaxUint64).Membership
-	for _, list := range members.lists() {
-		for _, id := range *list {
-			if id.Node() != d.cfg.ID.Node() && !slices.Contains(nodes, id.Node()) {
-				nodes = append(nodes, id.Node())
-			}
-		}
-	}
-	return nodes
 }
 
 // mending asks the other nodes in turn, and goes on with the next one where one breaks off.

@@ -248,6 +248,7 @@ func (d *Disk) start() error {
 	d.state.running, d.state.boot = true, d.cfg.Boot
 	d.state.Commit = d.commit
 	d.state.synced = d.synced()
+	d.attested.Store(new(d.state.synced))
 	if err := d.state.write(); err != nil {
 		return err
 	}

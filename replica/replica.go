@@ -48,6 +48,7 @@ type Replica struct {
 	home    *Disk // only its writer's jobs use it
 	disk    writer
 	route   route
+	healing healing
 
 	part     atomic.Pointer[partition.Partition] // over home's log
 	proposed atomic.Int64                        // bytes that were proposed and have no outcome
@@ -195,6 +196,9 @@ func (d *writer) load(l Load) {
 	r := d.replica
 	d.then(func() {
 		result := r.home.Load(l)
+		if result.Err != nil {
+			r.node.run(func() { r.heal(result.Err) }) // the follower is tried again
+		}
 		r.stepper.post(event{r, func(c *Core) { c.Loaded(result) }, 0})
 	})
 }

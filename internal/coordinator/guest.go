@@ -124,15 +124,13 @@ func (n *neighbor) take() (woken []string) {
 // Watch takes the roll of another node's members, and waits until some of them should send
 // a heartbeat.
 func (s *GroupShard) Watch(ctx context.Context, t ticket, r roll) (called, error) {
-	var answer called
 	var n *neighbor
-	err := s.View(ctx, func(c *group.Coordinator) error {
+	answer, err := look(ctx, s, func(c *group.Coordinator) (called, error) {
 		if t.epoch != 0 && t.epoch != s.epoch {
-			return s.notCoordinator()
+			return called{}, s.notCoordinator()
 		}
-		answer = s.call(c, t.node, r)
 		n = s.neighbors[t.node]
-		return nil
+		return s.call(c, t.node, r), nil
 	})
 	if err != nil || n == nil || len(answer.woken)+len(answer.gone) > 0 {
 		return answer, err
@@ -144,13 +142,13 @@ func (s *GroupShard) Watch(ctx context.Context, t ticket, r roll) (called, error
 	case <-n.news:
 		answer.woken = n.take()
 	case <-late.C:
-		err = s.View(ctx, func(c *group.Coordinator) error {
+		return look(ctx, s, func(c *group.Coordinator) (again called, err error) {
 			for _, m := range r.members {
 				if c.HasNews(m.group, m.member) { // whatever became of an earlier answer
-					answer.woken = append(answer.woken, m.member)
+					again.woken = append(again.woken, m.member)
 				}
 			}
-			return nil
+			return again, nil
 		})
 	case <-ended:
 	case <-ctx.Done():

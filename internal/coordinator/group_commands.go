@@ -34,8 +34,9 @@ func (s *GroupShard) Join(ctx context.Context, m group.Member, l *Listener) (Ass
 	return s.join(ctx, ticket{}, m, l)
 }
 
-func (s *GroupShard) join(ctx context.Context, t ticket, m group.Member, l *Listener) (a Assignment, err error) {
-	err = s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+func (s *GroupShard) join(ctx context.Context, t ticket, m group.Member, l *Listener) (Assignment, error) {
+	var a Assignment // which the command may still set after ctx has ended
+	err := s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
 		if _, err := s.admit(c, t, m.Group, m.ID); err != nil {
 			return group.Result{}, err
 		}
@@ -65,8 +66,9 @@ func (s *GroupShard) Heartbeat(ctx context.Context, memberID string, owned []gro
 	return s.heartbeat(ctx, ticket{}, memberID, owned, l)
 }
 
-func (s *GroupShard) heartbeat(ctx context.Context, t ticket, memberID string, owned []group.Partition, l *Listener) (a Assignment, err error) {
-	err = s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+func (s *GroupShard) heartbeat(ctx context.Context, t ticket, memberID string, owned []group.Partition, l *Listener) (Assignment, error) {
+	var a Assignment // which the command may still set after ctx has ended
+	err := s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
 		g, err := s.admit(c, t, l.Group, memberID)
 		if err != nil {
 			return group.Result{}, err

@@ -106,6 +106,13 @@ func (b *Broker) partitionOpened(f host.Found) {
 	b.addRecovery(PartitionRecovery{TopicPartition: f.TopicPartition, Recovery: f.Recovery, Err: f.Err}, !f.Made || f.Err != nil)
 }
 
+// keepsReplica reports whether a partition's directory is a replica's: then others have what
+// it lost, and the Replication decides what becomes of it.
+func (b *Broker) keepsReplica(tp record.TopicPartition) bool {
+	_, err := b.fsys.Stat(filepath.Join(b.host.Path(tp), layout.ReplicaFile))
+	return err == nil && b.replication != nil
+}
+
 // surveyAfter is how long after opening the cleaner checks topics that have not been
 // used yet. A program that has just started needs its disk for other things.
 const surveyAfter = time.Minute
@@ -129,7 +136,7 @@ func (b *Broker) load() error {
 	}
 	if found, err := layout.CatalogueLost(b.fsys, b.dir, entries); err != nil {
 		return err
-	} else if found != "" {
+	} else if found != "" && !b.keepsReplica(layout.Catalogue) {
 		return &fault.Corruption{
 			Topic: topic.ClusterMetadata, Partition: 0, Offset: -1, File: b.host.Path(layout.Catalogue),
 			Expected: layout.ExpectedCatalogue, Found: found, Hint: layout.HintCatalogue,

@@ -25,6 +25,8 @@ import (
 const (
 	MetadataFile  = "partition.metadata"
 	MetadataLimit = 4096 // more bytes than that are something else
+
+	ReplicaFile = "runnel-replica" // in the directory of a partition's replica, of which others have copies
 )
 
 // Owner is the partition that a directory belongs to.

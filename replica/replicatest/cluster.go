@@ -96,6 +96,7 @@ func (c *Brokers) start(d *node) {
 	opts := append(slices.Clone(c.opts), runnel.Replicated(d.node))
 	b, err := fixture.Open(d.faults, dir, opts)
 	if err != nil {
+		_ = d.node.Close()
 		c.t.Fatalf("replicatest: the broker of node %v: %v", d.id, err)
 	}
 	d.broker = b.(*runnel.Broker)

@@ -39,7 +39,8 @@ type cluster struct {
 	lost *node      // has lost its disk, and is being replaced; nil if none
 	gone replica.ID // the replica that it was
 
-	commits []commit // of groups, in the order of the log
+	commits []commit         // of groups, in the order of the log
+	epochs  map[string]int64 // of their members
 
 	history *history // of what clients did; nil where nobody asks
 
@@ -161,7 +162,7 @@ type node struct {
 
 func newCluster(n int, seed uint64) *cluster {
 	c := &cluster{
-		rng: rand.New(rand.NewPCG(seed, 1)), cut: make(map[[2]int]time.Duration), sequences: make(map[int64]int32),
+		rng: rand.New(rand.NewPCG(seed, 1)), cut: make(map[[2]int]time.Duration), sequences: make(map[int64]int32), epochs: make(map[string]int64),
 		delay: 2 * time.Millisecond, diskTime: 300 * time.Microsecond,
 	}
 	var members replica.Membership
@@ -272,7 +273,7 @@ func (d *node) live(after time.Duration, do func()) {
 		switch {
 		case d.life != life || !d.up:
 		case d.now < d.paused:
-			d.live(d.paused-d.now, do)
+			d.live(min(tick, d.paused-d.now), do) // a healing may end the pause
 		default:
 			do()
 			if d.up && d.life == life {
@@ -503,8 +504,9 @@ func (d *node) propose(batch []byte, done func(replica.Result)) {
 	d.pump()
 }
 
-// readLatest asks a node for the latest offset.
-func (d *node) readLatest() {
+// readLatest asks a node for the latest offset, and calls then when it has answered.
+// readLatest asks a node for the latest offset, and calls then when it has answered.
+func (d *node) readLatest(then func()) {
 	latest := d.latest
 	told := d.history.call(asked{})
 	d.core.ReadIndex(func(r replica.Result) {
@@ -516,6 +518,7 @@ func (d *node) readLatest() {
 		default:
 			d.counts.reads++
 		}
+		then()
 	})
 	d.pump()
 }
@@ -686,7 +689,7 @@ func (d *node) compare(h *record.BatchHeader, batch []byte) {
 			}
 			d.sequences[h.ProducerID] = h.LastSequence() + 1
 		}
-		d.commits = appendCommits(d.commits, h.BaseOffset, batch)
+		d.fold(h.BaseOffset, batch)
 		t.offsets, t.sums, t.whole = append(t.offsets, h.BaseOffset), append(t.sums, content(batch)), append(t.whole, whole)
 		t.end = h.NextOffset()
 		return

@@ -585,7 +585,7 @@ func TestLatestOffsetOfALeaderWithASlowDisk(t *testing.T) {
 	require.Less(t, next.high, c.latest, "it does not show yet what was acknowledged")
 	before := c.counts.reads
 	for range 100 {
-		next.readLatest()
+		next.readLatest(func() {})
 		c.run(5 * time.Millisecond)
 	}
 	require.Greater(t, c.counts.reads, before)

@@ -3,6 +3,7 @@ package replica_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -16,22 +17,30 @@ import (
 // what its group has committed never goes back.
 //
 // A group's commits are records of the same log, as those of __consumer_offsets are: what
-// the log has below the latest offset is the group's state.
+// the log has below the latest offset is the group's state. A member that starts again joins
+// first, with a record of its own: what its earlier life has committed counts if it lies
+// before that.
 type member struct {
 	*cluster
 	group     string
+	epoch     int64 // of its membership
 	position  int64
 	known     bool  // position counts
-	committed int64 // the greatest that was acknowledged
+	committed int64 // the greatest that was acknowledged and counts
 	on        *node // from which it reads
 }
 
-// commit is a group's commit in the log.
+// commit is a record of a group in the log.
 type commit struct {
-	at    int64 // the offset of its record
+	at    int64 // its offset
 	group string
-	value int64
+	epoch int64
+	value int64 // joins: the member joins in epoch
+	void  bool  // the member has joined again since
 }
+
+// joins is the value of a commit that commits nothing.
+const joins = -1
 
 // commitKey is the key of a commit's record.
 const commitKey = "commit"
@@ -47,32 +56,41 @@ func commitOf(group string, value int64) []byte {
 	return batch.Bytes
 }
 
-// appendCommits appends the commits that a batch has.
-func appendCommits(commits []commit, base int64, batch []byte) []commit {
+// fold takes in the commit that a batch of the log has, if it has one.
+func (c *cluster) fold(base int64, batch []byte) {
 	b, err := record.Parse(batch)
 	if err != nil || b.Count != 1 || b.Control() {
-		return commits
+		return
 	}
 	it, err := b.Records(nil)
 	var r record.Record
 	if err != nil || !it.Next(&r) || string(r.Key) != commitKey {
-		return commits
+		return
 	}
-	c := commit{at: base}
-	if _, err := fmt.Sscanf(string(r.Value), "%s %d", &c.group, &c.value); err != nil {
+	n := commit{at: base}
+	if _, err := fmt.Sscanf(string(r.Value), "%s %d %d", &n.group, &n.epoch, &n.value); err != nil {
 		panic(err)
 	}
-	return append(commits, c)
+	if n.value == joins {
+		c.epochs[n.group] = max(c.epochs[n.group], n.epoch)
+	}
+	n.void = n.epoch < c.epochs[n.group]
+	c.commits = append(c.commits, n)
 }
 
 // committedBefore returns what a group has committed as of an offset of the log.
 func (c *cluster) committedBefore(group string, offset int64) int64 {
 	for i := len(c.commits) - 1; i >= 0; i-- {
-		if found := c.commits[i]; found.at < offset && found.group == group {
-			return found.value
+		if n := c.commits[i]; n.at < offset && n.group == group && n.value != joins && !n.void {
+			return n.value
 		}
 	}
 	return 0
+}
+
+// countsAt reports whether the commit at an offset counts.
+func (c *cluster) countsAt(offset int64) bool {
+	return slices.ContainsFunc(c.commits, func(n commit) bool { return n.at == offset && !n.void })
 }
 
 // work is one step after the other.
@@ -141,34 +159,63 @@ func (m *member) see(d *node, h *record.BatchHeader, batch []byte) {
 	m.position = h.NextOffset()
 }
 
-// commit commits the position, and waits for the outcome or for a while.
-func (m *member) commit() {
+// propose proposes a record of the group to some leader, and calls next once it has an
+// outcome, or after a while.
+func (m *member) propose(value int64, next func(r replica.Result, late bool)) {
 	leaders := m.leaders()
-	value, told := m.position, false
-	next := func() {
-		if !told {
-			told = true
-			m.work()
+	late := false
+	m.after(time.Second, func() { // the node may have crashed
+		if !late {
+			late = true
+			next(replica.Result{Err: fault.UnknownOutcome}, false)
 		}
-	}
-	m.after(time.Second, next) // the node may have crashed
+	})
 	if len(leaders) == 0 {
 		return
 	}
+	leaders[m.rng.IntN(len(leaders))].propose(commitOf(fmt.Sprintf("%s %d", m.group, m.epoch), value), func(r replica.Result) {
+		was := late
+		late = true
+		next(r, was)
+	})
+}
+
+// commit commits the position.
+func (m *member) commit() {
+	value := m.position
 	done := m.history.call(committed{m.group, value})
-	leaders[m.rng.IntN(len(leaders))].propose(commitOf(m.group, value), func(r replica.Result) {
+	m.propose(value, func(r replica.Result, late bool) {
+		if r.Err == nil && !m.countsAt(r.Offset) {
+			r.Err = fault.StaleMemberEpoch
+		}
 		done(value, r.Err)
 		if r.Err == nil {
 			m.counts.commits++
 			m.committed = max(m.committed, value)
 		}
-		next()
+		if !late {
+			m.work()
+		}
 	})
 }
 
-// resume asks a leader for the latest offset, and goes on from what the group has committed
-// as of there.
+// resume joins anew, and goes on from what the group has committed.
 func (m *member) resume() {
+	m.epoch++
+	m.propose(joins, func(r replica.Result, late bool) {
+		switch {
+		case late:
+		case r.Err == nil:
+			m.after(0, m.find) // a reply is no place to ask
+		default:
+			m.work()
+		}
+	})
+}
+
+// find asks a leader for the latest offset: what the group has committed as of there is the
+// position.
+func (m *member) find() {
 	leaders := m.leaders()
 	told := false
 	next := func() {
@@ -189,7 +236,7 @@ func (m *member) resume() {
 		switch {
 		case r.Err != nil && !errors.Is(r.Err, fault.NotLeader):
 			m.failf("node %d does not know the latest offset: %v", d.number, r.Err)
-		case r.Err != nil || m.known: // or an earlier answer came before
+		case r.Err != nil || told: // it asks again
 		case value < before:
 			m.failf("%s has committed %d to node %d, and %d was acknowledged before it was asked", m.group, value, d.number, before)
 		default:

@@ -111,7 +111,7 @@ func (c *cluster) work() {
 		}
 		for _, d := range c.leaders() {
 			if d.running() && c.rng.IntN(4) == 0 {
-				d.readLatest()
+				d.readLatest(func() {})
 			}
 			for range 1 + c.rng.IntN(3) {
 				if d.up {

@@ -166,7 +166,7 @@ func (b *Broker) load() error {
 		return err
 	}
 	b.publish(b.metadata.Catalogue.Names()...)
-	if b.recovery.Clean {
+	if b.recovery.Clean && b.replication == nil { // a replica that is missing is the others' to bring back
 		b.host.SetLoaded()
 	}
 	if !b.recovery.Clean || b.replication != nil { // a replica is of use to the others from the beginning

@@ -13,8 +13,8 @@ func (c *Core) check(m *Message) error {
 		return err
 	}
 	switch {
-	case m.Kind == KindRest:
-		return c.refuse(fault.InvalidRequest).Detailf("a rest is the node's")
+	case m.Kind >= KindRest:
+		return c.refuse(fault.InvalidRequest).Detailf("a %v is the node's", m.Kind)
 	case m.To != c.cfg.ID:
 		return c.refuse(fault.InvalidRequest).Detailf("a message for replica %v came to %v", m.To, c.cfg.ID)
 	case m.From == 0 || m.From == c.cfg.ID || uint64(m.From) >= raft.LocalApplyThread:

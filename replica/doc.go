@@ -57,8 +57,9 @@
 // What a reader finds damaged later is fetched in the same way, while the replica goes on.
 //
 // A replica that may have lost what it acknowledged is not opened: the error is
-// [ErrLost]. It has to come back under another [ID]. Files of another replica, partition or
-// cluster are [ErrForeign].
+// [ErrLost]. It has to come back under another [ID]. [Node.Open] sees to that: it asks
+// the group's leader to make the new ID a learner, and to give it the old one's place when it
+// has caught up. Files of another replica, partition or cluster are [ErrForeign].
 //
 // # States
 //

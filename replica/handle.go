@@ -56,12 +56,12 @@ type awaited chan error
 func (a awaited) Appended(_ int64, err error) { a <- err }
 
 // self implements leaderWay.
-func (r *Replica) self() ID { return r.cfg.Disk.ID }
+func (r *Replica) self() ID { return r.ID() }
 
 // leader returns the leader if one is known that takes appends, or 0.
 func (r *Replica) leader() ID {
 	s := r.Status()
-	if s.Leader == r.cfg.Disk.ID && !s.Leading {
+	if s.Leader == r.ID() && !s.Leading {
 		return 0
 	}
 	return s.Leader
@@ -71,7 +71,7 @@ func (r *Replica) leader() ID {
 func (r *Replica) deliver(batch []byte, done func(Result)) {
 	s := r.Status()
 	switch {
-	case s.Leader == r.cfg.Disk.ID:
+	case s.Leader == r.ID():
 		r.part.Load().Append(batch, nil, completion(done))
 	case s.Leader == 0:
 		done(Result{-1, r.noLeader()})
@@ -144,7 +144,7 @@ func (r *Replica) askOnce(ctx context.Context, q ask) (reply, error) {
 	switch leader {
 	case 0:
 		return reply{}, fault.At(fault.NotLeader, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1)
-	case r.cfg.Disk.ID:
+	case r.ID():
 		y, _ := r.answer(ctx, q)
 		return y, nil
 	}
@@ -246,7 +246,7 @@ func (r *Replica) Group() (partition.Group, bool) {
 	}
 	for _, p := range s.Peers {
 		node := int32(p.ID.Node())
-		if p.InSync && slices.Contains(s.Members.Voters, p.ID) && !slices.Contains(silent, p.ID.Node()) {
+		if p.InSync && s.Members.holds(p.ID) && !slices.Contains(silent, p.ID.Node()) {
 			g.InSync = append(g.InSync, node)
 		}
 		i := slices.IndexFunc(g.Lag, func(l partition.Lag) bool { return l.Node == node })
@@ -267,7 +267,7 @@ func (r *Replica) led() (g partition.Group, leads bool) {
 	s := r.Status()
 	g = partition.Group{Leader: -1, Epoch: s.Epoch}
 	_, leads = r.Leadership()
-	if s.Leader != 0 && (leads || s.Leader != r.cfg.Disk.ID) { // a leader that is elected does not lead yet
+	if s.Leader != 0 && (leads || s.Leader != r.ID()) { // a leader that is elected does not lead yet
 		g.Leader = int32(s.Leader.Node())
 	}
 	return g, leads

@@ -29,12 +29,17 @@ const (
 	// KindRest is the Node's and not raft's: the leader says that it rests, and that the
 	// receiver may, whose log ends with this Index in this Term. Core.Step refuses it.
 	KindRest Kind = 128
+
+	// KindJoin and KindJoinReply are the Node's: what a replica that has nothing asks the
+	// others, and their answer. See newcomer.
+	KindJoin      Kind = 129
+	KindJoinReply Kind = 130
 )
 
 var kindNames = map[Kind]string{
 	KindAppend: "append", KindAppendReply: "append reply", KindVote: "vote", KindVoteReply: "vote reply",
 	KindSnapshot: "snapshot", KindHeartbeat: "heartbeat", KindHeartbeatReply: "heartbeat reply",
-	KindTimeoutNow: "timeout now", KindRest: "rest", KindPreVote: "pre-vote", KindPreVoteReply: "pre-vote reply",
+	KindTimeoutNow: "timeout now", KindRest: "rest", KindJoin: "join", KindJoinReply: "join reply", KindPreVote: "pre-vote", KindPreVoteReply: "pre-vote reply",
 }
 
 // String returns the kind's name.

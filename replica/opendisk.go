@@ -39,11 +39,16 @@ var ErrAbsent = errors.New("there is no replica")
 // CreateDisk makes a directory the home of a new replica of a group that begins with
 // these members. A directory that has one already is an error.
 func CreateDisk(cfg DiskConfig, members Membership) error {
+	if !members.Has(cfg.ID) || !members.sound() {
+		return (&Disk{cfg: cfg}).place().Detailf("replica %v is none of %d voters and %d learners", cfg.ID, len(members.Voters), len(members.Learners))
+	}
+	return createDisk(cfg, members)
+}
+
+// createDisk is CreateDisk for a replica that may be none of its group's first members.
+func createDisk(cfg DiskConfig, members Membership) error {
 	d := &Disk{cfg: cfg}
 	fsys, dir := cfg.Log.FS, cfg.Log.Dir
-	if !members.Has(cfg.ID) || !members.sound() {
-		return d.place().Detailf("replica %v is none of %d voters and %d learners", cfg.ID, len(members.Voters), len(members.Learners))
-	}
 	if b, err := readBase(fsys, dir); err != nil || b != nil {
 		return d.place().Detailf("%s has a replica already", dir).Because(err)
 	}

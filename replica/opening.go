@@ -51,13 +51,22 @@ func (n *Node) Open(at topic.Placement, cfg partition.Config) (partition.Opened,
 	}
 	r, found, err := n.add(GroupConfig{
 		Group: GroupID{at.ID, at.Partition}, Members: members, Preferred: preferred, Settings: cfg.Settings,
-		Disk:              DiskConfig{Log: cfg.Log, ID: NewID(n.cfg.ID, 0), Fsync: cfg.Fsync, Boot: boot},
+		Disk:              DiskConfig{Log: cfg.Log, ID: n.idOn(cfg.Log), Fsync: cfg.Fsync, Boot: boot},
+		Asks:              len(members.Voters) > 1,
 		LeadershipChanged: cfg.LeadershipChanged,
 	})
 	if err != nil {
 		return nil, found, err
 	}
 	return r, found, nil
+}
+
+// idOn returns the ID of the replica in a directory, the first one where there is none.
+func (n *Node) idOn(cfg log.Config) ID {
+	if b, err := readBase(cfg.FS, cfg.Dir); err == nil && b != nil && b.id.Node() == n.cfg.ID {
+		return b.id
+	}
+	return NewID(n.cfg.ID, 0)
 }
 
 // boot tells starts of the machine apart, where the system says so.

@@ -60,6 +60,9 @@ func (r *Replica) changed() {
 	switch {
 	case s.Leading && r.tenure.epoch == 0:
 		r.tenure.epoch = uint32(s.Epoch)
+		if r.tenure.reign != r.tenure.epoch {
+			r.tenure.reign, r.tenure.since = r.tenure.epoch, r.node.now()
+		}
 		r.lead(publish)
 	case s.Leading && !r.Status().Leading:
 		r.disk.then(publish) // behind lead

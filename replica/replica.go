@@ -19,6 +19,11 @@ type GroupConfig struct {
 	// no replica yet; later changes of members are in the log.
 	Members Membership
 
+	// Asks says that a replica that has nothing on its disk, or less than it had, asks the
+	// others whether it may begin as one of Members, and has to replace itself if not.
+	// Otherwise nothing on its disk means that it is new.
+	Asks bool
+
 	// Preferred is the node that leads while it can; 0 is none. See NodeConfig.Rebalance.
 	Preferred NodeID
 
@@ -57,7 +62,12 @@ type Replica struct {
 	tenure    tenure
 	activity  activity
 
-	core *Core // the stepper's own; nil once the replica is closed
+	id atomic.Uint64 // its ID
+
+	// The stepper's own.
+	core       *Core     // nil once the replica is closed, and while it is a newcomer
+	newcomer   *newcomer // nil once it has begun
+	companions []ID      // the newcomers that asked while it was one
 
 	closing sync.Once
 	gone    chan struct{} // closed when nothing is written any more
@@ -82,6 +92,9 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 	}
 	cfg.Disk.Group, cfg.Disk.Keyed = cfg.Group, cfg.Settings.Keyed
 	home, opened, err := n.openOrMend(cfg.Disk)
+	if cfg.Asks && (errors.Is(err, ErrAbsent) || errors.Is(err, ErrLost)) {
+		return n.addNewcomer(cfg, err)
+	}
 	if errors.Is(err, ErrAbsent) {
 		if err = CreateDisk(cfg.Disk, cfg.Members); err == nil {
 			home, opened, err = OpenDisk(cfg.Disk)
@@ -91,31 +104,44 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 	if err != nil {
 		return nil, state.Recovery, err
 	}
-	core, err := New(Config{
-		ID: cfg.Disk.ID, Topic: cfg.Disk.Log.Topic, Partition: cfg.Disk.Log.Partition,
-		ElectionTicks: n.cfg.ElectionTicks, UncommittedBytes: 2 * cfg.UncommittedBytes, // the partition refuses first
-	}, state)
-	if err != nil {
+	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, gone: make(chan struct{})}
+	r.id.Store(uint64(cfg.Disk.ID))
+	if r.core, err = r.newCore(state); err != nil {
 		return nil, state.Recovery, errors.Join(err, home.Close())
 	}
-	r := &Replica{node: n, group: cfg.Group, cfg: cfg, home: home, core: core, gone: make(chan struct{})}
-	r.published.status = core.Status()
+	r.published.status = r.core.Status()
+	return r, state.Recovery, n.adopt(r)
+}
+
+// newCore returns the core of a replica whose disk was opened with this state.
+func (r *Replica) newCore(state DiskState) (*Core, error) {
+	return New(Config{
+		ID: r.ID(), Topic: r.cfg.Disk.Log.Topic, Partition: r.cfg.Disk.Log.Partition,
+		ElectionTicks: r.node.cfg.ElectionTicks, UncommittedBytes: 2 * r.cfg.UncommittedBytes, // the partition refuses first
+	}, state)
+}
+
+// adopt makes the node drive a replica. After an error the replica is closed.
+func (n *Node) adopt(r *Replica) error {
 	r.disk.replica, r.route.way = r, r
 	r.attach()
-	r.part.Load().Commit(state.HighWatermark)
+	r.part.Load().Commit(r.published.status.HighWatermark)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		return nil, state.Recovery, errors.Join(fault.Closed, r.part.Load().Close(), home.Close())
+		return errors.Join(fault.Closed, r.part.Load().Close(), r.home.Close())
 	}
-	r.stepper = n.steppers[int(cfg.Group.hash())%len(n.steppers)]
-	if _, exists := n.replicas.LoadOrStore(cfg.Group, r); exists {
-		return nil, state.Recovery, errors.Join(fault.At(fault.InvalidRequest, cfg.Disk.Log.Topic, cfg.Disk.Log.Partition, -1).
-			Detailf("node %v has a replica of group %v already", n.cfg.ID, cfg.Group), r.part.Load().Close(), home.Close())
+	r.stepper = n.steppers[int(r.group.hash())%len(n.steppers)]
+	if _, exists := n.replicas.LoadOrStore(r.group, r); exists {
+		return errors.Join(fault.At(fault.InvalidRequest, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1).
+			Detailf("node %v has a replica of group %v already", n.cfg.ID, r.group), r.part.Load().Close(), r.home.Close())
 	}
 	r.stepper.adopt(r)
-	return r, state.Recovery, nil
+	return nil
 }
+
+// ID names the replica. It is another one after the replica had to replace itself.
+func (r *Replica) ID() ID { return ID(r.id.Load()) }
 
 // hash spreads groups over steppers.
 func (g GroupID) hash() uint32 {

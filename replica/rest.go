@@ -71,7 +71,7 @@ func (s *stepper) rest(r *Replica) {
 	}
 	for _, p := range status.Peers {
 		s.address(r, &Message{
-			Kind: KindRest, From: r.cfg.Disk.ID, To: p.ID, Term: uint64(status.Epoch), Index: status.LastIndex,
+			Kind: KindRest, From: r.ID(), To: p.ID, Term: uint64(status.Epoch), Index: status.LastIndex,
 		})
 	}
 	r.activity.rests = true

@@ -17,16 +17,18 @@ type stepper struct {
 
 	mu    sync.Mutex
 	inbox []event
-	bytes int  // of the batches in the inbox
-	due   bool // a tick is due; several count as one
+	calls []func() // what is to be done whether or not a replica has a core
+	bytes int      // of the batches in the inbox
+	due   bool     // a tick is due; several count as one
 
 	// The goroutine's own.
-	replicas []*Replica // all
-	awake    []*Replica // those that do not rest, and some that have come to rest since the last tick
-	work     []event
-	touched  []*Replica
-	out      Output
-	mail     []addressed
+	replicas  []*Replica // all
+	newcomers []*Replica // those without a core yet
+	awake     []*Replica // those that do not rest, and some that have come to rest since the last tick
+	work      []event
+	touched   []*Replica
+	out       Output
+	mail      []addressed
 }
 
 // event is something that happens to a replica.
@@ -79,11 +81,23 @@ func (s *stepper) post(e event) {
 	s.wake()
 }
 
+// errand adds a call, which is made behind the events so far.
+func (s *stepper) errand(do func()) {
+	s.mu.Lock()
+	s.calls = append(s.calls, do)
+	s.mu.Unlock()
+	s.wake()
+}
+
 // receive posts a message from another node, unless too much waits already.
 func (s *stepper) receive(r *Replica, m Message) {
 	bytes := messageHeaderLen
 	for _, b := range m.Batches {
 		bytes += len(b)
+	}
+	if m.Kind == KindJoin || m.Kind == KindJoinReply {
+		s.errand(func() { s.greeted(r, m) })
+		return
 	}
 	s.mu.Lock()
 	full := s.bytes+bytes > s.node.cfg.InboxBytes && s.bytes > 0
@@ -117,8 +131,8 @@ func (s *stepper) run() {
 func (s *stepper) round() {
 	s.mu.Lock()
 	s.work, s.inbox = s.inbox, s.work[:0]
-	due := s.due
-	s.bytes, s.due = 0, false
+	calls, due := s.calls, s.due
+	s.calls, s.bytes, s.due = nil, 0, false
 	s.mu.Unlock()
 	for i := range s.work {
 		e := &s.work[i]
@@ -127,6 +141,9 @@ func (s *stepper) round() {
 			s.touch(e.replica)
 		}
 		*e = event{}
+	}
+	for _, do := range calls {
+		do()
 	}
 	if due {
 		s.tickAll()
@@ -157,10 +174,16 @@ func (s *stepper) tickAll() {
 		awake = append(awake, r)
 		r.core.Tick(now)
 		r.tenure.recounts = r.tenure.refused
+		if r.tenure.epoch != 0 && len(r.core.members.Learners) > 0 {
+			r.promote()
+		}
 		s.touch(r)
 	}
 	clear(s.awake[len(awake):])
 	s.awake = awake
+	for _, r := range s.newcomers {
+		s.ask(r)
+	}
 	s.rebalance()
 	for _, id := range s.node.silent() {
 		for _, r := range s.replicas {
@@ -266,10 +289,17 @@ func (s *stepper) sendMail() {
 // adopt makes the stepper drive a replica, from its next round on. A replica that is its
 // group's only voter leads at once: there is no other leader to hear of.
 func (s *stepper) adopt(r *Replica) {
+	if r.newcomer != nil {
+		s.errand(func() {
+			s.replicas, s.newcomers = append(s.replicas, r), append(s.newcomers, r)
+			s.ask(r)
+		})
+		return
+	}
 	s.post(event{r, func(c *Core) {
 		s.replicas = append(s.replicas, r)
 		r.wakes()
-		if m := c.Status().Members; len(m.Outgoing) == 0 && slices.Equal(m.Voters, []ID{r.cfg.Disk.ID}) {
+		if m := c.Status().Members; len(m.Outgoing) == 0 && slices.Equal(m.Voters, []ID{r.ID()}) {
 			c.Tick(time.Now()) // the time of what it begins its epoch with
 			_ = c.Campaign()   // a failure is in its Status
 		}
@@ -278,14 +308,10 @@ func (s *stepper) adopt(r *Replica) {
 
 // abandon makes the stepper forget a replica; done is called on its goroutine.
 func (s *stepper) abandon(r *Replica, done func()) {
-	s.post(event{r, func(*Core) {
-		for i, other := range s.replicas {
-			if other == r {
-				s.replicas = append(s.replicas[:i], s.replicas[i+1:]...)
-				break
-			}
-		}
-		r.core = nil
+	s.errand(func() {
+		is := func(other *Replica) bool { return other == r }
+		s.replicas, s.newcomers = slices.DeleteFunc(s.replicas, is), slices.DeleteFunc(s.newcomers, is)
+		r.core, r.newcomer = nil, nil
 		done()
-	}, 0})
+	})
 }

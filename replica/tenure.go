@@ -29,6 +29,8 @@ type tenure struct {
 	refused  bool            // the core refused a batch of this tenure
 	recounts bool            // a tick has passed since
 	resigned []chan struct{} // are closed when it leads no more
+	changing bool            // a change of members was proposed, and has no outcome
+	reign    uint32          // the epoch of since
 	since    int             // the node's tick from which on it leads, or since it last offered the leadership to the preferred leader
 }
 
@@ -60,15 +62,20 @@ func (t *tenure) ended() {
 // channel that is closed once this replica leads no more, or if there is no such voter.
 func (r *Replica) resign() <-chan struct{} {
 	resigned := make(chan struct{})
-	r.stepper.post(event{r, func(c *Core) {
+	r.stepper.errand(func() {
+		if r.core == nil {
+			close(resigned)
+			return
+		}
 		r.wakes()
-		to, s := successor(c.Status())
-		if !s || c.Transfer(to) != nil {
+		r.stepper.touch(r)
+		to, s := successor(r.core.Status())
+		if !s || r.core.Transfer(to) != nil {
 			close(resigned)
 			return
 		}
 		r.tenure.resigned = append(r.tenure.resigned, resigned)
-	}, 0})
+	})
 	return resigned
 }
 

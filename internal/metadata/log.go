@@ -36,6 +36,8 @@ type Config struct {
 	Open func(partition.Config) (partition.Opened, log.Recovery, error)
 	Node int32
 
+	alone bool // there is one copy
+
 	SnapshotEvery int64 // records between snapshots; SnapshotEvery if 0
 }
 
@@ -65,6 +67,7 @@ func Open(cfg Config) (*Log, log.Recovery, error) {
 		cfg.SnapshotEvery = SnapshotEvery
 	}
 	if cfg.Open == nil {
+		cfg.alone = true
 		cfg.Node = NodeID
 		cfg.Open = func(c partition.Config) (partition.Opened, log.Recovery, error) {
 			p, found, err := partition.Open(c)

@@ -2,6 +2,7 @@ package metadata_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -175,4 +176,21 @@ func TestOpenedBeforeAllIsCommitted(t *testing.T) {
 	defer again.Close()
 	require.NoError(t, again.CatchUp())
 	require.NotNil(t, again.Catalogue.Topic("orders"))
+}
+
+// A node whose disk is new has no snapshot: it learns the catalogue from the log, of which a
+// group keeps all, whatever snapshots there are.
+func TestAGroupKeepsTheWholeLog(t *testing.T) {
+	r := hosttest.NewReplication()
+	fs := vfs.NewMemory()
+	l := open(t, fs, r)
+	for i := range 4 {
+		values, err := create(l, fmt.Sprint("topic-", i))
+		require.NoError(t, err)
+		require.NoError(t, l.Commit(values))
+		require.NoError(t, l.WriteSnapshot())
+	}
+	require.Zero(t, l.Partition().StartOffset())
+	late := open(t, vfs.NewMemory(), r.Beside())
+	require.Equal(t, l.Catalogue.Names(), late.Catalogue.Names())
 }

@@ -56,7 +56,8 @@ func (l *Log) WriteSnapshot() error {
 	}
 	before := l.last
 	l.setNewest(id, int64(len(values)))
-	if local := l.part.Copy(); local != nil && before.Offset > 0 {
+	// A node whose disk is new learns the catalogue from the log, so that keeps all of it.
+	if local := l.part.Copy(); local != nil && before.Offset > 0 && l.cfg.alone {
 		if _, err := local.Trim(before.Offset); err != nil { // other nodes may not have such a snapshot yet
 			return err
 		}

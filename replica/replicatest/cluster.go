@@ -194,6 +194,16 @@ func (c *Brokers) Crash(id int) {
 	d.broker, d.disk = nil, rest
 }
 
+// LoseDisk takes the power from a node and replaces its disk: it starts again with an empty
+// one. It may have been stopped or crashed before.
+func (c *Brokers) LoseDisk(id int) {
+	c.t.Helper()
+	if c.of(id).broker != nil {
+		c.Crash(id)
+	}
+	c.of(id).disk = vfs.NewCrashable()
+}
+
 // Stop closes a node's broker and then the node, which hands its leaderships over.
 func (c *Brokers) Stop(id int) {
 	c.t.Helper()

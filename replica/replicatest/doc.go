@@ -4,8 +4,8 @@
 // in memory and keep their files on disks in memory that can crash. A test breaks the
 // network ([Brokers.Partition], [Brokers.Cut], [Brokers.Heal]), takes power from nodes and
 // gives it back ([Brokers.Crash], [Brokers.Restart]), lets nodes stand still
-// ([Brokers.Pause]), makes disks slow ([Brokers.SlowDisk]),
-// and moves leaders ([Brokers.MoveLeader]).
+// ([Brokers.Pause]), makes disks slow or takes them away ([Brokers.SlowDisk],
+// [Brokers.LoseDisk]), and moves leaders ([Brokers.MoveLeader]).
 //
 // It is apart from package runneltest, so that the tests of a program without replicas
 // link no raft.

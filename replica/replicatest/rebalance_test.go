@@ -28,6 +28,11 @@ func TestPreferredLeaderLeadsAgain(t *testing.T) {
 		require.Equal(t, other, c.Leader(orders))
 		time.Sleep(2 * time.Minute)
 		require.Equal(t, preferred, c.Leader(orders))
+		c.MoveLeader(orders, other)
+		time.Sleep(4 * time.Minute) // it has been there for long, and the other leads since now
+		require.Equal(t, other, c.Leader(orders))
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, preferred, c.Leader(orders))
 		require.Equal(t, []string{"a"}, read(t, c.Broker(preferred), 1))
 	})
 }

@@ -30,6 +30,14 @@ func TestRepair(t *testing.T) {
 		records int    // in orders-1 afterwards
 	}{
 		{"a record", func(t *testing.T, dir string) { flip(t, filepath.Join(dir, "orders-1", firstLog), 65) }, "keep it as", false, false, 2},
+		{"a replica's record", func(t *testing.T, dir string) {
+			flip(t, filepath.Join(dir, "orders-1", firstLog), 65)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "orders-1", "runnel-replica"), []byte("?"), 0o600))
+		}, "it is one of several replicas", true, true, 0},
+		{"a replica of the catalogue", func(t *testing.T, dir string) {
+			flip(t, filepath.Join(dir, "__cluster_metadata-0", firstLog), 65)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "__cluster_metadata-0", "runnel-replica"), []byte("?"), 0o600))
+		}, "it is one of several replicas", true, true, 0},
 		{"a segment", remove("orders-1/" + firstLog), "the log's end is lost", true, false, 0},
 		{"the topic's ID", remove("orders-1/partition.metadata"), "write the topic's ID", false, false, 3},
 		{"what the topic's ID says", func(t *testing.T, dir string) {

@@ -22,6 +22,9 @@ func (r *repairing) mendCatalogue(p PartitionInspection) (whole bool, err error)
 		r.step(p.Findings[0].File, why, true)
 		return false, nil
 	}
+	if r.isReplica(layout.Catalogue) {
+		return refuse(ofReplicas)
+	}
 	var broken []catalogue.SnapshotID
 	whole = true
 	for _, f := range p.Findings {

@@ -127,8 +127,21 @@ func (r *repairing) run() error {
 	return nil
 }
 
+// ofReplicas is why a replica's log is not repaired here: what would stand for the lost
+// records, or be cut off, is not what the other replicas have.
+const ofReplicas = "it is one of several replicas: when its node opens it, it gets from the others what is missing"
+
+func (r *repairing) isReplica(tp record.TopicPartition) bool {
+	_, err := r.fsys.Stat(filepath.Join(r.path(tp), layout.ReplicaFile))
+	return err == nil
+}
+
 // repairLog repairs a partition's log.
 func (r *repairing) repairLog(p PartitionInspection) error {
+	if r.isReplica(p.TopicPartition) {
+		r.step(r.path(p.TopicPartition), ofReplicas, p.Worst() >= log.Damage)
+		return nil
+	}
 	cfg := log.Config{FS: r.fsys, Dir: r.path(p.TopicPartition), Topic: p.Topic, Partition: p.Partition, Codec: r.codec}
 	steps, err := log.Repair(r.ctx, cfg, log.RepairOptions{DryRun: r.how.DryRun, AcceptLoss: r.how.AcceptLoss, Stamp: r.stamp})
 	r.steps = append(r.steps, steps...)

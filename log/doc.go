@@ -15,7 +15,8 @@
 //     obsolete. It runs beside readers and appends, and [Log.Swap] puts its
 //     results in place.
 //   - [Inspect] verifies a log without opening it, [Repair] repairs a damaged
-//     one, and [Adopt] opens segments that were copied from elsewhere.
+//     one, and [Adopt] opens segments that were copied from elsewhere. [Refill] and
+//     [Log.Refetch] repair one from another copy.
 //
 // [Log.StableOffset] says before which offset every transaction is decided, and
 // [Log.Aborted] which ones are aborted: both follow from the markers in the log.

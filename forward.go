@@ -37,8 +37,12 @@ const (
 	lookUp // changes nothing: who asks has the catalogue then
 )
 
-// apply runs a change, as the catalogue's writer.
+// apply runs a change, as the catalogue's writer. Only the node that leads the catalogue
+// judges it: another one may not have heard yet what the change contradicts, or no longer does.
 func (b *Broker) apply(c *change) error {
+	if err := b.metadata.Leads(); err != nil {
+		return err
+	}
 	switch c.kind {
 	case createTopics:
 		return b.create(c.specs)

@@ -154,6 +154,28 @@ func TestANodeFollowsTheCatalogue(t *testing.T) {
 	})
 }
 
+// TestOnlyTheCataloguesLeaderJudges has a node that follows the catalogue late: its commands
+// are judged by what the leader knows.
+func TestOnlyTheCataloguesLeaderJudges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := hosttest.NewReplication()
+		leader, err := runnel.OpenMemory(runnel.Replicated(r))
+		require.NoError(t, err)
+		defer leader.Close()
+		require.NoError(t, leader.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		late := r.Beside()
+		follower, err := runnel.OpenMemory(runnel.Replicated(late))
+		require.NoError(t, err)
+		defer follower.Close()
+		hears := r.Group("__cluster_metadata-0").Delay()
+		require.NoError(t, leader.DeleteTopics(t.Context(), "orders"))
+		_, err = follower.DescribeTopics(t.Context(), "orders")
+		require.NoError(t, err, "it has not heard of it")
+		time.AfterFunc(time.Second, hears)
+		require.NoError(t, follower.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+	})
+}
+
 // TestANewLeaderOfTheCatalogueGoesOn has a node lose and regain the catalogue's lead: it
 // takes commands again once it has everything that was committed before.
 func TestANewLeaderOfTheCatalogueGoesOn(t *testing.T) {

@@ -75,7 +75,7 @@ type topicBatches struct {
 
 func openBatches(ctx context.Context, a *App, clientID string, limits map[string]int) (*batches, error) {
 	s, err := a.backend.OpenProducer(ctx, producer.Config{
-		ClientID: clientID, Acks: producer.AcksAll, BatchBytes: batchBytes, BufferBytes: 32 << 20,
+		ClientID: clientID, Acks: producer.AcksAll, Idempotent: true, BatchBytes: batchBytes, BufferBytes: 32 << 20,
 	})
 	if err != nil {
 		return nil, err

@@ -273,6 +273,12 @@ func (l *Log) Leader() int32 {
 	return l.cfg.Node
 }
 
+// Leads returns why Commit would refuse now because of who leads the log, or nil.
+func (l *Log) Leads() error {
+	_, err := l.lead()
+	return err
+}
+
 // Confirm returns nil if this node certainly leads the log: what is committed then is
 // everything that any node has committed before the call. The errors are those of Commit.
 func (l *Log) Confirm() error {

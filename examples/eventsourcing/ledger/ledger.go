@@ -105,13 +105,12 @@ func (l *Ledger) Do(ctx context.Context, c Command) (Entry, error) {
 		return Entry{}, err
 	}
 	r.Timestamp = time.Now()
-	at, err := l.producer.Send(ctx, r)
-	if err != nil {
+	if _, err := l.producer.Send(ctx, r); err != nil {
 		return Entry{}, err
 	}
 	l.state.Apply(e)
-	l.next = at.Offset + 1
-	return Entry{Number: at.Offset, Time: r.Timestamp, Event: e}, nil
+	l.next++
+	return Entry{Number: l.next - 1, Time: r.Timestamp, Event: e}, nil
 }
 
 // History yields all events that have happened so far, in their order.
@@ -123,31 +122,46 @@ func (l *Ledger) History(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
-// read passes on the events up to the topic's current end.
+// read passes on the events up to the topic's current end. Offsets do not number them: what
+// a cluster writes for itself into a topic takes offsets, too, and is not delivered.
 func (l *Ledger) read(ctx context.Context, yield func(Entry, error) bool) error {
 	tp := record.TopicPartition{Topic: events.Name, Partition: 0}
 	ends, err := l.backend.ListOffsets(ctx, topic.Latest(), tp)
 	if err != nil {
 		return err
 	}
-	end := ends[tp].Offset
-	if end == 0 {
-		return nil
-	}
 	c, err := consumer.New(l.backend, consumer.Assign(tp))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	for r, err := range consumer.Of(c, events).Records(ctx) {
+	for number := int64(0); ; {
+		at, err := c.Position(ctx, tp)
+		if err != nil || at >= ends[tp].Offset {
+			return err
+		}
+		batch, err := poll(ctx, consumer.Of(c, events))
 		if err != nil {
 			return err
 		}
-		if !yield(Entry{Number: r.Offset, Time: r.Timestamp, Event: r.Value}, nil) || r.Offset == end-1 {
-			return nil
+		for _, r := range batch {
+			if r.Offset >= ends[tp].Offset || !yield(Entry{Number: number, Time: r.Timestamp, Event: r.Value}, nil) {
+				return nil
+			}
+			number++
 		}
 	}
-	return ctx.Err()
+}
+
+// poll returns the next events, or after a moment none.
+func poll(ctx context.Context, c *consumer.Typed[string, Event]) ([]consumer.Record[string, Event], error) {
+	soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	batch, err := c.Poll(soon)
+	if soon.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		err = nil
+	}
+	return batch, err
 }
 
 // Before returns the state before the event of that number: the same fold,

@@ -32,7 +32,6 @@ type view struct {
 
 	in     *consumer.Consumer
 	totals *consumer.Typed[string, int64]
-	next   map[int32]int64 // the offset after the last one read, by partition
 	counts map[string]int64
 	words  int64 // the sum of counts
 	shown  time.Time
@@ -45,7 +44,7 @@ func openView(backend streams.Backend, job Job) (*view, error) {
 	}
 	return &view{
 		job: job, in: in, totals: consumer.Of(in, totals),
-		next: make(map[int32]int64), counts: make(map[string]int64), shown: time.Now(),
+		counts: make(map[string]int64), shown: time.Now(),
 	}, nil
 }
 
@@ -86,12 +85,8 @@ func (v *view) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for tp, end := range ends {
-		for v.next[tp.Partition] < end {
-			if err := v.read(ctx); err != nil {
-				return err
-			}
-		}
+	if err := toEnd(ctx, v.in, ends, v.read); err != nil {
+		return err
 	}
 	v.show()
 	if v.job.Live {
@@ -110,7 +105,6 @@ func (v *view) read(ctx context.Context) error {
 	for _, r := range batch {
 		v.words += r.Value - v.counts[r.Key]
 		v.counts[r.Key] = r.Value
-		v.next[r.Partition] = r.Offset + 1
 	}
 	return err
 }
@@ -144,17 +138,48 @@ func (v *view) top(n int) []string {
 	return best
 }
 
-// readLine returns one record of the lines' topic.
-func readLine(ctx context.Context, backend streams.Backend, partition int32, offset int64) (string, error) {
-	in, err := consumer.New(backend,
-		consumer.Assign(record.TopicPartition{Topic: lines.Name, Partition: partition}),
-		consumer.FromOffset(offset), consumer.MaxRecords(1))
+// toEnd calls read until the consumer's positions are where its partitions end. The last
+// offsets may be of no record: what a cluster writes for itself into a topic takes offsets,
+// too, and is not delivered. So read gets only a moment at a time.
+func toEnd(ctx context.Context, in *consumer.Consumer, ends map[record.TopicPartition]int64, read func(context.Context) error) error {
+	for tp, end := range ends {
+		for {
+			at, err := in.Position(ctx, tp)
+			if err != nil {
+				return err
+			}
+			if at >= end {
+				break
+			}
+			soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			err = read(soon)
+			cancel()
+			if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readLines returns how many records a partition of the lines' topic has, and the last one.
+func readLines(ctx context.Context, backend streams.Backend, partition int32) (w written, err error) {
+	tp := record.TopicPartition{Topic: lines.Name, Partition: partition}
+	in, err := consumer.New(backend, consumer.Assign(tp), consumer.MaxRecords(4096))
 	if err != nil {
-		return "", err
+		return w, err
 	}
 	defer in.Close()
-	for first, err := range consumer.Of(in, lines).Records(ctx) {
-		return first.Value, err
+	ends, err := in.Offsets(ctx, topic.Latest())
+	if err != nil {
+		return w, err
 	}
-	return "", ctx.Err()
+	err = toEnd(ctx, in, ends, func(ctx context.Context) error {
+		batch, err := consumer.Of(in, lines).Poll(ctx)
+		for _, r := range batch {
+			w.records, w.last = w.records+1, r.Value
+		}
+		return err
+	})
+	return w, err
 }

@@ -115,11 +115,9 @@ func open(ctx context.Context, backend streams.Backend) ([]written, error) {
 		return nil, err
 	}
 	have := make([]written, len(found[0].Partitions))
-	for i, p := range found[0].Partitions {
-		if have[i].records = p.HighWatermark; p.HighWatermark > 0 {
-			if have[i].last, err = readLine(ctx, backend, int32(i), p.HighWatermark-1); err != nil {
-				return nil, err
-			}
+	for i := range have {
+		if have[i], err = readLines(ctx, backend, int32(i)); err != nil {
+			return nil, err
 		}
 	}
 	return have, nil

@@ -118,6 +118,7 @@ type Group struct {
 	leads  bool
 	holds  bool
 	doubts bool
+	delays bool   // other does not learn what is committed
 	stored int64  // the offset after what is stored
 	other  *Group // which it feeds
 	source *Group // which feeds it
@@ -184,6 +185,9 @@ func (s stored) Appended(_ int64, err error) {
 	g.mu.Lock()
 	g.stored = max(g.stored, end)
 	holds, other := g.holds, g.other
+	if g.delays {
+		other = nil
+	}
 	g.mu.Unlock()
 	if err == nil && !holds {
 		g.Commit(end)
@@ -204,6 +208,20 @@ func (g *Group) Hold() (release func()) {
 		end := g.stored
 		g.mu.Unlock()
 		g.Commit(end)
+	}
+}
+
+// Delay keeps the group that it feeds from learning what is committed until hears is called.
+func (g *Group) Delay() (hears func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.delays = true
+	return func() {
+		g.mu.Lock()
+		g.delays = false
+		other, end := g.other, g.HighWatermark()
+		g.mu.Unlock()
+		other.Commit(end)
 	}
 }
 

@@ -349,7 +349,13 @@ func (d *node) examine(w *replica.DiskWrite) {
 
 // isControl reports whether a control batch has a record of a type, of version 0.
 func isControl(b []byte, kind uint16) bool {
-	return bytes.Contains(b, []byte{0, 0, byte(kind >> 8), byte(kind)})
+	batch, err := record.Parse(b)
+	if err != nil {
+		return false
+	}
+	it, err := batch.Records(nil)
+	var r record.Record
+	return err == nil && it.Next(&r) && bytes.Equal(r.Key, []byte{0, 0, byte(kind >> 8), byte(kind)})
 }
 
 // write does what waits for the disk.

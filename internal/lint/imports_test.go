@@ -89,7 +89,7 @@ var allowed = map[string][]string{
 		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire", "internal/tasks",
 	},
 
-	"examples/cluster": {"consumer", "fault", "producer", "record", "topic", ".", "replica", "replica/tcp"},
+	"examples/cluster": {"consumer", "fault", "producer", "record", "topic", ".", "replica", "replica/tcp", "examples/wordcount/wordcount"},
 	"examples/...":     slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),
 }
 

@@ -126,7 +126,9 @@ func (b *Broker) DescribeTopics(ctx context.Context, names ...string) ([]topic.D
 		}
 		descriptions = append(descriptions, b.describe(t))
 	}
-	b.askLeaders(ctx, descriptions)
+	if b.cluster != nil {
+		b.cluster.askLeaders(b, ctx, descriptions)
+	}
 	if b.isClosed() {
 		return nil, fault.Closed
 	}

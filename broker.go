@@ -156,7 +156,7 @@ func open(c config, h home) (*Broker, error) {
 	b.release() // writes a snapshot if one is due
 	if b.replication != nil {
 		b.followed.Store(b.metadata.Next())
-		b.replication.Serve(b.answer)
+		b.replication.Serve(func(ctx context.Context, request []byte) []byte { return b.cluster.answer(b, ctx, request) })
 		b.following.Go(b.follow)
 		close(b.opened)
 	}

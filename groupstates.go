@@ -40,7 +40,7 @@ func (b *Broker) askLeaders(ctx context.Context, descriptions []topic.Descriptio
 			}
 		}
 	}
-	if len(leaders) == 0 || b.replication == nil {
+	if len(leaders) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaderAnswers)

@@ -34,6 +34,7 @@ type config struct {
 	reserveBytes       int64 // as layout.ReserveBytes; no option
 	logger             journal.Logger
 	replication        Replication // nil: one copy of each partition
+	cluster            *cluster    // nil without replication
 }
 
 type option func(*config)

@@ -42,7 +42,19 @@ type Replication interface {
 }
 
 // Replicated has the broker keep its partitions by r, and not each in one copy.
-func Replicated(r Replication) Option { return option(func(c *config) { c.replication = r }) }
+func Replicated(r Replication) Option {
+	return option(func(c *config) {
+		c.replication = r
+		c.cluster = &cluster{(*Broker).answer, (*Broker).askLeaders}
+	})
+}
+
+// cluster is what a broker does beside others. Replicated alone refers to it, so the linker leaves it
+// out of programs without replicas.
+type cluster struct {
+	answer     func(*Broker, context.Context, []byte) []byte
+	askLeaders func(*Broker, context.Context, []topic.Description)
+}
 
 // defaultReplicas is how many replicas a partition has whose topic does not say, where there
 // are as many nodes: one may be lost while another one is down for maintenance.

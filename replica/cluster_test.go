@@ -28,25 +28,34 @@ type cluster struct {
 	events events
 	number uint64
 	nodes  []*node
-
-	// The network: how messages fare, and which ways are cut.
-	loss, double, flip float64 // of batches, a bit
-	delay              time.Duration
-	cut                map[[2]int]time.Duration // until when
-
+	wires
 	diskTime time.Duration
 
 	lost *node      // has lost its disk, and is being replaced; nil if none
 	gone replica.ID // the replica that it was
 
-	commits []commit         // of groups, in the order of the log
-	epochs  map[string]int64 // of their members
-
+	truth truth
+	account
+	groups
 	history *history // of what clients did; nil where nobody asks
 
-	loseSnapshots int // how many get lost without a word
+	stopped  bool          // no more work
+	resumed  time.Duration // how long writes took to succeed after the healing
+	failures []string
+	counts   counts
+	trace    trace
+}
 
-	truth     truth
+// wires are the network: how messages fare, and which ways are cut.
+type wires struct {
+	loss, double, flip float64 // of batches, a bit
+	delay              time.Duration
+	cut                map[[2]int]time.Duration // until when
+	loseSnapshots      int                      // how many get lost without a word
+}
+
+// account is what clients sent and were told.
+type account struct {
 	sent      uint64
 	acked     []acked
 	latest    int64           // behind all that was acknowledged
@@ -55,11 +64,12 @@ type cluster struct {
 	unknown   int
 	refused   int
 	lastAck   time.Duration
-	stopped   bool          // no more work
-	resumed   time.Duration // how long writes took to succeed after the healing
-	failures  []string
-	counts    counts
-	trace     trace
+}
+
+// groups is what the log says of groups.
+type groups struct {
+	commits []commit         // in the order of the log
+	epochs  map[string]int64 // of their members
 }
 
 // counts says what a run has been through.
@@ -162,8 +172,9 @@ type node struct {
 
 func newCluster(n int, seed uint64) *cluster {
 	c := &cluster{
-		rng: rand.New(rand.NewPCG(seed, 1)), cut: make(map[[2]int]time.Duration), sequences: make(map[int64]int32), epochs: make(map[string]int64),
-		delay: 2 * time.Millisecond, diskTime: 300 * time.Microsecond,
+		rng:   rand.New(rand.NewPCG(seed, 1)),
+		wires: wires{cut: make(map[[2]int]time.Duration), delay: 2 * time.Millisecond}, diskTime: 300 * time.Microsecond,
+		account: account{sequences: make(map[int64]int32)}, groups: groups{epochs: make(map[string]int64)},
 	}
 	var members replica.Membership
 	for i := range n {

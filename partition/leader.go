@@ -118,9 +118,9 @@ func (p *Partition) notLeaderLocked() error {
 // not fails with refused. The caller calls settle.
 func (r *replica) endLocked(refused error) {
 	r.leading = nil
-	unknown := r.p.unknownOutcome()
+	unknown, acknowledged := r.p.unknownOutcome(), r.acknowledged(r.p.high.Load())
 	for i := range r.outcomes {
-		if o := &r.outcomes[i]; o.err == nil && o.high > r.p.high.Load() {
+		if o := &r.outcomes[i]; o.err == nil && o.high > acknowledged {
 			o.base, o.err = -1, unknown
 		}
 	}

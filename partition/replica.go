@@ -18,6 +18,7 @@ type replica struct {
 	startBatch func(start, base int64, epoch int32) []byte // Config.StartBatch
 
 	committed atomic.Int64 // what the group has committed; the log may end before it
+	enough    atomic.Int64 // as Acknowledge
 	floor     atomic.Int64 // as SetFloor
 
 	// Guarded by p.mu.
@@ -161,6 +162,25 @@ func (p *Partition) Commit(high int64) {
 	r.settle()
 }
 
+// Acknowledge says that as many replicas as Settings.MinReplicas demands have everything
+// before an offset, and that it is committed. With more than one in MinReplicas, appends end
+// only then. The high watermark does not wait for it: what is committed is for good.
+func (p *Partition) Acknowledge(before int64) {
+	r := p.replica
+	for old := r.enough.Load(); before > old && !r.enough.CompareAndSwap(old, before); old = r.enough.Load() {
+	}
+	r.settle()
+}
+
+// acknowledged returns the offset before which appends have ended, given the high
+// watermark.
+func (r *replica) acknowledged(high int64) int64 {
+	if r.p.settings.Load().MinReplicas <= 1 {
+		return high
+	}
+	return min(high, r.enough.Load())
+}
+
 // SetFloor keeps retention and compaction from touching records at or above an
 // offset: the group may still need them, to bring other replicas up to date. They are
 // not kept unless it is called.
@@ -228,8 +248,8 @@ func (r *replica) settle() {
 		}
 		turns := leads != r.leads
 		r.leads = leads
-		n := 0
-		for n < len(r.outcomes) && (r.outcomes[n].err != nil || r.outcomes[n].high <= high) {
+		n, acknowledged := 0, r.acknowledged(high)
+		for n < len(r.outcomes) && (r.outcomes[n].err != nil || r.outcomes[n].high <= acknowledged) {
 			n++
 		}
 		if n == 0 && !moves && !turns {

@@ -81,6 +81,8 @@ func (p *Partition) expireGroup(ctx context.Context, start int64) (again bool, e
 		switch fault.CodeOf(r.err) {
 		case fault.NotLeader, fault.UnknownOutcome: // the next leader's retention does it
 			return false, nil
+		case fault.NotEnoughReplicas:
+			return true, nil
 		}
 		return false, r.err
 	case <-late.C:

@@ -214,6 +214,7 @@ func (c *Core) Advance(out *Output) {
 	c.out.Writes, out.Writes = c.out.Writes[:0], append(out.Writes, c.out.Writes...)
 	c.out.Loads, out.Loads = c.out.Loads[:0], append(out.Loads, c.out.Loads...)
 	c.out.Replies, out.Replies = c.out.Replies[:0], append(out.Replies, c.out.Replies...)
+	c.tellEnough(out)
 	out.HighWatermark = c.high
 	out.HighWatermarkMoved = out.HighWatermarkMoved || c.out.HighWatermarkMoved
 	out.StateChanged = out.StateChanged || c.out.StateChanged

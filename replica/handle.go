@@ -226,7 +226,12 @@ func (r *Replica) Scan(fn func(*record.Record) error) error {
 }
 
 // Configure changes the settings of the copy.
-func (r *Replica) Configure(s partition.Settings) { r.Copy().Configure(copySettings(s)) }
+func (r *Replica) Configure(s partition.Settings) {
+	p := r.Copy()
+	p.Configure(copySettings(s))
+	p.Acknowledge(0) // what waited for more replicas than are demanded now
+	r.demands(s.MinReplicas)
+}
 
 // SetSegments changes how the copy's log is cut into segments.
 func (r *Replica) SetSegments(bytes int64, age time.Duration) { r.Copy().SetSegments(bytes, age) }

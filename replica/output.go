@@ -25,6 +25,10 @@ type Output struct {
 	HighWatermark      int64
 	HighWatermarkMoved bool
 
+	// Enough is the offset below which as many replicas as Core.SetMinimum demands have
+	// everything, and which is committed. 0: as before.
+	Enough int64
+
 	// StateChanged says that Core.Status tells of another role, leader, epoch or
 	// membership, or that the replica failed.
 	StateChanged bool

@@ -20,6 +20,7 @@ type proposals struct {
 
 	waiting []wait           // without an outcome
 	minimum int              // how many replicas must have what is acknowledged
+	enough  int64            // before it, so many have everything, as an Output has said
 	change  *pb.ConfChangeV2 // while ProposeMembers has the library take it; nil otherwise
 }
 
@@ -75,6 +76,9 @@ func (p *proposals) abandon() []wait {
 // fault.BufferFull that too much is uncommitted.
 func (c *Core) Propose(batch []byte, acks Acks, done func(Result)) {
 	h, err := c.examine(batch)
+	if active := c.active(); err == nil && active < c.proposals.minimum {
+		err = c.refuse(fault.NotEnoughReplicas).Detailf("%d of %d replicas are there", active, c.proposals.minimum)
+	}
 	if err != nil {
 		c.reply(done, err)
 		return
@@ -104,9 +108,6 @@ func (c *Core) examine(batch []byte) (record.BatchHeader, error) {
 	}
 	if c.disk.full != nil {
 		return b.BatchHeader, c.disk.full
-	}
-	if active := c.active(); active < c.proposals.minimum {
-		return b.BatchHeader, c.refuse(fault.NotEnoughReplicas).Detailf("%d of %d replicas are there", active, c.proposals.minimum)
 	}
 	return b.BatchHeader, nil
 }
@@ -154,7 +155,7 @@ func (c *Core) await(offset int64, p held) {
 // answer ends the proposals that count now.
 func (c *Core) answer() {
 	enough := c.tail.applied
-	if c.proposals.minimum > len(c.members.Voters)/2+1 {
+	if c.demandsMore() {
 		enough = min(enough, c.heldBy(c.proposals.minimum))
 	}
 	for _, w := range c.proposals.counting(enough, c.tail.stable) {
@@ -164,11 +165,29 @@ func (c *Core) answer() {
 
 // SetMinimum sets how many replicas, the leader included, must have a batch before
 // it is acknowledged under AcksAll, where that is more than a majority (Kafka's
-// min.insync.replicas). While fewer answer, proposals fail with
-// fault.NotEnoughReplicas.
+// min.insync.replicas). While fewer answer, Propose fails with fault.NotEnoughReplicas.
+// Output.Enough says it of what ProposeStamped proposes.
 func (c *Core) SetMinimum(n int) {
-	c.proposals.minimum = n
+	c.proposals.minimum, c.proposals.enough = n, 0
 	c.answer()
+}
+
+// demandsMore reports whether more than a majority must have what is acknowledged.
+func (c *Core) demandsMore() bool { return c.proposals.minimum > len(c.members.Voters)/2+1 }
+
+// tellEnough sets Output.Enough where a minimum was set.
+func (c *Core) tellEnough(out *Output) {
+	if c.proposals.minimum <= 1 || !c.leads() {
+		return
+	}
+	enough, ok := c.high, true
+	if c.demandsMore() {
+		enough, ok = c.tail.after(min(c.tail.applied, c.heldBy(c.proposals.minimum)))
+	}
+	if ok && enough > c.proposals.enough {
+		c.proposals.enough = enough
+		out.Enough = enough
+	}
 }
 
 // tell makes a proposal to the library, and returns why it took it not.

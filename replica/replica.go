@@ -59,6 +59,7 @@ type Replica struct {
 	proposed atomic.Int64                        // bytes that were proposed and have no outcome
 
 	published published
+	demand    demand
 	tenure    tenure
 	activity  activity
 
@@ -115,10 +116,14 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 
 // newCore returns the core of a replica whose disk was opened with this state.
 func (r *Replica) newCore(state DiskState) (*Core, error) {
-	return New(Config{
+	c, err := New(Config{
 		ID: r.ID(), Topic: r.cfg.Disk.Log.Topic, Partition: r.cfg.Disk.Log.Partition,
 		ElectionTicks: r.node.cfg.ElectionTicks, UncommittedBytes: 2 * r.cfg.UncommittedBytes, // the partition refuses first
 	}, state)
+	if err == nil {
+		c.SetMinimum(int(r.demand.minimum.Load())) // a newcomer's was set before it had a core
+	}
+	return c, err
 }
 
 // adopt makes the node drive a replica. After an error the replica is closed.
@@ -137,6 +142,7 @@ func (n *Node) adopt(r *Replica) error {
 			Detailf("node %v has a replica of group %v already", n.cfg.ID, r.group), r.part.Load().Close(), r.home.Close())
 	}
 	r.stepper.adopt(r)
+	r.demands(r.cfg.Settings.MinReplicas)
 	return nil
 }
 

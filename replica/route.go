@@ -280,7 +280,7 @@ func (t *route) outcome(a *routed, try int, r Result) {
 // goesAgain reports whether an append is to be sent to the next leader.
 func (a *routed) goesAgain(err error) bool {
 	switch fault.CodeOf(err) {
-	case fault.NotLeader, fault.NetworkException, fault.BufferFull:
+	case fault.NotLeader, fault.NetworkException, fault.BufferFull, fault.NotEnoughReplicas:
 		return true
 	case fault.UnknownOutcome, fault.Closed: // the other node's, or it would have ended here
 		return a.producer != record.NoProducerID

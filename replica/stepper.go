@@ -173,6 +173,7 @@ func (s *stepper) tickAll() {
 		}
 		awake = append(awake, r)
 		r.core.Tick(now)
+		r.demand.count(r.core)
 		r.tenure.recounts = r.tenure.refused
 		if r.tenure.epoch != 0 && len(r.core.members.Learners) > 0 {
 			r.promote()
@@ -220,6 +221,9 @@ func (s *stepper) advance(r *Replica) {
 	}
 	if s.out.HighWatermarkMoved {
 		r.part.Load().Commit(s.out.HighWatermark)
+	}
+	if s.out.Enough > 0 {
+		r.part.Load().Acknowledge(s.out.Enough)
 	}
 	for _, reply := range s.out.Replies {
 		reply.Done(reply.Result)

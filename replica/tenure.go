@@ -136,6 +136,9 @@ type proposer struct {
 // partition has told its outcome, or does so before it leads again.
 func (p proposer) Propose(batch []byte) error {
 	r, n := p.replica, int64(len(batch))
+	if err := r.tooFew(); err != nil {
+		return err
+	}
 	if sum := r.proposed.Add(n); sum > int64(r.cfg.UncommittedBytes) && sum > n {
 		r.proposed.Add(-n)
 		return fault.At(fault.BufferFull, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, -1).

@@ -42,6 +42,14 @@ func TestQueueOnACluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := replicatest.Cluster(t, 3)
 		require.NoError(t, queue.Create(t.Context(), c.Broker(2), 3))
+		created, err := c.Broker(2).Topics(t.Context())
+		require.NoError(t, err)
+		for _, id := range c.Running() { // the others learn of them soon
+			require.Eventually(t, func() bool {
+				known, err := c.Broker(id).Topics(t.Context())
+				return err == nil && len(known) == len(created)
+			}, time.Minute, 10*time.Millisecond)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		var working sync.WaitGroup
 		for _, id := range c.Running() {

@@ -3,6 +3,7 @@ package replica_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -324,20 +325,28 @@ func TestReplicaThatLostSomethingDoesNotStart(t *testing.T) {
 	remove := func(name string) func(fs vfs.FS) {
 		return func(fs vfs.FS) { require.NoError(t, fs.Remove(dir+"/"+name)) }
 	}
+	keep := func(names ...string) func(fs vfs.FS) {
+		return func(fs vfs.FS) {
+			entries, err := fs.ReadDir(dir)
+			require.NoError(t, err)
+			for _, e := range entries {
+				if !slices.Contains(names, e.Name) {
+					require.NoError(t, fs.Remove(dir+"/"+e.Name))
+				}
+			}
+		}
+	}
 	for name, harm := range map[string]func(fs vfs.FS){
 		"no vote":       remove("runnel-vote"),
 		"damaged votes": damage("runnel-vote", 20),
 		"no identity":   remove("runnel-replica"),
 		"bad identity":  damage("runnel-replica", 20),
-		"no records": func(fs vfs.FS) {
-			entries, err := fs.ReadDir(dir)
-			require.NoError(t, err)
-			for _, e := range entries {
-				if e.Name != "runnel-vote" && e.Name != "runnel-replica" {
-					require.NoError(t, fs.Remove(dir+"/"+e.Name))
-				}
-			}
+		"records alone": func(fs vfs.FS) {
+			remove("runnel-vote")(fs)
+			remove("runnel-replica")(fs)
 		},
+		"a vote alone": keep("runnel-vote"),
+		"no records":   keep("runnel-vote", "runnel-replica"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := l.disk.After(vfs.Loss{})

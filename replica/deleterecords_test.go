@@ -42,6 +42,7 @@ func TestDeleteRecordsWithinABatch(t *testing.T) {
 			start, err := c.replica(first).DeleteRecords(before)
 			require.NoError(t, err)
 			require.Equal(t, before, start)
+			require.Equal(t, before, c.replica(first).Copy().StartOffset())
 		}
 		whole := []string{"1x", "1y", "1z", "2x", "2y", "2z"}
 		check := func(i int) {

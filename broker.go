@@ -37,13 +37,14 @@ type Broker struct {
 	folds  bool // the file system ignores the case of names
 	socket      // for other processes; only with Open
 
-	host      *host.Host
-	cleaner   *cleaner.Cleaner
-	groups    *coordinator.Groups
-	producers *produce.Sessions
-	consumers *fetch.Sessions
-	reserve   *layout.Reserve
-	journal   *journal.Journal
+	host         *host.Host
+	cleaner      *cleaner.Cleaner
+	groups       *coordinator.Groups
+	transactions *coordinator.Transactions
+	producers    *produce.Sessions
+	consumers    *fetch.Sessions
+	reserve      *layout.Reserve
+	journal      *journal.Journal
 
 	// writer holds a token while a goroutine changes topics. metadata's catalogue
 	// belongs to that goroutine.
@@ -60,6 +61,10 @@ type Broker struct {
 	mu       sync.Mutex
 	recovery Recovery // guarded by mu
 }
+
+// transactionalIDRetention is how long a transactional ID is kept that has no transaction:
+// Kafka's transactional.id.expiration.ms.
+const transactionalIDRetention = 7 * 24 * time.Hour
 
 // home is where a broker keeps its files.
 type home struct {
@@ -154,6 +159,9 @@ func open(c config, h home) (*Broker, error) {
 	b.logOpening()
 	b.writer <- struct{}{}
 	b.release() // writes a snapshot if one is due
+	if b.replication == nil {
+		b.transactions.Recover()
+	}
 	if b.replication != nil {
 		b.followed.Store(b.metadata.Next())
 		b.replication.Serve(func(ctx context.Context, request []byte) []byte { return b.cluster.answer(b, ctx, request) })
@@ -184,13 +192,16 @@ func (b *Broker) compose() {
 		}
 	}
 	b.groups = coordinator.NewGroups(groups)
-	b.producers = produce.New(b.host, b.newProducerID)
+	b.transactions = coordinator.NewTransactions(coordinator.TransactionsConfig{
+		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, NewID: b.newProducerID, Retention: transactionalIDRetention,
+	})
+	b.producers = produce.New(b.host, b.newProducerID, b.transactions)
 	b.consumers = fetch.New(b.host, b.groups)
 }
 
 // OpenProducer implements producer.Backend. Programs call producer.New.
-func (b *Broker) OpenProducer(_ context.Context, cfg producer.Config) (producer.Session, error) {
-	s, err := b.producers.Open(cfg)
+func (b *Broker) OpenProducer(ctx context.Context, cfg producer.Config) (producer.Session, error) {
+	s, err := b.producers.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +234,7 @@ func (b *Broker) Close() error {
 	b.socket.close()
 	errs := closeSessions(sessions)
 	b.groups.Close()
+	b.transactions.Close()
 	b.cleaner.Close()
 	b.following.Wait()
 	b.writer <- struct{}{} // keeps the token, so that no command runs afterwards

@@ -31,6 +31,12 @@ type Config struct {
 	// session sends it again, and never after a batch that was sent later. It
 	// needs AcksAll.
 	Idempotent bool
+
+	// TransactionalID, unless empty, makes the session a Transactor: the one producer of
+	// that ID from now on. TransactionTimeout is how long a transaction may take before it
+	// is aborted.
+	TransactionalID    string
+	TransactionTimeout time.Duration
 }
 
 // Acks says which replicas must have a record before it counts as acknowledged.
@@ -91,6 +97,28 @@ type Session interface {
 	// running or will run. It returns what Flush would: the first failure of a
 	// record without a callback.
 	Close() error
+}
+
+// Transactor is the Session of a Config with a TransactionalID. Opening one fences every
+// earlier producer of that ID, and aborts the transaction that it has open. Records are sent
+// only within a transaction, of which there is one at a time.
+type Transactor interface {
+	Session
+
+	// BeginTransaction begins a transaction. It returns fault.InvalidTxnState if the
+	// last one has not ended, and fault.ProducerFenced, as every other call does, once
+	// there is a newer producer of the transactional ID.
+	BeginTransaction(ctx context.Context) error
+
+	// EndTransaction waits until everything that was sent has its outcome, and commits or
+	// aborts the transaction. When it returns without an error, that is so in all of its
+	// partitions, and durable.
+	//
+	// A transaction in which a record has failed cannot be committed: EndTransaction
+	// returns fault.InvalidTxnState, and the transaction must be aborted. So it does for
+	// one that was aborted at its timeout. After fault.UnknownOutcome the same call may be
+	// made again; any other error leaves the transaction open.
+	EndTransaction(ctx context.Context, commit bool) error
 }
 
 // Writer appends to one topic's partitions.

@@ -16,6 +16,14 @@
 // be unacknowledged before sending waits, and [RequireAcks] which replicas must
 // acknowledge.
 //
+// # Transactions
+//
+// With a [TransactionalID] what the producer sends belongs to transactions, over any
+// number of topics and partitions: all of one counts, or nothing. [Transact] runs a
+// function in one; [Producer.Begin], [Producer.Commit] and [Producer.Abort] are its parts.
+// Consumers with consumer.ReadCommitted see only what was committed. The newest producer
+// of a transactional ID is the only one: earlier ones are fenced (fault.ProducerFenced).
+//
 // # Guarantees
 //
 // Records that one goroutine sends to one partition keep their order, and the

@@ -14,7 +14,12 @@ const (
 	DefaultBatchBytes  = 256 << 10
 	DefaultBufferBytes = 32 << 20
 
-	DefaultCloseTimeout = 30 * time.Second
+	DefaultCloseTimeout       = 30 * time.Second
+	DefaultTransactionTimeout = time.Minute
+
+	// MaxTransactionTimeout is Kafka's transaction.max.timeout.ms: an open transaction
+	// holds up readers of committed records.
+	MaxTransactionTimeout = 15 * time.Minute
 )
 
 // Option configures New.
@@ -30,6 +35,8 @@ type options struct {
 	partitioner  topic.Partitioner // nil for the default
 	idempotence  *bool             // nil: with AcksAll
 	closeTimeout time.Duration
+
+	transactional bool // TransactionalID was given, even with an empty ID
 }
 
 // ClientID names the producer to the backend, for logs and quotas. The default
@@ -45,6 +52,20 @@ func RequireAcks(a Acks) Option { return option(func(o *options) { o.Acks = a })
 // Kafka's enable.idempotence. It is on with AcksAll. It is off with the other
 // Acks, which do not allow it. See Config.Idempotent for what it guarantees.
 func Idempotence(on bool) Option { return option(func(o *options) { o.idempotence = &on }) }
+
+// TransactionalID makes the producer one of transactions: Kafka's transactional.id. The ID
+// names the producer across restarts. New fences every earlier producer of that ID, and
+// aborts the transaction that it has left open. See Transact.
+func TransactionalID(id string) Option {
+	return option(func(o *options) { o.TransactionalID, o.transactional = id, true })
+}
+
+// TransactionTimeout is how long a transaction may take before it is aborted, Kafka's
+// transaction.timeout.ms. The default is DefaultTransactionTimeout, the most
+// MaxTransactionTimeout.
+func TransactionTimeout(d time.Duration) Option {
+	return option(func(o *options) { o.TransactionTimeout = d })
+}
 
 // Linger is how long a batch that is not full waits for more records, Kafka's
 // linger.ms. The default is 0: a batch waits only while an earlier one is in
@@ -77,9 +98,12 @@ func Partitioner(p topic.Partitioner) Option { return option(func(o *options) { 
 // seconds.
 func CloseTimeout(d time.Duration) Option { return option(func(o *options) { o.closeTimeout = d }) }
 
+// maxTransactionalID is how many bytes a transactional ID may have.
+const maxTransactionalID = 1 << 12
+
 // configure applies the options and reports every invalid one.
 func configure(opts []Option) (options, error) {
-	o := options{Config: Config{ClientID: "runnel", BatchBytes: DefaultBatchBytes, BufferBytes: DefaultBufferBytes}, closeTimeout: DefaultCloseTimeout}
+	o := options{Config: Config{ClientID: "runnel", BatchBytes: DefaultBatchBytes, BufferBytes: DefaultBufferBytes, TransactionTimeout: DefaultTransactionTimeout}, closeTimeout: DefaultCloseTimeout}
 	for _, opt := range opts {
 		opt.apply(&o)
 	}
@@ -95,6 +119,18 @@ func configure(opts []Option) (options, error) {
 			refuse("Idempotence(true) and RequireAcks(%v): only AcksAll tells what was written", o.Acks)
 		}
 		o.Idempotent = o.Idempotent && *o.idempotence
+	}
+	if o.transactional && (o.TransactionalID == "" || len(o.TransactionalID) > maxTransactionalID) {
+		refuse("TransactionalID(%.40q): it has 1 to %d bytes", o.TransactionalID, maxTransactionalID)
+	}
+	if o.transactional && !o.Idempotent {
+		refuse("TransactionalID(%.40q) needs AcksAll and idempotence", o.TransactionalID)
+	}
+	if o.TransactionTimeout < time.Millisecond || o.TransactionTimeout > MaxTransactionTimeout {
+		errs = append(errs, fault.Newf(fault.InvalidTxnTimeout, "TransactionTimeout(%v): it must be between 1ms and %v", o.TransactionTimeout, MaxTransactionTimeout))
+	}
+	if !o.transactional {
+		o.TransactionTimeout = 0
 	}
 	if o.Linger < 0 {
 		refuse("Linger(%v): it must not be negative", o.Linger)

@@ -21,6 +21,8 @@ type Producer struct {
 	closeTimeout time.Duration
 	closing      atomic.Bool // Close or CloseNow has begun
 
+	transactional bool // it has a transactional ID
+
 	// byKey says that the partitioner is the default one. Its choice for a key
 	// then needs no call through a function value.
 	byKey bool
@@ -57,7 +59,10 @@ func New(backend Backend, opts ...Option) (*Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Producer{session: session, partitioner: o.partitioner, byKey: o.partitioner == nil, batchBytes: o.BatchBytes, closeTimeout: o.closeTimeout}
+	if _, ok := session.(Transactor); o.transactional && !ok {
+		return nil, errors.Join(fault.Newf(fault.UnsupportedVersion, "this backend has no transactions"), session.Close())
+	}
+	p := &Producer{session: session, partitioner: o.partitioner, byKey: o.partitioner == nil, batchBytes: o.BatchBytes, closeTimeout: o.closeTimeout, transactional: o.transactional}
 	if p.byKey {
 		p.partitioner = topic.DefaultPartitioner
 	}
@@ -146,6 +151,8 @@ func (p *Producer) Flush(ctx context.Context) error {
 // seconds by default: unacknowledged records then fail with fault.Closed.
 // Records sent after Close was called fail with fault.Closed at once.
 //
+// An open transaction is aborted.
+//
 // Close returns the first failure since the last Flush of a record that was
 // sent without a callback, and fault.Closed if the time ran out. It is
 // idempotent and may be called at any moment except from a callback. It does
@@ -156,6 +163,9 @@ func (p *Producer) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.closeTimeout)
 	defer cancel()
 	err := p.session.Flush(ctx)
+	if t, terr := p.transactor(); terr == nil {
+		_ = t.EndTransaction(ctx, false) // if one is open; its timeout does it otherwise
+	}
 	late := ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded)
 	if late || isOver(err) {
 		err = nil

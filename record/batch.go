@@ -305,6 +305,14 @@ func StampAppendTime(raw []byte, ms int64) {
 	binary.BigEndian.PutUint32(raw[atCRC:], checksum(raw))
 }
 
+// StampTransaction is StampProducer for a batch that becomes part of the producer's
+// transaction.
+func StampTransaction(raw []byte, id int64, epoch int16, baseSequence int32) {
+	attributes := int16(binary.BigEndian.Uint16(raw[atAttributes:])) | AttrTransactional
+	binary.BigEndian.PutUint16(raw[atAttributes:], uint16(attributes))
+	StampProducer(raw, id, epoch, baseSequence)
+}
+
 // StampProducer writes the producer's identity and the sequence number of its
 // first record into raw, a whole batch, and updates the checksum.
 func StampProducer(raw []byte, id int64, epoch int16, baseSequence int32) {

@@ -3,11 +3,10 @@
 //	go run ./examples/cluster
 //
 // It starts itself three times. Each of the three processes opens a broker in a directory of
-// its own; together they keep topics in three copies, over TCP with mutual TLS. The program
+// its own; together they keep a topic in three copies, over TCP with mutual TLS. The program
 // sends records through one of them, kills the process that leads the topic with SIGKILL,
 // goes on through another one, starts the killed one again, and reads on it what was
-// acknowledged. Meanwhile a member of a consumer group reads the records, and an application
-// counts the words of a text: both go on.
+// acknowledged.
 package main
 
 import (
@@ -76,24 +75,13 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}
 	fmt.Fprintf(out, "sent %d records; node %d leads the topic\n", perPhase, leader+1)
 
+	c.kill(leader)
+	killed := time.Now()
 	other, err := c.attach(ctx, (leader+1)%len(c.processes))
 	if err != nil {
 		return err
 	}
 	defer other.Close()
-	packing, counting := make(chan packed, 1), make(chan counted, 1)
-	go func() { packing <- pack(ctx, other, 2*perPhase) }()
-	go func() { counting <- count(ctx, other) }()
-	defer func() { // both end before what they use
-		cancel()
-		_, _ = <-packing, <-counting
-	}()
-	if err := begun(ctx, other); err != nil {
-		return err
-	}
-
-	c.kill(leader)
-	killed := time.Now()
 	if err := send(ctx, other, perPhase, 1); err != nil {
 		return err
 	}
@@ -116,46 +104,6 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	fmt.Fprintf(out, "node %d is back, and has all %d acknowledged records, each once, %v later\n", leader+1, n, time.Since(started).Round(10*time.Millisecond))
-	return finish(ctx, out, back, packing, counting)
-}
-
-// begun waits until the group has read and committed something.
-func begun(ctx context.Context, b *runnel.Remote) error {
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
-		if n, err := committed(ctx, b); err == nil && n > 0 {
-			return nil
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// finish waits for the group and for the count, and says what came of them.
-func finish(ctx context.Context, out io.Writer, b *runnel.Remote, packing chan packed, counting chan counted) error {
-	p := <-packing
-	packing <- p
-	if p.err != nil {
-		return p.err
-	}
-	offset, err := committed(ctx, b)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "the group has read all %d records, %d of them again, and has committed up to offset %d\n", p.orders, p.again, offset)
-	n := <-counting
-	counting <- n
-	if n.err != nil {
-		return n.err
-	}
-	if want := 2 * lines; n.be < want {
-		return fmt.Errorf("%q was counted %d times, and is there %d times", "be", n.be, want)
-	}
-	fmt.Fprintf(out, "the words of %d lines are counted: %q %d times, of %d\n", lines, "be", n.be, 2*lines)
 	return nil
 }
 

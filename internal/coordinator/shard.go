@@ -276,11 +276,14 @@ func (s *shard[C]) confirm() error {
 }
 
 // poke has the shard run a round without commands, in which it loads or drops its state.
-func (s *shard[C]) poke() {
+func (s *shard[C]) poke() { s.post(func(C) ([]unit, error) { return nil, nil }) }
+
+// post queues a command and does not wait for it.
+func (s *shard[C]) post(run func(C) ([]unit, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
-		s.queue = append(s.queue, &command[C]{run: func(C) ([]unit, error) { return nil, nil }, done: make(chan struct{})})
+		s.queue = append(s.queue, &command[C]{run: run, done: make(chan struct{})})
 		s.role.Call()
 	}
 }

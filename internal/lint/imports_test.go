@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 		"internal/coordinator/group", "internal/archive", "internal/attach", "internal/fixture",
 	},
 	"internal/produce": {
+		"internal/coordinator/txn",
 		"fault", "record", "topic", "producer", "log", "partition", "internal/host", "internal/quota", "internal/role", "internal/callback",
 	},
 	"internal/fetch": {
@@ -50,6 +51,7 @@ var allowed = map[string][]string{
 		"internal/coordinator", "internal/coordinator/group", "internal/closing", "internal/role",
 	},
 	"internal/coordinator": {
+		"log", "internal/coordinator/txn",
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/layout", "internal/coordinator/group", "internal/pattern", "internal/role",
 		"internal/attach", "internal/wire",
 	},
@@ -80,6 +82,7 @@ var allowed = map[string][]string{
 	"internal/fixture":           {"internal/vfs"},
 	"internal/wire":              {"fault"},
 	"internal/catalogue":         {"fault", "record", "topic", "internal/wire"},
+	"internal/coordinator/txn":   {"fault", "record", "topic", "internal/wire"},
 	"internal/coordinator/group": {"fault", "record", "topic", "consumer", "internal/wire", "internal/tasks", "internal/pattern"},
 	"internal/tasks":             {"fault", "record", "internal/wire"},
 	"internal/lint":              {},
@@ -89,7 +92,7 @@ var allowed = map[string][]string{
 		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire", "internal/tasks",
 	},
 
-	"examples/cluster": {"consumer", "fault", "producer", "record", "topic", ".", "replica", "replica/tcp", "examples/wordcount/wordcount"},
+	"examples/cluster": {"consumer", "fault", "producer", "record", "topic", ".", "replica", "replica/tcp"},
 	"examples/...":     slices.Concat(clientTower, []string{".", "runneltest", "examples/..."}),
 }
 

@@ -42,8 +42,11 @@ type lane struct {
 	topic     string
 	number    int32
 
-	producerID    int64 // record.NoProducerID if the lane is not idempotent
-	producerEpoch int16 // record.NoProducerEpoch if the lane is not idempotent
+	// The producer's, record.NoProducerID and NoProducerEpoch if the lane is not idempotent.
+	// With transactions they change before the first record of each, while the lane is idle.
+	producerID    int64
+	producerEpoch int16
+	enlisted      atomic.Uint64 // the number of the session's transaction that the lane is part of
 
 	// open is the batch that takes records, or nil. It changes under mu and is read
 	// without it: a sender that loads a batch which is no longer open finds it sealed, and

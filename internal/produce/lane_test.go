@@ -20,7 +20,7 @@ import (
 // callback runs before.
 func TestClosingWaitsForACopier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		opened, err := sessions(hosttest.New(t, "orders").Host).Open(producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Linger: time.Hour})
+		opened, err := sessions(hosttest.New(t, "orders").Host).Open(t.Context(), producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20, Linger: time.Hour})
 		require.NoError(t, err)
 		w, err := opened.Topic(t.Context(), "orders")
 		require.NoError(t, err)
@@ -51,7 +51,7 @@ func TestClosingWaitsForACopier(t *testing.T) {
 // A producer that outlives many topics of one name keeps nothing of them.
 func TestLanesOfDeletedTopicsGo(t *testing.T) {
 	h := hosttest.New(t)
-	s, err := sessions(h.Host).Open(producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
+	s, err := sessions(h.Host).Open(t.Context(), producer.Config{BatchBytes: 1 << 10, BufferBytes: 1 << 20})
 	require.NoError(t, err)
 	for range 10 {
 		require.NoError(t, h.Create("orders"))
@@ -223,7 +223,7 @@ func TestGivingUpAfterWaitingForBytesHoldsNothing(t *testing.T) {
 // sessions opens sessions whose producers have IDs from 1 on.
 func sessions(h *host.Host) *Sessions {
 	var last atomic.Int64
-	return New(h, func(context.Context) (int64, error) { return last.Add(1), nil })
+	return New(h, func(context.Context) (int64, error) { return last.Add(1), nil }, nil)
 }
 
 func nothingIsHeld(t testing.TB, s *Session) {
@@ -249,7 +249,7 @@ func batchOf(t *testing.T, values ...string) record.Batch {
 func laneTo(t *testing.T, cfg producer.Config) (*hosttest.Host, *Session, producer.Writer, *lane) {
 	t.Helper()
 	h := hosttest.New(t, "orders")
-	s, err := sessions(h.Host).Open(cfg)
+	s, err := sessions(h.Host).Open(t.Context(), cfg)
 	require.NoError(t, err)
 	w, err := s.Topic(t.Context(), "orders")
 	require.NoError(t, err)

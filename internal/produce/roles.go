@@ -133,6 +133,9 @@ func (b *openBatch) Appended(base int64, err error) {
 		err = b.doomed
 	}
 	if b.finishLocked(base, err) {
+		if t := l.session.transaction; t != nil && err != nil {
+			t.fail(err)
+		}
 		if err != nil && b.sequence != record.NoSequence && b.doomed == nil {
 			l.failBehindLocked(b)
 		}

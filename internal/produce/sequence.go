@@ -44,14 +44,22 @@ func (l *lane) numberLocked(b *openBatch) {
 // seal writes the header of a packed batch. A whole batch has one: there seal only writes
 // the producer's identity.
 func (l *lane) seal(b *openBatch, bytes []byte) {
+	attributes := int16(l.session.cfg.Compression)
+	if l.session.transaction != nil {
+		attributes |= record.AttrTransactional
+	}
 	if b.whole {
+		if l.session.transaction != nil {
+			record.StampTransaction(bytes, l.producerID, l.producerEpoch, b.sequence)
+			return
+		}
 		if h, _ := record.ParseHeader(bytes); l.isIdempotent() || h.ProducerID != l.producerID {
 			record.StampProducer(bytes, l.producerID, l.producerEpoch, b.sequence)
 		}
 		return
 	}
 	record.Seal(bytes, record.BatchHeader{
-		LeaderEpoch: record.NoLeaderEpoch, Attributes: int16(l.session.cfg.Compression),
+		LeaderEpoch: record.NoLeaderEpoch, Attributes: attributes,
 		LastOffsetDelta: b.count - 1, Count: b.count,
 		BaseTimestamp: b.base.Load(), MaxTimestamp: b.latest.Load(),
 		ProducerID: l.producerID, ProducerEpoch: l.producerEpoch, BaseSequence: b.sequence,
@@ -125,5 +133,8 @@ func (l *lane) awaitFailures(ctx context.Context) error {
 
 // hasEndedLocked reports whether the partition may forget the lane's producer: the lane
 // is closed, and has the outcomes of all batches that it has handed over. Before that, a
-// batch could reach the partition after it has forgotten the producer.
-func (l *lane) hasEndedLocked() bool { return l.closed != nil && l.handed == 0 && l.isIdempotent() }
+// batch could reach the partition after it has forgotten the producer. The producer of
+// transactions outlives the session.
+func (l *lane) hasEndedLocked() bool {
+	return l.closed != nil && l.handed == 0 && l.isIdempotent() && l.session.transaction == nil
+}

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/quota"
 	"github.com/runnel-go/runnel/producer"
@@ -17,26 +19,42 @@ import (
 
 // Sessions opens the sessions of producers on a host.
 type Sessions struct {
-	host  *host.Host
-	newID func(context.Context) (int64, error)
+	host         *host.Host
+	newID        func(context.Context) (int64, error)
+	transactions Transactions
+}
+
+// Transactions is the coordinator of transactions, which documents the methods.
+type Transactions interface {
+	Init(ctx context.Context, id string, timeout time.Duration) (txn.Identity, error)
+	Add(ctx context.Context, id string, who txn.Identity, partitions ...record.TopicPartition) error
+	End(ctx context.Context, id string, who txn.Identity, commit bool) (txn.Identity, error)
 }
 
 // New returns the Sessions of a host. newID returns a producer ID that no producer has or
 // ever had.
-func New(h *host.Host, newID func(context.Context) (int64, error)) *Sessions {
-	return &Sessions{host: h, newID: newID}
+func New(h *host.Host, newID func(context.Context) (int64, error), t Transactions) *Sessions {
+	return &Sessions{host: h, newID: newID, transactions: t}
 }
 
 // Open opens a session for a producer. See producer.Backend.
-func (o *Sessions) Open(cfg producer.Config) (*Session, error) {
+func (o *Sessions) Open(ctx context.Context, cfg producer.Config) (*Session, error) {
 	if cfg.BatchBytes > maxBatchBytes {
 		return nil, fault.Newf(fault.InvalidConfig, "a batch of %d bytes; at most %d", cfg.BatchBytes, maxBatchBytes)
 	}
 	s := &Session{
-		host: o.host, newID: o.newID, cfg: cfg, codec: o.host.Codec(),
+		host: o.host, newID: o.newID, transactions: o.transactions, cfg: cfg, codec: o.host.Codec(),
 		writers: map[string]*writer{}, closing: make(chan struct{}),
 	}
 	s.producerID.Store(record.NoProducerID)
+	if id := cfg.TransactionalID; id != "" {
+		who, err := o.transactions.Init(ctx, id, cfg.TransactionTimeout)
+		if err != nil {
+			return nil, err
+		}
+		s.transaction = &transaction{session: s, id: id, who: who, adding: make(chan struct{}, 1)}
+		s.producerID.Store(who.ProducerID)
+	}
 	s.allowance.Total = cfg.BufferBytes
 	s.buffers.New = func() any {
 		return &buffer{bytes: make([]byte, max(cfg.BatchBytes, record.HeaderLen)), pool: &s.buffers}
@@ -58,6 +76,9 @@ type Session struct {
 	newID func(context.Context) (int64, error)
 	cfg   producer.Config
 	codec *record.Codec
+
+	transactions Transactions
+	transaction  *transaction // nil without a transactional ID
 
 	// producerID is set with the first topic, if the session is idempotent.
 	producerID atomic.Int64
@@ -209,6 +230,18 @@ func (f *flush) done() {
 
 // Flush implements producer.Session.
 func (s *Session) Flush(ctx context.Context) error {
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
+	err := s.takeFailure()
+	if err == nil && s.isDone() {
+		err = fault.Closed
+	}
+	return err
+}
+
+// settle sends what is buffered, and waits until all that was sent has its outcome.
+func (s *Session) settle(ctx context.Context) error {
 	f := &flush{over: make(chan struct{})}
 	f.left.Store(1)
 	for _, l := range s.allLanes() {
@@ -224,11 +257,7 @@ func (s *Session) Flush(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	err := s.takeFailure()
-	if err == nil && s.isDone() {
-		err = fault.Closed
-	}
-	return err
+	return nil
 }
 
 // takeFailure returns the first failure that was not reported yet, once.
@@ -350,16 +379,47 @@ func newAck() *ack {
 	return a
 }
 
+// enter returns the lane into a partition, for a call that is about to send. With a
+// transactional ID, the lane is part of the open transaction, which does not end before
+// leave is called.
+func (w *writer) enter(ctx context.Context, number int32) (l *lane, leave func(), err error) {
+	t := w.session.transaction
+	if t == nil {
+		l, err = w.lane(number)
+		return l, func() {}, err
+	}
+	if err := t.enter(); err != nil {
+		return nil, nil, err
+	}
+	if l, err = w.lane(number); err == nil {
+		err = t.enlist(ctx, l)
+	}
+	if err != nil {
+		t.leave()
+		return nil, nil, w.failed(err)
+	}
+	return l, t.leave, nil
+}
+
+// failed returns err, which makes the open transaction one that can only be aborted.
+func (w *writer) failed(err error) error {
+	if t := w.session.transaction; t != nil && err != nil {
+		t.fail(err)
+	}
+	return err
+}
+
 // Send implements producer.Writer.
 func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, error) {
 	nowhere := record.Position{Topic: w.topic.Name, Partition: r.Partition, Offset: -1}
 	if err := ctx.Err(); err != nil {
 		return nowhere, err
 	}
-	l, err := w.lane(r.Partition)
+	l, leave, err := w.enter(ctx, r.Partition)
 	if err != nil {
 		return nowhere, err
 	}
+	defer leave()
 	if w.session.cfg.Acks == producer.AcksNone {
 		return nowhere, l.send(ctx, &r, nil, false)
 	}
@@ -367,7 +427,7 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 	a.state.Store(ackOpen)
 	if err := l.send(ctx, &r, a.told, true); err != nil {
 		w.session.acks.Put(a)
-		return nowhere, err
+		return nowhere, w.failed(err)
 	}
 	if a.state.CompareAndSwap(ackOpen, ackAwaited) {
 		select {
@@ -387,8 +447,10 @@ func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Cal
 	err := ctx.Err()
 	if err == nil {
 		var l *lane
-		if l, err = w.lane(r.Partition); err == nil {
-			err = l.send(ctx, &r, fn, false)
+		var leave func()
+		if l, leave, err = w.enter(ctx, r.Partition); err == nil {
+			err = w.failed(l.send(ctx, &r, fn, false))
+			leave()
 		}
 	}
 	if err != nil {
@@ -404,8 +466,10 @@ func (w *writer) Append(ctx context.Context, number int32, b *record.Batch, fn p
 	}
 	if err == nil {
 		var l *lane
-		if l, err = w.lane(number); err == nil {
-			err = l.sendWhole(ctx, b, fn)
+		var leave func()
+		if l, leave, err = w.enter(ctx, number); err == nil {
+			err = w.failed(l.sendWhole(ctx, b, fn))
+			leave()
 		}
 	}
 	if err != nil {

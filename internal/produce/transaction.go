@@ -1,0 +1,251 @@
+package produce
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
+	"github.com/runnel-go/runnel/record"
+)
+
+// transaction is what a session has that was opened with a transactional ID. Records are
+// sent only while a transaction is open:
+//
+//	         Begin              End                 the coordinator's answer
+//	idle ───────────▶ open ───────────▶ ending ─────────────────────────────▶ idle
+//	                   ▲                   │
+//	                   └───────────────────┘ a record failed, or the outcome is unknown
+//
+// Once another producer has the transactional ID, fenced says so, and nothing works any more.
+//
+// A lane takes part from its first record in a transaction on: then its partition is added
+// to the transaction, which is durable before the record is accepted, and its sequences
+// begin with 0, because each transaction has an epoch of its own.
+type transaction struct {
+	session *Session
+	id      string
+	number  atomic.Uint64 // of the transaction that is open, or was last
+
+	adding chan struct{} // holds a token while a partition is added; then who and touched are its holder's
+
+	mu      sync.Mutex
+	state   transactionState
+	who     txn.Identity
+	touched bool          // a partition was added, or may have been
+	failed  error         // of the first record that failed: the transaction can only be aborted
+	fenced  error         // why nothing works any more
+	decided *bool         // what End was told when its outcome was unknown: commit or not
+	sending int           // how many calls are about to send
+	drained chan struct{} // closed when sending becomes 0, if End waits for that
+}
+
+type transactionState int8
+
+const (
+	transactionIdle transactionState = iota
+	transactionOpen
+	transactionEnding
+)
+
+// BeginTransaction implements producer.Transactor.
+func (s *Session) BeginTransaction(ctx context.Context) error {
+	t := s.transaction
+	if t == nil {
+		return fault.Newf(fault.InvalidRequest, "the producer has no transactional ID")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	unknown := t.decided
+	t.mu.Unlock()
+	if unknown != nil { // the last one ends as it was to, before the next one begins
+		if err := s.EndTransaction(ctx, *unknown); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.fenced != nil:
+		return t.fenced
+	case s.isDone():
+		return fault.Closed
+	case t.state != transactionIdle:
+		return fault.Newf(fault.InvalidTxnState, "the transaction of %q that was begun before has not ended", t.id)
+	}
+	t.state, t.failed, t.touched = transactionOpen, nil, false
+	t.number.Add(1)
+	return nil
+}
+
+// enter lets a call send within the open transaction. The caller calls leave.
+func (t *transaction) enter() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.fenced != nil:
+		return t.fenced
+	case t.state != transactionOpen || t.decided != nil:
+		return fault.Newf(fault.InvalidTxnState, "no transaction of %q is open: Begin begins one", t.id)
+	case t.failed != nil:
+		return t.mustAbort()
+	}
+	t.sending++
+	return nil
+}
+
+// mustAbort is the error of a transaction in which a record has failed.
+func (t *transaction) mustAbort() error {
+	return fault.Newf(fault.InvalidTxnState, "a record of the transaction failed, and it can only be aborted").Because(t.failed)
+}
+
+func (t *transaction) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sending--; t.sending == 0 && t.drained != nil {
+		close(t.drained)
+		t.drained = nil
+	}
+}
+
+// fail makes the open transaction one that can only be aborted.
+func (t *transaction) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed = cmp.Or(t.failed, err)
+}
+
+// enlist makes a lane part of the open transaction. Between enter and leave.
+func (t *transaction) enlist(ctx context.Context, l *lane) error {
+	number := t.number.Load()
+	if l.enlisted.Load() == number {
+		return nil
+	}
+	select {
+	case t.adding <- struct{}{}:
+		defer func() { <-t.adding }()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.session.closing:
+		return fault.Closed
+	}
+	if l.enlisted.Load() == number {
+		return nil
+	}
+	t.mu.Lock()
+	t.touched = true
+	who := t.who
+	t.mu.Unlock()
+	err := t.session.transactions.Add(ctx, t.id, who, record.TopicPartition{Topic: l.topic, Partition: l.number})
+	if err != nil {
+		if errors.Is(err, fault.UnknownOutcome) && ctx.Err() != nil {
+			return ctx.Err() // nothing was sent
+		}
+		return t.refused(err)
+	}
+	l.mu.Lock()
+	l.producerID, l.producerEpoch, l.sequence = who.ProducerID, who.Epoch, 0
+	l.mu.Unlock()
+	l.enlisted.Store(number)
+	return nil
+}
+
+// refused keeps an error of the coordinator's that does not pass.
+func (t *transaction) refused(err error) error {
+	if errors.Is(err, fault.ProducerFenced) || errors.Is(err, fault.InvalidProducerID) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.fenced = cmp.Or(t.fenced, err)
+	}
+	return err
+}
+
+// EndTransaction implements producer.Transactor. Everything that was sent has its outcome first.
+func (s *Session) EndTransaction(ctx context.Context, commit bool) error {
+	t := s.transaction
+	if t == nil {
+		return fault.Newf(fault.InvalidRequest, "the producer has no transactional ID")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := t.beginEnd(commit); err != nil {
+		return err
+	}
+	next, err := t.end(ctx, commit)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state = transactionOpen
+	switch {
+	case err == nil:
+		t.state, t.who, t.decided = transactionIdle, next, nil
+	case errors.Is(err, fault.UnknownOutcome):
+		t.decided = &commit
+	case errors.Is(err, fault.ProducerFenced), errors.Is(err, fault.InvalidProducerID):
+		t.fenced = cmp.Or(t.fenced, err)
+	case errors.Is(err, fault.InvalidTxnState): // it has ended otherwise: at its timeout, or by an administrator
+		t.decided = nil
+		t.failed = cmp.Or(t.failed, err)
+	}
+	return err
+}
+
+// beginEnd keeps others from sending.
+func (t *transaction) beginEnd(commit bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.fenced != nil:
+		return t.fenced
+	case t.state != transactionOpen:
+		return fault.Newf(fault.InvalidTxnState, "no transaction of %q is open: Begin begins one", t.id)
+	case t.decided != nil && *t.decided != commit:
+		return fault.Newf(fault.InvalidTxnState, "the transaction of %q may have ended already, by a call whose outcome is unknown", t.id).
+			Try("make the same call again")
+	}
+	t.state = transactionEnding
+	return nil
+}
+
+// end waits for what was sent, and has the coordinator decide. It returns the identity of
+// the next transaction.
+func (t *transaction) end(ctx context.Context, commit bool) (next txn.Identity, err error) {
+	t.mu.Lock()
+	var drained chan struct{}
+	if t.sending > 0 {
+		drained = make(chan struct{})
+		t.drained = drained
+	}
+	t.mu.Unlock()
+	if drained != nil {
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			return next, ctx.Err()
+		}
+	}
+	if err := t.session.settle(ctx); err != nil {
+		return next, err
+	}
+	failure := t.session.takeFailure() // of a record, or of a callback
+	t.mu.Lock()
+	failed, touched, who := t.failed, t.touched, t.who
+	t.mu.Unlock()
+	switch {
+	case t.session.isDone():
+		return next, fault.Closed
+	case commit && failed != nil:
+		return next, t.mustAbort()
+	case commit && failure != nil:
+		return next, failure
+	}
+	if !touched {
+		return who, nil
+	}
+	return t.session.transactions.End(ctx, t.id, who, commit)
+}

@@ -1,0 +1,105 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Begin begins a transaction. What the producer sends until Commit or Abort belongs to it,
+// through whatever function it is sent. Only a producer with a TransactionalID has
+// transactions, one at a time, and it sends only within one: anything else is
+// fault.InvalidTxnState. Transact does what most programs need.
+//
+// fault.ProducerFenced means that a newer producer has the transactional ID. This one can
+// only be closed.
+func (p *Producer) Begin(ctx context.Context) error {
+	t, err := p.transactor()
+	if err != nil {
+		return err
+	}
+	return t.BeginTransaction(ctx)
+}
+
+// Commit waits until everything that was sent in the transaction is acknowledged, and
+// commits it: all of it counts from then on, after any crash, for readers of committed
+// records.
+//
+// fault.InvalidTxnState means that it cannot be committed, because a record failed or it
+// took longer than its TransactionTimeout. Then, as after most other errors, it is still to
+// be aborted. After fault.UnknownOutcome it may have been committed: Commit may be called
+// again, and Begin does that by itself.
+func (p *Producer) Commit(ctx context.Context) error { return p.end(ctx, true) }
+
+// Abort aborts the transaction: nothing of it counts. Its records stay in the log, and
+// readers of committed records pass over them.
+func (p *Producer) Abort(ctx context.Context) error { return p.end(ctx, false) }
+
+func (p *Producer) end(ctx context.Context, commit bool) error {
+	t, err := p.transactor()
+	if err != nil {
+		return err
+	}
+	return t.EndTransaction(ctx, commit)
+}
+
+// transactor returns the session of a producer with a transactional ID.
+func (p *Producer) transactor() (Transactor, error) {
+	if t, ok := p.session.(Transactor); ok && p.transactional {
+		return t, nil
+	}
+	return nil, fault.Newf(fault.InvalidTxnState, "the producer has no transactions").Try("producer.TransactionalID gives it some")
+}
+
+// abortFor is how long Transact tries to abort a transaction whose ctx has ended. If that
+// fails, the transaction's timeout aborts it.
+const abortFor = 10 * time.Second
+
+// Tx is an open transaction, within Transact. Its methods are the producer's.
+type Tx struct{ p *Producer }
+
+// Send is Producer.Send within the transaction.
+func (tx *Tx) Send(ctx context.Context, r record.Record) (record.Position, error) {
+	return tx.p.Send(ctx, r)
+}
+
+// SendAsync is Producer.SendAsync within the transaction. What fails without a callback
+// fails the commit.
+func (tx *Tx) SendAsync(ctx context.Context, r record.Record, fn Callback) {
+	tx.p.SendAsync(ctx, r, fn)
+}
+
+// Transact runs fn in a transaction of p's, which it commits if fn returns nil, and aborts
+// if fn returns an error or panics: all of what fn sends counts, or nothing. It returns
+// fn's error, or that of beginning or committing. fn may also send with p itself and its
+// typed views. It should not leave goroutines that send.
+//
+// After fault.UnknownOutcome the transaction may have been committed. It is never committed
+// in part.
+func Transact(ctx context.Context, p *Producer, fn func(tx *Tx) error) error {
+	if err := p.Begin(ctx); err != nil {
+		return err
+	}
+	committed := false
+	defer func() {
+		if !committed { // fn panicked, or ended its goroutine
+			_ = p.abortLate(ctx)
+		}
+	}()
+	err := fn(&Tx{p})
+	if err == nil {
+		err = p.Commit(ctx)
+	}
+	committed = err == nil || errors.Is(err, fault.UnknownOutcome)
+	return err
+}
+
+// abortLate aborts a transaction even if ctx has ended.
+func (p *Producer) abortLate(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortFor)
+	defer cancel()
+	return p.Abort(ctx)
+}

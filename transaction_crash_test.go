@@ -1,0 +1,188 @@
+package runnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// transactionMoment is a disk as a power loss leaves it while transactions run, with what
+// was acknowledged before: by number, whether a transaction was committed or aborted.
+type transactionMoment struct {
+	name  string
+	disk  *vfs.Crashable
+	acked map[int]bool
+}
+
+const (
+	crashTransactions = 6
+	crashPartitions   = 3
+)
+
+// placesOf returns the partitions that a transaction of the scenario writes to, two records
+// to each.
+func placesOf(number int) []int32 {
+	return []int32{int32(number % crashPartitions), int32((number + 1) % crashPartitions)}
+}
+
+// TestPowerLossWithinTransactions loses power at every change that transactions make on
+// the disk: the records of each are there in all of its partitions, or in none; all of one
+// that was committed, and none of one that was aborted.
+func TestPowerLossWithinTransactions(t *testing.T) {
+	disk := vfs.NewCrashable()
+	fsys := vfs.NewFaulty(disk)
+	b, err := openFixture(fsys)
+	require.NoError(t, err)
+	ctx := t.Context()
+	require.NoError(t, b.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: crashPartitions}))
+	var mu sync.Mutex
+	acked := map[int]bool{}
+	var moments []transactionMoment
+	seed := 0
+	remove := fsys.Add(vfs.Rule{On: vfs.OpChange, Do: func() {
+		mu.Lock()
+		defer mu.Unlock()
+		now := map[int]bool{} // first: what is acknowledged meanwhile may be lost here
+		for number, committed := range acked {
+			now[number] = committed
+		}
+		for _, loss := range []vfs.Loss{{Kept: vfs.KeepNone}, {Kept: vfs.KeepAll}, vfs.RandomLoss(uint64(seed)), vfs.RandomLoss(uint64(seed + 1))} {
+			moments = append(moments, transactionMoment{fmt.Sprintf("change %d, %+v", seed/2, loss), disk.After(loss), now})
+		}
+		seed += 2
+	}})
+	p, err := producer.New(b, producer.TransactionalID("shop"), producer.Partitioner(topic.ManualPartitioner))
+	require.NoError(t, err)
+	for number := range crashTransactions {
+		aborted := errors.New("aborted by the program")
+		err := producer.Transact(ctx, p, func(tx *producer.Tx) error {
+			for i := range 2 {
+				for _, n := range placesOf(number) {
+					tx.SendAsync(ctx, record.Record{Topic: "orders", Partition: n, Value: fmt.Appendf(nil, "%d.%d", number, i)}, nil)
+				}
+			}
+			if number%3 == 2 {
+				return aborted
+			}
+			return nil
+		})
+		if err != nil {
+			require.Equal(t, aborted, err)
+		}
+		mu.Lock()
+		acked[number] = err == nil
+		mu.Unlock()
+	}
+	remove()
+	require.NoError(t, p.Close())
+	require.NoError(t, b.Close())
+	require.Greater(t, seed, 200, "too few random losses")
+	for _, m := range moments {
+		m.check(t)
+	}
+}
+
+// TestDecidedTransactionIsCompletedByItself loses power when a transaction is decided and
+// none of its markers is written. The broker that opens then writes them, without a
+// producer.
+func TestDecidedTransactionIsCompletedByItself(t *testing.T) {
+	disk := vfs.NewCrashable()
+	fsys := vfs.NewFaulty(disk)
+	b, err := openFixture(fsys)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	require.NoError(t, b.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: crashPartitions}))
+	p, err := producer.New(b, producer.TransactionalID("shop"), producer.Partitioner(topic.ManualPartitioner))
+	require.NoError(t, err)
+	require.NoError(t, p.Begin(ctx))
+	for n := range int32(crashPartitions) {
+		_, err := p.Send(ctx, record.Record{Topic: "orders", Partition: n, Value: []byte("decided")})
+		require.NoError(t, err)
+	}
+	fsys.Add(vfs.Rule{
+		On: vfs.OpWrite, Match: func(path string) bool { return strings.Contains(path, "orders-") },
+		Do: cancel, Err: errors.New("no marker is written"),
+	})
+	require.ErrorIs(t, p.Commit(ctx), fault.UnknownOutcome)
+	after := disk.After(vfs.Loss{Kept: vfs.KeepNone})
+	require.NoError(t, p.CloseNow())
+	_ = b.Close()
+
+	b, err = openFixture(after)
+	require.NoError(t, err)
+	c, err := consumer.New(b, consumer.Assign(record.TopicPartition{Topic: "orders"}), consumer.ReadCommitted())
+	require.NoError(t, err)
+	records, err := c.Poll(t.Context())
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	require.Equal(t, "decided", string(records[0].Value))
+	require.NoError(t, c.Close())
+	require.NoError(t, b.Close())
+}
+
+func (m *transactionMoment) check(t *testing.T) {
+	b, err := openFixture(m.disk)
+	require.NoError(t, err, m.name)
+	p, err := producer.New(b, producer.TransactionalID("shop")) // after it, nothing is undecided
+	require.NoError(t, err, m.name)
+	seen := committedIn(t, b)
+	for number := range crashTransactions {
+		places := map[string]int{}
+		for _, values := range seen {
+			for _, value := range values {
+				if strings.HasPrefix(value, fmt.Sprint(number, ".")) {
+					places[value]++
+				}
+			}
+		}
+		if len(places) > 0 {
+			require.Equal(t, map[string]int{fmt.Sprint(number, ".0"): 2, fmt.Sprint(number, ".1"): 2}, places, "%s: a part of transaction %d: %v", m.name, number, seen)
+			require.NotEqual(t, 2, number%3, "%s: it was never to be committed", m.name)
+		}
+		if committed, known := m.acked[number]; known {
+			require.Equal(t, committed, len(places) > 0, "%s: transaction %d: %v", m.name, number, seen)
+		}
+	}
+	require.NoError(t, p.Close(), m.name)
+	require.NoError(t, b.Close(), m.name)
+}
+
+// committedIn returns the committed values of each partition.
+func committedIn(t *testing.T, b *Broker) (values [crashPartitions][]string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for n := range int32(crashPartitions) {
+		tp := record.TopicPartition{Topic: "orders", Partition: n}
+		c, err := consumer.New(b, consumer.Assign(tp), consumer.ReadCommitted())
+		require.NoError(t, err)
+		ends, err := b.ListOffsets(ctx, topic.Latest(), tp)
+		require.NoError(t, err)
+		lag, err := c.Lag(ctx)
+		require.NoError(t, err)
+		require.Equal(t, ends[tp].Offset, lag[tp], "an open transaction")
+		for lag[tp] > 0 {
+			records, err := c.Poll(ctx)
+			require.NoError(t, err)
+			for _, r := range records {
+				values[n] = append(values[n], string(r.Value))
+			}
+			lag, err = c.Lag(ctx)
+			require.NoError(t, err)
+		}
+		require.NoError(t, c.Close())
+	}
+	return values
+}

@@ -80,6 +80,9 @@ func (in *intake) open(ctx context.Context, b producer.Backend, cfg producer.Con
 		cfg.Compression < record.None || cfg.Compression > record.Zstd || cfg.Compression.CheckLevel(cfg.Level) != nil {
 		return fault.Newf(fault.InvalidConfig, "a producer with %+v", cfg)
 	}
+	if cfg.TransactionalID != "" {
+		return fault.Newf(fault.UnsupportedVersion, "transactional ID %q: transactions do not go through the socket", cfg.TransactionalID)
+	}
 	if err := in.visit.openSession(); err != nil {
 		return err
 	}

@@ -118,6 +118,8 @@ func (c *coder) producerConfig(v *producer.Config) {
 	int8s(c, &v.Compression)
 	int64s(c, &v.Level)
 	c.bool(&v.Idempotent)
+	text(c, &v.TransactionalID)
+	int64s(c, &v.TransactionTimeout)
 }
 
 // consumerConfig visits all fields but the callbacks, which stay on the client.

@@ -31,6 +31,7 @@ type Handle interface {
 
 	StartOffset() int64
 	HighWatermark() int64
+	Earliest() int64
 	Latest(ctx context.Context) (offset int64, err error)
 	LeaderEpoch() int32
 	EpochAt(offset int64) int32
@@ -86,6 +87,10 @@ func (p *Partition) Copy() *Partition { return p }
 // Replicas returns how many replicas the partition has. A Partition alone is the only
 // one; a group's handle knows better.
 func (p *Partition) Replicas() int { return 1 }
+
+// Earliest returns the first offset that may be read, after every deletion of records that
+// returned before the call. A group's handle asks the leader, because its own copy may lag.
+func (p *Partition) Earliest() int64 { return p.StartOffset() }
 
 // Latest returns the offset after every record that was acknowledged before the call. For a
 // copy alone it is the high watermark; a group's handle asks the leader, and waits for one.

@@ -77,7 +77,7 @@ func (r *Replica) answer(ctx context.Context, q ask) (y reply, s partition.Slice
 	case askEpoch:
 		y.value = int64(r.EpochAt(q.a))
 	case askTime:
-		y.value, y.ms, y.found, err = r.OffsetForTime(q.a)
+		y.value, y.ms, y.found, err = r.Copy().OffsetForTime(q.a) // the leader is asked, and asks no one
 	case askLatest:
 		y.value, err = r.readIndex(ctx)
 	case askDelete:

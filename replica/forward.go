@@ -96,7 +96,7 @@ func (n *Node) serveAppends(stream Stream) {
 			a.give(appendAnswer(nil, number, Result{-1, fault.Newf(fault.NotLeader, "node %v has no replica of the partition", n.cfg.ID)}), waiting)
 			continue
 		}
-		p.part.Load().Append(b[requestHeaderLen:], nil, answering{a, waiting, number}) // which the partition ends
+		p.part.Load().Append(b[requestHeaderLen:], nil, judged{p, answering{a, waiting, number}}) // which the partition ends
 	}
 }
 

@@ -72,7 +72,7 @@ func (r *Replica) deliver(batch []byte, done func(Result)) {
 	s := r.Status()
 	switch {
 	case s.Leader == r.ID():
-		r.part.Load().Append(batch, nil, completion(done))
+		r.part.Load().Append(batch, nil, judged{r, completion(done)})
 	case s.Leader == 0:
 		done(Result{-1, r.noLeader()})
 	default:
@@ -137,6 +137,16 @@ func (r *Replica) Latest(ctx context.Context) (int64, error) {
 	return y.value, err
 }
 
+// Earliest returns the first offset that may be read: the leader's, because the copy on this
+// node may lag behind a deletion. Where no leader answers, it is the copy's.
+func (r *Replica) Earliest() int64 {
+	start := r.StartOffset()
+	if y, answered := r.consult(ask{what: askLatest}); answered {
+		start = max(start, y.start)
+	}
+	return start
+}
+
 // askOnce implements leaderAsker.
 func (r *Replica) askOnce(ctx context.Context, q ask) (reply, error) {
 	q.group = r.group
@@ -171,19 +181,61 @@ func (r *Replica) LeaderEpoch() int32 { return r.Copy().LeaderEpoch() }
 // EpochAt returns the leader epoch under which a record was written.
 func (r *Replica) EpochAt(offset int64) int32 { return r.Copy().EpochAt(offset) }
 
-// OffsetForTime returns the first record of a time or later.
+// OffsetForTime returns the first record of a time or later: the leader's, because the copy
+// on this node may lag. Where no leader answers, it is the copy's.
 func (r *Replica) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error) {
+	if y, answered := r.consult(ask{what: askTime, a: ms}); answered {
+		return y.value, y.ms, y.found, nil
+	}
 	return r.Copy().OffsetForTime(ms)
 }
 
+// consult asks the leader, if that is another node and answers soon.
+func (r *Replica) consult(q ask) (reply, bool) {
+	leader := r.Status().Leader
+	if leader == 0 || leader == r.ID() {
+		return reply{}, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askAlone)
+	defer cancel()
+	y, err := r.askOnce(ctx, q)
+	return y, err == nil && y.err == nil
+}
+
 // Read reads the copy. What it finds damaged it gets from another replica first, where
-// that has it.
+// that has it. Of an offset that the copy does not have yet, the leader says whether it
+// will: fault.OffsetOutOfRange if not.
 func (r *Replica) Read(offset int64, max int, buf []byte) (partition.Slice, error) {
-	s, err := r.Copy().Read(offset, max, buf)
+	return r.read(func() reader { return r.Copy() }, offset, max, buf)
+}
+
+// reader reads one copy at a level of isolation.
+type reader interface {
+	Read(offset int64, max int, buf []byte) (partition.Slice, error)
+}
+
+// read reads at an offset. A copy that was mended may be another one, so it asks for it
+// each time.
+func (r *Replica) read(copy func() reader, offset int64, max int, buf []byte) (partition.Slice, error) {
+	s, err := copy().Read(offset, max, buf)
 	if err != nil && r.heal(err) {
-		return r.Copy().Read(offset, max, buf)
+		s, err = copy().Read(offset, max, buf)
+	}
+	if err == nil && offset > s.HighWatermark {
+		err = r.outside(offset)
 	}
 	return s, err
+}
+
+// outside returns fault.OffsetOutOfRange for an offset behind the leader's latest one.
+// A reader that has the offset of another replica has one that was committed, and so is
+// not behind what a majority confirms now.
+func (r *Replica) outside(offset int64) error {
+	if y, answered := r.consult(ask{what: askLatest}); answered && offset > y.value {
+		return fault.At(fault.OffsetOutOfRange, r.cfg.Disk.Log.Topic, r.cfg.Disk.Log.Partition, offset).
+			Detailf("it holds %d to %d", y.start, y.value)
+	}
+	return nil
 }
 
 // Wait waits for records in the copy.
@@ -206,7 +258,7 @@ type levelView struct {
 func (v levelView) Visible() int64 { return v.Copy().At(v.level).Visible() }
 
 func (v levelView) Read(offset int64, max int, buf []byte) (partition.Slice, error) {
-	return v.Copy().At(v.level).Read(offset, max, buf)
+	return v.read(func() reader { return v.Copy().At(v.level) }, offset, max, buf)
 }
 
 func (v levelView) Wait(offset int64, w partition.Waker) bool {

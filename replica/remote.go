@@ -314,6 +314,17 @@ func (r *Remote) Latest(ctx context.Context) (int64, error) {
 	return y.value, err
 }
 
+// Earliest is as Replica.Earliest.
+func (r *Remote) Earliest() int64 {
+	ctx, cancel := context.WithTimeout(context.Background(), askAlone)
+	defer cancel()
+	start := r.StartOffset()
+	if y, err := r.askOnce(ctx, ask{what: askLatest}); err == nil && y.err == nil {
+		start = max(start, y.start)
+	}
+	return start
+}
+
 // StartOffset returns the first offset that may be read, as a replica has it now.
 func (r *Remote) StartOffset() int64 { return r.known(viewFresh).start }
 

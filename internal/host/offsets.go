@@ -39,7 +39,7 @@ func ListOffset(ctx context.Context, p Partition, spec topic.OffsetSpec, level p
 		if err != nil {
 			return listed, err
 		}
-		if found && offset < p.At(level).Visible() {
+		if found && (level == partition.ReadUncommitted || offset < p.At(level).Visible()) { // which may lag on this node
 			return topic.ListedOffset{Offset: offset, LeaderEpoch: p.EpochAt(offset), Timestamp: time.UnixMilli(ms)}, nil
 		}
 		spec = topic.Latest()
@@ -58,7 +58,7 @@ func ListOffset(ctx context.Context, p Partition, spec topic.OffsetSpec, level p
 			listed.Offset = p.At(level).Visible()
 		}
 	default:
-		listed.Offset = p.StartOffset()
+		listed.Offset = p.Earliest()
 	}
 	listed.LeaderEpoch = p.EpochAt(listed.Offset)
 	return listed, nil

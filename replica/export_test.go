@@ -1,5 +1,7 @@
 package replica
 
+import "github.com/runnel-go/runnel/partition"
+
 // Panic panics where the core calls the consensus library.
 func (c *Core) Panic(v any) { c.do(func() error { panic(v) }) }
 
@@ -15,3 +17,6 @@ func (r *Replica) Refuse() {
 
 // StartBatch is a batch that makes the logs of a group begin at an offset.
 func StartBatch(ms, start int64) []byte { return startBatchAt(ms, start, 0, 1) }
+
+// Refused ends an append to the copy with an error, as the copy does.
+func (r *Replica) Refused(err error, to partition.Completion) { judged{r, to}.Appended(-1, err) }

@@ -2,10 +2,12 @@ package producer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -166,4 +168,56 @@ func ExampleSend() {
 	at, err := producer.Send(context.Background(), broker, serde.For("totals", serde.String, serde.Int64), "words", 42)
 	fmt.Println(at, err)
 	// Output: totals-0@0 <nil>
+}
+
+// Both records of a transaction count, or none: one whose function fails is aborted, and
+// readers of committed records pass over what it had sent.
+func ExampleTransact() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker, producer.TransactionalID("transfers"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	transfer := func(value string, failure error) error {
+		return producer.Transact(ctx, p, func(tx *producer.Tx) error {
+			for _, name := range []string{"greetings", "totals"} {
+				if _, err := tx.Send(ctx, record.Record{Topic: name, Value: []byte(value)}); err != nil {
+					return err
+				}
+			}
+			return failure
+		})
+	}
+	fmt.Println(transfer("one", nil))
+	fmt.Println(transfer("two", errors.New("changed my mind")))
+	fmt.Println(transfer("three", nil))
+
+	c, err := consumer.New(broker, consumer.ReadCommitted(), consumer.Assign(record.TopicPartition{Topic: "greetings"}, record.TopicPartition{Topic: "totals"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	committed := map[string]int{}
+	for len(committed) < 2 || committed["three"] < 2 {
+		records, err := c.Poll(ctx)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for _, r := range records {
+			committed[string(r.Value)]++
+		}
+	}
+	fmt.Println(committed)
+	// Output:
+	// <nil>
+	// changed my mind
+	// <nil>
+	// map[one:2 three:2]
 }

@@ -16,7 +16,7 @@ import (
 // and opens. Whatever part of what was not synced survives, opening what is left
 // works, and finds everything that was durable and nothing that never was.
 func TestPowerLoss(t *testing.T) {
-	for seed := range uint64(unlessRaced(100, 10)) {
+	for seed := range uint64(unlessRaced(200, 10)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			p := newPowerLoss(t, seed)
 			for range 60 {
@@ -42,6 +42,8 @@ type powerLoss struct {
 
 func newPowerLoss(t *testing.T, seed uint64) *powerLoss {
 	p := &powerLoss{t: t, rng: rand.New(rand.NewPCG(seed, 0)), disk: vfs.NewCrashable()}
+	require.NoError(t, p.disk.MkdirAll("data")) // a data directory is durable before its logs
+	require.NoError(t, p.disk.SyncDir("."))
 	p.cfg = Config{
 		Dir: "data/orders-3", Topic: "orders", Partition: 3,
 		SegmentBytes: 1 + p.rng.Int64N(4_000), IndexInterval: 1 + p.rng.IntN(600), TailBytes: -1,

@@ -194,3 +194,24 @@ func TestInspectEnds(t *testing.T) {
 	require.ErrorIs(t, err, fault.Storage)
 	require.Zero(t, cfg.FS.(*failing).open.Load(), "every file is closed")
 }
+
+// A truncation may take the log's start back, into what was deleted: the batches that stay
+// before it have leader epochs of which the epochs' file says nothing.
+func TestInspectBehindATruncatedStart(t *testing.T) {
+	cfg := memoryConfig()
+	l, _ := open(t, cfg)
+	for i, epoch := range []int32{0, 1, 1} {
+		require.NoError(t, l.Append(batchOf(int64(5*i), epoch, 5, 10), nil))
+	}
+	require.NoError(t, l.SetStart(12))
+	require.NoError(t, l.Truncate(12))
+	require.EqualValues(t, 10, l.StartOffset())
+	killed := copyDir(t, cfg, "killed")
+	require.Less(t, inspected(t, killed).Worst(), Damage)
+	l, _ = open(t, killed)
+	require.NoError(t, l.Append(batchOf(10, 1, 5, 10), nil))
+	require.NoError(t, l.Sync())
+	require.Less(t, inspected(t, copyDir(t, killed, "again")).Worst(), Damage)
+	require.NoError(t, l.Close())
+	require.Less(t, inspected(t, killed).Worst(), Damage)
+}

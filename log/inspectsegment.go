@@ -154,7 +154,9 @@ func (w *walk) sound(sc *scanner, next int64) (found string, err error) {
 		if err := errors.Join(w.confirmOffset(pos, &h), w.confirmTime(&h)); err != nil {
 			return "", err
 		}
-		w.epochs = withEpoch(w.epochs, h.LeaderEpoch, h.BaseOffset)
+		if !w.n.believed || h.NextOffset() > w.n.last.start { // the epochs' file says nothing of what was deleted
+			w.epochs = withEpoch(w.epochs, h.LeaderEpoch, h.BaseOffset)
+		}
 		w.n.met = withEpoch(w.n.met, h.LeaderEpoch, h.BaseOffset)
 		w.offset = h.NextOffset()
 		if err := w.n.said(int64(h.Size())); err != nil {

@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"math"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -161,6 +163,38 @@ func TestTruncateBringsProducersBack(t *testing.T) {
 	grow(20)
 	require.NoError(t, l.Truncate(22))
 	require.Equal(t, known[22], producersOf(l))
+}
+
+// TestTruncateOnAFullDisk: a truncation that finds no room for what it writes beside the
+// records leaves the log as it was, and in use; tried again with room, it is done.
+func TestTruncateOnAFullDisk(t *testing.T) {
+	for _, suffix := range []string{snapshotSuffix + ".tmp", epochName + ".tmp"} {
+		t.Run(suffix, func(t *testing.T) {
+			l, fsys, cfg := failingLog(t)
+			produce(t, l, 1, 0, 0, 2)
+			end, known := l.EndOffset(), producersOf(l)
+			produce(t, l, 1, 0, 2, 2)
+			produce(t, l, 2, 0, 0, 2)
+			last, all := l.EndOffset(), producersOf(l)
+
+			fsys.fail = failOn("open", suffix, syscall.ENOSPC)
+			err := l.Truncate(end)
+			require.ErrorIs(t, err, fault.DiskFull)
+			require.True(t, fault.Retriable(err))
+			require.Equal(t, last, l.EndOffset())
+			require.Equal(t, all, producersOf(l))
+			readAll(t, l, 0)
+
+			fsys.fail = nothingFails
+			require.NoError(t, l.Truncate(end))
+			require.Equal(t, end, l.EndOffset())
+			require.Equal(t, known, producersOf(l))
+			produce(t, l, 1, 0, 2, 2)
+			copied, found := open(t, copyDir(t, cfg, "killed"))
+			require.Empty(t, found.Damage)
+			require.Equal(t, producersOf(l), producersOf(copied))
+		})
+	}
 }
 
 // TestSnapshotsAreKafkas holds the bytes against those that Kafka 3.9 itself

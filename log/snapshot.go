@@ -119,12 +119,20 @@ func (l *Log) fileProducers() error {
 		s.at, s.stale = -1, false
 		return nil
 	}
-	if err := vfs.WriteFile(l.cfg.FS, l.cfg.snapshotPath(end), l.producers.encode()); err != nil {
+	if err := l.writeSnapshot(end, l.producers); err != nil {
 		return err
 	}
 	s.at, s.stale = end, false
-	if !slices.Contains(s.present, end) {
-		s.present = append(s.present, end)
+	return nil
+}
+
+// writeSnapshot writes the file of the producers at an offset.
+func (l *Log) writeSnapshot(offset int64, ps producers) error {
+	if err := vfs.WriteFile(l.cfg.FS, l.cfg.snapshotPath(offset), ps.encode()); err != nil {
+		return err
+	}
+	if !slices.Contains(l.snapshots.present, offset) {
+		l.snapshots.present = append(l.snapshots.present, offset)
 	}
 	return nil
 }
@@ -140,36 +148,55 @@ func (l *Log) removeSnapshots(sequence uint64) {
 	})
 }
 
-// rebuildProducers restores the producers as they were at offset end, after a
-// truncation: from the newest snapshot that is not later, and the batches behind it.
-func (l *Log) rebuildProducers(end int64) error {
-	s := &l.snapshots
-	from := int64(-1)
-	l.producers = producers{}
-	slices.Sort(s.present)
-	for n := len(s.present); n > 0 && s.present[n-1] > end; n-- { // other batches will get these offsets
-		if err := l.cfg.FS.Remove(l.cfg.snapshotPath(s.present[n-1])); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+// producersAt returns the producers as they were at an offset before the end, for a
+// truncation, and writes their snapshot: the newest earlier one, with the batches behind
+// it. Nothing else changes, so the disk may be full.
+func (l *Log) producersAt(segments []*segment, end int64) (producers, error) {
+	ps, from := producers{}, int64(-1)
+	present := slices.Sorted(slices.Values(l.snapshots.present))
+	for _, offset := range slices.Backward(present) {
+		if offset > end {
+			continue
 		}
-		s.present = s.present[:n-1]
-	}
-	for _, offset := range slices.Backward(s.present) {
-		ps, err := l.readSnapshot(offset)
+		found, err := l.readSnapshot(offset)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if ps != nil {
-			l.producers, from = ps, offset
+		if found != nil {
+			ps, from = found, offset
 			break
 		}
 	}
-	s.at, s.stale = from, from < end
-	for _, seg := range l.list() {
-		if err := l.replayProducers(seg, from, end); err != nil {
+	for _, s := range segments {
+		if err := l.replayProducers(ps, s, from, end); err != nil {
+			return nil, err
+		}
+	}
+	if len(ps) == 0 || from == end {
+		return ps, nil
+	}
+	return ps, l.writeSnapshot(end, ps)
+}
+
+// restoreProducers makes the producers at the log's new end, whose snapshot is there,
+// those of the log. It removes later snapshots: other batches will get these offsets.
+func (l *Log) restoreProducers(ps producers) error {
+	s, end := &l.snapshots, l.end.Load()
+	for _, offset := range s.present {
+		if offset <= end {
+			continue
+		}
+		if err := l.cfg.FS.Remove(l.cfg.snapshotPath(offset)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	l.transactions.reset(l.producers, end)
+	s.present = slices.DeleteFunc(s.present, func(offset int64) bool { return offset > end })
+	s.at, s.stale = end, false
+	if len(ps) == 0 {
+		s.at = -1
+	}
+	l.producers = ps
+	l.transactions.reset(ps, end)
 	return nil
 }
 
@@ -196,8 +223,8 @@ func (l *Log) readSnapshot(offset int64) (producers, error) {
 }
 
 // replayProducers folds a segment's batches from one offset to before another into
-// the producers, up to the first flaw.
-func (l *Log) replayProducers(s *segment, from, end int64) error {
+// producers, up to the first flaw.
+func (l *Log) replayProducers(ps producers, s *segment, from, end int64) error {
 	h, err := s.open()
 	if err != nil {
 		return err
@@ -213,7 +240,7 @@ func (l *Log) replayProducers(s *segment, from, end int64) error {
 	sc := newScanner(h, pos, size, base, false)
 	for sc.next() && sc.header.BaseOffset < end {
 		if sc.header.BaseOffset >= from {
-			l.producers.fold(&sc.header, sc.control())
+			ps.fold(&sc.header, sc.control())
 		}
 	}
 	return sc.err

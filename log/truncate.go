@@ -11,7 +11,8 @@ import (
 // Truncate drops the records at and after an offset. The batch that holds it goes
 // as a whole, so EndOffset may be lower than the offset afterwards. The truncation
 // is durable when Truncate returns; a crash meanwhile leaves more of the log, never
-// less. An offset before StartOffset is fault.OffsetOutOfRange.
+// less. An offset before StartOffset is fault.OffsetOutOfRange. On a full disk it
+// changes nothing and returns fault.DiskFull.
 func (l *Log) Truncate(to int64) error {
 	if err := l.usable(); err != nil {
 		return err
@@ -37,7 +38,11 @@ func (l *Log) Truncate(to int64) error {
 	if err != nil {
 		return err
 	}
-	return l.cutTo(segments, i, left, index, end)
+	ps, err := l.producersAt(segments[:i+1], end)
+	if err != nil {
+		return l.refuse(err)
+	}
+	return l.cutTo(segments, i, left, index, end, ps)
 }
 
 // shorten returns a new active segment on the file of s that ends before the batch
@@ -75,8 +80,9 @@ func (l *Log) shorten(s *segment, to int64) (left *segment, index *liveIndex, en
 // cutTo replaces the i-th segment by left and makes it the log's last. First readers
 // get the new list, then the checkpoint moves back, then bytes are removed: at no
 // moment does the checkpoint cover bytes that the files lack, which Open would
-// report as damage.
-func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex, end int64) error {
+// report as damage. From here on nothing needs space, so no full disk leaves a log half
+// truncated.
+func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex, end int64, ps producers) error {
 	kept := append(segments[:i:i], left)
 	epochs := epochsBelow(l.Epochs(), end)
 	l.start.Store(min(l.start.Load(), end)) // the start may lie within the batch that was dropped
@@ -92,7 +98,7 @@ func (l *Log) cutTo(segments []*segment, i int, left *segment, index *liveIndex,
 		l.file.release()
 		l.file = nil
 	}
-	if err := l.rebuildProducers(end); err != nil {
+	if err := l.restoreProducers(ps); err != nil {
 		return l.fail(err)
 	}
 	l.active, l.index = left, index

@@ -36,3 +36,9 @@ func (b *Broker) GroupOffsets(ctx context.Context, groupName string) (map[record
 func (b *Broker) SetGroupOffsets(ctx context.Context, groupName string, offsets map[record.TopicPartition]consumer.Offset) error {
 	return b.groups.SetOffsets(ctx, groupName, offsets)
 }
+
+// DeleteGroupOffsets makes a group forget its offsets of some partitions. See
+// consumer.Admin.
+func (b *Broker) DeleteGroupOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error {
+	return b.groups.DeleteOffsets(ctx, groupName, partitions...)
+}

@@ -126,6 +126,12 @@ func (r *Remote) SetGroupOffsets(ctx context.Context, group string, offsets map[
 	return r.client.SetGroupOffsets(ctx, group, offsets)
 }
 
+// DeleteGroupOffsets makes a group forget its offsets of some partitions. See
+// consumer.Admin.
+func (r *Remote) DeleteGroupOffsets(ctx context.Context, group string, partitions ...record.TopicPartition) error {
+	return r.client.DeleteGroupOffsets(ctx, group, partitions...)
+}
+
 // Verify makes the broker compare every readable batch with its checksum. See
 // Broker.Verify.
 func (r *Remote) Verify(ctx context.Context) error { return r.client.Verify(ctx) }

@@ -1,6 +1,8 @@
 package backendtest
 
 import (
+	"time"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -103,6 +105,55 @@ var groupAdminTests = []test{
 		require.Equal(s, consumer.GroupEmpty, described[0].State)
 		require.Empty(s, described[0].Members)
 	}},
+	{"says how far a group is behind", func(s *suite) {
+		name, group := s.topic(4, topic.Config{}), s.name()
+		written := time.Now().Add(-time.Hour)
+		p, w := s.writer(name)
+		for partition := range int32(3) {
+			for i := range 3 {
+				_, err := w.Send(s.ctx, record.Record{Topic: name, Partition: partition, Value: []byte("v"), Timestamp: written.Add(time.Duration(i) * 10 * time.Minute)})
+				require.NoError(s, err)
+			}
+		}
+		require.NoError(s, p.Close())
+		_, err := consumer.Lag(s.ctx, s.Backend, group)
+		require.ErrorIs(s, err, fault.GroupNotFound)
+
+		m := s.join(group, []string{name})
+		s.settle(tps(name, 0, 1, 2, 3), m)
+		require.NoError(s, m.Commit(s.ctx, map[record.TopicPartition]consumer.Offset{
+			tp(name, 0): {Offset: s.at(1), LeaderEpoch: -1, Metadata: "one"}, tp(name, 1): {Offset: s.at(3), LeaderEpoch: -1},
+		}))
+		lags, err := consumer.Lag(s.ctx, s.Backend, group)
+		require.NoError(s, err)
+		require.Len(s, lags, 4, "of all partitions, committed or not")
+		for i, want := range []struct {
+			committed, records int64
+			age                time.Duration
+		}{
+			{s.at(1), 2, 50 * time.Minute}, // its second record is the next
+			{s.at(3), 0, 0},
+			{-1, s.at(3), time.Hour}, // never committed: all records count
+			{-1, s.at(0), 0},         // and there are none
+		} {
+			l := lags[i]
+			require.Equal(s, tp(name, int32(i)), l.TopicPartition)
+			require.Equal(s, want.committed, l.Committed.Offset)
+			require.Equal(s, want.records, l.Records, "records of partition %d", i)
+			require.Equal(s, l.End, max(l.Committed.Offset, l.Start)+l.Records)
+			require.InDelta(s, want.age, l.Age, float64(patience), "age in partition %d", i)
+			require.Equal(s, "backendtest", l.Member.ClientID)
+		}
+		require.Equal(s, "one", lags[0].Committed.Metadata)
+		require.Zero(s, lags[1].Age)
+		require.Zero(s, lags[3].Age)
+
+		s.leave(m)
+		lags, err = consumer.Lag(s.ctx, s.Backend, group)
+		require.NoError(s, err)
+		require.Len(s, lags, 4, "no member says to which topics the group subscribes, but its offsets do")
+		require.Zero(s, lags[2].Member)
+	}},
 	{"does not find unknown groups", func(s *suite) {
 		_, err := s.DescribeGroups(s.ctx, s.name())
 		require.ErrorIs(s, err, fault.GroupNotFound)
@@ -124,6 +175,23 @@ var groupAdminTests = []test{
 			require.ErrorIs(s, err, fault.GroupNotFound)
 		}
 		require.Empty(s, offsets)
+	}},
+	{"forgets offsets of partitions", func(s *suite) {
+		name, group := s.topic(3, topic.Config{}), s.name()
+		require.ErrorIs(s, s.DeleteGroupOffsets(s.ctx, group, tp(name, 0)), fault.GroupNotFound)
+		at := consumer.Offset{LeaderEpoch: -1}
+		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): at, tp(name, 1): at}
+		require.NoError(s, s.SetGroupOffsets(s.ctx, group, offsets))
+		m := s.join(group, []string{name})
+		s.settle(tps(name, 0, 1, 2), m)
+		err := s.DeleteGroupOffsets(s.ctx, group, tp(name, 0))
+		require.Contains(s, []fault.Code{fault.GroupSubscribedToTopic, fault.NonEmptyGroup}, fault.CodeOf(err), "%v", err)
+		s.leave(m)
+		require.NoError(s, s.DeleteGroupOffsets(s.ctx, group, tp(name, 0), tp(name, 2)))
+		delete(offsets, tp(name, 0))
+		got, err := s.GroupOffsets(s.ctx, group)
+		require.NoError(s, err)
+		require.Equal(s, offsets, got)
 	}},
 	{"sets the offsets of groups without members", func(s *suite) {
 		name, group := s.topic(1, topic.Config{}), s.name()

@@ -229,6 +229,12 @@ type Admin interface {
 	// not exist yet. It returns fault.NonEmptyGroup for a group that has
 	// members.
 	SetGroupOffsets(ctx context.Context, group string, offsets map[record.TopicPartition]Offset) error
+
+	// DeleteGroupOffsets makes a group forget its offsets of some partitions (KIP-496);
+	// those that it has none of are skipped. It returns fault.GroupNotFound, and
+	// fault.GroupSubscribedToTopic while a member subscribes to one of the topics; of
+	// some clusters it is fault.NonEmptyGroup.
+	DeleteGroupOffsets(ctx context.Context, group string, partitions ...record.TopicPartition) error
 }
 
 // GroupState is a group's state, under Kafka's name.

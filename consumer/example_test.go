@@ -210,6 +210,27 @@ func ExampleConsumer_SeekTo() {
 	// Output: map[greetings-0:2] 你好
 }
 
+// How far is the group behind, and since when?
+func ExampleLag() {
+	ctx := context.Background()
+	broker := greeted()
+	defer broker.Close()
+	read := map[record.TopicPartition]consumer.Offset{{Topic: greetings.Name}: {Offset: 1, LeaderEpoch: record.NoLeaderEpoch}}
+	if err := broker.SetGroupOffsets(ctx, "printer", read); err != nil {
+		log.Fatal(err)
+	}
+
+	lags, err := consumer.Lag(ctx, broker, "printer")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, l := range lags {
+		written := time.Now().Add(-l.Age).UTC()
+		fmt.Printf("%s: %d of %d records are left, the first of %s\n", l.TopicPartition, l.Records, l.End, written.Format("15:04"))
+	}
+	// Output: greetings-0: 2 of 3 records are left, the first of 12:01
+}
+
 func ExampleOnRevoked() {
 	ctx := context.Background()
 	broker := greeted()

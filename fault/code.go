@@ -62,6 +62,7 @@ const (
 	UnknownLeaderEpoch       Code = 75
 	UnsupportedCompression   Code = 76
 	FencedInstance           Code = 82
+	GroupSubscribedToTopic   Code = 86
 	InvalidRecord            Code = 87
 	UnstableOffsetCommit     Code = 88
 	ProducerFenced           Code = 90
@@ -152,6 +153,7 @@ var table = map[Code]entry{
 	UnknownLeaderEpoch:       {"UNKNOWN_LEADER_EPOCH", true, "the leader epoch is newer than the partition's"},
 	UnsupportedCompression:   {"UNSUPPORTED_COMPRESSION_TYPE", false, "the compression is not one of none, gzip, snappy, lz4, zstd"},
 	FencedInstance:           {"FENCED_INSTANCE_ID", false, "another member took over this static member's place"},
+	GroupSubscribedToTopic:   {"GROUP_SUBSCRIBED_TO_TOPIC", false, "a member of the group subscribes to the topic"},
 	InvalidRecord:            {"INVALID_RECORD", false, "the record or batch breaks a rule of the topic or the format"},
 	UnstableOffsetCommit:     {"UNSTABLE_OFFSET_COMMIT", true, "the group's offsets are part of an open transaction"},
 	ProducerFenced:           {"PRODUCER_FENCED", false, "a newer producer took over this transactional identity"},

@@ -72,6 +72,7 @@ var kafkaErrors = []struct {
 	{fault.UnknownLeaderEpoch, 75, "UNKNOWN_LEADER_EPOCH", true},
 	{fault.UnsupportedCompression, 76, "UNSUPPORTED_COMPRESSION_TYPE", false},
 	{fault.FencedInstance, 82, "FENCED_INSTANCE_ID", false},
+	{fault.GroupSubscribedToTopic, 86, "GROUP_SUBSCRIBED_TO_TOPIC", false},
 	{fault.InvalidRecord, 87, "INVALID_RECORD", false},
 	{fault.UnstableOffsetCommit, 88, "UNSTABLE_OFFSET_COMMIT", true},
 	{fault.ProducerFenced, 90, "PRODUCER_FENCED", false},

@@ -242,6 +242,30 @@ func (c *Cluster) SetGroupOffsets(ctx context.Context, group string, offsets map
 	return err
 }
 
+// DeleteGroupOffsets implements consumer.Admin.
+func (c *Cluster) DeleteGroupOffsets(ctx context.Context, group string, partitions ...record.TopicPartition) error {
+	if err := c.live(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	set := kadm.TopicsSet{}
+	for _, tp := range partitions {
+		set.Add(tp.Topic, tp.Partition)
+	}
+	deleted, err := c.admin.DeleteOffsets(ctx, group, set)
+	if err != nil {
+		return unsure(ctx, groupFailure(err, group))
+	}
+	for _, tp := range partitions {
+		if err, _ := deleted.Lookup(tp.Topic, tp.Partition); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return failureOf(err, tp)
+		}
+	}
+	return nil
+}
+
 // commit stores offsets for a group without being a member.
 func (c *Cluster) commit(ctx context.Context, group string, offsets map[record.TopicPartition]consumer.Offset) error {
 	if err := ctx.Err(); err != nil {

@@ -34,7 +34,7 @@ type kafkaLine struct {
 
 // switches are the flags of Kafka's tools that take no value.
 var switches = []string{
-	"create", "describe", "list", "delete", "alter", "if-not-exists", "if-exists", "from-beginning", "reset-offsets", "all-groups", "all-topics",
+	"create", "describe", "list", "delete", "delete-offsets", "alter", "if-not-exists", "if-exists", "from-beginning", "reset-offsets", "all-groups", "all-topics",
 	"to-earliest", "to-latest", "to-current", "dry-run", "execute", "members", "state", "verbose", "offsets", "sync", "print-data-log", "deep-iteration",
 	"skip-message-on-error", "json", "table", "follow", "yes", "under-replicated-partitions", "unavailable-partitions",
 }
@@ -120,7 +120,7 @@ var tools = map[string]string{
 var kafkaFlags = []string{
 	"bootstrap-server", "broker-list", "zookeeper", "topic", "from-beginning", "max-messages", "timeout-ms", "property", "replication-factor", "create", "describe",
 	"list", "delete", "alter", "add-config", "delete-config", "entity-type", "entity-name", "reset-offsets", "to-earliest", "to-latest", "to-offset", "to-datetime",
-	"shift-by", "by-duration", "execute", "all-groups", "all-topics", "compression-codec", "request-required-acks", "producer-property", "consumer-property", "offset",
+	"shift-by", "by-duration", "execute", "delete-offsets", "all-groups", "all-topics", "compression-codec", "request-required-acks", "producer-property", "consumer-property", "offset",
 	"files", "print-data-log", "offset-json-file", "if-exists", "whitelist", "include", "partitions",
 }
 
@@ -324,9 +324,19 @@ func groupWords(l kafkaLine, out *line) bool {
 	case l.has("reset-offsets"):
 		out.add("group", "reset", names[0])
 		resetWords(l, out)
+	case l.has("delete-offsets"):
+		out.add("group", "delete-offsets", names[0])
+		for _, t := range l.flags["topic"] {
+			out.add("--topic", t)
+		}
 	case l.has("describe"):
 		out.add("group", "describe")
 		out.add(names...)
+		for _, view := range []string{"members", "state"} {
+			if l.has(view) {
+				out.add("--" + view)
+			}
+		}
 	case l.has("delete"):
 		out.add("group", "delete")
 		out.add(names...)

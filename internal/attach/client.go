@@ -273,6 +273,14 @@ func (c *Client) SetGroupOffsets(ctx context.Context, group string, all map[reco
 	})
 }
 
+// DeleteGroupOffsets implements consumer.Admin.
+func (c *Client) DeleteGroupOffsets(ctx context.Context, group string, partitions ...record.TopicPartition) error {
+	return c.control.changeGroup(ctx, deleteGroupOffsets, func(c *coder) {
+		text(c, &group)
+		c.partitions(&partitions)
+	})
+}
+
 // Stream makes the backend write a stream to w, over a connection of its own,
 // so that a slow w holds up only this call.
 func (c *Client) Stream(ctx context.Context, name string, w io.Writer) error {

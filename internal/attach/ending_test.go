@@ -60,6 +60,7 @@ func clientCalls(c *attach.Client) calls {
 		"SetGroupOffsets": func(ctx context.Context) error {
 			return c.SetGroupOffsets(ctx, "kept", map[record.TopicPartition]consumer.Offset{orders: {Offset: 0}})
 		},
+		"DeleteGroupOffsets": func(ctx context.Context) error { return c.DeleteGroupOffsets(ctx, "kept") },
 		"DeleteGroups": func(ctx context.Context) error {
 			err := c.SetGroupOffsets(ctx, "gone", map[record.TopicPartition]consumer.Offset{orders: {Offset: 0}})
 			if err == nil {

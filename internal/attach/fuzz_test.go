@@ -143,6 +143,8 @@ func (stub) SetGroupOffsets(context.Context, string, map[record.TopicPartition]c
 	return nil
 }
 
+func (stub) DeleteGroupOffsets(context.Context, string, ...record.TopicPartition) error { return nil }
+
 type stubProducer struct{}
 
 func (stubProducer) Topic(context.Context, string) (producer.Writer, error) {

@@ -28,7 +28,7 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 	switch {
 	case m == streamBytes:
 		return v.handleStream(ctx, id, args)
-	case m <= setGroupOffsets || m == verify || m == describeCluster:
+	case m <= setGroupOffsets || m == verify || m == describeCluster || m == deleteGroupOffsets:
 		return v.handleAdmin(ctx, m, args)
 	case m <= flush:
 		return v.handleProducer(ctx, m, args)
@@ -189,6 +189,16 @@ func (v *visit) handleGroups(ctx context.Context, m method, args func(fields) er
 			return nil, err
 		}
 		return none, b.SetGroupOffsets(ctx, name, all)
+	case deleteGroupOffsets:
+		var partitions []record.TopicPartition
+		err := args(func(c *coder) {
+			text(c, &name)
+			c.partitions(&partitions)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return none, b.DeleteGroupOffsets(ctx, name, partitions...)
 	}
 	return nil, unknownMethod(m)
 }

@@ -42,6 +42,8 @@ const (
 	streamBytes
 
 	describeCluster
+
+	deleteGroupOffsets
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

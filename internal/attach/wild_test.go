@@ -89,6 +89,7 @@ func TestWildCalls(t *testing.T) {
 		_, _ = client.ListOffsets(ctx, spec.Draw(rt, "asked"), at.Draw(rt, "of"))
 		_, _ = client.DeleteRecords(ctx, map[record.TopicPartition]int64{at.Draw(rt, "deleted"): number.Draw(rt, "before")})
 		_ = client.SetGroupOffsets(ctx, name.Draw(rt, "set"), map[record.TopicPartition]consumer.Offset{at.Draw(rt, "set of"): {Offset: number.Draw(rt, "set to")}})
+		_ = client.DeleteGroupOffsets(ctx, name.Draw(rt, "forgets"), at.Draw(rt, "forgotten"))
 		_, err = client.Topics(ctx)
 		require.NoError(t, err)
 		require.NoError(t, ctx.Err())

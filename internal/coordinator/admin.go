@@ -101,6 +101,15 @@ func (g *Groups) Offsets(ctx context.Context, groupName string) (map[record.Topi
 	return offsets, nil
 }
 
+// DeleteOffsets makes a group forget its offsets of some partitions. See consumer.Admin.
+func (g *Groups) DeleteOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error {
+	s, err := g.existing(ctx, groupName)
+	if err != nil {
+		return err
+	}
+	return g.insist(ctx, func() error { return s.DeleteOffsets(ctx, groupName, partitions...) })
+}
+
 // SetOffsets stores offsets for a group without members. See consumer.Admin.
 func (g *Groups) SetOffsets(ctx context.Context, groupName string, offsets map[record.TopicPartition]consumer.Offset) error {
 	if groupName == "" {

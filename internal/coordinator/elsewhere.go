@@ -92,6 +92,12 @@ func (e *elsewhere) Delete(ctx context.Context, groupName string) error {
 	return err
 }
 
+// DeleteOffsets makes a group forget its offsets of some partitions.
+func (e *elsewhere) DeleteOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error {
+	_, err := e.ask(ctx, request{op: opDeleteOffsets, group: groupName, partitions: partitions})
+	return err
+}
+
 // Groups lists the groups.
 func (e *elsewhere) Groups(ctx context.Context) ([]consumer.GroupListing, error) {
 	a, err := e.ask(ctx, request{op: opList})

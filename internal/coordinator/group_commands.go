@@ -145,6 +145,11 @@ func (s *GroupShard) Delete(ctx context.Context, groupName string) error {
 	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) { return c.Delete(groupName) })
 }
 
+// DeleteOffsets makes a group forget its offsets of some partitions.
+func (s *GroupShard) DeleteOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error {
+	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) { return c.DeleteOffsets(groupName, partitions...) })
+}
+
 // View calls fn with the groups of the shard, which fn must not change.
 func (s *GroupShard) View(ctx context.Context, fn func(*group.Coordinator) error) error {
 	return s.view(ctx, fn)

@@ -13,6 +13,7 @@ import (
 type shardOf interface {
 	Coordinator
 	Delete(ctx context.Context, groupName string) error
+	DeleteOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error
 	Groups(ctx context.Context) ([]consumer.GroupListing, error)
 	Describe(ctx context.Context, groupName string) (consumer.GroupDescription, error)
 	Offsets(ctx context.Context, groupName string) (map[record.TopicPartition]consumer.Offset, error)
@@ -103,6 +104,14 @@ func (p *place) Committed(ctx context.Context, groupName string, partitions ...r
 // Delete deletes a group with its offsets.
 func (p *place) Delete(ctx context.Context, groupName string) error {
 	_, err := call(p, func(at shardOf) (struct{}, error) { return struct{}{}, at.Delete(ctx, groupName) })
+	return err
+}
+
+// DeleteOffsets makes a group forget its offsets of some partitions.
+func (p *place) DeleteOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error {
+	_, err := call(p, func(at shardOf) (struct{}, error) {
+		return struct{}{}, at.DeleteOffsets(ctx, groupName, partitions...)
+	})
 	return err
 }
 

@@ -45,6 +45,7 @@ const (
 	opDescribe
 	opDelete
 	opOffsets
+	opDeleteOffsets
 )
 
 // reads reports whether the op changes nothing.
@@ -81,7 +82,7 @@ func (q *request) encode() ([]byte, error) {
 		q.baseline.write(&w)
 	case opCommit:
 		attach.WriteOffsets(&w, q.offsets)
-	case opCommitted:
+	case opCommitted, opDeleteOffsets:
 		attach.WritePartitions(&w, q.partitions)
 	case opWatch:
 		q.roll.write(&w)
@@ -104,7 +105,7 @@ func decodeRequest(b []byte) (*request, error) {
 		q.baseline = readBaseline(&r)
 	case opCommit:
 		q.offsets = attach.ReadOffsets(&r)
-	case opCommitted:
+	case opCommitted, opDeleteOffsets:
 		q.partitions = attach.ReadPartitions(&r)
 	case opWatch:
 		q.roll = readRoll(&r)
@@ -112,7 +113,7 @@ func decodeRequest(b []byte) (*request, error) {
 	if err := r.End(); err != nil {
 		return nil, err
 	}
-	if q.op < opJoin || q.op > opOffsets || q.number < 0 {
+	if q.op < opJoin || q.op > opDeleteOffsets || q.number < 0 {
 		return nil, fault.Newf(fault.InvalidRequest, "a request of kind %d about groups in partition %d", q.op, q.number)
 	}
 	return q, nil

@@ -61,6 +61,8 @@ func (s *GroupShard) answer(ctx context.Context, q *request) (a answer, err erro
 		a.description, err = s.Describe(ctx, q.group)
 	case opDelete:
 		err = s.Delete(ctx, q.group)
+	case opDeleteOffsets:
+		err = s.DeleteOffsets(ctx, q.group, q.partitions...)
 	case opOffsets:
 		a.offsets, err = s.Offsets(ctx, q.group)
 	}

@@ -365,6 +365,31 @@ func (c *Coordinator) Delete(groupName string) (Result, error) {
 	return c.end("")
 }
 
+// DeleteOffsets makes a group forget its offsets of some partitions, all or none.
+// Those that it has none of are skipped. fault.GroupNotFound;
+// fault.GroupSubscribedToTopic while a member subscribes to one of the topics.
+func (c *Coordinator) DeleteOffsets(groupName string, partitions ...record.TopicPartition) (Result, error) {
+	c.begin()
+	g := c.groups[groupName]
+	if g == nil {
+		return Result{}, fault.Newf(fault.GroupNotFound, "%q", groupName)
+	}
+	subscribed := g.topics(c.topics)
+	for _, tp := range partitions {
+		if slices.Contains(subscribed, tp.Topic) {
+			return Result{}, fault.At(fault.GroupSubscribedToTopic, tp.Topic, tp.Partition, -1).Detailf("group %q", groupName)
+		}
+	}
+	partitions = slices.Clone(partitions)
+	slices.SortFunc(partitions, record.TopicPartition.Compare)
+	for _, tp := range slices.Compact(partitions) {
+		if _, ok := g.offsets[tp]; ok {
+			c.emit(key{kind: keyOffset, group: groupName, topic: tp.Topic, partition: tp.Partition}, nil)
+		}
+	}
+	return c.end("")
+}
+
 // erase deletes a group without members, and calls between after each offset.
 func (c *Coordinator) erase(g *group, between func()) {
 	for _, tp := range slices.SortedFunc(maps.Keys(g.offsets), record.TopicPartition.Compare) {

@@ -184,6 +184,7 @@ func (b *Broker) compose() {
 	})
 	groups := coordinator.GroupsConfig{
 		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, Retention: b.offsetRetention, Gone: b.logGone, Node: b.node(),
+		Refused: b.logRefused, Assignors: b.assignors,
 	}
 	if b.replication != nil {
 		groups.CatchUp = b.lookUp

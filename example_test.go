@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel"
@@ -245,6 +247,56 @@ func ExampleBroker_ListOffsets() {
 	// Output:
 	// 1
 	// 3
+}
+
+// byWeight gives a member twice as many partitions whose client ID says that it is large.
+type byWeight struct{}
+
+func (byWeight) Name() string { return "weight" }
+
+func (byWeight) Assign(group consumer.GroupSpec) (map[string][]record.TopicPartition, error) {
+	var turns []string // of members: a large one has two
+	for _, m := range group.Members {
+		turns = append(turns, m.ID)
+		if m.ClientID == "large" {
+			turns = append(turns, m.ID)
+		}
+	}
+	given, turn := map[string][]record.TopicPartition{}, 0
+	for _, name := range slices.Sorted(maps.Keys(group.Topics)) {
+		for n := range group.Topics[name] {
+			id := turns[turn%len(turns)]
+			given[id] = append(given[id], record.TopicPartition{Topic: name, Partition: int32(n)})
+			turn++
+		}
+	}
+	return given, nil
+}
+
+func ExampleAssignors() {
+	ctx := context.Background()
+	broker, err := runnel.OpenMemory(runnel.Assignors(byWeight{}))
+	must(err)
+	defer broker.Close()
+	must(broker.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: 6}))
+	for _, size := range []string{"small", "large"} {
+		c, err := broker.OpenConsumer(ctx, consumer.Config{ // as consumer.New does, with consumer.Assignor("weight")
+			Group: "kitchen", Topics: []string{"orders"}, Assignor: "weight", ClientID: size, MaxRecords: 1, MaxBytes: 1,
+			SessionTimeout: consumer.DefaultSessionTimeout, RebalanceTimeout: consumer.DefaultRebalanceTimeout,
+		})
+		must(err)
+		defer c.Close()
+		_, err = c.Fetch(ctx, 0, nil) // joins
+		must(err)
+	}
+	groups, err := broker.DescribeGroups(ctx, "kitchen")
+	must(err)
+	shares := map[string]int{}
+	for _, m := range groups[0].Members {
+		shares[m.ClientID] = len(m.Target)
+	}
+	fmt.Println(groups[0].Assignor, shares)
+	// Output: weight map[large:4 small:2]
 }
 
 func ExampleBroker_Recovery() {

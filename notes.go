@@ -83,6 +83,11 @@ func (b *Broker) logSlow(file string, took time.Duration) {
 	b.journal.Warn("a sync was slow", "file", file, "took", took)
 }
 
+// logRefused logs that a group keeps its assignment because its assignor failed.
+func (b *Broker) logRefused(err error) {
+	b.journal.Warn("a group keeps its assignment, because that of its assignor is not valid", "error", err)
+}
+
 // logGone logs that members were expelled from their groups.
 func (b *Broker) logGone(groups, members []string) {
 	for i, member := range members {

@@ -5,8 +5,10 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/catalogue"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/journal"
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/metadata"
@@ -33,6 +35,8 @@ type config struct {
 	snapshotEvery      int64 // records between snapshots of the catalogue; no option
 	reserveBytes       int64 // as layout.ReserveBytes; no option
 	logger             journal.Logger
+	assignors          map[string]consumer.PartitionAssignor
+	wrongAssignors     []string    // names that are taken or empty
 	replication        Replication // nil: one copy of each partition
 	cluster            *cluster    // nil without replication
 }
@@ -110,6 +114,26 @@ func OffsetRetention(d time.Duration) Option {
 	return option(func(c *config) { c.offsetRetention = d })
 }
 
+// Assignors gives the broker assignors beside those that it has, which members of
+// groups choose by their names; see consumer.PartitionAssignor. The brokers of all nodes
+// of a cluster are given the same ones: a group that comes to a node without its
+// assignor is assigned by the default one there.
+func Assignors(assignors ...consumer.PartitionAssignor) Option {
+	return option(func(c *config) {
+		for _, a := range assignors {
+			name := a.Name()
+			if name == "" || group.IsAssignor(name) || c.assignors[name] != nil {
+				c.wrongAssignors = append(c.wrongAssignors, name)
+				continue
+			}
+			if c.assignors == nil {
+				c.assignors = map[string]consumer.PartitionAssignor{}
+			}
+			c.assignors[name] = a
+		}
+	})
+}
+
 // defaults returns the config of a broker without options.
 func defaults(d topic.Durability) config {
 	return config{
@@ -136,6 +160,9 @@ func configure(c config, opts []Option) (config, error) {
 	}
 	if c.replication != nil && c.replication.Node() < 1 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "Replicated: the node's number is %d, and must be positive", c.replication.Node()))
+	}
+	for _, name := range c.wrongAssignors {
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "Assignors: the name %q is empty or taken", name))
 	}
 	if c.maxExpanded < 0 {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, "MaxExpandedBatch(%d): it must be positive", c.maxExpanded))

@@ -376,6 +376,26 @@ var groupTests = []test{
 			}
 		}
 	}},
+	{"refuses an assignor that it does not know", func(s *suite) {
+		cfg := consumer.Config{
+			ClientID: "backendtest", Group: s.name(), Topics: []string{s.topic(1, topic.Config{})}, Assignor: "fairest of all",
+			SessionTimeout: 10 * time.Second, RebalanceTimeout: 20 * time.Second, MaxRecords: 1, MaxBytes: 1,
+		}
+		_, err := s.OpenConsumer(s.ctx, cfg)
+		require.ErrorIs(s, err, fault.UnsupportedAssignor)
+	}},
+	{"shares partitions in the manner of each assignor", func(s *suite) {
+		name := s.topic(4, topic.Config{})
+		for _, assignor := range []string{"uniform", "range", "roundrobin", "sticky", "cooperative-sticky"} {
+			group := s.name()
+			chosen := func(cfg *consumer.Config) { cfg.Assignor = assignor }
+			a, b := s.join(group, []string{name}, chosen), s.join(group, []string{name}, chosen)
+			s.settle(tps(name, 0, 1, 2, 3), a, b)
+			require.Len(s, a.Assignment(), 2, assignor)
+			s.leave(a)
+			s.settle(tps(name, 0, 1, 2, 3), b)
+		}
+	}},
 	{"assign as asked", func(s *suite) {
 		a, b := s.topic(2, topic.Config{}), s.topic(2, topic.Config{})
 		group := s.name()

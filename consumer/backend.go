@@ -26,7 +26,7 @@ type Config struct {
 	Group      string   // empty: no group; the program assigns partitions with Assign and cannot commit
 	Topics     []string // subscribed topics; the session waits for one that does not exist yet
 	InstanceID string   // KIP-345: a static member's name, or empty
-	Assignor   string   // "uniform", "range", "roundrobin" or "sticky"; empty: the backend's default
+	Assignor   string   // "uniform", "range", "roundrobin", "sticky" or one that the backend was given; empty: its default
 
 	// Metadata is what the member passes to its group's assignor: bytes that
 	// the group stores and that only the assignor interprets, like the userData

@@ -32,7 +32,7 @@ func TestOptionsAreCheckedTogether(t *testing.T) {
 		{"bad names", []Option{Group("g"), Topics("a/b", "..")}, []error{fault.InvalidTopic}},
 		{"a bad partition", []Option{Assign(record.TopicPartition{Topic: "a", Partition: -1})}, []error{fault.UnknownTopic}},
 		{"an instance alone", []Option{InstanceID("i")}, []error{fault.InvalidRequest}},
-		{"an unknown assignor", []Option{Group("g"), Topics("a"), Assignor("fair")}, []error{fault.UnsupportedAssignor}},
+		{"an unknown assignor", []Option{Group("g"), Topics("a"), Assignor("tasks")}, []error{fault.UnsupportedAssignor}},
 		{"a negative offset", []Option{FromOffset(-1)}, []error{fault.OffsetOutOfRange}},
 		{"all at once", []Option{Topics("a"), MaxRecords(0), SessionTimeout(0)}, []error{fault.InvalidGroup, fault.InvalidConfig, fault.InvalidSessionTimeout}},
 		{"numbers", []Option{MaxBytes(0), CommitEvery(0), RebalanceTimeout(-1)}, []error{fault.InvalidConfig}},

@@ -140,8 +140,9 @@ func OnLost(fn func(partitions []record.TopicPartition)) Option {
 func InstanceID(name string) Option { return option(func(o *options) { o.InstanceID = name }) }
 
 // Assignor names the algorithm that distributes the group's partitions: uniform
-// (the default), range, roundrobin or sticky. The one that most members chose
-// wins.
+// (the default), range, roundrobin, sticky, which is also called cooperative-sticky,
+// or a PartitionAssignor that the broker was given. The one that most members chose
+// wins. A name that the broker does not know is fault.UnsupportedAssignor.
 func Assignor(name string) Option { return option(func(o *options) { o.Assignor = name }) }
 
 // MaxRecords is the most records that Poll returns; DefaultMaxRecords.
@@ -226,10 +227,8 @@ func (o *options) check() error {
 	if o.InstanceID != "" && !o.subscribed() {
 		bad(fault.InvalidRequest, "an instance ID is for members of a group, and there are no topics")
 	}
-	switch o.Assignor {
-	case "", "uniform", "range", "roundrobin", "sticky":
-	default:
-		bad(fault.UnsupportedAssignor, "%q is not one of uniform, range, roundrobin and sticky", o.Assignor)
+	if o.Assignor == tasksAssignor {
+		bad(fault.UnsupportedAssignor, "%q is for streams applications", o.Assignor)
 	}
 	if o.SessionTimeout <= 0 {
 		bad(fault.InvalidSessionTimeout, "%v", o.SessionTimeout)
@@ -249,6 +248,9 @@ func (o *options) check() error {
 	}
 	return errors.Join(errs...)
 }
+
+// tasksAssignor is the assignor of streams applications, which comes with Metadata.
+const tasksAssignor = "tasks"
 
 // Limits beyond which an option is a mistake.
 const (

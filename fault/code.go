@@ -91,6 +91,7 @@ const (
 	PermissionDenied  Code = 10008
 	Undecodable       Code = 10009
 	ExpandsTooFar     Code = 10010
+	InvalidAssignment Code = 10011
 )
 
 // entry is a row of table.
@@ -179,6 +180,7 @@ var table = map[Code]entry{
 	PermissionDenied:  {"PERMISSION_DENIED", false, "the operating system does not let this process do that"},
 	Undecodable:       {"UNDECODABLE", false, "the batch is as it was written, and its records cannot be decoded"},
 	ExpandsTooFar:     {"EXPANDS_TOO_FAR", false, "the batch expands to more bytes than are allowed here"},
+	InvalidAssignment: {"INVALID_ASSIGNMENT", false, "the group's assignor gave no valid assignment"},
 }
 
 // Error returns the code's sentence.

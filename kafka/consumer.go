@@ -12,6 +12,7 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/closing"
+	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -20,6 +21,11 @@ import (
 func (c *Cluster) OpenConsumer(ctx context.Context, cfg consumer.Config) (consumer.Session, error) {
 	if err := c.live(); err != nil {
 		return nil, err
+	}
+	switch cfg.Assignor {
+	case "", "uniform", "range", "roundrobin", "sticky", "cooperative-sticky", tasks.Assignor:
+	default:
+		return nil, fault.Newf(fault.UnsupportedAssignor, "%q", cfg.Assignor)
 	}
 	s := &consuming{
 		cluster: c, cfg: cfg,

@@ -253,7 +253,7 @@ func (s *consuming) leaveAsStatic(id string) {
 
 // serverSide reports whether the server should assign the group, if it can.
 func (s *consuming) serverSide() bool {
-	return !s.cluster.classic && s.cfg.Assignor != "roundrobin" && s.cfg.Assignor != "sticky" && s.cfg.Assignor != tasks.Assignor
+	return !s.cluster.classic && (s.cfg.Assignor == "" || s.cfg.Assignor == "uniform" || s.cfg.Assignor == "range")
 }
 
 // isGone reports whether the session has left its group.

@@ -10,7 +10,6 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/pattern"
-	"github.com/runnel-go/runnel/internal/tasks"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -102,11 +101,6 @@ func checkConsumer(cfg *consumer.Config) error {
 		if err := topic.ValidateName(name); err != nil {
 			return err
 		}
-	}
-	switch cfg.Assignor {
-	case "", "uniform", "range", "roundrobin", "sticky", tasks.Assignor:
-	default:
-		return fault.Newf(fault.UnsupportedAssignor, "%q", cfg.Assignor)
 	}
 	slices.Sort(cfg.Topics)
 	cfg.Topics = slices.Compact(cfg.Topics)

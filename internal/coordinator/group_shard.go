@@ -55,6 +55,9 @@ func (s *GroupShard) gather(r group.Result) []unit {
 	s.made.Records = append(s.made.Records, r.Records...)
 	s.made.Wake = append(s.made.Wake, r.Wake...)
 	s.made.Gone = append(s.made.Gone, r.Gone...)
+	for _, err := range r.Refused {
+		s.groups.cfg.Refused(err)
+	}
 	return r.Units()
 }
 
@@ -65,7 +68,9 @@ const offsetGrace = 10 * time.Minute
 
 func (s *GroupShard) empty() *group.Coordinator {
 	retention := s.groups.cfg.Retention
-	return group.New(group.Limits{Retention: retention, ExpireFrom: time.Now().Add(min(retention, offsetGrace))})
+	return group.New(group.Limits{
+		Retention: retention, ExpireFrom: time.Now().Add(min(retention, offsetGrace)), Assignors: s.groups.cfg.Assignors,
+	})
 }
 
 func (s *GroupShard) apply(c *group.Coordinator, r *record.Record) error {

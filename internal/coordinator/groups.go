@@ -27,6 +27,9 @@ type GroupsConfig struct {
 
 	Retention time.Duration                  // as group.Limits.Retention
 	Gone      func(groups, members []string) // is called with expired members and their groups
+	Refused   func(error)                    // is called with assignments that were not valid; must not block
+
+	Assignors map[string]consumer.PartitionAssignor // custom ones, by name
 
 	// The rest is only for a Host with a Replication. Node is this node's number. Ask has
 	// another node's Groups serve a request; its errors are that node's, or else
@@ -65,6 +68,11 @@ type Coordinator interface {
 	IsMember(ctx context.Context, groupName, memberID string) (bool, error)
 	Commit(ctx context.Context, groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error
 	Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error)
+}
+
+// KnowsAssignor reports whether members may choose an assignor.
+func (g *Groups) KnowsAssignor(name string) bool {
+	return group.IsAssignor(name) || g.cfg.Assignors[name] != nil
 }
 
 // Find returns the coordinator of a group. It is nil if no group exists yet and create

@@ -34,6 +34,9 @@ func (o *Sessions) Open(ctx context.Context, cfg consumer.Config) (*Session, err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if cfg.Subscribes() && cfg.Assignor != "" && !o.groups.KnowsAssignor(cfg.Assignor) {
+		return nil, fault.Newf(fault.UnsupportedAssignor, "%q", cfg.Assignor)
+	}
 	life, end := context.WithCancel(context.Background())
 	s := &Session{
 		ctx: life, end: end,

@@ -89,7 +89,7 @@ var allowed = map[string][]string{
 	"internal/mutants":           {},
 	"internal/processtest":       {},
 	"internal/attach": {
-		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire", "internal/tasks",
+		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire",
 	},
 
 	"examples/cluster": {"consumer", "fault", "producer", "record", "topic", ".", "replica", "replica/tcp"},

@@ -22,11 +22,17 @@ var assignors = map[string]assignor{
 	"roundrobin": assignRoundRobin,
 	"sticky":     assignSticky,
 
+	// Every assignment here is cooperative: what stays is never revoked.
+	"cooperative-sticky": assignSticky,
+
 	tasks.Assignor: assignTasks,
 }
 
 // DefaultAssignor is the assignor of a group whose members don't choose.
 const DefaultAssignor = "uniform"
+
+// IsAssignor reports whether name is that of an assignor that every coordinator has.
+func IsAssignor(name string) bool { return assignors[name] != nil }
 
 // subscriber is a member as an assignor sees it.
 type subscriber struct {

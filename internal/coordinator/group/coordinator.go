@@ -28,6 +28,8 @@ type Limits struct {
 	// join again first.
 	Retention  time.Duration
 	ExpireFrom time.Time
+
+	Assignors map[string]consumer.PartitionAssignor // custom ones, by name
 }
 
 // Coordinator holds the groups of one partition of __consumer_offsets. See the
@@ -41,10 +43,13 @@ type Coordinator struct {
 	away   map[string]time.Time // when static members left, by member ID
 	left   map[string]time.Time // when a group's last member left, by group, if this process saw it
 
+	refused map[string]refusal // by group
+
 	// State of the current command.
 	records []Record        // that it has made and applied
 	cuts    []int           // as Result.Cuts
 	news    map[string]bool // groups in which members may have to act
+	refuses []error         // as Result.Refused
 	err     error
 }
 
@@ -53,9 +58,10 @@ func New(limits Limits) *Coordinator {
 	return &Coordinator{
 		limits: Limits{
 			Members: cmp.Or(limits.Members, 10_000), Metadata: cmp.Or(limits.Metadata, 4096),
-			Retention: limits.Retention, ExpireFrom: limits.ExpireFrom,
+			Retention: limits.Retention, ExpireFrom: limits.ExpireFrom, Assignors: limits.Assignors,
 		},
 		groups: map[string]*group{}, topics: NewTopics(nil), away: map[string]time.Time{}, left: map[string]time.Time{},
+		refused: map[string]refusal{},
 	}
 }
 
@@ -70,6 +76,8 @@ type Result struct {
 	// Heartbeat. Gone are the members that Expire removed, and GoneFrom their groups.
 	Wake, Gone []string
 	GoneFrom   []string
+
+	Refused []error // assignments of custom assignors that were not valid
 }
 
 // Units returns Records divided at Cuts. Each part must be appended as a whole.
@@ -112,10 +120,11 @@ type Assignment struct {
 //
 // Errors: fault.InconsistentProtocol if the group mixes consumers with members that
 // share tasks, fault.UnreleasedInstance if another member has the instance's place,
-// fault.PolicyViolation if the group is full, and fault.UnsupportedAssignor.
+// fault.PolicyViolation if the group is full, fault.UnsupportedAssignor, and
+// fault.InvalidAssignment if a custom assignor fails for the group with the member.
 func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	c.begin()
-	if m.Assignor != "" && assignors[m.Assignor] == nil {
+	if m.Assignor != "" && !c.knows(m.Assignor) {
 		return Assignment{}, Result{}, fault.Newf(fault.UnsupportedAssignor, "%q", m.Assignor)
 	}
 	if err := checkTold(m); err != nil {
@@ -150,13 +159,20 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	joined := current{epoch: epochJoin, previousEpoch: epochJoin}
 	bump := true
 	if before != nil {
-		target := g.targets[before.id]
 		bump = !slices.Equal(before.topics, m.Topics) || before.pattern != m.Pattern || before.assignor != m.Assignor || !bytes.Equal(before.told, m.Metadata)
 		// With other metadata its partitions may belong to other tasks, so it starts
 		// without any.
 		if bytes.Equal(before.told, m.Metadata) {
 			joined.state, joined.assigned, joined.revoking = before.state, before.assigned, before.revoking
 		}
+	}
+	if bump {
+		if err := c.tryOut(m, metadata, before); err != nil {
+			return Assignment{}, Result{}, err
+		}
+	}
+	if before != nil {
+		target := g.targets[before.id]
 		c.removeMember(g, before)
 		c.emit(key{kind: keyTarget, group: m.Group, member: m.ID}, func(w *wire.Writer) { encodeTarget(w, target) })
 	}
@@ -402,6 +418,7 @@ func (c *Coordinator) erase(g *group, between func()) {
 	c.emit(key{kind: keyTargetMetadata, group: g.name}, nil)
 	c.emit(key{kind: keyGroup, group: g.name}, nil)
 	delete(c.left, g.name)
+	delete(c.refused, g.name)
 }
 
 // find returns a member that is in its group and not away, or fault.UnknownMember.
@@ -422,18 +439,24 @@ func (c *Coordinator) raiseEpoch(g *group) {
 	c.news[g.name] = true
 }
 
-// retarget computes the target assignment of the group's epoch, unless it exists.
+// retarget computes the target assignment of the group's epoch, unless it exists or was
+// refused.
 // If the group's topics have changed, it begins a new epoch first.
 func (c *Coordinator) retarget(g *group) {
 	if len(g.members) > 0 && g.hash != c.topics.hash(g.topics(c.topics)) {
 		c.raiseEpoch(g)
 	}
-	if g.targetEpoch == g.epoch {
+	if g.targetEpoch == g.epoch || c.refused[g.name].epoch == g.epoch {
 		return
 	}
+	delete(c.refused, g.name)
 	if len(g.members) > 0 {
-		all := g.subscribers(c.topics)
-		assignors[g.assignor()](all)
+		all, err := c.assign(g)
+		if err != nil {
+			c.refused[g.name] = refusal{g.epoch, err}
+			c.refuses = append(c.refuses, err)
+			return
+		}
 		sort.Slice(all, func(i, j int) bool { return all[i].id < all[j].id })
 		for _, s := range all {
 			target := newPartitions(s.target)
@@ -448,27 +471,9 @@ func (c *Coordinator) retarget(g *group) {
 	c.news[g.name] = true
 }
 
-// assignor returns the assignor that most members chose. A tie goes to the default,
-// and then to the first by name.
-func (g *group) assignor() string {
-	votes := make(map[string]int)
-	for _, m := range g.members {
-		if assignors[m.assignor] != nil {
-			votes[m.assignor]++
-		}
-	}
-	chosen := DefaultAssignor
-	for _, name := range slices.Sorted(maps.Keys(votes)) {
-		if votes[name] > votes[chosen] {
-			chosen = name
-		}
-	}
-	return chosen
-}
-
 // begin starts a command. Every exported command calls it first, and end last.
 func (c *Coordinator) begin() {
-	c.records, c.cuts, c.news, c.err = nil, nil, map[string]bool{}, nil
+	c.records, c.cuts, c.news, c.refuses, c.err = nil, nil, map[string]bool{}, nil, nil
 }
 
 // cut allows the append to end here. A crash in between must leave a state from which
@@ -497,7 +502,7 @@ func (c *Coordinator) end(caller string) (Result, error) {
 	if c.err != nil {
 		return Result{}, c.err
 	}
-	r := Result{Records: c.records, Cuts: c.cuts}
+	r := Result{Records: c.records, Cuts: c.cuts, Refused: c.refuses}
 	for _, name := range slices.Sorted(maps.Keys(c.news)) {
 		g := c.groups[name]
 		if g == nil {

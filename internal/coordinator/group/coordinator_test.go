@@ -425,7 +425,7 @@ func TestAnySequence(t *testing.T) {
 				}
 				topics := rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID).Draw(rt, "topics")
 				slices.Sort(topics)
-				assignor := rapid.SampledFrom([]string{"", "uniform", "range", "roundrobin", "sticky"}).Draw(rt, "assignor")
+				assignor := rapid.SampledFrom([]string{"", "uniform", "range", "roundrobin", "sticky", "cooperative-sticky"}).Draw(rt, "assignor")
 				w.join(groupName, instance, assignor, topics...)
 			},
 			"heartbeat": func(rt *rapid.T) {

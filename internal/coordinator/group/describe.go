@@ -25,7 +25,7 @@ func (c *Coordinator) Describe(groupName string) (consumer.GroupDescription, err
 	if g == nil {
 		return consumer.GroupDescription{}, fault.Newf(fault.GroupNotFound, "%q", groupName)
 	}
-	d := consumer.GroupDescription{Name: g.name, State: g.state(), Epoch: g.epoch, Assignor: g.assignor()}
+	d := consumer.GroupDescription{Name: g.name, State: g.state(), Epoch: g.epoch, Assignor: c.assignor(g)}
 	for _, m := range g.sorted() {
 		d.Members = append(d.Members, consumer.Member{
 			ID: m.id, InstanceID: m.instanceID, ClientID: m.clientID, Epoch: m.epoch,

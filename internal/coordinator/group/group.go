@@ -54,6 +54,20 @@ type member struct {
 	current
 }
 
+// newMember returns a member without an assignment.
+func newMember(id string, v memberMetadata) *member {
+	m := &member{id: id, current: noCurrent}
+	m.describe(v)
+	return m
+}
+
+// describe sets what the member says of itself.
+func (m *member) describe(v memberMetadata) {
+	m.memberMetadata = v
+	m.matching, _ = pattern.Parse(v.pattern) // Join has checked it; one that another broker wrote may be invalid here, and matches nothing
+	m.tasks, _ = tasks.Decode(v.told)
+}
+
 // subscribed returns the names of the topics that a member subscribes to, sorted:
 // those in its list, and existing ones that match its pattern.
 func (m *member) subscribed(exist *Topics) []string {
@@ -159,9 +173,7 @@ func (g *group) applyValue(k key, value []byte) error {
 		}
 		m := g.member(k.member)
 		g.forgetStatic(m)
-		m.memberMetadata = v
-		m.matching, _ = pattern.Parse(v.pattern) // Join has checked it; one that another broker wrote may be invalid here, and matches nothing
-		m.tasks, _ = tasks.Decode(v.told)
+		m.describe(v)
 		if v.instanceID != "" {
 			g.statics[v.instanceID] = m.id
 		}

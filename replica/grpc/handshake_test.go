@@ -39,9 +39,13 @@ func (e *ear) HandleStream(_ replica.NodeID, _ replica.StreamKind, s replica.Str
 	}
 }
 
-// start returns a started node on loopback.
+// patient has nodes take a slow machine for nothing else: not for a dead peer, nor for one
+// that is no node.
+var patient = [...]grpc.Option{grpc.KeepAlive(10*time.Second, 10*time.Minute), grpc.HandshakeTimeout(10 * time.Minute)}
+
+// start returns a started node on loopback, which is patient unless the options differ.
 func start(t testing.TB, cluster string, id replica.NodeID, options ...grpc.Option) (*grpc.Transport, *ear) {
-	node, err := grpc.New(cluster, "127.0.0.1:0", options...)
+	node, err := grpc.New(cluster, "127.0.0.1:0", append(patient[:], options...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = node.Close() })
 	e := &ear{up: make(chan replica.NodeID, 1000), down: make(chan error, 1000), stream: func(s replica.Stream) { _, _ = io.Copy(s, s) }}
@@ -49,9 +53,9 @@ func start(t testing.TB, cluster string, id replica.NodeID, options ...grpc.Opti
 	return node, e
 }
 
-// within is a context for what should not take long.
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+// soon is a context for what should not take long.
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -59,7 +63,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 // dial has node 1 open a stream to what it takes for node 2, and returns the error.
 func dial(t *testing.T, a *grpc.Transport, address string) error {
 	a.SetPeers(map[replica.NodeID]string{2: address})
-	s, err := a.Open(within(t, 20*time.Second), 2, 1)
+	s, err := a.Open(soon(t), 2, 1)
 	if err == nil {
 		require.NoError(t, s.Close())
 	}
@@ -81,20 +85,19 @@ func TestWrongClusterIsRefusedByName(t *testing.T) {
 // Of two processes with one number, the one that is connected stays, and both sides say that
 // there is another one. When it ends, the other one may take its place.
 func TestTwoProcessesThatAreOneNode(t *testing.T) {
-	patient := grpc.KeepAlive(2*time.Second, 20*time.Second) // on a busy machine, too
 	atA := make(lines, 1000)
-	a, _ := start(t, "orders", 1, patient, grpc.Plaintext(), grpc.Logger(atA))
-	first, atFirst := start(t, "orders", 2, patient, grpc.Plaintext())
+	a, _ := start(t, "orders", 1, grpc.Plaintext(), grpc.Logger(atA))
+	first, atFirst := start(t, "orders", 2, grpc.Plaintext())
 	first.SetPeers(map[replica.NodeID]string{1: a.Addr()})
 	<-atFirst.up
 
 	atSecond := make(lines, 1000)
-	second, earOfSecond := start(t, "orders", 2, patient, grpc.Plaintext(), grpc.Logger(atSecond))
+	second, earOfSecond := start(t, "orders", 2, grpc.Plaintext(), grpc.Logger(atSecond))
 	second.SetPeers(map[replica.NodeID]string{1: a.Addr()})
 	for _, log := range []lines{atA, atSecond} {
 		require.Contains(t, <-log, "two processes say that they are node 2")
 	}
-	_, err := second.Open(within(t, 20*time.Second), 1, 1)
+	_, err := second.Open(soon(t), 1, 1)
 	require.ErrorIs(t, err, fault.DuplicateBroker)
 	require.True(t, first.Send(1, replica.LaneControl, &replica.Frame{}), "the first one is not disturbed")
 	require.Empty(t, atFirst.down)
@@ -181,11 +184,11 @@ func TestStreamsAreLimited(t *testing.T) {
 	a.SetPeers(map[replica.NodeID]string{2: b.Addr()})
 	var open []replica.Stream
 	for range 3 {
-		s, err := a.Open(within(t, 20*time.Second), 2, 1)
+		s, err := a.Open(soon(t), 2, 1)
 		require.NoError(t, err)
 		open = append(open, s)
 	}
-	_, err := a.Open(within(t, 20*time.Second), 2, 1)
+	_, err := a.Open(soon(t), 2, 1)
 	require.ErrorIs(t, err, fault.PolicyViolation)
 	require.ErrorContains(t, err, "3 streams")
 	for _, s := range open {
@@ -202,7 +205,7 @@ func stranger(t *testing.T, address, method string, given metadata.MD, says []by
 	conn, err := google.NewClient("passthrough:///"+address, google.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
-	ctx := metadata.NewOutgoingContext(within(t, 20*time.Second), given)
+	ctx := metadata.NewOutgoingContext(soon(t), given)
 	call, err := conn.NewStream(ctx, &google.StreamDesc{ClientStreams: true, ServerStreams: true}, method, google.ForceCodecV2(plain{}))
 	if err != nil {
 		return err

@@ -18,14 +18,13 @@ type cluster struct {
 	options []tcp.Option
 }
 
-// open returns a cluster whose nodes are patient, so that a busy machine is not taken
-// for a dead peer; but where a cut network is to be noticed, they are not.
+// open returns a cluster whose nodes are patient; but where a cut network is to be
+// noticed, they are not.
 func open(t testing.TB, options ...tcp.Option) transporttest.Cluster {
-	patience := 10 * time.Second
+	options = append(patient[:], options...)
 	if strings.HasSuffix(t.Name(), "/CutNetwork") {
-		patience = 500 * time.Millisecond
+		options = append(options, tcp.KeepAlive(100*time.Millisecond, 500*time.Millisecond))
 	}
-	options = append(options, tcp.KeepAlive(patience/5, patience))
 	c := &cluster{wires: newWires(), options: options}
 	t.Cleanup(c.end)
 	return c

@@ -37,9 +37,10 @@ func (k keeper) PeerUp(id replica.NodeID) { k.up <- id }
 
 func (k keeper) PeerDown(_ replica.NodeID, cause error) { k.down <- cause }
 
-// serving returns node 2, started.
+// serving returns node 2, started. Unless the options differ, silence closes nothing.
 func serving(t *testing.T, options ...Option) (*Transport, keeper) {
-	node, err := New("test", "127.0.0.1:0", append([]Option{Plaintext()}, options...)...)
+	patient := []Option{Plaintext(), KeepAlive(time.Minute, time.Hour), HandshakeTimeout(time.Hour)}
+	node, err := New("test", "127.0.0.1:0", append(patient, options...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = node.Close() })
 	k := newKeeper()
@@ -52,7 +53,7 @@ func intrude(t *testing.T, node *Transport, what purpose) net.Conn {
 	c, err := net.Dial("tcp", node.Addr())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = c.Write(hello{protocolVersion, what, 1, 1, 2, 3, "test"}.bytes())
 	require.NoError(t, err)
 	a, err := readAnswer(c)
@@ -101,7 +102,7 @@ func TestWhatIsNoFrameClosesItsLane(t *testing.T) {
 
 // A node that connects again takes the place of its earlier connection.
 func TestTheLatestConnectionOfALaneCounts(t *testing.T) {
-	node, k := serving(t, KeepAlive(time.Minute, time.Hour)) // so that silence closes nothing
+	node, k := serving(t)
 	first := intrude(t, node, purposeControl)
 	second := intrude(t, node, purposeControl)
 	shownOut(t, first, "the first connection")
@@ -213,7 +214,7 @@ func TestABudgetOutlivesItsConnection(t *testing.T) {
 		node.mu.Lock()
 		defer node.mu.Unlock()
 		return len(node.sources) == 0
-	}, 20*time.Second, time.Millisecond, "nothing is kept of a node that is gone")
+	}, time.Minute, time.Millisecond, "nothing is kept of a node that is gone")
 }
 
 // A control lane over its budget drops frames, and goes on answering pings.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,9 +43,10 @@ func TestTheLogSaysWhy(t *testing.T) {
 	require.Contains(t, <-atA, "WARN a peer is down")
 }
 
-// A flood of strangers gets a line now and then, and not one each.
+// A flood of strangers gets a line a second, and not one each.
 func TestStrangersDoNotFillTheLog(t *testing.T) {
 	atB := make(lines, 1000)
+	began := time.Now()
 	b, _ := start(t, "orders", 2, tcp.Plaintext(), tcp.Logger(atB))
 	for range 100 {
 		c, err := net.Dial("tcp", b.Addr())
@@ -56,5 +58,5 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	}
 	require.Contains(t, <-atB, "does not speak the protocol between nodes")
 	require.NoError(t, b.Close())
-	require.Less(t, len(atB), 20)
+	require.LessOrEqual(t, len(atB), 1+int(time.Since(began)/time.Second))
 }

@@ -2,6 +2,7 @@ package transporttest
 
 import (
 	"io"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -138,23 +139,20 @@ func flappingNetwork(f *fixture) {
 // The network loses everything for a while.
 func cutNetwork(f *fixture) {
 	a, b := f.start(1), f.unstarted(2)
-	broken := make(chan error, 1)
+	broken := make(chan error, 1000)
 	b.onStream = func(_ replica.NodeID, _ replica.StreamKind, s replica.Stream) {
 		_, err := io.ReadAll(s)
 		broken <- err
 	}
 	require.NoError(f, b.Start(2, b.handler))
 	f.meet(a, b)
-	s, err := a.Open(f.ctx, 2, 1)
-	require.NoError(f, err)
-	_, err = s.Write([]byte("on its way"))
-	require.NoError(f, err)
+	s := f.onItsWay(a)
 
 	f.cluster.Cut()
 	f.until(a, "node 1 notices", func() bool { return !a.up[2] })
 	f.until(b, "node 2 notices", func() bool { return !b.up[1] })
 	require.False(f, a.Send(2, replica.LaneControl, &pack(1).Frame))
-	_, err = s.Read(make([]byte, 1))
+	_, err := s.Read(make([]byte, 1))
 	require.ErrorIs(f, err, fault.NetworkException, "a stream breaks with its peer's connection")
 	require.ErrorIs(f, <-broken, fault.NetworkException, "a broken stream does not look like one that ended")
 	require.NoError(f, s.Close())
@@ -162,9 +160,42 @@ func cutNetwork(f *fixture) {
 	f.cluster.Heal()
 	f.until(a, "node 2 is up again", func() bool { return a.up[2] })
 	f.until(b, "node 1 is up again", func() bool { return b.up[1] })
-	require.True(f, a.Send(2, replica.LaneControl, &pack(31).Frame))
-	f.until(b, "frames arrive again", func() bool { return len(b.arrived) > 0 && b.arrived[len(b.arrived)-1].number() == 31 })
+	f.reaches(a, b, 31)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	require.ErrorIs(f, a.downs[2][0], fault.NetworkException)
+}
+
+// onItsWay opens a stream to node 2 and writes to it. Nodes that are to notice soon that
+// the network is cut may take a slow machine for that, and then connect again.
+func (f *fixture) onItsWay(a *node) replica.Stream {
+	f.Helper()
+	for {
+		f.until(a, "node 2 is up", func() bool { return a.up[2] })
+		s, err := a.Open(f.ctx, 2, 1)
+		if err == nil {
+			if _, err = s.Write([]byte("on its way")); err == nil {
+				return s
+			}
+			require.NoError(f, s.Close())
+		}
+		require.ErrorIs(f, err, fault.NetworkException)
+	}
+}
+
+// reaches sends a frame until one arrives: with such nodes, some may be lost.
+func (f *fixture) reaches(a, b *node, number uint64) {
+	f.Helper()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for late := time.Now().Add(patience); ; <-again.C {
+		a.Send(2, replica.LaneControl, &pack(number).Frame)
+		b.mu.Lock()
+		arrived := slices.ContainsFunc(b.arrived, func(a arrival) bool { return a.number() == number })
+		b.mu.Unlock()
+		if arrived {
+			return
+		}
+		require.True(f, time.Now().Before(late), "frames arrive again")
+	}
 }

@@ -37,7 +37,7 @@ var goexitTests = []test{
 			alone(func() { _, _ = c.Poll(s.ctx) })
 			began := time.Now()
 			alone(func() { _ = c.Close() })
-			require.Less(s, time.Since(began), 5*time.Second, name)
+			require.Less(s, time.Since(began), patience/2, name)
 			next := s.newConsumer(consumer.Group(group), consumer.Topics(orders), consumer.ManualCommit())
 			require.Equal(s, []string{"a"}, s.poll(next, 1), name)
 			require.NoError(s, next.Close())

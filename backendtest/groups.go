@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -346,7 +345,7 @@ var groupTests = []test{
 		}
 		name, group := s.topic(4, topic.Config{}), s.name()
 		static := func(instance string) func(*consumer.Config) {
-			return func(cfg *consumer.Config) { cfg.InstanceID, cfg.SessionTimeout = instance, 30*time.Second }
+			return func(cfg *consumer.Config) { cfg.InstanceID = instance }
 		}
 		first := s.join(group, []string{name}, static("one"))
 		s.settle(tps(name, 0, 1, 2, 3), first)

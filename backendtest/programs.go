@@ -245,7 +245,7 @@ func (s *suite) newProducer(opts ...producer.Option) *producer.Producer {
 // newConsumer opens a consumer until the test ends.
 func (s *suite) newConsumer(opts ...consumer.Option) *consumer.Consumer {
 	s.Helper()
-	c, err := consumer.New(s, append([]consumer.Option{consumer.SessionTimeout(10 * time.Second)}, opts...)...)
+	c, err := consumer.New(s, append([]consumer.Option{consumer.SessionTimeout(patience)}, opts...)...)
 	require.NoError(s, err)
 	s.Cleanup(func() { _ = c.Close() })
 	return c

@@ -17,7 +17,7 @@ import (
 // it waits for the leader, that record and the followers: no call of a backend does.
 func (s *suite) ledTopic(name string) topic.Description {
 	s.Helper()
-	for late := time.Now().Add(time.Minute); ; {
+	for late := time.Now().Add(patience); ; {
 		described, err := s.DescribeTopics(s.ctx, name)
 		require.NoError(s, err)
 		require.Len(s, described, 1)
@@ -28,7 +28,7 @@ func (s *suite) ledTopic(name string) topic.Description {
 		if led || s.features.FirstOffset == 0 {
 			return described[0]
 		}
-		require.True(s, time.Now().Before(late), "no leader within a minute: %+v", described[0].Partitions)
+		require.True(s, time.Now().Before(late), "no leader yet: %+v", described[0].Partitions)
 		time.Sleep(time.Millisecond)
 	}
 }

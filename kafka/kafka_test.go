@@ -35,7 +35,7 @@ func fake(t testing.TB) string {
 // connect connects to a cluster until the test ends.
 func connect(t testing.TB, seeds string, opts ...kafka.Option) *kafka.Cluster {
 	t.Helper()
-	cluster, err := kafka.Connect(seeds, append([]kafka.Option{kafka.MetadataMaxAge(500 * time.Millisecond)}, opts...)...)
+	cluster, err := kafka.Connect(seeds, append([]kafka.Option{kafka.MetadataMaxAge(500 * time.Millisecond), kafka.Timeout(time.Minute)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, cluster.Close()) })
 	return cluster

@@ -48,8 +48,8 @@ func (c *Consumer) Close() error {
 }
 
 // closing limits the commit that the consumer makes by itself before it gives
-// partitions up.
-const closing = 5 * time.Second
+// partitions up. It is Kafka's timeout of Consumer.close.
+const closing = 30 * time.Second
 
 // ending decides between a loop over Records and Close, which of them ends the
 // session. Callbacks must not run beside the loop's body. Go does not reveal whether

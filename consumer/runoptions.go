@@ -97,7 +97,7 @@ func Ahead(n int) RunOption { return runOption(func(c *runConfig) { c.ahead = n 
 // DrainTimeout is how long Run waits for running handlers before it gives partitions
 // up, and when it ends; DefaultDrainTimeout, or half of the RebalanceTimeout if that
 // is less. It must be less than the RebalanceTimeout. Closing a consumer waits no
-// longer than 15 seconds.
+// longer than 30 seconds.
 func DrainTimeout(d time.Duration) RunOption {
 	return runOption(func(c *runConfig) { c.drain, c.drainSet = d, true })
 }

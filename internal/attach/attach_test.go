@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -12,13 +13,19 @@ import (
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/backendtest"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/fixture"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
+// patience is how long servers wait for clients when they close, and tests for what must
+// happen: what must not wait takes less, however slow the machine is.
+const patience = time.Minute
+
 func TestMain(m *testing.M) {
+	attach.SetGrace(patience)
 	if what := os.Getenv(doVariable); what != "" {
 		fmt.Println("error:", asChild(what, os.Getenv(dirVariable)))
 		os.Exit(1)

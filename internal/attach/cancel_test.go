@@ -60,7 +60,7 @@ func TestFetchEndsWithItsContext(t *testing.T) {
 		select {
 		case err := <-ended:
 			require.ErrorIs(t, err, context.Canceled)
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			require.FailNow(t, "Fetch does not end", "the context ended behind look %d", looks)
 		}
 	}

@@ -53,7 +53,7 @@ func asChild(what, dir string) error {
 			return err
 		}
 		p.SendAsync(ctx, record.Record{Topic: "orders", Value: []byte("never sent")}, nil)
-		c, err := consumer.New(r, consumer.Group("g"), consumer.Topics("orders"))
+		c, err := consumer.New(r, consumer.Group("g"), consumer.Topics("orders"), consumer.SessionTimeout(time.Hour), consumer.RebalanceTimeout(time.Hour))
 		if err != nil {
 			return err
 		}
@@ -190,9 +190,7 @@ func TestKilledClient(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	for range 2 { // neither was committed, and both come without waiting for a timeout
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		batch, err := c.Poll(ctx)
-		cancel()
+		batch, err := c.Poll(t.Context())
 		require.NoError(t, err)
 		require.Len(t, batch, 1)
 	}
@@ -292,10 +290,8 @@ func TestLargeRecords(t *testing.T) {
 	}
 }
 
-// All sides close at any moment, and none waits longer than it must.
+// All sides close at any moment, and none waits until the server's patience has ended.
 func TestClosingAtAnyMoment(t *testing.T) {
-	waited := 0
-	defer func() { require.Less(t, waited, 4) }()
 	for round := range 20 {
 		dir := t.TempDir()
 		b, err := runnel.Open(dir, runnel.DefaultDurability(topic.OS))
@@ -329,9 +325,7 @@ func TestClosingAtAnyMoment(t *testing.T) {
 		}
 		began := time.Now()
 		require.NoError(t, b.Close())
-		if time.Since(began) > 2900*time.Millisecond {
-			waited++
-		}
+		require.Less(t, time.Since(began), patience)
 		clients.Wait()
 	}
 }

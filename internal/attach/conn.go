@@ -15,7 +15,7 @@ import (
 const (
 	// patience is how long a client waits for the server to end a call that the
 	// client has canceled, or a connection that it has closed.
-	patience = 15 * time.Second
+	patience = 30 * time.Second
 
 	// maxCalls is how many calls of one connection may be in progress.
 	maxCalls = 256

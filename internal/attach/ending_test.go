@@ -237,7 +237,7 @@ func TestSeekThatEndsTheSession(t *testing.T) {
 	select {
 	case err := <-ended:
 		require.ErrorIs(t, err, fault.Closed)
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		require.Fail(t, "Seek waits for the callback that it runs itself")
 	}
 }

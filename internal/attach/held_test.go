@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,3 +80,6 @@ func heldOf(q *quota.Quota) int {
 	held, _ := q.Held()
 	return held
 }
+
+// SetGrace sets how long servers wait for clients when they close.
+func SetGrace(d time.Duration) { grace = d }

@@ -14,7 +14,7 @@ import (
 const protocolVersion = 1
 
 // helloPatience is how long a side waits for the other's hello.
-const helloPatience = 10 * time.Second
+const helloPatience = 30 * time.Second
 
 // greeting starts a hello, so that neither side talks to a different protocol.
 const greeting = "runnel"

@@ -115,6 +115,8 @@ func TestMembersCommitWhenTheServerCloses(t *testing.T) {
 // A client that stops reading in the middle of a large answer holds up neither
 // the others nor Close.
 func TestStuckClient(t *testing.T) {
+	attach.SetGrace(time.Second)
+	defer attach.SetGrace(patience)
 	b, server, dir := serve(t, topic.Spec{Name: "orders"})
 	other, ctx := dial(t, dir), t.Context()
 	p := newProducer(t, other)

@@ -46,7 +46,7 @@ func TestWildCalls(t *testing.T) {
 		return topic.Earliest()
 	})
 	rapid.Check(t, func(rt *rapid.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 		defer cancel()
 		c, err := client.OpenConsumer(ctx, consumer.Config{
 			Group: name.Draw(rt, "group"), Start: spec.Draw(rt, "start"), Assignor: rapid.SampledFrom([]string{"", "range", "no"}).Draw(rt, "assignor"),

@@ -21,7 +21,7 @@ import (
 
 // Patience is how long Close waits for the goroutine that fetches, which may be
 // within a callback of the program.
-const Patience = 15 * time.Second
+const Patience = 30 * time.Second
 
 // Late returns a context that ends when Patience does.
 func Late() (context.Context, context.CancelFunc) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,26 +30,28 @@ func (w *firstly) Write(b []byte) (int, error) {
 // their earlier ones to compaction, before they are copied: each key is in the
 // backup as it was when that began.
 func TestBackupWhileCompacting(t *testing.T) {
-	b, err := runnel.OpenMemory()
-	require.NoError(t, err)
-	defer b.Close()
-	cfg := topic.Config{Cleanup: topic.Compact, SegmentBytes: 1 << 10, MinCleanableRatio: 0.01}
-	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "users", Config: cfg}))
-	for i := range 10 {
-		send(t, b, "users", fmt.Sprint(i), "before")
-	}
-	before := content(t, b, "users")
-	w := &firstly{do: func() {
-		for i := range 30 {
-			send(t, b, "users", fmt.Sprint(i%10), "after")
-		}
-		_, err := b.Cleanup(t.Context())
+	synctest.Test(t, func(t *testing.T) {
+		b, err := runnel.OpenMemory()
 		require.NoError(t, err)
-	}}
-	require.NoError(t, b.Backup(t.Context(), w))
-	require.Equal(t, before, content(t, restored(t, w.Bytes()), "users"))
+		defer b.Close()
+		cfg := topic.Config{Cleanup: topic.Compact, SegmentBytes: 1 << 10, MinCleanableRatio: 0.01}
+		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "users", Config: cfg}))
+		for i := range 10 {
+			send(t, b, "users", fmt.Sprint(i), "before")
+		}
+		before := content(t, b, "users")
+		w := &firstly{do: func() {
+			for i := range 30 {
+				send(t, b, "users", fmt.Sprint(i%10), "after")
+			}
+			_, err := b.Cleanup(t.Context())
+			require.NoError(t, err)
+		}}
+		require.NoError(t, b.Backup(t.Context(), w))
+		require.Equal(t, before, content(t, restored(t, w.Bytes()), "users"))
 
-	_, err = b.Cleanup(t.Context())
-	require.NoError(t, err)
-	require.NotContains(t, content(t, b, "users"), before[0], "compaction goes on behind the backup")
+		_, err = b.Cleanup(t.Context())
+		require.NoError(t, err)
+		require.NotContains(t, content(t, b, "users"), before[0], "compaction goes on behind the backup")
+	})
 }

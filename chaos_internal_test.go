@@ -37,7 +37,7 @@ var (
 func TestProducersInChaos(t *testing.T) {
 	for round := range uint64(*chaosRounds) {
 		seed := *chaosSeed + round
-		hangs := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("chaos hangs: -chaos.rounds=1 -chaos.seed=%d", seed)) })
+		hangs := time.AfterFunc(5*time.Minute, func() { panic(fmt.Sprintf("chaos hangs: -chaos.rounds=1 -chaos.seed=%d", seed)) })
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { newChaos(t, seed).run() })
 		if hangs.Stop(); t.Failed() {
 			t.Fatalf("again: -chaos.rounds=1 -chaos.seed=%d", seed)

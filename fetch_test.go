@@ -327,7 +327,7 @@ func TestClosing(t *testing.T) {
 		_, err := c.Poll(context.Background())
 		result <- err
 	}()
-	require.Eventually(t, func() bool { return len(c.Assignment()) == 1 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.Assignment()) == 1 }, time.Minute, time.Millisecond)
 	require.NoError(t, c.Close())
 	require.ErrorIs(t, <-result, fault.Closed)
 	require.NoError(t, c.Close())

@@ -146,7 +146,7 @@ func sumOf(t testing.TB, b *runnel.Broker, tp record.TopicPartition, n int64, op
 	c, err := consumer.New(b, append(opts, consumer.Assign(tp))...)
 	require.NoError(t, err)
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	sum := sha256.New()
 	for left := n; left > 0; {
@@ -173,7 +173,7 @@ func TestCaughtUpBehindMarkers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	over := make(chan error, 1)
 	go func() { over <- app.Run(ctx) }()
-	bounded, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	bounded, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
 	require.NoError(t, app.CaughtUp(bounded))
 	committed, err := b.GroupOffsets(t.Context(), "copy")

@@ -135,7 +135,7 @@ func ExampleProducer_Close() {
 	ctx := context.Background()
 	broker := exampleBroker()
 	defer broker.Close()
-	p, err := producer.New(broker, producer.Linger(time.Minute), producer.CloseTimeout(time.Second))
+	p, err := producer.New(broker, producer.Linger(time.Minute), producer.CloseTimeout(time.Minute))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -173,7 +173,7 @@ func ExampleSend() {
 // Both records of a transaction count, or none: one whose function fails is aborted, and
 // readers of committed records pass over what it had sent.
 func ExampleTransact() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	broker := exampleBroker()
 	defer broker.Close()

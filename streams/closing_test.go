@@ -68,7 +68,7 @@ func TestClosingUnderARunningApplication(t *testing.T) {
 				select {
 				case err := <-ran:
 					require.ErrorIs(t, err, fault.Closed)
-				case <-time.After(20 * time.Second):
+				case <-time.After(5 * time.Minute):
 					t.Fatal("Run does not return")
 				}
 				require.NoError(t, broker.Close())

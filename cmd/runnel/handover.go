@@ -14,11 +14,12 @@ import (
 // others attach to it. When it ends, one of the others opens the directory, and
 // the rest attach to that one.
 
-const (
-	// openPatience is how long a command waits for a directory that a process
-	// holds and does not serve: the process may be opening or closing it.
-	openPatience = 500 * time.Millisecond
+// openPatience is how long a command waits for a directory that a process
+// holds and does not serve: the process may be opening or closing it. It is a
+// variable for tests, where it is.
+var openPatience = 500 * time.Millisecond
 
+const (
 	// handoverPatience is how long a command waits if it was attached before:
 	// the next holder may have to recover from a crash.
 	handoverPatience = time.Minute

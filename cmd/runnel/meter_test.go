@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -40,10 +41,12 @@ func TestMeter(t *testing.T) {
 
 // Who waits sees for how long, and nothing is left of it.
 func TestWaiting(t *testing.T) {
-	var out strings.Builder
-	(&shell{errs: &out, watched: true}).waiting("somebody compares 70 B")()
-	require.Equal(t, "\r\x1b[Ksomebody compares 70 B, 0s\r\x1b[K", out.String())
-	out.Reset()
-	(&shell{errs: &out}).waiting("somebody compares 70 B")()
-	require.Empty(t, out.String())
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		(&shell{errs: &out, watched: true}).waiting("somebody compares 70 B")()
+		require.Equal(t, "\r\x1b[Ksomebody compares 70 B, 0s\r\x1b[K", out.String())
+		out.Reset()
+		(&shell{errs: &out}).waiting("somebody compares 70 B")()
+		require.Empty(t, out.String())
+	})
 }

@@ -32,8 +32,13 @@ type peer struct {
 	ended chan struct{} // closed when run has returned
 	nudge chan struct{} // one token: the peer is alive, connect now
 
-	current atomic.Pointer[link]  // nil while there is no connection
-	latest  atomic.Pointer[error] // why there is none; nil if there is
+	standing atomic.Pointer[standing] // never nil
+}
+
+// standing is a peer's link, or why there is none.
+type standing struct {
+	link    *link
+	problem error
 }
 
 func newPeer(t *Transport, id replica.NodeID, address string) *peer {
@@ -46,14 +51,9 @@ func newPeer(t *Transport, id replica.NodeID, address string) *peer {
 	return p
 }
 
-func (p *peer) fail(err error) { p.latest.Store(&err) }
+func (p *peer) fail(err error) { p.standing.Store(&standing{problem: err}) }
 
-func (p *peer) problem() error {
-	if err := p.latest.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
+func (p *peer) problem() error { return p.standing.Load().problem }
 
 // run keeps the peer connected until it is stopped. before is the peer that had the same ID,
 // if there was one: its PeerDown comes before our PeerUp.
@@ -74,7 +74,7 @@ func (p *peer) run(before *peer) {
 			p.fail(err)
 			tried()
 		} else {
-			p.current.Store(l)
+			p.standing.Store(&standing{link: l})
 			tried()
 			p.serve(l)
 			if time.Since(began) > longestPause {
@@ -170,7 +170,6 @@ func (p *peer) connect() (l *link, err error) {
 
 // serve sends what is put into the lanes until a call breaks or the peer is stopped.
 func (p *peer) serve(l *link) {
-	p.latest.Store(nil)
 	for _, lane := range p.lanes {
 		lane.open()
 	}
@@ -211,7 +210,6 @@ func (p *peer) down(l *link) {
 	if p.ctx.Err() == nil {
 		p.t.journal.Warn("a peer is down", "node", p.t.self, "peer", p.id, "address", p.address, "error", l.cause)
 	}
-	p.current.Store(nil)
 	p.fail(l.cause)
 	for _, lane := range p.lanes {
 		lane.shut()

@@ -210,14 +210,14 @@ func (t *Transport) Open(ctx context.Context, to replica.NodeID, kind replica.St
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	l := p.current.Load()
-	if l == nil {
-		return nil, p.problem()
+	now := p.standing.Load()
+	if now.problem != nil {
+		return nil, now.problem
 	}
 	life, end := context.WithCancelCause(context.Background())
 	defer context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })()
 	defer context.AfterFunc(p.ctx, func() { end(context.Cause(p.ctx)) })()
-	c, err := t.call(life, l.streams(), methodStream, to, kind)
+	c, err := t.call(life, now.link.streams(), methodStream, to, kind)
 	if err != nil {
 		end(err)
 		if cause := context.Cause(ctx); cause != nil {

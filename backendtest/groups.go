@@ -378,7 +378,7 @@ var groupTests = []test{
 	{"refuses an assignor that it does not know", func(s *suite) {
 		cfg := consumer.Config{
 			ClientID: "backendtest", Group: s.name(), Topics: []string{s.topic(1, topic.Config{})}, Assignor: "fairest of all",
-			SessionTimeout: 10 * time.Second, RebalanceTimeout: 20 * time.Second, MaxRecords: 1, MaxBytes: 1,
+			SessionTimeout: patience, RebalanceTimeout: patience, MaxRecords: 1, MaxBytes: 1,
 		}
 		_, err := s.OpenConsumer(s.ctx, cfg)
 		require.ErrorIs(s, err, fault.UnsupportedAssignor)

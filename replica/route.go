@@ -267,7 +267,7 @@ func (t *route) outcome(a *routed, try int, r Result) {
 		}
 	}
 	a.state, a.offset, a.err = routeDone, r.Offset, r.Err
-	if a.goesAgain(r.Err) || fault.CodeOf(r.Err) == fault.OutOfOrderSequence && t.followsLocked(a) {
+	if a.goesAgain(r.Err) || isGap(r.Err) && t.followsLocked(a) {
 		a.state, t.rewinds = routeQueued, true
 		t.pauseLocked()
 	} else {
@@ -286,6 +286,12 @@ func (a *routed) goesAgain(err error) bool {
 		return a.producer != record.NoProducerID
 	}
 	return false
+}
+
+// isGap reports whether a leader lacks what a producer sent before: the last batches, or all.
+func isGap(err error) bool {
+	code := fault.CodeOf(err)
+	return code == fault.OutOfOrderSequence || code == fault.UnknownProducer
 }
 
 // followsLocked reports whether an earlier append of the same producer is not done: then a

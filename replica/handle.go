@@ -123,11 +123,48 @@ func (r *Replica) EndProducer(id int64) { r.Copy().EndProducer(id) }
 
 // DeleteRecords lets the logs of all replicas begin later, by the partition's leader, and
 // returns when a majority has the new start: then it never goes back. The copy on this
-// node has it soon after. With no leader, it waits for one, for half a minute.
+// node has it, too, unless it lags by more than askAlone. With no leader, it waits for one,
+// for half a minute.
 func (r *Replica) DeleteRecords(before int64) (int64, error) {
 	y, err := askLeader(context.Background(), r, ask{what: askDelete, a: before})
+	if err == nil {
+		r.follow(y.high)
+	}
 	return y.value, err
 }
+
+// follow waits until the copy on this node has done what the records before an offset say.
+// It does not wait long for a copy that lags: whoever waits would be as slow as its disk.
+func (r *Replica) follow(high int64) {
+	late := time.NewTimer(askAlone)
+	defer late.Stop()
+	await := func(s signal) bool {
+		select {
+		case <-s:
+			return true
+		case <-r.gone:
+		case <-late.C:
+		}
+		return false
+	}
+	reached := make(signal)
+	for copy := r.Copy(); copy.Wait(high-1, reached); copy = r.Copy() {
+		if !await(reached) {
+			copy.CancelWait(reached)
+			return
+		}
+		reached = make(signal) // the copy has it, or another one has taken its place
+	}
+	done := make(signal)
+	r.disk.then(done.Wake) // behind the write that lets the log begin there
+	await(done)
+}
+
+// signal is a Waker that one goroutine waits for.
+type signal chan struct{}
+
+// Wake implements partition.Waker.
+func (s signal) Wake() { close(s) }
 
 // Latest returns the offset after every record that was acknowledged before the call, on
 // whichever node: the leader's high watermark, once a majority has confirmed that it

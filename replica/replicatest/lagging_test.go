@@ -58,3 +58,33 @@ func TestAnswersOfACopyThatLags(t *testing.T) {
 		require.ErrorIs(t, err, fault.OffsetOutOfRange)
 	})
 }
+
+// The node on which records are deleted has deleted them when that returns, and so a reader
+// there finds them gone. It waits for its disk, and not for long.
+func TestDeletedRecordsAreGoneWhereTheyWereDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := replicatest.Cluster(t, 3)
+		orders := record.TopicPartition{Topic: "orders"}
+		require.NoError(t, c.Broker(1).CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
+		leader := c.AwaitLeader(orders)
+		b := c.Broker(leader%3 + 1)
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		defer p.Close()
+		for _, slow := range []time.Duration{0, 200 * time.Millisecond, 20 * time.Second} {
+			end := c.SlowDisk(leader%3+1, slow)
+			at, err := p.Send(t.Context(), record.Record{Topic: "orders", Value: []byte("a")})
+			require.NoError(t, err)
+			began := time.Now()
+			starts, err := b.DeleteRecords(t.Context(), map[record.TopicPartition]int64{orders: at.Offset})
+			require.NoError(t, err)
+			require.Equal(t, at.Offset, starts[orders])
+			require.Less(t, time.Since(began), 5*time.Second)
+			described, err := b.DescribeTopics(t.Context(), "orders")
+			require.NoError(t, err)
+			require.Equal(t, slow < time.Second, described[0].Partitions[0].StartOffset == at.Offset, "%v", slow)
+			end()
+			time.Sleep(time.Minute)
+		}
+	})
+}

@@ -43,6 +43,10 @@ type Features struct {
 	// deletion of records takes an offset, too.
 	FirstOffset int64
 
+	// Lags: readers see what was acknowledged a moment later, because a node reads the copy
+	// that it has itself. Without it, they see it at once.
+	Lags bool
+
 	// Replicas is how many replicas a partition has where the topic does not say; 0 is 1.
 	Replicas int
 

@@ -346,7 +346,7 @@ var consumingTests = []test{
 		require.NoError(s, s.DeleteTopics(s.ctx, doomed))
 		s.send(name, 0, "b")
 		for {
-			got, err := c.Fetch(s.ctx, consumer.UntilDone, nil)
+			got, err := s.fetchOnce(s.ctx, c, consumer.UntilDone, nil)
 			if err == nil {
 				require.Equal(s, []string{"b"}, values(got.Records))
 				break

@@ -90,6 +90,7 @@ func (s *suite) send(name string, partition int32, values ...string) []record.Po
 		positions[i] = at
 	}
 	require.NoError(s, p.Close())
+	s.shows(name)
 	return positions
 }
 
@@ -106,6 +107,27 @@ func (s *suite) sendMany(name string, partitions, n int) {
 	}
 	require.NoError(s, p.Flush(s.ctx))
 	require.NoError(s, p.Close())
+	s.shows(name)
+}
+
+// shows waits, where readers lag, until they see what was acknowledged of a topic.
+func (s *suite) shows(name string) {
+	s.Helper()
+	for s.features.Lags {
+		described, err := s.DescribeTopics(s.ctx, name)
+		require.NoError(s, err)
+		latest, err := s.ListOffsets(s.ctx, topic.Latest(), described[0].TopicPartitions()...)
+		require.NoError(s, err)
+		lags := false
+		for _, p := range described[0].Partitions {
+			lags = lags || p.HighWatermark < latest[tp(name, p.Number)].Offset
+		}
+		if !lags {
+			return
+		}
+		require.NoError(s, s.ctx.Err(), "readers do not see what was acknowledged: %+v, %v", described[0].Partitions, latest)
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // at returns the offset of a partition's record of that number, counted from 0.

@@ -1,0 +1,25 @@
+package replicatest_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/runnel-go/runnel/backendtest"
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/replica/replicatest"
+)
+
+// Each node of a cluster does what every backend does.
+func TestBackendOnAnyNode(t *testing.T) {
+	t.Parallel()
+	c := replicatest.Cluster(t, 3)
+	for _, id := range c.Running() {
+		t.Run(fmt.Sprint("node ", id), func(t *testing.T) {
+			t.Parallel()
+			backendtest.Run(t, func(*testing.T) backendtest.Backend { return c.Broker(id) }, backendtest.Features{
+				AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
+				FirstOffset: 1, Lags: true, Replicas: 3,
+			})
+		})
+	}
+}

@@ -55,6 +55,9 @@ type Features struct {
 	// the consumer in.
 	RefusesConsumers error
 
+	// Transactions: producers may have a transactional ID.
+	Transactions bool
+
 	// Mark sends a record with the value "marked" to a partition, in a
 	// transaction that it then commits. The record is followed by a marker,
 	// which takes an offset and which no program sees.
@@ -92,6 +95,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"leasing", leasingTests},
 		{"committing", committingTests},
 		{"markers", markerTests},
+		{"transactions", transactionTests},
 		{"groups", groupTests},
 		{"starting", startingTests},
 		{"closing", closingTests},
@@ -101,7 +105,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		{"running handlers", runningTests},
 		{"streams", streamsTests},
 	} {
-		if group.name == "markers" && features.Mark == nil {
+		if group.name == "markers" && features.Mark == nil || group.name == "transactions" && !features.Transactions {
 			continue
 		}
 		t.Run(group.name, func(t *testing.T) {

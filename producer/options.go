@@ -20,6 +20,8 @@ const (
 	// MaxTransactionTimeout is Kafka's transaction.max.timeout.ms: an open transaction
 	// holds up readers of committed records.
 	MaxTransactionTimeout = 15 * time.Minute
+
+	MaxTransactionalID = 1 << 12 // how many bytes a transactional ID may have
 )
 
 // Option configures New.
@@ -98,9 +100,6 @@ func Partitioner(p topic.Partitioner) Option { return option(func(o *options) { 
 // seconds.
 func CloseTimeout(d time.Duration) Option { return option(func(o *options) { o.closeTimeout = d }) }
 
-// maxTransactionalID is how many bytes a transactional ID may have.
-const maxTransactionalID = 1 << 12
-
 // configure applies the options and reports every invalid one.
 func configure(opts []Option) (options, error) {
 	o := options{Config: Config{ClientID: "runnel", BatchBytes: DefaultBatchBytes, BufferBytes: DefaultBufferBytes, TransactionTimeout: DefaultTransactionTimeout}, closeTimeout: DefaultCloseTimeout}
@@ -120,8 +119,8 @@ func configure(opts []Option) (options, error) {
 		}
 		o.Idempotent = o.Idempotent && *o.idempotence
 	}
-	if o.transactional && (o.TransactionalID == "" || len(o.TransactionalID) > maxTransactionalID) {
-		refuse("TransactionalID(%.40q): it has 1 to %d bytes", o.TransactionalID, maxTransactionalID)
+	if o.transactional && (o.TransactionalID == "" || len(o.TransactionalID) > MaxTransactionalID) {
+		refuse("TransactionalID(%.40q): it has 1 to %d bytes", o.TransactionalID, MaxTransactionalID)
 	}
 	if o.transactional && !o.Idempotent {
 		refuse("TransactionalID(%.40q) needs AcksAll and idempotence", o.TransactionalID)

@@ -60,6 +60,21 @@ func asChild(what, dir string) error {
 		if _, err := c.Poll(ctx); err != nil {
 			return err
 		}
+	case "transaction":
+		r, err := runnel.Attach(dir)
+		if err != nil {
+			return err
+		}
+		p, err := producer.New(r, producer.TransactionalID("shop"), producer.TransactionTimeout(time.Second))
+		if err != nil {
+			return err
+		}
+		if err := p.Begin(ctx); err != nil {
+			return err
+		}
+		if _, err := p.Send(ctx, record.Record{Topic: "orders", Value: []byte("open")}); err != nil {
+			return err
+		}
 	}
 	fmt.Println("ready")
 	_, err := io.Copy(io.Discard, os.Stdin)

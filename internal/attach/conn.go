@@ -256,6 +256,9 @@ type dialogue struct {
 	stay  bool                    // when ctx ends, wait for the server's answer to that
 	stop  <-chan struct{}         // when it closes, the call ends as if ctx had ended; nil: never
 	limit time.Duration           // how long the server may be silent; 0: without limit
+	whole bool                    // an answered error is returned as it is, also after ctx has ended
+
+	answered bool // a result: the server has answered
 }
 
 // talk calls a method: it takes one of the connection's places for calls, registers the
@@ -295,6 +298,7 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 	if err != nil {
 		return err
 	}
+	d.answered = true
 	var failed error
 	err = decode(body, func(c *coder) {
 		if c.problem(&failed); failed == nil {
@@ -304,7 +308,7 @@ func (c *conn) talk(ctx context.Context, m method, args, results fields, d *dial
 	switch {
 	case err != nil:
 		return err
-	case failed != nil && ctx.Err() != nil && (errors.Is(failed, context.Canceled) || errors.Is(failed, context.DeadlineExceeded)):
+	case failed != nil && !d.whole && ctx.Err() != nil && (errors.Is(failed, context.Canceled) || errors.Is(failed, context.DeadlineExceeded)):
 		return ctx.Err()
 	}
 	return failed

@@ -93,6 +93,12 @@
 // callbacks report a failure to it wait until all of them have run. Callbacks
 // run on a goroutine of the session's, not on the one that reads.
 //
+// A transaction is the server's session's: to begin and to end one are calls. They wait for
+// the server even if their context ends, so that both sides know the same of the
+// transaction. A record that fails on the client's side fails the transaction there. When a
+// connection ends, its open transaction stays open until its timeout, or until the next
+// producer with its transactional ID.
+//
 // # Consuming
 //
 // Consuming is one call for each Fetch, whose records come before the answer,

@@ -372,15 +372,3 @@ func TestACallAtHandEndsWithItsSide(t *testing.T) {
 		server.Close()
 	}
 }
-
-// Transactions do not go through the socket: a producer of them is refused, and opens none
-// in the broker.
-func TestNoTransactionsThroughTheSocket(t *testing.T) {
-	_, _, dir := serve(t, topic.Spec{Name: "orders"})
-	client, err := attach.Dial(dir)
-	require.NoError(t, err)
-	defer client.Close()
-	_, err = producer.New(client, producer.TransactionalID("transfers"))
-	require.ErrorIs(t, err, fault.UnsupportedVersion)
-	require.ErrorContains(t, err, "transfers")
-}

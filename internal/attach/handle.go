@@ -32,6 +32,8 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 		return v.handleAdmin(ctx, m, args)
 	case m <= flush:
 		return v.handleProducer(ctx, m, args)
+	case m == beginTransaction || m == endTransaction:
+		return v.handleTransaction(ctx, m, args)
 	}
 	return v.handleConsumer(ctx, m, id, args)
 }

@@ -77,11 +77,8 @@ func oneRecordOnly(err error) bool {
 func (in *intake) open(ctx context.Context, b producer.Backend, cfg producer.Config) error {
 	if cfg.BatchBytes < 1 || cfg.BufferBytes < cfg.BatchBytes || cfg.Linger < 0 ||
 		cfg.Acks < producer.AcksAll || cfg.Acks > producer.AcksNone || cfg.Idempotent && cfg.Acks != producer.AcksAll ||
-		cfg.Compression < record.None || cfg.Compression > record.Zstd || cfg.Compression.CheckLevel(cfg.Level) != nil {
+		cfg.Compression < record.None || cfg.Compression > record.Zstd || cfg.Compression.CheckLevel(cfg.Level) != nil || !transactional(&cfg) {
 		return fault.Newf(fault.InvalidConfig, "a producer with %+v", cfg)
-	}
-	if cfg.TransactionalID != "" {
-		return fault.Newf(fault.UnsupportedVersion, "transactional ID %q: transactions do not go through the socket", cfg.TransactionalID)
 	}
 	if err := in.visit.openSession(); err != nil {
 		return err
@@ -106,6 +103,14 @@ func (in *intake) open(ctx context.Context, b producer.Backend, cfg producer.Con
 		return fault.Closed
 	}
 	return nil
+}
+
+// transactional reports whether a configuration with a transactional ID, if it has one, is
+// one that package producer makes.
+func transactional(cfg *producer.Config) bool {
+	return cfg.TransactionalID == "" ||
+		cfg.Idempotent && len(cfg.TransactionalID) <= producer.MaxTransactionalID &&
+			cfg.TransactionTimeout >= time.Millisecond && cfg.TransactionTimeout <= producer.MaxTransactionTimeout
 }
 
 // current returns the session.

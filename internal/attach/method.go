@@ -44,6 +44,8 @@ const (
 	describeCluster
 
 	deleteGroupOffsets
+	beginTransaction
+	endTransaction
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

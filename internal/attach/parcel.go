@@ -161,6 +161,9 @@ func (s *sending) learn(r run) (*news, error) {
 
 // newsOf returns the news of some records of a parcel. The caller holds mu.
 func (s *sending) newsOf(p *parcel, first, count int, base int64, err error) *news {
+	if err != nil {
+		s.spoil(err)
+	}
 	n := &news{session: s, parcel: p, next: first, end: first + count, first: first, base: base, err: err}
 	for i := first; i < first+count; i++ {
 		n.bytes += p.sizes[i]

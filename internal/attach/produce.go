@@ -63,6 +63,7 @@ type sending struct {
 	last    uint32             // ID of the last parcel
 	over    error              // why nothing is accepted any more, or nil
 	failed  error              // of the first record without a callback since the last Flush
+	spoiled error              // of the first record that failed in the open transaction
 }
 
 func newSending(client *Client, conn *conn, cfg producer.Config) *sending {
@@ -100,6 +101,16 @@ func (s *sending) Topic(ctx context.Context, name string) (producer.Writer, erro
 
 // Flush implements producer.Session.
 func (s *sending) Flush(ctx context.Context) error {
+	err := s.settleAll(ctx)
+	if err != nil && fault.CodeOf(err) != fault.Closed {
+		return err
+	}
+	return cmp.Or(s.takeFailure(), err)
+}
+
+// settleAll sends what is buffered, and waits until everything has its outcome and its
+// callbacks have run. fault.Closed means that it has, because the connection has ended.
+func (s *sending) settleAll(ctx context.Context) error {
 	err := s.conn.call(ctx, flush, none, none)
 	if err != nil && fault.CodeOf(err) != fault.Closed {
 		return err
@@ -112,7 +123,7 @@ func (s *sending) Flush(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return cmp.Or(s.takeFailure(), err)
+	return err
 }
 
 // takeFailure returns the first failure that was not reported yet, once.
@@ -271,21 +282,22 @@ func (w *writer) gather(ctx context.Context, r *record.Record, fn producer.Callb
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s := w.session
 	ms, err := record.Milliseconds(r.Timestamp, w.topic, r.Partition)
 	if err != nil {
-		return err
+		return s.refused(err)
 	}
 	size := record.HeaderLen + record.MaxRecordOverhead + len(r.Key) + len(r.Value)
 	for i := range r.Headers {
 		size += record.MaxHeaderOverhead + len(r.Headers[i].Key) + len(r.Headers[i].Value)
 	}
-	s := w.session
 	if err := w.reserve(ctx, r.Partition, size); err != nil {
-		return err
+		return s.refused(err)
 	}
 	s.mu.Lock()
 	to, err := w.enter(ctx, r.Partition)
 	if err != nil {
+		s.spoil(err)
 		s.mu.Unlock()
 		s.room.Give(size)
 		return err
@@ -328,13 +340,14 @@ func (w *writer) Append(ctx context.Context, partition int32, b *record.Batch, f
 }
 
 func (w *writer) append(ctx context.Context, partition int32, b *record.Batch, fn producer.Callback) error {
-	if err := w.reserve(ctx, partition, len(b.Bytes)); err != nil {
-		return err
-	}
 	s := w.session
+	if err := w.reserve(ctx, partition, len(b.Bytes)); err != nil {
+		return s.refused(err)
+	}
 	s.mu.Lock()
 	to, err := w.enter(ctx, partition)
 	if err != nil {
+		s.spoil(err)
 		s.mu.Unlock()
 		s.room.Give(len(b.Bytes))
 		return err

@@ -193,9 +193,16 @@ func (b *Broker) compose() {
 		}
 	}
 	b.groups = coordinator.NewGroups(groups)
-	b.transactions = coordinator.NewTransactions(coordinator.TransactionsConfig{
-		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, NewID: b.newProducerID, Retention: transactionalIDRetention,
-	})
+	transactions := coordinator.TransactionsConfig{
+		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, NewID: b.newProducerID, Retention: transactionalIDRetention, Node: b.node(),
+	}
+	if b.replication != nil {
+		transactions.CatchUp = b.lookUp
+		transactions.Ask = func(ctx context.Context, node int32, request []byte) ([]byte, error) {
+			return b.ask(ctx, node, requestTransactions, request)
+		}
+	}
+	b.transactions = coordinator.NewTransactions(transactions)
 	b.producers = produce.New(b.host, b.newProducerID, b.transactions)
 	b.consumers = fetch.New(b.host, b.groups)
 }

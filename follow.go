@@ -159,10 +159,13 @@ func (w wakeup) Wake() {
 	}
 }
 
-// leadershipChanged tells the coordinators of groups that they have begun or ceased to
-// lead a partition.
+// leadershipChanged tells the coordinators of groups and of transactions that they have
+// begun or ceased to lead a partition.
 func (b *Broker) leadershipChanged(tp record.TopicPartition) {
-	if tp.Topic == topic.ConsumerOffsets {
+	switch tp.Topic {
+	case topic.ConsumerOffsets:
 		b.groups.LeadershipChanged(tp.Partition)
+	case topic.TransactionState:
+		b.transactions.LeadershipChanged(tp.Partition)
 	}
 }

@@ -27,6 +27,7 @@ const (
 	requestChange requestKind = iota + 1 // of the catalogue
 	requestGroups                        // what a node knows of partitions' replicas
 	requestConsumerGroups
+	requestTransactions
 )
 
 // requestHandler answers the requests of a kind.
@@ -40,6 +41,8 @@ func (b *Broker) requestHandler(k requestKind) requestHandler {
 		return b.serveGroups
 	case requestConsumerGroups:
 		return b.groups.Serve
+	case requestTransactions:
+		return b.transactions.Serve
 	}
 	return nil
 }

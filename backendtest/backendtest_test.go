@@ -20,13 +20,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var features = backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Transactions: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol}
 
-// alone are the features of a broker on replicas.
-var alone = func() backendtest.Features {
-	f := features
-	f.Transactions = false
-	return f
-}()
-
 func mark(t *testing.T, b backendtest.Backend, tp record.TopicPartition) {
 	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
 	require.NoError(t, err)
@@ -70,5 +63,5 @@ func TestReplica(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, b.Close()) })
 		return b
-	}, alone)
+	}, features)
 }

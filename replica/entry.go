@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/runnel-go/runnel/internal/wire"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -135,8 +136,13 @@ func parseLogStart(value []byte) (int64, error) {
 	return start, nil
 }
 
-// isLogStart reports whether a control batch is a log start, which a leader's partition
-// proposes as it does its producers' batches.
+// isProposed reports whether a control batch is one that a leader's partition proposes as it
+// does its producers' batches: the marker of a transaction, or a log start.
+func isProposed(b record.Batch) bool {
+	_, marks := log.MarkerOf(b)
+	return marks || isLogStart(b)
+}
+
 func isLogStart(b record.Batch) bool {
 	kind, value, err := parseControl(b)
 	if err != nil || kind != controlStart {

@@ -39,7 +39,8 @@ func (j judged) Appended(base int64, err error) {
 // ones, which depends on the log that it is compared with.
 func isJudgement(err error) bool {
 	switch fault.CodeOf(err) {
-	case fault.UnknownProducer, fault.OutOfOrderSequence, fault.DuplicateSequence, fault.InvalidProducerEpoch:
+	case fault.UnknownProducer, fault.OutOfOrderSequence, fault.DuplicateSequence, fault.InvalidProducerEpoch,
+		fault.InvalidTxnState, fault.CoordinatorFenced:
 		return true
 	}
 	return false

@@ -103,7 +103,7 @@ func (c *Core) examine(batch []byte) (record.BatchHeader, error) {
 	if err != nil {
 		return b.BatchHeader, c.refuse(fault.CodeOf(err)).Because(err)
 	}
-	if b.Size() != len(batch) || b.Count <= 0 || b.Control() && !isLogStart(b) {
+	if b.Size() != len(batch) || b.Count <= 0 || b.Control() && !isProposed(b) {
 		return b.BatchHeader, c.refuse(fault.InvalidRecord).Detailf("a batch of %d bytes of %d, %d records, attributes %#x", b.Size(), len(batch), b.Count, b.Attributes)
 	}
 	if c.disk.full != nil {

@@ -174,13 +174,15 @@ const catchUpFor = 5 * time.Second
 
 // catchUp waits until this node has everything that the catalogue had when it was called.
 // To a coordinator that lacks topics, their offsets would be those of deleted ones.
-func (g *Groups) catchUp() error {
-	if g.cfg.CatchUp == nil {
+func (g *Groups) catchUp() error { return catchUp(g.ctx, g.cfg.CatchUp) }
+
+func catchUp(ctx context.Context, do func(context.Context) error) error {
+	if do == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(g.ctx, catchUpFor)
+	ctx, cancel := context.WithTimeout(ctx, catchUpFor)
 	defer cancel()
-	if err := g.cfg.CatchUp(ctx); err != nil {
+	if err := do(ctx); err != nil {
 		return fault.Newf(fault.CoordinatorLoading, "the coordinator does not know which topics there are yet").Because(err)
 	}
 	return nil

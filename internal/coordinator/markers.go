@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -34,28 +33,34 @@ type marking struct {
 func (m marking) Appended(_ int64, err error) { m.told <- marked{m.at, err} }
 
 // mark writes a transaction's markers into its partitions, at the same time, and those that
-// fail again. It returns true when each is durable there, or has no place to be; false if
-// the broker closes.
-func (s *txnShard) mark(e *txn.Ending) bool {
+// fail again. It returns nil when each is durable there, or has no place to be;
+// fault.Closed if the broker closes, and fault.NotCoordinator once another coordinator has
+// that to do.
+func (s *txnShard) mark(e *ending) error {
 	left := e.Partitions
 	for pause := markFirst; ; pause = min(2*pause, markEvery) {
-		if left = s.markOnce(e, left); len(left) == 0 {
-			return true
+		var err error
+		if left, err = s.markOnce(e, left); err != nil || len(left) == 0 {
+			return err
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-s.host.Closing():
 			timer.Stop()
-			return false
+			return fault.Closed
+		}
+		if !s.leads(e.epoch) {
+			return s.notCoordinator()
 		}
 	}
 }
 
-// markOnce returns the partitions in which it could not write the marker.
-func (s *txnShard) markOnce(e *txn.Ending, partitions []record.TopicPartition) (left []record.TopicPartition) {
+// markOnce returns the partitions in which it could not write the marker. A partition
+// without a leader may make it wait.
+func (s *txnShard) markOnce(e *ending, partitions []record.TopicPartition) (left []record.TopicPartition, err error) {
 	told := make(chan marked, len(partitions)) // so that no writer waits
-	marker := log.Marker{Commit: e.Commit, CoordinatorEpoch: s.Partition().LeaderEpoch()}
+	marker := log.Marker{Commit: e.Commit, CoordinatorEpoch: e.epoch}
 	for _, tp := range partitions {
 		p, err := s.placeOf(tp)
 		if err != nil {
@@ -65,11 +70,16 @@ func (s *txnShard) markOnce(e *txn.Ending, partitions []record.TopicPartition) (
 		p.Append(marker.Batch(e.ProducerID, e.Epoch, time.Now().UnixMilli()), nil, marking{tp, told})
 	}
 	for range partitions {
-		if m := <-told; !isMarked(m.err) {
-			left = append(left, m.at)
+		select {
+		case m := <-told:
+			if !isMarked(m.err) {
+				left = append(left, m.at)
+			}
+		case <-s.host.Closing():
+			return partitions, fault.Closed
 		}
 	}
-	return left
+	return left, nil
 }
 
 // placeOf returns a partition of a transaction.

@@ -2,7 +2,7 @@ package coordinator
 
 import (
 	"context"
-	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +31,11 @@ type TransactionsConfig struct {
 
 	// Retention is how long a transactional ID without a transaction is kept.
 	Retention time.Duration
+
+	// The rest is only for a Host with a Replication, and as in GroupsConfig.
+	Node    int32
+	Ask     func(ctx context.Context, node int32, request []byte) ([]byte, error)
+	CatchUp func(context.Context) error
 }
 
 // Transactions coordinates transactions. Each transactional ID belongs to one partition of
@@ -40,22 +45,49 @@ type Transactions struct {
 	loading chan struct{} // holds a token while the shards are created
 	shards  atomic.Pointer[[]*txnShard]
 	work    sync.WaitGroup // goroutines that write
+	tickets atomic.Int64   // the latest request to another node
+	process int64          // says of requests that this process has made them
+
+	ctx context.Context // ends with Close
+	end context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool // no goroutine starts any more
 }
 
 // NewTransactions returns the coordinators of transactions. It reads no log: Recover and
 // the first command of each shard do.
 func NewTransactions(cfg TransactionsConfig) *Transactions {
-	return &Transactions{cfg: cfg, loading: make(chan struct{}, 1)}
+	t := &Transactions{cfg: cfg, loading: make(chan struct{}, 1), process: rand.Int64()}
+	t.ctx, t.end = context.WithCancel(context.Background())
+	return t
 }
 
 // Recover has the shards read their logs, if there are any: what was decided before the
 // process ended is then completed, and what is open keeps its timeout. It does not wait.
-func (t *Transactions) Recover() {
+func (t *Transactions) Recover() { t.poke(func(int32) bool { return true }) }
+
+// LeadershipChanged tells the coordinators that a partition of __transaction_state is led
+// here, or is not any more: its shard takes up what is undecided or not complete, or lets
+// go. It does not block.
+func (t *Transactions) LeadershipChanged(number int32) {
+	t.poke(func(n int32) bool { return n == number })
+}
+
+// poke has shards read or drop their logs.
+func (t *Transactions) poke(those func(number int32) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
 	t.work.Go(func() {
 		shards, err := t.all(context.Background(), false)
 		if err == nil {
 			for _, s := range shards {
-				s.poke()
+				if those(s.number) {
+					s.poke()
+				}
 			}
 		}
 	})
@@ -64,6 +96,10 @@ func (t *Transactions) Recover() {
 // Close stops all shards. The caller has closed the sessions before. A transaction that is
 // decided stays so, and is completed after the next opening.
 func (t *Transactions) Close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.end()
 	t.loading <- struct{}{} // keeps the token, so that no shards are created later
 	if shards := t.shards.Load(); shards != nil {
 		for _, s := range *shards {
@@ -99,7 +135,7 @@ func (t *Transactions) all(ctx context.Context, create bool) ([]*txnShard, error
 	}
 	shards := make([]*txnShard, len(state.Partitions()))
 	for i := range shards {
-		shards[i] = &txnShard{transactions: t, endings: map[string]*ending{}}
+		shards[i] = &txnShard{transactions: t, endings: map[string]*ending{}, latest: map[txnCaller]int64{}}
 		shards[i].start(t.cfg.Host, state, int32(i), shards[i], &t.work, t.cfg.Reserve)
 	}
 	t.shards.Store(&shards)
@@ -115,114 +151,58 @@ func (t *Transactions) shard(ctx context.Context, id string) (*txnShard, error) 
 	return shards[group.PartitionOf(id, len(shards))], nil
 }
 
-// errNeedsID says that a command needs a producer ID that was never used.
-var errNeedsID = errors.New("a new producer ID is needed")
-
-// command runs a command about a transactional ID. While the ID's last transaction is being
-// ended, it waits and tries again. Producer IDs are made outside of the shard's turn,
-// because that may wait for the catalogue.
-func (t *Transactions) command(ctx context.Context, id string, run func(s *txnShard, c *txn.Coordinator, fresh int64) (txn.Result, error)) error {
-	s, err := t.shard(ctx, id)
-	if err != nil {
-		return err
-	}
-	for fresh := int64(record.NoProducerID); ; {
-		err := s.run(ctx, func(c *txn.Coordinator) (txn.Result, error) {
-			if fresh < 0 && c.NeedsID(id) {
-				return txn.Result{}, errNeedsID
-			}
-			return run(s, c, fresh)
-		})
-		switch {
-		case errors.Is(err, errNeedsID):
-			if fresh, err = t.cfg.NewID(ctx); err != nil {
-				return err
-			}
-		case errors.Is(err, fault.ConcurrentTransactions):
-			if err := s.awaitEnd(ctx, id); err != nil {
-				return err
-			}
-		default:
-			return err
-		}
-	}
-}
+// catchUp is as Groups.catchUp: the markers of a coordinator that lacks topics yet would
+// have no place.
+func (t *Transactions) catchUp() error { return catchUp(t.ctx, t.cfg.CatchUp) }
 
 // Init gives a producer the identity that its transactional ID has from now on. It fences
 // earlier producers of that ID, and waits until a transaction that one has left open is
 // aborted.
-func (t *Transactions) Init(ctx context.Context, id string, timeout time.Duration) (who txn.Identity, err error) {
-	if t.cfg.Host.IsReplicated() {
-		return who, fault.Newf(fault.UnsupportedVersion, "transactions need partitions with one copy; these have replicas")
+func (t *Transactions) Init(ctx context.Context, id string, timeout time.Duration) (txn.Identity, error) {
+	a, err := t.ask(ctx, txnRequest{op: txnInit, id: id, timeout: timeout})
+	return a.who, err
+}
+
+// ask has the coordinator of the request's transactional ID answer.
+func (t *Transactions) ask(ctx context.Context, q txnRequest) (txnAnswer, error) {
+	s, err := t.shard(ctx, q.id)
+	if err != nil {
+		return txnAnswer{}, err
 	}
-	err = t.command(ctx, id, func(_ *txnShard, c *txn.Coordinator, fresh int64) (result txn.Result, err error) {
-		who, result, err = c.Init(id, timeout, fresh, time.Now())
-		return result, err
-	})
-	return who, err
+	return t.call(ctx, s, q)
 }
 
 // Add adds partitions to a producer's transaction, which it begins if there is none.
 func (t *Transactions) Add(ctx context.Context, id string, who txn.Identity, partitions ...record.TopicPartition) error {
-	return t.command(ctx, id, func(s *txnShard, c *txn.Coordinator, _ int64) (txn.Result, error) {
-		result, err := c.Add(id, who, partitions, time.Now())
-		if err == nil && len(result.Records) > 0 {
-			s.watch(c, id)
-		}
-		return result, err
-	})
+	_, err := t.ask(ctx, txnRequest{op: txnAdd, id: id, who: who, partitions: partitions})
+	return err
 }
 
 // End commits or aborts a producer's transaction, and returns the identity for its next one.
 // When End returns, the decision is durable, and the transaction has ended in all its
 // partitions. With fault.UnknownOutcome the decision may have been made: the call may be
 // made again.
-func (t *Transactions) End(ctx context.Context, id string, who txn.Identity, commit bool) (next txn.Identity, err error) {
-	var at *txnShard
-	err = t.command(ctx, id, func(s *txnShard, c *txn.Coordinator, fresh int64) (result txn.Result, err error) {
-		at = s
-		next, result, err = c.End(id, who, commit, fresh, time.Now())
-		return result, err
-	})
-	if err != nil {
-		return next, err
-	}
-	if err := at.awaitEnd(ctx, id); err != nil {
-		return next, fault.Newf(fault.UnknownOutcome, "the end of the transaction of %q is decided, and not written everywhere yet", id).Because(err)
-	}
-	return next, nil
+func (t *Transactions) End(ctx context.Context, id string, who txn.Identity, commit bool) (txn.Identity, error) {
+	a, err := t.ask(ctx, txnRequest{op: txnEnd, id: id, who: who, commit: commit})
+	return a.who, err
 }
 
 // Abort aborts the open transaction of a transactional ID, whichever producer has it, and waits until
 // it has ended in all its partitions.
 func (t *Transactions) Abort(ctx context.Context, id string) error {
-	found := false
-	var at *txnShard
-	err := t.command(ctx, id, func(s *txnShard, c *txn.Coordinator, fresh int64) (txn.Result, error) {
-		at = s
-		result, err := c.Abort(id, fresh, time.Now())
-		found = result.Ended != nil
-		return result, err
-	})
-	switch {
-	case err != nil:
-		return err
-	case !found:
-		return fault.Newf(fault.TransactionalIDNotFound, "%q has no open transaction", id)
-	}
-	return at.awaitEnd(ctx, id)
+	_, err := t.ask(ctx, txnRequest{op: txnAbort, id: id})
+	return err
 }
 
 // List describes all transactional IDs.
 func (t *Transactions) List(ctx context.Context) (all []txn.Description, err error) {
 	shards, err := t.all(ctx, false)
 	for _, s := range shards {
-		if err == nil {
-			err = s.view(ctx, func(c *txn.Coordinator) error {
-				all = append(all, c.List()...)
-				return nil
-			})
+		a, err := t.call(ctx, s, txnRequest{op: txnList})
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, a.all...)
 	}
 	return all, err
 }

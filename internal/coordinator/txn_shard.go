@@ -2,6 +2,8 @@ package coordinator
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -20,15 +22,19 @@ type txnShard struct {
 	endings map[string]*ending // what is being completed, by transactional ID. Guarded by mu
 
 	// The writer's.
-	made []*txn.Ending // decided in this round
-	due  time.Time     // when a transaction may reach its timeout; zero for none
-	set  time.Time     // what the timer is set to
+	made   []*txn.Ending       // decided in this round
+	due    time.Time           // when a transaction may reach its timeout; zero for none
+	set    time.Time           // what the timer is set to
+	latest map[txnCaller]int64 // the number of each caller's latest request, in this leader epoch
 }
 
-// ending is a transaction whose markers are being written.
+// ending is a transaction whose markers are being written, by the coordinator of a leader
+// epoch.
 type ending struct {
 	*txn.Ending
-	done chan struct{} // closed when the markers are there and Complete is queued, or the shard stops
+	epoch int32
+	done  chan struct{} // closed when the markers are there and Complete is queued, or the shard gives up
+	err   error         // why it has given up; read it only when done is closed
 }
 
 // run runs a command of transactions.
@@ -69,10 +75,23 @@ func (s *txnShard) prepare(c *txn.Coordinator, loaded bool) ([]unit, error) {
 	if !loaded {
 		return nil, nil
 	}
+	clear(s.latest)
+	if err := s.transactions.catchUp(); err != nil {
+		return nil, err
+	}
 	s.made = append(s.made, c.Undone()...)
 	_, s.due, _ = c.NextExpiry()
-	r, err := c.Forget(s.transactions.cfg.Retention, time.Now())
+	r, err := s.forget(c)
 	return unitOf(r), err
+}
+
+// forget forgets IDs that were not used for long.
+func (s *txnShard) forget(c *txn.Coordinator) (txn.Result, error) {
+	r, err := c.Forget(s.transactions.cfg.Retention, time.Now())
+	if len(r.Records) > 0 {
+		maps.DeleteFunc(s.latest, func(from txnCaller, _ int64) bool { return !c.Has(from.id) })
+	}
+	return r, err
 }
 
 // watch makes sure that the shard looks when an ID's transaction reaches its timeout.
@@ -114,17 +133,17 @@ func (s *txnShard) tick() {
 				return txn.Result{}, nil
 			}
 			s.due = at
-			return c.Forget(s.transactions.cfg.Retention, time.Now())
+			return s.forget(c)
 		})
 		if err == nil && id != "" {
-			err = s.transactions.command(context.Background(), id, func(_ *txnShard, c *txn.Coordinator, fresh int64) (txn.Result, error) {
+			err = s.command(context.Background(), &txnRequest{id: id}, func(c *txn.Coordinator, fresh int64) (txn.Result, error) {
 				if at, ok := c.Expiry(id); !ok || time.Now().Before(at) {
 					return txn.Result{}, nil // it has ended, and perhaps another one has begun
 				}
 				return c.Abort(id, fresh, time.Now())
 			})
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fault.NotCoordinator) { // else another node's coordinator does it
 			s.tickAgain()
 		}
 		if err != nil || id == "" {
@@ -154,10 +173,10 @@ func (s *txnShard) notify(failed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range made {
-		if s.closed || s.endings[e.TransactionalID] != nil {
+		if now := s.endings[e.TransactionalID]; s.closed || now != nil && now.Identity == e.Identity && now.epoch == s.epoch {
 			continue
 		}
-		running := &ending{e, make(chan struct{})}
+		running := &ending{Ending: e, epoch: s.epoch, done: make(chan struct{})}
 		s.endings[e.TransactionalID] = running
 		s.transactions.work.Go(func() { s.complete(running) })
 	}
@@ -176,7 +195,7 @@ func (s *txnShard) awaitEnd(ctx context.Context, id string) error {
 	}
 	select {
 	case <-running.done:
-		return nil
+		return running.err
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.host.Closing():
@@ -187,13 +206,22 @@ func (s *txnShard) awaitEnd(ctx context.Context, id string) error {
 // complete writes a transaction's markers and then queues Complete. Commands that come
 // after that find it complete, so no one need wait for its record.
 func (s *txnShard) complete(e *ending) {
-	if s.mark(e.Ending) {
+	if e.err = s.mark(e); e.err == nil {
 		s.post(s.gathering(func(c *txn.Coordinator) (txn.Result, error) { return c.Complete(e.Ending, time.Now()) }))
 	}
 	s.mu.Lock()
-	delete(s.endings, e.TransactionalID)
+	if s.endings[e.TransactionalID] == e {
+		delete(s.endings, e.TransactionalID)
+	}
 	s.mu.Unlock()
 	close(e.done)
+}
+
+// leads reports whether the shard's partition is still led here in an epoch. With one copy
+// there is no other coordinator to leave it to.
+func (s *txnShard) leads(epoch int32) bool {
+	now, leads := s.Partition().Leadership()
+	return !s.host.IsReplicated() || leads && now == epoch
 }
 
 // stop stops the timer and refuses further commands.

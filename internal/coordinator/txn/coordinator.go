@@ -321,6 +321,9 @@ type Description struct {
 	Partitions []record.TopicPartition
 }
 
+// Has reports whether a transactional ID is known.
+func (c *Coordinator) Has(id string) bool { return c.ids[id] != nil }
+
 // List describes all transactional IDs, by ID.
 func (c *Coordinator) List() (all []Description) {
 	for _, id := range slices.Sorted(maps.Keys(c.ids)) {

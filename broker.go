@@ -194,7 +194,7 @@ func (b *Broker) compose() {
 	}
 	b.groups = coordinator.NewGroups(groups)
 	transactions := coordinator.TransactionsConfig{
-		Host: b.host, Ensure: b.internalTopic, Reserve: b.reserve, NewID: b.newProducerID, Retention: transactionalIDRetention, Node: b.node(),
+		Host: b.host, Groups: b.groups, Ensure: b.internalTopic, Reserve: b.reserve, NewID: b.newProducerID, Retention: transactionalIDRetention, Node: b.node(),
 	}
 	if b.replication != nil {
 		transactions.CatchUp = b.lookUp

@@ -163,10 +163,10 @@ func TestGroupsSurviveCompaction(t *testing.T) {
 		for _, s := range shards {
 			left := 0
 			p := s.Partition()
-			require.NoError(t, p.Scan(func(*record.Record) error { left++; return nil }))
+			require.NoError(t, p.Scan(func(*record.Batch, *record.Record) error { left++; return nil }))
 			removed = removed || int64(left) < p.HighWatermark()-p.StartOffset()
 			replayed := group.New(group.Limits{})
-			require.NoError(t, p.Scan(func(r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
+			require.NoError(t, p.Scan(func(_ *record.Batch, r *record.Record) error { return replayed.Apply(r.Key, r.Value) }))
 			require.NoError(t, s.View(t.Context(), func(c *group.Coordinator) error {
 				require.Equal(t, c.Groups(), replayed.Groups())
 				return nil

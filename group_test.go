@@ -251,7 +251,7 @@ func (b *testBroker) groupRecords(name string) (all, live int) {
 	shard, err := b.groups.Shard(b.t.Context(), name, true)
 	require.NoError(b.t, err)
 	last := map[string]bool{}
-	require.NoError(b.t, shard.Partition().Scan(func(r *record.Record) error {
+	require.NoError(b.t, shard.Partition().Scan(func(_ *record.Batch, r *record.Record) error {
 		if bytes.Contains(r.Key, []byte(name)) {
 			all++
 			last[string(r.Key)] = r.Value != nil

@@ -72,7 +72,7 @@ func TestPowerLossWhileCleaning(t *testing.T) {
 		require.NoError(t, err)
 		values, first = map[int64]int64{}, part.StartOffset()
 		before := int64(-1)
-		err = part.(*partition.Partition).Scan(func(r *record.Record) error {
+		err = part.(*partition.Partition).Scan(func(_ *record.Batch, r *record.Record) error {
 			require.Greater(t, r.Offset, before)
 			before = r.Offset
 			require.Equal(t, fmt.Sprintf("%d-%0100d", r.Offset, 0), string(r.Value))

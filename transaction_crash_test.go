@@ -162,27 +162,31 @@ func (m *transactionMoment) check(t *testing.T) {
 
 // committedIn returns the committed values of each partition.
 func committedIn(t *testing.T, b *Broker) (values [crashPartitions][]string) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	for n := range int32(crashPartitions) {
-		tp := record.TopicPartition{Topic: "orders", Partition: n}
-		c, err := consumer.New(b, consumer.Assign(tp), consumer.ReadCommitted())
-		require.NoError(t, err)
-		ends, err := b.ListOffsets(ctx, topic.Latest(), tp)
-		require.NoError(t, err)
-		lag, err := c.Lag(ctx)
-		require.NoError(t, err)
-		require.Equal(t, ends[tp].Offset, lag[tp], "an open transaction")
-		for lag[tp] > 0 {
-			records, err := c.Poll(ctx)
-			require.NoError(t, err)
-			for _, r := range records {
-				values[n] = append(values[n], string(r.Value))
-			}
-			lag, err = c.Lag(ctx)
-			require.NoError(t, err)
-		}
-		require.NoError(t, c.Close())
+		values[n] = committedOf(t, b, record.TopicPartition{Topic: "orders", Partition: n})
 	}
+	return values
+}
+
+// committedOf returns the committed values of a partition, in which no transaction is open.
+func committedOf(t *testing.T, b *Broker, tp record.TopicPartition) (values []string) {
+	ctx := t.Context()
+	c, err := consumer.New(b, consumer.Assign(tp), consumer.ReadCommitted())
+	require.NoError(t, err)
+	ends, err := b.ListOffsets(ctx, topic.Latest(), tp)
+	require.NoError(t, err)
+	lag, err := c.Lag(ctx)
+	require.NoError(t, err)
+	require.Equal(t, ends[tp].Offset, lag[tp], "an open transaction")
+	for lag[tp] > 0 {
+		records, err := c.Poll(ctx)
+		require.NoError(t, err)
+		for _, r := range records {
+			values = append(values, string(r.Value))
+		}
+		lag, err = c.Lag(ctx)
+		require.NoError(t, err)
+	}
+	require.NoError(t, c.Close())
 	return values
 }

@@ -115,6 +115,16 @@ type Offset struct {
 	Metadata    string
 }
 
+// GroupMetadata says for which group, and as which of its members, a transaction's offsets
+// are (KIP-447). The group refuses those of a member that has lost its place, or of an
+// epoch that has passed.
+type GroupMetadata struct {
+	Group       string
+	MemberID    string // empty: no member; then the group must have none
+	MemberEpoch int32  // KIP-848; in the classic protocol, the generation. -1 without a member
+	InstanceID  string // of a static member, or empty
+}
+
 // Session is one consumer's connection to a backend. Only one goroutine at a
 // time, the fetching goroutine, may call Fetch, Release, Assign and Seek. Any
 // goroutine may call the other methods, and Close at any moment.
@@ -191,7 +201,14 @@ type Session interface {
 	// owns a partition.
 	Commit(ctx context.Context, offsets map[record.TopicPartition]Offset) error
 
-	// Committed returns the group's offsets; partitions without one are absent.
+	// GroupMetadata returns who the session is in its group, as of the last Fetch. It
+	// returns fault.InvalidGroup without a group, and fault.UnknownMember while a session
+	// that subscribes is not a member.
+	GroupMetadata(ctx context.Context) (GroupMetadata, error)
+
+	// Committed returns the group's offsets; partitions without one are absent. With
+	// Config.ReadCommitted it returns fault.UnstableOffsetCommit while an open transaction
+	// has offsets of one of them: the call may be made again.
 	Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]Offset, error)
 
 	// Offsets returns the offset that spec names in each partition, assigned or

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -51,11 +52,51 @@ func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[record.TopicPa
 // Committed returns the offsets that the group has committed for partitions, by
 // default the assigned ones. A partition without a committed offset is absent.
 // Without a group it returns fault.InvalidGroup.
+//
+// With ReadCommitted, it waits while an open transaction has offsets of one of the
+// partitions. If ctx ends first, it returns fault.UnstableOffsetCommit.
 func (c *Consumer) Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]Offset, error) {
 	if len(partitions) == 0 {
 		partitions = c.session.Assignment()
 	}
-	return c.session.Committed(ctx, partitions...)
+	for pause := unstableFirst; ; pause = min(2*pause, unstableEvery) {
+		offsets, err := c.session.Committed(ctx, partitions...)
+		if !errors.Is(err, fault.UnstableOffsetCommit) {
+			return offsets, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
+}
+
+// While offsets are part of an open transaction, they are asked for again after
+// unstableFirst, then twice that and so on, up to unstableEvery.
+const (
+	unstableFirst = 10 * time.Millisecond
+	unstableEvery = 500 * time.Millisecond
+)
+
+// GroupMetadata returns who the consumer is in its group, for offsets that become part of a
+// transaction: see producer.Tx.SendOffsets. A rebalance changes it, so it must be taken
+// after the Poll that returned the records. It returns fault.InvalidGroup without a group,
+// and fault.UnknownMember while a consumer that subscribes is not a member.
+//
+// fault.InvalidConfig says that the consumer does not go with transactions. It needs
+// ManualCommit, because what it commits itself would take the place of what a transaction
+// has, and ReadCommitted, or it would not wait for its group's offsets to be decided.
+func (c *Consumer) GroupMetadata(ctx context.Context) (GroupMetadata, error) {
+	switch {
+	case c.auto.every > 0:
+		return GroupMetadata{}, fault.Newf(fault.InvalidConfig, "the consumer commits by itself, beside the transactions").Try("make it with consumer.ManualCommit")
+	case !c.cfg.ReadCommitted:
+		return GroupMetadata{}, fault.Newf(fault.InvalidConfig, "the consumer reads what is not committed").Try("make it with consumer.ReadCommitted")
+	}
+	return c.session.GroupMetadata(ctx)
 }
 
 func (c *Consumer) takeToken(ctx context.Context) error {

@@ -225,6 +225,10 @@ func (f *fake) Commit(_ context.Context, offsets map[record.TopicPartition]Offse
 	return nil
 }
 
+func (f *fake) GroupMetadata(context.Context) (GroupMetadata, error) {
+	return GroupMetadata{Group: f.cfg.Group, MemberEpoch: -1}, nil
+}
+
 func (f *fake) Committed(_ context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]Offset, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -69,6 +69,21 @@ func (s *consuming) commitAsMember(ctx context.Context, offsets map[record.Topic
 	return err
 }
 
+// GroupMetadata implements consumer.Session.
+func (s *consuming) GroupMetadata(context.Context) (consumer.GroupMetadata, error) {
+	if s.cfg.Group == "" {
+		return consumer.GroupMetadata{}, fault.Newf(fault.InvalidGroup, "the consumer has no group")
+	}
+	m := consumer.GroupMetadata{Group: s.cfg.Group, MemberEpoch: -1, InstanceID: s.cfg.InstanceID}
+	if !s.member {
+		return m, nil
+	}
+	if m.MemberID, m.MemberEpoch = s.client.GroupMetadata(); m.MemberID == "" {
+		return m, fault.Newf(fault.UnknownMember, "the consumer has not joined group %q yet", s.cfg.Group)
+	}
+	return m, nil
+}
+
 // Committed implements consumer.Session.
 func (s *consuming) Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
 	if s.cfg.Group == "" {

@@ -36,7 +36,7 @@ type Handle interface {
 	LeaderEpoch() int32
 	EpochAt(offset int64) int32
 	OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error)
-	Scan(fn func(*record.Record) error) error
+	Scan(fn func(*record.Batch, *record.Record) error) error
 
 	View // of ReadUncommitted
 	At(level Isolation) View

@@ -132,13 +132,14 @@ func (p *Partition) advance(high int64) {
 	p.woken = woken
 }
 
-// Scan calls fn for every record that is visible, until fn returns an
-// error. It skips the markers of transactions. The record is valid until fn
-// returns.
-func (p *Partition) Scan(fn func(*record.Record) error) error { return Scan(p, p.codec, fn) }
+// Scan calls fn for every record that is visible, the markers of transactions too,
+// with its batch, until fn returns an error. Both are valid until fn returns.
+func (p *Partition) Scan(fn func(*record.Batch, *record.Record) error) error {
+	return Scan(p, p.codec, fn)
+}
 
 // Scan implements Handle.Scan by a handle's other methods.
-func Scan(p Handle, codec *record.Codec, fn func(*record.Record) error) error {
+func Scan(p Handle, codec *record.Codec, fn func(*record.Batch, *record.Record) error) error {
 	for offset := p.StartOffset(); offset < p.Visible(); {
 		s, err := p.Read(offset, 1<<20, nil)
 		if err != nil {
@@ -154,7 +155,7 @@ func Scan(p Handle, codec *record.Codec, fn func(*record.Record) error) error {
 			}
 			batch := record.Batch{BatchHeader: h, Bytes: rest[:h.Size()]}
 			rest, offset = rest[h.Size():], h.NextOffset()
-			if h.Control() {
+			if _, marker := log.MarkerOf(batch); h.Control() && !marker {
 				continue
 			}
 			if err := each(batch, codec, fn); err != nil {
@@ -166,13 +167,13 @@ func Scan(p Handle, codec *record.Codec, fn func(*record.Record) error) error {
 }
 
 // each calls fn for every record of a batch.
-func each(b record.Batch, codec *record.Codec, fn func(*record.Record) error) error {
+func each(b record.Batch, codec *record.Codec, fn func(*record.Batch, *record.Record) error) error {
 	it, err := b.Records(codec)
 	if err != nil {
 		return err
 	}
 	for r := (record.Record{}); it.Next(&r); {
-		if err := fn(&r); err != nil {
+		if err := fn(&b, &r); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -109,6 +110,12 @@ type Transactor interface {
 	// last one has not ended, and fault.ProducerFenced, as every other call does, once
 	// there is a newer producer of the transactional ID.
 	BeginTransaction(ctx context.Context) error
+
+	// SendOffsets makes a group's offsets part of the transaction: they count when it is
+	// committed. It returns fault.UnknownMember, fault.IllegalGeneration or
+	// fault.FencedInstance if the member has lost its place in the group, or is not of that
+	// epoch any more. After an error the transaction can only be aborted.
+	SendOffsets(ctx context.Context, group consumer.GroupMetadata, offsets map[record.TopicPartition]consumer.Offset) error
 
 	// EndTransaction waits until everything that was sent has its outcome, and commits or
 	// aborts the transaction. When it returns without an error, that is so in all of its

@@ -24,6 +24,9 @@
 // Consumers with consumer.ReadCommitted see only what was committed. The newest producer
 // of a transactional ID is the only one: earlier ones are fenced (fault.ProducerFenced).
 //
+// [Transform] runs a function on each batch that a consumer reads, in a transaction with what
+// the function sends and the consumer's offsets: exactly once.
+//
 // # Guarantees
 //
 // Records that one goroutine sends to one partition keep their order, and the

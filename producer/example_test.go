@@ -221,3 +221,67 @@ func ExampleTransact() {
 	// <nil>
 	// map[one:2 three:2]
 }
+
+// Transform writes the length of each greeting exactly once: the consumer's offsets are part
+// of the transaction that has the lengths.
+func ExampleTransform() {
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	broker := exampleBroker()
+	defer broker.Close()
+	greetings := serde.For("greetings", serde.String, serde.String)
+	for _, greeting := range []string{"hello", "good morning"} {
+		if _, err := producer.Send(ctx, broker, greetings, "", greeting); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+
+	c, err := consumer.New(broker, consumer.Group("lengths"), consumer.Topics("greetings"), consumer.ReadCommitted(), consumer.ManualCommit())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	p, err := producer.New(broker, producer.TransactionalID("lengths-1")) // of this instance of the program
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	totals := producer.To(p, serde.For("totals", serde.String, serde.Int64))
+	done := make(chan error)
+	go func() {
+		done <- producer.Transform(ctx, p, c, func(_ *producer.Tx, records []record.Record) error {
+			for _, r := range records {
+				totals.SendAsync(ctx, string(r.Value), int64(len(r.Value)), nil)
+			}
+			return nil
+		})
+	}()
+
+	results, err := consumer.New(broker, consumer.ReadCommitted(), consumer.Assign(record.TopicPartition{Topic: "totals"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer results.Close()
+	n := 0
+	for r, err := range results.Records(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		length, _ := serde.Int64.Decode(r.Value)
+		fmt.Printf("%s: %d\n", r.Key, length)
+		if n++; n == 2 {
+			break
+		}
+	}
+	stop()
+	fmt.Println(<-done)
+	// Output:
+	// hello: 5
+	// good morning: 12
+	// <nil>
+}

@@ -22,6 +22,7 @@ type Producer struct {
 	closing      atomic.Bool // Close or CloseNow has begun
 
 	transactional bool // it has a transactional ID
+	unsettled     atomic.Pointer[unsettled]
 
 	// byKey says that the partitioner is the default one. Its choice for a key
 	// then needs no call through a function value.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 )
@@ -22,6 +23,22 @@ func (p *Producer) Begin(ctx context.Context) error {
 		return err
 	}
 	return t.BeginTransaction(ctx)
+}
+
+// SendOffsets makes offsets of a consumer group part of the open transaction: the group has
+// them once it is committed. So what a program has read counts as done if and only if what it
+// has made of it counts. Transform does that for programs that read, handle and write.
+//
+// group is the consumer's GroupMetadata, from after the Poll that returned the records. If the
+// consumer has lost its place in the group since, another one reads them, and the error is
+// fault.UnknownMember, fault.IllegalGeneration or fault.FencedInstance. After any error the
+// transaction can only be aborted. The consumer must not commit these offsets itself, too.
+func (p *Producer) SendOffsets(ctx context.Context, group consumer.GroupMetadata, offsets map[record.TopicPartition]consumer.Offset) error {
+	t, err := p.transactor()
+	if err != nil {
+		return err
+	}
+	return t.SendOffsets(ctx, group, offsets)
 }
 
 // Commit waits until everything that was sent in the transaction is acknowledged, and
@@ -72,6 +89,11 @@ func (tx *Tx) SendAsync(ctx context.Context, r record.Record, fn Callback) {
 	tx.p.SendAsync(ctx, r, fn)
 }
 
+// SendOffsets is Producer.SendOffsets within the transaction.
+func (tx *Tx) SendOffsets(ctx context.Context, group consumer.GroupMetadata, offsets map[record.TopicPartition]consumer.Offset) error {
+	return tx.p.SendOffsets(ctx, group, offsets)
+}
+
 // Transact runs fn in a transaction of p's, which it commits if fn returns nil, and aborts
 // if fn returns an error or panics: all of what fn sends counts, or nothing. It returns
 // fn's error, or that of beginning or committing. fn may also send with p itself and its
@@ -80,21 +102,27 @@ func (tx *Tx) SendAsync(ctx context.Context, r record.Record, fn Callback) {
 // After fault.UnknownOutcome the transaction may have been committed. It is never committed
 // in part.
 func Transact(ctx context.Context, p *Producer, fn func(tx *Tx) error) error {
+	_, err := p.transact(ctx, fn)
+	return err
+}
+
+// transact is Transact. unknown says that the transaction may have been committed.
+func (p *Producer) transact(ctx context.Context, fn func(tx *Tx) error) (unknown bool, err error) {
 	if err := p.Begin(ctx); err != nil {
-		return err
+		return false, err
 	}
-	committed := false
+	decided := false
 	defer func() {
-		if !committed { // fn panicked, or ended its goroutine
+		if !decided { // also if fn panicked, or ended its goroutine
 			_ = p.abortLate(ctx)
 		}
 	}()
-	err := fn(&Tx{p})
-	if err == nil {
+	if err = fn(&Tx{p}); err == nil {
 		err = p.Commit(ctx)
+		unknown = errors.Is(err, fault.UnknownOutcome)
+		decided = err == nil || unknown
 	}
-	committed = err == nil || errors.Is(err, fault.UnknownOutcome)
-	return err
+	return unknown, err
 }
 
 // abortLate aborts a transaction even if ctx has ended.

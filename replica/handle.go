@@ -305,8 +305,8 @@ func (v levelView) Wait(offset int64, w partition.Waker) bool {
 // CancelWait ends Wait.
 func (r *Replica) CancelWait(w partition.Waker) { r.Copy().CancelWait(w) }
 
-// Scan calls fn for every record of the copy.
-func (r *Replica) Scan(fn func(*record.Record) error) error {
+// Scan calls fn for every record of the copy, with its batch.
+func (r *Replica) Scan(fn func(*record.Batch, *record.Record) error) error {
 	err := r.Copy().Scan(fn)
 	if err != nil {
 		r.heal(err) // for the next one

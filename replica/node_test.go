@@ -121,7 +121,7 @@ func one(t *testing.T, value string) []byte {
 
 func values(t *testing.T, p *partition.Partition) (all []string) {
 	t.Helper()
-	require.NoError(t, p.Scan(func(r *record.Record) error {
+	require.NoError(t, p.Scan(func(_ *record.Batch, r *record.Record) error {
 		all = append(all, string(r.Value))
 		return nil
 	}))

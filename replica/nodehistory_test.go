@@ -103,7 +103,7 @@ func foundBy(ctx context.Context, r *replica.Replica, group string) (int64, erro
 		}
 	}
 	value := int64(0)
-	err = r.Scan(func(rec *record.Record) error {
+	err = r.Scan(func(_ *record.Batch, rec *record.Record) error {
 		if rec.Offset >= latest || string(rec.Key) != commitKey {
 			return nil
 		}

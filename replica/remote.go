@@ -373,8 +373,10 @@ func (r *Remote) OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err 
 	return y.value, y.ms, y.found, err
 }
 
-// Scan calls fn for every record that is visible.
-func (r *Remote) Scan(fn func(*record.Record) error) error { return partition.Scan(r, r.Codec(), fn) }
+// Scan calls fn for every record that is visible, with its batch.
+func (r *Remote) Scan(fn func(*record.Batch, *record.Record) error) error {
+	return partition.Scan(r, r.Codec(), fn)
+}
 
 // Copy returns nil: this node has none.
 func (r *Remote) Copy() *partition.Partition { return nil }

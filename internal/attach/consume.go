@@ -248,6 +248,12 @@ func (s *receiving) Commit(ctx context.Context, offsets map[record.TopicPartitio
 	return s.conn.changeGroup(ctx, commit, func(c *coder) { table(c, 16, &offsets, (*coder).offset) })
 }
 
+// GroupMetadata implements consumer.Session.
+func (s *receiving) GroupMetadata(ctx context.Context) (g consumer.GroupMetadata, err error) {
+	err = s.conn.call(ctx, groupMetadata, none, func(c *coder) { c.groupMetadata(&g) })
+	return g, err
+}
+
 // Committed implements consumer.Session.
 func (s *receiving) Committed(ctx context.Context, partitions ...record.TopicPartition) (all map[record.TopicPartition]consumer.Offset, err error) {
 	err = s.conn.call(ctx, committed, func(c *coder) { c.partitions(&partitions) }, func(c *coder) {

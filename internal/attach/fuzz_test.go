@@ -206,6 +206,10 @@ func (stubConsumer) Commit(context.Context, map[record.TopicPartition]consumer.O
 	return nil
 }
 
+func (stubConsumer) GroupMetadata(context.Context) (consumer.GroupMetadata, error) {
+	return consumer.GroupMetadata{}, nil
+}
+
 func (stubConsumer) Committed(context.Context, ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
 	return nil, nil
 }

@@ -32,7 +32,7 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 		return v.handleAdmin(ctx, m, args)
 	case m <= flush:
 		return v.handleProducer(ctx, m, args)
-	case m == beginTransaction || m == endTransaction:
+	case m == beginTransaction || m == endTransaction || m == sendOffsets:
 		return v.handleTransaction(ctx, m, args)
 	}
 	return v.handleConsumer(ctx, m, id, args)
@@ -314,6 +314,12 @@ func (v *visit) handleSession(ctx context.Context, s consumer.Session, m method,
 			return nil, err
 		}
 		return none, s.Commit(ctx, all)
+	case groupMetadata:
+		if err := args(none); err != nil {
+			return nil, err
+		}
+		g, err := s.GroupMetadata(ctx)
+		return func(c *coder) { c.groupMetadata(&g) }, err
 	case committed:
 		if err := args(func(c *coder) { c.partitions(&partitions) }); err != nil {
 			return nil, err

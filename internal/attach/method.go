@@ -46,6 +46,8 @@ const (
 	deleteGroupOffsets
 	beginTransaction
 	endTransaction
+	sendOffsets
+	groupMetadata
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
 )
 
 // The server's session has the transaction. What the client adds is that a record which
@@ -23,6 +25,14 @@ func (s *sending) BeginTransaction(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.spoiled = nil
 	return nil
+}
+
+// SendOffsets implements producer.Transactor.
+func (s *sending) SendOffsets(ctx context.Context, g consumer.GroupMetadata, offsets map[record.TopicPartition]consumer.Offset) error {
+	return s.refused(s.decide(ctx, sendOffsets, func(c *coder) {
+		c.groupMetadata(&g)
+		table(c, 16, &offsets, (*coder).offset)
+	}))
 }
 
 // EndTransaction implements producer.Transactor. The callbacks of all that was sent have
@@ -96,10 +106,18 @@ func (in *intake) transactor() (producer.Transactor, error) {
 
 // handleTransaction runs the calls of a producer's transactions.
 func (v *visit) handleTransaction(ctx context.Context, m method, args func(fields) error) (fields, error) {
-	commit := false
-	fields := func(c *coder) { c.bool(&commit) }
-	if m == beginTransaction {
-		fields = none
+	var commit bool
+	var g consumer.GroupMetadata
+	var offsets map[record.TopicPartition]consumer.Offset
+	fields := none
+	switch m {
+	case endTransaction:
+		fields = func(c *coder) { c.bool(&commit) }
+	case sendOffsets:
+		fields = func(c *coder) {
+			c.groupMetadata(&g)
+			table(c, 16, &offsets, (*coder).offset)
+		}
 	}
 	if err := args(fields); err != nil {
 		return nil, err
@@ -108,8 +126,11 @@ func (v *visit) handleTransaction(ctx context.Context, m method, args func(field
 	if err != nil {
 		return nil, err
 	}
-	if m == beginTransaction {
+	switch m {
+	case beginTransaction:
 		return none, t.BeginTransaction(ctx)
+	case sendOffsets:
+		return none, t.SendOffsets(ctx, g, offsets)
 	}
 	return none, t.EndTransaction(ctx, commit)
 }

@@ -84,6 +84,13 @@ func (c *coder) offset(v *consumer.Offset) {
 	text(c, &v.Metadata)
 }
 
+func (c *coder) groupMetadata(v *consumer.GroupMetadata) {
+	text(c, &v.Group)
+	text(c, &v.MemberID)
+	int32s(c, &v.MemberEpoch)
+	text(c, &v.InstanceID)
+}
+
 func (c *coder) groupListing(v *consumer.GroupListing) {
 	text(c, &v.Name)
 	text(c, &v.State)

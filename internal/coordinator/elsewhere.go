@@ -7,6 +7,7 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -80,9 +81,21 @@ func (e *elsewhere) Commit(ctx context.Context, groupName, memberID string, offs
 	return err
 }
 
+// CommitPending adds offsets to a transaction.
+func (e *elsewhere) CommitPending(ctx context.Context, m consumer.GroupMetadata, who txn.Identity, offsets map[record.TopicPartition]consumer.Offset) error {
+	_, err := e.ask(ctx, request{op: opCommitPending, group: m.Group, member: m.MemberID, as: m, producer: who, offsets: offsets})
+	return err
+}
+
+// EndTransaction ends a transaction in the partition.
+func (e *elsewhere) EndTransaction(ctx context.Context, who txn.Identity, commit bool, coordinatorEpoch int32) error {
+	_, err := e.ask(ctx, request{op: opEndTransaction, producer: who, commit: commit, coordinator: coordinatorEpoch})
+	return err
+}
+
 // Committed returns a group's offsets of some partitions.
-func (e *elsewhere) Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
-	a, err := e.ask(ctx, request{op: opCommitted, group: groupName, partitions: partitions})
+func (e *elsewhere) Committed(ctx context.Context, groupName string, stable bool, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+	a, err := e.ask(ctx, request{op: opCommitted, group: groupName, stable: stable, partitions: partitions})
 	return a.offsets, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -127,15 +128,43 @@ func (s *GroupShard) commit(ctx context.Context, t ticket, groupName, memberID s
 	})
 }
 
+// CommitPending adds offsets to a producer's transaction; see group.Coordinator.
+func (s *GroupShard) CommitPending(ctx context.Context, m consumer.GroupMetadata, who txn.Identity, offsets map[record.TopicPartition]consumer.Offset) error {
+	return s.commitPending(ctx, ticket{}, m, who, offsets)
+}
+
+func (s *GroupShard) commitPending(ctx context.Context, t ticket, m consumer.GroupMetadata, who txn.Identity, offsets map[record.TopicPartition]consumer.Offset) error {
+	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+		if _, err := s.admit(c, t, m.Group, m.MemberID); err != nil {
+			return group.Result{}, err
+		}
+		return c.CommitPending(m, who.ProducerID, who.Epoch, offsets, time.Now())
+	})
+}
+
+// EndTransaction ends a producer's transaction in this partition by a marker, for a
+// coordinator of that epoch.
+func (s *GroupShard) EndTransaction(ctx context.Context, who txn.Identity, commit bool, coordinatorEpoch int32) error {
+	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+		return c.EndTransaction(who.ProducerID, who.Epoch, group.Marker{Commit: commit, CoordinatorEpoch: coordinatorEpoch, Time: time.Now().UnixMilli()})
+	})
+}
+
 // IsMember reports whether the group knows a member.
 func (s *GroupShard) IsMember(ctx context.Context, groupName, memberID string) (bool, error) {
 	return look(ctx, s, func(c *group.Coordinator) (bool, error) { return c.IsMember(groupName, memberID), nil })
 }
 
 // Committed returns a group's offsets of these partitions; none for a group that does
-// not exist.
-func (s *GroupShard) Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+// not exist. With stable, it returns fault.UnstableOffsetCommit while an open transaction has
+// one of them.
+func (s *GroupShard) Committed(ctx context.Context, groupName string, stable bool, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
 	return look(ctx, s, func(c *group.Coordinator) (map[record.TopicPartition]consumer.Offset, error) {
+		if stable {
+			if err := c.Stable(groupName, partitions...); err != nil {
+				return nil, err
+			}
+		}
 		return c.Offsets(groupName, partitions...), nil
 	})
 }

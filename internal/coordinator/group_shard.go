@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -58,7 +59,18 @@ func (s *GroupShard) gather(r group.Result) []unit {
 	for _, err := range r.Refused {
 		s.groups.cfg.Refused(err)
 	}
-	return r.Units()
+	return unitsOf(&r)
+}
+
+// unitsOf returns the records of a result, as they belong together.
+func unitsOf(r *group.Result) (units []unit) {
+	if r.Of != nil {
+		return []unit{{r.Records, r.Of}}
+	}
+	for _, records := range r.Units() {
+		units = append(units, unit{records: records})
+	}
+	return units
 }
 
 // offsetGrace is how long an overdue group is kept after a start, so that its
@@ -73,7 +85,16 @@ func (s *GroupShard) empty() *group.Coordinator {
 	})
 }
 
-func (s *GroupShard) apply(c *group.Coordinator, r *record.Record) error {
+func (s *GroupShard) apply(c *group.Coordinator, b *record.Batch, r *record.Record) error {
+	switch {
+	case b.Control():
+		if m, ok := log.MarkerOf(*b); ok {
+			c.ApplyMarker(b.ProducerID, b.ProducerEpoch, group.Marker{Commit: m.Commit, CoordinatorEpoch: m.CoordinatorEpoch, Time: b.MaxTimestamp})
+		}
+		return nil
+	case b.Transactional():
+		return c.ApplyPending(b.ProducerID, b.ProducerEpoch, r.Key, r.Value)
+	}
 	return c.Apply(r.Key, r.Value)
 }
 
@@ -143,7 +164,7 @@ func (s *GroupShard) finish(c *group.Coordinator, write func([]unit) error) erro
 	now := time.Now()
 	r, next, err := c.Expire(now, s.heard)
 	if err == nil {
-		err = write(r.Units())
+		err = write(unitsOf(&r))
 	}
 	if err != nil {
 		next = now.Add(time.Second)

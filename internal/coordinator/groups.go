@@ -9,6 +9,7 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/record"
@@ -67,7 +68,8 @@ type Coordinator interface {
 	Leave(ctx context.Context, groupName, memberID string) error
 	IsMember(ctx context.Context, groupName, memberID string) (bool, error)
 	Commit(ctx context.Context, groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error
-	Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error)
+	CommitPending(ctx context.Context, m consumer.GroupMetadata, who txn.Identity, offsets map[record.TopicPartition]consumer.Offset) error
+	Committed(ctx context.Context, groupName string, stable bool, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error)
 }
 
 // KnowsAssignor reports whether members may choose an assignor.
@@ -160,6 +162,19 @@ func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
 	}
 	g.shards.Store(&shards)
 	return shards, nil
+}
+
+// EndTransaction ends a producer's transaction in a partition of __consumer_offsets, by a
+// marker of a coordinator of that epoch.
+func (g *Groups) EndTransaction(ctx context.Context, number int32, who txn.Identity, commit bool, coordinatorEpoch int32) error {
+	shards, err := g.All(ctx, false)
+	if err != nil {
+		return err
+	}
+	if int(number) >= len(shards) {
+		return fault.At(fault.UnknownTopic, group.OffsetsTopic.Name, number, -1)
+	}
+	return g.place(shards[number]).EndTransaction(ctx, who, commit, coordinatorEpoch)
 }
 
 // Close stops all shards. The caller has closed the sessions before.

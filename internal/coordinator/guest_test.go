@@ -198,7 +198,7 @@ func TestACoordinatorThatIsCutOffAnswersNothing(t *testing.T) {
 	p.add("one")
 	require.NoError(t, p.commit(t.Context(), p.next(), "printer", "one", at(7)))
 	p.led.Doubt(true)
-	_, err := p.Committed(t.Context(), "printer", orders)
+	_, err := p.Committed(t.Context(), "printer", false, orders)
 	require.ErrorIs(t, err, fault.NotCoordinator)
 	_, err = p.IsMember(t.Context(), "printer", "two")
 	require.ErrorIs(t, err, fault.NotCoordinator)

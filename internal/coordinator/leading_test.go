@@ -27,7 +27,7 @@ func at(offset int64) map[record.TopicPartition]consumer.Offset {
 // committed returns the offset that a shard knows of group "printer".
 func committed(t *testing.T, s *GroupShard) int64 {
 	t.Helper()
-	offsets, err := s.Committed(t.Context(), "printer", orders)
+	offsets, err := s.Committed(t.Context(), "printer", false, orders)
 	require.NoError(t, err)
 	return offsets[orders].Offset
 }
@@ -74,7 +74,7 @@ func TestAShardLeadsWhereItsPartitionDoes(t *testing.T) {
 	err := s.Commit(t.Context(), "printer", "", at(8))
 	require.ErrorIs(t, err, fault.NotCoordinator)
 	require.True(t, fault.Retriable(err))
-	_, err = s.Committed(t.Context(), "printer", orders)
+	_, err = s.Committed(t.Context(), "printer", false, orders)
 	require.ErrorIs(t, err, fault.NotCoordinator, "it may have moved on elsewhere")
 	commitElsewhere(t, h, g, 9)
 	g.Elect()

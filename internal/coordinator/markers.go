@@ -1,10 +1,12 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -62,6 +64,12 @@ func (s *txnShard) markOnce(e *ending, partitions []record.TopicPartition) (left
 	told := make(chan marked, len(partitions)) // so that no writer waits
 	marker := log.Marker{Commit: e.Commit, CoordinatorEpoch: e.epoch}
 	for _, tp := range partitions {
+		if tp.Topic == group.OffsetsTopic.Name { // whose coordinator is its only writer
+			s.transactions.work.Go(func() {
+				told <- marked{tp, s.transactions.cfg.Groups.EndTransaction(context.Background(), tp.Partition, e.Identity, e.Commit, marker.CoordinatorEpoch)}
+			})
+			continue
+		}
 		p, err := s.placeOf(tp)
 		if err != nil {
 			told <- marked{tp, err}

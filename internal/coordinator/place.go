@@ -6,12 +6,14 @@ import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/record"
 )
 
 // shardOf coordinates the groups of one partition: a GroupShard, or one on another node.
 type shardOf interface {
 	Coordinator
+	EndTransaction(ctx context.Context, who txn.Identity, commit bool, coordinatorEpoch int32) error
 	Delete(ctx context.Context, groupName string) error
 	DeleteOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error
 	Groups(ctx context.Context) ([]consumer.GroupListing, error)
@@ -94,10 +96,26 @@ func (p *place) Commit(ctx context.Context, groupName, memberID string, offsets 
 	return err
 }
 
+// CommitPending adds offsets to a transaction.
+func (p *place) CommitPending(ctx context.Context, m consumer.GroupMetadata, who txn.Identity, offsets map[record.TopicPartition]consumer.Offset) error {
+	_, err := call(p, func(at shardOf) (struct{}, error) {
+		return struct{}{}, at.CommitPending(ctx, m, who, offsets)
+	})
+	return err
+}
+
+// EndTransaction ends a transaction in the partition.
+func (p *place) EndTransaction(ctx context.Context, who txn.Identity, commit bool, coordinatorEpoch int32) error {
+	_, err := call(p, func(at shardOf) (struct{}, error) {
+		return struct{}{}, at.EndTransaction(ctx, who, commit, coordinatorEpoch)
+	})
+	return err
+}
+
 // Committed returns a group's offsets of some partitions.
-func (p *place) Committed(ctx context.Context, groupName string, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
+func (p *place) Committed(ctx context.Context, groupName string, stable bool, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
 	return call(p, func(at shardOf) (map[record.TopicPartition]consumer.Offset, error) {
-		return at.Committed(ctx, groupName, partitions...)
+		return at.Committed(ctx, groupName, stable, partitions...)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/internal/wire"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -27,7 +28,13 @@ type request struct {
 	baseline   *Baseline
 	offsets    map[record.TopicPartition]consumer.Offset
 	partitions []record.TopicPartition
+	stable     bool
 	roll       roll
+
+	as          consumer.GroupMetadata // the member is its MemberID
+	producer    txn.Identity
+	commit      bool
+	coordinator int32 // the epoch of the one that ends a transaction
 }
 
 // op is what a request asks for. The ops have these numbers between nodes.
@@ -46,6 +53,8 @@ const (
 	opDelete
 	opOffsets
 	opDeleteOffsets
+	opCommitPending
+	opEndTransaction
 )
 
 // reads reports whether the op changes nothing.
@@ -84,6 +93,16 @@ func (q *request) encode() ([]byte, error) {
 		attach.WriteOffsets(&w, q.offsets)
 	case opCommitted, opDeleteOffsets:
 		attach.WritePartitions(&w, q.partitions)
+		w.Bool(q.stable)
+	case opCommitPending:
+		w.Int32(q.as.MemberEpoch)
+		w.CompactString(q.as.InstanceID)
+		writeIdentity(&w, q.producer)
+		attach.WriteOffsets(&w, q.offsets)
+	case opEndTransaction:
+		writeIdentity(&w, q.producer)
+		w.Bool(q.commit)
+		w.Int32(q.coordinator)
 	case opWatch:
 		q.roll.write(&w)
 	}
@@ -107,13 +126,21 @@ func decodeRequest(b []byte) (*request, error) {
 		q.offsets = attach.ReadOffsets(&r)
 	case opCommitted, opDeleteOffsets:
 		q.partitions = attach.ReadPartitions(&r)
+		q.stable = r.Bool()
+	case opCommitPending:
+		q.as = consumer.GroupMetadata{Group: q.group, MemberID: q.member, MemberEpoch: r.Int32(), InstanceID: r.CompactString()}
+		q.producer = readIdentity(&r)
+		q.offsets = attach.ReadOffsets(&r)
+	case opEndTransaction:
+		q.producer = readIdentity(&r)
+		q.commit, q.coordinator = r.Bool(), r.Int32()
 	case opWatch:
 		q.roll = readRoll(&r)
 	}
 	if err := r.End(); err != nil {
 		return nil, err
 	}
-	if q.op < opJoin || q.op > opDeleteOffsets || q.number < 0 {
+	if q.op < opJoin || q.op > opEndTransaction || q.number < 0 {
 		return nil, fault.Newf(fault.InvalidRequest, "a request of kind %d about groups in partition %d", q.op, q.number)
 	}
 	return q, nil
@@ -187,6 +214,15 @@ func readMember(r *wire.Reader) group.Member {
 	}
 	m.RebalanceTimeout, m.SessionTimeout = time.Duration(r.Int64()), time.Duration(r.Int64())
 	return m
+}
+
+func writeIdentity(w *wire.Writer, who txn.Identity) {
+	w.Int64(who.ProducerID)
+	w.Int16(who.Epoch)
+}
+
+func readIdentity(r *wire.Reader) txn.Identity {
+	return txn.Identity{ProducerID: r.Int64(), Epoch: r.Int16()}
 }
 
 func writeOwned(w *wire.Writer, all []group.Partition) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
@@ -22,7 +23,7 @@ var someBaseline = func() *Baseline {
 func requests() []*request {
 	at := request{number: 3, ticket: ticket{node: 2, epoch: 7, number: 1 << 40}}
 	var all []*request
-	for o := opJoin; o <= opOffsets; o++ {
+	for o := opJoin; o <= opEndTransaction; o++ {
 		q := at
 		q.op = o
 		switch o {
@@ -42,7 +43,13 @@ func requests() []*request {
 			q.group, q.member = "printer", ""
 			q.offsets = map[record.TopicPartition]consumer.Offset{orders: {Offset: 7, LeaderEpoch: 2, Metadata: "m"}}
 		case opCommitted:
-			q.group, q.partitions = "printer", []record.TopicPartition{orders}
+			q.group, q.partitions, q.stable = "printer", []record.TopicPartition{orders}, true
+		case opCommitPending:
+			q.group, q.member, q.producer = "printer", "one", txn.Identity{ProducerID: 9, Epoch: 3}
+			q.as = consumer.GroupMetadata{Group: "printer", MemberID: "one", MemberEpoch: 4, InstanceID: "static"}
+			q.offsets = map[record.TopicPartition]consumer.Offset{orders: {Offset: 7, LeaderEpoch: 2, Metadata: "m"}}
+		case opEndTransaction:
+			q.producer, q.commit, q.coordinator = txn.Identity{ProducerID: 9, Epoch: 4}, true, 2
 		case opWatch:
 			q.roll = roll{lost: true, wait: time.Second, members: []attendance{{"printer", "one", -1}, {"printer", "two", time.Minute}}}
 		case opDescribe, opDelete, opOffsets:
@@ -61,7 +68,7 @@ func answers() map[op]answer {
 		opCommitted: {offsets: offsets}, opOffsets: {offsets: offsets}, opWatch: {called: called{woken: []string{"one"}, gone: []string{"two"}}},
 		opList:     {groups: []consumer.GroupListing{{Name: "printer", State: consumer.GroupStable, Members: 2}}},
 		opDescribe: {description: consumer.GroupDescription{Name: "printer", State: consumer.GroupEmpty, Epoch: 3, Members: []consumer.Member{{ID: "one", Assigned: []record.TopicPartition{orders}}}}},
-		opDelete:   {},
+		opDelete:   {}, opDeleteOffsets: {}, opCommitPending: {}, opEndTransaction: {},
 	}
 }
 

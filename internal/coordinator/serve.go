@@ -51,7 +51,11 @@ func (s *GroupShard) answer(ctx context.Context, q *request) (a answer, err erro
 	case opCommit:
 		err = s.commit(ctx, q.ticket, q.group, q.member, q.offsets)
 	case opCommitted:
-		a.offsets, err = s.Committed(ctx, q.group, q.partitions...)
+		a.offsets, err = s.Committed(ctx, q.group, q.stable, q.partitions...)
+	case opCommitPending:
+		err = s.commitPending(ctx, q.ticket, q.as, q.producer, q.offsets)
+	case opEndTransaction:
+		err = s.EndTransaction(ctx, q.producer, q.commit, q.coordinator)
 	case opWatch:
 		q.roll.wait = min(max(q.roll.wait, 0), longestWatch)
 		a.called, err = s.Watch(ctx, q.ticket, q.roll)

@@ -11,15 +11,17 @@ import (
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/role"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
 // kind is what differs between kinds of coordinators. C is their state, a fold of
 // their partition's records. The shard's writer calls these methods.
 type kind[C any] interface {
-	// empty returns the fold of no records, and apply adds one.
+	// empty returns the fold of no records, and apply adds one of a batch, which may be a
+	// marker.
 	empty() C
-	apply(C, *record.Record) error
+	apply(C, *record.Batch, *record.Record) error
 
 	// prepare updates the state before a round's commands run. loaded means that it has
 	// just been read from the log. The units that it returns are written before the
@@ -81,8 +83,11 @@ type command[C any] struct {
 }
 
 // unit is records that must be in one batch, so that a crash leaves all of them or
-// none. Consecutive units share a batch if there is room.
-type unit = []group.Record
+// none. Consecutive units share a batch if there is room, except those of transactions.
+type unit struct {
+	records []group.Record
+	of      *group.Transaction // nil: of none
+}
 
 // inlineCommands is how many rounds a caller serves for others before a goroutine
 // takes over.
@@ -251,7 +256,7 @@ func (s *shard[C]) load() error {
 		err = s.notCoordinator()
 	}
 	if err == nil {
-		err = s.Partition().Scan(func(r *record.Record) error { return s.kind.apply(state, r) })
+		err = s.Partition().Scan(func(b *record.Batch, r *record.Record) error { return s.kind.apply(state, b, r) })
 	}
 	if err == nil {
 		s.state, s.loaded, s.epoch = state, true, epoch
@@ -291,30 +296,12 @@ func (s *shard[C]) post(run func(C) ([]unit, error)) {
 // write appends units, in as few batches as have room for them, and waits until they
 // are committed. It returns how many are.
 func (s *shard[C]) write(units []unit) (written int, err error) {
-	now := time.Now().UnixMilli()
 	for written < len(units) {
-		builder := record.NewBuilder(s.most)
-		n, fit := 0, true
-		for fit && written+n < len(units) {
-			if fit = add(builder, now, units[written+n]); fit {
-				n++
-			}
-		}
-		if n == 0 {
-			return written, fault.At(fault.RecordListTooLarge, s.topic.Name, s.number, -1).
-				Detailf("%d records that belong together take more than %d bytes", len(units[written]), s.most)
-		}
-		if !fit { // the batch has a part of the next unit: build it again without
-			builder.Reset()
-			for _, u := range units[written : written+n] {
-				add(builder, now, u)
-			}
-		}
-		batch, err := builder.Batch(nil, record.None, 0)
+		batch, n, err := s.batch(units[written:])
 		if err != nil {
 			return written, err
 		}
-		err = s.Partition().AppendIn(s.epoch, batch.Bytes)
+		err = s.Partition().AppendIn(s.epoch, batch)
 		if errors.Is(err, fault.NotLeader) || errors.Is(err, fault.FencedLeaderEpoch) {
 			err = s.notCoordinator().Because(err)
 		}
@@ -326,9 +313,43 @@ func (s *shard[C]) write(units []unit) (written int, err error) {
 	return written, nil
 }
 
+// batch returns a batch of the first of these units, and how many there are in it.
+func (s *shard[C]) batch(units []unit) (batch []byte, n int, err error) {
+	now := time.Now().UnixMilli()
+	if of := units[0].of; of != nil && of.Marker != nil {
+		m := log.Marker{Commit: of.Marker.Commit, CoordinatorEpoch: of.Marker.CoordinatorEpoch}
+		return m.Batch(of.ProducerID, of.Epoch, of.Marker.Time), 1, nil
+	}
+	builder := record.NewBuilder(s.most)
+	fit := true
+	for fit && n < len(units) && (n == 0 || units[0].of == nil && units[n].of == nil) {
+		if fit = add(builder, now, units[n]); fit {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil, 0, fault.At(fault.RecordListTooLarge, s.topic.Name, s.number, -1).
+			Detailf("%d records that belong together take more than %d bytes", len(units[0].records), s.most)
+	}
+	if !fit { // the batch has a part of the next unit: build it again without
+		builder.Reset()
+		for _, u := range units[:n] {
+			add(builder, now, u)
+		}
+	}
+	b, err := builder.Batch(nil, record.None, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	if of := units[0].of; of != nil {
+		record.StampTransaction(b.Bytes, of.ProducerID, of.Epoch, of.Sequence)
+	}
+	return b.Bytes, n, nil
+}
+
 // add adds a unit to a batch, and reports whether all of it fitted.
 func add(builder *record.Builder, now int64, u unit) bool {
-	for _, r := range u {
+	for _, r := range u.records {
 		if !builder.Add(now, r.Key, r.Value, nil) {
 			return false
 		}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/coordinator/txn"
@@ -18,7 +19,8 @@ import (
 
 // TransactionsConfig configures Transactions.
 type TransactionsConfig struct {
-	Host *host.Host
+	Host   *host.Host
+	Groups *Groups // whose offsets may be part of transactions
 
 	// Ensure is as GroupsConfig.Ensure.
 	Ensure func(context.Context, topic.Spec) (*host.Topic, error)
@@ -176,6 +178,25 @@ func (t *Transactions) ask(ctx context.Context, q txnRequest) (txnAnswer, error)
 func (t *Transactions) Add(ctx context.Context, id string, who txn.Identity, partitions ...record.TopicPartition) error {
 	_, err := t.ask(ctx, txnRequest{op: txnAdd, id: id, who: who, partitions: partitions})
 	return err
+}
+
+// SendOffsets makes a group's offsets part of a producer's transaction. After an error the
+// transaction must not be committed.
+func (t *Transactions) SendOffsets(ctx context.Context, id string, who txn.Identity, m consumer.GroupMetadata, offsets map[record.TopicPartition]consumer.Offset) error {
+	if m.Group == "" {
+		return fault.Newf(fault.InvalidGroup, "offsets are committed for a group, and none is named")
+	}
+	if len(offsets) == 0 {
+		return nil
+	}
+	s, err := t.cfg.Groups.Shard(ctx, m.Group, true)
+	if err != nil {
+		return err
+	}
+	if err := t.Add(ctx, id, who, record.TopicPartition{Topic: group.OffsetsTopic.Name, Partition: s.number}); err != nil {
+		return err
+	}
+	return t.cfg.Groups.insist(ctx, func() error { return t.cfg.Groups.place(s).CommitPending(ctx, m, who, offsets) })
 }
 
 // End commits or aborts a producer's transaction, and returns the identity for its next one.

@@ -58,16 +58,21 @@ func unitOf(r txn.Result) []unit {
 	if len(r.Records) == 0 {
 		return nil
 	}
-	u := make(unit, len(r.Records))
+	u := unit{records: make([]group.Record, len(r.Records))}
 	for i, made := range r.Records {
-		u[i] = group.Record(made)
+		u.records[i] = group.Record(made)
 	}
 	return []unit{u}
 }
 
 func (s *txnShard) empty() *txn.Coordinator { return txn.New() }
 
-func (s *txnShard) apply(c *txn.Coordinator, r *record.Record) error { return c.Apply(r.Key, r.Value) }
+func (s *txnShard) apply(c *txn.Coordinator, b *record.Batch, r *record.Record) error {
+	if b.Control() {
+		return nil
+	}
+	return c.Apply(r.Key, r.Value)
+}
 
 // prepare, after the log was read, takes up what was decided and is not complete, and
 // forgets IDs that were not used for long.

@@ -19,6 +19,7 @@ import (
 // membership is a session's place in its group. Guarded by session.mu.
 type membership struct {
 	id          string // empty: not joined
+	epoch       int32  // as of the last heartbeat
 	coordinator coordinator.Coordinator
 	listener    *coordinator.Listener
 }
@@ -109,10 +110,13 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	ctx := context.Background()
 	if m := s.membership(); m.id != "" {
 		a, err := m.coordinator.Heartbeat(ctx, m.id, s.owned(), m.listener)
-		if errors.Is(err, fault.UnknownMember) {
-			s.mu.Lock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch {
+		case err == nil:
+			s.member.epoch = a.Epoch
+		case errors.Is(err, fault.UnknownMember):
 			s.member.id = ""
-			s.mu.Unlock()
 		}
 		return a, err
 	}
@@ -131,6 +135,7 @@ func (s *Session) heartbeat() (coordinator.Assignment, error) {
 	switch {
 	case err == nil:
 		s.baseline.Store(m.listener.Baseline)
+		m.epoch = a.Epoch
 		s.member, s.joining = m, membership{}
 	case isUnknown(err):
 		s.joining = m
@@ -214,7 +219,8 @@ func (s *Session) takeUp(partitions []record.TopicPartition, ids map[record.Topi
 	for _, tp := range partitions {
 		src := &source{session: s, tp: tp, id: ids[tp]}
 		src.offset.Store(unknownOffset)
-		if err := src.find(committed); err != nil && ids == nil && src.part != nil && !s.cfg.Start.IsNone() {
+		err := src.find(committed)
+		if err != nil && ids == nil && src.part != nil && !s.cfg.Start.IsNone() && !errors.Is(err, fault.UnstableOffsetCommit) {
 			return err
 		}
 		src.awaited = src.part == nil
@@ -313,6 +319,24 @@ func (s *Session) Commit(ctx context.Context, offsets map[record.TopicPartition]
 	return s.insist(ctx, func() error { return m.coordinator.Commit(ctx, s.cfg.Group, m.id, offsets) })
 }
 
+// GroupMetadata returns who the session is in its group. See consumer.Session.
+func (s *Session) GroupMetadata(context.Context) (consumer.GroupMetadata, error) {
+	if s.cfg.Group == "" {
+		return consumer.GroupMetadata{}, fault.Newf(fault.InvalidGroup, "the consumer has no group")
+	}
+	if s.gone() {
+		return consumer.GroupMetadata{}, fault.Closed
+	}
+	if !s.cfg.Subscribes() {
+		return consumer.GroupMetadata{Group: s.cfg.Group, MemberEpoch: -1}, nil
+	}
+	m := s.membership()
+	if m.id == "" {
+		return consumer.GroupMetadata{}, fault.Newf(fault.UnknownMember, "the consumer has not joined group %q yet", s.cfg.Group)
+	}
+	return consumer.GroupMetadata{Group: s.cfg.Group, MemberID: m.id, MemberEpoch: m.epoch, InstanceID: s.cfg.InstanceID}, nil
+}
+
 // Committed returns the group's offsets. See consumer.Session.
 func (s *Session) Committed(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition]consumer.Offset, error) {
 	if s.cfg.Group == "" {
@@ -327,7 +351,7 @@ func (s *Session) Committed(ctx context.Context, partitions ...record.TopicParti
 		return found, nil
 	}
 	err = s.insist(ctx, func() error {
-		all, err := at.Committed(ctx, s.cfg.Group, partitions...)
+		all, err := at.Committed(ctx, s.cfg.Group, s.cfg.ReadCommitted, partitions...)
 		maps.Copy(found, all)
 		return err
 	})

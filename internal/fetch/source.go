@@ -1,8 +1,10 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/host"
@@ -34,6 +36,8 @@ type source struct {
 	id      topic.ID          // of the topic; zero until one was found or the group has named it
 	awaited bool              // the partition is newer than its assignment; with Latest it is read from its first record
 	sought  *topic.OffsetSpec // where Seek said to begin; valid while part is nil
+	later   *time.Timer       // puts the source in the line, to look its offset up again; nil if it never had to
+	pause   time.Duration     // the last one before that
 
 	// What is being read: a chunk of whole batches, then one batch of it after the
 	// other. rest is what remains of chunk; batchEnd, records and unpacked are those of
@@ -89,7 +93,7 @@ func (src *source) park() {
 	s := src.session
 	s.mu.Lock()
 	src.restLocked()
-	wait := src.part != nil && !src.waiting && src.turn != turnEnded
+	wait := src.part != nil && !src.waiting && src.turn != turnEnded && src.offset.Load() != unknownOffset
 	src.waiting = src.waiting || wait
 	s.mu.Unlock()
 	if wait && !src.part.At(src.session.isolation()).Wait(src.offset.Load(), src) {
@@ -107,7 +111,10 @@ func (src *source) park() {
 // so that the program gets what is sound before it.
 func (src *source) fetch(dst []record.Record) (records []record.Record, moved bool, err error) {
 	dst = dst[:0]
-	if err := src.find(nil); err != nil || src.part == nil {
+	if err := src.find(nil); errors.Is(err, fault.UnstableOffsetCommit) {
+		src.findLater()
+		return dst, false, nil
+	} else if err != nil || src.part == nil {
 		return dst, false, src.halt(err)
 	}
 	if err := src.trailing; err != nil {
@@ -381,8 +388,30 @@ func (src *source) stopWaiting() {
 	}
 }
 
+// findLater has the source take another turn after a while, because a transaction has its
+// group's offset and is not decided yet.
+func (src *source) findLater() {
+	src.pause = min(max(2*src.pause, searchFirst), searchEvery)
+	if src.later == nil {
+		src.later = time.AfterFunc(src.pause, src.again)
+		return
+	}
+	src.later.Reset(src.pause)
+}
+
+func (src *source) again() {
+	s := src.session
+	s.mu.Lock()
+	src.enqueueLocked()
+	s.mu.Unlock()
+	s.wake()
+}
+
 // detach releases what the source has of its partition.
 func (src *source) detach() {
+	if src.later != nil {
+		src.later.Stop()
+	}
 	src.stopWaiting()
 	src.discard()
 }

@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"log":       {"record", "fault", "internal/vfs"},
 	"partition": {"log", "record", "fault"},
 
-	"producer": {"record", "fault", "serde", "topic"},
+	"producer": {"record", "fault", "serde", "topic", "consumer"},
 	"consumer": {"record", "fault", "serde", "topic", "internal/pattern", "internal/callback"},
 
 	"streams":     slices.Concat(clientTower, []string{"github.com/google/btree"}),
@@ -44,7 +44,7 @@ var allowed = map[string][]string{
 	},
 	"internal/produce": {
 		"internal/coordinator/txn",
-		"fault", "record", "topic", "producer", "log", "partition", "internal/host", "internal/quota", "internal/role", "internal/callback",
+		"fault", "record", "topic", "producer", "consumer", "log", "partition", "internal/host", "internal/quota", "internal/role", "internal/callback",
 	},
 	"internal/fetch": {
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/catalogue",

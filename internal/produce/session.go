@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/internal/host"
@@ -28,6 +29,7 @@ type Sessions struct {
 type Transactions interface {
 	Init(ctx context.Context, id string, timeout time.Duration) (txn.Identity, error)
 	Add(ctx context.Context, id string, who txn.Identity, partitions ...record.TopicPartition) error
+	SendOffsets(ctx context.Context, id string, who txn.Identity, m consumer.GroupMetadata, offsets map[record.TopicPartition]consumer.Offset) error
 	End(ctx context.Context, id string, who txn.Identity, commit bool) (txn.Identity, error)
 }
 

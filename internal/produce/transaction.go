@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/record"
@@ -101,7 +102,7 @@ func (t *transaction) enter() error {
 
 // mustAbort is the error of a transaction in which a record has failed.
 func (t *transaction) mustAbort() error {
-	return fault.Newf(fault.InvalidTxnState, "a record of the transaction failed, and it can only be aborted").Because(t.failed)
+	return fault.Newf(fault.InvalidTxnState, "a part of the transaction failed, and it can only be aborted").Because(t.failed)
 }
 
 func (t *transaction) leave() {
@@ -126,22 +127,15 @@ func (t *transaction) enlist(ctx context.Context, l *lane) error {
 	if l.enlisted.Load() == number {
 		return nil
 	}
-	select {
-	case t.adding <- struct{}{}:
-		defer func() { <-t.adding }()
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.session.closing:
-		return fault.Closed
+	who, added, err := t.beginAdding(ctx)
+	if err != nil {
+		return err
 	}
+	defer added()
 	if l.enlisted.Load() == number {
 		return nil
 	}
-	t.mu.Lock()
-	t.touched = true
-	who := t.who
-	t.mu.Unlock()
-	err := t.session.transactions.Add(ctx, t.id, who, record.TopicPartition{Topic: l.topic, Partition: l.number})
+	err = t.session.transactions.Add(ctx, t.id, who, record.TopicPartition{Topic: l.topic, Partition: l.number})
 	if err != nil {
 		if errors.Is(err, fault.UnknownOutcome) && ctx.Err() != nil {
 			return ctx.Err() // nothing was sent
@@ -152,6 +146,44 @@ func (t *transaction) enlist(ctx context.Context, l *lane) error {
 	l.producerID, l.producerEpoch, l.sequence = who.ProducerID, who.Epoch, 0
 	l.mu.Unlock()
 	l.enlisted.Store(number)
+	return nil
+}
+
+// beginAdding returns the producer's identity in the open transaction, to which something is
+// about to be added. Nothing else is until the caller calls added. Between enter and leave.
+func (t *transaction) beginAdding(ctx context.Context) (who txn.Identity, added func(), err error) {
+	select {
+	case t.adding <- struct{}{}:
+	case <-ctx.Done():
+		return who, nil, ctx.Err()
+	case <-t.session.closing:
+		return who, nil, fault.Closed
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.touched = true
+	return t.who, func() { <-t.adding }, nil
+}
+
+// SendOffsets implements producer.Transactor.
+func (s *Session) SendOffsets(ctx context.Context, m consumer.GroupMetadata, offsets map[record.TopicPartition]consumer.Offset) error {
+	t := s.transaction
+	if t == nil {
+		return fault.Newf(fault.InvalidRequest, "the producer has no transactional ID")
+	}
+	if err := t.enter(); err != nil {
+		return err
+	}
+	defer t.leave()
+	who, added, err := t.beginAdding(ctx)
+	if err == nil {
+		err = s.transactions.SendOffsets(ctx, t.id, who, m, offsets)
+		added()
+	}
+	if err != nil {
+		t.fail(err) // without the offsets, the records would be written again
+		return t.refused(err)
+	}
 	return nil
 }
 

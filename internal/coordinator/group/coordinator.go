@@ -35,8 +35,14 @@ type Limits struct {
 // Coordinator holds the groups of one partition of __consumer_offsets. See the
 // package's documentation.
 type Coordinator struct {
-	limits Limits
-	groups map[string]*group
+	limits  Limits
+	groups  map[string]*group
+	applied int64 // how many records were applied: the place of the next one
+
+	// Transactions, by producer ID. See transaction.go.
+	pending map[int64]*transaction
+	ended   map[int64]ended
+	crowded int // with more of ended, old ones are dropped
 
 	// State that is not in the log.
 	topics *Topics
@@ -61,7 +67,7 @@ func New(limits Limits) *Coordinator {
 			Retention: limits.Retention, ExpireFrom: limits.ExpireFrom, Assignors: limits.Assignors,
 		},
 		groups: map[string]*group{}, topics: NewTopics(nil), away: map[string]time.Time{}, left: map[string]time.Time{},
-		refused: map[string]refusal{},
+		refused: map[string]refusal{}, pending: map[int64]*transaction{}, ended: map[int64]ended{}, crowded: endedCrowd,
 	}
 }
 
@@ -78,6 +84,10 @@ type Result struct {
 	GoneFrom   []string
 
 	Refused []error // assignments of custom assignors that were not valid
+
+	// Of, unless nil, is the transaction of which the Records are, or which a marker is to
+	// end. They go into a batch of their own.
+	Of *Transaction
 }
 
 // Units returns Records divided at Cuts. Each part must be appended as a whole.
@@ -328,14 +338,17 @@ func (c *Coordinator) Commit(groupName, memberID string, offsets map[record.Topi
 		return Result{}, err
 	}
 	for _, tp := range slices.SortedFunc(maps.Keys(offsets), record.TopicPartition.Compare) {
-		o := offsets[tp]
-		value := offset{
-			offset: o.Offset, leaderEpoch: o.LeaderEpoch, metadata: o.Metadata,
-			committed: now.UnixMilli(), id: c.topics.byName[tp.Topic].ID,
-		}
-		c.emit(key{kind: keyOffset, group: groupName, topic: tp.Topic, partition: tp.Partition}, value.encode)
+		c.emit(key{kind: keyOffset, group: groupName, topic: tp.Topic, partition: tp.Partition}, c.offsetOf(tp, offsets[tp], now).encode)
 	}
 	return c.end(memberID)
+}
+
+// offsetOf returns the value of an offset that is committed now.
+func (c *Coordinator) offsetOf(tp record.TopicPartition, o consumer.Offset, now time.Time) offset {
+	return offset{
+		offset: o.Offset, leaderEpoch: o.LeaderEpoch, metadata: o.Metadata,
+		committed: now.UnixMilli(), id: c.topics.byName[tp.Topic].ID,
+	}
 }
 
 // mayCommit returns why the offsets may not be committed, or nil.
@@ -408,6 +421,12 @@ func (c *Coordinator) DeleteOffsets(groupName string, partitions ...record.Topic
 
 // erase deletes a group without members, and calls between after each offset.
 func (c *Coordinator) erase(g *group, between func()) {
+	for _, tp := range c.pendingOf(g.name) {
+		if _, ok := g.offsets[tp]; !ok {
+			c.emit(key{kind: keyOffset, group: g.name, topic: tp.Topic, partition: tp.Partition}, nil)
+			between()
+		}
+	}
 	for _, tp := range slices.SortedFunc(maps.Keys(g.offsets), record.TopicPartition.Compare) {
 		c.emit(key{kind: keyOffset, group: g.name, topic: tp.Topic, partition: tp.Partition}, nil)
 		between()
@@ -483,17 +502,23 @@ func (c *Coordinator) cut() { c.cuts = append(c.cuts, len(c.records)) }
 // emit makes a record and applies it. It encodes the value first: Apply then decodes
 // the same bytes that a reader of the log will, so the two can't differ.
 func (c *Coordinator) emit(k key, value func(*wire.Writer)) {
+	r, err := encodeRecord(k, value)
+	if err != nil {
+		c.err = errors.Join(c.err, err)
+		return
+	}
+	c.records = append(c.records, r)
+	c.err = errors.Join(c.err, c.Apply(r.Key, r.Value))
+}
+
+// encodeRecord returns the record of a key; a tombstone if value is nil.
+func encodeRecord(k key, value func(*wire.Writer)) (Record, error) {
 	var kw, vw wire.Writer
 	k.encode(&kw)
 	if value != nil {
 		value(&vw)
 	}
-	if err := errors.Join(kw.Err(), vw.Err()); err != nil {
-		c.err = errors.Join(c.err, err)
-		return
-	}
-	c.records = append(c.records, Record{Key: kw.B, Value: vw.B})
-	c.err = errors.Join(c.err, c.Apply(kw.B, vw.B))
+	return Record{Key: kw.B, Value: vw.B}, errors.Join(kw.Err(), vw.Err())
 }
 
 // end returns the command's records and the members to wake: those of groups with

@@ -20,7 +20,7 @@ import (
 type world struct {
 	t       require.TestingT
 	c       *Coordinator
-	log     []Record
+	log     []entry
 	topics  []Topic
 	now     time.Time
 	ids     int
@@ -54,7 +54,7 @@ func (w *world) setTopics(topics ...Topic) {
 
 func (w *world) took(result Result, err error) {
 	require.NoError(w.t, err)
-	w.log = append(w.log, result.Records...)
+	w.add(result)
 }
 
 func (w *world) join(group, instance, assignor string, topics ...string) *client {
@@ -106,32 +106,14 @@ func (w *world) leave(cl *client) {
 	w.took(result, err)
 }
 
-// lastOfEachKey is what compaction leaves of a log once tombstones are gone, too.
-func lastOfEachKey(log []Record) (left []Record) {
-	last := map[string]int{}
-	for i, r := range log {
-		last[string(r.Key)] = i
-	}
-	for i, r := range log {
-		if last[string(r.Key)] == i && r.Value != nil {
-			left = append(left, r)
-		}
-	}
-	return left
-}
-
 // check holds what is true at any moment.
 func (w *world) check() {
-	replayed := New(Limits{})
-	for _, r := range w.log {
-		require.NoError(w.t, replayed.Apply(r.Key, r.Value))
-	}
+	replayed := w.replay(w.log)
 	require.Equal(w.t, w.c.groups, replayed.groups, "the running state differs from its replay")
-	compacted := New(Limits{})
-	for _, r := range lastOfEachKey(w.log) {
-		require.NoError(w.t, compacted.Apply(r.Key, r.Value))
-	}
-	require.Equal(w.t, w.c.groups, compacted.groups, "the running state differs from the replay of the compacted log")
+	require.Equal(w.t, w.c.pending, replayed.pending, "the running state differs from its replay")
+	compacted := w.replay(lastOfEachKey(w.log))
+	require.Equal(w.t, unordered(w.c.groups), unordered(compacted.groups), "the running state differs from the replay of the compacted log")
+	require.Equal(w.t, w.c.Pending(), compacted.Pending(), "the running state differs from the replay of the compacted log")
 	for _, g := range w.c.groups {
 		n := 0
 		for _, m := range g.members {
@@ -371,7 +353,7 @@ func TestCommit(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			result, err := w.c.Commit("g", test.member, test.offsets, w.now)
 			require.ErrorIs(t, err, test.want)
-			w.log = append(w.log, result.Records...)
+			w.add(result)
 		})
 	}
 	w.check()
@@ -454,6 +436,21 @@ func TestAnySequence(t *testing.T) {
 				w.took(result, err)
 				require.Equal(rt, o, w.c.Offsets(cl.Group)[tp])
 			},
+			"send offsets": func(rt *rapid.T) {
+				cl, ok := pick()
+				if !ok || len(cl.owned) == 0 {
+					return
+				}
+				p := rapid.SampledFrom([]Partition(cl.owned)).Draw(rt, "partition")
+				name, ok := w.c.topics.Name(p.ID)
+				if !ok || p.Number >= w.c.topics.byName[name].Partitions {
+					return
+				}
+				w.sendOffsets(rapid.Int64Range(1, 3).Draw(rt, "producer"), cl, record.TopicPartition{Topic: name, Partition: p.Number}, rapid.Int64Min(0).Draw(rt, "offset"))
+			},
+			"end": func(rt *rapid.T) {
+				w.end(rapid.Int64Range(1, 3).Draw(rt, "producer"), rapid.Bool().Draw(rt, "commit"))
+			},
 			"expire": func(rt *rapid.T) {
 				w.now = w.now.Add(time.Duration(rapid.IntRange(0, 70).Draw(rt, "seconds")) * time.Second)
 				result, _, err := w.c.Expire(w.now, func(string) Heard { return Heard{Fetch: w.now} })
@@ -481,11 +478,7 @@ func TestAnySequence(t *testing.T) {
 				w.setTopics(topics...)
 			},
 			"restart": func(rt *rapid.T) {
-				again := New(Limits{})
-				for _, r := range w.log {
-					require.NoError(rt, again.Apply(r.Key, r.Value))
-				}
-				w.c, w.clients = again, map[string]*client{}
+				w.c, w.clients = w.replay(w.log), map[string]*client{}
 				w.setTopics(w.topics...)
 				result, err := w.c.Restart(w.now)
 				w.took(result, err)

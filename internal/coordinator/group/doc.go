@@ -60,6 +60,13 @@
 // member's metadata has its session timeout in tagged field 1000, and its metadata
 // for the assignor, as compact bytes, in field 1001.
 //
+// # Transactions
+//
+// Offsets that are part of a transaction are in batches of its producer. They are pending
+// until the transaction's marker follows: then they are committed, or forgotten. One counts
+// only if no later record of the log is of the same partition. A marker is one more command
+// of the Coordinator, so that markers and records have one order.
+//
 // # Tasks
 //
 // Members of a streams application's group get tasks: all partitions of one number

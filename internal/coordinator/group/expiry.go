@@ -53,6 +53,12 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) Heard) (
 		if len(g.members) > 0 || c.limits.Retention == 0 {
 			continue
 		}
+		if len(c.pendingOf(name)) > 0 { // its last commit is yet to count
+			if again := now.Add(time.Minute); next.IsZero() || again.Before(next) {
+				next = again
+			}
+			continue
+		}
 		if deadline := c.expiry(g); !now.Before(deadline) {
 			c.erase(g, c.cut)
 			c.cut()
@@ -90,6 +96,9 @@ func (c *Coordinator) emptied(g *group, now time.Time) {
 	c.left[g.name] = now
 	if len(g.members) > 0 || c.limits.Retention == 0 || len(g.offsets) == 0 {
 		return
+	}
+	if len(c.pendingOf(g.name)) > 0 {
+		return // what a transaction commits must not be older than what is stored here
 	}
 	var newest record.TopicPartition
 	for tp, o := range g.offsets {

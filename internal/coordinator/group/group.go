@@ -132,6 +132,10 @@ func (c *Coordinator) Apply(keyBytes, value []byte) error {
 	if err != nil || !known {
 		return err
 	}
+	c.applied++
+	if value == nil && k.kind == keyOffset {
+		c.dropPending(k)
+	}
 	g := c.groups[k.group]
 	if g == nil {
 		if value == nil {
@@ -141,7 +145,7 @@ func (c *Coordinator) Apply(keyBytes, value []byte) error {
 	}
 	if value == nil {
 		g.applyTombstone(k)
-	} else if err := g.applyValue(k, value); err != nil {
+	} else if err := g.applyValue(k, value, c.applied); err != nil {
 		return fault.Newf(fault.CorruptMessage, "group %q", k.group).Because(err)
 	}
 	c.groups[k.group] = g
@@ -151,14 +155,15 @@ func (c *Coordinator) Apply(keyBytes, value []byte) error {
 	return nil
 }
 
-// applyValue applies a record with a value.
-func (g *group) applyValue(k key, value []byte) error {
+// applyValue applies a record with a value, the number of which is order.
+func (g *group) applyValue(k key, value []byte, order int64) error {
 	switch k.kind {
 	case keyOffset:
 		o, err := decodeOffset(value)
 		if err != nil {
 			return err
 		}
+		o.order = order
 		g.offsets[record.TopicPartition{Topic: k.topic, Partition: k.partition}] = o
 	case keyGroup:
 		v, err := decodeGroup(value)

@@ -18,11 +18,7 @@ func TestRestartWritesThatEverybodyLeft(t *testing.T) {
 	w.settle()
 	place := static.owned
 
-	again := New(Limits{})
-	for _, r := range w.log {
-		require.NoError(t, again.Apply(r.Key, r.Value))
-	}
-	w.c, w.clients = again, map[string]*client{}
+	w.c, w.clients = w.replay(w.log), map[string]*client{}
 	w.setTopics(w.topics...)
 	result, err := w.c.Restart(w.now)
 	w.took(result, err)

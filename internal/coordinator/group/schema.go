@@ -79,6 +79,7 @@ type offset struct {
 	metadata    string
 	committed   int64 // milliseconds
 	id          topic.ID
+	order       int64 // its record's place among those of the log; not written
 }
 
 // offsetVersion is the first version with tagged fields, of which the topic's ID is

@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/producer"
@@ -81,6 +82,23 @@ func Marker() record.Batch {
 // returns. open closes it with t.Cleanup; it may also return the same one every
 // time.
 func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
+	run(t, features, func(t *testing.T, test test) {
+		t.Parallel()
+		test.run(newSuite(t, open(t), features))
+	})
+}
+
+// RunInBubble is Run with each test in a testing/synctest bubble, for backends that live in
+// one process, of which open returns a new one every time. There a slow machine is no
+// reason for a node to take another one for dead.
+func RunInBubble(t *testing.T, open func(t *testing.T) Backend, features Features) {
+	run(t, features, func(t *testing.T, test test) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) { test.run(newSuite(t, open(t), features)) })
+	})
+}
+
+func run(t *testing.T, features Features, do func(t *testing.T, test test)) {
 	for _, group := range []struct {
 		name  string
 		tests []test
@@ -110,10 +128,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, features Features) {
 		}
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {
-				t.Run(test.name, func(t *testing.T) {
-					t.Parallel()
-					test.run(newSuite(t, open(t), features))
-				})
+				t.Run(test.name, func(t *testing.T) { do(t, test) })
 			}
 		})
 	}

@@ -140,7 +140,7 @@ var transactionTests = []test{
 		name := s.topic(1, topic.Config{})
 		tx := s.transactor(s.name(), func(cfg *producer.Config) { cfg.TransactionTimeout = 300 * time.Millisecond })
 		require.NoError(s, tx.BeginTransaction(s.ctx))
-		s.sendIn(tx, name, 0, "slow")
+		_, _ = s.sendOne(tx, name, 0, "slow") // which fails if that took as long
 		s.send(name, 0, "behind")
 		c := s.consumer(readCommitted)
 		require.NoError(s, c.Assign(s.ctx, tps(name, 0)))

@@ -3,7 +3,6 @@ package backendtest
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -27,7 +26,7 @@ var waitingTests = []test{
 					require.Equal(s, []string{"a"}, values(got.Records))
 					break
 				}
-				runtime.Gosched()
+				time.Sleep(time.Millisecond)
 			}
 			got, err := c.Fetch(s.ctx, wait, make([]record.Record, 3))
 			require.NoError(s, err, "there is nothing, which is no error")

@@ -29,7 +29,7 @@ func ofTransactions(t *testing.T, b producer.Backend) *producer.Producer {
 // until no transaction is open.
 func committedOf(t *testing.T, b *runnel.Broker, partition int32) (values []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
 	tp := record.TopicPartition{Topic: "orders", Partition: partition}
 	c, err := consumer.New(b, consumer.Assign(tp), consumer.ReadCommitted())

@@ -11,12 +11,9 @@ import (
 
 // Each node of a cluster does what every backend does.
 func TestBackendOnAnyNode(t *testing.T) {
-	t.Parallel()
-	c := replicatest.Cluster(t, 3)
-	for _, id := range c.Running() {
+	for id := 1; id <= 3; id++ {
 		t.Run(fmt.Sprint("node ", id), func(t *testing.T) {
-			t.Parallel()
-			backendtest.Run(t, func(*testing.T) backendtest.Backend { return c.Broker(id) }, backendtest.Features{
+			backendtest.RunInBubble(t, func(t *testing.T) backendtest.Backend { return replicatest.Cluster(t, 3).Broker(id) }, backendtest.Features{
 				AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
 				FirstOffset: 1, Lags: true, Replicas: 3,
 			})

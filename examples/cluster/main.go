@@ -46,7 +46,7 @@ var orders = record.TopicPartition{Topic: "orders"}
 const perPhase = 500
 
 func run(ctx context.Context, out io.Writer) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	c, err := newCluster()
 	if err != nil {
@@ -124,13 +124,23 @@ func send(ctx context.Context, b *runnel.Remote, from, n int) error {
 	return nil
 }
 
-// leaderOf returns the node that leads the topic, counted from 0.
+// leaderOf returns the node that leads the topic, counted from 0. While another one is being
+// elected, none does.
 func leaderOf(ctx context.Context, b *runnel.Remote) (int, error) {
-	d, err := b.DescribeTopics(ctx, orders.Topic)
-	if err != nil {
-		return 0, err
+	for {
+		d, err := b.DescribeTopics(ctx, orders.Topic)
+		if err != nil {
+			return 0, err
+		}
+		if leader := d[0].Partitions[0].Leader; leader > 0 {
+			return int(leader) - 1, nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
 	}
-	return int(d[0].Partitions[0].Leader) - 1, nil
 }
 
 // read reads so many records on one node, and checks that they are those that were sent.

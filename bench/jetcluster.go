@@ -46,7 +46,7 @@ func openJetTrio(ctx context.Context, w *Work) (_ *jet, closeOthers func(), err 
 		s.Start()
 	}
 	for _, s := range servers {
-		if !s.ReadyForConnections(30 * time.Second) {
+		if !s.ReadyForConnections(time.Minute) {
 			return nil, nil, errors.New("a NATS server does not start")
 		}
 	}

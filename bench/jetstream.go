@@ -39,7 +39,7 @@ func openJet(ctx context.Context, w *Work, storage jetstream.StorageType, sync b
 		return nil, err
 	}
 	j.server.Start()
-	if !j.server.ReadyForConnections(10 * time.Second) {
+	if !j.server.ReadyForConnections(time.Minute) {
 		return nil, errors.New("the NATS server does not start")
 	}
 	if j.conn, err = nats.Connect("", nats.InProcessServer(j.server)); err != nil {

@@ -139,6 +139,10 @@ func (r Result) MedianLatency() Latency {
 	}
 }
 
+// foreignTries is how often a case of another system is tried: on a slow machine its nodes
+// may lose their leader, or its calls take longer than they may.
+const foreignTries = 3
+
 // runGroups runs every case of every group runs times, the cases of a group in
 // turns.
 func runGroups(ctx context.Context, groups []Group, w *Work, runs int, profiles string, progress func(format string, args ...any)) ([]Result, error) {
@@ -152,6 +156,10 @@ func runGroups(ctx context.Context, groups []Group, w *Work, runs int, profiles 
 			for i, c := range g.Cases {
 				progress("%s: %s (%d of %d)", g.Name, c.Name, run+1, runs)
 				sample, err := runCase(ctx, g, c, w, profiles)
+				for left := foreignTries - 1; err != nil && !c.ours() && left > 0 && ctx.Err() == nil; left-- {
+					progress("%s: %s: once more, after %v", g.Name, c.Name, err)
+					sample, err = runCase(ctx, g, c, w, profiles)
+				}
 				if err != nil {
 					return nil, fmt.Errorf("%s: %s: %w", g.Name, c.Name, err)
 				}

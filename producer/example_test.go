@@ -225,7 +225,7 @@ func ExampleTransact() {
 // Transform writes the length of each greeting exactly once: the consumer's offsets are part
 // of the transaction that has the lengths.
 func ExampleTransform() {
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	broker := exampleBroker()
 	defer broker.Close()

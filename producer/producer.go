@@ -36,6 +36,7 @@ type Producer struct {
 	// mu guards the replacement of routes, and the fields below.
 	mu     sync.Mutex
 	failed error // of the first record without a callback that never reached a session
+	unsent error // of the first record in the open transaction that never reached it
 }
 
 // route is how records reach one topic.
@@ -79,6 +80,7 @@ func New(backend Backend, opts ...Option) (*Producer, error) {
 func (p *Producer) Send(ctx context.Context, r record.Record) (record.Position, error) {
 	w, err := p.route(ctx, &r)
 	if err != nil {
+		p.lacks(err)
 		return nowhere(&r), err
 	}
 	return w.Send(ctx, r)
@@ -311,6 +313,7 @@ func (p *Producer) chooser(name string) (choose func(r record.Record, partitions
 
 // refuse reports that r was not accepted.
 func (p *Producer) refuse(r *record.Record, fn Callback, err error) {
+	p.lacks(err)
 	if fn != nil {
 		fn(nowhere(r), err)
 		return

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -22,7 +23,34 @@ func (p *Producer) Begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.BeginTransaction(ctx)
+	if err := t.BeginTransaction(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unsent = nil
+	return nil
+}
+
+// lacks notes that a record never reached the session, which therefore does not know that
+// the open transaction lacks it.
+func (p *Producer) lacks(err error) {
+	if p.transactional {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.unsent = cmp.Or(p.unsent, err)
+	}
+}
+
+// whole returns an error if the open transaction lacks a record.
+func (p *Producer) whole() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.unsent == nil {
+		return nil
+	}
+	p.failed = nil // which this reports
+	return fault.Newf(fault.InvalidTxnState, "a record of the transaction failed, and it can only be aborted").Because(p.unsent)
 }
 
 // SendOffsets makes offsets of a consumer group part of the open transaction: the group has
@@ -59,6 +87,11 @@ func (p *Producer) end(ctx context.Context, commit bool) error {
 	t, err := p.transactor()
 	if err != nil {
 		return err
+	}
+	if commit {
+		if err := p.whole(); err != nil {
+			return err
+		}
 	}
 	return t.EndTransaction(ctx, commit)
 }

@@ -38,6 +38,9 @@ type Features struct {
 	// gets its partitions back, without a change for the others of its group.
 	StaticMembers bool
 
+	// Preconditions: SendIf works. Otherwise it is fault.UnsupportedVersion.
+	Preconditions bool
+
 	// FirstOffset is the offset of the first record of every partition. Before it a
 	// partition has control records, which take offsets and which no program sees: where
 	// partitions are replica groups, the one with which the first leader begins. There the
@@ -104,6 +107,7 @@ func run(t *testing.T, features Features, do func(t *testing.T, test test)) {
 		{"offsets", offsetTests},
 		{"records", recordTests},
 		{"producing", producingTests},
+		{"preconditions", preconditionTests},
 		{"closing a producer", closingProducerTests},
 		{"consuming", consumingTests},
 		{"waiting", waitingTests},

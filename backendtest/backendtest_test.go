@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var features = backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol}
+var features = backendtest.Features{AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol}
 
 func mark(t *testing.T, b backendtest.Backend, tp record.TopicPartition) {
 	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))

@@ -80,18 +80,19 @@ const (
 
 // Errors that only Runnel has.
 const (
-	Closed            Code = 10000
-	Locked            Code = 10001
-	UnknownOutcome    Code = 10002
-	DiskFull          Code = 10003
-	UnsupportedFormat Code = 10004
-	BufferFull        Code = 10005
-	Serialization     Code = 10006
-	NotAssigned       Code = 10007
-	PermissionDenied  Code = 10008
-	Undecodable       Code = 10009
-	ExpandsTooFar     Code = 10010
-	InvalidAssignment Code = 10011
+	Closed             Code = 10000
+	Locked             Code = 10001
+	UnknownOutcome     Code = 10002
+	DiskFull           Code = 10003
+	UnsupportedFormat  Code = 10004
+	BufferFull         Code = 10005
+	Serialization      Code = 10006
+	NotAssigned        Code = 10007
+	PermissionDenied   Code = 10008
+	Undecodable        Code = 10009
+	ExpandsTooFar      Code = 10010
+	InvalidAssignment  Code = 10011
+	PreconditionFailed Code = 10012
 )
 
 // entry is a row of table.
@@ -169,18 +170,19 @@ var table = map[Code]entry{
 	InvalidVoterKey:          {"INVALID_VOTER_KEY", false, "another node answers at the address"},
 	InvalidRegularExpression: {"INVALID_REGULAR_EXPRESSION", false, "the regular expression is not valid"},
 
-	Closed:            {"CLOSED", false, "it is closed"},
-	Locked:            {"LOCKED", false, "another process holds the data directory"},
-	UnknownOutcome:    {"UNKNOWN_OUTCOME", true, "the record may or may not have been written"},
-	DiskFull:          {"DISK_FULL", true, "there is no space left on the disk"},
-	UnsupportedFormat: {"UNSUPPORTED_FORMAT", false, "the files were written by a newer or foreign program"},
-	BufferFull:        {"BUFFER_FULL", true, "the producer's buffer is full"},
-	Serialization:     {"SERIALIZATION", false, "the bytes are not what the serde expects"},
-	NotAssigned:       {"NOT_ASSIGNED", false, "the partition is not assigned to this consumer"},
-	PermissionDenied:  {"PERMISSION_DENIED", false, "the operating system does not let this process do that"},
-	Undecodable:       {"UNDECODABLE", false, "the batch is as it was written, and its records cannot be decoded"},
-	ExpandsTooFar:     {"EXPANDS_TOO_FAR", false, "the batch expands to more bytes than are allowed here"},
-	InvalidAssignment: {"INVALID_ASSIGNMENT", false, "the group's assignor gave no valid assignment"},
+	Closed:             {"CLOSED", false, "it is closed"},
+	Locked:             {"LOCKED", false, "another process holds the data directory"},
+	UnknownOutcome:     {"UNKNOWN_OUTCOME", true, "the record may or may not have been written"},
+	DiskFull:           {"DISK_FULL", true, "there is no space left on the disk"},
+	UnsupportedFormat:  {"UNSUPPORTED_FORMAT", false, "the files were written by a newer or foreign program"},
+	BufferFull:         {"BUFFER_FULL", true, "the producer's buffer is full"},
+	Serialization:      {"SERIALIZATION", false, "the bytes are not what the serde expects"},
+	NotAssigned:        {"NOT_ASSIGNED", false, "the partition is not assigned to this consumer"},
+	PermissionDenied:   {"PERMISSION_DENIED", false, "the operating system does not let this process do that"},
+	Undecodable:        {"UNDECODABLE", false, "the batch is as it was written, and its records cannot be decoded"},
+	ExpandsTooFar:      {"EXPANDS_TOO_FAR", false, "the batch expands to more bytes than are allowed here"},
+	PreconditionFailed: {"PRECONDITION_FAILED", false, "what is there is not what the append demands"},
+	InvalidAssignment:  {"INVALID_ASSIGNMENT", false, "the group's assignor gave no valid assignment"},
 }
 
 // Error returns the code's sentence.

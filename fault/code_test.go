@@ -117,7 +117,7 @@ var own = []fault.Code{
 	fault.Closed, fault.Locked, fault.UnknownOutcome, fault.DiskFull,
 	fault.UnsupportedFormat, fault.BufferFull, fault.Serialization, fault.NotAssigned,
 	fault.PermissionDenied,
-	fault.Undecodable, fault.ExpandsTooFar, fault.InvalidAssignment,
+	fault.Undecodable, fault.ExpandsTooFar, fault.InvalidAssignment, fault.PreconditionFailed,
 }
 
 func TestEveryCodeIsInTheTable(t *testing.T) {

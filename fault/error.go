@@ -127,13 +127,16 @@ func (c *Corruption) Error() string {
 // Is reports whether target is CorruptMessage.
 func (c *Corruption) Is(target error) bool { return target == CorruptMessage }
 
-// CodeOf returns the code of err: that of the first Code, Error or Corruption
-// in its chain, and Unknown when there is none.
+// CodeOf returns the code of err: that of the first Code, Error, Conflict or
+// Corruption in its chain, and Unknown when there is none.
 func CodeOf(err error) Code {
 	var e *Error
 	var c Code
 	var k *Corruption
+	var n *Conflict
 	switch {
+	case errors.As(err, &n):
+		return PreconditionFailed
 	case errors.As(err, &e):
 		return e.Code
 	case errors.As(err, &k):

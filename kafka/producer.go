@@ -359,6 +359,13 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 	}
 }
 
+// SendIf implements producer.Writer: Kafka has no conditions.
+func (w *writer) SendIf(_ context.Context, r record.Record, _ producer.Condition) (record.Position, error) {
+	return record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1},
+		fault.At(fault.UnsupportedVersion, w.topic, r.Partition, -1).Detailf("Kafka appends without conditions").
+			Try("let one process write each key, with a transactional ID that fences the process before it")
+}
+
 // SendAsync implements producer.Writer.
 func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
 	if err := w.accept(ctx, r, fn); err != nil {

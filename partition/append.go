@@ -51,6 +51,8 @@ type pending struct {
 	inEpoch bool  // only in this leader epoch; see AppendIn
 	epoch   int32 // its number
 
+	condition record.Condition // what AppendIf demands
+
 	stored bool // Store was called: the batch is stamped, and its group has decided on it
 
 	moves bool  // in the place of a batch: the logs of a group are to begin at to; see moveStart
@@ -223,16 +225,16 @@ func (p *Partition) commitRound() {
 // that fit into one write. It returns how many of them it handled, refused ones
 // included, and whether it wrote any.
 //
-// The run ends at a task, which must see the log as of its turn; at joinBytes; and
-// at a batch whose sequence can only be judged once the batches before it are in
-// the log. The caller continues with the rest.
+// The run ends at a task, which must see the log as of its turn; at joinBytes; at a
+// batch with a condition; and at one whose sequence can only be judged once the batches
+// before it are in the log. The caller continues with the rest.
 func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 	first, bytes, fit := 0, 0, 0
 	next := p.log.EndOffset()
 	p.staged = p.staged[:0]
 	for n < len(queued) && queued[n].task == nil {
 		a := &queued[n]
-		if fit > 0 && bytes+len(a.batch) > joinBytes {
+		if fit > 0 && (bytes+len(a.batch) > joinBytes || a.condition.Demand != record.Anything) {
 			break
 		}
 		h, err := p.check(a.batch, next)
@@ -242,6 +244,11 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 		}
 		if err == nil && state == sequenceUnclear {
 			break // judge it again when the run before it is in the log
+		}
+		if err == nil && state == sequenceFollows && a.condition.Demand != record.Anything {
+			if err = p.demand(a.condition, next, p.epoch.Load()); err != nil {
+				p.staged = p.staged[:0] // it begins the run
+			}
 		}
 		n++
 		if err != nil {

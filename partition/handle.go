@@ -19,6 +19,7 @@ type Handle interface {
 
 	AppendWaits() bool
 	Append(batch []byte, recycle log.Recycler, done Completion)
+	AppendIf(batch []byte, condition record.Condition, done Completion)
 	AppendAwait(batch []byte) error
 	AppendIn(epoch int32, batch []byte) error
 	Leadership() (epoch int32, leads bool)

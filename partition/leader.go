@@ -120,7 +120,11 @@ func (r *replica) endLocked(refused error) {
 	r.leading = nil
 	unknown, acknowledged := r.p.unknownOutcome(), r.acknowledged(r.p.high.Load())
 	for i := range r.outcomes {
-		if o := &r.outcomes[i]; o.err == nil && o.high > acknowledged {
+		switch o := &r.outcomes[i]; {
+		case o.err != nil || o.high <= acknowledged:
+		case o.conflict != nil: // it was not proposed, and the next leader judges it
+			o.err = refused
+		default:
 			o.base, o.err = -1, unknown
 		}
 	}
@@ -242,9 +246,17 @@ func (r *replica) accept(l *leadership, a *pending) {
 	if err == nil && h.ProducerID != record.NoProducerID {
 		state, written, err = p.compareSequence(l.producers.Producer(h.ProducerID), &h, a.batch)
 	}
+	var conflict error
+	if err == nil && state == sequenceFollows && a.condition.Demand != record.Anything {
+		conflict = p.demand(a.condition, l.next, l.epoch)
+	}
 	switch {
 	case err != nil:
 		r.queueOutcome(l, outcomeAt{base: -1, err: err, done: a.done, refused: *a})
+		return
+	case conflict != nil:
+		// It is so once all that was proposed is committed: what is there may be of that.
+		r.queueOutcome(l, outcomeAt{high: l.next, base: -1, conflict: conflict, done: a.done, refused: *a})
 		return
 	case state == sequenceWritten:
 		a.giveBack()

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"math"
 	"sync/atomic"
 
@@ -40,9 +41,11 @@ type replica struct {
 type outcomeAt struct {
 	high    int64
 	base    int64
-	err     error
+	err     error // due at once
 	done    Completion
 	refused pending // unless zero, gives its batch back
+
+	conflict error // the error that it has when it is due
 }
 
 func newReplica(p *Partition, cfg *Config) *replica {
@@ -272,7 +275,7 @@ func (r *replica) settle() {
 		for i := range due {
 			o := &due[i]
 			o.refused.giveBack()
-			o.done.Appended(o.base, o.err)
+			o.done.Appended(o.base, cmp.Or(o.err, o.conflict))
 		}
 		clear(due)
 		r.settled = due

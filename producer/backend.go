@@ -153,6 +153,14 @@ type Writer interface {
 	// sure that nothing is written after a failure.
 	SendAsync(ctx context.Context, r record.Record, fn Callback)
 
+	// SendIf appends r to partition r.Partition if the condition, which is Valid, holds
+	// in r's turn, after everything that the session has sent to the partition before.
+	// Otherwise the error is a *Conflict, and records that were sent behind r are not
+	// affected. In a transaction a conflict is a failed record: it can only be aborted.
+	// For ctx and r's slices see Send. A backend that cannot do it returns
+	// fault.UnsupportedVersion.
+	SendIf(ctx context.Context, r record.Record, condition Condition) (record.Position, error)
+
 	// Append appends a whole batch after everything sent to the partition
 	// before, and returns once it is accepted. The session keeps a copy, so the
 	// caller may reuse b's bytes. fn, which may be nil, receives the position

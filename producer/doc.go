@@ -16,6 +16,12 @@
 // be unacknowledged before sending waits, and [RequireAcks] which replicas must
 // acknowledge.
 //
+// # Conditions
+//
+// [Producer.SendIf] appends a record if the partition is as the program has read it:
+// [IfEndAt] demands where it ends. It is judged where appends are ordered, so of all who
+// demand the same one succeeds. The others get a [*Conflict], which says what is there.
+//
 // # Transactions
 //
 // With a [TransactionalID] what the producer sends belongs to transactions, over any

@@ -285,3 +285,60 @@ func ExampleTransform() {
 	// good morning: 12
 	// <nil>
 }
+
+// Of two programs that read the same end and append to it, one is refused, and told what is
+// there now.
+func ExampleProducer_SendIf() {
+	ctx := context.Background()
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	greet := func(value string, end int64) {
+		at, err := p.SendIf(ctx, record.Record{Topic: "greetings", Value: []byte(value)}, producer.IfEndAt(end))
+		if conflict, ok := errors.AsType[*producer.Conflict](err); ok {
+			fmt.Println("there is more to read, up to offset", conflict.Have)
+			return
+		}
+		fmt.Println(at, err)
+	}
+	greet("hello", 0)
+	greet("hi", 0)
+	greet("hi", 1)
+	// Output:
+	// greetings-0@0 <nil>
+	// there is more to read, up to offset 1
+	// greetings-0@1 <nil>
+}
+
+func ExampleIfEndAt() {
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	_, err = p.SendIf(context.Background(), record.Record{Topic: "greetings", Value: []byte("hello")}, producer.IfEndAt(7))
+	fmt.Println(err)
+	// Output: greetings-0: what is there is not what the append demands: the partition ends at offset 0, not at 7
+}
+
+func ExampleTyped_SendIf() {
+	broker := exampleBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	totals := producer.To(p, serde.For("totals", serde.String, serde.Int64))
+	fmt.Println(totals.SendIf(context.Background(), "words", 42, producer.IfEndAt(0)))
+	// Output: totals-0@0 <nil>
+}

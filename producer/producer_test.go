@@ -83,6 +83,13 @@ func (w *fakeWriter) SendAsync(ctx context.Context, r record.Record, fn producer
 	}
 }
 
+func (w *fakeWriter) SendIf(ctx context.Context, r record.Record, c producer.Condition) (record.Position, error) {
+	if have := int64(len(w.sent)); c.Offset != have {
+		return record.Position{Offset: -1}, &producer.Conflict{Topic: r.Topic, Partition: r.Partition, Want: c.Offset, Have: have}
+	}
+	return w.Send(ctx, r)
+}
+
 func (w *fakeWriter) Append(context.Context, int32, *record.Batch, producer.Callback) {}
 
 func newProducer(t *testing.T, f *fake, opts ...producer.Option) *producer.Producer {

@@ -23,7 +23,7 @@ func (b *beginning) self() ID        { return 0 }
 func (b *beginning) leader() ID      { return NewID(1, 0) }
 func (b *beginning) noLeader() error { return fault.Newf(fault.NotLeader, "no leader") }
 
-func (b *beginning) deliver(batch []byte, done func(Result)) {
+func (b *beginning) deliver(batch []byte, _ record.Condition, done func(Result)) {
 	h, err := record.ParseHeader(batch)
 	if err != nil {
 		panic(err)
@@ -58,7 +58,7 @@ func TestAGapAtAProducersBeginIsFilled(t *testing.T) {
 		r := &route{way: way}
 		var got outcomesOf
 		for i := range int32(3) {
-			r.append(sequencedFrom(i), &got)
+			r.append(sequencedFrom(i), record.Condition{}, &got)
 		}
 		way.refuse()
 		time.Sleep(routeSoon)
@@ -67,7 +67,7 @@ func TestAGapAtAProducersBeginIsFilled(t *testing.T) {
 		require.Equal(t, outcomesOf{{10, nil}, {11, nil}, {12, nil}}, got)
 
 		// With nothing before it that may fill it, the gap is an error.
-		r.append(sequencedFrom(5), &got)
+		r.append(sequencedFrom(5), record.Condition{}, &got)
 		require.Len(t, got, 4)
 		require.ErrorIs(t, got[3].Err, fault.UnknownProducer)
 	})

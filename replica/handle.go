@@ -21,7 +21,13 @@ import (
 // idempotent producer it goes to the next leader until its outcome is known. Other
 // appends may end with fault.UnknownOutcome when a leader changes.
 func (r *Replica) Append(batch []byte, _ log.Recycler, done partition.Completion) {
-	r.route.append(batch, done)
+	r.route.append(batch, record.Condition{}, done)
+}
+
+// AppendIf is Append under a condition, which the leader judges; see
+// partition.Partition.AppendIf.
+func (r *Replica) AppendIf(batch []byte, condition record.Condition, done partition.Completion) {
+	r.route.append(batch, condition, done)
 }
 
 // AppendAwait is Append, and waits.
@@ -68,15 +74,15 @@ func (r *Replica) leader() ID {
 }
 
 // deliver brings a batch to the leader.
-func (r *Replica) deliver(batch []byte, done func(Result)) {
+func (r *Replica) deliver(batch []byte, condition record.Condition, done func(Result)) {
 	s := r.Status()
 	switch {
 	case s.Leader == r.ID():
-		r.part.Load().Append(batch, nil, judged{r, completion(done)})
+		r.part.Load().AppendIf(batch, condition, judged{r, completion(done)})
 	case s.Leader == 0:
 		done(Result{-1, r.noLeader()})
 	default:
-		r.node.forward(s.Leader.Node(), r.group, batch, done)
+		r.node.forward(s.Leader.Node(), r.group, batch, condition, done)
 	}
 }
 

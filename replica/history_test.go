@@ -31,6 +31,8 @@ type (
 		value int64
 	}
 	found struct{ group string } // told: what the group has committed
+
+	tried struct{} // to append one at the end; told: twice the offset, or twice the end that was there, and 1
 )
 
 // unknown is told where nobody knows what became of a call: it may take effect at any
@@ -82,8 +84,11 @@ var end = porcupine.Model{
 	Init: func() any { return int64(0) },
 	Step: func(state, input, output any) (bool, any) {
 		before, at := state.(int64), output.(int64)
-		if a, ok := input.(appended); ok {
+		switch a := input.(type) {
+		case appended:
 			return at >= before, at + a.count
+		case tried:
+			return at/2 >= before, at/2 + 1 - at%2
 		}
 		return at >= before, at
 	},

@@ -36,11 +36,11 @@ func (j judged) Appended(base int64, err error) {
 }
 
 // isJudgement reports whether an error says how a batch relates to its producer's earlier
-// ones, which depends on the log that it is compared with.
+// ones, or to what it demands, which depends on the log that it is compared with.
 func isJudgement(err error) bool {
 	switch fault.CodeOf(err) {
 	case fault.UnknownProducer, fault.OutOfOrderSequence, fault.DuplicateSequence, fault.InvalidProducerEpoch,
-		fault.InvalidTxnState, fault.CoordinatorFenced:
+		fault.InvalidTxnState, fault.CoordinatorFenced, fault.PreconditionFailed:
 		return true
 	}
 	return false

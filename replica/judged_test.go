@@ -26,6 +26,8 @@ func TestRefusalOfAProducerIsConfirmed(t *testing.T) {
 		unknown := fault.Newf(fault.UnknownProducer, "it has forgotten")
 		require.ErrorIs(t, refusal(leader, unknown), fault.UnknownProducer)
 		require.ErrorIs(t, refusal(other, unknown), fault.NotLeader)
+		require.ErrorIs(t, refusal(leader, &fault.Conflict{}), fault.PreconditionFailed)
+		require.ErrorIs(t, refusal(other, &fault.Conflict{}), fault.NotLeader)
 		require.ErrorIs(t, refusal(other, fault.RecordTooLarge), fault.RecordTooLarge, "that is so wherever it is sent")
 		c.network.Partition([]replica.NodeID{replica.NodeID(first + 1)})
 		require.ErrorIs(t, refusal(leader, unknown), fault.NotLeader)

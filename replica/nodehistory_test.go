@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -10,6 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/replica"
 	"github.com/runnel-go/runnel/replica/memory"
@@ -68,7 +72,10 @@ func callsOf(t *testing.T, r *replica.Replica, h *history, group string, rng *ra
 			return
 		case <-time.After(time.Duration(rng.IntN(40)) * time.Millisecond):
 		}
-		switch rng.IntN(4) {
+		switch rng.IntN(5) {
+		case 4:
+			told := h.call(tried{})
+			told(tryAtEnd(ctx, t, r, one(t, strconv.FormatInt(value, 10))))
 		case 0:
 			told := h.call(asked{})
 			told(r.Latest(ctx))
@@ -87,6 +94,23 @@ func callsOf(t *testing.T, r *replica.Replica, h *history, group string, rng *ra
 			told(result.Offset, result.Err)
 		}
 	}
+}
+
+// tryAtEnd appends a batch if the partition ends where the node's copy does.
+func tryAtEnd(ctx context.Context, t *testing.T, r *replica.Replica, batch []byte) (int64, error) {
+	o := make(outcomeOf, 1)
+	end := r.HighWatermark()
+	r.AppendIf(batch, record.Condition{Demand: record.EndAt, Offset: end}, o)
+	result := <-o
+	if c, ok := errors.AsType[*fault.Conflict](result.Err); ok {
+		require.Equal(t, end, c.Want)
+		require.NotEqual(t, end, c.Have)
+		return 2*c.Have + 1, nil
+	}
+	if result.Err == nil {
+		require.Equal(t, end, result.Offset)
+	}
+	return 2 * result.Offset, result.Err
 }
 
 // foundBy returns what a group has committed, as a node's copy has it: everything before

@@ -242,14 +242,14 @@ func (r *Remote) leader() ID { return NewID(r.target(), 0) }
 func (r *Remote) noLeader() error { return fault.At(fault.NotLeader, r.at.Topic, r.at.Partition, -1) }
 
 // deliver implements leaderWay.
-func (r *Remote) deliver(batch []byte, done func(Result)) {
+func (r *Remote) deliver(batch []byte, condition record.Condition, done func(Result)) {
 	leader := r.ledBy()
 	if leader <= 0 {
 		r.look()
 		done(Result{-1, r.noLeader()})
 		return
 	}
-	r.node.forward(NodeID(leader), r.group, batch, func(result Result) {
+	r.node.forward(NodeID(leader), r.group, batch, condition, func(result Result) {
 		if isElsewhere(result.Err) {
 			r.failed(NodeID(leader))
 		}
@@ -259,7 +259,12 @@ func (r *Remote) deliver(batch []byte, done func(Result)) {
 
 // Append appends a batch by the partition's leader; see Replica.Append.
 func (r *Remote) Append(batch []byte, _ log.Recycler, done partition.Completion) {
-	r.route.append(batch, done)
+	r.route.append(batch, record.Condition{}, done)
+}
+
+// AppendIf is Append under a condition; see Replica.AppendIf.
+func (r *Remote) AppendIf(batch []byte, condition record.Condition, done partition.Completion) {
+	r.route.append(batch, condition, done)
 }
 
 // AppendAwait is Append, and waits.

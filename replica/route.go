@@ -42,24 +42,25 @@ type route struct {
 
 // leaderWay is how a handle reaches the partition's leader.
 type leaderWay interface {
-	self() ID                                // this node's replica, or 0
-	leader() ID                              // 0 where none is known: the route waits for leaderChanged
-	noLeader() error                         // that of an append that no leader takes
-	deliver(batch []byte, done func(Result)) // fails as goesAgain says where the leader is another one
+	self() ID                                                            // this node's replica, or 0
+	leader() ID                                                          // 0 where none is known: the route waits for leaderChanged
+	noLeader() error                                                     // that of an append that no leader takes
+	deliver(batch []byte, condition record.Condition, done func(Result)) // fails as goesAgain says where the leader is another one
 }
 
 // routed is an append on its way.
 type routed struct {
-	batch    []byte
-	done     partition.Completion
-	producer int64     // record.NoProducerID: not idempotent
-	deadline time.Time // when it is not sent again any more
-	state    routeState
-	tries    int
-	to       ID // the leader that it was sent to last
-	offset   int64
-	err      error
-	next     *routed
+	batch     []byte
+	condition record.Condition
+	done      partition.Completion
+	producer  int64     // record.NoProducerID: not idempotent
+	deadline  time.Time // when it is not sent again any more
+	state     routeState
+	tries     int
+	to        ID // the leader that it was sent to last
+	offset    int64
+	err       error
+	next      *routed
 }
 
 type routeState int8
@@ -86,8 +87,8 @@ const (
 )
 
 // append queues an append. Its bytes are the route's from now on.
-func (t *route) append(batch []byte, done partition.Completion) {
-	a := &routed{batch: batch, done: done, producer: record.NoProducerID, deadline: time.Now().Add(routeFor), offset: -1}
+func (t *route) append(batch []byte, condition record.Condition, done partition.Completion) {
+	a := &routed{batch: batch, condition: condition, done: done, producer: record.NoProducerID, deadline: time.Now().Add(routeFor), offset: -1}
 	if h, err := record.ParseHeader(batch); err == nil {
 		a.producer = h.ProducerID
 	}
@@ -176,7 +177,7 @@ func (t *route) send() {
 			batch = append([]byte(nil), batch...) // a leader has stamped it, and its log may have it
 		}
 		t.mu.Unlock()
-		t.way.deliver(batch, func(r Result) { t.outcome(a, try, r) })
+		t.way.deliver(batch, a.condition, func(r Result) { t.outcome(a, try, r) })
 		t.mu.Lock()
 	}
 	t.sending = false

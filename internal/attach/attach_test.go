@@ -55,7 +55,7 @@ func TestBackend(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, r.Close()) })
 		brokers.Store(r, b)
 		return r
-	}, backendtest.Features{AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol})
+	}, backendtest.Features{AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol})
 }
 
 func TestClosing(t *testing.T) {

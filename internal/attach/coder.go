@@ -107,6 +107,18 @@ func (c *coder) bytes(v *[]byte) {
 	}
 }
 
+// nullable are bytes of any length, or nil.
+func (c *coder) nullable(v *[]byte) {
+	has := *v != nil
+	if c.bool(&has); !has {
+		*v = nil
+		return
+	}
+	if c.bytes(v); *v == nil {
+		*v = []byte{}
+	}
+}
+
 // list is a slice whose elements take at least that many bytes each. An empty
 // one is read as nil.
 func list[T any](c *coder, least int, v *[]T, each func(c *coder, v *T)) {

@@ -28,6 +28,7 @@ const (
 	errCanceled
 	errDeadline
 	errOther
+	errConflict
 )
 
 // maxErrorDepth is how deeply errors may be nested. Deeper ones are sent as
@@ -81,6 +82,18 @@ func (c *coder) problemAt(err *error, depth int) {
 		text(c, &k.Found)
 		text(c, &k.Hint)
 		int64s(c, &k.Next)
+	case errConflict:
+		k, _ := (*err).(*fault.Conflict)
+		if k == nil {
+			k = &fault.Conflict{}
+			*err = k
+		}
+		text(c, &k.Topic)
+		int32s(c, &k.Partition)
+		c.bool(&k.Key)
+		int64s(c, &k.Want)
+		int64s(c, &k.Have)
+		int32s(c, &k.HaveEpoch)
 	case errCode:
 		code, _ := (*err).(fault.Code)
 		int16s(c, &code)
@@ -143,6 +156,8 @@ func kindOf(err error) int8 {
 		return errFault
 	case *fault.Corruption:
 		return errCorruption
+	case *fault.Conflict:
+		return errConflict
 	case fault.Code:
 		return errCode
 	}

@@ -158,6 +158,10 @@ func (stubProducer) Send(context.Context, record.Record) (record.Position, error
 	return record.Position{}, nil
 }
 
+func (stubProducer) SendIf(_ context.Context, r record.Record, c producer.Condition) (record.Position, error) {
+	return record.Position{}, &producer.Conflict{Topic: "orders", Partition: r.Partition, Want: c.Offset, Have: -1}
+}
+
 func (stubProducer) SendAsync(_ context.Context, r record.Record, fn producer.Callback) {
 	if string(r.Value) == "fail" {
 		fn(record.Position{Offset: -1}, fault.DiskFull)

@@ -30,7 +30,7 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 		return v.handleStream(ctx, id, args)
 	case m <= setGroupOffsets || m == verify || m == describeCluster || m == deleteGroupOffsets:
 		return v.handleAdmin(ctx, m, args)
-	case m <= flush:
+	case m <= flush || m == sendIf:
 		return v.handleProducer(ctx, m, args)
 	case m == beginTransaction || m == endTransaction || m == sendOffsets:
 		return v.handleTransaction(ctx, m, args)
@@ -224,6 +224,19 @@ func (v *visit) handleProducer(ctx context.Context, m method, args func(fields) 
 			int32s(c, &number)
 			int32s(c, &partitions)
 		}, err
+	case sendIf:
+		var number uint32
+		var r record.Record
+		var condition record.Condition
+		err := args(func(c *coder) {
+			int32s(c, &number)
+			c.sentIf(&r, &condition)
+		})
+		if err != nil {
+			return nil, err
+		}
+		at, err := v.intake.sendIf(ctx, number, r, condition)
+		return func(c *coder) { int64s(c, &at.Offset) }, err
 	case flush:
 		if err := args(none); err != nil {
 			return nil, err

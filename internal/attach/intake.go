@@ -148,6 +148,18 @@ func (in *intake) topic(ctx context.Context, name string) (number uint32, partit
 	return t.number, t.told, nil
 }
 
+// sendIf passes a record with a condition to the session. Parcels that came before it have
+// been passed on already.
+func (in *intake) sendIf(ctx context.Context, number uint32, r record.Record, condition record.Condition) (record.Position, error) {
+	in.mu.Lock()
+	t := in.targets[number]
+	in.mu.Unlock()
+	if t == nil {
+		return record.Position{}, fault.Newf(fault.InvalidRequest, "a record for the unknown topic number %d", number)
+	}
+	return t.writer.SendIf(ctx, r, condition)
+}
+
 // parcel passes the records of a parcel to the session. The reading goroutine calls it, so
 // records keep the order of parcels.
 //

@@ -48,6 +48,8 @@ const (
 	endTransaction
 	sendOffsets
 	groupMetadata
+
+	sendIf
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

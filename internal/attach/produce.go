@@ -269,6 +269,48 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 	}
 }
 
+// SendIf implements producer.Writer. It is a call, which the connection sends behind the
+// parcels that were gathered before it.
+func (w *writer) SendIf(ctx context.Context, r record.Record, condition producer.Condition) (record.Position, error) {
+	at := record.Position{Topic: w.topic, Partition: r.Partition, Offset: -1}
+	if err := cmp.Or(ctx.Err(), w.session.accepts()); err != nil {
+		return at, err
+	}
+	if _, err := record.Milliseconds(r.Timestamp, w.topic, r.Partition); err != nil {
+		return at, err
+	}
+	size := len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		size += len(r.Headers[i].Key) + len(r.Headers[i].Value) + record.MaxHeaderOverhead
+	}
+	if err := w.reserve(ctx, r.Partition, size); err != nil {
+		return at, err
+	}
+	defer w.session.room.Give(size)
+	offset := int64(-1)
+	err := w.session.conn.call(ctx, sendIf, func(c *coder) {
+		int32s(c, &w.number)
+		c.sentIf(&r, &condition)
+	}, func(c *coder) { int64s(c, &offset) })
+	lost := w.session.conn.failure()
+	switch why := ctx.Err(); {
+	case err == nil:
+		at.Offset = offset
+	case why != nil && errors.Is(err, why), lost != nil && errors.Is(err, lost):
+		err = fault.At(fault.UnknownOutcome, w.topic, r.Partition, -1).Because(err)
+	case fault.CodeOf(err) == fault.UnknownTopic:
+		w.partitions.Store(0) // look again
+	}
+	return at, err
+}
+
+// accepts returns why nothing is accepted any more, or nil.
+func (s *sending) accepts() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
 // SendAsync implements producer.Writer.
 func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
 	if err := w.gather(ctx, &r, fn, fn != nil); err != nil {

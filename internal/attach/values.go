@@ -3,6 +3,7 @@ package attach
 import (
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -114,6 +115,23 @@ func (c *coder) member(v *consumer.Member) {
 	text(c, &v.Pattern)
 	c.partitions(&v.Assigned)
 	c.partitions(&v.Target)
+}
+
+// sentIf is a record with a condition.
+func (c *coder) sentIf(r *record.Record, condition *record.Condition) {
+	int32s(c, &r.Partition)
+	c.milliseconds(&r.Timestamp)
+	c.nullable(&r.Key)
+	c.nullable(&r.Value)
+	list(c, 9, &r.Headers, func(c *coder, h *record.Header) {
+		text(c, &h.Key)
+		c.nullable(&h.Value)
+	})
+	int8s(c, &condition.Demand)
+	int64s(c, &condition.Offset)
+	if c.isReading() && !condition.Valid() {
+		c.fail("a condition that there is not")
+	}
 }
 
 func (c *coder) producerConfig(v *producer.Config) {

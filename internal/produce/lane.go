@@ -88,12 +88,12 @@ type lane struct {
 	settled chan struct{} // made by close; closed when the queue is empty and no callback runs
 }
 
-// newLane returns a lane into a partition of w's topic.
-func newLane(w *writer, number int32, p host.Partition) *lane {
+// newLane returns a lane of a producer ID into a partition of w's topic.
+func newLane(w *writer, number int32, p host.Partition, producerID int64) *lane {
 	s := w.session
 	l := &lane{
 		session: s, writer: w, partition: p, topic: w.topic.Name, number: number,
-		producerID: s.producerID.Load(), producerEpoch: record.NoProducerEpoch,
+		producerID: producerID, producerEpoch: record.NoProducerEpoch,
 	}
 	if l.isIdempotent() {
 		l.producerEpoch = 0 // higher ones fence earlier producers with the same ID, which only transactions have
@@ -135,7 +135,7 @@ func (l *lane) send(ctx context.Context, r *record.Record, fn producer.Callback,
 		}
 		limit := l.batchLimit()
 		if record.HeaderLen+largestSize(r) > limit {
-			return l.sendAlone(ctx, r, ms, fn, now)
+			return l.sendAlone(ctx, r, ms, record.Condition{}, fn, now)
 		}
 		if err := l.makeRoom(ctx, limit, ms); err != nil {
 			return err
@@ -277,8 +277,9 @@ func (l *lane) lingerOver() {
 	l.start(false)
 }
 
-// sendAlone sends a record that doesn't fit into an open batch as a batch of its own.
-func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn producer.Callback, now bool) error {
+// sendAlone sends a record as a batch of its own: one that doesn't fit into an open batch,
+// or has a condition.
+func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, condition record.Condition, fn producer.Callback, now bool) error {
 	if ms == record.NoTimestamp {
 		ms = time.Now().UnixMilli()
 	}
@@ -295,7 +296,7 @@ func (l *lane) sendAlone(ctx context.Context, r *record.Record, ms int64, fn pro
 	record.Put(b.buf.bytes[record.HeaderLen:size], 0, 0, r.Key, r.Value, r.Headers)
 	b.base.Store(ms)
 	b.latest.Store(ms)
-	b.count, b.fn = 1, fn
+	b.count, b.fn, b.condition = 1, fn, condition
 	b.program.Store(fn != nil && !now)
 	return l.enqueue(ctx, b, now)
 }

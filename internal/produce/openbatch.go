@@ -55,6 +55,8 @@ type openBatch struct {
 	fn    producer.Callback
 	whole bool
 
+	condition record.Condition // of a batch of SendIf's
+
 	// Guarded by lane.mu.
 	state batchState
 	next  *openBatch // in the lane's queue, or on its free list in stateSettled
@@ -108,6 +110,7 @@ func newBatch(l *lane) *openBatch {
 // away when it was settled, and word keeps its generation.
 func (b *openBatch) resetLocked() {
 	b.held, b.whole, b.told = 0, false, 0
+	b.condition = record.Condition{}
 	b.sequence, b.doomed = record.NoSequence, nil
 	b.program.Store(false)
 }

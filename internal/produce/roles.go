@@ -106,6 +106,10 @@ func (l *lane) hand() {
 		return
 	}
 	l.seal(b, bytes)
+	if b.condition.Demand != record.Anything {
+		l.partition.AppendIf(bytes, b.condition, b)
+		return
+	}
 	if len(bytes) < len(buf.bytes)/2 {
 		// The log's memory tail would keep the whole buffer for a few bytes.
 		small := append(make([]byte, 0, len(bytes)), bytes...)

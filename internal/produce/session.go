@@ -173,14 +173,14 @@ func (s *Session) allLanes() []*lane {
 	return s.lanes[:len(s.lanes):len(s.lanes)]
 }
 
-// addLane returns a new lane of w's into a partition.
-func (s *Session) addLane(w *writer, number int32, p host.Partition) (*lane, error) {
+// addLane returns a new lane of w's, with a producer ID, into a partition.
+func (s *Session) addLane(w *writer, number int32, p host.Partition, producerID int64) (*lane, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done {
 		return nil, fault.Closed
 	}
-	l := newLane(w, number, p)
+	l := newLane(w, number, p, producerID)
 	s.lanes = append(s.lanes, l)
 	return l, nil
 }
@@ -304,7 +304,8 @@ type writer struct {
 	topic   *host.Topic
 	lanes   atomic.Pointer[[]*lane] // by partition; nil for those to which nothing was sent yet
 
-	mu sync.Mutex // held while lanes is replaced
+	mu     sync.Mutex       // held while lanes is replaced
+	trials map[int32]*trial // by partition: those of SendIf. Guarded by mu
 }
 
 // Partitions implements producer.Writer.
@@ -325,7 +326,8 @@ func (w *writer) lane(number int32) (*lane, error) {
 	return w.addLane(number)
 }
 
-func (w *writer) addLane(number int32) (*lane, error) {
+// partition returns a partition that may be appended to.
+func (w *writer) partition(number int32) (host.Partition, error) {
 	p, err := w.topic.Partition(number)
 	if err != nil {
 		return nil, err
@@ -338,6 +340,14 @@ func (w *writer) addLane(number int32) (*lane, error) {
 			return nil, err
 		}
 	}
+	return p, nil
+}
+
+func (w *writer) addLane(number int32) (*lane, error) {
+	p, err := w.partition(number)
+	if err != nil {
+		return nil, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lanes := make([]*lane, max(int(number)+1, len(w.topic.Placement())))
@@ -345,7 +355,7 @@ func (w *writer) addLane(number int32) (*lane, error) {
 		copy(lanes, *old)
 	}
 	if lanes[number] == nil {
-		l, err := w.session.addLane(w, number, p)
+		l, err := w.session.addLane(w, number, p, w.session.producerID.Load())
 		if err != nil {
 			return nil, err
 		}

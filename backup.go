@@ -145,13 +145,15 @@ func (k *backup) openAll() error {
 // meanwhile. Until release, compaction removes no record in favor of one that is not
 // in the backup (partition.Hold).
 //
-// The order of the cuts makes the copy consistent. Committed offsets come first: a
-// record is written before its offset is committed, so its log is cut later. The
+// The order of the cuts makes the copy consistent. Committed offsets, and those of share
+// groups, come first: a record is written before its offset is committed, so its log is cut later. The
 // catalogue comes last: a producer's ID is allotted before its records are written.
 func (k *backup) cut() error {
 	names := k.b.metadata.Catalogue.Names()
-	if i := slices.Index(names, topic.ConsumerOffsets); i > 0 {
-		names = slices.Insert(slices.Delete(names, i, i+1), 0, topic.ConsumerOffsets)
+	for _, offsets := range [...]string{topic.ConsumerOffsets, topic.ShareGroupState} {
+		if i := slices.Index(names, offsets); i > 0 {
+			names = slices.Insert(slices.Delete(names, i, i+1), 0, offsets)
+		}
 	}
 	for _, name := range names {
 		t, err := k.b.host.Topic(name)

@@ -134,7 +134,7 @@ func TestTopicNames(t *testing.T) {
 		"", ".", "..", "a/b", "../a", "/etc", `a\b`, `..\a`, "a\x00b", "\x00", "a b", " a", "a ", "a\n", "a\t", "a:b", "a*", "a?", `"a"`, "<a>", "a|b",
 		"а" /* Cyrillic */, "ａ" /* full width */, "a\u0301", "ﬁ", "\u212a" /* Kelvin */, "\u017f" /* long s */, "a\u200b", "\u202ea", "a\xff", "\xc0\xaf", "日本",
 		strings.Repeat("n", 250), strings.Repeat("n", 300), strings.Repeat("n", 1<<16), "%2e%2e", "~", "$HOME", "`a`", "a;b", "-\x00",
-		topic.ClusterMetadata, topic.ConsumerOffsets, topic.TransactionState,
+		topic.ClusterMetadata, topic.ConsumerOffsets, topic.TransactionState, topic.ShareGroupState,
 	}
 	for _, name := range refused {
 		err := b.CreateTopics(t.Context(), topic.Spec{Name: name})

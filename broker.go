@@ -45,6 +45,7 @@ type Broker struct {
 	consumers    *fetch.Sessions
 	reserve      *layout.Reserve
 	journal      *journal.Journal
+	shares       shareGroups
 
 	// writer holds a token while a goroutine changes topics. metadata's catalogue
 	// belongs to that goroutine.
@@ -243,6 +244,7 @@ func (b *Broker) Close() error {
 	errs := closeSessions(sessions)
 	b.groups.Close()
 	b.transactions.Close()
+	b.shares.close()
 	b.cleaner.Close()
 	b.following.Wait()
 	b.writer <- struct{}{} // keeps the token, so that no command runs afterwards
@@ -274,8 +276,12 @@ func closeSessions(sessions map[host.Session]struct{}) (errs []error) {
 		}
 	}
 	for s := range sessions {
-		if p, ok := s.(*produce.Session); ok {
-			p.End()
+		switch s := s.(type) {
+		case *fetch.Session:
+		case *produce.Session:
+			s.End()
+		default:
+			errs = append(errs, s.Close())
 		}
 	}
 	return errs

@@ -28,8 +28,10 @@ const (
 // headerPrefix begins all of them.
 const headerPrefix = "__consumer.errors."
 
-// deadLetter returns the record to write to a topic for one that was given up.
-func deadLetter(e *HandlerError, topic, group string) record.Record {
+// DeadLetter returns the record to write to a topic for one that was given up by a consumer of
+// a group: its key, value, timestamp and headers, and the headers of HeaderTopic and those
+// beside it. Run writes such records itself: see DeadLetters.
+func (e *HandlerError) DeadLetter(topic, group string) record.Record {
 	at := e.Raw.Timestamp
 	if at.UnixMilli() < 0 { // a topic would refuse it
 		at = time.Now()

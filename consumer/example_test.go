@@ -485,3 +485,19 @@ func ExamplePermanent() {
 	// Output:
 	// true greetings-0@0: handling it failed, attempt 1 was the last: the printer has no paper tray
 }
+
+// A dead letter, for programs that write their own.
+func ExampleHandlerError_DeadLetter() {
+	failed := &consumer.HandlerError{
+		Raw:      record.Record{Topic: "orders", Partition: 2, Offset: 7, Value: []byte("12 tons")},
+		Attempts: 5, Err: consumer.Permanent(errors.New("too heavy")),
+	}
+	letter := failed.DeadLetter("orders.dead", "shipping")
+	offset, _ := letter.Header(consumer.HeaderOffset)
+	message, _ := letter.Header(consumer.HeaderMessage)
+	fmt.Printf("%s: %s, offset %s: %s\n", letter.Topic, letter.Value, offset, message)
+	fmt.Println(consumer.IsPermanent(failed.Err))
+	// Output:
+	// orders.dead: 12 tons, offset 7: too heavy
+	// true
+}

@@ -49,6 +49,13 @@ func Permanent(err error) error {
 	return permanent{err, false}
 }
 
+// IsPermanent reports whether err is one that Permanent has wrapped, or one of Handle's for a
+// record that it cannot decode.
+func IsPermanent(err error) bool {
+	is, _ := isPermanent(err)
+	return is
+}
+
 type permanent struct {
 	error
 	ends bool // Run, even if it writes dead letters

@@ -182,7 +182,7 @@ func (r *runner) attempt(t *task) error {
 	if t.dead == nil {
 		return r.handler.call(t.ctx, &t.record)
 	}
-	_, err := r.cfg.sender.Send(t.ctx, deadLetter(t.dead, r.cfg.deadLetters, r.consumer.cfg.Group))
+	_, err := r.cfg.sender.Send(t.ctx, t.dead.DeadLetter(r.cfg.deadLetters, r.consumer.cfg.Group))
 	return err
 }
 

@@ -74,6 +74,7 @@ const (
 	UnreleasedInstance       Code = 111
 	UnsupportedAssignor      Code = 112
 	StaleMemberEpoch         Code = 113
+	InvalidRecordState       Code = 121
 	InvalidVoterKey          Code = 125
 	InvalidRegularExpression Code = 128
 )
@@ -167,6 +168,7 @@ var table = map[Code]entry{
 	UnreleasedInstance:       {"UNRELEASED_INSTANCE_ID", false, "the static member's place is still taken"},
 	UnsupportedAssignor:      {"UNSUPPORTED_ASSIGNOR", false, "the group does not know this assignor"},
 	StaleMemberEpoch:         {"STALE_MEMBER_EPOCH", false, "the member has not yet heard of its newest assignment"},
+	InvalidRecordState:       {"INVALID_RECORD_STATE", false, "the record is not, or no longer, acquired by this member of the share group"},
 	InvalidVoterKey:          {"INVALID_VOTER_KEY", false, "another node answers at the address"},
 	InvalidRegularExpression: {"INVALID_REGULAR_EXPRESSION", false, "the regular expression is not valid"},
 

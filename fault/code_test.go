@@ -84,6 +84,7 @@ var kafkaErrors = []struct {
 	{fault.UnreleasedInstance, 111, "UNRELEASED_INSTANCE_ID", false},
 	{fault.UnsupportedAssignor, 112, "UNSUPPORTED_ASSIGNOR", false},
 	{fault.StaleMemberEpoch, 113, "STALE_MEMBER_EPOCH", false},
+	{fault.InvalidRecordState, 121, "INVALID_RECORD_STATE", false},
 	{fault.InvalidVoterKey, 125, "INVALID_VOTER_KEY", false},
 	{fault.InvalidRegularExpression, 128, "INVALID_REGULAR_EXPRESSION", false},
 }

@@ -15,12 +15,13 @@ const (
 	ClusterMetadata  = "__cluster_metadata"  // the cluster metadata, in KRaft's records
 	ConsumerOffsets  = "__consumer_offsets"  // groups and their committed offsets
 	TransactionState = "__transaction_state" // transactions and their producers
+	ShareGroupState  = "__share_group_state" // share groups and what they have delivered
 )
 
 // IsInternal reports whether name is that of a topic in which a broker keeps
 // its own state.
 func IsInternal(name string) bool {
-	return name == ClusterMetadata || name == ConsumerOffsets || name == TransactionState
+	return name == ClusterMetadata || name == ConsumerOffsets || name == TransactionState || name == ShareGroupState
 }
 
 // ValidateName returns fault.InvalidTopic for a name that Kafka refuses. A

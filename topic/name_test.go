@@ -27,7 +27,7 @@ func TestValidateName(t *testing.T) {
 }
 
 func TestInternalNames(t *testing.T) {
-	for _, name := range []string{ClusterMetadata, ConsumerOffsets, TransactionState} {
+	for _, name := range []string{ClusterMetadata, ConsumerOffsets, TransactionState, ShareGroupState} {
 		require.True(t, IsInternal(name))
 		require.NoError(t, ValidateName(name))
 	}

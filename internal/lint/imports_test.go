@@ -11,7 +11,7 @@ import (
 )
 
 // clientTower is what programs call. It runs on any backend, so it knows none.
-var clientTower = []string{"fault", "record", "serde", "topic", "producer", "consumer", "streams", "streams/...", "internal/tasks"}
+var clientTower = []string{"fault", "record", "serde", "topic", "producer", "consumer", "share", "streams", "streams/...", "internal/tasks"}
 
 // allowed is the table of ARCHITECTURE.md: what each package of the root module
 // may import, of this module and of others. "dir/..." stands for all packages
@@ -28,6 +28,8 @@ var allowed = map[string][]string{
 	"producer": {"record", "fault", "serde", "topic", "consumer"},
 	"consumer": {"record", "fault", "serde", "topic", "internal/pattern", "internal/callback"},
 
+	"share": {"record", "fault", "topic", "consumer", "internal/callback"},
+
 	"streams":     slices.Concat(clientTower, []string{"github.com/google/btree"}),
 	"streams/...": slices.Concat(clientTower, []string{"github.com/google/btree"}),
 
@@ -36,7 +38,7 @@ var allowed = map[string][]string{
 		"fault", "record", "serde", "topic", "producer", "consumer", "log", "partition",
 		"internal/vfs", "internal/layout", "internal/catalogue", "internal/metadata", "internal/host", "internal/cleaner",
 		"internal/coordinator/...", "internal/produce", "internal/fetch", "internal/journal", "internal/archive",
-		"internal/attach", "internal/closing", "internal/fixture", "internal/wire",
+		"internal/attach", "internal/closing", "internal/fixture", "internal/wire", "share", "internal/sharing",
 	},
 	"datadir": {
 		"fault", "record", "topic", "log", "internal/vfs", "internal/layout", "internal/catalogue", "internal/metadata",
@@ -50,8 +52,11 @@ var allowed = map[string][]string{
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/catalogue",
 		"internal/coordinator", "internal/coordinator/group", "internal/closing", "internal/role",
 	},
+	"internal/sharing": {
+		"fault", "record", "share", "partition", "internal/host", "internal/catalogue", "internal/coordinator", "internal/coordinator/share",
+	},
 	"internal/coordinator": {
-		"log", "internal/coordinator/txn",
+		"log", "internal/coordinator/txn", "internal/coordinator/share",
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/layout", "internal/coordinator/group", "internal/pattern", "internal/role",
 		"internal/attach", "internal/wire",
 	},
@@ -83,6 +88,7 @@ var allowed = map[string][]string{
 	"internal/wire":              {"fault"},
 	"internal/catalogue":         {"fault", "record", "topic", "internal/wire"},
 	"internal/coordinator/txn":   {"fault", "record", "topic", "internal/wire"},
+	"internal/coordinator/share": {"fault", "topic", "internal/wire"},
 	"internal/coordinator/group": {"fault", "record", "topic", "consumer", "internal/wire", "internal/tasks", "internal/pattern"},
 	"internal/tasks":             {"fault", "record", "internal/wire"},
 	"internal/lint":              {},

@@ -1,0 +1,161 @@
+package coordinator
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
+	"github.com/runnel-go/runnel/internal/coordinator/share"
+	"github.com/runnel-go/runnel/internal/host"
+	"github.com/runnel-go/runnel/internal/layout"
+	"github.com/runnel-go/runnel/topic"
+)
+
+// SharesConfig configures Shares.
+type SharesConfig struct {
+	Host *host.Host
+
+	// Ensure is as GroupsConfig.Ensure.
+	Ensure func(context.Context, topic.Spec) (*host.Topic, error)
+
+	// Reserve is as GroupsConfig.Reserve.
+	Reserve *layout.Reserve
+}
+
+// Shares coordinates share groups. Each share-partition, which is what one group has of one
+// partition, belongs to one partition of __share_group_state, and so to one shard. It is safe
+// for concurrent use.
+type Shares struct {
+	cfg     SharesConfig
+	loading chan struct{} // holds a token while the shards are created
+	shards  atomic.Pointer[[]*shareShard]
+	work    sync.WaitGroup // goroutines that write
+}
+
+// NewShares returns the coordinators of share groups. It reads no log: the first command of
+// each shard does.
+func NewShares(cfg SharesConfig) *Shares {
+	return &Shares{cfg: cfg, loading: make(chan struct{}, 1)}
+}
+
+// Close stops all shards. The caller has closed the sessions before.
+func (s *Shares) Close() {
+	s.loading <- struct{}{} // keeps the token, so that no shards are created later
+	if shards := s.shards.Load(); shards != nil {
+		for _, shard := range *shards {
+			shard.shut()
+		}
+	}
+	s.work.Wait()
+}
+
+// all returns all shards, and creates them at the first call. With create, it also creates
+// their topic if it is missing.
+func (s *Shares) all(ctx context.Context, create bool) ([]*shareShard, error) {
+	if shards := s.shards.Load(); shards != nil {
+		return *shards, nil
+	}
+	select {
+	case s.loading <- struct{}{}:
+		defer func() { <-s.loading }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.cfg.Host.Closing():
+		return nil, fault.Closed
+	}
+	if shards := s.shards.Load(); shards != nil {
+		return *shards, nil
+	}
+	if _, exists := s.cfg.Host.Lookup(share.StateTopic.Name); !exists && !create {
+		return nil, nil
+	}
+	t, err := s.cfg.Ensure(ctx, share.StateTopic)
+	if err != nil {
+		return nil, err
+	}
+	shards := make([]*shareShard, len(t.Partitions()))
+	for i := range shards {
+		shards[i] = &shareShard{waiting: map[share.Key]map[*Waiter]bool{}}
+		shards[i].start(s.cfg.Host, t, int32(i), shards[i], &s.work, s.cfg.Reserve)
+	}
+	s.shards.Store(&shards)
+	return shards, nil
+}
+
+// shard returns the shard of a share-partition. As in Kafka it is that of the hash of its
+// name.
+func (s *Shares) shard(ctx context.Context, k share.Key) (*shareShard, error) {
+	shards, err := s.all(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	name := k.Group + ":" + k.Topic.String() + ":" + strconv.Itoa(int(k.Partition))
+	return shards[group.PartitionOf(name, len(shards))], nil
+}
+
+// Initialize begins a share-partition at an offset, unless it exists.
+func (s *Shares) Initialize(ctx context.Context, k share.Key, start int64) error {
+	shard, err := s.shard(ctx, k)
+	if err != nil {
+		return err
+	}
+	return shard.run(ctx, func(c *share.Coordinator) (share.Result, error) { return c.Initialize(k, start, time.Now()) })
+}
+
+// Acquire acquires offsets for a member; fault.GroupNotFound if the share-partition is not
+// initialized. Where it gets none, w is woken once there may be some without a new record or
+// the passing of time.
+//
+// If ctx ends meanwhile, the offsets may be acquired: Leave gives them back.
+func (s *Shares) Acquire(ctx context.Context, k share.Key, d share.Demand, w *Waiter) (got share.Acquired, err error) {
+	shard, err := s.shard(ctx, k)
+	if err != nil {
+		return got, err
+	}
+	var found share.Acquired // which the command may still set after ctx has ended
+	err = shard.run(ctx, func(c *share.Coordinator) (result share.Result, err error) {
+		found, result, err = c.Acquire(k, d, time.Now())
+		if err == nil && len(found.Ranges) == 0 {
+			shard.wait(k, w, found.Full)
+		}
+		return result, err
+	})
+	if err != nil {
+		return got, err
+	}
+	return found, nil
+}
+
+// Settle settles offsets that a member has acquired, each settlement by itself. See
+// share.Coordinator.Settle.
+func (s *Shares) Settle(ctx context.Context, k share.Key, member string, all []share.Settlement) ([]error, error) {
+	shard, err := s.shard(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error // which the command may still set after ctx has ended
+	err = shard.run(ctx, func(c *share.Coordinator) (result share.Result, err error) {
+		errs, result, err = c.Settle(k, member, all, time.Now())
+		return result, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return errs, nil
+}
+
+// Leave makes available what a member has acquired of a share-partition.
+func (s *Shares) Leave(ctx context.Context, k share.Key, member string, w *Waiter) error {
+	shard, err := s.shard(ctx, k)
+	if err != nil {
+		return err
+	}
+	return shard.run(ctx, func(c *share.Coordinator) (share.Result, error) {
+		delete(shard.waiting[k], w)
+		return c.Leave(k, member, time.Now())
+	})
+}

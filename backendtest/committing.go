@@ -184,6 +184,7 @@ var groupAdminTests = []test{
 		require.NoError(s, s.SetGroupOffsets(s.ctx, group, offsets))
 		m := s.join(group, []string{name})
 		s.settle(tps(name, 0, 1, 2), m)
+		s.awaitStable(group) // kfake does not know a group that is not
 		err := s.DeleteGroupOffsets(s.ctx, group, tp(name, 0))
 		require.Contains(s, []fault.Code{fault.GroupSubscribedToTopic, fault.NonEmptyGroup}, fault.CodeOf(err), "%v", err)
 		s.leave(m)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -132,6 +133,19 @@ func (s *suite) settle(all []record.TopicPartition, members ...*member) {
 		case <-s.ctx.Done():
 			s.Fatalf("the members own %v instead of %v", union, all)
 		}
+	}
+}
+
+// awaitStable waits until the group knows that its members have what it assigned.
+func (s *suite) awaitStable(group string) {
+	s.Helper()
+	for {
+		described, err := s.DescribeGroups(s.ctx, group)
+		require.NoError(s, err)
+		if described[0].State == consumer.GroupStable {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

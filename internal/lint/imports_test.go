@@ -69,11 +69,12 @@ var allowed = map[string][]string{
 	"internal/journal":       {},
 	"internal/quota":         {"fault"},
 	"internal/buffers":       {},
+	"internal/hub":           {"replica", "fault", "internal/buffers", "internal/journal"},
 	"internal/role":          {},
 
 	"replica":               {"fault", "record", "log", "partition", "topic", "internal/vfs", "internal/wire", "go.etcd.io/raft/v3/..."},
 	"replica/memory":        {"replica", "fault", "internal/buffers"},
-	"replica/tcp":           {"replica", "fault", "internal/buffers", "internal/journal"},
+	"replica/tcp":           {"replica", "fault", "internal/buffers", "internal/hub", "internal/journal"},
 	"replica/replicatest":   {".", "record", "replica", "replica/memory", "internal/fixture", "internal/vfs"},
 	"replica/transporttest": {"replica", "fault", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -27,8 +28,8 @@ const (
 // client returns a connection to an address, which is not yet connected.
 func (t *Transport) client(address string) (*grpc.ClientConn, error) {
 	secure := insecure.NewCredentials()
-	if t.tls != nil {
-		secure = credentials.NewTLS(t.tls)
+	if t.hub.TLS != nil {
+		secure = credentials.NewTLS(t.hub.TLS)
 	}
 	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(secure),
@@ -37,10 +38,10 @@ func (t *Transport) client(address string) (*grpc.ClientConn, error) {
 		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
 		grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: shortestPause, Multiplier: 2, Jitter: 0.5, MaxDelay: longestPause},
-			MinConnectTimeout: t.handshakeTimeout,
+			Backoff:           backoff.Config{BaseDelay: hub.ShortestPause, Multiplier: 2, Jitter: 0.5, MaxDelay: hub.LongestPause},
+			MinConnectTimeout: t.hub.HandshakeTimeout,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: probe, Timeout: max(probe, t.timeout)}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: probe, Timeout: max(probe, t.hub.Timeout)}),
 	}, t.dial...)
 	return grpc.NewClient("passthrough:///"+address, options...)
 }
@@ -68,10 +69,10 @@ func (c *call) failure(err error) error {
 func (t *Transport) call(ctx context.Context, conn *grpc.ClientConn, m method, to replica.NodeID, kind replica.StreamKind) (*call, error) {
 	c := &call{}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	late := time.AfterFunc(t.handshakeTimeout, func() {
-		c.cancel(fault.Newf(fault.NetworkException, "no answer within %v", t.handshakeTimeout))
+	late := time.AfterFunc(t.hub.HandshakeTimeout, func() {
+		c.cancel(fault.Newf(fault.NetworkException, "no answer within %v", t.hub.HandshakeTimeout))
 	})
-	err := t.introduce(c, conn, m, hello{cluster: t.cluster, from: t.self, to: to, process: t.process, kind: kind})
+	err := t.introduce(c, conn, m, hello{cluster: t.hub.Cluster, from: t.hub.Self, to: to, process: t.hub.Process, kind: kind})
 	if !late.Stop() && err == nil {
 		err = context.Cause(c.ctx)
 	}
@@ -93,7 +94,7 @@ func (t *Transport) introduce(c *call, conn *grpc.ClientConn, m method, h hello)
 	accepted, err := c.Header()
 	if err != nil || accepted == nil {
 		if err == nil {
-			err = c.RecvMsg(&incoming{pool: &t.buffers}) // a refusal
+			err = c.RecvMsg(&incoming{pool: &t.hub.Buffers}) // a refusal
 		}
 		return c.failure(err)
 	}

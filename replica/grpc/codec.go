@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/buffers"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -61,7 +62,7 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 
 const frameHead = 8
 
-// encode returns the message for a frame, which has at most maxSlices slices.
+// encode returns the message for a frame.
 func encode(f *replica.Frame) outgoing {
 	head := make([]byte, 0, frameHead+4*len(f.Payload)+len(f.Header))
 	head = binary.BigEndian.AppendUint32(head, uint32(len(f.Header)))
@@ -79,8 +80,8 @@ func decode(b []byte, limit int) (*replica.Frame, error) {
 		return nil, fault.Newf(fault.InvalidRequest, "a frame of %d bytes", len(b))
 	}
 	header, slices, rest := int64(binary.BigEndian.Uint32(b)), int64(binary.BigEndian.Uint32(b[4:])), b[frameHead:]
-	if slices > maxSlices || 4*slices+header > int64(len(rest)) || int64(len(rest))-4*slices > int64(limit) {
-		return nil, fault.Newf(fault.InvalidRequest, "a frame of %d bytes with a header of %d and %d slices, at most %d bytes in %d are allowed", len(rest), header, slices, limit, maxSlices).
+	if slices > hub.MaxSlices || 4*slices+header > int64(len(rest)) || int64(len(rest))-4*slices > int64(limit) {
+		return nil, fault.Newf(fault.InvalidRequest, "a frame of %d bytes with a header of %d and %d slices, at most %d bytes in %d are allowed", len(rest), header, slices, limit, hub.MaxSlices).
 			Try("use the same grpc.MaxFrame on all nodes")
 	}
 	table, rest := rest[:4*slices], rest[4*slices:]

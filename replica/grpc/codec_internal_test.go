@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/internal/buffers"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -34,7 +35,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		require.LessOrEqual(t, frame.Size(), limit)
-		require.LessOrEqual(t, len(frame.Payload), maxSlices)
+		require.LessOrEqual(t, len(frame.Payload), hub.MaxSlices)
 		require.True(t, bytes.Equal(b, message(t, frame)))
 	})
 }

@@ -1,50 +1,43 @@
 package grpc_test
 
 import (
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/runnel-go/runnel/replica"
 	"github.com/runnel-go/runnel/replica/grpc"
 	"github.com/runnel-go/runnel/replica/transporttest"
 )
 
-// cluster is nodes on loopback, each behind a proxy.
-type cluster struct {
-	*wires
-	options []grpc.Option
-}
-
-// open returns a cluster whose nodes are patient; but where a cut network is to be
-// noticed, they are not.
-func open(t testing.TB, options ...grpc.Option) transporttest.Cluster {
-	options = append(patient[:], options...)
-	if strings.HasSuffix(t.Name(), "/CutNetwork") {
-		options = append(options, grpc.KeepAlive(100*time.Millisecond, 500*time.Millisecond))
+// open opens a transport with these settings.
+func open(s transporttest.Settings) (transporttest.Networked, error) {
+	var options []grpc.Option
+	set := func(is bool, o grpc.Option) {
+		if is {
+			options = append(options, o)
+		}
 	}
-	c := &cluster{wires: newWires(), options: options}
-	t.Cleanup(c.end)
-	return c
+	set(s.TLS == nil, grpc.Plaintext())
+	set(s.TLS != nil, grpc.TLS(s.TLS))
+	set(s.Verify != nil, grpc.VerifyNode(s.Verify))
+	set(s.MaxFrame != 0, grpc.MaxFrame(s.MaxFrame))
+	set(s.Budget != 0, grpc.Budget(s.Budget))
+	set(s.MaxStreams != 0, grpc.MaxStreams(s.MaxStreams))
+	set(s.Timeout != 0, grpc.KeepAlive(s.Interval, s.Timeout))
+	set(s.HandshakeTimeout != 0, grpc.HandshakeTimeout(s.HandshakeTimeout))
+	set(s.Logger != nil, grpc.Logger(s.Logger))
+	return grpc.New(s.Cluster, s.Address, options...)
 }
 
-func (c *cluster) New(t testing.TB) (replica.Transport, string) {
-	node, err := grpc.New("test", "127.0.0.1:0", c.options...)
-	require.NoError(t, err)
-	return node, c.proxy(t, node.Addr()).Addr().String()
-}
+// small are settings whose limits are soon reached.
+var small = transporttest.Settings{MaxFrame: 2 << 20, Budget: 8 << 20}
 
 func TestConformanceWithTLS(t *testing.T) {
-	config := newAuthority(t).node(t, "any node")
-	transporttest.Run(t, func(t testing.TB) transporttest.Cluster {
-		return open(t, grpc.TLS(config), grpc.MaxFrame(2<<20), grpc.Budget(8<<20))
-	})
+	secure := small
+	secure.TLS = transporttest.Certificate(t)
+	transporttest.Run(t, transporttest.Loopback(open, secure))
 }
 
 func TestConformanceInPlaintext(t *testing.T) {
-	transporttest.Run(t, func(t testing.TB) transporttest.Cluster {
-		return open(t, grpc.Plaintext(), grpc.MaxFrame(2<<20), grpc.Budget(8<<20))
-	})
+	transporttest.Run(t, transporttest.Loopback(open, small))
 }
+
+func TestHandshakes(t *testing.T) { transporttest.RunHandshakes(t, open) }

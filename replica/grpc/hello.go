@@ -71,31 +71,25 @@ func readHello(ctx context.Context) (hello, error) {
 // judge returns why a node refuses a call, or nil.
 func (t *Transport) judge(ctx context.Context, h hello) error {
 	switch {
-	case h.cluster != t.cluster:
-		return fault.Newf(fault.InconsistentClusterID, "node %v is of cluster %q, and the one it called, node %v, of cluster %q", h.from, h.cluster, t.self, t.cluster).
+	case h.cluster != t.hub.Cluster:
+		return fault.Newf(fault.InconsistentClusterID, "node %v is of cluster %q, and the one it called, node %v, of cluster %q", h.from, h.cluster, t.hub.Self, t.hub.Cluster).
 			Try("correct the address, or the cluster's name")
-	case h.to != t.self:
-		return fault.Newf(fault.InvalidVoterKey, "node %v called node %v, and reached node %v", h.from, h.to, t.self).Try("correct the address")
-	case h.from == 0 || h.from == t.self:
-		return fault.Newf(fault.InvalidRequest, "the node that calls node %v says that it is node %v", t.self, h.from)
+	case h.to != t.hub.Self:
+		return fault.Newf(fault.InvalidVoterKey, "node %v called node %v, and reached node %v", h.from, h.to, t.hub.Self).Try("correct the address")
+	case h.from == 0 || h.from == t.hub.Self:
+		return fault.Newf(fault.InvalidRequest, "the node that calls node %v says that it is node %v", t.hub.Self, h.from)
 	}
 	return t.verifyNode(ctx, h.from)
 }
 
 // verifyNode asks the program whether the other side of a call is that node.
 func (t *Transport) verifyNode(ctx context.Context, id replica.NodeID) error {
-	if t.verify == nil {
-		return nil
-	}
 	var state tls.ConnectionState
 	if p, ok := remote.FromContext(ctx); ok {
 		info, _ := p.AuthInfo.(credentials.TLSInfo)
 		state = info.State
 	}
-	if err := t.verify(id, state); err != nil {
-		return fault.Newf(fault.ClusterAuthorization, "the certificate is not that of node %v", id).Because(err)
-	}
-	return nil
+	return t.hub.VerifyNode(id, state)
 }
 
 // refuse ends a call with an error, whose code the trailer has.
@@ -134,5 +128,5 @@ func (t *Transport) because(id replica.NodeID, address string, err error) error 
 		// gRPC hands on the text alone.
 		code, hint = fault.ClusterAuthorization, "give each node a certificate that the others trust and that is valid for its address, and use TLS on all nodes or on none"
 	}
-	return fault.Newf(code, "node %v and node %v at %s", t.self, id, address).Because(err).Try(hint)
+	return fault.Newf(code, "node %v and node %v at %s", t.hub.Self, id, address).Because(err).Try(hint)
 }

@@ -2,7 +2,6 @@ package grpc
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -12,6 +11,7 @@ import (
 	remote "google.golang.org/grpc/peer"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -45,69 +45,64 @@ func handlerOf(m method) grpc.StreamHandler {
 const maxConnections = 1024
 
 // newServer returns the server of a node.
-func (t *Transport) newServer() *grpc.Server {
+func (t *Transport) newServer(more []grpc.ServerOption) *grpc.Server {
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{}), grpc.WaitForHandlers(true),
-		grpc.MaxRecvMsgSize(t.maxFrame + 4*maxSlices + frameHead), grpc.MaxHeaderListSize(8 << 10),
-		grpc.MaxConcurrentStreams(uint32(t.maxStreams + replica.Lanes)),
+		grpc.MaxRecvMsgSize(t.hub.FrameLimit + 4*hub.MaxSlices + frameHead), grpc.MaxHeaderListSize(8 << 10),
+		grpc.MaxConcurrentStreams(uint32(t.hub.MaxStreams + replica.Lanes)),
 		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
-		grpc.ConnectionTimeout(t.handshakeTimeout),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: time.Minute, Time: probe, Timeout: max(probe, t.timeout)}),
+		grpc.ConnectionTimeout(t.hub.HandshakeTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: time.Minute, Time: probe, Timeout: max(probe, t.hub.Timeout)}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: probe / 2, PermitWithoutStream: true}),
 	}
-	if t.tls != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(t.tls)))
+	if t.hub.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(t.hub.TLS)))
 	}
-	s := grpc.NewServer(append(options, t.server...)...)
+	s := grpc.NewServer(append(options, more...)...)
 	s.RegisterService(&service, t)
 	return s
 }
 
 // serve serves other nodes' calls until the server stops.
-func (t *Transport) serve(s *grpc.Server, l net.Listener) {
-	if err := s.Serve(netutil.LimitListener(l, maxConnections)); err != nil && t.ctx.Err() == nil {
-		t.journal.Error("a node accepts no more connections", "node", t.self, "error", err)
+func (t *Transport) serve() {
+	if err := t.server.Serve(netutil.LimitListener(t.hub.Listener, maxConnections)); err != nil && t.hub.Ctx.Err() == nil {
+		t.hub.Journal.Error("a node accepts no more connections", "node", t.hub.Self, "error", err)
 	}
 }
 
 // answer serves a call of another node.
 func (t *Transport) answer(m method, call grpc.ServerStream) error {
-	if !t.enter() {
-		return fault.Newf(fault.Closed, "the transport of node %v", t.self)
+	if !t.hub.Enter() {
+		return fault.Newf(fault.Closed, "the transport of node %v", t.hub.Self)
 	}
-	defer t.work.Done()
+	defer t.hub.Work.Done()
 	address := "an unknown address"
 	if p, ok := remote.FromContext(call.Context()); ok {
 		address = p.Addr.String()
 	}
 	h, s, err := t.meet(m, call.Context(), address)
 	if err != nil {
-		t.noteRefusal(address, err)
+		t.hub.NoteRefusal(address, err)
 		return refuse(call, err)
 	}
-	defer t.forget(s, m)
-	if p := t.peer(h.from); p != nil {
-		p.alive()
-	}
+	defer s.Leave(m == methodStream)
 	if m == methodStream {
-		err = t.serveStream(call, s.id, h.kind, address)
+		err = t.serveStream(call, s.ID, h.kind, address)
 	} else {
-		err = s.serve(call, replica.Lane(m))
-	}
-	if fault.CodeOf(err) == fault.InvalidRequest {
-		t.journal.Error("a node broke the protocol", "node", t.self, "peer", h.from, "from", address, "error", err)
+		err = t.serveLane(call, s, replica.Lane(m))
 	}
 	if err != nil {
+		t.hub.NoteBreach(h.from, address, err)
 		return refuse(call, err)
 	}
 	return nil
 }
 
 // meet reads a call's metadata, and decides whether it is accepted.
-func (t *Transport) meet(m method, ctx context.Context, address string) (h hello, s *source, err error) {
+func (t *Transport) meet(m method, ctx context.Context, address string) (h hello, s *hub.Source, err error) {
 	if h, err = readHello(ctx); err == nil {
 		if err = t.judge(ctx, h); err == nil {
-			s, err = t.source(h, m, address)
+			s, err = t.hub.Source(h.from, h.process, m == methodStream, address)
 		}
 	}
 	return h, s, err

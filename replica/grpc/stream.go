@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/buffers"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -35,12 +36,12 @@ type stream struct {
 	ended   bool                 // the empty message has arrived; set before arrived is closed
 	over    chan struct{}        // closed when nothing can arrive any more
 
-	reading role // whose the next two are
+	reading hub.Role // whose the next two are
 	buffer  *buffers.Buffer
 	rest    []byte // of buffer
 
-	writing role // whose the next one is
-	finals  bool // the empty message has been sent
+	writing hub.Role // whose the next one is
+	finals  bool     // the empty message has been sent
 
 	mu     sync.Mutex
 	cause  error         // why the stream can no longer be used
@@ -49,31 +50,23 @@ type stream struct {
 	gone   chan struct{} // closed when nothing of the stream is left
 }
 
-// role is held by one goroutine at a time, also while it waits for the call.
-type role chan struct{}
-
-func newRole() role { return make(role, 1) }
-
-func (r role) take() { r <- struct{}{} }
-func (r role) give() { <-r }
-
 // newStream registers a stream; it returns nil if the transport is closed.
 func (t *Transport) newStream(c messages, peer replica.NodeID, address string, end context.CancelCauseFunc) *stream {
 	s := &stream{
 		t: t, call: c, peer: peer, address: address, end: end, finish: func() {},
-		arrived: make(chan *buffers.Buffer), over: make(chan struct{}), reading: newRole(), writing: newRole(),
+		arrived: make(chan *buffers.Buffer), over: make(chan struct{}), reading: hub.NewRole(), writing: hub.NewRole(),
 		broken: make(chan struct{}), closed: make(chan struct{}), gone: make(chan struct{}),
 	}
 	if c, ok := c.(grpc.ClientStream); ok {
 		s.finish = func() { _ = c.CloseSend() }
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
+	if !t.hub.Add(s) {
 		return nil
 	}
-	t.streams[s] = struct{}{}
-	t.work.Go(s.receive)
+	if !t.hub.Go(s.receive) {
+		t.hub.Remove(s)
+		return nil
+	}
 	return s
 }
 
@@ -84,13 +77,13 @@ func (t *Transport) serveStream(c grpc.ServerStream, from replica.NodeID, kind r
 	defer end(nil)
 	s := t.newStream(c, from, address, end)
 	if s == nil {
-		return context.Cause(t.ctx)
+		return context.Cause(t.hub.Ctx)
 	}
 	if err := c.SendHeader(nil); err != nil {
-		s.fail(err)
+		s.Break(err)
 	}
-	t.work.Go(func() {
-		t.handler.HandleStream(from, kind, s)
+	t.hub.Work.Go(func() {
+		t.hub.Handler.HandleStream(from, kind, s)
 		_ = s.Close()
 	})
 	// What the handler does to the call ends when this returns, and in no other way.
@@ -102,24 +95,16 @@ func (t *Transport) serveStream(c grpc.ServerStream, from replica.NodeID, kind r
 	}
 }
 
-// breakStreams breaks the streams to and from a node.
-func (t *Transport) breakStreams(id replica.NodeID, cause error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for s := range t.streams {
-		if s.peer == id {
-			s.fail(fault.Newf(fault.NetworkException, "the connection to node %v at %s is lost", id, s.address).Because(cause))
-		}
-	}
-}
+// Peer is hub.Stream's.
+func (s *stream) Peer() (replica.NodeID, string) { return s.peer, s.address }
 
 // follow breaks the stream when ctx ends.
 func (s *stream) follow(ctx context.Context) {
-	s.forget = context.AfterFunc(ctx, func() { s.fail(context.Cause(ctx)) })
+	s.forget = context.AfterFunc(ctx, func() { s.Break(context.Cause(ctx)) })
 }
 
-// fail breaks the stream at once, unless it is unusable already. It does not wait.
-func (s *stream) fail(cause error) {
+// Break is hub.Stream's.
+func (s *stream) Break(cause error) {
 	s.settle(cause)
 	s.end(cause)
 }
@@ -145,7 +130,7 @@ func (s *stream) usable() error {
 func (s *stream) receive() {
 	defer close(s.over)
 	for {
-		m := incoming{pool: &s.t.buffers}
+		m := incoming{pool: &s.t.hub.Buffers}
 		err := s.call.RecvMsg(&m)
 		if err == nil && s.ended {
 			err = fault.Newf(fault.InvalidRequest, "bytes after the end of a stream")
@@ -153,7 +138,7 @@ func (s *stream) receive() {
 		switch {
 		case err != nil:
 			if !s.ended {
-				s.fail(s.t.because(s.peer, s.address, cutOff(err)))
+				s.Break(s.t.because(s.peer, s.address, cutOff(err)))
 				close(s.arrived)
 			}
 			return
@@ -165,7 +150,7 @@ func (s *stream) receive() {
 		select {
 		case s.arrived <- m.buffer:
 		case <-s.broken:
-			s.t.buffers.Put(m.buffer)
+			s.t.hub.Buffers.Put(m.buffer)
 		}
 	}
 }
@@ -180,8 +165,8 @@ func cutOff(err error) error {
 
 // Read is replica.Stream's.
 func (s *stream) Read(p []byte) (int, error) {
-	s.reading.take()
-	defer s.reading.give()
+	s.reading.Take()
+	defer s.reading.Give()
 	if err := s.usable(); err != nil {
 		return 0, err
 	}
@@ -192,7 +177,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 	n := copy(p, s.rest)
 	if s.rest = s.rest[n:]; len(s.rest) == 0 && s.buffer != nil {
-		s.t.buffers.Put(s.buffer)
+		s.t.hub.Buffers.Put(s.buffer)
 		s.buffer = nil
 	}
 	return n, nil
@@ -217,8 +202,8 @@ func (s *stream) next() error {
 
 // Write is replica.Stream's.
 func (s *stream) Write(p []byte) (int, error) {
-	s.writing.take()
-	defer s.writing.give()
+	s.writing.Take()
+	defer s.writing.Give()
 	written := 0
 	for {
 		if err := s.usable(); err != nil {
@@ -253,8 +238,8 @@ func (s *stream) send(p []byte) error {
 
 // CloseWrite is replica.Stream's.
 func (s *stream) CloseWrite() error {
-	s.writing.take()
-	defer s.writing.give()
+	s.writing.Take()
+	defer s.writing.Give()
 	if err := s.usable(); err != nil || s.finals {
 		return err
 	}
@@ -274,7 +259,7 @@ func (s *stream) Close() error {
 		close(s.closed)
 	}
 	intact := s.cause == nil
-	s.cause = fault.Newf(fault.Closed, "the stream between node %v and node %v at %s", s.t.self, s.peer, s.address)
+	s.cause = fault.Newf(fault.Closed, "the stream between node %v and node %v at %s", s.t.hub.Self, s.peer, s.address)
 	if intact {
 		close(s.broken)
 	}
@@ -283,35 +268,33 @@ func (s *stream) Close() error {
 	if s.forget != nil {
 		s.forget()
 	}
-	s.t.mu.Lock()
-	defer s.t.mu.Unlock()
-	if !intact || s.t.closed {
+	if !intact || !s.t.hub.Go(func() { s.part(cause) }) {
 		s.end(cause)
-		delete(s.t.streams, s)
-		close(s.gone)
-		return nil
+		s.vanish()
 	}
-	s.t.work.Go(func() { s.part(cause) })
 	return nil
 }
 
 // part says that nothing follows, and ends the call once the peer has ended it too.
 func (s *stream) part(cause error) {
-	late := time.AfterFunc(s.t.timeout, func() { s.end(cause) })
-	s.writing.take() // a Write that runs ends at the latest when the call does
+	late := time.AfterFunc(s.t.hub.Timeout, func() { s.end(cause) })
+	s.writing.Take() // a Write that runs ends at the latest when the call does
 	if !s.finals {
 		s.finals = true
 		_ = s.call.SendMsg(outgoing{})
 	}
-	s.writing.give()
+	s.writing.Give()
 	s.finish()
 	if s.forget != nil { // at the accepting side, the call ends when its handler returns
 		<-s.over
 		s.end(cause)
 	}
 	late.Stop()
-	s.t.mu.Lock()
-	delete(s.t.streams, s)
-	s.t.mu.Unlock()
+	s.vanish()
+}
+
+// vanish says that nothing of the stream is left.
+func (s *stream) vanish() {
+	s.t.hub.Remove(s)
 	close(s.gone)
 }

@@ -2,25 +2,22 @@ package tcp
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
 	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
-const (
-	maxWaiting  = 128 // connections in their handshake
-	maxStranger = 256 // nodes that connect and are no peers
-)
+const maxWaiting = 128 // connections in their handshake
 
 // accept takes connections until the transport is closed.
 func (t *Transport) accept() {
 	pause := time.Duration(0)
 	for {
-		raw, err := t.listener.Accept()
+		raw, err := t.hub.Listener.Accept()
 		if err != nil {
 			// Out of file descriptors, most likely: what is open goes on.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
@@ -28,7 +25,7 @@ func (t *Transport) accept() {
 			select {
 			case <-timer.C:
 				continue
-			case <-t.ctx.Done():
+			case <-t.hub.Ctx.Done():
 				timer.Stop()
 				return
 			}
@@ -36,7 +33,7 @@ func (t *Transport) accept() {
 		pause = 0
 		c := newConn(raw)
 		t.mu.Lock()
-		if t.closed {
+		if t.hub.Ctx.Err() != nil {
 			_ = raw.Close()
 		} else {
 			if len(t.waiting) == maxWaiting {
@@ -44,7 +41,7 @@ func (t *Transport) accept() {
 				t.waiting = slices.Delete(t.waiting, 0, 1)
 			}
 			t.waiting = append(t.waiting, c)
-			t.work.Go(func() { t.receive(c) })
+			t.hub.Work.Go(func() { t.receive(c) })
 		}
 		t.mu.Unlock()
 	}
@@ -59,62 +56,60 @@ func (t *Transport) introduced(c *conn) bool {
 	if i >= 0 {
 		t.waiting = slices.Delete(t.waiting, i, i+1)
 	}
-	return i >= 0 && !t.closed
+	return i >= 0 && t.hub.Ctx.Err() == nil
 }
 
 // receive serves a connection that another node dialed, and closes it. Errors concern
 // the other side alone, which notices for itself.
 func (t *Transport) receive(c *conn) {
 	defer c.Close()
+	from := c.RemoteAddr().String()
 	h, err := t.meet(c)
 	if err != nil {
 		if t.introduced(c) {
-			t.noteRefusal(c, err)
+			t.hub.NoteRefusal(from, err)
 		}
 		return
 	}
-	a := t.judge(t.self, h)
-	var s *source
+	a := t.judge(h)
+	var s *hub.Source
 	if a.code == 0 {
-		if s, err = t.source(h, c.RemoteAddr().String()); err != nil {
+		if s, err = t.hub.Source(h.from, h.process, h.purpose == purposeStream, from); err != nil {
 			a.code, a.detail = fault.CodeOf(err), err.Error()
 		}
 	}
 	if a.code != 0 {
-		t.noteRefusal(c, refusal(h, a))
+		t.hub.NoteRefusal(from, refusal(h, a))
 		t.refuse(c, a)
 		t.introduced(c)
 		return
 	}
-	defer t.forget(s, h)
+	defer s.Leave(h.purpose == purposeStream)
 	if !t.introduced(c) {
 		return
-	}
-	if p := t.peer(h.from); p != nil {
-		p.alive()
 	}
 	if h.purpose == purposeStream {
 		t.serveStream(c, s, h, a)
 	} else {
-		s.serve(c, replica.Lane(h.purpose), a)
+		t.serveLane(c, s, replica.Lane(h.purpose), a)
 	}
 }
 
 // meet does the accepting side's part of the handshake, up to its answer.
 func (t *Transport) meet(c *conn) (hello, error) {
-	_ = c.SetDeadline(time.Now().Add(t.handshakeTimeout))
-	if t.tls != nil {
-		secured := tls.Server(c.socket, t.tls)
+	_ = c.SetDeadline(time.Now().Add(t.hub.HandshakeTimeout))
+	if t.hub.TLS != nil {
+		secured := tls.Server(c.socket, t.hub.TLS)
 		if err := secured.Handshake(); err != nil {
-			c.finish(time.Now().Add(t.timeout)) // so that the alert arrives
+			c.finish(time.Now().Add(t.hub.Timeout)) // so that the alert arrives
 			return hello{}, err
 		}
 		c.secure(secured)
 	}
 	h, err := readHello(c.r)
-	if err == nil && t.tls != nil && h.version == protocolVersion {
-		if err = t.verifyNode(c, h.from); err != nil {
-			t.refuse(c, answer{version: protocolVersion, node: t.self, cluster: t.cluster, code: fault.ClusterAuthorization, detail: err.Error()})
+	if err == nil && t.hub.TLS != nil && h.version == protocolVersion {
+		if err = t.hub.VerifyNode(h.from, c.tls.ConnectionState()); err != nil {
+			t.refuse(c, answer{version: protocolVersion, node: t.hub.Self, cluster: t.hub.Cluster, code: fault.ClusterAuthorization, detail: err.Error()})
 		}
 	}
 	return h, err
@@ -123,7 +118,7 @@ func (t *Transport) meet(c *conn) (hello, error) {
 // refuse sends an answer, and waits until it has arrived or a timeout is over.
 func (t *Transport) refuse(c *conn, a answer) {
 	if c.write(net.Buffers{a.bytes()}) == nil {
-		c.finish(time.Now().Add(t.timeout))
+		c.finish(time.Now().Add(t.hub.Timeout))
 	}
 }
 
@@ -150,6 +145,3 @@ func (c *conn) finish(deadline time.Time) {
 
 // maxWaste is how much is read only to be thrown away.
 const maxWaste = 1 << 20
-
-// errReplaced ends a connection in whose place the same node opened another one.
-var errReplaced = errors.New("the node has connected again")

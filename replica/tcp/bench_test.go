@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-go/runnel/replica"
 	"github.com/runnel-go/runnel/replica/tcp"
+	"github.com/runnel-go/runnel/replica/transporttest"
 )
 
 // counter is a handler that counts frames, and says when a round has arrived.
@@ -115,14 +116,14 @@ func compare(b *testing.B, lane replica.Lane, frames, header, payload int, optio
 // The bytes of one partition's batches to a follower.
 func BenchmarkBatches64KiB(b *testing.B) {
 	b.Run("Plaintext", func(b *testing.B) { compare(b, replica.LaneBulk, 256, 100, 64<<10, tcp.Plaintext()) })
-	config := newAuthority(b).node(b, "any node")
+	config := transporttest.Certificate(b)
 	b.Run("TLS", func(b *testing.B) { compare(b, replica.LaneBulk, 256, 100, 64<<10, tcp.TLS(config)) })
 }
 
 // Heartbeats and acknowledgements.
 func BenchmarkControlFrames(b *testing.B) {
 	b.Run("Plaintext", func(b *testing.B) { compare(b, replica.LaneControl, 5000, 100, 0, tcp.Plaintext()) })
-	config := newAuthority(b).node(b, "any node")
+	config := transporttest.Certificate(b)
 	b.Run("TLS", func(b *testing.B) { compare(b, replica.LaneControl, 5000, 100, 0, tcp.TLS(config)) })
 }
 

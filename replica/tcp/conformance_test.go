@@ -1,50 +1,43 @@
 package tcp_test
 
 import (
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/runnel-go/runnel/replica"
 	"github.com/runnel-go/runnel/replica/tcp"
 	"github.com/runnel-go/runnel/replica/transporttest"
 )
 
-// cluster is nodes on loopback, each behind a proxy.
-type cluster struct {
-	*wires
-	options []tcp.Option
-}
-
-// open returns a cluster whose nodes are patient; but where a cut network is to be
-// noticed, they are not.
-func open(t testing.TB, options ...tcp.Option) transporttest.Cluster {
-	options = append(patient[:], options...)
-	if strings.HasSuffix(t.Name(), "/CutNetwork") {
-		options = append(options, tcp.KeepAlive(100*time.Millisecond, 500*time.Millisecond))
+// open opens a transport with these settings.
+func open(s transporttest.Settings) (transporttest.Networked, error) {
+	var options []tcp.Option
+	set := func(is bool, o tcp.Option) {
+		if is {
+			options = append(options, o)
+		}
 	}
-	c := &cluster{wires: newWires(), options: options}
-	t.Cleanup(c.end)
-	return c
+	set(s.TLS == nil, tcp.Plaintext())
+	set(s.TLS != nil, tcp.TLS(s.TLS))
+	set(s.Verify != nil, tcp.VerifyNode(s.Verify))
+	set(s.MaxFrame != 0, tcp.MaxFrame(s.MaxFrame))
+	set(s.Budget != 0, tcp.Budget(s.Budget))
+	set(s.MaxStreams != 0, tcp.MaxStreams(s.MaxStreams))
+	set(s.Timeout != 0, tcp.KeepAlive(s.Interval, s.Timeout))
+	set(s.HandshakeTimeout != 0, tcp.HandshakeTimeout(s.HandshakeTimeout))
+	set(s.Logger != nil, tcp.Logger(s.Logger))
+	return tcp.New(s.Cluster, s.Address, options...)
 }
 
-func (c *cluster) New(t testing.TB) (replica.Transport, string) {
-	node, err := tcp.New("test", "127.0.0.1:0", c.options...)
-	require.NoError(t, err)
-	return node, c.proxy(t, node.Addr()).Addr().String()
-}
+// small are settings whose limits are soon reached.
+var small = transporttest.Settings{MaxFrame: 2 << 20, Budget: 8 << 20}
 
 func TestConformanceWithTLS(t *testing.T) {
-	config := newAuthority(t).node(t, "any node")
-	transporttest.Run(t, func(t testing.TB) transporttest.Cluster {
-		return open(t, tcp.TLS(config), tcp.MaxFrame(2<<20), tcp.Budget(8<<20))
-	})
+	secure := small
+	secure.TLS = transporttest.Certificate(t)
+	transporttest.Run(t, transporttest.Loopback(open, secure))
 }
 
 func TestConformanceInPlaintext(t *testing.T) {
-	transporttest.Run(t, func(t testing.TB) transporttest.Cluster {
-		return open(t, tcp.Plaintext(), tcp.MaxFrame(2<<20), tcp.Budget(8<<20))
-	})
+	transporttest.Run(t, transporttest.Loopback(open, small))
 }
+
+func TestHandshakes(t *testing.T) { transporttest.RunHandshakes(t, open) }

@@ -8,15 +8,16 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
 // dial connects to a peer, which has accepted the connection when dial returns. When ctx
 // ends, the error is its cause.
-func (t *Transport) dial(ctx context.Context, p *peer, what purpose, kind replica.StreamKind) (*conn, error) {
-	limited, cancel := context.WithTimeout(ctx, t.handshakeTimeout)
+func (t *Transport) dial(ctx context.Context, p *hub.Peer, what purpose, kind replica.StreamKind) (*conn, error) {
+	limited, cancel := context.WithTimeout(ctx, t.hub.HandshakeTimeout)
 	defer cancel()
-	c, err := t.greet(limited, p, hello{protocolVersion, what, kind, t.self, p.id, t.process, t.cluster})
+	c, err := t.greet(limited, p, hello{protocolVersion, what, kind, t.hub.Self, p.ID, t.hub.Process, t.hub.Cluster})
 	if err == nil {
 		return c, nil
 	}
@@ -24,14 +25,14 @@ func (t *Transport) dial(ctx context.Context, p *peer, what purpose, kind replic
 		return nil, cause
 	}
 	if limited.Err() != nil {
-		err = fault.Newf(fault.NetworkException, "no answer within %v", t.handshakeTimeout)
+		err = fault.Newf(fault.NetworkException, "no answer within %v", t.hub.HandshakeTimeout)
 	}
-	return nil, t.because(p.id, p.address, err)
+	return nil, t.because(p.ID, p.Address, err)
 }
 
 // greet dials, and says hello.
-func (t *Transport) greet(ctx context.Context, p *peer, h hello) (*conn, error) {
-	raw, err := (&net.Dialer{KeepAliveConfig: t.keepAlive()}).DialContext(ctx, "tcp", p.address)
+func (t *Transport) greet(ctx context.Context, p *hub.Peer, h hello) (*conn, error) {
+	raw, err := (&net.Dialer{KeepAliveConfig: t.hub.KeepAlive()}).DialContext(ctx, "tcp", p.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +49,12 @@ func (t *Transport) greet(ctx context.Context, p *peer, h hello) (*conn, error) 
 	return c, nil
 }
 
-func (t *Transport) introduce(c *conn, p *peer, h hello) error {
-	_ = c.SetDeadline(time.Now().Add(t.handshakeTimeout))
-	if t.tls != nil {
-		config := t.tls
+func (t *Transport) introduce(c *conn, p *hub.Peer, h hello) error {
+	_ = c.SetDeadline(time.Now().Add(t.hub.HandshakeTimeout))
+	if t.hub.TLS != nil {
+		config := t.hub.TLS
 		if config.ServerName == "" {
-			host, _, err := net.SplitHostPort(p.address)
+			host, _, err := net.SplitHostPort(p.Address)
 			if err != nil {
 				return err
 			}
@@ -65,7 +66,7 @@ func (t *Transport) introduce(c *conn, p *peer, h hello) error {
 			return err
 		}
 		c.secure(secured)
-		if err := t.verifyNode(c, p.id); err != nil {
+		if err := t.hub.VerifyNode(p.ID, c.tls.ConnectionState()); err != nil {
 			return err
 		}
 	}
@@ -78,17 +79,6 @@ func (t *Transport) introduce(c *conn, p *peer, h hello) error {
 	}
 	if refused := refusal(h, a); refused != nil {
 		return refused
-	}
-	return nil
-}
-
-// verifyNode asks the program whether the connection is that node's.
-func (t *Transport) verifyNode(c *conn, id replica.NodeID) error {
-	if t.verify == nil {
-		return nil
-	}
-	if err := t.verify(id, c.tls.ConnectionState()); err != nil {
-		return fault.Newf(fault.ClusterAuthorization, "the certificate is not that of node %v", id).Because(err)
 	}
 	return nil
 }
@@ -108,5 +98,5 @@ func (t *Transport) because(id replica.NodeID, address string, err error) error 
 	case fault.CodeOf(err) != fault.Unknown:
 		code = fault.CodeOf(err)
 	}
-	return fault.Newf(code, "node %v and node %v at %s", t.self, id, address).Because(err).Try(hint)
+	return fault.Newf(code, "node %v and node %v at %s", t.hub.Self, id, address).Because(err).Try(hint)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/buffers"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -87,8 +88,8 @@ func (d *decoder) head() (head, error) {
 	}
 	header, slices, payload := binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]), binary.BigEndian.Uint32(b[12:])
 	h := head{kind: frameKind(b[3]), sum: binary.BigEndian.Uint32(b[16:])}
-	if int64(header)+int64(payload) > int64(d.limit) || slices > maxSlices {
-		return h, fault.Newf(fault.InvalidRequest, "a frame of %d bytes in %d slices, at most %d bytes in %d are allowed", int64(header)+int64(payload), slices, d.limit, maxSlices).
+	if int64(header)+int64(payload) > int64(d.limit) || slices > hub.MaxSlices {
+		return h, fault.Newf(fault.InvalidRequest, "a frame of %d bytes in %d slices, at most %d bytes in %d are allowed", int64(header)+int64(payload), slices, d.limit, hub.MaxSlices).
 			Try("use the same tcp.MaxFrame on all nodes")
 	}
 	h.header, h.slices, h.payload = int(header), int(slices), int(payload)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/buffers"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -103,7 +104,7 @@ func TestLyingHeadsAreRefused(t *testing.T) {
 		"a header beyond the limit":   lie(head{header: 101}, make([]byte, 101)),
 		"a payload beyond the limit":  lie(head{payload: 1<<32 - 1}, nil),
 		"both together":               lie(head{header: 60, slices: 1, payload: 60}, append(table(60), make([]byte, 120)...)),
-		"slices beyond the limit":     lie(head{slices: maxSlices + 1}, nil),
+		"slices beyond the limit":     lie(head{slices: hub.MaxSlices + 1}, nil),
 		"slices longer than payload":  lie(head{slices: 2, payload: 10}, append(table(5, 6), make([]byte, 10)...)),
 		"slices that wrap around":     lie(head{slices: 2, payload: 10}, append(table(1<<32-1, 11), make([]byte, 10)...)),
 		"slices shorter than payload": lie(head{slices: 2, payload: 10}, append(table(5, 4), make([]byte, 10)...)),

@@ -135,12 +135,13 @@ func readAnswer(r io.Reader) (a answer, err error) {
 }
 
 // judge returns how a node answers a hello.
-func (c *config) judge(self replica.NodeID, h hello) answer {
-	a := answer{version: protocolVersion, node: self, cluster: c.cluster}
+func (t *Transport) judge(h hello) answer {
+	self := t.hub.Self
+	a := answer{version: protocolVersion, node: self, cluster: t.hub.Cluster}
 	switch {
 	case h.version != protocolVersion:
 		a.code = fault.UnsupportedVersion
-	case h.cluster != c.cluster:
+	case h.cluster != t.hub.Cluster:
 		a.code = fault.InconsistentClusterID
 	case h.to != self:
 		a.code = fault.InvalidVoterKey

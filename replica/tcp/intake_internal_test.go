@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -197,12 +198,7 @@ func TestABudgetOutlivesItsConnection(t *testing.T) {
 	second := intrude(t, node, purposeBulk)
 	_, err := second.Write(frame)
 	require.NoError(t, err)
-	node.mu.Lock()
-	s := node.sources[1]
-	node.mu.Unlock()
-	s.mu.Lock()
-	require.Equal(t, 3*(60<<10+4+frameCost), s.held[replica.LaneBulk])
-	s.mu.Unlock()
+	require.Equal(t, 3*(60<<10+4+hub.FrameCost), node.hub.Held()[1][replica.LaneBulk])
 	require.Empty(t, k.frames)
 	kept[0].Done()
 	(<-k.frames).Done()
@@ -210,18 +206,14 @@ func TestABudgetOutlivesItsConnection(t *testing.T) {
 	kept[2].Done()
 	_ = first.Close()
 	_ = second.Close()
-	require.Eventually(t, func() bool {
-		node.mu.Lock()
-		defer node.mu.Unlock()
-		return len(node.sources) == 0
-	}, time.Minute, time.Millisecond, "nothing is kept of a node that is gone")
+	require.Eventually(t, func() bool { return len(node.hub.Held()) == 0 }, time.Minute, time.Millisecond, "nothing is kept of a node that is gone")
 }
 
 // A control lane over its budget drops frames, and goes on answering pings.
 func TestAFullControlLaneAnswersPings(t *testing.T) {
 	node, k := serving(t)
 	c := intrude(t, node, purposeControl)
-	frame := encode(&replica.Frame{Payload: [][]byte{make([]byte, controlMaxFrame)}})
+	frame := encode(&replica.Frame{Payload: [][]byte{make([]byte, node.MaxFrame(replica.LaneControl))}})
 	go func() {
 		for range 12 {
 			_, _ = c.Write(frame)
@@ -245,7 +237,7 @@ func chunk(text string) []byte {
 // readStream returns what a stream reads when the connection brings these bytes, and ends.
 func readStream(says []byte) (string, error) {
 	here, there := net.Pipe()
-	s := &stream{t: &Transport{}, conn: newConn(here), reading: newRole(), writing: newRole()}
+	s := &stream{t: &Transport{hub: &hub.Hub{}}, conn: newConn(here), reading: hub.NewRole(), writing: hub.NewRole()}
 	go func() {
 		_, _ = there.Write(says)
 		_ = there.Close()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -27,13 +28,13 @@ type stream struct {
 	address string
 	forget  func() bool // stops waiting for the context of Open; nil at the accepting side
 
-	reading role   // whose the next three are
-	buffer  []byte // of a chunk
-	rest    []byte // of the chunk that arrived last
-	ended   bool   // the empty chunk has arrived
+	reading hub.Role // whose the next three are
+	buffer  []byte   // of a chunk
+	rest    []byte   // of the chunk that arrived last
+	ended   bool     // the empty chunk has arrived
 
-	writing role // whose the next one is
-	finals  bool // the empty chunk has been written
+	writing hub.Role // whose the next one is
+	finals  bool     // the empty chunk has been written
 
 	mu     sync.Mutex
 	cause  error         // why the stream can no longer be used
@@ -41,31 +42,20 @@ type stream struct {
 	gone   chan struct{} // closed when the connection is
 }
 
-// role is held by one goroutine at a time, also while it waits for the connection.
-type role chan struct{}
-
-func newRole() role { return make(role, 1) }
-
-func (r role) take() { r <- struct{}{} }
-func (r role) give() { <-r }
-
 // newStream registers a stream; it returns nil, and closes the connection, if the transport is closed.
 func (t *Transport) newStream(c *conn, peer replica.NodeID, address string) *stream {
 	c.established(0, 0)
-	s := &stream{t: t, conn: c, peer: peer, address: address, reading: newRole(), writing: newRole(), closed: make(chan struct{}), gone: make(chan struct{})}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
+	s := &stream{t: t, conn: c, peer: peer, address: address, reading: hub.NewRole(), writing: hub.NewRole(), closed: make(chan struct{}), gone: make(chan struct{})}
+	if !t.hub.Add(s) {
 		_ = c.Close()
 		return nil
 	}
-	t.streams[s] = struct{}{}
 	return s
 }
 
 // serveStream hands a stream that another node opened to the handler.
-func (t *Transport) serveStream(c *conn, from *source, h hello, a answer) {
-	s := t.newStream(c, from.id, c.RemoteAddr().String())
+func (t *Transport) serveStream(c *conn, from *hub.Source, h hello, a answer) {
+	s := t.newStream(c, from.ID, c.RemoteAddr().String())
 	if s == nil {
 		return
 	}
@@ -74,30 +64,22 @@ func (t *Transport) serveStream(c *conn, from *source, h hello, a answer) {
 		<-s.gone
 	}()
 	if err := c.write(net.Buffers{a.bytes()}); err != nil {
-		s.fail(err)
+		s.Break(err)
 		return
 	}
-	t.handler.HandleStream(from.id, h.kind, s)
+	t.hub.Handler.HandleStream(from.ID, h.kind, s)
 }
 
-// breakStreams breaks the streams to and from a node.
-func (t *Transport) breakStreams(id replica.NodeID, cause error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for s := range t.streams {
-		if s.peer == id {
-			s.fail(fault.Newf(fault.NetworkException, "the connection to node %v at %s is lost", id, s.address).Because(cause))
-		}
-	}
-}
+// Peer is hub.Stream's.
+func (s *stream) Peer() (replica.NodeID, string) { return s.peer, s.address }
 
 // follow breaks the stream when ctx ends.
 func (s *stream) follow(ctx context.Context) {
-	s.forget = context.AfterFunc(ctx, func() { s.fail(context.Cause(ctx)) })
+	s.forget = context.AfterFunc(ctx, func() { s.Break(context.Cause(ctx)) })
 }
 
-// fail breaks the stream at once, unless it is unusable already. It does not wait.
-func (s *stream) fail(cause error) {
+// Break is hub.Stream's.
+func (s *stream) Break(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause == nil {
@@ -126,8 +108,8 @@ func (s *stream) usable() error {
 
 // Read is replica.Stream's.
 func (s *stream) Read(p []byte) (int, error) {
-	s.reading.take()
-	defer s.reading.give()
+	s.reading.Take()
+	defer s.reading.Give()
 	if err := s.usable(); err != nil {
 		return 0, err
 	}
@@ -178,8 +160,8 @@ func sum(length, bytes []byte) uint32 {
 
 // Write is replica.Stream's.
 func (s *stream) Write(p []byte) (int, error) {
-	s.writing.take()
-	defer s.writing.give()
+	s.writing.Take()
+	defer s.writing.Give()
 	written := 0
 	for {
 		if err := s.usable(); err != nil {
@@ -208,8 +190,8 @@ func (s *stream) writeChunk(p []byte) error {
 
 // CloseWrite is replica.Stream's.
 func (s *stream) CloseWrite() error {
-	s.writing.take()
-	defer s.writing.give()
+	s.writing.Take()
+	defer s.writing.Give()
 	if err := s.usable(); err != nil || s.finals {
 		return err
 	}
@@ -232,44 +214,41 @@ func (s *stream) Close() error {
 		close(s.closed)
 	}
 	broken := s.cause != nil
-	s.cause = fault.Newf(fault.Closed, "the stream between node %v and node %v at %s", s.t.self, s.peer, s.address)
+	s.cause = fault.Newf(fault.Closed, "the stream between node %v and node %v at %s", s.t.hub.Self, s.peer, s.address)
 	s.mu.Unlock()
 	if s.forget != nil {
 		s.forget()
 	}
-	deadline := time.Now().Add(s.t.timeout)
+	deadline := time.Now().Add(s.t.hub.Timeout)
 	_ = s.conn.SetDeadline(deadline) // ends a Write that runs
 	_ = s.conn.SetReadDeadline(time.Now())
 
-	s.t.mu.Lock()
-	if broken || s.t.closed {
-		_ = s.conn.Close()
-		delete(s.t.streams, s)
-		close(s.gone)
-	} else {
-		s.t.work.Go(func() { s.end(deadline) })
+	if broken || !s.t.hub.Go(func() { s.end(deadline) }) {
+		s.vanish()
 	}
-	s.t.mu.Unlock()
 	return nil
 }
 
 // end says that nothing follows, and closes the connection once the peer has read that.
 func (s *stream) end(deadline time.Time) {
-	s.writing.take()
+	s.writing.Take()
 	var err error
 	if !s.finals {
 		s.finals = true
 		err = s.writeChunk(nil)
 	}
-	s.writing.give()
+	s.writing.Give()
 	if err == nil {
-		s.reading.take() // a Read that ran has ended
+		s.reading.Take() // a Read that ran has ended
 		s.conn.finish(deadline)
-		s.reading.give()
+		s.reading.Give()
 	}
+	s.vanish()
+}
+
+// vanish closes the connection.
+func (s *stream) vanish() {
 	_ = s.conn.Close()
-	s.t.mu.Lock()
-	delete(s.t.streams, s)
-	s.t.mu.Unlock()
+	s.t.hub.Remove(s)
 	close(s.gone)
 }

@@ -2,47 +2,19 @@ package tcp
 
 import (
 	"context"
-	"maps"
-	"math/rand/v2"
-	"net"
 	"sync"
-	"sync/atomic"
 
-	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/internal/buffers"
-	"github.com/runnel-go/runnel/internal/journal"
+	"github.com/runnel-go/runnel/internal/hub"
 	"github.com/runnel-go/runnel/replica"
 )
 
 // Transport is a node's end of a cluster that is connected over TCP. It implements
 // replica.Transport.
 type Transport struct {
-	config
-	listener net.Listener
-	process  uint64 // a random number, by which others know this process
-	buffers  buffers.Pool
-	journal  *journal.Journal
-	refusals refusals
-
-	self    replica.NodeID  // constant after Start
-	handler replica.Handler // likewise
-
-	ctx    context.Context // ends with Close
-	cancel context.CancelCauseFunc
-	work   sync.WaitGroup // every goroutine
-
-	// routes is what Send looks up: the peers, nil unless started.
-	routes atomic.Pointer[map[replica.NodeID]*peer]
+	hub *hub.Hub
 
 	mu      sync.Mutex
-	started bool
-	closed  bool
-	wanted  map[replica.NodeID]string // the latest SetPeers
-	peers   map[replica.NodeID]*peer
-	leaving map[replica.NodeID]*peer // the last one that was removed or replaced
-	waiting []*conn                  // in their handshake, the oldest first
-	sources map[replica.NodeID]*source
-	streams map[*stream]struct{}
+	waiting []*conn // in their handshake, the oldest first
 }
 
 var _ replica.Transport = (*Transport)(nil)
@@ -51,190 +23,67 @@ var _ replica.Transport = (*Transport)(nil)
 // it is started; Addr says which port was chosen for port 0. All nodes give the
 // same name to their cluster, so that nodes of different clusters do not mix.
 func New(cluster, address string, options ...Option) (*Transport, error) {
-	t := &Transport{
-		config:  defaults(cluster),
-		process: rand.Uint64(),
-		peers:   map[replica.NodeID]*peer{},
-		leaving: map[replica.NodeID]*peer{},
-		sources: map[replica.NodeID]*source{},
-		streams: map[*stream]struct{}{},
-	}
+	t, c := &Transport{}, hub.Defaults("tcp", cluster)
 	for _, o := range options {
-		o.apply(&t.config)
+		o.apply(&c)
 	}
-	if err := t.check(); err != nil {
+	h, err := hub.New(c, address, t.connect)
+	if err != nil {
 		return nil, err
 	}
-	t.journal = journal.New(t.logger)
-	t.ctx, t.cancel = context.WithCancelCause(context.Background())
-	l, err := (&net.ListenConfig{KeepAliveConfig: t.keepAlive()}).Listen(t.ctx, "tcp", address)
-	if err != nil {
-		return nil, fault.Newf(fault.InvalidConfig, "listening on %q", address).Because(err).Try("choose an address of this machine that no one else listens on")
-	}
-	t.listener = l
+	t.hub = h
 	return t, nil
 }
 
-// keepAlive lets the operating system notice dead peers of idle streams.
-func (c *config) keepAlive() net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: true, Idle: c.timeout, Interval: c.timeout, Count: 3}
-}
-
 // Addr returns the address on which the transport listens.
-func (t *Transport) Addr() string { return t.listener.Addr().String() }
+func (t *Transport) Addr() string { return t.hub.Addr() }
 
 // Start is replica.Transport's.
 func (t *Transport) Start(self replica.NodeID, h replica.Handler) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.closed:
-		return fault.Newf(fault.Closed, "the transport at %s", t.Addr())
-	case self == 0 || h == nil:
-		return fault.Newf(fault.InvalidConfig, "a transport needs a node other than 0, and a handler")
-	case t.started:
-		return fault.Newf(fault.InvalidRequest, "the transport at %s has been started as node %v", t.Addr(), t.self)
-	}
-	t.self, t.handler, t.started = self, h, true
-	t.work.Go(t.accept)
-	t.connectPeers()
-	return nil
+	return t.hub.Start(self, h, t.accept)
 }
 
 // SetPeers is replica.Transport's. An address is a host and a port.
-func (t *Transport) SetPeers(peers map[replica.NodeID]string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.wanted = maps.Clone(peers)
-	if t.started && !t.closed {
-		t.connectPeers()
-	}
-}
-
-// connectPeers makes the peers those that are wanted. It needs the lock.
-func (t *Transport) connectPeers() {
-	for id, p := range t.peers {
-		if address, stays := t.wanted[id]; !stays || address != p.address {
-			p.stop(fault.Newf(fault.Closed, "node %v at %s is no peer of node %v any more", id, p.address, t.self))
-			t.leaving[id] = p
-			delete(t.peers, id)
-		}
-	}
-	for id, address := range t.wanted {
-		if id != t.self && t.peers[id] == nil {
-			p := newPeer(t, id, address)
-			before := t.leaving[id]
-			delete(t.leaving, id)
-			t.peers[id] = p
-			t.work.Go(func() { p.run(before) })
-		}
-	}
-	routes := maps.Clone(t.peers)
-	t.routes.Store(&routes)
-}
-
-// peer returns a peer, or nil.
-func (t *Transport) peer(id replica.NodeID) *peer {
-	routes := t.routes.Load()
-	if routes == nil {
-		return nil
-	}
-	return (*routes)[id]
-}
+func (t *Transport) SetPeers(peers map[replica.NodeID]string) { t.hub.SetPeers(peers) }
 
 // MaxFrame is replica.Transport's.
-func (t *Transport) MaxFrame(lane replica.Lane) int {
-	if lane == replica.LaneControl {
-		return min(controlMaxFrame, t.maxFrame)
-	}
-	return t.maxFrame
-}
-
-// laneBudget is how many bytes of a lane are kept for a peer, in each direction.
-func (c *config) laneBudget(lane replica.Lane) int {
-	if lane == replica.LaneControl {
-		return controlBudget
-	}
-	return c.budget
-}
+func (t *Transport) MaxFrame(lane replica.Lane) int { return t.hub.MaxFrame(lane) }
 
 // Send is replica.Transport's. It also refuses frames of more than 65,536 slices.
 func (t *Transport) Send(to replica.NodeID, lane replica.Lane, f *replica.Frame) bool {
-	p := t.peer(to)
-	if p == nil || lane >= replica.Lanes || len(f.Payload) > maxSlices || f.Size() > t.MaxFrame(lane) || !p.lanes[lane].put(f) {
-		f.Done()
-		return false
-	}
-	return true
+	return t.hub.Send(to, lane, f)
 }
 
 // PeerError returns why frames cannot be sent to a peer at the moment, and nil if
 // they can.
-func (t *Transport) PeerError(id replica.NodeID) error {
-	if p := t.peer(id); p != nil {
-		return p.problem()
-	}
-	return t.unknown(id)
-}
-
-func (t *Transport) unknown(id replica.NodeID) error {
-	return fault.Newf(fault.NetworkException, "node %v has no address of node %v", t.self, id).Try("name it in SetPeers")
-}
+func (t *Transport) PeerError(id replica.NodeID) error { return t.hub.PeerError(id) }
 
 // Open is replica.Transport's.
 func (t *Transport) Open(ctx context.Context, to replica.NodeID, kind replica.StreamKind) (replica.Stream, error) {
-	t.mu.Lock()
-	running, p := t.started && !t.closed, t.peers[to]
-	if running {
-		t.work.Add(1) // so that Close waits for what follows
-	}
-	t.mu.Unlock()
-	switch {
-	case !running:
-		return nil, fault.Newf(fault.Closed, "the transport at %s is not running", t.Addr())
-	case to == t.self:
-		t.work.Done()
-		return nil, fault.Newf(fault.InvalidRequest, "node %v connects to itself", to)
-	case p == nil:
-		t.work.Done()
-		return nil, t.unknown(to)
-	}
-	defer t.work.Done()
-	dialing, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	defer context.AfterFunc(t.ctx, func() { stop(context.Cause(t.ctx)) })()
-	c, err := t.dial(dialing, p, purposeStream, kind)
-	if err != nil {
-		return nil, err
-	}
-	s := t.newStream(c, to, p.address)
-	if s == nil {
-		return nil, context.Cause(t.ctx)
-	}
-	s.follow(ctx)
-	return s, nil
+	return t.hub.Open(to, func(p *hub.Peer) (replica.Stream, error) {
+		dialing, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
+		defer context.AfterFunc(t.hub.Ctx, func() { stop(context.Cause(t.hub.Ctx)) })()
+		c, err := t.dial(dialing, p, purposeStream, kind)
+		if err != nil {
+			return nil, err
+		}
+		s := t.newStream(c, to, p.Address)
+		if s == nil {
+			return nil, context.Cause(t.hub.Ctx)
+		}
+		s.follow(ctx)
+		return s, nil
+	})
 }
 
 // Close is replica.Transport's.
 func (t *Transport) Close() error {
-	t.mu.Lock()
-	cause := fault.Newf(fault.Closed, "the transport of node %v at %s", t.self, t.Addr())
-	if !t.closed {
-		t.closed = true
-		for s := range t.streams {
-			s.fail(cause) // first, or the peer's reaction to what follows would be the cause
-		}
-		t.cancel(cause)
-		_ = t.listener.Close()
+	return t.hub.Close(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		for _, c := range t.waiting {
 			_ = c.Close()
 		}
-		for _, s := range t.sources {
-			s.cut()
-		}
-	}
-	t.mu.Unlock()
-	t.work.Wait()
-	t.journal.Close()
-	return nil
+	})
 }

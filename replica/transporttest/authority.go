@@ -1,4 +1,4 @@
-package grpc_test
+package transporttest
 
 import (
 	"crypto/ecdsa"
@@ -17,11 +17,13 @@ import (
 
 // authority signs the certificates of a test's nodes.
 type authority struct {
+	pool *x509.CertPool // the authority alone
+
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
-	pool        *x509.CertPool
 }
 
+// newAuthority returns an authority, whose certificates are valid for an hour.
 func newAuthority(t testing.TB) *authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -36,10 +38,10 @@ func newAuthority(t testing.TB) *authority {
 	require.NoError(t, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(certificate)
-	return &authority{certificate, key, pool}
+	return &authority{pool, certificate, key}
 }
 
-// node is the TLS config of a node with this name, which is valid on loopback.
+// node returns the TLS config of a node, in both roles. Its certificate has this common name, and is valid on loopback.
 func (a *authority) node(t testing.TB, name string) *tls.Config {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -53,3 +55,7 @@ func (a *authority) node(t testing.TB, name string) *tls.Config {
 	require.NoError(t, err)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: a.pool}
 }
+
+// Certificate returns a TLS config for tests on loopback, which serves any node. Nodes with the same config trust each other, and
+// no one else, for an hour.
+func Certificate(t testing.TB) *tls.Config { return newAuthority(t).node(t, "any node") }

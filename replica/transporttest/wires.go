@@ -1,4 +1,4 @@
-package grpc_test
+package transporttest
 
 import (
 	"io"
@@ -9,7 +9,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy stands in front of a transport's address. While it is cut it passes nothing on, and
+// wires are a network of TCP on loopback, which can be cut. Nodes reach each other through its
+// proxies.
+type wires struct {
+	work sync.WaitGroup
+
+	mu      sync.Mutex
+	open    map[net.Conn]bool
+	cut     chan struct{} // closed while the network is cut
+	healed  chan struct{} // closed by Heal
+	proxies []*proxy
+}
+
+// newWires returns a network, which ends with the test.
+func newWires(t testing.TB) *wires {
+	w := &wires{open: map[net.Conn]bool{}, cut: make(chan struct{}), healed: make(chan struct{})}
+	t.Cleanup(w.end)
+	return w
+}
+
+// proxy stands in front of a transport's address. While the network is cut it passes nothing on, and
 // says nothing; what was open is closed when it heals.
 type proxy struct {
 	net.Listener
@@ -17,28 +36,16 @@ type proxy struct {
 	net    *wires
 }
 
-// wires is the network of a test: all its proxies.
-type wires struct {
-	work sync.WaitGroup
-
-	mu     sync.Mutex
-	open   map[net.Conn]bool
-	cut    chan struct{} // closed while the network is cut
-	healed chan struct{} // closed by Heal
-	proxys []*proxy
-}
-
-func newWires() *wires {
-	return &wires{open: map[net.Conn]bool{}, cut: make(chan struct{}), healed: make(chan struct{})}
-}
-
-func (w *wires) proxy(t testing.TB, target string) *proxy {
+// proxy returns an address at which the target, an address, is reached through the network.
+func (w *wires) proxy(t testing.TB, target string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &proxy{Listener: l, target: target, net: w}
-	w.proxys = append(w.proxys, p)
+	w.mu.Lock()
+	w.proxies = append(w.proxies, p)
+	w.mu.Unlock()
 	w.work.Go(p.run)
-	return p
+	return l.Addr().String()
 }
 
 func (p *proxy) run() {
@@ -112,12 +119,14 @@ func (w *wires) close(c net.Conn) {
 	_ = c.Close()
 }
 
+// Cut has the network lose every byte, without telling anyone, until Heal.
 func (w *wires) Cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	close(w.cut)
 }
 
+// Heal ends what Cut did. Connections that were open are closed.
 func (w *wires) Heal() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,7 +139,7 @@ func (w *wires) Heal() {
 
 // end closes everything.
 func (w *wires) end() {
-	for _, p := range w.proxys {
+	for _, p := range w.proxies {
 		_ = p.Close()
 	}
 	w.Heal()

@@ -188,26 +188,11 @@ func errorIn(err error) *fault.Error {
 
 // ask asks another node. An error says that there is no answer.
 func (n *Node) ask(ctx context.Context, to NodeID, q ask) (reply, error) {
-	type answer struct {
-		reply
-		err error
+	b, err := n.link(to, StreamAsks, maxReply).await(ctx, q.encode())
+	if err != nil {
+		return reply{}, err
 	}
-	answered := make(chan answer, 1)
-	n.link(to, StreamAsks, maxReply).send(q.encode(), nil, func(b []byte, err error) {
-		var a answer
-		if a.err = err; err == nil {
-			a.reply, a.err = parseReply(b)
-		}
-		answered <- a
-	})
-	select {
-	case a := <-answered:
-		return a.reply, a.err
-	case <-ctx.Done():
-		return reply{}, fault.Newf(fault.UnknownOutcome, "node %v has not answered", to).Because(context.Cause(ctx))
-	case <-n.ctx.Done():
-		return reply{}, fault.Closed
-	}
+	return parseReply(b)
 }
 
 // isElsewhere reports whether an error says that another replica may have the answer.

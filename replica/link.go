@@ -84,6 +84,25 @@ func (l *link) send(header, body []byte, done func(answer []byte, err error)) {
 	}
 }
 
+// await sends a request, and waits for its answer. Its errors are those of send, and fault.UnknownOutcome when ctx ends,
+// and fault.Closed when the node does.
+func (l *link) await(ctx context.Context, request []byte) ([]byte, error) {
+	type answer struct {
+		bytes []byte
+		err   error
+	}
+	answered := make(chan answer, 1)
+	l.send(request, nil, func(b []byte, err error) { answered <- answer{b, err} })
+	select {
+	case a := <-answered:
+		return a.bytes, a.err
+	case <-ctx.Done():
+		return nil, fault.Newf(fault.UnknownOutcome, "node %v has not answered", l.to).Because(context.Cause(ctx))
+	case <-l.node.ctx.Done():
+		return nil, fault.Closed
+	}
+}
+
 // open begins a stream; mu is held. It returns nil once the node is closed.
 func (l *link) open() *line {
 	n := l.node

@@ -205,7 +205,7 @@ func (n *Node) HandleStream(_ NodeID, kind StreamKind, s Stream) {
 	case StreamAppends:
 		n.serveAppends(s)
 	case StreamCalls:
-		n.serveCall(s)
+		n.serveCalls(s)
 	case StreamAsks:
 		n.serveAsks(s)
 	case StreamBatches:

@@ -162,6 +162,12 @@ func (l *Log) FirstSegment() int64 {
 	return l.start.Load()
 }
 
+// BeginsSegment reports whether a segment begins at an offset.
+func (l *Log) BeginsSegment(offset int64) bool {
+	segments := l.list()
+	return len(segments) > 0 && offset >= segments[0].base && segments[segmentOf(segments, offset)].base == offset
+}
+
 // Segments returns how many segments the log has.
 func (l *Log) Segments() int { return len(l.list()) }
 

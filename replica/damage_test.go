@@ -227,6 +227,9 @@ func harms(t *testing.T, of image, others map[string]*vfs.Crashable) (all []harm
 		}
 		add(e.Name+" is emptied", change(path, func([]byte) []byte { return nil }))
 		add(e.Name+" is gone", func(fs vfs.FS) error { return fs.Remove(path) })
+		if strings.HasSuffix(e.Name, ".log") {
+			add(e.Name+" is a twin's", change(path, func(b []byte) []byte { return twin(t, b) }))
+		}
 	}
 	if b, err := vfs.ReadFile(disk, damageDir+"/runnel-vote", 1<<10); err == nil {
 		for slot := range 3 {
@@ -252,6 +255,23 @@ func harms(t *testing.T, of image, others map[string]*vfs.Crashable) (all []harm
 		}
 	}
 	return all
+}
+
+// twin returns a segment of another log in which every batch has the same offsets and the same size, and was
+// written at another time.
+func twin(t *testing.T, segment []byte) (other []byte) {
+	for b := bytes.Clone(segment); len(b) > 0; {
+		h, err := record.ParseHeader(b)
+		if err != nil { // zeros, written ahead
+			return append(other, b...)
+		}
+		batch := b[:h.Size()]
+		b = b[h.Size():]
+		h.BaseTimestamp, h.MaxTimestamp = h.BaseTimestamp+1, h.MaxTimestamp+1
+		other = append(other, record.Seal(batch, h).Bytes...)
+	}
+	require.Len(t, other, len(segment))
+	return other
 }
 
 // copyAll replaces files by those of another directory: what that lacks goes.

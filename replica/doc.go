@@ -99,12 +99,16 @@
 // it. Whatever is damaged before it, the log has to have it again. Origin is the checksum of
 // the group's first batch, which tells clusters apart.
 //
-// An entry of runnel-index, of 32 bytes:
+// An entry of runnel-index, of 36 bytes:
 //
-//	 0       8      16       24           28    32
-//	+-------+------+--------+------------+-----+
-//	| index | term | offset | generation | CRC |
-//	+-------+------+--------+------------+-----+
+//	 0       8      16       24           28       32    36
+//	+-------+------+--------+------------+--------+-----+
+//	| index | term | offset | generation | before | CRC |
+//	+-------+------+--------+------------+--------+-----+
+//
+// Before is the checksum of the batch before it, or 0 where it is not known. The batch that begins a segment has
+// an entry, so each sealed segment has to end with the batch on record. One that does has all batches before
+// that, too: a segment of another log is noticed, whatever its size and its offsets are.
 //
 // A [Message] is a header ([Message.AppendHeader]) and batches as they are:
 //

@@ -81,7 +81,7 @@ func FuzzFiles(f *testing.F) {
 	home.changes = []Start{home.start}
 	f.Add(state.encode())
 	f.Add(home.encode())
-	f.Add(mark{3, 2, 40}.encode(2))
+	f.Add(mark{3, 2, 40, 5}.encode(2))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, ok := decodeSlot(b); ok {
 			again, ok := decodeSlot(r.encode())
@@ -114,7 +114,7 @@ func TestFilesNoticeEveryFlippedBit(t *testing.T) {
 	}{
 		"vote":    {state.encode(), func(b []byte) bool { _, ok := decodeSlot(b); return ok }},
 		"replica": {home.encode(), func(b []byte) bool { _, err := decodeBase(b); return err == nil }},
-		"index":   {mark{3, 2, 40}.encode(2), func(b []byte) bool { _, ok := decodeMark(b, 2); return ok }},
+		"index":   {mark{3, 2, 40, 5}.encode(2), func(b []byte) bool { _, ok := decodeMark(b, 2); return ok }},
 	} {
 		require.True(t, c.valid(c.b), name)
 		for i := range len(c.b) * 8 {

@@ -15,17 +15,18 @@ import (
 
 const (
 	marksName  = "runnel-index"
-	markLen    = 32
+	markLen    = 36
 	markEvery  = 256 << 10 // bytes of the log from one mark to the next
 	maxMarkLen = 64 << 20  // of the file
 	syncEvery  = 256       // marks from one sync to the next: that much of the log is read after a crash
 )
 
 // mark says at which offset the batch of an index begins, and its term. Every batch
-// that begins a term has one, and so have others in between.
+// that begins a term or a segment has one, and so have others in between.
 type mark struct {
 	index, term uint64
 	offset      int64
+	before      uint32 // the checksum of the batch before it; 0: not known
 }
 
 func (m mark) encode(generation uint32) []byte {
@@ -34,14 +35,15 @@ func (m mark) encode(generation uint32) []byte {
 	b = binary.BigEndian.AppendUint64(b, m.term)
 	b = binary.BigEndian.AppendUint64(b, uint64(m.offset))
 	b = binary.BigEndian.AppendUint32(b, generation)
+	b = binary.BigEndian.AppendUint32(b, m.before)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 func decodeMark(b []byte, generation uint32) (m mark, ok bool) {
-	if binary.BigEndian.Uint32(b[24:]) != generation || crc32.Checksum(b[:28], castagnoli) != binary.BigEndian.Uint32(b[28:]) {
+	if binary.BigEndian.Uint32(b[24:]) != generation || crc32.Checksum(b[:32], castagnoli) != binary.BigEndian.Uint32(b[32:]) {
 		return m, false
 	}
-	return mark{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), int64(binary.BigEndian.Uint64(b[16:]))}, true
+	return mark{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), int64(binary.BigEndian.Uint64(b[16:])), binary.BigEndian.Uint32(b[28:])}, true
 }
 
 // marks finds batches by index. The file has only marks of committed batches, which
@@ -66,7 +68,7 @@ func openMarks(fsys vfs.FS, dir string, generation uint32, start Start) (*marks,
 	if err != nil {
 		return nil, err
 	}
-	m := &marks{file: f, generation: generation, list: []mark{{start.Index + 1, 0, start.Offset}}}
+	m := &marks{file: f, generation: generation, list: []mark{start.mark()}}
 	size, err := f.Size()
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -124,7 +126,7 @@ func (m *marks) agree(l *log.Log) bool {
 
 // forget drops all marks, which are to be made again from the log.
 func (m *marks) forget(start Start) error {
-	m.list = []mark{{start.Index + 1, 0, start.Offset}}
+	m.list = []mark{start.mark()}
 	m.size, m.filed, m.bytes = 0, 1, 0
 	return m.file.Truncate(0)
 }
@@ -145,8 +147,11 @@ func (m *marks) floorOffset(offset int64) mark {
 	return m.list[max(i-1, 0)]
 }
 
-// add takes note of a batch behind all others.
-func (m *marks) add(next mark, size int) {
+// mark is where a log begins; the term of its first batch is not known.
+func (s *Start) mark() mark { return mark{index: s.Index + 1, offset: s.Offset} }
+
+// add takes note of a batch behind all others, which begins a segment or does not.
+func (m *marks) add(next mark, size int, segment bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	last := &m.list[len(m.list)-1]
@@ -156,7 +161,7 @@ func (m *marks) add(next mark, size int) {
 			last.term = next.term
 			m.filed = min(m.filed, len(m.list)-1)
 		}
-	case next.term != last.term || m.bytes >= markEvery:
+	case next.term != last.term || segment || m.bytes >= markEvery:
 		m.list = append(m.list, next)
 		m.bytes = 0
 	}
@@ -178,7 +183,7 @@ func (m *marks) rise(start Start) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i := sort.Search(len(m.list), func(i int) bool { return m.list[i].index > start.Index+1 })
-	first := mark{start.Index + 1, 0, start.Offset}
+	first := start.mark()
 	if last := m.list[max(i-1, 0)]; last.index == first.index {
 		first.term = last.term
 	}

@@ -176,13 +176,33 @@ func (d *Disk) find(s *DiskState) error {
 	if last := m.list[len(m.list)-1]; last.term != 0 && last.offset >= d.log.EndOffset() && last.offset > d.state.synced.offset {
 		return d.lost("the batch of index %d at offset %d was committed, and the log ends at %d", last.index, last.offset, d.log.EndOffset())
 	}
-	switch {
-	case m.agree(d.log):
-		return nil
-	case !d.cfg.mended:
-		return d.place().Detailf("%s has leader epochs that %s contradicts", d.cfg.Log.Dir, marksName).Because(errLog)
+	contradicts := "leader epochs"
+	if m.agree(d.log) {
+		if contradicts, err = d.exchanged(); contradicts == "" {
+			return err
+		}
 	}
-	return m.forget(d.base.start)
+	if d.cfg.mended {
+		return m.forget(d.base.start)
+	}
+	return d.place().Detailf("%s has %s that %s contradicts", d.cfg.Log.Dir, contradicts, marksName).Because(errLog)
+}
+
+// exchanged returns which segment does not end with the batch on record, if there is one: then it is another log's.
+func (d *Disk) exchanged() (segment string, err error) {
+	for i, k := range d.marks.list {
+		if i == 0 || k.before == 0 || d.cfg.Keyed || k.offset <= d.log.StartOffset() || !d.log.BeginsSegment(k.offset) {
+			continue // compaction changes batches
+		}
+		switch ok, err := d.has(ending{offset: k.offset, term: d.marks.list[i-1].term, sum: k.before}); {
+		case fault.CodeOf(err) == fault.CorruptMessage: // a reader finds it
+		case err != nil:
+			return "", err
+		case !ok:
+			return fmt.Sprintf("a segment before offset %d", k.offset), nil
+		}
+	}
+	return "", nil
 }
 
 // errMarks says that the marks are not this log's.
@@ -317,14 +337,14 @@ func (d *Disk) confirm(from mark, begins int64, h *record.BatchHeader) error {
 	return d.otherLog()
 }
 
-// has reports whether the log has the batch that an ending names, whatever its index.
+// has reports whether the log has the batch that an ending names, whatever its index, and its term if that is 0.
 func (d *Disk) has(e ending) (bool, error) {
 	s, err := d.log.Read(e.offset-1, math.MaxInt64, 1, nil)
 	if err != nil {
 		return false, err
 	}
 	h, err := record.ParseHeader(s.Bytes)
-	return err == nil && h.NextOffset() == e.offset && uint64(h.LeaderEpoch) == e.term && (h.CRC == e.sum || d.cfg.Keyed), err
+	return err == nil && h.NextOffset() == e.offset && (uint64(h.LeaderEpoch) == e.term || e.term == 0) && (h.CRC == e.sum || d.cfg.Keyed), err
 }
 
 func (d *Disk) otherLog() error {

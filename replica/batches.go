@@ -8,7 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/wire"
-	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -120,38 +120,52 @@ func (n *Node) serveBatches(stream Stream) {
 	}
 	p := r.part.Load()
 	truncations := p.Truncations()
-	if final, why := lacks(p, q.end); why != "" {
+	final, why, err := give(p, p.Settings().Keyed, q, func(run []byte) error { return answer(answerBatches, run) })
+	switch {
+	case err != nil:
+	case why != "":
 		refuse(final, why)
-		return
+	case p.Truncations() != truncations || r.part.Load() != p:
+		// What was read was this log's only if nothing was cut off meanwhile.
+		refuse(false, "its log was cut meanwhile")
+	default:
+		_ = answer(answerEnd)
+	}
+}
+
+// donor is a replica's log, as another one is given batches from it.
+type donor interface {
+	ReadLog(offset int64, maxBytes int, buf []byte) (log.Slice, error)
+	StartOffset() int64
+	HighWatermark() int64
+}
+
+// give gives another replica the batches that it asks for, or says why not. An error is write's.
+func give(p donor, keyed bool, q batchesRequest, write func(batches []byte) error) (final bool, why string, err error) {
+	if final, why := lacks(p, keyed, q.end); why != "" {
+		return final, why, nil
 	}
 	for q.from < q.to {
 		// Of the first batch the log may have deleted the first records: it is there as a whole.
 		s, err := p.ReadLog(max(q.from, p.StartOffset()), batchesBytes, nil)
 		if err != nil {
-			refuse(fault.CodeOf(err) == fault.OffsetOutOfRange, err.Error())
-			return
+			return fault.CodeOf(err) == fault.OffsetOutOfRange, err.Error(), nil
 		}
 		run, next := upTo(s.Bytes, q.from, q.to)
 		if len(run) == 0 {
-			refuse(true, "it has no batch that begins so and ends before: records were deleted")
-			return
+			return true, "it has no batch that begins so and ends before: records were deleted", nil
 		}
 		if q.headers {
 			run = headersOf(run)
 		}
-		err = answer(answerBatches, run)
+		err = write(run)
 		s.Release()
 		if err != nil {
-			return
+			return false, "", err
 		}
 		q.from = next
 	}
-	// What was read was this log's only if nothing was cut off meanwhile.
-	if p.Truncations() != truncations || r.part.Load() != p {
-		refuse(false, "its log was cut meanwhile")
-		return
-	}
-	_ = answer(answerEnd)
+	return false, "", nil
 }
 
 // upTo returns the batches from the one that begins at an offset, or has it, to before
@@ -169,9 +183,9 @@ func upTo(b []byte, from, to int64) (run []byte, next int64) {
 	return b[:n], next
 }
 
-// lacks returns why a partition's log does not have what another one ended with; "" if it
+// lacks returns why a log does not have what another one ended with; "" if it
 // has. It is final if the batch that it has in its place is committed.
-func lacks(p *partition.Partition, end ending) (final bool, why string) {
+func lacks(p donor, keyed bool, end ending) (final bool, why string) {
 	s, err := p.ReadLog(end.offset-1, 1, nil)
 	if err != nil {
 		return false, err.Error()
@@ -184,7 +198,7 @@ func lacks(p *partition.Partition, end ending) (final bool, why string) {
 	switch {
 	case err != nil:
 		return false, err.Error()
-	case h.NextOffset() == end.offset && uint64(h.LeaderEpoch) == end.term && (h.CRC == end.sum || p.Settings().Keyed):
+	case h.NextOffset() == end.offset && uint64(h.LeaderEpoch) == end.term && (h.CRC == end.sum || keyed):
 		return false, ""
 	}
 	return h.NextOffset() <= p.HighWatermark(), otherBatch

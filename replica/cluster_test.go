@@ -31,8 +31,9 @@ type cluster struct {
 	wires
 	diskTime time.Duration
 
-	lost *node      // has lost its disk, and is being replaced; nil if none
-	gone replica.ID // the replica that it was
+	lost   *node      // has lost its disk, and is being replaced; nil if none
+	gone   replica.ID // the replica that it was
+	harmed *node      // has a damaged log; nil if none
 
 	truth truth
 	account
@@ -77,7 +78,7 @@ type counts struct {
 	messages, snapshots, loads, elections, transfers, changes int
 
 	// Faults.
-	crashes, lost, replaced, cuts, flips, pauses, skews, jumps, full, syncs, stuck, retained, deletions int
+	crashes, lost, replaced, harms, mended, healed, cuts, flips, pauses, skews, jumps, full, syncs, stuck, retained, deletions int
 
 	// What clients did.
 	reads, fetches, resets, commits, resumptions int
@@ -167,6 +168,8 @@ type node struct {
 	slow          time.Duration // what its disk takes longer than others
 	stuck         time.Duration // until when its disk does nothing
 
+	failedStarts int // in a row
+
 	promised replica.HardState // what others were told: the latest term, and the vote in it
 }
 
@@ -199,9 +202,11 @@ func (c *cluster) add(id replica.ID, members replica.Membership) *node {
 	return d
 }
 
+const dataDir = "/data/orders-0"
+
 func (d *node) config() replica.DiskConfig {
 	return replica.DiskConfig{
-		Log: log.Config{FS: d.fs, Dir: "/data/orders-0", Topic: "orders", SegmentBytes: 32 << 10, TailBytes: 8 << 10},
+		Log: log.Config{FS: d.fs, Dir: dataDir, Topic: "orders", SegmentBytes: 32 << 10, TailBytes: 8 << 10},
 		ID:  d.id, Fsync: true,
 	}
 }
@@ -244,11 +249,17 @@ func (c *cluster) runUntilStep(d, step time.Duration, holds func() bool) bool {
 
 // start opens the disk and begins a life.
 func (d *node) start() {
-	home, state, err := replica.OpenDisk(d.config())
+	home, state, mendable, err := d.donors().OpenOrMend(d.config())
+	if d.harmed == d && (mendable || errors.Is(err, replica.ErrLost)) {
+		d.tryAgain(err)
+		return
+	}
 	if err != nil {
 		d.failf("node %d does not start: %v", d.number, err)
 		return
 	}
+	d.failedStarts = 0
+	d.counts.mended += len(state.Recovery.Restored)
 	core, err := replica.New(replica.Config{
 		ID: d.id, Topic: "orders", TailBytes: 8 << 10, MessageBytes: 4 << 10, InflightMessages: 8,
 	}, state)
@@ -305,6 +316,10 @@ func (d *node) pump() {
 			d.outage(vfs.RandomLoss(d.rng.Uint64()), time.Second)
 			return
 		}
+		if known, _ := d.damaged(s.Err); known {
+			d.outage(vfs.RandomLoss(d.rng.Uint64()), time.Second)
+			return
+		}
 		if s.Err != nil && !d.expectFailure {
 			d.failf("node %d failed: %v", d.number, s.Err)
 			return
@@ -326,7 +341,11 @@ func (d *node) pump() {
 	}
 	for _, l := range d.out.Loads {
 		d.counts.loads++
-		d.live(d.jitter(d.diskTime), func() { d.core.Loaded(d.home.Load(l)) })
+		d.live(d.jitter(d.diskTime), func() {
+			r := d.home.Load(l)
+			_, _ = d.damaged(r.Err) // the follower is tried again
+			d.core.Loaded(r)
+		})
 	}
 	if d.out.HighWatermarkMoved {
 		d.observe(d.out.HighWatermark)
@@ -522,7 +541,6 @@ func (d *node) propose(batch []byte, done func(replica.Result)) {
 }
 
 // readLatest asks a node for the latest offset, and calls then when it has answered.
-// readLatest asks a node for the latest offset, and calls then when it has answered.
 func (d *node) readLatest(then func()) {
 	latest := d.latest
 	told := d.history.call(asked{})
@@ -674,6 +692,14 @@ func (d *node) observe(high int64) {
 	}
 	for d.seen = max(d.seen, l.StartOffset()); d.seen < high; {
 		s, err := l.Read(d.seen, high, 1<<20, nil)
+		if known, healed := d.damaged(err); known {
+			if next := min(d.truth.end, high); !healed && next > d.seen {
+				d.seen = next // what others have shown is compared at the end
+			} else if !healed {
+				return
+			}
+			continue
+		}
 		if err != nil || len(s.Bytes) == 0 {
 			d.failf("node %d at offset %d of %d: %v", d.number, d.seen, high, err)
 			return

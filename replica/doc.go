@@ -106,9 +106,9 @@
 //	| index | term | offset | generation | before | CRC |
 //	+-------+------+--------+------------+--------+-----+
 //
-// Before is the checksum of the batch before it, or 0 where it is not known. The batch that begins a segment has
-// an entry, so each sealed segment has to end with the batch on record. One that does has all batches before
-// that, too: a segment of another log is noticed, whatever its size and its offsets are.
+// A batch that begins a segment has an entry, with the checksum of the batch before it; in others, that is 0. So each
+// sealed segment has to end with the batch on record. One that does has all batches before that, too: a segment of
+// another log is noticed, whatever its size and its offsets are.
 //
 // A [Message] is a header ([Message.AppendHeader]) and batches as they are:
 //

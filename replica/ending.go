@@ -19,9 +19,12 @@ func (s *Start) ending() ending { return ending{index: s.Index, offset: s.Offset
 
 // follow takes note of a batch behind the last one.
 func (d *Disk) follow(h *record.BatchHeader) {
-	before := d.end.sum
+	var before uint32
+	if d.log.BeginsSegment(h.BaseOffset) {
+		before = d.end.sum
+	}
 	d.end = ending{d.end.index + 1, h.NextOffset(), uint64(h.LeaderEpoch), h.CRC}
-	d.marks.add(mark{d.end.index, d.end.term, h.BaseOffset, before}, h.Size(), d.log.BeginsSegment(h.BaseOffset))
+	d.marks.add(mark{d.end.index, d.end.term, h.BaseOffset, before}, h.Size())
 }
 
 // cut drops the batches of the log from an index on, which begins at an offset.

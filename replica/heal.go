@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/runnel-go/runnel/fault"
-	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -61,13 +60,13 @@ func (n *Node) run(do func()) bool {
 // refetch gets the segment of an offset from another replica that has what this one has.
 func (r *Replica) refetch(offset int64) {
 	p := r.part.Load()
-	end, ok := r.committed(p)
+	end, ok := committed(p, r.home.attested.Load())
 	if !ok {
 		return
 	}
 	ctx, cancel := context.WithCancel(r.node.ctx)
 	defer cancel()
-	m := &mending{node: r.node, ctx: ctx, cfg: r.cfg.Disk, end: end}
+	m := &mending{donors: r.node, ctx: ctx, cfg: r.cfg.Disk, end: end}
 	m.cfg.Group = r.group
 	members := r.Status().Members
 	m.peers = members.others(r.cfg.Disk.ID)
@@ -81,7 +80,7 @@ func (r *Replica) refetch(offset int64) {
 
 // committed returns the last committed batch as an ending. If that is the damaged one, it
 // returns the ending on record.
-func (r *Replica) committed(p *partition.Partition) (end ending, ok bool) {
+func committed(p donor, attested *ending) (end ending, ok bool) {
 	high := p.HighWatermark()
 	s, err := p.ReadLog(high-1, 1, nil)
 	if err == nil && len(s.Bytes) > 0 {
@@ -89,8 +88,7 @@ func (r *Replica) committed(p *partition.Partition) (end ending, ok bool) {
 		h, err := record.ParseHeader(s.Bytes)
 		return ending{offset: high, term: uint64(h.LeaderEpoch), sum: h.CRC}, err == nil && h.NextOffset() == high
 	}
-	end = *r.home.attested.Load()
-	return end, end.offset > 0
+	return *attested, attested.offset > 0
 }
 
 // others returns the nodes of the members but one.

@@ -26,7 +26,7 @@ const (
 type mark struct {
 	index, term uint64
 	offset      int64
-	before      uint32 // the checksum of the batch before it; 0: not known
+	before      uint32 // if it begins a segment: the checksum of the batch before it
 }
 
 func (m mark) encode(generation uint32) []byte {
@@ -150,8 +150,8 @@ func (m *marks) floorOffset(offset int64) mark {
 // mark is where a log begins; the term of its first batch is not known.
 func (s *Start) mark() mark { return mark{index: s.Index + 1, offset: s.Offset} }
 
-// add takes note of a batch behind all others, which begins a segment or does not.
-func (m *marks) add(next mark, size int, segment bool) {
+// add takes note of a batch behind all others.
+func (m *marks) add(next mark, size int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	last := &m.list[len(m.list)-1]
@@ -161,7 +161,7 @@ func (m *marks) add(next mark, size int, segment bool) {
 			last.term = next.term
 			m.filed = min(m.filed, len(m.list)-1)
 		}
-	case next.term != last.term || segment || m.bytes >= markEvery:
+	case next.term != last.term || next.before != 0 || m.bytes >= markEvery:
 		m.list = append(m.list, next)
 		m.bytes = 0
 	}
@@ -191,17 +191,20 @@ func (m *marks) rise(start Start) {
 	m.filed = max(1, m.filed-i+1)
 }
 
-// flush writes the marks of committed batches to the file.
+// flush writes the marks of committed batches to the file. How a segment ends is made durable at once: made again from the
+// log, it would say nothing of it.
 func (m *marks) flush(commit uint64) error {
+	segment := false
 	for m.filed < len(m.list) && m.list[m.filed].index <= commit {
 		if _, err := m.file.WriteAt(m.list[m.filed].encode(m.generation), m.size); err != nil {
 			return err
 		}
+		segment = segment || m.list[m.filed].before != 0
 		m.filed++
 		m.fresh++
 		m.size += markLen
 	}
-	if m.fresh < syncEvery {
+	if m.fresh < syncEvery && !segment {
 		return nil
 	}
 	return m.sync()

@@ -17,16 +17,25 @@ import (
 // what its logs have lost: they may be starting, too. Later it asks each of them once.
 const mendFor = 20
 
+// donors are the other nodes of a group, as one sees them whose log is to be mended.
+type donors interface {
+	// fetchBatches asks a node for batches, and gives them to write, as they are.
+	fetchBatches(ctx context.Context, from NodeID, q batchesRequest, write func([]byte) error) error
+
+	// mayWait waits until the nodes may be asked again, and reports whether they may.
+	mayWait(ctx context.Context) bool
+}
+
 // openOrMend opens a replica's directory. What its log had durably and has no more, it gets
 // from the other replicas, whatever of it is damaged: the ending on record says what it was.
 // Until then the replica takes no part in its group.
-func (n *Node) openOrMend(cfg DiskConfig) (*Disk, DiskState, error) {
+func openOrMend(ctx context.Context, from donors, cfg DiskConfig) (*Disk, DiskState, error) {
 	home, s, err := OpenDisk(cfg)
 	if !mendable(err) {
 		return home, s, err
 	}
 	damage := err
-	if err = n.mend(cfg, damage); err != nil {
+	if err = mend(ctx, from, cfg, damage); err != nil {
 		return nil, s, err
 	}
 	cfg.mended = true
@@ -55,7 +64,7 @@ func mendable(err error) bool {
 }
 
 // mend has a replica's log refilled from other nodes.
-func (n *Node) mend(cfg DiskConfig, damage error) error {
+func mend(ctx context.Context, from donors, cfg DiskConfig, damage error) error {
 	d := &Disk{cfg: cfg}
 	known, err := d.remembers()
 	d.discard()
@@ -63,7 +72,7 @@ func (n *Node) mend(cfg DiskConfig, damage error) error {
 		return d.failed(err)
 	}
 	members := d.base.latest(math.MaxUint64).Membership
-	m := &mending{node: n, cfg: cfg, end: d.state.synced, peers: members.others(cfg.ID)}
+	m := &mending{donors: from, cfg: cfg, end: d.state.synced, peers: members.others(cfg.ID)}
 	how := log.RefillOptions{
 		From: d.base.start.Offset, To: max(d.state.synced.offset, d.base.start.Offset), Epoch: int32(d.state.synced.term), EpochAt: known,
 		Fetch: func(from, to int64, write func([]byte) error) error { return m.fetch(from, to, false, write) },
@@ -74,7 +83,7 @@ func (n *Node) mend(cfg DiskConfig, damage error) error {
 	if how.To == how.From {
 		how.Epoch = math.MaxInt32
 	}
-	ctx, cancel := context.WithCancel(n.ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m.ctx = ctx
 	_, err = log.Refill(ctx, d.logConfig(), how)
@@ -125,7 +134,7 @@ func (d *Disk) remembers() (epochAt func(int64) int32, err error) {
 
 // mending asks the other nodes in turn, and goes on with the next one where one breaks off.
 type mending struct {
-	node    *Node
+	donors
 	ctx     context.Context
 	cfg     DiskConfig
 	end     ending
@@ -141,7 +150,7 @@ func (m *mending) fetch(from, to int64, headers bool, write func([]byte) error) 
 		final := true
 		for _, peer := range m.peers {
 			q := batchesRequest{m.cfg.Group, headers, from, to, m.end}
-			err := m.node.fetchBatches(m.ctx, peer, q, func(b []byte) (err error) {
+			err := m.fetchBatches(m.ctx, peer, q, func(b []byte) (err error) {
 				from, err = pass(b, headers, from, write)
 				return err
 			})
@@ -156,7 +165,7 @@ func (m *mending) fetch(from, to int64, headers bool, write func([]byte) error) 
 			final = final && r.final
 			m.gone = m.gone || r.final && r.detail == otherBatch
 		}
-		if final || m.gone || !m.node.mayWait(m.ctx) {
+		if final || m.gone || !m.mayWait(m.ctx) {
 			return errors.Join(m.refused...)
 		}
 	}

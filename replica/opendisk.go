@@ -191,7 +191,7 @@ func (d *Disk) find(s *DiskState) error {
 // exchanged returns which segment does not end with the batch on record, if there is one: then it is another log's.
 func (d *Disk) exchanged() (segment string, err error) {
 	for i, k := range d.marks.list {
-		if i == 0 || k.before == 0 || d.cfg.Keyed || k.offset <= d.log.StartOffset() || !d.log.BeginsSegment(k.offset) {
+		if i == 0 || k.before == 0 || d.cfg.Keyed || k.offset <= d.log.StartOffset() {
 			continue // compaction changes batches
 		}
 		switch ok, err := d.has(ending{offset: k.offset, term: d.marks.list[i-1].term, sum: k.before}); {

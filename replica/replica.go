@@ -92,7 +92,7 @@ func (n *Node) add(cfg GroupConfig) (*Replica, log.Recovery, error) {
 			Detailf("replica %v was to be opened by node %v", cfg.Disk.ID, n.cfg.ID)
 	}
 	cfg.Disk.Group, cfg.Disk.Keyed = cfg.Group, cfg.Settings.Keyed
-	home, opened, err := n.openOrMend(cfg.Disk)
+	home, opened, err := openOrMend(n.ctx, n, cfg.Disk)
 	if cfg.Asks && (errors.Is(err, ErrAbsent) || errors.Is(err, ErrLost)) {
 		return n.addNewcomer(cfg, err)
 	}

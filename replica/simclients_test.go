@@ -130,6 +130,9 @@ func (m *member) fetch() {
 		return
 	}
 	s, err := l.Read(m.position, d.high, 16<<10, nil)
+	if known, _ := d.damaged(err); known {
+		return // it reads again
+	}
 	if err != nil {
 		m.failf("%s reads offset %d of node %d, whose high watermark is %d: %v", m.group, m.position, d.number, d.high, err)
 		return

@@ -28,7 +28,7 @@ func (c *cluster) trouble(d time.Duration) {
 func (c *cluster) fault() {
 	d := c.nodes[c.rng.IntN(len(c.nodes))]
 	long := time.Duration(c.rng.Int64N(int64(4 * time.Second)))
-	switch c.rng.IntN(16) {
+	switch c.rng.IntN(17) {
 	case 0, 1:
 		d.outage(vfs.RandomLoss(c.rng.Uint64()), long)
 	case 2: // the power fails everywhere
@@ -69,6 +69,8 @@ func (c *cluster) fault() {
 		d.mistime()
 	case 15:
 		d.lose()
+	case 16:
+		d.harm()
 	}
 	if d.running() && c.rng.IntN(4) == 0 {
 		d.retain()
@@ -101,15 +103,21 @@ func (d *node) mistime() {
 // lose makes a node lose its disk, unless another one has: what a majority has is there
 // as long as only a minority loses it. It comes back as a new replica.
 func (d *node) lose() {
+	if d.harmed == nil && d.replace() {
+		d.counts.lost++
+	}
+}
+
+// replace has a new replica, with an empty disk, come in the place of this one, unless that cannot be now.
+func (d *node) replace() bool {
 	l := d.leader()
 	if d.lost != nil || l == nil {
-		return
+		return false
 	}
 	members := l.core.Status().Members
 	if !slices.Contains(members.Voters, d.id) || len(members.Outgoing) > 0 {
-		return
+		return false
 	}
-	d.counts.lost++
 	d.crash(vfs.Loss{})
 	d.lost, d.gone = d, d.id
 	d.disk = vfs.NewCrashable()
@@ -119,9 +127,10 @@ func (d *node) lose() {
 	members.Learners = []replica.ID{d.id}
 	if err := replica.CreateDisk(d.config(), members); err != nil {
 		d.failf("node %d: %v", d.number, err)
-		return
+		return true
 	}
 	d.start()
+	return true
 }
 
 // replacements has the leader bring in the replica that comes in the place of a lost one,
@@ -186,6 +195,9 @@ func (d *node) retain() {
 		return
 	}
 	start, err := d.home.SetStart(d.high - keep)
+	if known, _ := d.damaged(err); known {
+		return
+	}
 	if err != nil && !errors.Is(err, fault.DiskFull) && !errors.Is(err, errSync) {
 		d.failf("node %d drops records: %v", d.number, err)
 		return

@@ -72,7 +72,7 @@ func simulate(seed uint64, d time.Duration) *cluster {
 	}
 	c.resumed = c.now - healed
 	c.stopped = true
-	if !c.runUntil(20*time.Second, func() bool { return c.lost == nil && c.settled() }) {
+	if !c.runUntil(20*time.Second, func() bool { return c.lost == nil && c.harmed == nil && c.settled() }) {
 		if c.lost != nil {
 			c.failf("node %d is not replaced: %+v", c.lost.number, c.leaders())
 		}

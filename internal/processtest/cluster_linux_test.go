@@ -39,6 +39,7 @@ type child struct {
 
 func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, home: t.TempDir(), ledger: newLedger()}
+	writeCertificate(t, c.certificate())
 	for from := range nodes {
 		c.nodes[from] = &child{}
 		for to := range nodes {
@@ -51,6 +52,8 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
+func (c *cluster) certificate() string { return filepath.Join(c.home, "node.pem") }
+
 // start starts a node's process, and connects it to the others. It returns before it is open.
 func (c *cluster) start(id int) {
 	program, err := os.Executable()
@@ -60,7 +63,7 @@ func (c *cluster) start(id int) {
 	n.command = exec.Command(program)
 	dir := filepath.Join(c.home, fmt.Sprint("node-", id+1))
 	require.NoError(c.t, os.MkdirAll(dir, 0o755))
-	n.command.Env = append(os.Environ(), fmt.Sprint(nodeVariable, "=", id+1), fmt.Sprint(incarnationVariable, "=", n.incarnation), dirVariable+"="+dir)
+	n.command.Env = append(os.Environ(), fmt.Sprint(nodeVariable, "=", id+1), fmt.Sprint(incarnationVariable, "=", n.incarnation), dirVariable+"="+dir, tlsVariable+"="+c.certificate())
 	n.command.Stderr = os.Stderr
 	n.in, err = n.command.StdinPipe()
 	require.NoError(c.t, err)

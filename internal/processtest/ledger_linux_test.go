@@ -1,8 +1,10 @@
 package processtest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,8 +22,56 @@ type ledger struct {
 	acks    [nodes][partitions]time.Time // and when it was acknowledged
 	open    [nodes]int                   // the latest incarnation that is open
 	copies  [nodes][partitions][]stored
+	group   [partitions]reading
 	read    [nodes]bool
 	wrong   []string
+}
+
+// reading is what members of the group have said of a partition.
+type reading struct {
+	got       []span
+	commits   int
+	committed int64        // the greatest offset
+	floor     [nodes]int64 // what had been committed when a node's member was assigned the partition
+	begins    [nodes]bool  // the member has got nothing since
+	offset    [nodes]int64 // what was committed in the end, as the nodes say
+}
+
+// span is records of a partition, from one to another.
+type span struct{ first, last int64 }
+
+// assigned takes down that a node's member may read the partition.
+func (r *reading) assigned(id int) { r.floor[id], r.begins[id] = r.committed, true }
+
+// heard takes down what a node's member got. It returns false if it begins before what was committed before it was assigned
+// the partition: the committed offset went back.
+func (r *reading) heard(id int, s span) bool {
+	r.got = append(r.got, s)
+	first := r.begins[id]
+	r.begins[id] = false
+	return !first || s.first >= r.floor[id]
+}
+
+// lacks returns the first of these offsets that no member got, or -1.
+func (r *reading) lacks(offsets map[string]int64) int64 {
+	slices.SortFunc(r.got, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	upTo := make([]int64, len(r.got)) // the last offset of all spans so far
+	for i, s := range r.got {
+		upTo[i] = s.last
+		if i > 0 {
+			upTo[i] = max(upTo[i], upTo[i-1])
+		}
+	}
+	for _, offset := range offsets {
+		i, found := slices.BinarySearchFunc(r.got, offset, func(s span, offset int64) int { return cmp.Compare(s.first, offset) })
+		if !found {
+			i--
+		}
+		if i < 0 || upTo[i] < offset {
+			return offset
+		}
+	}
+	return -1
 }
 
 type stored struct {
@@ -60,6 +110,10 @@ func (l *ledger) heard(id, incarnation int, line string) {
 			break
 		}
 		l.copies[id][partition] = append(l.copies[id][partition], stored{offset, fields[2]})
+	case "assigned", "got", "committed", "offset":
+		if !l.ofGroup(id, kind, rest) {
+			l.wrong = append(l.wrong, fmt.Sprintf("node %d: %s", id+1, line))
+		}
 	case "end":
 		l.read[id] = true
 	default:
@@ -67,6 +121,53 @@ func (l *ledger) heard(id, incarnation int, line string) {
 	}
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// ofGroup takes down a line of a member, and reports whether it may be.
+func (l *ledger) ofGroup(id int, kind, rest string) bool {
+	var partition int
+	var a, b int64
+	if n, _ := fmt.Sscan(rest, &partition, &a, &b); n < 1 || partition < 0 || partition >= partitions {
+		return false
+	}
+	r := &l.group[partition]
+	switch kind {
+	case "assigned":
+		r.assigned(id)
+	case "got":
+		return r.heard(id, span{a, b})
+	case "committed":
+		r.commits++
+		r.committed = max(r.committed, a)
+	case "offset":
+		r.offset[id] = a
+	}
+	return true
+}
+
+// gotAll reports whether the group got what lies up to these offsets, but for what was left out.
+func (l *ledger) gotAll(last [partitions]int64) bool {
+	for p, until := range last {
+		if !slices.ContainsFunc(l.group[p].got, func(s span) bool { return s.last >= until }) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkGroup checks that members of the group got what was acknowledged, and that no node knows an older offset than was committed
+// by then.
+func (l *ledger) checkGroup(t *testing.T, acked [partitions]map[string]int64, committed [partitions]int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.group {
+		r := &l.group[p]
+		require.Equal(t, int64(-1), r.lacks(acked[p]), "the record at this offset of partition %d was acknowledged, and no member got it", p)
+		require.Positive(t, committed[p], "what the group has committed of partition %d", p)
+		for id, offset := range r.offset {
+			require.GreaterOrEqual(t, offset, committed[p], "what the group has committed of partition %d, to node %d", p, id+1)
+		}
+	}
 }
 
 // until waits for a condition on what was said. The ledger's lock is held while it is evaluated.
@@ -151,15 +252,15 @@ func (l *ledger) check(t *testing.T, acked [partitions]map[string]int64) {
 	}
 }
 
-// snapshot returns what is acknowledged by now, and the last offsets.
-func (l *ledger) snapshot() (acked [partitions]map[string]int64, last [partitions]int64) {
+// snapshot returns what is acknowledged by now, the last offsets, and what the group has committed.
+func (l *ledger) snapshot() (acked [partitions]map[string]int64, last, committed [partitions]int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for p := range acked {
-		acked[p] = maps.Clone(l.acked[p])
+		acked[p], committed[p] = maps.Clone(l.acked[p]), l.group[p].committed
 		for _, offset := range acked[p] {
 			last[p] = max(last[p], offset)
 		}
 	}
-	return acked, last
+	return acked, last, committed
 }

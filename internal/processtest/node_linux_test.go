@@ -29,6 +29,7 @@ const (
 	nodes      = 3
 	partitions = 3
 	topicName  = "orders"
+	groupName  = "shipping"
 
 	// The profile of a local network.
 	tick          = 20 * time.Millisecond
@@ -40,6 +41,7 @@ const (
 	nodeVariable        = "PROCESSES_NODE"
 	incarnationVariable = "PROCESSES_INCARNATION"
 	dirVariable         = "PROCESSES_DIR"
+	tlsVariable         = "PROCESSES_TLS" // a file with the nodes' certificate, its authority's, and its key
 )
 
 // process is the program of one node. It speaks with its parent in lines. On its output:
@@ -48,10 +50,14 @@ const (
 //	open              the broker is open, and the topic is there
 //	acked P N O T     record N of this process is acknowledged in partition P, at offset O; it was sent at T
 //	failed P N E      it has failed
+//	assigned P        its member of the group may read a partition
+//	got P F L         the member has got all records of a partition from one offset to another
+//	committed P O     it has committed the offset
 //	record P O V      asked for: a record
+//	offset P O        asked for: what the group has committed
 //	end               all of them have been said
 //
-// On its input: the addresses of all nodes; then "read" with an offset for each partition, for all records up to there, and "stop". SIGUSR1
+// On its input: the addresses of all nodes; then "read" with an offset for each partition, for all records up to there and the offsets of the group, and "stop". SIGUSR1
 // fills its disk, and SIGUSR2 makes room again.
 type process struct {
 	name string
@@ -72,7 +78,11 @@ func runProcess() (err error) {
 		return err
 	}
 	p := &process{name: fmt.Sprint("node ", id, ".", os.Getenv(incarnationVariable)), in: bufio.NewScanner(os.Stdin)}
-	transport, err := tcp.New("processes", "127.0.0.1:0", tcp.Plaintext())
+	config, err := tlsConfig(os.Getenv(tlsVariable))
+	if err != nil {
+		return err
+	}
+	transport, err := tcp.New("processes", "127.0.0.1:0", tcp.TLS(config))
 	if err != nil {
 		return err
 	}
@@ -106,11 +116,11 @@ func runProcess() (err error) {
 		return err
 	}
 	p.say("open")
-	return p.work(b, faulty)
+	return p.work(b, id, faulty)
 }
 
 // work sends, one record after the other into each partition, until the parent says stop.
-func (p *process) work(b *runnel.Broker, disk *vfs.Faulty) error {
+func (p *process) work(b *runnel.Broker, id replica.NodeID, disk *vfs.Faulty) error {
 	sent, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
 	if err != nil {
 		return err
@@ -121,6 +131,7 @@ func (p *process) work(b *runnel.Broker, disk *vfs.Faulty) error {
 	for partition := range int32(partitions) {
 		work.Go(func() { p.send(ctx, sent, partition) })
 	}
+	work.Go(func() { p.share(ctx, b, id) })
 	space := make(chan os.Signal, 10)
 	signal.Notify(space, syscall.SIGUSR1, syscall.SIGUSR2)
 	work.Go(func() {
@@ -137,6 +148,9 @@ func (p *process) work(b *runnel.Broker, disk *vfs.Faulty) error {
 			if err := p.read(ctx, b, int32(partition), until); err != nil {
 				return err
 			}
+		}
+		if err := p.sayOffsets(ctx, b); err != nil {
+			return err
 		}
 		p.say("end")
 	}

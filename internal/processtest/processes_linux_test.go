@@ -87,7 +87,8 @@ func (f figures) String() string {
 
 // TestFaults torments three processes that all write, one of them at a time, so that a majority is
 // always connected: writes go on soon, and in the end every copy has each acknowledged record once, where it
-// was acknowledged, and all others at most once.
+// was acknowledged, and all others at most once. Each process has a member of a group, which reads all of that at least once,
+// and whose committed offsets never go back. The nodes speak TLS.
 //
 // How soon depends on the machine, so it is printed, and only a bound that has nothing to do
 // with speed is a failure.
@@ -116,20 +117,22 @@ func TestFaults(t *testing.T) {
 		took[tr.name] = append(took[tr.name], c.torment(tr, random.IntN(nodes), time.Duration(random.Int64N(int64(3*time.Second)))))
 	}
 
-	acked, last := c.snapshot()
+	acked, last, committed := c.snapshot()
+	c.until(t, "the group has got what was acknowledged", func() bool { return c.gotAll(last) })
 	for _, n := range c.nodes {
 		_, err := fmt.Fprintln(n.in, "read", last[0], last[1], last[2])
 		require.NoError(t, err)
 	}
 	c.until(t, "all nodes have read", func() bool { return c.read == [nodes]bool{true, true, true} })
 	c.check(t, acked)
+	c.checkGroup(t, acked, committed)
 	c.stop()
-	total := 0
-	for _, p := range acked {
-		total += len(p)
+	total, commits := 0, 0
+	for p := range acked {
+		total, commits = total+len(acked[p]), commits+c.group[p].commits
 	}
-	t.Logf("%v: %d records acknowledged, all there, each once, on all nodes; an election begins after %v to %v%v",
-		time.Since(began).Round(time.Second), total, electionTicks*tick, 2*electionTicks*tick, took)
+	t.Logf("%v: %d records acknowledged, all there, each once, on all nodes; the group committed %d times; an election begins after %v to %v%v",
+		time.Since(began).Round(time.Second), total, commits, electionTicks*tick, 2*electionTicks*tick, took)
 }
 
 // torment lets something happen to a node, for a time from when writes have resumed, and waits until

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/consumer"
@@ -25,7 +26,7 @@ func TestPowerLossWithinTransform(t *testing.T) {
 	fsys := vfs.NewFaulty(disk)
 	b, err := openFixture(fsys)
 	require.NoError(t, err)
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer stop()
 	require.NoError(t, b.CreateTopics(ctx, topic.Spec{Name: "in", Partitions: partitions}, topic.Spec{Name: "out", Partitions: partitions}))
 	in, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
@@ -77,7 +78,7 @@ func TestPowerLossWithinTransform(t *testing.T) {
 			tx.SendAsync(ctx, record.Record{Topic: "out", Partition: r.Partition, Value: r.Value}, nil)
 		}
 		if left -= len(records); left == 0 {
-			time.AfterFunc(100*time.Millisecond, stop)
+			whenDone(t, b, "g", partitions*each, stop)
 		}
 		return nil
 	}))
@@ -110,4 +111,19 @@ func TestPowerLossWithinTransform(t *testing.T) {
 		require.NoError(t, p.Close(), m.name)
 		require.NoError(t, b.Close(), m.name)
 	}
+}
+
+// whenDone calls fn once a group has committed so many records in sum.
+func whenDone(t *testing.T, b *Broker, group string, records int64, fn func()) {
+	offsets, err := b.GroupOffsets(t.Context(), group)
+	assert.NoError(t, err)
+	left := records
+	for _, o := range offsets {
+		left -= o.Offset
+	}
+	if left > 0 && err == nil {
+		time.AfterFunc(time.Millisecond, func() { whenDone(t, b, group, records, fn) })
+		return
+	}
+	fn()
 }

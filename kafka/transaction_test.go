@@ -38,7 +38,7 @@ func order(partition int32, value string) record.Record {
 // committedOf reads what is committed of a partition, up to its end.
 func committedOf(t *testing.T, cluster *kafka.Cluster, partition int32) (values []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	tp := record.TopicPartition{Topic: "orders", Partition: partition}
 	c, err := consumer.New(cluster, consumer.Assign(tp), consumer.ReadCommitted())

@@ -90,7 +90,7 @@ func ExampleRun() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	c, err := share.New(broker, share.Group("garden"), share.Topics("jobs"),
-		share.LockTime(10*time.Second), share.Attempts(2), share.DeadLetters(p, "jobs.dead"))
+		share.LockTime(time.Minute), share.Attempts(2), share.DeadLetters(p, "jobs.dead"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func ExampleRun() {
 			return errors.New("no paint")
 		}
 		return nil
-	}), share.Workers(4), share.Backoff(time.Millisecond, time.Second), share.DrainTimeout(time.Second),
+	}), share.Workers(4), share.Backoff(time.Millisecond, time.Second), share.DrainTimeout(10*time.Second),
 		share.OnGivenUp(func(e *consumer.HandlerError) {
 			fmt.Printf("%s: %v, attempt %d\n", e.Raw.Value, e.Err, e.Attempts)
 			stop()

@@ -22,7 +22,7 @@ import (
 
 // started returns a node on loopback.
 func started(t *testing.T, id replica.NodeID, h replica.Handler) *grpc.Transport {
-	node, err := grpc.New("orders", "127.0.0.1:0", grpc.Plaintext())
+	node, err := grpc.New("orders", "127.0.0.1:0", grpc.Plaintext(), grpc.HandshakeTimeout(time.Hour))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = node.Close() })
 	require.NoError(t, node.Start(id, h))
@@ -34,7 +34,7 @@ func stranger(t *testing.T, address, method string, given metadata.MD, says []by
 	conn, err := google.NewClient("passthrough:///"+address, google.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ctx = metadata.NewOutgoingContext(ctx, given)
 	call, err := conn.NewStream(ctx, &google.StreamDesc{ClientStreams: true, ServerStreams: true}, method, google.ForceCodecV2(plain{}))

@@ -222,9 +222,15 @@ func (s *GroupShard) tick() {
 func (s *GroupShard) notify(failed bool) {
 	made := s.made
 	s.made, s.members = group.Result{}, false
-	for id, l := range s.listeners {
-		if failed || slices.Contains(made.Wake, id) || slices.Contains(made.Gone, id) {
+	if failed {
+		for _, l := range s.listeners {
 			l.Wake()
+		}
+	} else {
+		for _, id := range slices.Concat(made.Wake, made.Gone) {
+			if l := s.listeners[id]; l != nil {
+				l.Wake()
+			}
 		}
 	}
 	for _, id := range made.Gone {

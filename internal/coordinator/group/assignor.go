@@ -2,7 +2,7 @@ package group
 
 import (
 	"bytes"
-	"cmp"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"sort"
@@ -51,6 +51,12 @@ func (s *subscriber) wants(p Partition) bool {
 	return ok
 }
 
+// wantsAsMuchAs reports whether s and other subscribe to the same topics.
+func (s *subscriber) wantsAsMuchAs(other *subscriber) bool {
+	same := len(s.topics) == len(other.topics) && (len(s.topics) == 0 || &s.topics[0] == &other.topics[0])
+	return same || slices.Equal(s.topics, other.topics)
+}
+
 func (s *subscriber) give(p Partition) { s.target = append(s.target, p) }
 
 // subscribers returns a group's members for an assignor. Static members are sorted
@@ -58,20 +64,32 @@ func (s *subscriber) give(p Partition) { s.target = append(s.target, p) }
 // same partitions.
 func (g *group) subscribers(topics *Topics) []*subscriber {
 	all := make([]*subscriber, 0, len(g.members))
+	var names []string // of the member before: in most groups, all subscribe to the same
+	var theirs []Topic
 	for id, m := range g.members {
 		s := &subscriber{id: id, order: "1" + id, before: g.targets[id], told: m.tasks}
 		if m.instanceID != "" {
 			s.order = "0" + m.instanceID
 		}
-		for _, name := range m.subscribed(topics) {
-			if t, ok := topics.byName[name]; ok {
-				s.topics = append(s.topics, t)
-			}
+		if mine := m.subscribed(topics); theirs == nil || !slices.Equal(mine, names) {
+			names, theirs = mine, topics.named(mine)
 		}
-		sortByID(s.topics)
+		s.topics = theirs
 		all = append(all, s)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].order < all[j].order })
+	return all
+}
+
+// named returns those of the named topics that exist, sorted by ID.
+func (t *Topics) named(names []string) []Topic {
+	all := make([]Topic, 0, len(names))
+	for _, name := range names {
+		if one, ok := t.byName[name]; ok {
+			all = append(all, one)
+		}
+	}
+	sortByID(all)
 	return all
 }
 
@@ -82,11 +100,43 @@ func sortByID(topics []Topic) {
 // topicsOf returns all subscribed topics, sorted by ID.
 func topicsOf(subscribers []*subscriber) []Topic {
 	var all []Topic
-	for _, s := range subscribers {
-		all = append(all, s.topics...)
+	for i, s := range subscribers {
+		if i == 0 || !s.wantsAsMuchAs(subscribers[i-1]) {
+			all = append(all, s.topics...)
+		}
 	}
 	sortByID(all)
 	return slices.Compact(all)
+}
+
+// audiences returns the subscribers of each topic; topics are all that there are, sorted by
+// ID. Topics with the same subscribers share one slice.
+func audiences(subscribers []*subscriber, topics []Topic) [][]*subscriber {
+	all := make([][]*subscriber, len(topics))
+	if !slices.ContainsFunc(subscribers, func(s *subscriber) bool { return !s.wantsAsMuchAs(subscribers[0]) }) {
+		for i := range all {
+			all[i] = subscribers
+		}
+		return all
+	}
+	keys := make([][]byte, len(topics)) // the subscribers' numbers
+	for n, s := range subscribers {
+		i := 0
+		for _, t := range s.topics {
+			for topics[i].ID != t.ID {
+				i++
+			}
+			all[i], keys[i] = append(all[i], s), binary.BigEndian.AppendUint32(keys[i], uint32(n))
+		}
+	}
+	shared := make(map[string][]*subscriber)
+	for i, key := range keys {
+		if shared[string(key)] == nil {
+			shared[string(key)] = all[i]
+		}
+		all[i] = shared[string(key)]
+	}
+	return all
 }
 
 func (t Topic) partitions() []Partition {
@@ -102,7 +152,7 @@ func (t Topic) partitions() []Partition {
 // are. Members with different subscriptions are served by assignSticky.
 func assignUniform(subscribers []*subscriber) {
 	for _, s := range subscribers {
-		if !slices.Equal(s.topics, subscribers[0].topics) {
+		if !s.wantsAsMuchAs(subscribers[0]) {
 			assignSticky(subscribers)
 			return
 		}
@@ -174,61 +224,6 @@ func missing(topics []Topic, taken map[Partition]bool) []Partition {
 	return free
 }
 
-// assignSticky keeps what it can and evens out the rest, also where members
-// subscribe to different topics: a partition moves only when its owner has at
-// least two more than the one that gets it.
-func assignSticky(subscribers []*subscriber) {
-	topics := topicsOf(subscribers)
-	taken := make(map[Partition]bool)
-	for _, s := range subscribers {
-		for _, p := range s.before {
-			if valid(s, p) && !taken[p] {
-				s.give(p)
-				taken[p] = true
-			}
-		}
-	}
-	wanting := make(map[Partition][]*subscriber)
-	for _, t := range topics {
-		var who []*subscriber
-		for _, s := range subscribers {
-			if s.wants(Partition{ID: t.ID}) {
-				who = append(who, s)
-			}
-		}
-		wanting[Partition{ID: t.ID}] = who
-	}
-	free := missing(topics, taken)
-	// Partitions with few possible owners come first, while these still have room.
-	sort.SliceStable(free, func(i, j int) bool {
-		return len(wanting[Partition{ID: free[i].ID}]) < len(wanting[Partition{ID: free[j].ID}])
-	})
-	for _, p := range free {
-		least(wanting[Partition{ID: p.ID}]).give(p)
-	}
-	for moved := true; moved; {
-		moved = false
-		for _, s := range subscribers {
-			for i := 0; i < len(s.target); i++ {
-				to := least(wanting[Partition{ID: s.target[i].ID}])
-				if len(to.target)+1 < len(s.target) {
-					to.give(s.target[i])
-					s.target = slices.Delete(s.target, i, i+1)
-					moved = true
-					i--
-				}
-			}
-		}
-	}
-}
-
-// least returns the first of those with the fewest partitions.
-func least(subscribers []*subscriber) *subscriber {
-	return slices.MinFunc(subscribers, func(a, b *subscriber) int {
-		return cmp.Compare(len(a.target), len(b.target))
-	})
-}
-
 // assignRoundRobin assigns the partitions of all topics in turn, as Kafka's
 // RoundRobinAssignor does.
 func assignRoundRobin(subscribers []*subscriber) {
@@ -253,20 +248,14 @@ func assignRoundRobin(subscribers []*subscriber) {
 func assignRange(subscribers []*subscriber) {
 	type shape struct {
 		partitions int32
-		who        string
+		who        **subscriber // the first of those who want it, in a slice that all such topics share
 	}
 	who := make(map[shape][]*subscriber)
 	alike := make(map[shape][]Topic)
-	for _, t := range topicsOf(subscribers) {
-		s := shape{partitions: t.Partitions}
-		var wanting []*subscriber
-		for _, one := range subscribers {
-			if one.wants(Partition{ID: t.ID}) {
-				wanting = append(wanting, one)
-				s.who += one.order + "\x00"
-			}
-		}
-		who[s], alike[s] = wanting, append(alike[s], t)
+	topics := topicsOf(subscribers)
+	for i, wanting := range audiences(subscribers, topics) {
+		s := shape{topics[i].Partitions, &wanting[0]}
+		who[s], alike[s] = wanting, append(alike[s], topics[i])
 	}
 	for s, topics := range maps.All(alike) {
 		cutAlike(who[s], topics)

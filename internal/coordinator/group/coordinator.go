@@ -51,11 +51,17 @@ type Coordinator struct {
 
 	refused map[string]refusal // by group
 
+	// Derived from the groups when it is needed: a hash of each group's topics, and who
+	// is to have which partition.
+	hashes map[string]int64
+	heirs  map[string]map[Partition]string
+
 	// State of the current command.
-	records []Record        // that it has made and applied
-	cuts    []int           // as Result.Cuts
-	news    map[string]bool // groups in which members may have to act
-	refuses []error         // as Result.Refused
+	records []Record              // that it has made and applied
+	cuts    []int                 // as Result.Cuts
+	news    map[string]bool       // groups with a new target or a new assignment, in which all members may have to act
+	freed   map[string]partitions // by group, what a member has given up in a heartbeat
+	refuses []error               // as Result.Refused
 	err     error
 }
 
@@ -68,6 +74,7 @@ func New(limits Limits) *Coordinator {
 		},
 		groups: map[string]*group{}, topics: NewTopics(nil), away: map[string]time.Time{}, left: map[string]time.Time{},
 		refused: map[string]refusal{}, pending: map[int64]*transaction{}, ended: map[int64]ended{}, crowded: endedCrowd,
+		hashes: map[string]int64{}, heirs: map[string]map[Partition]string{},
 	}
 }
 
@@ -219,8 +226,11 @@ func (c *Coordinator) heartbeat(g *group, m *member, owned partitions) (Assignme
 		if next.equal(m.current) {
 			break
 		}
+		owned := m.assigned.plus(m.revoking)
 		c.emit(key{kind: keyCurrent, group: g.name, member: m.id}, next.encode)
-		c.news[g.name] = true
+		if freed := owned.minus(m.assigned).minus(m.revoking); len(freed) > 0 {
+			c.freed[g.name] = c.freed[g.name].plus(freed)
+		}
 	}
 	result, err := c.end(m.id)
 	return Assignment{Epoch: m.epoch, Partitions: m.assigned}, result, err
@@ -304,6 +314,7 @@ func (c *Coordinator) Restart(now time.Time) (Result, error) {
 func (c *Coordinator) SetTopics(topics *Topics) (Result, error) {
 	c.begin()
 	c.topics = topics
+	clear(c.hashes)
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
 		g := c.groups[name]
 		for _, tp := range slices.SortedFunc(maps.Keys(g.offsets), record.TopicPartition.Compare) {
@@ -438,6 +449,7 @@ func (c *Coordinator) erase(g *group, between func()) {
 	c.emit(key{kind: keyGroup, group: g.name}, nil)
 	delete(c.left, g.name)
 	delete(c.refused, g.name)
+	delete(c.hashes, g.name)
 }
 
 // find returns a member that is in its group and not away, or fault.UnknownMember.
@@ -453,16 +465,26 @@ func (c *Coordinator) find(groupName, memberID string) (*group, *member, error) 
 // raiseEpoch begins the group's next epoch. Its record has a hash of the topics, by
 // which retarget notices that they have changed.
 func (c *Coordinator) raiseEpoch(g *group) {
-	next := groupMetadata{epoch: max(g.epoch, 0)%math.MaxInt32 + firstEpoch, hash: c.topics.hash(g.topics(c.topics))}
+	next := groupMetadata{epoch: max(g.epoch, 0)%math.MaxInt32 + firstEpoch, hash: c.hash(g)}
 	c.emit(key{kind: keyGroup, group: g.name}, next.encode)
 	c.news[g.name] = true
+}
+
+// hash returns a hash of the topics to which g subscribes, as they are.
+func (c *Coordinator) hash(g *group) int64 {
+	h, ok := c.hashes[g.name]
+	if !ok {
+		h = c.topics.hash(g.topics(c.topics))
+		c.hashes[g.name] = h
+	}
+	return h
 }
 
 // retarget computes the target assignment of the group's epoch, unless it exists or was
 // refused.
 // If the group's topics have changed, it begins a new epoch first.
 func (c *Coordinator) retarget(g *group) {
-	if len(g.members) > 0 && g.hash != c.topics.hash(g.topics(c.topics)) {
+	if len(g.members) > 0 && g.hash != c.hash(g) {
 		c.raiseEpoch(g)
 	}
 	if g.targetEpoch == g.epoch || c.refused[g.name].epoch == g.epoch {
@@ -492,7 +514,7 @@ func (c *Coordinator) retarget(g *group) {
 
 // begin starts a command. Every exported command calls it first, and end last.
 func (c *Coordinator) begin() {
-	c.records, c.cuts, c.news, c.refuses, c.err = nil, nil, map[string]bool{}, nil, nil
+	c.records, c.cuts, c.news, c.freed, c.refuses, c.err = nil, nil, map[string]bool{}, map[string]partitions{}, nil, nil
 }
 
 // cut allows the append to end here. A crash in between must leave a state from which
@@ -519,25 +541,4 @@ func encodeRecord(k key, value func(*wire.Writer)) (Record, error) {
 		value(&vw)
 	}
 	return Record{Key: kw.B, Value: vw.B}, errors.Join(kw.Err(), vw.Err())
-}
-
-// end returns the command's records and the members to wake: those of groups with
-// news that have a step to take. The caller knows its own.
-func (c *Coordinator) end(caller string) (Result, error) {
-	if c.err != nil {
-		return Result{}, c.err
-	}
-	r := Result{Records: c.records, Cuts: c.cuts, Refused: c.refuses}
-	for _, name := range slices.Sorted(maps.Keys(c.news)) {
-		g := c.groups[name]
-		if g == nil {
-			continue
-		}
-		for _, m := range g.sorted() {
-			if m.id != caller && !g.settled(m) && m.epoch != epochAway {
-				r.Wake = append(r.Wake, m.id)
-			}
-		}
-	}
-	return r, nil
 }

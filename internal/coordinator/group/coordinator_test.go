@@ -25,6 +25,7 @@ type world struct {
 	now     time.Time
 	ids     int
 	clients map[string]*client
+	woken   []string // members that were woken and have not sent a heartbeat since
 }
 
 // client is one member: owned is what it works on.
@@ -33,6 +34,8 @@ type client struct {
 	epoch int32
 	owned partitions
 	told  partitions // what the last response allowed
+
+	revoked int // how many partitions it has given up; a crowd counts them
 }
 
 func newWorld(t require.TestingT, topics ...Topic) *world {
@@ -55,6 +58,7 @@ func (w *world) setTopics(topics ...Topic) {
 func (w *world) took(result Result, err error) {
 	require.NoError(w.t, err)
 	w.add(result)
+	w.woken = append(w.woken, result.Wake...)
 }
 
 func (w *world) join(group, instance, assignor string, topics ...string) *client {
@@ -83,6 +87,8 @@ func (w *world) heartbeat(cl *client) {
 	cl.owned = cl.owned.and(cl.told)
 	a, result, err := w.c.Heartbeat(cl.Group, cl.ID, cl.owned)
 	w.took(result, err)
+	target := w.c.groups[cl.Group].targets[cl.ID]
+	require.Empty(w.t, cl.owned.minus(a.Partitions).and(target), "it is to give up what it may keep")
 	cl.obey(a)
 }
 

@@ -40,9 +40,15 @@ type group struct {
 	targets     map[string]partitions
 	offsets     map[record.TopicPartition]offset
 
-	// owners has the owner of each partition: owners[p] == m.id if and only if p is in
-	// m.assigned or m.revoking. It is derived from the members, for fast lookup.
-	owners map[Partition]string
+	// The rest is derived from the members, so that no heartbeat has to go through all of
+	// them. owners has the owner of each partition: owners[p] == m.id if and only if p is
+	// in m.assigned or m.revoking. waiting are the members in unreleasedPartitions.
+	// subscriptions counts the members with a topic in their list, and patterns those
+	// with a pattern.
+	owners        map[Partition]string
+	waiting       map[string]*member
+	subscriptions map[string]int
+	patterns      int
 }
 
 // member is a member of a group: its metadata, and its current assignment.
@@ -61,7 +67,7 @@ func newMember(id string, v memberMetadata) *member {
 	return m
 }
 
-// describe sets what the member says of itself.
+// describe sets what the member says of itself; it belongs to no group yet.
 func (m *member) describe(v memberMetadata) {
 	m.memberMetadata = v
 	m.matching, _ = pattern.Parse(v.pattern) // Join has checked it; one that another broker wrote may be invalid here, and matches nothing
@@ -88,6 +94,7 @@ func newGroup(name string) *group {
 	return &group{
 		name: name, members: map[string]*member{}, statics: map[string]string{}, targets: map[string]partitions{},
 		offsets: map[record.TopicPartition]offset{}, owners: map[Partition]string{},
+		waiting: map[string]*member{}, subscriptions: map[string]int{},
 	}
 }
 
@@ -109,12 +116,28 @@ func (g *group) sorted() []*member {
 
 // topics returns the names of all topics that members subscribe to, sorted.
 func (g *group) topics(exist *Topics) []string {
-	var names []string
-	for _, m := range g.members {
-		names = append(names, m.subscribed(exist)...)
+	names := slices.Collect(maps.Keys(g.subscriptions))
+	if g.patterns > 0 {
+		for _, m := range g.members {
+			if m.matching != nil {
+				names = append(names, m.subscribed(exist)...)
+			}
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// subscribe counts m's subscription in by.
+func (g *group) subscribe(m *member, by int) {
+	for _, name := range m.topics {
+		if g.subscriptions[name] += by; g.subscriptions[name] == 0 {
+			delete(g.subscriptions, name)
+		}
+	}
+	if m.matching != nil {
+		g.patterns += by
+	}
 }
 
 // owner returns the ID of the member that owns p, or noneOwns.
@@ -142,6 +165,12 @@ func (c *Coordinator) Apply(keyBytes, value []byte) error {
 			return nil
 		}
 		g = newGroup(k.group)
+	}
+	switch k.kind {
+	case keyMember:
+		delete(c.hashes, k.group)
+	case keyTarget:
+		delete(c.heirs, k.group)
 	}
 	if value == nil {
 		g.applyTombstone(k)
@@ -178,7 +207,9 @@ func (g *group) applyValue(k key, value []byte, order int64) error {
 		}
 		m := g.member(k.member)
 		g.forgetStatic(m)
+		g.subscribe(m, -1)
 		m.describe(v)
+		g.subscribe(m, +1)
 		if v.instanceID != "" {
 			g.statics[v.instanceID] = m.id
 		}
@@ -215,6 +246,7 @@ func (g *group) applyTombstone(k key) {
 		if m := g.members[k.member]; m != nil {
 			g.setCurrent(m, noCurrent)
 			g.forgetStatic(m)
+			g.subscribe(m, -1)
 			delete(g.members, k.member)
 		}
 	case keyTargetMetadata:
@@ -260,6 +292,10 @@ func (g *group) setCurrent(m *member, v current) {
 		}
 	}
 	m.current = v
+	delete(g.waiting, m.id)
+	if v.state == unreleasedPartitions {
+		g.waiting[m.id] = m
+	}
 	for _, set := range []partitions{v.assigned, v.revoking} {
 		for _, p := range set {
 			g.owners[p] = m.id

@@ -58,7 +58,7 @@ func openJetTrio(ctx context.Context, w *Work) (_ *jet, closeOthers func(), err 
 		if j.conn, err = nats.Connect("", nats.InProcessServer(s)); err != nil {
 			return err
 		}
-		j.js, err = jetstream.New(j.conn, jetstream.WithPublishAsyncMaxPending(16<<10),
+		j.js, err = jetstream.New(j.conn, jetstream.WithDefaultTimeout(time.Minute), jetstream.WithPublishAsyncMaxPending(16<<10),
 			jetstream.WithPublishAsyncErrHandler(func(jetstream.JetStream, *nats.Msg, error) { j.failed.Add(1) }))
 		return err
 	}

@@ -45,7 +45,7 @@ func openJet(ctx context.Context, w *Work, storage jetstream.StorageType, sync b
 	if j.conn, err = nats.Connect("", nats.InProcessServer(j.server)); err != nil {
 		return nil, err
 	}
-	j.js, err = jetstream.New(j.conn, jetstream.WithPublishAsyncMaxPending(16<<10),
+	j.js, err = jetstream.New(j.conn, jetstream.WithDefaultTimeout(time.Minute), jetstream.WithPublishAsyncMaxPending(16<<10),
 		jetstream.WithPublishAsyncErrHandler(func(jetstream.JetStream, *nats.Msg, error) { j.failed.Add(1) }))
 	if err != nil {
 		return nil, err

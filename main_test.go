@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/internal/leak"
 )
 
 // holdVariable names a directory that the test binary, run again by a test, is
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("error:", sendUntilKilled(dir, os.Getenv(killRound)))
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(leak.Patient(m))
 }
 
 // hold opens a directory, says so, and waits.

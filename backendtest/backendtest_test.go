@@ -11,12 +11,13 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/fixture"
 	"github.com/runnel-go/runnel/internal/host/hosttest"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 var features = backendtest.Features{AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol}
 

@@ -13,11 +13,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // fake is a backend with one session, over partitions of topic a that are slices of
 // records, with offsets that belong to none (see gap). It owns those that have a

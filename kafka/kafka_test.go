@@ -13,11 +13,12 @@ import (
 
 	"github.com/runnel-go/runnel/backendtest"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/record"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // fake starts a Kafka cluster of one broker in the process, and returns its
 // address.

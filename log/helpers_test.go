@@ -13,11 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/record"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // eachFS runs a test on both file systems.
 func eachFS(t *testing.T, test func(t *testing.T, cfg Config)) {

@@ -7,13 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/log"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // failer is what helpers need of a test, which may be one of rapid's.
 type failer interface {

@@ -13,13 +13,14 @@ import (
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/runneltest"
 	"github.com/runnel-go/runnel/topic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // recorder is a testing.TB that records its calls, and lets a test end when
 // the test says so.

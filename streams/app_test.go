@@ -17,6 +17,7 @@ import (
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -24,7 +25,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // fast keeps tests from waiting for commits.
 var fast = streams.CommitInterval(time.Millisecond)

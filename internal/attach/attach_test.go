@@ -15,6 +15,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/internal/fixture"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("error:", asChild(what, os.Getenv(dirVariable)))
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(leak.Patient(m))
 }
 
 // Everything that a broker can do works through its socket.

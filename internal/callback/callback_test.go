@@ -9,9 +9,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/runnel-go/runnel/internal/callback"
+	"github.com/runnel-go/runnel/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // steps is an item of several steps, some of which end their goroutine.
 type steps struct {

@@ -9,11 +9,12 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/internal/host/hosttest"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 var orders = record.TopicPartition{Topic: "orders", Partition: 0}
 

@@ -76,7 +76,7 @@ var allowed = map[string][]string{
 	"replica/memory":        {"replica", "fault", "internal/buffers"},
 	"replica/tcp":           {"replica", "fault", "internal/buffers", "internal/hub", "internal/journal"},
 	"replica/replicatest":   {".", "record", "replica", "replica/memory", "internal/fixture", "internal/vfs"},
-	"replica/transporttest": {"replica", "fault", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
+	"replica/transporttest": {"replica", "fault", "internal/leak", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
 
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},
 	"backendtest": slices.Concat(clientTower, []string{"github.com/stretchr/testify/..."}),
@@ -86,6 +86,7 @@ var allowed = map[string][]string{
 	"internal/vfs":               {},
 	"internal/callback":          {},
 	"internal/fixture":           {"internal/vfs"},
+	"internal/leak":              {"go.uber.org/goleak"},
 	"internal/wire":              {"fault"},
 	"internal/catalogue":         {"fault", "record", "topic", "internal/wire"},
 	"internal/coordinator/txn":   {"fault", "record", "topic", "internal/wire"},

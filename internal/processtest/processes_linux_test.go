@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/runnel-go/runnel/internal/leak"
 )
 
 var soak = flag.Duration("soak", 0, "for how long TestFaults goes on with random faults, mostly kills, after one of each")
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(leak.Patient(m))
 }
 
 // trouble is something that happens to a node.

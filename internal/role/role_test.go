@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/internal/role"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 // queue is work to be done in order, by the goroutine that leads.
 type queue struct {

@@ -12,13 +12,14 @@ import (
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/replica/replicatest"
 	"github.com/runnel-go/runnel/topic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
 var orders = record.TopicPartition{Topic: "orders"}
 

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -41,7 +42,7 @@ func RunHandshakes(t *testing.T, open Open) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
-			t.Cleanup(func() { goleak.VerifyNone(t, before) }) // last, after the nodes' own
+			t.Cleanup(func() { leak.None(t, before) }) // last, after the nodes' own
 			test.run(meeting{t, open})
 		})
 	}

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/runnel-go/runnel/internal/leak"
 	"github.com/runnel-go/runnel/replica"
 )
 
@@ -33,7 +34,7 @@ func Run(t *testing.T, open func(t testing.TB) Cluster) {
 	for _, test := range tests() {
 		t.Run(test.name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
-			t.Cleanup(func() { goleak.VerifyNone(t, before) }) // last, after the cluster's own
+			t.Cleanup(func() { leak.None(t, before) }) // last, after the cluster's own
 			test.run(newFixture(t, open(t)))
 		})
 	}

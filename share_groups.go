@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/coordinator"
 	"github.com/runnel-go/runnel/internal/sharing"
 	"github.com/runnel-go/runnel/share"
@@ -42,8 +43,12 @@ func (b *Broker) shareSessions() (*sharing.Sessions, *coordinator.Shares) {
 	return b.shares.sessions.(*sharing.Sessions), b.shares.groups.(*coordinator.Shares)
 }
 
-// OpenShare implements share.Backend. Programs call share.New.
+// OpenShare implements share.Backend. Programs call share.New. A broker whose partitions have
+// replicas has no share groups yet: fault.UnsupportedVersion.
 func (b *Broker) OpenShare(ctx context.Context, cfg share.Config) (share.Session, error) {
+	if b.replication != nil {
+		return nil, fault.Newf(fault.UnsupportedVersion, "share groups need partitions with one copy; these have replicas")
+	}
 	sessions, _ := b.shareSessions()
 	s, err := sessions.Open(ctx, cfg)
 	if err != nil {

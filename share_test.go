@@ -151,6 +151,18 @@ func TestShareWaitsForWhatComes(t *testing.T) {
 		synctest.Wait()
 		sendValues(t, b, "jobs", "a")
 		require.Equal(t, "a", <-got)
+		held := receive(t, queue(t, b, "others", "jobs"))
+		bob := queue(t, b, "others", "jobs")
+		began := time.Now()
+		go func() {
+			d, err := bob.Receive(t.Context())
+			require.NoError(t, err)
+			got <- string(d.Record.Value)
+		}()
+		synctest.Wait()
+		require.NoError(t, held.Release(t.Context()))
+		require.Equal(t, "a", <-got)
+		require.Equal(t, began, time.Now(), "what is released is there at once")
 		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "later", Partitions: 1}))
 		sendValues(t, b, "later", "b")
 		require.Equal(t, "b", <-got)
@@ -241,13 +253,15 @@ func TestSharePassesOverWhatHasNoRecords(t *testing.T) {
 				require.NoError(t, tx.Abort(t.Context()))
 			}
 		}
-		c := queue(t, b, "workers", "jobs", share.ReadCommitted(), share.Prefetch(7))
+		c := queue(t, b, "workers", "jobs", share.ReadCommitted(), share.Prefetch(7), share.Locks(4))
+		began := time.Now()
 		for i := range 3 {
 			d := receive(t, c)
 			require.Equal(t, "true", string(d.Record.Value))
 			require.Equal(t, int64(4+i), d.Record.Offset)
 			require.NoError(t, d.Ack(t.Context()))
 		}
+		require.Equal(t, began, time.Now(), "what has no record takes no room")
 		nothing(t, c, time.Second)
 		all := queue(t, b, "uncommitted", "jobs")
 		for range 9 {
@@ -416,6 +430,74 @@ func TestShareCrash(t *testing.T) {
 				require.NoError(t, d.Ack(t.Context()))
 				acked[at] = true
 			}
+		}
+		b = b.Crash()
+	}
+}
+
+func TestShareDeliversAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory(t, "jobs", 1)
+		p, err := producer.New(b)
+		require.NoError(t, err)
+		defer p.Close()
+		began := time.Now()
+		for i, delay := range []time.Duration{time.Hour, 0, time.Minute, -time.Minute, time.Minute} {
+			r := record.Record{Topic: "jobs", Value: []byte(strconv.Itoa(i))}
+			if delay != 0 {
+				r.Headers = []record.Header{producer.At(began.Add(delay))}
+			}
+			_, err := p.Send(t.Context(), r)
+			require.NoError(t, err)
+		}
+		plain, err := consumer.New(b, consumer.Assign(record.TopicPartition{Topic: "jobs"}))
+		require.NoError(t, err)
+		defer plain.Close()
+		records, err := plain.Poll(t.Context())
+		require.NoError(t, err)
+		require.Len(t, records, 5, "other consumers see all at once")
+
+		c := queue(t, b, "workers", "jobs", share.Prefetch(3))
+		var got []string
+		for range 5 {
+			d := receive(t, c)
+			require.Equal(t, 1, d.Attempt)
+			got = append(got, string(d.Record.Value)+" after "+time.Since(began).String())
+			require.NoError(t, d.Ack(t.Context()))
+		}
+		require.Equal(t, []string{"1 after 0s", "3 after 0s", "2 after 1m0s", "4 after 1m0s", "0 after 1h0m0s"}, got)
+	})
+}
+
+// TestShareManyDelayed has far more records wait than Locks allows to be in flight, in batches,
+// compressed, and the broker lose power meanwhile.
+func TestShareManyDelayed(t *testing.T) {
+	b := runneltest.New(t)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "jobs", Partitions: 1}))
+	p, err := producer.New(b, producer.Compression(record.LZ4))
+	require.NoError(t, err)
+	const records = 3000
+	soon := time.Now().Add(2 * time.Second)
+	for i := range records {
+		r := record.Record{Topic: "jobs", Value: []byte("now")}
+		if i%10 > 0 {
+			r.Value, r.Headers = []byte("later"), []record.Header{producer.At(soon.Add(time.Duration(i%3) * 100 * time.Millisecond))}
+		}
+		p.SendAsync(t.Context(), r, nil)
+	}
+	require.NoError(t, p.Flush(t.Context()))
+	require.NoError(t, p.Close())
+	seen := map[int64]bool{}
+	for _, half := range []int{150, 300, 1500, records} {
+		c := queue(t, b, "workers", "jobs", share.Locks(100), share.Prefetch(20), share.Attempts(100))
+		for len(seen) < half {
+			d := receive(t, c)
+			require.False(t, seen[d.Record.Offset], "offset %d was acknowledged", d.Record.Offset)
+			if at, ok := producer.DeliverAt(d.Record); ok {
+				require.False(t, time.Now().Before(at))
+			}
+			require.NoError(t, d.Ack(t.Context()))
+			seen[d.Record.Offset] = true
 		}
 		b = b.Crash()
 	}

@@ -342,3 +342,13 @@ func ExampleTyped_SendIf() {
 	fmt.Println(totals.SendIf(context.Background(), "words", 42, producer.IfEndAt(0)))
 	// Output: totals-0@0 <nil>
 }
+
+// A reminder that share groups deliver tomorrow.
+func ExampleAt() {
+	tomorrow := time.Date(2030, 1, 2, 9, 0, 0, 0, time.UTC)
+	r := record.Record{Topic: "reminders", Value: []byte("water the plants"), Headers: []record.Header{producer.At(tomorrow)}}
+	t, ok := producer.DeliverAt(r)
+	fmt.Println(t.UTC(), ok)
+	// Output:
+	// 2030-01-02 09:00:00 +0000 UTC true
+}

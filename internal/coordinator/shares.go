@@ -148,6 +148,17 @@ func (s *Shares) Settle(ctx context.Context, k share.Key, member string, all []s
 	return errs, nil
 }
 
+// Promote ends a search. See share.Coordinator.Promote.
+func (s *Shares) Promote(ctx context.Context, k share.Key, search share.Search, found []int64, rest share.Rest, to int64) error {
+	shard, err := s.shard(ctx, k)
+	if err != nil {
+		return err
+	}
+	return shard.run(ctx, func(c *share.Coordinator) (share.Result, error) {
+		return c.Promote(k, search, found, rest, to, time.Now())
+	})
+}
+
 // Leave makes available what a member has acquired of a share-partition.
 func (s *Shares) Leave(ctx context.Context, k share.Key, member string, w *Waiter) error {
 	shard, err := s.shard(ctx, k)

@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 		"internal/coordinator", "internal/coordinator/group", "internal/closing", "internal/role",
 	},
 	"internal/sharing": {
-		"fault", "record", "share", "partition", "internal/host", "internal/catalogue", "internal/coordinator", "internal/coordinator/share",
+		"fault", "record", "share", "producer", "partition", "internal/host", "internal/catalogue", "internal/coordinator", "internal/coordinator/share",
 	},
 	"internal/coordinator": {
 		"log", "internal/coordinator/txn", "internal/coordinator/share",

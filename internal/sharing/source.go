@@ -9,6 +9,7 @@ import (
 	internal "github.com/runnel-go/runnel/internal/coordinator/share"
 	"github.com/runnel-go/runnel/internal/host"
 	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/share"
 )
@@ -33,18 +34,31 @@ func (src *source) acquire(most int) (acquired []share.Acquired, next time.Time,
 			continue
 		case err != nil:
 			return nil, next, err
-		case len(got.Ranges) > 0:
+		}
+		if got.Search != nil {
+			if err := src.search(ctx, p, got.Search); err != nil {
+				return nil, next, err
+			}
+		}
+		if len(got.Ranges) > 0 {
 			acquired, err := src.deliver(ctx, p, &got)
 			if len(acquired) > 0 || err != nil {
 				return acquired, next, err
 			}
-			continue // they have no records
+			most = min(2*most, max(most, passOver)) // there was nothing to deliver among them
+		}
+		if got.Search != nil || len(got.Ranges) > 0 {
+			continue
 		}
 		if got.Full || src.park(p, got.End) {
 			return nil, got.Next, nil
 		}
 	}
 }
+
+// passOver is how many offsets a session acquires at once, at most, while none of them has a
+// record to deliver.
+const passOver = 1024
 
 // passing returns nil for the error of a topic that was deleted: the session hears of that.
 func (src *source) passing(err error) error {
@@ -96,7 +110,7 @@ func (src *source) park(p host.Partition, offset int64) bool {
 
 // deliver reads what was acquired, and settles what is not delivered.
 func (src *source) deliver(ctx context.Context, p host.Partition, got *internal.Acquired) ([]share.Acquired, error) {
-	r := reader{source: src, view: p.At(src.session.isolation()), left: src.session.cfg.MaxBytes}
+	r := reader{source: src, view: p.At(src.session.isolation()), left: src.session.cfg.MaxBytes, now: got.Now}
 	var err error
 	for _, rng := range got.Ranges {
 		if r.spent() {
@@ -128,7 +142,8 @@ const readBytes = 64 << 10
 type reader struct {
 	source   *source
 	view     partition.View
-	left     int // bytes
+	now      time.Time // records with a later time are not due
+	left     int       // bytes
 	acquired []share.Acquired
 	rest     []internal.Settlement // of what is not delivered
 }
@@ -225,6 +240,10 @@ func (r *reader) records(b record.Batch, next int64, rng internal.Range, until t
 		}
 		r.settle(next, rec.Offset-1, internal.Gap)
 		next = rec.Offset + 1
+		if at, ok := producer.DeliverAt(rec); ok && at.After(r.now) {
+			r.rest = append(r.rest, internal.Settlement{First: rec.Offset, Last: rec.Offset, Kind: internal.Return, At: at})
+			continue
+		}
 		rec := rec.Clone()
 		rec.Topic, rec.Partition = src.tp.Topic, src.tp.Partition
 		r.left -= len(rec.Key) + len(rec.Value)

@@ -2,6 +2,7 @@ package share
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -11,8 +12,9 @@ import (
 // package's documentation.
 type Coordinator struct {
 	parts    map[Key]*part
-	logged   int // bytes of updates since the latest snapshot
-	snapshot int // bytes of the latest snapshot
+	logged   int             // bytes of updates since the latest snapshot
+	snapshot int             // bytes of the latest snapshot
+	searches map[place]int64 // milliseconds: until when a member has to search a stretch. It is not in the log
 }
 
 // New returns a Coordinator without share-partitions. The caller applies the log to it.
@@ -55,6 +57,12 @@ func (c *Coordinator) apply(k Key, kind int16, v *value) {
 	p.clock = max(p.clock, v.clock)
 	for i := range v.batches {
 		p.put(v.batches[i].run, v.batches[i].state != stateAvailable)
+	}
+	if v.hasLater {
+		p.later = slices.Clip(v.later)
+		if len(p.later) == 0 {
+			p.later = nil
+		}
 	}
 	if v.start >= 0 {
 		p.cut(v.start)
@@ -121,6 +129,9 @@ type Acquired struct {
 	Next time.Time
 	End  int64 // the first offset that was never acquired
 	Full bool  // there are as many unfinished offsets as the Window allows
+
+	Now    time.Time // by the coordinator's clock: records with a later time are not due
+	Search *Search   // what the member has to do as well; or nil
 }
 
 // Range is consecutive offsets that were acquired together.
@@ -140,9 +151,13 @@ func (c *Coordinator) Acquire(k Key, d Demand, now time.Time) (Acquired, Result,
 	ms := max(now.UnixMilli(), p.clock)
 	batches := p.outside(&d)
 	until := ms + max(d.Lock.Milliseconds(), 1)
-	got := Acquired{Until: time.UnixMilli(until), End: p.end}
+	got := Acquired{Until: time.UnixMilli(until), End: p.end, Now: time.UnixMilli(ms)}
 	if d.High >= 0 && d.High < p.end { // outside has finished those behind it; they begin anew
 		return c.truncate(k, d.High, got, ms)
+	}
+	stretches, changed := p.trimmed(d.From, math.MaxInt64)
+	if out, spilt, ok := p.spill(ms, int64(d.Window)/2); ok && !changed {
+		batches, stretches, changed = append(batches, out...), spilt, true
 	}
 	left := int64(d.Max)
 	take := func(r run, spent bool) {
@@ -158,7 +173,7 @@ func (c *Coordinator) Acquire(k Key, d Demand, now time.Time) (Acquired, Result,
 	for _, r := range p.runs {
 		r.first = max(r.first, d.From)
 		switch {
-		case r.first > r.last || left == 0:
+		case r.first > r.last || left == 0 && r.until <= ms:
 			continue
 		case r.until > ms:
 			next = min(next, r.until)
@@ -179,17 +194,26 @@ func (c *Coordinator) Acquire(k Key, d Demand, now time.Time) (Acquired, Result,
 		}
 	}
 	fresh := max(p.end, d.From)
+	got.Full = room <= 0
+	if got.Search = c.search(k, p, max(room/2, min(room, 1)), ms); got.Search != nil {
+		room -= int64(got.Search.Most)
+	}
 	if n := min(left, room, d.To-fresh); n > 0 {
 		take(run{first: fresh, last: fresh + n - 1}, false)
 	}
-	got.Full = room <= 0
+	for _, l := range stretches {
+		if l.next > ms || room > 0 { // else what is due needs room first
+			next = min(next, max(l.next, c.searches[place{k, l.first}]))
+		}
+	}
 	if next < math.MaxInt64 {
 		got.Next = time.UnixMilli(next)
 	}
-	if len(batches) == 0 {
+	if len(batches) == 0 && !changed {
 		return got, Result{}, nil
 	}
-	result, err := c.update(k, batches, ms)
+	v := &value{snapshot: p.snapshot, start: -1, clock: ms, batches: batches, later: stretches, hasLater: changed}
+	result, err := c.write(k, keyUpdate, v)
 	result.Room = finished
 	got.End = c.parts[k].end
 	return got, result, err
@@ -220,6 +244,7 @@ func (c *Coordinator) truncate(k Key, high int64, got Acquired, ms int64) (Acqui
 		}
 	}
 	p.end = high
+	p.later, _ = old.trimmed(0, high)
 	result, err := c.write(k, keySnapshot, p.value())
 	got.End, got.Next = high, time.UnixMilli(ms)
 	result.Freed = true

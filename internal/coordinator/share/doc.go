@@ -31,8 +31,10 @@
 //
 // # Memory
 //
-// Acquire takes no offsets beyond the first Window that are not finished, so a
-// share-partition has at most so many runs.
+// Acquire takes no new offsets beyond the first Window that are not finished, so a
+// share-partition has at most so many runs. Of records that wait for their time, however
+// many, those that come first are in runs, and of the others only the stretches of offsets
+// are known in which they are.
 //
 // # Bytes
 //

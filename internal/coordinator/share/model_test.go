@@ -178,7 +178,7 @@ func (m *model) check(t *rapid.T) {
 // drain holds that every record ends acknowledged, given up or a dead letter: none is lost,
 // and none is held for ever.
 func (m *model) drain(t *rapid.T) {
-	m.deadTopic = true
+	m.deadTopic, m.unchecked = true, true
 	for range 200 {
 		m.now = m.now.Add(time.Minute)
 		got, err := m.world.acquire("last", 10)

@@ -24,6 +24,7 @@ func (r run) like(other run) bool {
 type part struct {
 	end      int64 // all offsets below it are in runs, or finished; none was acquired from it on. Kafka's SPEO
 	runs     []run // sorted; like neighbors are one run
+	later    []later
 	clock    int64 // milliseconds: the latest time of a command
 	created  int64 // milliseconds
 	epoch    int32 // of the state: rises when it is reset
@@ -32,10 +33,14 @@ type part struct {
 
 // start returns the first offset that is not finished: Kafka's SPSO.
 func (p *part) start() int64 {
+	start := p.end
 	if len(p.runs) > 0 {
-		return p.runs[0].first
+		start = p.runs[0].first
 	}
-	return p.end
+	if len(p.later) > 0 {
+		start = min(start, p.later[0].first)
+	}
+	return start
 }
 
 // unfinished returns how many offsets below the end are not finished.
@@ -97,7 +102,7 @@ func (p *part) put(r run, finish bool) {
 
 // cut finishes everything below an offset.
 func (p *part) cut(start int64) {
-	if p.start() < start && len(p.runs) > 0 {
+	if len(p.runs) > 0 && p.runs[0].first < start {
 		i := p.find(start)
 		p.runs = slices.Delete(p.runs, 0, i)
 		if len(p.runs) > 0 {

@@ -37,6 +37,7 @@ const (
 	tagMember = 1000 // of a state batch: who has acquired it
 	tagUntil  = 1001 // of a state batch: the time before which it is not delivered
 	tagClock  = 1000 // of both values: the time of the command
+	tagLater  = 1001 // of both values: stretches of offsets among which records wait for their time
 )
 
 // Key names a share-partition.
@@ -78,6 +79,8 @@ type value struct {
 	start          int64 // -1 in an update that does not change it
 	created, clock int64 // milliseconds
 	batches        []batch
+	later          []later
+	hasLater       bool // of an update: it replaces the stretches
 }
 
 func (v *value) encode(kind int16) ([]byte, error) {
@@ -97,8 +100,21 @@ func (v *value) encode(kind int16) ([]byte, error) {
 	for i := range v.batches {
 		v.batches[i].encode(&w)
 	}
-	w.Tags(1)
+	if !v.hasLater {
+		w.Tags(1)
+		w.Tag(tagClock, number(v.clock))
+		return w.B, w.Err()
+	}
+	w.Tags(2)
 	w.Tag(tagClock, number(v.clock))
+	var stretches wire.Writer
+	stretches.CompactArrayLen(len(v.later))
+	for _, l := range v.later {
+		for _, n := range [...]int64{l.first, l.last, l.passed, l.next, l.count} {
+			stretches.Int64(n)
+		}
+	}
+	w.Tag(tagLater, stretches.B)
 	return w.B, w.Err()
 }
 
@@ -155,11 +171,29 @@ func decodeValue(kind int16, b []byte) (v value, err error) {
 		v.batches = append(v.batches, decodeBatch(&r))
 	}
 	r.Tags(func(number uint32, field *wire.Reader) {
-		if number == tagClock {
+		switch number {
+		case tagClock:
 			v.clock = field.Int64()
+		case tagLater:
+			v.hasLater = true
+			v.later = decodeLater(field)
 		}
 	})
 	return v, r.End()
+}
+
+// laterSize is the size of an encoded stretch.
+const laterSize = 40
+
+func decodeLater(r *wire.Reader) (all []later) {
+	for n := r.CompactArrayLen(laterSize); n > 0; n-- {
+		l := later{r.Int64(), r.Int64(), r.Int64(), r.Int64(), r.Int64()}
+		if l.first < 0 || l.last < l.first || l.last == math.MaxInt64 || len(all) > 0 && all[len(all)-1].last >= l.first {
+			r.Fail("a stretch of the offsets %d to %d", l.first, l.last)
+		}
+		all = append(all, l)
+	}
+	return all
 }
 
 func decodeBatch(r *wire.Reader) batch {

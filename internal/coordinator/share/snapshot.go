@@ -39,7 +39,7 @@ func (c *Coordinator) Snapshot() ([]Record, error) {
 
 // value returns a snapshot of p.
 func (p *part) value() *value {
-	v := &value{snapshot: p.snapshot, epoch: p.epoch, start: p.start(), created: p.created, clock: p.clock}
+	v := &value{snapshot: p.snapshot, epoch: p.epoch, start: p.start(), created: p.created, clock: p.clock, later: p.later, hasLater: len(p.later) > 0}
 	next := v.start
 	done := func(to int64) {
 		if next < to {
@@ -90,6 +90,9 @@ func (c *Coordinator) Describe(group string, now time.Time) (all []Description) 
 
 func (p *part) describe(k Key, ms int64) Description {
 	d := Description{Topic: k.Topic, Partition: k.Partition, Start: p.start(), End: p.end}
+	for _, l := range p.later {
+		d.Delayed += l.count
+	}
 	for _, r := range p.runs {
 		switch {
 		case r.until <= ms:

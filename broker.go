@@ -161,6 +161,9 @@ func open(c config, h home) (*Broker, error) {
 	b.writer <- struct{}{}
 	b.release() // writes a snapshot if one is due
 	if b.replication == nil {
+		if !b.recovery.Clean {
+			b.transactions.Repair()
+		}
 		b.transactions.Recover()
 	}
 	if b.replication != nil {

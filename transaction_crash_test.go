@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +25,7 @@ type transactionMoment struct {
 	name  string
 	disk  *vfs.Crashable
 	acked map[int]bool
+	seen  [crashPartitions]int64 // the offsets that readers have reached
 }
 
 const (
@@ -58,8 +60,13 @@ func TestPowerLossWithinTransactions(t *testing.T) {
 		for number, committed := range acked {
 			now[number] = committed
 		}
+		var seen [crashPartitions]int64
+		orders, _ := b.host.Lookup("orders")
+		for n, p := range orders.Partitions() {
+			seen[n] = p.HighWatermark()
+		}
 		for _, loss := range []vfs.Loss{{Kept: vfs.KeepNone}, {Kept: vfs.KeepAll}, vfs.RandomLoss(uint64(seed)), vfs.RandomLoss(uint64(seed + 1))} {
-			moments = append(moments, transactionMoment{fmt.Sprintf("change %d, %+v", seed/2, loss), disk.After(loss), now})
+			moments = append(moments, transactionMoment{fmt.Sprintf("change %d, %+v", seed/2, loss), disk.After(loss), now, seen})
 		}
 		seed += 2
 	}})
@@ -112,8 +119,10 @@ func TestDecidedTransactionIsCompletedByItself(t *testing.T) {
 		_, err := p.Send(ctx, record.Record{Topic: "orders", Partition: n, Value: []byte("decided")})
 		require.NoError(t, err)
 	}
+	var synced atomic.Int32 // how many partitions: what is written to them after that is markers
+	fsys.Add(vfs.Rule{On: vfs.OpSync, Match: func(path string) bool { return strings.Contains(path, "orders-") }, Do: func() { synced.Add(1) }})
 	fsys.Add(vfs.Rule{
-		On: vfs.OpWrite, Match: func(path string) bool { return strings.Contains(path, "orders-") },
+		On: vfs.OpWrite, Match: func(path string) bool { return strings.Contains(path, "orders-") && synced.Load() >= crashPartitions },
 		Do: cancel, Err: errors.New("no marker is written"),
 	})
 	require.ErrorIs(t, p.Commit(ctx), fault.UnknownOutcome)
@@ -138,6 +147,10 @@ func (m *transactionMoment) check(t *testing.T) {
 	require.NoError(t, err, m.name)
 	p, err := producer.New(b, producer.TransactionalID("shop")) // after it, nothing is undecided
 	require.NoError(t, err, m.name)
+	orders, _ := b.host.Lookup("orders")
+	for n, p := range orders.Partitions() {
+		require.GreaterOrEqual(t, p.HighWatermark(), m.seen[n], "%s: a consumer's offset is outside", m.name)
+	}
 	seen := committedIn(t, b)
 	for number := range crashTransactions {
 		places := map[string]int{}

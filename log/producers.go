@@ -117,6 +117,17 @@ func (ps producers) fold(h *record.BatchHeader, body []byte) (began bool, e ende
 // call it.
 func (l *Log) Producer(id int64) *Producer { return l.producers[id] }
 
+// OpenTransactions returns the producers with an open transaction, by its first offset. Only
+// the writer may call it.
+func (l *Log) OpenTransactions() (open []*Producer) {
+	for _, u := range l.transactions.list() {
+		if p := l.producers[u.producer]; p != nil && p.TxnFirst == u.first && u.last == math.MaxInt64 {
+			open = append(open, p)
+		}
+	}
+	return open
+}
+
 // Producers returns how many producers the log knows. Only the writer may call it.
 func (l *Log) Producers() int { return len(l.producers) }
 

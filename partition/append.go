@@ -47,6 +47,11 @@ type pending struct {
 	// handle that error: it is called in either case, because a caller waits for it.
 	task func(refused error)
 
+	lazy  bool // it needs no sync of its own; see AppendUnsynced
+	flush bool // in the place of a batch: everything before it is to be synced
+	count int32
+	kind  kind // of its batch, once it was checked
+
 	own     bool  // the caller, who may wait for the disk, takes the writer's role if it is free
 	inEpoch bool  // only in this leader epoch; see AppendIn
 	epoch   int32 // its number
@@ -57,6 +62,26 @@ type pending struct {
 
 	moves bool  // in the place of a batch: the logs of a group are to begin at to; see moveStart
 	to    int64 // -1: at the high watermark
+}
+
+// kind is what a batch is to transactions.
+type kind int8
+
+const (
+	kindOther  kind = iota
+	kindOpen        // records of a transaction: they need not be durable before its Flush
+	kindMarker      // which is written again after a crash, if it is lost
+)
+
+// kindOf returns the kind of a batch.
+func kindOf(h *record.BatchHeader) kind {
+	switch {
+	case h.ProducerID == record.NoProducerID || !h.Transactional():
+		return kindOther
+	case h.Control():
+		return kindMarker
+	}
+	return kindOpen
 }
 
 // Append appends a whole batch, whose ownership passes to the partition, and
@@ -80,6 +105,12 @@ type pending struct {
 // is not appended again: done gets the offset that it has. Any other is refused:
 // fault.OutOfOrderSequence, fault.DuplicateSequence, fault.InvalidProducerEpoch,
 // fault.UnknownProducer.
+//
+// The records of a transaction are not synced by themselves, and not visible before that:
+// done is called once they are written. The end of their transaction calls Flush. Its marker
+// is not synced either, and is visible at once if all that it comes behind is durable: the
+// coordinator writes it again after a crash, before anything else. See the package's
+// documentation.
 //
 // In a replica, Append proposes the batch to the group; see Lead. The batch is
 // committed when a majority has it, and recycle gets it back only when it is refused. fault.NotLeader where the replica does not lead;
@@ -167,6 +198,37 @@ func (p *Partition) startRoundLocked(round []pending) {
 	}
 }
 
+// AppendUnsynced appends a batch and waits until it is written. It becomes durable, and
+// visible, with a later append or Flush. In a replica it is AppendIn.
+func (p *Partition) AppendUnsynced(epoch int32, batch []byte) error {
+	if p.replica != nil || !p.settings.Load().Fsync {
+		return p.AppendIn(epoch, batch)
+	}
+	if now := p.epoch.Load(); epoch != now {
+		return p.fenced(epoch, now)
+	}
+	told := make(outcome, 1)
+	p.enqueue(pending{batch: batch, done: told, lazy: true})
+	return <-told
+}
+
+// Flush calls done once everything that was written before the call is as durable as the
+// topic asks for, and visible; or with the error that keeps it from that. It does not wait.
+func (p *Partition) Flush(done Completion) {
+	if p.replica != nil {
+		done.Appended(-1, nil) // what a replica has acknowledged is committed
+		return
+	}
+	p.enqueue(pending{flush: true, done: done})
+}
+
+// FlushAwait is Flush, and waits.
+func (p *Partition) FlushAwait() error {
+	told := make(outcome, 1)
+	p.Flush(told)
+	return <-told
+}
+
 // serveRound writes the round, commits it, and calls its Completions. They run
 // last and in order: a Completion may append, and its batch belongs to a later
 // round.
@@ -175,6 +237,12 @@ func (p *Partition) serveRound() {
 	for i := 0; i < len(p.round); {
 		if a := &p.round[i]; a.task != nil {
 			a.task(p.failed)
+			i++
+			continue
+		} else if a.flush {
+			a.base, a.err = -1, p.failed
+			p.unsynced = p.unsynced || a.err == nil && p.settings.Load().Fsync && p.log.SyncedOffset() < p.log.EndOffset()
+			written = written || p.unsynced
 			i++
 			continue
 		}
@@ -203,7 +271,12 @@ func (p *Partition) serveRound() {
 // every batch of the round fails, also those that may be on disk, and the
 // partition accepts no more.
 func (p *Partition) commitRound() {
-	if p.settings.Load().Fsync {
+	if fsync := p.settings.Load().Fsync; p.replica == nil && fsync && !p.unsynced {
+		if p.covered > p.high.Load() {
+			p.advance(p.covered)
+		}
+		return
+	} else if fsync {
 		if err := p.log.Sync(); err != nil {
 			p.failed = p.storage(err)
 			for i := range p.round {
@@ -218,7 +291,19 @@ func (p *Partition) commitRound() {
 		p.replica.settle()
 		return
 	}
-	p.advance(p.log.EndOffset())
+	p.unsynced, p.covered = false, p.log.EndOffset()
+	p.advance(p.covered)
+}
+
+// cover notes that a batch was written. It needs a sync, unless it is one of a transaction,
+// or a marker with nothing before it that needs one.
+func (p *Partition) cover(a *pending) {
+	switch {
+	case a.kind == kindMarker && p.covered == a.base:
+		p.covered += int64(a.count)
+	case !a.lazy && a.kind != kindOpen:
+		p.unsynced = true
+	}
 }
 
 // appendRun appends the first of these batches, together with the ones behind it
@@ -232,7 +317,7 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 	first, bytes, fit := 0, 0, 0
 	next := p.log.EndOffset()
 	p.staged = p.staged[:0]
-	for n < len(queued) && queued[n].task == nil {
+	for n < len(queued) && queued[n].task == nil && !queued[n].flush {
 		a := &queued[n]
 		if fit > 0 && (bytes+len(a.batch) > joinBytes || a.condition.Demand != record.Anything) {
 			break
@@ -261,7 +346,7 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 			continue
 		}
 		p.stamp(a.batch, next)
-		a.base, a.err = next, nil
+		a.base, a.err, a.count, a.kind = next, nil, h.Count, kindOf(&h)
 		next += int64(h.Count)
 		if fit == 0 {
 			first = n - 1
@@ -286,8 +371,11 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 		case a.err != nil || a.batch == nil: // refused, or a duplicate: not in the write
 		case err != nil:
 			a.refuse(err)
-		case fit > 1:
-			a.giveBack() // it was copied
+		default:
+			p.cover(a)
+			if fit > 1 {
+				a.giveBack() // it was copied
+			}
 		}
 	}
 	if p.log.Producers() > p.crowded {

@@ -58,6 +58,14 @@
 // and ends transactions is not the partition's matter; it only holds that a marker's epoch
 // is later than its transaction's.
 //
+// Without replicas, no batch of a transaction is synced by itself. Its records are neither
+// durable nor visible before [Partition.Flush], or the sync of other appends. Its marker
+// becomes visible without a sync where nothing before it needs one: the coordinator has
+// decided, durably, and writes the marker again after a crash, before anything else gets
+// that offset.
+//
+//	HighWatermark <= covered <= EndOffset    covered: durable before it, except for markers
+//
 // # Guarantees
 //
 // Batches get consecutive offsets in the order of Append. The writer calls each

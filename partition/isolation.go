@@ -66,3 +66,22 @@ func endOf(batches []byte) (end int64) {
 	}
 	return end
 }
+
+// OpenTransaction is a transaction that is not decided in a partition.
+type OpenTransaction struct {
+	ProducerID int64
+	Epoch      int16
+	First      int64 // its first offset
+}
+
+// OpenTransactions returns the transactions that have no marker in the log yet, by their
+// first offset.
+func (p *Partition) OpenTransactions() (all []OpenTransaction, err error) {
+	err = p.asWriter(func() error {
+		for _, q := range p.log.OpenTransactions() {
+			all = append(all, OpenTransaction{q.ID, q.Epoch, q.TxnFirst})
+		}
+		return nil
+	})
+	return all, err
+}

@@ -181,3 +181,52 @@ func TestOpenTransactionsAreKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, p.StartOffset())
 }
+
+// TestMarkerCoversOnlyWhatIsDurable: records of a transaction are synced, and visible, with
+// what else is synced, and its marker at once, if nothing else waits before it.
+func TestMarkerCoversOnlyWhatIsDurable(t *testing.T) {
+	cfg := configOn(vfs.NewMemory())
+	cfg.Fsync = true
+	p, _ := open(t, cfg)
+	defer p.Close()
+	holds := func(durable, high, end int64) {
+		t.Helper()
+		require.Equal(t, []int64{durable, high, end}, []int64{p.DurableOffset(), p.HighWatermark(), p.EndOffset()})
+	}
+	_, err := appendBatch(p, inTransaction(1, 0, 0, "a", "b"))
+	require.NoError(t, err)
+	holds(0, 0, 2)
+	require.NoError(t, p.FlushAwait())
+	holds(2, 2, 2)
+	_, err = endTransaction(p, 1, 1, log.Marker{Commit: true})
+	require.NoError(t, err)
+	holds(2, 3, 3)
+	_, err = appendBatch(p, inTransaction(1, 1, 0, "c"))
+	require.NoError(t, err)
+	holds(2, 3, 4)
+	_, err = appendBatch(p, inTransaction(2, 0, 0, "x"))
+	require.NoError(t, err)
+	_, err = endTransaction(p, 2, 1, log.Marker{})
+	require.NoError(t, err)
+	holds(6, 6, 6) // not without the other transaction's record
+	_, err = endTransaction(p, 1, 2, log.Marker{Commit: true})
+	require.NoError(t, err)
+	holds(6, 7, 7)
+	require.NoError(t, p.FlushAwait())
+	holds(7, 7, 7)
+	_, err = appendAll(p, "of none")
+	require.NoError(t, err)
+	holds(8, 8, 8)
+
+	require.NoError(t, p.AppendUnsynced(0, batchOf("later")))
+	holds(8, 8, 9)
+	open, err := p.OpenTransactions()
+	require.NoError(t, err)
+	require.Empty(t, open)
+	_, err = appendBatch(p, inTransaction(3, 4, 0, "y"))
+	require.NoError(t, err)
+	open, err = p.OpenTransactions()
+	require.NoError(t, err)
+	require.Equal(t, []partition.OpenTransaction{{ProducerID: 3, Epoch: 4, First: 9}}, open)
+	require.ErrorIs(t, p.AppendUnsynced(7, batchOf("x")), fault.FencedLeaderEpoch)
+}

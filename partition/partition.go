@@ -75,7 +75,14 @@ type Partition struct {
 	// next under mu, which orders their accesses.
 	round  []pending // the appends being written
 	failed error     // why every append is refused: a failed sync, or closed as of this round
-	woken  []Waker   // advance's scratch space
+
+	// covered is the offset before which everything is durable, or a marker that a crash
+	// cannot undo: high <= covered <= log.EndOffset(), without replicas. unsynced says that
+	// something behind it waits for a sync. Also the writer's.
+	covered  int64
+	unsynced bool
+
+	woken []Waker // advance's scratch space
 
 	// Also the writer's: idempotent producers.
 	staged  []staged           // their ends in the run being gathered
@@ -122,6 +129,7 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 	}
 	if !cfg.Replica {
 		p.high.Store(l.EndOffset())
+		p.covered = l.EndOffset()
 	}
 	return p, found, nil
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Begin begins a transaction. What the producer sends until Commit or Abort belongs to it,
+// Begin begins a transaction. An acknowledgement within it says that a record is written;
+// it is durable once Commit returns. What the producer sends until Commit or Abort belongs to it,
 // through whatever function it is sent. Only a producer with a TransactionalID has
 // transactions, one at a time, and it sends only within one: anything else is
 // fault.InvalidTxnState. Transact does what most programs need.

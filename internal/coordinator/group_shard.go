@@ -65,7 +65,7 @@ func (s *GroupShard) gather(r group.Result) []unit {
 // unitsOf returns the records of a result, as they belong together.
 func unitsOf(r *group.Result) (units []unit) {
 	if r.Of != nil {
-		return []unit{{r.Records, r.Of}}
+		return []unit{{records: r.Records, of: r.Of}}
 	}
 	for _, records := range r.Units() {
 		units = append(units, unit{records: records})

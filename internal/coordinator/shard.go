@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/runnel-go/runnel/internal/layout"
 	"github.com/runnel-go/runnel/internal/role"
 	"github.com/runnel-go/runnel/log"
+	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
 
@@ -87,6 +89,8 @@ type command[C any] struct {
 type unit struct {
 	records []group.Record
 	of      *group.Transaction // nil: of none
+
+	unsynced bool // a crash may lose them
 }
 
 // inlineCommands is how many rounds a caller serves for others before a goroutine
@@ -107,6 +111,17 @@ func (s *shard[C]) start(h *host.Host, t *host.Topic, number int32, k kind[C], w
 func (s *shard[C]) Partition() host.Partition {
 	p, _ := s.topic.Partition(s.number) // there is a shard for each
 	return p
+}
+
+// local returns the shard's partition where it is the only copy, and nil otherwise.
+func (s *shard[C]) local() *partition.Partition { return localOf(s.host, s.topic, s.number) }
+
+// localOf returns a partition that is open, where it is the only copy, and nil otherwise.
+func localOf(h *host.Host, t *host.Topic, number int32) *partition.Partition {
+	if all := t.Partitions(); !h.IsReplicated() && number >= 0 && int(number) < len(all) {
+		return all[number].Copy()
+	}
+	return nil
 }
 
 // do runs a command in its turn and returns when its records are committed. If ctx
@@ -255,6 +270,9 @@ func (s *shard[C]) load() error {
 	if err == nil && !leads {
 		err = s.notCoordinator()
 	}
+	if local := s.local(); err == nil && local != nil {
+		err = local.FlushAwait() // Scan sees what is visible, and that may not be all that was written
+	}
 	if err == nil {
 		err = s.Partition().Scan(func(b *record.Batch, r *record.Record) error { return s.kind.apply(state, b, r) })
 	}
@@ -296,12 +314,17 @@ func (s *shard[C]) post(run func(C) ([]unit, error)) {
 // write appends units, in as few batches as have room for them, and waits until they
 // are committed. It returns how many are.
 func (s *shard[C]) write(units []unit) (written int, err error) {
+	unsynced := !slices.ContainsFunc(units, func(u unit) bool { return !u.unsynced })
 	for written < len(units) {
 		batch, n, err := s.batch(units[written:])
 		if err != nil {
 			return written, err
 		}
-		err = s.Partition().AppendIn(s.epoch, batch)
+		if local := s.local(); local != nil && unsynced {
+			err = local.AppendUnsynced(s.epoch, batch)
+		} else {
+			err = s.Partition().AppendIn(s.epoch, batch)
+		}
 		if errors.Is(err, fault.NotLeader) || errors.Is(err, fault.FencedLeaderEpoch) {
 			err = s.notCoordinator().Because(err)
 		}

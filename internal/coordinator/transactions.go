@@ -50,6 +50,9 @@ type Transactions struct {
 	tickets atomic.Int64   // the latest request to another node
 	process int64          // says of requests that this process has made them
 
+	crashed bool       // Repair has begun before a shard was loaded
+	open    []txn.Open // with crashed
+
 	ctx context.Context // ends with Close
 	end context.CancelFunc
 

@@ -240,7 +240,7 @@ func (s *txnShard) answer(ctx context.Context, q *txnRequest) (txnAnswer, error)
 		})
 	case txnEnd:
 		err = s.command(ctx, q, func(c *txn.Coordinator, fresh int64) (result txn.Result, err error) {
-			a.who, result, err = c.End(q.id, q.who, q.commit, fresh, time.Now())
+			a.who, result, err = c.End(q.id, q.who, q.commit, fresh, s.endOf(), time.Now())
 			return result, err
 		})
 		if err == nil {

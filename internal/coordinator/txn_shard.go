@@ -22,10 +22,12 @@ type txnShard struct {
 	endings map[string]*ending // what is being completed, by transactional ID. Guarded by mu
 
 	// The writer's.
-	made   []*txn.Ending       // decided in this round
-	due    time.Time           // when a transaction may reach its timeout; zero for none
-	set    time.Time           // what the timer is set to
-	latest map[txnCaller]int64 // the number of each caller's latest request, in this leader epoch
+	made      []*txn.Ending // decided in this round
+	undone    []*txn.Ending // by a crash: their markers; set before Repair goes on
+	recovered bool
+	due       time.Time           // when a transaction may reach its timeout; zero for none
+	set       time.Time           // what the timer is set to
+	latest    map[txnCaller]int64 // the number of each caller's latest request, in this leader epoch
 }
 
 // ending is a transaction whose markers are being written, by the coordinator of a leader
@@ -48,6 +50,7 @@ func (s *txnShard) gathering(command func(*txn.Coordinator) (txn.Result, error))
 		r, err := command(c)
 		if r.Ended != nil {
 			s.made = append(s.made, r.Ended)
+			s.flushEarly(r.Ended)
 		}
 		return unitOf(r), err
 	}
@@ -58,7 +61,7 @@ func unitOf(r txn.Result) []unit {
 	if len(r.Records) == 0 {
 		return nil
 	}
-	u := unit{records: make([]group.Record, len(r.Records))}
+	u := unit{records: make([]group.Record, len(r.Records)), unsynced: r.Unsynced}
 	for i, made := range r.Records {
 		u.records[i] = group.Record(made)
 	}
@@ -84,15 +87,19 @@ func (s *txnShard) prepare(c *txn.Coordinator, loaded bool) ([]unit, error) {
 	if err := s.transactions.catchUp(); err != nil {
 		return nil, err
 	}
+	units, err := s.recover(c)
+	if err != nil {
+		return nil, err
+	}
 	s.made = append(s.made, c.Undone()...)
 	_, s.due, _ = c.NextExpiry()
 	r, err := s.forget(c)
-	return unitOf(r), err
+	return append(units, unitOf(r)...), err
 }
 
 // forget forgets IDs that were not used for long.
 func (s *txnShard) forget(c *txn.Coordinator) (txn.Result, error) {
-	r, err := c.Forget(s.transactions.cfg.Retention, time.Now())
+	r, err := c.Forget(s.transactions.cfg.Retention, s.isDurable, time.Now())
 	if len(r.Records) > 0 {
 		maps.DeleteFunc(s.latest, func(from txnCaller, _ int64) bool { return !c.Has(from.id) })
 	}
@@ -211,8 +218,12 @@ func (s *txnShard) awaitEnd(ctx context.Context, id string) error {
 // complete writes a transaction's markers and then queues Complete. Commands that come
 // after that find it complete, so no one need wait for its record.
 func (s *txnShard) complete(e *ending) {
-	if e.err = s.mark(e); e.err == nil {
-		s.post(s.gathering(func(c *txn.Coordinator) (txn.Result, error) { return c.Complete(e.Ending, time.Now()) }))
+	if e.err = s.flush(e); e.err == nil {
+		e.err = s.mark(e)
+	}
+	if e.err == nil {
+		durable := s.host.IsReplicated()
+		s.post(s.gathering(func(c *txn.Coordinator) (txn.Result, error) { return c.Complete(e.Ending, durable, time.Now()) }))
 	}
 	s.mu.Lock()
 	if s.endings[e.TransactionalID] == e {

@@ -24,7 +24,7 @@ import (
 // Once another producer has the transactional ID, fenced says so, and nothing works any more.
 //
 // A lane takes part from its first record in a transaction on: then its partition is added
-// to the transaction, which is durable before the record is accepted, and its sequences
+// to the transaction, before the record is accepted, and its sequences
 // begin with 0, because each transaction has an epoch of its own.
 type transaction struct {
 	session *Session

@@ -32,6 +32,10 @@ func New() *Coordinator { return &Coordinator{ids: map[string]*value{}} }
 type Result struct {
 	Records []Record
 	Ended   *Ending
+
+	// Unsynced says that the Records need not be durable before what follows them: a crash
+	// that loses them loses nothing that Recover doesn't find in the partitions.
+	Unsynced bool
 }
 
 // Ending is a transaction that is decided. A marker with the identity goes into each
@@ -41,6 +45,10 @@ type Ending struct {
 	Identity        // the epoch is later than that of the transaction's batches
 	Commit          bool
 	Partitions      []record.TopicPartition
+
+	// Unset are the partitions of the transaction before, whose markers must be durable
+	// before this one is complete.
+	Unset []record.TopicPartition
 }
 
 // Apply adds one record of the log.
@@ -84,7 +92,11 @@ func (c *Coordinator) ending(id string) *Ending {
 	if !v.state.isDecided() {
 		return nil
 	}
-	return &Ending{id, v.Identity, v.state.commits(), v.partitions}
+	e := &Ending{TransactionalID: id, Identity: v.Identity, Commit: v.state.commits(), Partitions: v.partitions}
+	if v.unset != nil {
+		e.Unset = v.unset.Partitions
+	}
+	return e
 }
 
 // Init gives a producer its identity. It fences every earlier producer of the same
@@ -101,7 +113,7 @@ func (c *Coordinator) Init(id string, timeout time.Duration, fresh int64, now ti
 	switch {
 	case v.state == Ongoing:
 		// One epoch more than usual, or the earlier producer could take the abort for its own.
-		result, err := c.decide(id, false, 2, fresh, now)
+		result, err := c.decide(id, false, 2, fresh, nil, now)
 		if err == nil {
 			err = c.busy(id)
 		}
@@ -129,7 +141,7 @@ func (c *Coordinator) NeedsID(id string) bool {
 }
 
 // Add adds partitions to the producer's transaction, and begins one if there is none. The
-// records must be durable before the transaction's first batch in these partitions.
+// records must be written before the transaction's first batch in these partitions.
 func (c *Coordinator) Add(id string, who Identity, partitions []record.TopicPartition, now time.Time) (Result, error) {
 	v, err := c.find(id, who)
 	if err != nil {
@@ -146,14 +158,17 @@ func (c *Coordinator) Add(id string, who Identity, partitions []record.TopicPart
 	if v.state == Ongoing && len(next.partitions) == len(v.partitions) {
 		return Result{}, nil
 	}
-	return c.set(id, next, now)
+	result, err := c.set(id, next, now)
+	result.Unsynced = true
+	return result, err
 }
 
-// End decides the producer's transaction, and returns the identity for the next one. A
-// call that comes again, with the identity that the transaction had, has the same outcome
+// End decides the producer's transaction, and returns the identity for the next one. endOf,
+// unless nil, returns where a partition ends that is not durable yet, but will be before any
+// marker is written. A call that comes again, with the identity that the transaction had, has the same outcome
 // and no records; its Ending is there as long as the transaction is not complete. fresh is
 // as for Init.
-func (c *Coordinator) End(id string, who Identity, commit bool, fresh int64, now time.Time) (Identity, Result, error) {
+func (c *Coordinator) End(id string, who Identity, commit bool, fresh int64, endOf func(record.TopicPartition) End, now time.Time) (Identity, Result, error) {
 	v := c.ids[id]
 	if v != nil && v.endedFor(who) {
 		if v.state.commits() != commit {
@@ -169,7 +184,7 @@ func (c *Coordinator) End(id string, who Identity, commit bool, fresh int64, now
 	if v.state != Ongoing {
 		return Identity{}, Result{}, fault.Newf(fault.InvalidTxnState, "%q has no transaction, it is in state %s", id, v.state)
 	}
-	result, err := c.decide(id, commit, 1, fresh, now)
+	result, err := c.decide(id, commit, 1, fresh, endOf, now)
 	if err != nil {
 		return Identity{}, Result{}, err
 	}
@@ -197,11 +212,17 @@ func (v *value) next() Identity {
 }
 
 // decide ends an ongoing transaction, under a later epoch.
-func (c *Coordinator) decide(id string, commit bool, raise int, fresh int64, now time.Time) (Result, error) {
+func (c *Coordinator) decide(id string, commit bool, raise int, fresh int64, endOf func(record.TopicPartition) End, now time.Time) (Result, error) {
 	next := *c.ids[id]
 	next.state = PrepareAbort
 	if commit {
 		next.state = PrepareCommit
+	}
+	if commit && endOf != nil {
+		next.ends = make([]End, len(next.partitions))
+		for i, tp := range next.partitions {
+			next.ends[i] = endOf(tp)
+		}
 	}
 	next.Epoch = int16(min(int(next.Epoch)+raise, math.MaxInt16))
 	next.nextID = -1
@@ -211,14 +232,18 @@ func (c *Coordinator) decide(id string, commit bool, raise int, fresh int64, now
 	return c.set(id, next, now)
 }
 
-// Complete ends a transaction all of whose markers are durable. It does nothing where that
-// was done before.
-func (c *Coordinator) Complete(e *Ending, now time.Time) (Result, error) {
+// Complete ends a transaction all of whose markers are written, and those of the one before
+// durable. durable says that its own are, too. It does nothing where that was done before.
+func (c *Coordinator) Complete(e *Ending, durable bool, now time.Time) (Result, error) {
 	v := c.ids[e.TransactionalID]
 	if v == nil || v.Identity != e.Identity || !v.state.isDecided() {
 		return Result{}, nil
 	}
 	next := *v
+	next.ends, next.unset = nil, nil
+	if !durable {
+		next.unset = &Ending{Identity: v.Identity, Commit: v.state.commits(), Partitions: v.partitions}
+	}
 	next.state, next.partitions, next.started, next.previousID, next.nextID = CompleteAbort, nil, -1, -1, -1
 	if v.state == PrepareCommit {
 		next.state = CompleteCommit
@@ -226,7 +251,9 @@ func (c *Coordinator) Complete(e *Ending, now time.Time) (Result, error) {
 	if v.nextID >= 0 {
 		next.previousID, next.Identity = v.ProducerID, Identity{v.nextID, 0}
 	}
-	return c.set(e.TransactionalID, next, now)
+	result, err := c.set(e.TransactionalID, next, now)
+	result.Unsynced = true
+	return result, err
 }
 
 // find returns the state of an ID, if who is its producer.
@@ -290,15 +317,16 @@ func (c *Coordinator) Abort(id string, fresh int64, now time.Time) (Result, erro
 	if v := c.ids[id]; v == nil || v.state != Ongoing {
 		return Result{}, nil
 	}
-	return c.decide(id, false, 1, fresh, now)
+	return c.decide(id, false, 1, fresh, nil, now)
 }
 
 // Forget removes the IDs without a transaction whose last change is older than the
-// retention: Kafka's transactional.id.expiration.ms.
-func (c *Coordinator) Forget(retention time.Duration, now time.Time) (result Result, err error) {
+// retention: Kafka's transactional.id.expiration.ms. isDurable reports whether the markers of
+// a transaction are; without that an ID stays.
+func (c *Coordinator) Forget(retention time.Duration, isDurable func(*Ending) bool, now time.Time) (result Result, err error) {
 	for _, id := range slices.Sorted(maps.Keys(c.ids)) {
 		v := c.ids[id]
-		if v.state == Ongoing || v.state.isDecided() || now.Sub(time.UnixMilli(v.updated)) < retention {
+		if v.state == Ongoing || v.state.isDecided() || now.Sub(time.UnixMilli(v.updated)) < retention || v.unset != nil && !isDurable(v.unset) {
 			continue
 		}
 		key, err := encodeKey(id)

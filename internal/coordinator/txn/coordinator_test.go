@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // client is a program with one transactional ID that may be fenced, repeat its calls and
@@ -33,6 +34,9 @@ type client struct {
 func TestAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt)
+		if rapid.Bool().Draw(rt, "one copy") {
+			w.ends = func(tp record.TopicPartition) End { return End{topic.ID{1}, int64(tp.Partition) + int64(len(w.log))} }
+		}
 		var clients []*client
 		newest := map[string]*client{}   // by transactional ID
 		highest := map[string]Identity{} // that was ever given out
@@ -94,7 +98,7 @@ func TestAgainstAModel(t *testing.T) {
 			},
 			"end": func(rt *rapid.T) {
 				c, commit := pick(), rapid.Bool().Draw(rt, "commit")
-				next, r, err := w.c.End(c.id, c.identity, commit, w.newID(), w.now)
+				next, r, err := w.c.End(c.id, c.identity, commit, w.newID(), w.ends, w.now)
 				w.took(r)
 				if err != nil {
 					require.Empty(rt, r.Records)
@@ -119,7 +123,7 @@ func TestAgainstAModel(t *testing.T) {
 					rt.Skip()
 				}
 				was, commit := rapid.SampledFrom(c.past).Draw(rt, "past"), rapid.Bool().Draw(rt, "commit")
-				_, r, err := w.c.End(c.id, was, commit, w.newID(), w.now)
+				_, r, err := w.c.End(c.id, was, commit, w.newID(), w.ends, w.now)
 				require.Empty(rt, r.Records, "it is decided")
 				if err == nil {
 					require.Equal(rt, decided[c.id+who(was)], commit)
@@ -127,7 +131,7 @@ func TestAgainstAModel(t *testing.T) {
 			},
 			"complete": func(*rapid.T) {
 				for _, e := range w.c.Undone() {
-					r, err := w.c.Complete(e, w.now)
+					r, err := w.c.Complete(e, rapid.Bool().Draw(rt, "durable"), w.now)
 					require.NoError(rt, err)
 					w.took(r)
 				}

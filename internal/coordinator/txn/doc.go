@@ -42,7 +42,11 @@
 // # Bytes
 //
 // Keys and values are Kafka's TransactionLogKey of version 0 and TransactionLogValue of
-// version 1; version 0 is read, too. A record without a value removes its key.
+// version 1; version 0 is read, too. A record without a value removes its key. The value of
+// a decision to commit has in tagged field 1000, for each of the partitions in their order,
+// the topic's ID and the end of the log; see [Coordinator.Recover]. Tagged field 1001 has the
+// transaction before, as long as its markers may not be durable: producer ID, epoch, whether
+// it was committed, and the partitions.
 //
 // A Coordinator is not safe for concurrent use.
 package txn

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -24,6 +25,10 @@ const (
 	tagPreviousID    = 0
 	tagNextID        = 1
 	tagClientVersion = 2
+
+	// Not Kafka's, whose readers pass over them.
+	tagEnds  = 1000
+	tagUnset = 1001
 )
 
 // risingEpochs is the version of transactions in which each has an epoch of its own:
@@ -58,6 +63,19 @@ type value struct {
 	updated    int64                   // milliseconds
 	started    int64                   // milliseconds; -1 if there is no transaction
 	version    int16                   // of transactions, of the last one
+
+	// ends, unless nil, has for each of partitions the end of what the transaction wrote. It
+	// is committed if all of that is there after a crash.
+	ends []End
+
+	// unset is the transaction before, whose markers a crash may undo; or nil.
+	unset *Ending
+}
+
+// End is where a partition's log ended when a transaction was to be committed.
+type End struct {
+	Topic  topic.ID
+	Offset int64
 }
 
 func (v value) encode() ([]byte, error) {
@@ -84,6 +102,26 @@ func (v value) encode() ([]byte, error) {
 	}
 	if v.version > 0 {
 		tags = append(tags, func() { w.Tag(tagClientVersion, []byte{byte(v.version >> 8), byte(v.version)}) })
+	}
+	if v.ends != nil {
+		var ends wire.Writer
+		ends.CompactArrayLen(len(v.ends))
+		for _, e := range v.ends {
+			ends.UUID(e.Topic)
+			ends.Int64(e.Offset)
+		}
+		tags = append(tags, func() { w.Tag(tagEnds, ends.B) })
+	}
+	if u := v.unset; u != nil {
+		var unset wire.Writer
+		unset.Int64(u.ProducerID)
+		unset.Int16(u.Epoch)
+		unset.Bool(u.Commit)
+		encodePartitions(&unset, u.Partitions)
+		if err := unset.Err(); err != nil {
+			return nil, err
+		}
+		tags = append(tags, func() { w.Tag(tagUnset, unset.B) })
 	}
 	w.Tags(len(tags))
 	for _, tag := range tags {
@@ -132,13 +170,7 @@ func decodeValue(b []byte) (value, error) {
 			}
 		}
 	} else {
-		for n := r.CompactArrayLen(3); n > 0; n-- {
-			name := r.CompactString()
-			for m := r.CompactArrayLen(4); m > 0; m-- {
-				v.partitions = append(v.partitions, record.TopicPartition{Topic: name, Partition: r.Int32()})
-			}
-			r.Tags(nil)
-		}
+		v.partitions = decodePartitions(&r)
 	}
 	v.updated, v.started = r.Int64(), r.Int64()
 	if version > 0 {
@@ -150,12 +182,34 @@ func decodeValue(b []byte) (value, error) {
 				v.nextID = field.Int64()
 			case tagClientVersion:
 				v.version = field.Int16()
+			case tagEnds:
+				v.ends = []End{}
+				for n := field.CompactArrayLen(24); n > 0; n-- {
+					v.ends = append(v.ends, End{field.UUID(), field.Int64()})
+				}
+			case tagUnset:
+				v.unset = &Ending{Identity: Identity{field.Int64(), field.Int16()}, Commit: field.Bool()}
+				v.unset.Partitions = sorted(decodePartitions(field))
 			}
 		})
 	}
 	if r.Err() == nil && (v.state < Empty || v.state > Dead) {
 		r.Fail("a transaction in state %d", v.state)
 	}
-	v.partitions = sorted(v.partitions)
+	n, whole := len(v.partitions), slices.IsSortedFunc(v.partitions, record.TopicPartition.Compare)
+	if v.partitions = sorted(v.partitions); r.Err() == nil && v.ends != nil && (!whole || len(v.partitions) != n || len(v.ends) != n) {
+		r.Fail("a transaction in %d partitions with the ends of %d", n, len(v.ends))
+	}
 	return v, r.End()
+}
+
+func decodePartitions(r *wire.Reader) (all []record.TopicPartition) {
+	for n := r.CompactArrayLen(3); n > 0; n-- {
+		name := r.CompactString()
+		for m := r.CompactArrayLen(4); m > 0; m-- {
+			all = append(all, record.TopicPartition{Topic: name, Partition: r.Int32()})
+		}
+		r.Tags(nil)
+	}
+	return all
 }

@@ -21,6 +21,7 @@ type world struct {
 	log   []Record
 	now   time.Time
 	fresh int64
+	ends  func(record.TopicPartition) End // for End
 }
 
 func newWorld(t require.TestingT) *world {
@@ -139,11 +140,11 @@ func (w *world) tell(words []string) string {
 		if w.c.NeedsID(words[1]) && w.c.ids[words[1]] != nil && w.c.ids[words[1]].state == Ongoing {
 			fresh = w.newID()
 		}
-		i, r, err = w.c.End(words[1], parseIdentity(w.t, words[2]), words[0] == "commit", fresh, w.now)
+		i, r, err = w.c.End(words[1], parseIdentity(w.t, words[2]), words[0] == "commit", fresh, w.ends, w.now)
 		answer = "next " + who(i)
 	case "complete":
 		v := w.c.ids[words[1]]
-		r, err = w.c.Complete(&Ending{words[1], v.Identity, v.state.commits(), v.partitions}, w.now)
+		r, err = w.c.Complete(&Ending{TransactionalID: words[1], Identity: v.Identity, Commit: v.state.commits(), Partitions: v.partitions}, true, w.now)
 		answer = "ok"
 	case "expire":
 		if id, at, ok := w.c.NextExpiry(); ok && !w.now.Before(at) {
@@ -151,7 +152,7 @@ func (w *world) tell(words []string) string {
 		}
 		answer = "ok"
 	case "forget":
-		r, err = w.c.Forget(7*24*time.Hour, w.now)
+		r, err = w.c.Forget(7*24*time.Hour, func(*Ending) bool { return false }, w.now)
 		answer = "ok"
 	case "restart":
 		w.c = w.replay()

@@ -1,0 +1,185 @@
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/txn"
+	"github.com/runnel-go/runnel/partition"
+	"github.com/runnel-go/runnel/record"
+)
+
+// Where a partition has one copy, nothing of a transaction is synced before it ends. Then one
+// round of syncs, all at the same time, makes its records and the decision durable:
+//
+//	write records, unsynced ─▶ ┌ sync each partition ┐ ─▶ write markers ─▶ write Complete
+//	                           └ sync the decision   ┘     unsynced         unsynced
+//
+// A crash within the round may keep the decision and lose records. So the decision has the
+// ends of the partitions, and counts only if all of that is there. A crash after it may lose
+// markers that readers have seen. So the records of the coordinator have the last transaction's
+// markers until they are durable, and they are written again before anything else is. What was
+// written of a transaction of which the coordinator's log has lost everything is found in
+// the partitions.
+
+// ignored is a Completion of which no one wants to know.
+type ignored struct{}
+
+func (ignored) Appended(int64, error) {}
+
+// localAt returns a partition where it is the only copy, and open; nil otherwise.
+func (s *txnShard) localAt(tp record.TopicPartition) (*partition.Partition, txn.End) {
+	t, ok := s.host.Lookup(tp.Topic)
+	if !ok {
+		return nil, txn.End{}
+	}
+	p := localOf(s.host, t, tp.Partition)
+	if p == nil || p.Err() != nil {
+		return nil, txn.End{}
+	}
+	return p, txn.End{Topic: t.ID, Offset: p.EndOffset()}
+}
+
+// endOf returns where a partition ends now; nil where what was acknowledged is durable.
+func (s *txnShard) endOf() func(record.TopicPartition) txn.End {
+	if s.host.IsReplicated() {
+		return nil
+	}
+	return func(tp record.TopicPartition) txn.End {
+		_, end := s.localAt(tp)
+		return end
+	}
+}
+
+// flushEarly begins to sync a transaction's partitions, beside the decision.
+func (s *txnShard) flushEarly(e *txn.Ending) {
+	for _, partitions := range [][]record.TopicPartition{e.Partitions, e.Unset} {
+		for _, tp := range partitions {
+			if p, _ := s.localAt(tp); p != nil {
+				p.Flush(ignored{})
+			}
+		}
+	}
+}
+
+// flush waits until what a transaction has written is durable, and the markers of the one
+// before. If it cannot be, the transaction is aborted, except where it cannot be ended.
+func (s *txnShard) flush(e *ending) error {
+	if s.host.IsReplicated() {
+		return nil
+	}
+	all := append(e.Partitions[:len(e.Partitions):len(e.Partitions)], e.Unset...)
+	told := make(chan marked, len(all))
+	n := 0
+	for _, tp := range all {
+		if p, _ := s.localAt(tp); p != nil {
+			n++
+			p.Flush(marking{tp, told})
+		}
+	}
+	failed := map[record.TopicPartition]bool{}
+	var cause error
+	for range n {
+		select {
+		case m := <-told:
+			if m.err != nil && fault.CodeOf(m.err) != fault.UnknownTopic {
+				failed[m.at], cause = true, m.err
+			}
+		case <-s.host.Closing():
+			return fault.Closed
+		}
+	}
+	if cause == nil {
+		return nil
+	}
+	if e.Commit {
+		err := s.do(context.Background(), func(c *txn.Coordinator) ([]unit, error) {
+			r, err := c.Revoke(e.Ending, time.Now())
+			return unitOf(r), err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	abort := *e.Ending
+	abort.Commit, abort.Partitions = false, nil
+	for _, tp := range e.Partitions {
+		if !failed[tp] {
+			abort.Partitions = append(abort.Partitions, tp)
+		}
+	}
+	_ = s.mark(&ending{Ending: &abort, epoch: e.epoch})
+	return fault.Newf(fault.Storage, "the transaction of %q is aborted, and ends everywhere when the broker is opened again", e.TransactionalID).Because(cause)
+}
+
+// isDurable reports whether a transaction's markers are durable. If not, they will be.
+func (s *txnShard) isDurable(e *txn.Ending) bool {
+	durable := true
+	for _, tp := range e.Partitions {
+		if p, _ := s.localAt(tp); p != nil && p.AppendWaits() && p.DurableOffset() < p.EndOffset() {
+			p.Flush(ignored{})
+			durable = false
+		}
+	}
+	return durable
+}
+
+// Repair, after a crash, makes of transactions what the partitions have of them. It returns
+// when all markers are there that may have been before. All partitions are open, and nothing
+// is written to them meanwhile.
+func (t *Transactions) Repair() {
+	t.crashed = true
+	for at := range t.cfg.Host.All() {
+		for n, p := range at.Partitions() {
+			if p.Err() != nil || p.Copy() == nil {
+				continue
+			}
+			open, err := p.Copy().OpenTransactions()
+			if err != nil {
+				continue
+			}
+			for _, o := range open {
+				t.open = append(t.open, txn.Open{At: record.TopicPartition{Topic: at.Name, Partition: int32(n)}, ProducerID: o.ProducerID, Epoch: o.Epoch})
+			}
+		}
+	}
+	shards, err := t.all(t.ctx, false)
+	if err != nil {
+		return
+	}
+	for _, s := range shards {
+		if s.do(t.ctx, func(*txn.Coordinator) ([]unit, error) { return nil, nil }) != nil {
+			continue // its commands will fail, too
+		}
+		for _, e := range s.undone {
+			_, _ = s.markOnce(&ending{Ending: e, epoch: s.Partition().LeaderEpoch()}, e.Partitions)
+		}
+	}
+}
+
+// recover is the shard's part of Repair, once its log is read.
+func (s *txnShard) recover(c *txn.Coordinator) ([]unit, error) {
+	if !s.transactions.crashed || s.recovered {
+		return nil, nil
+	}
+	r, markers, err := c.Recover(s.transactions.open, s.isThere, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.recovered, s.undone = true, markers
+	var units []unit
+	for _, made := range r.Records {
+		units = append(units, unitOf(txn.Result{Records: []txn.Record{made}})...)
+	}
+	return units, nil
+}
+
+// isThere reports whether a partition's log reaches as far as it did.
+func (s *txnShard) isThere(tp record.TopicPartition, end txn.End) bool {
+	if !s.host.Has(tp.Topic, end.Topic) {
+		return true // it was deleted
+	}
+	p, now := s.localAt(tp)
+	return p == nil || now.Offset >= end.Offset // a damaged one has no more to say
+}

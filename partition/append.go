@@ -271,12 +271,14 @@ func (p *Partition) serveRound() {
 // every batch of the round fails, also those that may be on disk, and the
 // partition accepts no more.
 func (p *Partition) commitRound() {
-	if fsync := p.settings.Load().Fsync; p.replica == nil && fsync && !p.unsynced {
+	fsync := p.settings.Load().Fsync
+	if p.replica == nil && fsync && !p.unsynced { // only records of open transactions were written, and markers
 		if p.covered > p.high.Load() {
 			p.advance(p.covered)
 		}
 		return
-	} else if fsync {
+	}
+	if fsync {
 		if err := p.log.Sync(); err != nil {
 			p.failed = p.storage(err)
 			for i := range p.round {

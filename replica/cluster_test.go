@@ -78,7 +78,7 @@ type counts struct {
 	messages, snapshots, loads, elections, transfers, changes int
 
 	// Faults.
-	crashes, lost, replaced, harms, mended, healed, cuts, flips, pauses, skews, jumps, full, syncs, stuck, retained, deletions int
+	crashes, lost, replaced, harms, mended, healed, cuts, flips, pauses, skews, jumps, full, syncs, stuck, retained, deletions, bereft int
 
 	// What clients did.
 	reads, fetches, resets, commits, resumptions int

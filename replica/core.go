@@ -19,6 +19,8 @@ type Core struct {
 	now   int64 // milliseconds, for the timestamps of control batches
 	ticks int
 
+	stands int // in which tick it stands for election, because its leader is gone; 0: in none
+
 	standing
 	tail   tail
 	high   int64  // the high watermark, which never goes back
@@ -75,6 +77,7 @@ func (c *Core) Tick(now time.Time) {
 		c.rn.Tick()
 		return nil
 	})
+	c.stand()
 	c.rewrite()
 	for id, ok := c.catchUp.overdue(c.ticks); ok; id, ok = c.catchUp.overdue(c.ticks) {
 		c.SnapshotSent(id, false)

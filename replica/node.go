@@ -100,6 +100,7 @@ type Node struct {
 	hearing sync.Mutex // below
 	ticks   int
 	heard   map[NodeID]presence
+	down    map[NodeID]int // peers to which there is no connection any more: since which tick
 
 	mu     sync.Mutex
 	closed bool
@@ -133,7 +134,7 @@ func StartNode(cfg NodeConfig) (*Node, error) {
 	cfg.Peers, cfg.Racks = maps.Clone(cfg.Peers), maps.Clone(cfg.Racks)
 	cfg.Transport.SetPeers(cfg.Peers)
 	n := &Node{cfg: cfg, began: time.Now(), disks: newWorkers(cfg.DiskWorkers), ended: make(chan struct{}), over: make(chan struct{})}
-	n.heard = map[NodeID]presence{}
+	n.heard, n.down = map[NodeID]presence{}, map[NodeID]int{}
 	n.ctx, n.end = context.WithCancel(context.Background())
 	for range cfg.Steppers {
 		s := newStepper(n)
@@ -215,10 +216,10 @@ func (n *Node) HandleStream(_ NodeID, kind StreamKind, s Stream) {
 }
 
 // PeerUp implements Handler.
-func (n *Node) PeerUp(NodeID) {}
+func (n *Node) PeerUp(peer NodeID) { n.find(peer) }
 
 // PeerDown implements Handler.
-func (n *Node) PeerDown(NodeID, error) {}
+func (n *Node) PeerDown(peer NodeID, _ error) { n.lose(peer) }
 
 // Replica returns the node's replica of a group.
 func (n *Node) Replica(g GroupID) (*Replica, bool) {

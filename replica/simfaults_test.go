@@ -28,7 +28,7 @@ func (c *cluster) trouble(d time.Duration) {
 func (c *cluster) fault() {
 	d := c.nodes[c.rng.IntN(len(c.nodes))]
 	long := time.Duration(c.rng.Int64N(int64(4 * time.Second)))
-	switch c.rng.IntN(17) {
+	switch c.rng.IntN(18) {
 	case 0, 1:
 		d.outage(vfs.RandomLoss(c.rng.Uint64()), long)
 	case 2: // the power fails everywhere
@@ -71,6 +71,14 @@ func (c *cluster) fault() {
 		d.lose()
 	case 16:
 		d.harm()
+	case 17: // some take their leader for gone, which it may be or not
+		c.counts.bereft++
+		for _, d := range c.nodes {
+			if d.running() && c.rng.IntN(3) > 0 {
+				d.core.LeaderGone()
+				d.pump()
+			}
+		}
 	}
 	if d.running() && c.rng.IntN(4) == 0 {
 		d.retain()

@@ -193,6 +193,15 @@ func (s *stepper) tickAll() {
 			}
 		}
 	}
+	for _, id := range s.node.gone() {
+		for _, r := range s.replicas {
+			if r.core != nil && r.core.role == Follower && r.core.leader != 0 && r.core.leader.Node() == id {
+				r.wakes()
+				r.core.LeaderGone()
+				s.touch(r)
+			}
+		}
+	}
 }
 
 func (s *stepper) touch(r *Replica) {

@@ -37,6 +37,7 @@ var (
 	_ consumer.Backend = (*Remote)(nil)
 	_ topic.Admin      = (*Remote)(nil)
 	_ consumer.Admin   = (*Remote)(nil)
+	_ producer.Admin   = (*Remote)(nil)
 )
 
 // Close closes the connection and the sessions that are still open on it. The
@@ -130,6 +131,34 @@ func (r *Remote) SetGroupOffsets(ctx context.Context, group string, offsets map[
 // consumer.Admin.
 func (r *Remote) DeleteGroupOffsets(ctx context.Context, group string, partitions ...record.TopicPartition) error {
 	return r.client.DeleteGroupOffsets(ctx, group, partitions...)
+}
+
+// ListTransactions lists the transactional IDs that are known, sorted. See producer.Admin.
+func (r *Remote) ListTransactions(ctx context.Context) ([]producer.TransactionListing, error) {
+	return r.client.ListTransactions(ctx)
+}
+
+// DescribeTransactions describes transactional IDs in that order. See producer.Admin.
+func (r *Remote) DescribeTransactions(ctx context.Context, ids ...string) ([]producer.TransactionDescription, error) {
+	return r.client.DescribeTransactions(ctx, ids...)
+}
+
+// DescribeProducers returns the idempotent producers that the partitions' leaders know. See
+// producer.Admin.
+func (r *Remote) DescribeProducers(ctx context.Context, partitions ...record.TopicPartition) (map[record.TopicPartition][]producer.ProducerState, error) {
+	return r.client.DescribeProducers(ctx, partitions...)
+}
+
+// ForceTerminateTransaction aborts the open transaction of a transactional ID. See
+// producer.Admin.
+func (r *Remote) ForceTerminateTransaction(ctx context.Context, id string) error {
+	return r.client.ForceTerminateTransaction(ctx, id)
+}
+
+// AbortTransaction aborts in one partition the open transaction of a producer. See
+// producer.Admin.
+func (r *Remote) AbortTransaction(ctx context.Context, tp record.TopicPartition, of producer.ProducerState) error {
+	return r.client.AbortTransaction(ctx, tp, of)
 }
 
 // Verify makes the broker compare every readable batch with its checksum. See

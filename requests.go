@@ -28,6 +28,7 @@ const (
 	requestGroups                        // what a node knows of partitions' replicas
 	requestConsumerGroups
 	requestTransactions
+	requestProducers
 )
 
 // requestHandler answers the requests of a kind.
@@ -43,6 +44,8 @@ func (b *Broker) requestHandler(k requestKind) requestHandler {
 		return b.groups.Serve
 	case requestTransactions:
 		return b.transactions.Serve
+	case requestProducers:
+		return b.serveProducers
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type Backend interface {
 	consumer.Backend
 	topic.Admin
 	consumer.Admin
+	producer.Admin
 }
 
 // Features says how a backend differs from others. The zero value claims
@@ -115,6 +116,7 @@ func run(t *testing.T, features Features, do func(t *testing.T, test test)) {
 		{"committing", committingTests},
 		{"markers", markerTests},
 		{"transactions", transactionTests},
+		{"transaction admin", transactionAdminTests},
 		{"groups", groupTests},
 		{"starting", startingTests},
 		{"closing", closingTests},

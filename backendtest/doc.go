@@ -1,5 +1,5 @@
 // Package backendtest is the conformance suite of backends. Every
-// [producer.Backend], [consumer.Backend], [topic.Admin] and [consumer.Admin]
+// [producer.Backend], [consumer.Backend], [topic.Admin], [consumer.Admin] and [producer.Admin]
 // must pass [Run], so that a program can move from one to another by changing
 // one line.
 //

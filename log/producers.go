@@ -1,7 +1,9 @@
 package log
 
 import (
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/runnel-go/runnel/record"
 )
@@ -171,6 +173,15 @@ func (l *Log) CopyProducers() ProducerTable {
 
 // Producer returns what the table knows of a producer, or nil.
 func (t *ProducerTable) Producer(id int64) *Producer { return t.known[id] }
+
+// All returns a copy of what is known of each producer, by ID.
+func (t *ProducerTable) All() []Producer {
+	all := make([]Producer, 0, len(t.known))
+	for _, id := range slices.Sorted(maps.Keys(t.known)) {
+		all = append(all, *t.known[id])
+	}
+	return all
+}
 
 // Len returns how many producers the table knows.
 func (t *ProducerTable) Len() int { return len(t.known) }

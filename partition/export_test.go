@@ -1,7 +1,7 @@
 package partition
 
-// Producers returns how many producers the partition knows. No writer may run.
-func (p *Partition) Producers() int { return p.log.Producers() }
+// Known returns how many producers the partition knows. No writer may run.
+func (p *Partition) Known() int { return p.log.Producers() }
 
 // Ended returns how many producers wait to be forgotten.
 func (p *Partition) Ended() int {

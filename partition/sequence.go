@@ -210,6 +210,26 @@ func (p *Partition) forgetProducers() {
 	p.crowded = max(p.crowd, 2*p.log.Producers())
 }
 
+// Producers returns what the log knows of idempotent producers, by ID. It waits for the
+// writer's turn.
+func (p *Partition) Producers() ([]log.Producer, error) {
+	type outcome struct {
+		all []log.Producer
+		err error
+	}
+	told := make(chan outcome, 1)
+	p.enqueue(pending{task: func(refused error) {
+		if refused != nil {
+			told <- outcome{err: refused}
+			return
+		}
+		known := p.log.CopyProducers()
+		told <- outcome{all: known.All()}
+	}})
+	o := <-told
+	return o.all, o.err
+}
+
 // producersExpired returns the time, in milliseconds, before which the last batch of
 // an expired producer lies.
 func (p *Partition) producersExpired() int64 {

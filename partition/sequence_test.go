@@ -203,9 +203,9 @@ func TestProducersAreForgotten(t *testing.T) {
 			}
 		}
 		require.NoError(t, sendAs(10, 1))
-		require.Less(t, p.Producers(), 2050)
+		require.Less(t, p.Known(), 2050)
 		reopen()
-		require.Equal(t, 1, p.Producers())
+		require.Equal(t, 1, p.Known())
 		require.NoError(t, p.Close())
 	})
 }
@@ -411,7 +411,7 @@ func TestForgettingProducers(t *testing.T) {
 			_, err = produce(p, int64(n), 0, 0, "comes and goes")
 			require.NoError(t, err)
 			p.EndProducer(int64(n))
-			require.LessOrEqual(t, p.Producers(), 2+2*4)
+			require.LessOrEqual(t, p.Known(), 2+2*4)
 		}
 		base, err := produce(p, stays, 0, 39, "goes on")
 		require.NoError(t, err)
@@ -435,14 +435,14 @@ func TestForgettingInACrowd(t *testing.T) {
 		}
 	}
 	wrote(0, 5)
-	require.Equal(t, 5, p.Producers())
+	require.Equal(t, 5, p.Known())
 	wrote(10, 13)
 	for id := int64(10); id < 13; id++ {
 		p.EndProducer(id)
 	}
-	require.Equal(t, 8, p.Producers())
+	require.Equal(t, 8, p.Known())
 	wrote(20, 23)
-	require.Equal(t, 8, p.Producers(), "11 were more than twice what was left the last time")
+	require.Equal(t, 8, p.Known(), "11 were more than twice what was left the last time")
 	require.Zero(t, p.Ended())
 	require.NoError(t, p.Close())
 }

@@ -23,6 +23,7 @@ type backend interface {
 	consumer.Backend
 	consumer.Admin
 	topic.Admin
+	producer.Admin
 	io.Closer
 }
 

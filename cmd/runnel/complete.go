@@ -23,21 +23,25 @@ const noFiles = cobra.ShellCompDirectiveNoFileComp
 func complete(s *shell, root *cobra.Command) {
 	topics, one := s.completeNames(s.topicNames, 0), s.completeNames(s.topicNames, 1)
 	groups := s.completeNames(s.groupNames, 0)
+	transactions := s.completeNames(s.transactionalIDs, 0)
 	arguments := map[string]completion{
 		"topic describe": topics, "topic delete": topics, "topic alter": topics, "consume": topics,
 		"topic add-partitions": one, "topic delete-records": one, "produce": one,
 		"group describe": groups, "group delete": groups, "group reset": s.completeNames(s.groupNames, 1),
+		"transaction describe": transactions, "transaction abort": s.completeNames(s.transactionalIDs, 1),
 	}
 	setting := fixed(settingNames("=")...)
 	times := fixed("start", "end", "1h", "24h")
 	flags := map[string]map[string]completion{
-		"topic create":          {"config": setting},
-		"topic alter":           {"config": setting, "unset": fixed(settingNames("")...)},
-		"topic delete-records":  {"before": times},
-		"produce":               {"acks": fixed("all", "1", "0"), "compression": fixed("none", "gzip", "snappy", "lz4", "zstd")},
-		"consume":               {"group": groups, "value": fixed("text", "int64", "hex"), "from": times},
-		"group reset":           {"topic": topics, "to": times},
-		"streams run wordcount": {"from": topics, "to": topics},
+		"topic create":             {"config": setting},
+		"topic alter":              {"config": setting, "unset": fixed(settingNames("")...)},
+		"topic delete-records":     {"before": times},
+		"produce":                  {"acks": fixed("all", "1", "0"), "compression": fixed("none", "gzip", "snappy", "lz4", "zstd")},
+		"consume":                  {"group": groups, "value": fixed("text", "int64", "hex"), "from": times},
+		"group reset":              {"topic": topics, "to": times},
+		"transaction abort":        {"topic": topics},
+		"transaction find-hanging": {"topic": topics},
+		"streams run wordcount":    {"from": topics, "to": topics},
 	}
 	var walk func(cmd *cobra.Command, path string)
 	walk = func(cmd *cobra.Command, path string) {
@@ -124,6 +128,17 @@ func (s *shell) topicNames(ctx context.Context) (names []string, err error) {
 		}
 	}
 	return slices.Sorted(maps.Keys(found)), nil
+}
+
+func (s *shell) transactionalIDs(ctx context.Context) (ids []string, err error) {
+	err = s.with(ctx, false, func(ctx context.Context, b backend) error {
+		all, err := b.ListTransactions(ctx)
+		for _, l := range all {
+			ids = append(ids, l.TransactionalID)
+		}
+		return err
+	})
+	return ids, err
 }
 
 func (s *shell) groupNames(ctx context.Context) (names []string, err error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"path"
 	"slices"
@@ -110,6 +111,7 @@ func (l *line) flag(name, value string) {
 var tools = map[string]string{
 	"topic": "topic", "topics": "topic", "produce": "produce", "producer": "produce", "console-producer": "produce",
 	"consume": "consume", "consumer": "consume", "console-consumer": "consume",
+	"transaction": "transaction", "transactions": "transaction",
 	"group": "group", "groups": "group", "consumer-groups": "group", "consumer-group": "group",
 	"configs": "configs", "config": "configs", "delete-records": "delete-records", "get-offsets": "offsets", "dump-log": "dump",
 	"run-class": "",
@@ -121,7 +123,7 @@ var kafkaFlags = []string{
 	"bootstrap-server", "broker-list", "zookeeper", "topic", "from-beginning", "max-messages", "timeout-ms", "property", "replication-factor", "create", "describe",
 	"list", "delete", "alter", "add-config", "delete-config", "entity-type", "entity-name", "reset-offsets", "to-earliest", "to-latest", "to-offset", "to-datetime",
 	"shift-by", "by-duration", "execute", "delete-offsets", "all-groups", "all-topics", "compression-codec", "request-required-acks", "producer-property", "consumer-property", "offset",
-	"files", "print-data-log", "offset-json-file", "if-exists", "whitelist", "include", "partitions",
+	"transactional-id", "start-offset", "files", "print-data-log", "offset-json-file", "if-exists", "whitelist", "include", "partitions",
 }
 
 // translate returns the runnel command line that does what a Kafka command line
@@ -144,7 +146,7 @@ func translate(args []string) (string, bool) {
 	}
 	out := line{"runnel"}
 	ok := map[string]func(kafkaLine, *line) bool{
-		"topic": topicWords, "produce": produceWords, "consume": consumeWords, "group": groupWords, "configs": configWords,
+		"topic": topicWords, "produce": produceWords, "consume": consumeWords, "group": groupWords, "transaction": transactionWords, "configs": configWords,
 		"delete-records": deleteRecordsWords, "offsets": offsetsWords, "dump": dumpWords,
 	}[tool]
 	if ok == nil || !ok(l, &out) {
@@ -342,6 +344,37 @@ func groupWords(l kafkaLine, out *line) bool {
 		out.add(names...)
 	default:
 		out.add("group", "list")
+	}
+	return true
+}
+
+func transactionWords(l kafkaLine, out *line) bool {
+	action := ""
+	if len(l.words) > 0 {
+		action, l.words = l.words[0], l.words[1:]
+	}
+	id := l.first("transactional-id")
+	if id == "" && len(l.words) > 0 {
+		id = l.words[0]
+	}
+	out.add("transaction")
+	switch action {
+	case "describe", "forceTerminateTransaction":
+		out.add(map[string]string{"describe": "describe", "forceTerminateTransaction": "abort"}[action])
+		out.add(cmp.Or(id, "ID"))
+	case "abort":
+		out.add("abort")
+		for _, flag := range []string{"topic", "partition", "start-offset"} {
+			out.flag("--"+flag, cmp.Or(l.first(flag), map[string]string{"topic": "TOPIC", "partition": "0", "start-offset": "0"}[flag]))
+		}
+	case "find-hanging":
+		out.add("find-hanging")
+		out.flag("--topic", l.first("topic"))
+		if minutes := l.first("max-transaction-timeout"); minutes != "" {
+			out.flag("--max-transaction-timeout", minutes+"m")
+		}
+	default:
+		out.add("list")
 	}
 	return true
 }

@@ -46,6 +46,11 @@ func TestKafkasWords(t *testing.T) {
 		"kafka-configs --describe --entity-type topics --entity-name a":                                                             "runnel topic describe a",
 		"kafka-get-offsets.sh --topic a":                                                                                            "runnel topic describe --offsets a",
 		"kafka-dump-log.sh --files a.log,b.log --print-data-log":                                                                    "runnel dump a.log b.log --records",
+		"kafka-transactions.sh --bootstrap-server h:1 list":                                                                         "runnel transaction list --at kafka://h:1",
+		"kafka-transactions.sh describe --transactional-id shop":                                                                    "runnel transaction describe shop",
+		"kafka-transactions.sh abort --topic a --partition 1 --start-offset 7":                                                      "runnel transaction abort --topic a --partition 1 --start-offset 7",
+		"kafka-transactions.sh forceTerminateTransaction --transactional-id shop":                                                   "runnel transaction abort shop",
+		"kafka-transactions.sh find-hanging --broker-id 1 --max-transaction-timeout 5":                                              "runnel transaction find-hanging --max-transaction-timeout 5m",
 		"kafka-delete-records.sh --offset-json-file f":                                                                              "runnel topic delete-records NAME --before OFFSET",
 	} {
 		got, ok := translate(strings.Fields(theirs))

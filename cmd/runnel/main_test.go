@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"github.com/runnel-go/runnel/backendtest"
 	"github.com/runnel-go/runnel/internal/fixture"
 	"github.com/runnel-go/runnel/kafka"
+	"github.com/runnel-go/runnel/producer"
+	"github.com/runnel-go/runnel/record"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata")
@@ -49,7 +52,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("KAFKA_DIRECTORY", directory)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"settle": settle, "hold": hold, "mark": mark},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"settle": settle, "hold": hold, "mark": mark, "transact": transact},
 	})
 }
 
@@ -94,6 +97,27 @@ func mark(ts *testscript.TestScript, neg bool, args []string) {
 	broker, err := runnel.Open(ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Check(fixture.Append(broker, args[1], 0, backendtest.Marker().Bytes))
+	ts.Check(broker.Close())
+}
+
+// transact DIR ID TOPIC VALUE commit|open sends a value in a transaction of a transactional
+// ID, and commits it or leaves it open.
+func transact(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 5 {
+		ts.Fatalf("usage: transact DIR ID TOPIC VALUE commit|open")
+	}
+	ctx := context.Background()
+	broker, err := runnel.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	p, err := producer.New(broker, producer.TransactionalID(args[1]), producer.TransactionTimeout(producer.MaxTransactionTimeout))
+	ts.Check(err)
+	ts.Check(p.Begin(ctx))
+	_, err = p.Send(ctx, record.Record{Topic: args[2], Value: []byte(args[3])})
+	ts.Check(err)
+	if args[4] == "commit" {
+		ts.Check(p.Commit(ctx))
+	}
+	ts.Check(p.CloseNow())
 	ts.Check(broker.Close())
 }
 

@@ -41,8 +41,7 @@ func (e exitError) Unwrap() error { return e.error }
 const (
 	rootHelp = `Topics, records and groups in a directory or on a Kafka cluster; tables for people, JSON lines into a pipe.`
 
-	rootExample = `  runnel topic create quickstart-events --partitions 3
-  runnel consume quickstart-events --at kafka://localhost:9092`
+	rootExample = `  runnel consume quickstart-events --at kafka://localhost:9092`
 
 	rootUsage = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
@@ -85,7 +84,7 @@ func newRoot(s *shell) *cobra.Command {
 	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, open or not, or kafka://host:port; default $RUNNEL_AT")
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
-	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newStreams(s), newCluster(s))
+	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newTransaction(s), newStreams(s), newCluster(s))
 	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newImport(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
 		cmd.Annotations = map[string]string{"kind": "files"} // help lists these in one line, to fit on a screen
 		root.AddCommand(cmd)

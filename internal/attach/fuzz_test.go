@@ -109,6 +109,24 @@ func (stub) Verify(context.Context) error                            { return ni
 func (stub) DeleteGroups(context.Context, ...string) error           { return nil }
 func (stub) Groups(context.Context) ([]consumer.GroupListing, error) { return nil, nil }
 
+func (stub) ListTransactions(context.Context) ([]producer.TransactionListing, error) {
+	return []producer.TransactionListing{{TransactionalID: "shop", State: producer.TransactionEmpty}}, nil
+}
+
+func (stub) DescribeTransactions(context.Context, ...string) ([]producer.TransactionDescription, error) {
+	return make([]producer.TransactionDescription, 1), nil
+}
+
+func (stub) DescribeProducers(context.Context, ...record.TopicPartition) (map[record.TopicPartition][]producer.ProducerState, error) {
+	return map[record.TopicPartition][]producer.ProducerState{{Topic: "orders"}: {{ProducerID: 1}}}, nil
+}
+
+func (stub) ForceTerminateTransaction(context.Context, string) error { return nil }
+
+func (stub) AbortTransaction(context.Context, record.TopicPartition, producer.ProducerState) error {
+	return nil
+}
+
 func (stub) Stream(_ context.Context, name string, w io.Writer) error {
 	_, err := io.WriteString(w, name)
 	return err

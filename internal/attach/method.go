@@ -50,6 +50,12 @@ const (
 	groupMetadata
 
 	sendIf
+
+	listTransactions
+	describeTransactions
+	describeProducers
+	forceTerminateTransaction
+	abortTransaction
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

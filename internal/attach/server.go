@@ -19,6 +19,7 @@ type Backend interface {
 	consumer.Backend
 	topic.Admin
 	consumer.Admin
+	producer.Admin
 
 	// Verify compares every readable batch with its checksum.
 	Verify(ctx context.Context) error

@@ -210,23 +210,3 @@ func (t *Transactions) End(ctx context.Context, id string, who txn.Identity, com
 	a, err := t.ask(ctx, txnRequest{op: txnEnd, id: id, who: who, commit: commit})
 	return a.who, err
 }
-
-// Abort aborts the open transaction of a transactional ID, whichever producer has it, and waits until
-// it has ended in all its partitions.
-func (t *Transactions) Abort(ctx context.Context, id string) error {
-	_, err := t.ask(ctx, txnRequest{op: txnAbort, id: id})
-	return err
-}
-
-// List describes all transactional IDs.
-func (t *Transactions) List(ctx context.Context) (all []txn.Description, err error) {
-	shards, err := t.all(ctx, false)
-	for _, s := range shards {
-		a, err := t.call(ctx, s, txnRequest{op: txnList})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, a.all...)
-	}
-	return all, err
-}

@@ -253,7 +253,7 @@ func (s *txnShard) answer(ctx context.Context, q *txnRequest) (txnAnswer, error)
 		err = s.abort(ctx, q)
 	case txnList:
 		err = s.view(ctx, func(c *txn.Coordinator) error {
-			a.all = c.List()
+			a.all = c.List(q.id)
 			return nil
 		})
 	}
@@ -261,23 +261,6 @@ func (s *txnShard) answer(ctx context.Context, q *txnRequest) (txnAnswer, error)
 		return txnAnswer{}, err
 	}
 	return a, nil
-}
-
-// abort aborts an ID's open transaction, and waits until it has ended.
-func (s *txnShard) abort(ctx context.Context, q *txnRequest) error {
-	found := false
-	err := s.command(ctx, q, func(c *txn.Coordinator, fresh int64) (txn.Result, error) {
-		result, err := c.Abort(q.id, fresh, time.Now())
-		found = result.Ended != nil
-		return result, err
-	})
-	if err == nil && !found && !q.again {
-		return fault.Newf(fault.TransactionalIDNotFound, "%q has no open transaction", q.id)
-	}
-	if err != nil {
-		return err
-	}
-	return s.awaitEnd(ctx, q.id)
 }
 
 // errNeedsID says that a command needs a producer ID that was never used.

@@ -159,6 +159,47 @@ func TestTransactionsOnAnyNode(t *testing.T) {
 	})
 }
 
+// Transactions are listed, described and aborted from every node, whichever knows of them.
+func TestTransactionsAreAdministeredFromAnyNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := replicatest.Cluster(t, 5)
+		tps := transfers(t, c, 2, 3)
+		p := ofTransactions(t, c.Broker(2))
+		for _, id := range c.Running() {
+			awaitTopic(t, c, topic.TransactionState)
+			require.NoError(t, p.Begin(t.Context()))
+			for _, tp := range tps {
+				_, err := p.Send(t.Context(), record.Record{Topic: tp.Topic, Partition: tp.Partition, Value: []byte("open")})
+				require.NoError(t, err)
+			}
+			b := c.Broker(id)
+			listed, err := b.ListTransactions(t.Context())
+			require.NoError(t, err)
+			require.Len(t, listed, 1)
+			described, err := b.DescribeTransactions(t.Context(), "shop")
+			require.NoError(t, err)
+			d := described[0]
+			require.Equal(t, listed[0], d.TransactionListing)
+			require.Equal(t, producer.TransactionOngoing, d.State)
+			require.Equal(t, tps, d.Partitions)
+			known, err := b.DescribeProducers(t.Context(), tps...)
+			require.NoError(t, err)
+			for _, tp := range tps {
+				require.Len(t, known[tp], 1, "on node %d", id)
+				require.Equal(t, d.ProducerID, known[tp][0].ProducerID)
+				require.Equal(t, d.Epoch, known[tp][0].Epoch)
+				require.Positive(t, known[tp][0].TransactionStart)
+			}
+			require.ErrorIs(t, producer.AbortHanging(t.Context(), b, tps[0], known[tps[0]][0].TransactionStart), fault.InvalidTxnState)
+			require.NoError(t, b.ForceTerminateTransaction(t.Context(), "shop"))
+			require.ErrorIs(t, p.Commit(t.Context()), fault.InvalidTxnState)
+			require.NoError(t, p.Abort(t.Context()))
+		}
+		require.Equal(t, [][]string{nil, nil}, committedOn(t, c.Broker(1), tps...))
+		require.NoError(t, p.Close())
+	})
+}
+
 // Nodes that have no copy of a topic, or of the coordinators' own, write to it and read it
 // in transactions as the others do.
 func TestTransactionsOnNodesWithoutACopy(t *testing.T) {

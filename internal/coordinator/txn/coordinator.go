@@ -352,10 +352,25 @@ type Description struct {
 // Has reports whether a transactional ID is known.
 func (c *Coordinator) Has(id string) bool { return c.ids[id] != nil }
 
-// List describes all transactional IDs, by ID.
-func (c *Coordinator) List() (all []Description) {
-	for _, id := range slices.Sorted(maps.Keys(c.ids)) {
+// State returns the state of a transactional ID, if it is known.
+func (c *Coordinator) State(id string) (state State, known bool) {
+	if v := c.ids[id]; v != nil {
+		return v.state, true
+	}
+	return Dead, false
+}
+
+// List describes a transactional ID, if it is known; all of them if only is empty, by ID.
+func (c *Coordinator) List(only string) (all []Description) {
+	ids := []string{only}
+	if only == "" {
+		ids = slices.Sorted(maps.Keys(c.ids))
+	}
+	for _, id := range ids {
 		v := c.ids[id]
+		if v == nil {
+			continue
+		}
 		d := Description{id, v.Identity, v.state, v.timeout, time.Time{}, slices.Clone(v.partitions)}
 		if v.started >= 0 {
 			d.Started = time.UnixMilli(v.started)

@@ -206,7 +206,7 @@ func TestBytesAreKafkas(t *testing.T) {
 	})
 	require.Greater(t, n, 90)
 	open := 0
-	for _, d := range c.List() {
+	for _, d := range c.List("") {
 		if d.State == Ongoing {
 			open++
 			require.Equal(t, []record.TopicPartition{{Topic: "ktxn"}}, d.Partitions)
@@ -229,7 +229,7 @@ func FuzzApply(f *testing.F) {
 		if c.Apply(key, value) != nil {
 			return
 		}
-		for _, d := range c.List() { // what is accepted can be written, and read as the same
+		for _, d := range c.List("") { // what is accepted can be written, and read as the same
 			v := c.ids[d.TransactionalID]
 			b, err := v.encode()
 			require.NoError(t, err)

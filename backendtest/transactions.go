@@ -405,6 +405,7 @@ func readCommitted(cfg *consumer.Config) { cfg.ReadCommitted = true }
 // read reads what a level of isolation shows of a partition, up to its end at that level.
 func (s *suite) read(tp record.TopicPartition, level bool) (all []string) {
 	s.Helper()
+	s.shows(tp.Topic)
 	c := s.consumer(func(cfg *consumer.Config) { cfg.ReadCommitted = level })
 	require.NoError(s, c.Assign(s.ctx, []record.TopicPartition{tp}))
 	ends, err := c.Offsets(s.ctx, topic.Latest(), tp)

@@ -14,7 +14,7 @@ func TestBackendOnAnyNode(t *testing.T) {
 	for id := 1; id <= 3; id++ {
 		t.Run(fmt.Sprint("node ", id), func(t *testing.T) {
 			backendtest.RunInBubble(t, func(t *testing.T) backendtest.Backend { return replicatest.Cluster(t, 3).Broker(id) }, backendtest.Features{
-				AtomicTopics: true, Durability: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
+				AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
 				FirstOffset: 1, Lags: true, Replicas: 3,
 			})
 		})

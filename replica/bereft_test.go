@@ -20,10 +20,11 @@ func TestALeaderThatIsGoneIsReplacedSoon(t *testing.T) {
 				first := c.leader()
 				require.NoError(t, c.replica(first).AppendAwait(one(t, "before")))
 				time.Sleep(rest)
-				c.crash(first)
 				began := time.Now()
+				require.NoError(t, c.transports[first].Close()) // as when its process is killed
 				require.NoError(t, c.replica((first+1)%3).AppendAwait(sequenced(t, "after", 7, 0)))
 				require.Less(t, time.Since(began), 10*50*time.Millisecond, "the shortest election timeout")
+				c.crash(first)
 			})
 		})
 	}

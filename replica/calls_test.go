@@ -97,7 +97,7 @@ func TestCallsWhoseStreamBreaks(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		network.Partition([]replica.NodeID{1}, []replica.NodeID{2})
-		require.ErrorIs(t, <-outcome, fault.UnknownOutcome)
+		require.Equal(t, fault.UnknownOutcome, fault.CodeOf(<-outcome))
 		require.ErrorIs(t, <-given, context.Canceled)
 		_, err := a.Call(t.Context(), 2, []byte("lost"))
 		require.ErrorIs(t, err, fault.NetworkException)

@@ -65,7 +65,7 @@ var transactionAdminTests = []test{
 		require.Equal(s, d.Epoch, open[0].Epoch)
 		require.Equal(s, s.at(1), open[0].TransactionStart)
 		require.EqualValues(s, 1, open[0].LastSequence)
-		require.WithinDuration(s, time.Now(), open[0].LastTimestamp, time.Minute)
+		require.WithinDuration(s, time.Now(), open[0].LastTimestamp, patience)
 		require.NoError(s, tx.EndTransaction(s.ctx, false))
 		require.Empty(s, s.openIn(tp(name, 0)))
 		_, err = s.DescribeProducers(s.ctx, tp(s.name(), 0))

@@ -226,11 +226,13 @@ func TestSendAll(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, at)
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	_, err = p.SendAll(ctx, value("silence"))
-	require.ErrorIs(t, err, fault.UnknownOutcome)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := p.SendAll(ctx, value("silence"))
+		require.ErrorIs(t, err, fault.UnknownOutcome)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
 }
 
 func TestTyped(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -109,38 +110,40 @@ func TestOffsetsOfOneCommitAreNotSplit(t *testing.T) {
 // A ctx that ends while its command waits leaves the outcome of a change unknown. A
 // command that only reads has none, nor has one that did not begin.
 func TestContextsOfCommands(t *testing.T) {
-	h := hosttest.New(t, topic.ConsumerOffsets, "orders")
-	s := oneShard(t, h, 1<<20, 0)
-	look := func(ctx context.Context) error {
-		return s.View(ctx, func(*group.Coordinator) error { return nil })
-	}
-	commit := func(ctx context.Context) error {
-		return s.Commit(ctx, "g", "", map[record.TopicPartition]consumer.Offset{{Topic: "orders"}: {Offset: 7}})
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.Equal(t, context.Canceled, look(ended))
-	require.Equal(t, context.Canceled, commit(ended))
-
-	begun, goOn, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	go func() {
-		over <- s.View(t.Context(), func(*group.Coordinator) error {
-			close(begun)
-			<-goOn
-			return nil
-		})
-	}()
-	<-begun
-	for _, test := range []struct {
-		command func(context.Context) error
-		unknown bool
-	}{{look, false}, {commit, true}} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		err := test.command(ctx)
+	synctest.Test(t, func(t *testing.T) {
+		h := hosttest.New(t, topic.ConsumerOffsets, "orders")
+		s := oneShard(t, h, 1<<20, 0)
+		look := func(ctx context.Context) error {
+			return s.View(ctx, func(*group.Coordinator) error { return nil })
+		}
+		commit := func(ctx context.Context) error {
+			return s.Commit(ctx, "g", "", map[record.TopicPartition]consumer.Offset{{Topic: "orders"}: {Offset: 7}})
+		}
+		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, test.unknown, fault.CodeOf(err) == fault.UnknownOutcome, "%v", err)
-	}
-	close(goOn)
-	require.NoError(t, <-over)
+		require.Equal(t, context.Canceled, look(ended))
+		require.Equal(t, context.Canceled, commit(ended))
+
+		begun, goOn, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		go func() {
+			over <- s.View(t.Context(), func(*group.Coordinator) error {
+				close(begun)
+				<-goOn
+				return nil
+			})
+		}()
+		<-begun
+		for _, test := range []struct {
+			command func(context.Context) error
+			unknown bool
+		}{{look, false}, {commit, true}} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			err := test.command(ctx)
+			cancel()
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, test.unknown, fault.CodeOf(err) == fault.UnknownOutcome, "%v", err)
+		}
+		close(goOn)
+		require.NoError(t, <-over)
+	})
 }

@@ -169,6 +169,20 @@ func TestShareWaitsForWhatComes(t *testing.T) {
 	})
 }
 
+func TestShareGivesBackWhatIsNotReceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory(t, "jobs", 1)
+		sendValues(t, b, "jobs", numbers(3)...)
+		slow, other := queue(t, b, "workers", "jobs", share.Prefetch(3)), queue(t, b, "workers", "jobs")
+		began := time.Now()
+		require.Equal(t, int64(0), receive(t, slow).Record.Offset)
+		d := receive(t, other)
+		require.Equal(t, int64(1), d.Record.Offset)
+		require.Equal(t, 1, d.Attempt)
+		require.Equal(t, share.DefaultLockTime/2, time.Since(began))
+	})
+}
+
 func TestShareCloseGivesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory(t, "jobs", 1)

@@ -21,6 +21,8 @@ type Consumer struct {
 	mu      sync.Mutex
 	waiting int         // goroutines within Receive
 	ahead   []*Delivery // acquired, and not yet received
+	stale   *time.Timer // for giveBack; nil until something was acquired ahead
+	giving  sync.WaitGroup
 	closed  bool
 }
 
@@ -77,20 +79,64 @@ func (c *Consumer) next(ctx context.Context) (*Delivery, error) {
 		return nil, err
 	case d == nil:
 		acquired, err := c.session.Acquire(ctx, most)
-		c.keep(acquired)
-		return nil, err
+		return c.keep(acquired), err
 	case d.Spent:
 		return nil, d.giveUp(ctx, errSpent)
 	}
 	return d, nil
 }
 
-func (c *Consumer) keep(acquired []Acquired) {
+// keep returns the first of acquired records, unless it is spent, and keeps the others for
+// later calls of Receive.
+func (c *Consumer) keep(acquired []Acquired) (first *Delivery) {
+	if len(acquired) > 0 && !acquired[0].Spent {
+		first, acquired = &Delivery{Acquired: acquired[0], consumer: c}, acquired[1:]
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range acquired {
 		c.ahead = append(c.ahead, &Delivery{Acquired: a, consumer: c})
 	}
+	if len(c.ahead) == 0 || c.closed {
+		return first
+	}
+	half := c.opts.LockTime / 2
+	if c.stale == nil {
+		c.stale = time.AfterFunc(half, c.giveBack)
+	} else {
+		c.stale.Reset(half)
+	}
+	return first
+}
+
+// giveBack gives back what was acquired ahead and not received for long. It is a timer's.
+func (c *Consumer) giveBack() {
+	c.mu.Lock()
+	ahead := c.ahead
+	c.ahead = nil
+	if c.closed || len(ahead) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.giving.Add(1)
+	c.mu.Unlock()
+	defer c.giving.Done()
+	_ = c.returnAll(ahead) // else they come back when their locks end
+}
+
+// returnAll gives back records that were not received.
+func (c *Consumer) returnAll(ahead []*Delivery) error {
+	if len(ahead) == 0 {
+		return nil
+	}
+	all := make([]Settlement, len(ahead))
+	for i, d := range ahead {
+		all[i] = Settlement{Position: d.Record.Position(), Kind: Return}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeFor)
+	defer cancel()
+	_, err := c.session.Settle(ctx, all)
+	return err
 }
 
 // take takes a delivery of those that were acquired ahead; if there is none, it returns how
@@ -143,18 +189,13 @@ func (c *Consumer) Close() error {
 	c.closed = true
 	ahead := c.ahead
 	c.ahead = nil
+	if c.stale != nil {
+		c.stale.Stop()
+	}
 	c.mu.Unlock()
 	close(c.closing)
-	all := make([]Settlement, len(ahead))
-	for i, d := range ahead {
-		all[i] = Settlement{Position: d.Record.Position(), Kind: Return}
-	}
-	var err error
-	if len(all) > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), closeFor)
-		defer cancel()
-		_, err = c.session.Settle(ctx, all)
-	}
+	err := c.returnAll(ahead)
+	c.giving.Wait()
 	if errors.Is(err, fault.Closed) { // the broker was closed before
 		err = nil
 	}

@@ -16,7 +16,7 @@ const (
 	DefaultLockTime = 30 * time.Second
 	DefaultAttempts = 5
 	DefaultLocks    = 2000
-	DefaultPrefetch = 16
+	DefaultPrefetch = 1
 	DefaultMaxBytes = 1 << 20
 )
 
@@ -64,8 +64,11 @@ func Attempts(n int) Option { return option(func(o *options) { o.Attempts = n })
 // group.share.partition.max.record.locks.
 func Locks(n int) Option { return option(func(o *options) { o.Locks = n }) }
 
-// Prefetch is how many records the consumer acquires ahead of Receive; DefaultPrefetch.
-// Their locks run meanwhile, so it should be few where handling a record takes long.
+// Prefetch is how many records the consumer acquires at once, at least if there are so many;
+// DefaultPrefetch. It is more where more goroutines wait in Receive. More than these need saves
+// a durable step for each record, and is for records that take little time: other members do
+// not get what is acquired ahead before half of its LockTime has passed without a Receive for it. Then
+// it is given back, and the delivery does not count.
 func Prefetch(n int) Option { return option(func(o *options) { o.prefetch = n }) }
 
 // MaxBytes is about how many bytes of records the consumer acquires at once;

@@ -82,14 +82,17 @@ func Run(ctx context.Context, c *Consumer, handler consumer.Handler, opts ...Run
 	handling, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	r := &runner{consumer: c, handler: handler, cfg: cfg, stop: stop, handling: handling}
-	err := r.receive(receiving)
+	for range cfg.workers {
+		r.work(receiving)
+	}
+	<-receiving.Done()
 	late := time.AfterFunc(cfg.drain, end)
 	defer late.Stop()
 	r.working.Wait()
-	if cause := context.Cause(receiving); cause != nil && ctx.Err() == nil {
-		err = cause
+	if ctx.Err() != nil {
+		return nil
 	}
-	return err
+	return context.Cause(receiving)
 }
 
 // runner is what one Run has.
@@ -102,34 +105,33 @@ type runner struct {
 	working  sync.WaitGroup
 }
 
-// receive starts a goroutine for each delivery, until ctx ends.
-func (r *runner) receive(ctx context.Context) error {
-	free := make(chan struct{}, r.cfg.workers)
-	for {
-		select {
-		case free <- struct{}{}:
-		case <-ctx.Done():
-			return nil
+// work starts a worker. One whose goroutine the handler has ended is replaced.
+func (r *runner) work(ctx context.Context) {
+	r.working.Go(func() {
+		ended := false
+		defer func() {
+			if !ended {
+				r.work(ctx)
+			}
+		}()
+		for ctx.Err() == nil {
+			d, err := r.consumer.Receive(ctx)
+			switch {
+			case err == nil:
+				r.handle(d)
+			case ctx.Err() == nil:
+				r.stop(err)
+			}
 		}
-		d, err := r.consumer.Receive(ctx)
-		switch {
-		case ctx.Err() != nil && err != nil:
-			return nil
-		case err != nil:
-			return err
-		}
-		r.working.Go(func() {
-			defer func() { <-free }()
-			r.work(d)
-		})
-	}
+		ended = true
+	})
 }
 
 // errExited stands for a handler that ended its goroutine.
 var errExited = errors.New("the handler ended its goroutine")
 
-// work handles a delivery and settles it, whatever the handler does to its goroutine.
-func (r *runner) work(d *Delivery) {
+// handle handles a delivery and settles it, whatever the handler does to its goroutine.
+func (r *runner) handle(d *Delivery) {
 	ctx, cancel := context.WithCancel(r.handling)
 	release := r.keep(ctx, d, cancel)
 	err := errExited

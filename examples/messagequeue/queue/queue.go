@@ -1,32 +1,40 @@
 // Package queue is a work queue: jobs in a topic, and workers that share them.
 //
-// All workers are members of one group, so each job goes to one of them. A job
-// is done only after its outcome is stored: the jobs of a worker that dies go to
-// the others, and none is lost. A job may be done twice, which is why outcomes
-// are distinguished by their job.
+// All workers are members of one share group, so each job is locked for one of them,
+// and there may be more workers than partitions. A job is done only after its outcome
+// is stored: the jobs of a worker that dies go to the others, and none is lost. A job
+// may be done twice, which is why outcomes are distinguished by their job.
 //
 // A job that fails is tried again after a pause, in which its worker does other
 // jobs. After MaxAttempts it goes to the dead letters, where a person can look at
-// it.
+// it. A job may be enqueued for later.
+//
+// Where the backend has no share groups, the workers are members of a consumer group.
+// It shares partitions instead of jobs, so at most as many workers as partitions have
+// something to do, and a job for later is done at once.
 package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
+	"time"
 
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/share"
 	"github.com/runnel-go/runnel/topic"
 )
 
 // MaxAttempts is how often a job is tried.
 const MaxAttempts = 3
 
-// Group is the workers' group.
+// Group is the workers' group, of either kind.
 const Group = "messagequeue-workers"
 
 // Job is a unit of work.
@@ -53,16 +61,16 @@ var (
 // deadLetters is the topic of jobs that were given up, whose headers say why.
 const deadLetters = "messagequeue-dead-letters"
 
-// Backend is what a queue runs on: a broker in this process, or a Kafka cluster.
+// Backend is what a queue runs on: a broker in this process, or a Kafka cluster. If it is
+// a share.Backend, too, the workers share jobs.
 type Backend interface {
 	producer.Backend
 	consumer.Backend
 	topic.Admin
 }
 
-// Create creates those of the queue's topics that are missing. At most
-// partitions workers can work at once. If the queue exists with fewer
-// partitions, more are added.
+// Create creates those of the queue's topics that are missing. If the queue exists
+// with fewer partitions, more are added.
 func Create(ctx context.Context, backend Backend, partitions int) error {
 	_, err := topic.Ensure(ctx, backend,
 		topic.Spec{Name: jobs.Name, Partitions: partitions},
@@ -89,14 +97,25 @@ func Enqueue(ctx context.Context, backend Backend, names iter.Seq2[string, error
 	return n, p.Flush(ctx)
 }
 
-// Work passes jobs from the queue to do, one after the other, until ctx ends. The
-// job at hand is then finished.
-func Work(ctx context.Context, backend Backend, worker string, do func(ctx context.Context, name string) (string, error)) error {
-	c, err := consumer.New(backend, consumer.Group(Group), consumer.Topics(jobs.Name), consumer.ClientID(worker))
+// EnqueueAt appends a job that is not to be done before a time. When it returns without
+// an error, it is stored.
+func EnqueueAt(ctx context.Context, backend Backend, name string, at time.Time) error {
+	value, err := jobs.Value.Append(nil, Job{Name: name})
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	p, err := producer.New(backend)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	_, err = p.Send(ctx, record.Record{Topic: jobs.Name, Key: []byte(name), Value: value, Headers: []record.Header{producer.At(at)}})
+	return err
+}
+
+// Work passes jobs from the queue to do, one after the other, until ctx ends. The
+// job at hand is then finished.
+func Work(ctx context.Context, backend Backend, worker string, do func(ctx context.Context, name string) (string, error)) error {
 	p, err := producer.New(backend)
 	if err != nil {
 		return err
@@ -110,8 +129,30 @@ func Work(ctx context.Context, backend Backend, worker string, do func(ctx conte
 		_, err = producer.To(p, results).Send(ctx, r.Key, Outcome{Job: r.Value, Worker: worker, Result: result})
 		return err
 	}
+	if sharing, ok := backend.(share.Backend); ok {
+		err = workShare(ctx, sharing, p, consumer.Handle(jobs, handler))
+		if !errors.Is(err, fault.UnsupportedVersion) {
+			return err
+		}
+	}
+	c, err := consumer.New(backend, consumer.Group(Group), consumer.Topics(jobs.Name), consumer.ClientID(worker))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	return consumer.Run(ctx, c, consumer.Handle(jobs, handler),
 		consumer.Attempts(MaxAttempts), consumer.DeadLetters(p, deadLetters))
+}
+
+// workShare is Work in a share group.
+func workShare(ctx context.Context, backend share.Backend, p *producer.Producer, handler consumer.Handler) error {
+	c, err := share.New(backend, share.Group(Group), share.Topics(jobs.Name),
+		share.Attempts(MaxAttempts), share.DeadLetters(p, deadLetters))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return share.Run(ctx, c, handler)
 }
 
 // Outcomes waits for the outcomes of n different jobs and yields them as they

@@ -7,13 +7,17 @@ import (
 	"iter"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/examples/messagequeue/queue"
 	"github.com/runnel-go/runnel/runneltest"
+	"github.com/runnel-go/runnel/share"
+	"github.com/runnel-go/runnel/topic"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -100,11 +104,10 @@ func TestJobsOfADeadWorkerAreDone(t *testing.T) {
 	require.NoError(t, queue.Create(t.Context(), b, 1))
 	n, err := queue.Enqueue(t.Context(), b, numbered(10))
 	require.NoError(t, err)
-	c, err := consumer.New(b, consumer.Group(queue.Group), consumer.Topics("messagequeue-jobs"), consumer.ManualCommit())
+	c, err := share.New(b, share.Group(queue.Group), share.Topics("messagequeue-jobs"))
 	require.NoError(t, err)
-	taken, err := c.Poll(t.Context())
+	_, err = c.Receive(t.Context())
 	require.NoError(t, err)
-	require.NotEmpty(t, taken)
 	require.NoError(t, c.Close())
 
 	outcomes := work(t, b, 2, n, func(_ context.Context, name string) (string, error) { return "fine", nil })
@@ -126,6 +129,35 @@ func TestStoppedWorkerFinishesItsJob(t *testing.T) {
 	require.Equal(t, "finished", outcomes["job-000"].Result)
 	require.Equal(t, "fine", outcomes["job-001"].Result)
 	require.Equal(t, "fine", outcomes["job-002"].Result)
+}
+
+// A queue with one partition keeps many workers busy at the same time, and a job for later waits.
+func TestMoreWorkersThanPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := runneltest.New(t, runnel.DefaultDurability(topic.Memory))
+		require.NoError(t, queue.Create(t.Context(), b, 1))
+		began := time.Now()
+		require.NoError(t, queue.EnqueueAt(t.Context(), b, "tomorrow", began.Add(24*time.Hour)))
+		n, err := queue.Enqueue(t.Context(), b, numbered(8))
+		require.NoError(t, err)
+		together := make(chan struct{})
+		var mu sync.Mutex
+		busy := 0
+		outcomes := work(t, b, 8, n+1, func(_ context.Context, name string) (string, error) {
+			if name == "tomorrow" {
+				require.GreaterOrEqual(t, time.Since(began), 24*time.Hour)
+				return "fine", nil
+			}
+			mu.Lock()
+			if busy++; busy == n {
+				close(together)
+			}
+			mu.Unlock()
+			<-together // all eight are at it
+			return "fine", nil
+		})
+		require.Len(t, outcomes, n+1)
+	})
 }
 
 func TestOutcomesEndWithTheContext(t *testing.T) {

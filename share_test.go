@@ -516,3 +516,89 @@ func TestShareManyDelayed(t *testing.T) {
 		b = b.Crash()
 	}
 }
+
+func TestShareAdmin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory(t, "jobs", 3)
+		none, err := b.ShareGroups(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, none)
+		_, err = b.DescribeShareGroup(t.Context(), "workers")
+		require.ErrorIs(t, err, fault.GroupNotFound)
+		require.ErrorIs(t, b.DeleteShareGroup(t.Context(), "workers"), fault.GroupNotFound)
+
+		p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
+		require.NoError(t, err)
+		defer p.Close()
+		for i := range 9 {
+			_, err := p.Send(t.Context(), at("jobs", int32(i%3), strconv.Itoa(i)))
+			require.NoError(t, err)
+		}
+		c := queue(t, b, "workers", "jobs")
+		var held []*share.Delivery
+		for range 5 {
+			held = append(held, receive(t, c))
+		}
+		require.NoError(t, held[0].ReleaseAfter(t.Context(), time.Hour))
+		queue(t, b, "others", "jobs")
+		names, err := b.ShareGroups(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"workers"}, names, "a member that has received nothing makes no group")
+		d, err := b.DescribeShareGroup(t.Context(), "workers")
+		require.NoError(t, err)
+		require.Len(t, d.Partitions, 3)
+		var sum share.PartitionDescription
+		for i, one := range d.Partitions {
+			require.Equal(t, record.TopicPartition{Topic: "jobs", Partition: int32(i)}, one.TopicPartition)
+			require.Zero(t, one.Start)
+			sum.End, sum.Acquired, sum.Delayed, sum.New = sum.End+one.End, sum.Acquired+one.Acquired, sum.Delayed+one.Delayed, sum.New+one.New
+		}
+		require.Equal(t, share.PartitionDescription{End: 5, Acquired: 4, Delayed: 1, New: 4}, sum)
+
+		all := []record.TopicPartition{{Topic: "jobs"}, {Topic: "jobs", Partition: 1}, {Topic: "jobs", Partition: 2}}
+		require.ErrorIs(t, b.ResetShareGroup(t.Context(), "workers", topic.Earliest(), all...), fault.NonEmptyGroup)
+		require.ErrorIs(t, b.DeleteShareGroup(t.Context(), "workers"), fault.NonEmptyGroup)
+		require.NoError(t, c.Close())
+		require.NoError(t, b.ResetShareGroup(t.Context(), "workers", topic.AtOffset(2), all...))
+		require.ErrorIs(t, b.ResetShareGroup(t.Context(), "workers", topic.AtOffset(20), all...), fault.OffsetOutOfRange)
+		require.ErrorIs(t, b.ResetShareGroup(t.Context(), "workers", topic.Earliest(), record.TopicPartition{Topic: "none"}), fault.UnknownTopic)
+		again := queue(t, b, "workers", "jobs")
+		for range 3 {
+			d := receive(t, again)
+			require.Equal(t, int64(2), d.Record.Offset)
+			require.Equal(t, 1, d.Attempt)
+			require.NoError(t, d.Ack(t.Context()))
+		}
+		nothing(t, again, time.Hour)
+		require.NoError(t, b.DeleteShareGroup(t.Context(), "workers"))
+		names, err = b.ShareGroups(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, names)
+		require.Zero(t, receive(t, again).Record.Offset, "a member that is still there begins anew")
+	})
+}
+
+// TestShareStateStaysSmall holds that the log of what was delivered does not grow with it.
+func TestShareStateStaysSmall(t *testing.T) {
+	b := runneltest.New(t)
+	require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "jobs", Partitions: 1}))
+	sendValues(t, b, "jobs", numbers(3000)...)
+	c := queue(t, b, "workers", "jobs")
+	for range 3000 {
+		require.NoError(t, receive(t, c).Ack(t.Context()))
+	}
+	size := func() (n int64) {
+		described, err := b.DescribeTopics(t.Context(), topic.ShareGroupState)
+		require.NoError(t, err)
+		for _, p := range described[0].Partitions {
+			n += p.EndOffset - p.StartOffset
+		}
+		return n
+	}
+	require.Less(t, size(), int64(5000), "of 6000 records, snapshots have made most superfluous")
+	require.NoError(t, c.Close())
+	b = b.Crash()
+	d, err := b.DescribeShareGroup(t.Context(), "workers")
+	require.NoError(t, err)
+	require.Equal(t, int64(3000), d.Partitions[0].Start)
+}

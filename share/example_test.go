@@ -182,3 +182,41 @@ func ExampleDelivery() {
 	// true
 	// not now, attempt 2
 }
+
+// What a group has of its records, and another start for it.
+func ExampleAdmin() {
+	broker, p := jobs("a", "b", "c")
+	defer broker.Close()
+	defer p.Close()
+	ctx := context.Background()
+	c, err := share.New(broker, share.Group("letters"), share.Topics("jobs"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := c.Receive(ctx); err != nil {
+		log.Fatal(err)
+	}
+	d, err := broker.DescribeShareGroup(ctx, "letters")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, one := range d.Partitions {
+		fmt.Printf("%v: %d acquired, %d new\n", one.TopicPartition, one.Acquired, one.New)
+	}
+	if err := c.Close(); err != nil {
+		log.Fatal(err)
+	}
+	if err := broker.ResetShareGroup(ctx, "letters", topic.Latest(), record.TopicPartition{Topic: "jobs"}); err != nil {
+		log.Fatal(err)
+	}
+	groups, err := broker.ShareGroups(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(groups)
+	fmt.Println(broker.DeleteShareGroup(ctx, "letters"))
+	// Output:
+	// jobs-0: 1 acquired, 2 new
+	// [letters]
+	// <nil>
+}

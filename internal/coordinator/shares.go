@@ -2,6 +2,8 @@ package coordinator
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -169,4 +171,74 @@ func (s *Shares) Leave(ctx context.Context, k share.Key, member string, w *Waite
 		delete(shard.waiting[k], w)
 		return c.Leave(k, member, time.Now())
 	})
+}
+
+// view calls fn with the share-partitions of each shard in turn.
+func (s *Shares) view(ctx context.Context, fn func(*share.Coordinator)) error {
+	shards, err := s.all(ctx, false)
+	for _, shard := range shards {
+		if err == nil {
+			err = shard.view(ctx, func(c *share.Coordinator) error {
+				fn(c)
+				return nil
+			})
+		}
+	}
+	return err
+}
+
+// Groups lists the names of all share groups, sorted.
+func (s *Shares) Groups(ctx context.Context) ([]string, error) {
+	names := map[string]bool{}
+	err := s.view(ctx, func(c *share.Coordinator) {
+		for _, name := range c.Groups() {
+			names[name] = true
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// Describe describes the share-partitions of a group; fault.GroupNotFound.
+func (s *Shares) Describe(ctx context.Context, groupName string) (all []share.Description, err error) {
+	err = s.view(ctx, func(c *share.Coordinator) { all = append(all, c.Describe(groupName, time.Now())...) })
+	if err == nil && len(all) == 0 {
+		err = fault.Newf(fault.GroupNotFound, "share group %q", groupName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Delete forgets a group; fault.GroupNotFound, and fault.NonEmptyGroup while members have
+// records.
+func (s *Shares) Delete(ctx context.Context, groupName string) error {
+	all, err := s.Describe(ctx, groupName)
+	if err != nil {
+		return err
+	}
+	for _, d := range all { // of all shards, before the first one forgets
+		if d.Acquired > 0 {
+			return fault.Newf(fault.NonEmptyGroup, "members of share group %q have acquired %d records of partition %d", groupName, d.Acquired, d.Partition)
+		}
+	}
+	shards, err := s.all(ctx, false)
+	for _, shard := range shards {
+		if err == nil {
+			err = shard.run(ctx, func(c *share.Coordinator) (share.Result, error) { return c.Delete(groupName, time.Now()) })
+		}
+	}
+	return err
+}
+
+// Reset makes a group continue at an offset. See share.Coordinator.Reset.
+func (s *Shares) Reset(ctx context.Context, k share.Key, start int64) error {
+	shard, err := s.shard(ctx, k)
+	if err != nil {
+		return err
+	}
+	return shard.run(ctx, func(c *share.Coordinator) (share.Result, error) { return c.Reset(k, start, time.Now()) })
 }

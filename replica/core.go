@@ -121,6 +121,7 @@ func (c *Core) Step(m Message) error {
 // Transfer asks the leader to hand its leadership to another voter, once that has
 // the whole log. Meanwhile Propose fails with fault.NotLeader.
 func (c *Core) Transfer(to ID) error {
+	c.drain() // a message since then may have ended the leadership: the library would send the request to the next leader
 	if err := c.leading(); err != nil {
 		return err
 	}

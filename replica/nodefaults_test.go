@@ -168,3 +168,21 @@ func (w *writers) write(number int) {
 		}
 	}
 }
+
+// A leader may be asked to hand over right behind the message that ends its leadership.
+func TestTransferOfALeaderThatLeadsNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		leader := c.leader()
+		r, next := c.replica(leader), c.replica((leader+1)%3).ID()
+		refused := make(chan error, 1)
+		r.Do(func(core *replica.Core) {
+			_ = core.Step(replica.Message{Kind: replica.KindHeartbeat, From: next, To: r.ID(), Term: uint64(core.Status().Epoch) + 1})
+			refused <- core.Transfer(next)
+		})
+		require.ErrorIs(t, <-refused, fault.NotLeader)
+		time.Sleep(3 * time.Second)
+		require.NoError(t, r.Status().Err)
+		require.NoError(t, c.send(c.leader(), "a"))
+	})
+}

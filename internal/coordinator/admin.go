@@ -77,7 +77,7 @@ func (g *Groups) Delete(ctx context.Context, names ...string) error {
 		case s == nil:
 			errs = append(errs, fault.Newf(fault.GroupNotFound, "%q", name))
 		default:
-			errs = append(errs, g.insist(ctx, func() error { return g.place(s).Delete(ctx, name) }))
+			errs = append(errs, g.insistGone(ctx, func() error { return g.place(s).Delete(ctx, name) }))
 		}
 	}
 	return errors.Join(errs...)
@@ -107,7 +107,7 @@ func (g *Groups) DeleteOffsets(ctx context.Context, groupName string, partitions
 	if err != nil {
 		return err
 	}
-	return g.insist(ctx, func() error { return s.DeleteOffsets(ctx, groupName, partitions...) })
+	return g.insistGone(ctx, func() error { return s.DeleteOffsets(ctx, groupName, partitions...) })
 }
 
 // SetOffsets stores offsets for a group without members. See consumer.Admin.

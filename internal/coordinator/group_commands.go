@@ -171,12 +171,30 @@ func (s *GroupShard) Committed(ctx context.Context, groupName string, stable boo
 
 // Delete deletes a group with its offsets.
 func (s *GroupShard) Delete(ctx context.Context, groupName string) error {
-	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) { return c.Delete(groupName) })
+	return s.delete(ctx, ticket{}, groupName)
+}
+
+func (s *GroupShard) delete(ctx context.Context, t ticket, groupName string) error {
+	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+		if _, err := s.admit(c, t, groupName, ""); err != nil {
+			return group.Result{}, err
+		}
+		return c.Delete(groupName)
+	})
 }
 
 // DeleteOffsets makes a group forget its offsets of some partitions.
 func (s *GroupShard) DeleteOffsets(ctx context.Context, groupName string, partitions ...record.TopicPartition) error {
-	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) { return c.DeleteOffsets(groupName, partitions...) })
+	return s.deleteOffsets(ctx, ticket{}, groupName, partitions...)
+}
+
+func (s *GroupShard) deleteOffsets(ctx context.Context, t ticket, groupName string, partitions ...record.TopicPartition) error {
+	return s.run(ctx, func(c *group.Coordinator) (group.Result, error) {
+		if _, err := s.admit(c, t, groupName, ""); err != nil {
+			return group.Result{}, err
+		}
+		return c.DeleteOffsets(groupName, partitions...)
+	})
 }
 
 // View calls fn with the groups of the shard, which fn must not change.

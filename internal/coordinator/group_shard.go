@@ -27,6 +27,7 @@ type GroupShard struct {
 	topics    *group.Topics        // that the coordinator knows
 	listeners map[string]*Listener // by member ID
 	neighbors map[int32]*neighbor  // other nodes that have had guests
+	changed   map[int32]int64      // by other node: the latest request that changed something for no member
 	made      group.Result         // of the round so far
 	members   bool                 // the round adds or removes members, so deadlines may change
 }

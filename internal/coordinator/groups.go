@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,6 +119,7 @@ func (g *Groups) LeadershipChanged(number int32) {
 func NewGroups(cfg GroupsConfig) *Groups {
 	g := &Groups{cfg: cfg, loading: make(chan struct{}, 1), attending: map[int32]*attendees{}}
 	g.ctx, g.end = context.WithCancel(context.Background())
+	g.tickets.Store(rand.Int64N(1<<20) << ticketBits)
 	return g
 }
 
@@ -157,7 +159,7 @@ func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
 	}
 	shards := make([]*GroupShard, len(t.Partitions()))
 	for i := range shards {
-		shards[i] = &GroupShard{groups: g, listeners: map[string]*Listener{}, neighbors: map[int32]*neighbor{}}
+		shards[i] = &GroupShard{groups: g, listeners: map[string]*Listener{}, neighbors: map[int32]*neighbor{}, changed: map[int32]int64{}}
 		shards[i].start(g.cfg.Host, t, int32(i), shards[i], &g.work, g.cfg.Reserve)
 	}
 	g.shards.Store(&shards)

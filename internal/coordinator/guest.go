@@ -28,11 +28,20 @@ func (g *guest) lastFetch() time.Time {
 //
 // A request that its sender has given up may arrive late: after a later one of the same
 // member, what it says is no longer true. So a member's requests count in the order of their
-// numbers, and only in the leader epoch for which they were made.
+// numbers, and only in the leader epoch for which they were made; and so do the changes of a
+// node's administrators, who are no members.
 type ticket struct {
 	node   int32
 	epoch  int32 // 0: the sender does not know it
-	number int64 // rises with each request of the node
+	number int64 // rises with each request of the node, from one drawn when its process began
+}
+
+// ticketBits is how many bits of a ticket's number count, behind those that were drawn.
+const ticketBits = 40
+
+// precedes reports whether a ticket is not later than one with that number of the same process.
+func (t ticket) precedes(number int64) bool {
+	return t.number <= number && t.number>>ticketBits == number>>ticketBits
 }
 
 // admit refuses what comes too late, and makes members of other nodes guests. It belongs to
@@ -43,6 +52,13 @@ func (s *GroupShard) admit(c *group.Coordinator, t ticket, groupName, memberID s
 	}
 	if t.epoch != 0 && t.epoch != s.epoch {
 		return nil, s.notCoordinator().Detailf("the request is for leader epoch %d, and it is %d", t.epoch, s.epoch)
+	}
+	if memberID == "" {
+		if t.precedes(s.changed[t.node]) {
+			return nil, s.notCoordinator().Detailf("a later request of node %d came first", t.node)
+		}
+		s.changed[t.node] = t.number
+		return nil, nil
 	}
 	g, _ := s.guest(c, t.node, groupName, memberID)
 	if g == nil {

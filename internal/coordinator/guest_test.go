@@ -80,6 +80,23 @@ func TestALateRequestIsRefused(t *testing.T) {
 	require.EqualValues(t, 10, committed(t, p.GroupShard))
 }
 
+// What an administrator asked for and gave up comes behind what he asked for since: it has
+// no effect either. A process that begins again is another one.
+func TestALateChangeOfAnAdministratorIsRefused(t *testing.T) {
+	p := newPrinters(t)
+	late := p.next()
+	require.NoError(t, p.commit(t.Context(), p.next(), "printer", "", at(9)))
+	require.ErrorIs(t, p.commit(t.Context(), late, "printer", "", at(8)), fault.NotCoordinator)
+	require.ErrorIs(t, p.deleteOffsets(t.Context(), late, "printer", record.TopicPartition{Topic: "orders"}), fault.NotCoordinator)
+	require.ErrorIs(t, p.delete(t.Context(), late, "printer"), fault.NotCoordinator)
+	require.EqualValues(t, 9, committed(t, p.GroupShard))
+
+	again := late
+	again.number += 5 << ticketBits
+	require.NoError(t, p.commit(t.Context(), again, "printer", "", at(10)))
+	require.NoError(t, p.delete(t.Context(), p.next(), "printer"), "another process counts by itself")
+}
+
 // A member whose answer was lost joins again, and is the same one.
 func TestJoiningAgain(t *testing.T) {
 	p := newPrinters(t)

@@ -24,18 +24,22 @@ func IsElsewhere(err error) bool {
 	return errors.Is(err, fault.NotCoordinator) || errors.Is(err, fault.CoordinatorLoading) || errors.Is(err, fault.CoordinatorNotAvailable)
 }
 
-// insist calls a coordinator until the call comes to it.
+// insist calls a coordinator until the call comes to it and is answered. What is asked for
+// may be asked for again: a call that changes something has a ticket.
 func (g *Groups) insist(ctx context.Context, call func() error) error {
-	return insist(ctx, g.cfg.Host, "no node coordinates the group", call)
+	again := func(err error) bool {
+		return IsElsewhere(err) || fault.CodeOf(err) == fault.UnknownOutcome && ctx.Err() == nil
+	}
+	return insist(ctx, g.cfg.Host, "no node coordinates the group", again, call)
 }
 
-// insist makes a call until it comes to its coordinator. unled is the error's detail if ctx
-// ends first.
-func insist(ctx context.Context, h *host.Host, unled string, call func() error) error {
+// insist makes a call until again does not hold for its error. unled is the error's detail if
+// ctx ends first.
+func insist(ctx context.Context, h *host.Host, unled string, again func(error) bool, call func() error) error {
 	late := time.Now().Add(insistFor)
 	for pause := insistFirst; ; pause = min(2*pause, insistEvery) {
 		err := call()
-		if !h.IsReplicated() || !IsElsewhere(err) || time.Now().After(late) {
+		if !h.IsReplicated() || !again(err) || time.Now().After(late) {
 			return err
 		}
 		timer := time.NewTimer(pause)
@@ -46,7 +50,21 @@ func insist(ctx context.Context, h *host.Host, unled string, call func() error) 
 			return fault.Closed
 		case <-ctx.Done():
 			timer.Stop()
-			return fault.Newf(fault.NotCoordinator, "%s", unled).Because(ctx.Err())
+			return fault.Newf(fault.CodeOf(err), "%s", unled).Because(ctx.Err())
 		}
 	}
+}
+
+// insistGone is insist for a call that deletes something of a group: where its outcome was
+// unknown, the group that is not found is deleted.
+func (g *Groups) insistGone(ctx context.Context, call func() error) error {
+	unknown := false
+	return g.insist(ctx, func() error {
+		err := call()
+		if unknown && fault.CodeOf(err) == fault.GroupNotFound {
+			return nil
+		}
+		unknown = unknown || fault.CodeOf(err) == fault.UnknownOutcome
+		return err
+	})
 }

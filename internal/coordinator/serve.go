@@ -64,9 +64,9 @@ func (s *GroupShard) answer(ctx context.Context, q *request) (a answer, err erro
 	case opDescribe:
 		a.description, err = s.Describe(ctx, q.group)
 	case opDelete:
-		err = s.Delete(ctx, q.group)
+		err = s.delete(ctx, q.ticket, q.group)
 	case opDeleteOffsets:
-		err = s.DeleteOffsets(ctx, q.group, q.partitions...)
+		err = s.deleteOffsets(ctx, q.ticket, q.group, q.partitions...)
 	case opOffsets:
 		a.offsets, err = s.Offsets(ctx, q.group)
 	}

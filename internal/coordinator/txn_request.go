@@ -119,7 +119,7 @@ func decodeTxnAnswer(b []byte) (a txnAnswer, err error) {
 // is there, or one is lost with its answer, the call is made again, no longer than a minute
 // and than ctx: every op may be repeated.
 func (t *Transactions) call(ctx context.Context, s *txnShard, q txnRequest) (a txnAnswer, err error) {
-	err = insist(ctx, t.cfg.Host, "no node coordinates the transactional ID", func() error {
+	err = insist(ctx, t.cfg.Host, "no node coordinates the transactional ID", IsElsewhere, func() error {
 		a, err = t.once(ctx, s, &q)
 		if errors.Is(err, fault.UnknownOutcome) && t.cfg.Host.IsReplicated() && ctx.Err() == nil {
 			q.again = true

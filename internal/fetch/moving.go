@@ -18,8 +18,8 @@ const (
 	searchFor   = time.Minute
 )
 
-// leaveFor is how long a session that ends looks for the coordinator. A group that does not
-// hear of it expels the member later.
+// leaveFor is how long a session that ends looks for the coordinator, to commit and to leave.
+// A group that does not hear of it expels the member later.
 const leaveFor = 5 * time.Second
 
 // isElsewhere reports whether an error says that a coordinator is not where it was
@@ -43,10 +43,11 @@ func (s *Session) searchLater() {
 }
 
 // insist calls the group's coordinator until the call comes to it and is answered. It gives
-// up, with the call's error, after a minute and when the session is closed, and when ctx ends,
-// whose error is the cause then.
+// up, with the call's error, after a minute, or after leaveFor once the session is closed,
+// and when ctx ends, whose error is the cause then.
 func (s *Session) insist(ctx context.Context, call func() error) error {
-	return s.insistWhile(ctx, func() bool { return !s.gate.Closed() }, call)
+	began := time.Now()
+	return s.insistWhile(ctx, func() bool { return !s.gate.Closed() || time.Since(began) < leaveFor }, call)
 }
 
 // insistWhile is insist for as long as goesOn says.

@@ -266,15 +266,19 @@ func (c *Brokers) await(tp record.TopicPartition, otherwise string, ok func(lead
 	}
 }
 
+// moveAgain is how soon MoveLeader asks a leader again that has not handed over: one gives up
+// after an election timeout where the other node has just started, and lacks something.
+const moveAgain = 2 * time.Second
+
 // MoveLeader hands the leadership of a partition to another node, and waits until that
 // leads.
 func (c *Brokers) MoveLeader(tp record.TopicPartition, to int) {
 	c.t.Helper()
 	c.Broker(to)
-	asked := 0
+	asked, late := 0, time.Time{}
 	c.await(tp, fmt.Sprintf("node %d does not lead it", to), func(leader int) bool {
-		if leader != 0 && leader != to && asked != leader {
-			asked = leader
+		if leader != 0 && leader != to && (asked != leader || time.Now().After(late)) {
+			asked, late = leader, time.Now().Add(moveAgain)
 			c.transfer(leader, tp, to)
 		}
 		return leader == to

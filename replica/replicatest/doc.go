@@ -5,7 +5,7 @@
 // network ([Brokers.Partition], [Brokers.Cut], [Brokers.Heal]), takes power from nodes and
 // gives it back ([Brokers.Crash], [Brokers.Restart]), lets nodes stand still
 // ([Brokers.Pause]), makes disks slow or takes them away ([Brokers.SlowDisk],
-// [Brokers.LoseDisk]), and moves leaders ([Brokers.MoveLeader]).
+// [Brokers.LoseDisk]), and moves leaders ([Brokers.MoveLeader], [Brokers.MoveLeaders]).
 //
 // It is apart from package runneltest, so that the tests of a program without replicas
 // link no raft.

@@ -23,11 +23,11 @@ func (b *Broker) CreateTopics(ctx context.Context, specs ...topic.Spec) error {
 			return fault.At(fault.InvalidTopic, s.Name, -1, -1).Detailf("the broker keeps its own state under this name")
 		}
 	}
-	return b.change(ctx, &change{kind: createTopics, specs: specs})
+	return b.changeTopics(ctx, &change{kind: createTopics, specs: specs})
 }
 
-// create creates topics, as the writer.
-func (b *Broker) create(specs []topic.Spec) error {
+// create creates topics, as the writer, with these IDs if there are some.
+func (b *Broker) create(specs []topic.Spec, ids ...topic.ID) error {
 	specs = slices.Clone(specs)
 	for i := range specs {
 		if s := &specs[i]; s.Partitions == 0 {
@@ -40,7 +40,14 @@ func (b *Broker) create(specs []topic.Spec) error {
 	if err := b.checkCase(specs); err != nil {
 		return err
 	}
-	values, err := b.metadata.Catalogue.CreateTopics(specs, b.nodes(), catalogue.NewID)
+	newID := catalogue.NewID
+	if len(ids) > 0 {
+		newID = func() (id topic.ID) {
+			id, ids = ids[0], ids[1:]
+			return id
+		}
+	}
+	values, err := b.metadata.Catalogue.CreateTopics(specs, b.nodes(), newID)
 	if err != nil {
 		return err
 	}
@@ -70,11 +77,26 @@ func (b *Broker) checkCase(specs []topic.Spec) error {
 
 // DeleteTopics deletes topics with their records, all or none. See topic.Admin.
 func (b *Broker) DeleteTopics(ctx context.Context, names ...string) error {
-	return b.change(ctx, &change{kind: deleteTopics, names: names})
+	return b.changeTopics(ctx, &change{kind: deleteTopics, names: names})
 }
 
-// delete deletes topics, as the writer.
-func (b *Broker) delete(names []string) error {
+// changeTopics creates or deletes topics on the node that leads the catalogue.
+func (b *Broker) changeTopics(ctx context.Context, c *change) error {
+	if b.cluster != nil {
+		if err := b.cluster.identify(b, ctx, c); err != nil {
+			return err
+		}
+	}
+	return b.change(ctx, c)
+}
+
+// delete deletes topics, as the writer: those that still have these IDs, if there are some.
+func (b *Broker) delete(names []string, ids ...topic.ID) error {
+	for i, id := range ids {
+		if t := b.metadata.Catalogue.Topic(names[i]); t != nil && id != (topic.ID{}) && t.ID != id {
+			return fault.At(fault.UnknownTopic, names[i], -1, -1).Detailf("it was deleted and created again meanwhile")
+		}
+	}
 	values, err := b.metadata.Catalogue.DeleteTopics(names)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ type change struct {
 	names  []string     // to delete, or the one to change
 	total  int          // of partitions
 	config topic.Config
+	ids    []topic.ID // as identify gives them; none in a process of its own
 
 	own   bool  // producer IDs are for this process
 	first int64 // a result: a producer ID, or for another node the first of a block
@@ -45,14 +46,14 @@ func (b *Broker) apply(c *change) error {
 	}
 	switch c.kind {
 	case createTopics:
-		return b.create(c.specs)
+		return b.create(c.specs, c.ids...)
 	case createInternal:
 		if b.metadata.Catalogue.Topic(c.specs[0].Name) != nil {
 			return nil
 		}
 		return b.create(c.specs)
 	case deleteTopics:
-		return b.delete(c.names)
+		return b.delete(c.names, c.ids...)
 	case addPartitions:
 		values, err := b.metadata.Catalogue.AddPartitions(c.names[0], c.total, b.nodes())
 		if err != nil {
@@ -90,13 +91,17 @@ const (
 )
 
 // change runs a change on the node that leads the catalogue. When it returns, the topics
-// of this process are what the change made them.
+// of this process are what the change made them. fault.UnknownOutcome where the leader is
+// gone and may carry the change out later.
 func (b *Broker) change(ctx context.Context, c *change) error {
 	late := time.Now().Add(leaderFor)
 	for pause := leaderFirst; ; pause = min(2*pause, leaderEvery) {
 		err := b.command(ctx, func() error { return b.apply(c) })
 		if elsewhere, ok := errors.AsType[*metadata.NotLeader](err); ok && elsewhere.Leader > 0 && elsewhere.Leader != b.node() {
 			err = b.forward(ctx, elsewhere.Leader, c)
+		}
+		if b.cluster != nil && errors.Is(err, fault.UnknownOutcome) && ctx.Err() == nil {
+			err = b.cluster.settle(b, ctx, c, err)
 		}
 		if !isUnled(err) || time.Now().After(late) {
 			return err
@@ -127,7 +132,8 @@ func (b *Broker) lookUp(ctx context.Context) error {
 // isUnled reports whether a change certainly has no effect because its leader was not
 // found.
 func isUnled(err error) bool {
-	return errors.Is(err, fault.NotLeader) || errors.Is(err, fault.LeaderNotAvailable) || errors.Is(err, fault.NetworkException)
+	return errors.Is(err, fault.NotLeader) || errors.Is(err, fault.LeaderNotAvailable) || errors.Is(err, fault.FencedLeaderEpoch) ||
+		errors.Is(err, fault.NetworkException)
 }
 
 // forward has another node run a change. When it returns, this node has followed.
@@ -177,6 +183,10 @@ func (c *change) encode() []byte {
 	}
 	w.Int32(int32(c.total))
 	writeConfig(&w, c.config)
+	w.ArrayLen(len(c.ids))
+	for _, id := range c.ids {
+		w.UUID(id)
+	}
 	return w.B
 }
 
@@ -203,11 +213,14 @@ func decodeChange(b []byte) (*change, error) {
 	}
 	c.total = int(r.Int32())
 	readConfig(&r, &c.config)
+	for n := r.ArrayLen(16); n > 0; n-- {
+		c.ids = append(c.ids, r.UUID())
+	}
 	if err := r.End(); err != nil {
 		return c, err
 	}
 	needs := map[changeKind]bool{
-		createTopics: true, createInternal: len(c.specs) == 1, deleteTopics: true,
+		createTopics: len(c.ids) == len(c.specs), createInternal: len(c.specs) == 1, deleteTopics: len(c.ids) == len(c.names),
 		addPartitions: len(c.names) == 1, configureTopic: len(c.names) == 1, allotProducerIDs: true, lookUp: true,
 	}
 	if !needs[c.kind] {

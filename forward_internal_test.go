@@ -15,9 +15,9 @@ func changes() []*change {
 		{kind: createTopics, specs: []topic.Spec{
 			{Name: "orders", Partitions: 3, Replicas: 2, Config: topic.Config{Retention: time.Hour, Cleanup: topic.Compact}},
 			{Name: "visits"},
-		}},
+		}, ids: []topic.ID{{1}, {2}}},
 		{kind: createInternal, specs: []topic.Spec{{Name: topic.ConsumerOffsets, Partitions: 4}}},
-		{kind: deleteTopics, names: []string{"orders", "visits"}},
+		{kind: deleteTopics, names: []string{"orders", "visits"}, ids: []topic.ID{{1}, {}}},
 		{kind: addPartitions, names: []string{"orders"}, total: 7},
 		{kind: configureTopic, names: []string{"orders"}, config: topic.Config{MaxMessageBytes: 1 << 20, Retention: topic.Forever}},
 		{kind: allotProducerIDs},

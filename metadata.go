@@ -2,6 +2,7 @@ package runnel
 
 import (
 	"context"
+	"errors"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/host"
@@ -62,12 +63,16 @@ func (b *Broker) release() {
 }
 
 // commit appends a command's records to the catalogue, and makes the topics of this
-// process what it then says.
+// process what it then says. Closing, it need not: the command took effect nevertheless.
 func (b *Broker) commit(values [][]byte) error {
 	if err := b.metadata.Commit(values); err != nil {
 		return err
 	}
-	return b.reconcile(b.metadata.TakeChanged())
+	err := b.reconcile(b.metadata.TakeChanged())
+	if b.isClosed() && errors.Is(err, fault.Closed) {
+		return nil
+	}
+	return err
 }
 
 // publish adds or updates the named topics in the host.

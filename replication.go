@@ -45,7 +45,7 @@ type Replication interface {
 func Replicated(r Replication) Option {
 	return option(func(c *config) {
 		c.replication = r
-		c.cluster = &cluster{(*Broker).answer, (*Broker).askLeaders}
+		c.cluster = &cluster{(*Broker).answer, (*Broker).askLeaders, (*Broker).identify, (*Broker).settle}
 	})
 }
 
@@ -54,6 +54,8 @@ func Replicated(r Replication) Option {
 type cluster struct {
 	answer     func(*Broker, context.Context, []byte) []byte
 	askLeaders func(*Broker, context.Context, []topic.Description)
+	identify   func(*Broker, context.Context, *change) error
+	settle     func(*Broker, context.Context, *change, error) error
 }
 
 // defaultReplicas is how many replicas a partition has whose topic does not say, where there

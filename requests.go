@@ -60,14 +60,14 @@ func (b *Broker) ask(ctx context.Context, node int32, kind requestKind, fields [
 	w.Int64(b.followed.Load())
 	answer, err := b.replication.Call(ctx, node, append(w.B, fields...))
 	if err != nil {
-		return nil, err
+		return nil, unanswered{err}
 	}
 	fields, catalogue, failed, err := readAnswer(answer)
 	if err == nil {
 		err = b.followTo(ctx, catalogue)
 	}
 	if err != nil {
-		return nil, fault.Newf(fault.UnknownOutcome, "the answer of node %d", node).Because(err)
+		return nil, unanswered{fault.Newf(fault.UnknownOutcome, "the answer of node %d", node).Because(err)}
 	}
 	return fields, failed
 }

@@ -23,7 +23,7 @@ func (c *Catalogue) CreateTopics(specs []topic.Spec, nodes []topic.Node, newID f
 	var errs []error
 	var values [][]byte
 	placer := c.placer(nodes)
-	named := make(map[string]string, len(specs)) // collision keys of this call
+	named, ids := make(map[string]string, len(specs)), make(map[topic.ID]bool, len(specs)) // of this call; names by collision key
 	for _, s := range specs {
 		if err := c.checkCreate(s, named, len(nodes)); err != nil {
 			errs = append(errs, err)
@@ -31,6 +31,11 @@ func (c *Catalogue) CreateTopics(specs []topic.Spec, nodes []topic.Node, newID f
 		}
 		named[topic.CollisionKey(s.Name)] = s.Name
 		id := newID()
+		if err := c.checkID(s.Name, id, ids); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ids[id] = true
 		values = append(values, topicRecord{name: s.Name, id: id}.encode())
 		values = append(values, configure(s.Name, topic.Config{}, s.Config)...)
 		values = append(values, partitions(id, 0, placer.place(s.Partitions, s.Replicas))...)
@@ -73,6 +78,17 @@ func (c *Catalogue) checkCreate(s topic.Spec, named map[string]string, nodes int
 	if other != "" {
 		return fault.At(fault.InvalidTopic, s.Name, -1, -1).
 			Detailf("it collides with topic %s, because names must differ in more than dots and underscores", other)
+	}
+	return nil
+}
+
+// checkID checks the ID for a topic to be created against the existing topics, deleted ones
+// and those of the same call.
+func (c *Catalogue) checkID(name string, id topic.ID, ids map[topic.ID]bool) error {
+	_, used := c.ids[id]
+	_, removed := c.removed[id]
+	if used || removed || ids[id] || id == (topic.ID{}) {
+		return fault.At(fault.InvalidRequest, name, -1, -1).Detailf("it cannot have the ID %s, which is another topic's", id)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ var allowed = map[string][]string{
 	"replica":               {"fault", "record", "log", "partition", "topic", "internal/vfs", "internal/wire", "go.etcd.io/raft/v3/..."},
 	"replica/memory":        {"replica", "fault", "internal/buffers"},
 	"replica/tcp":           {"replica", "fault", "internal/buffers", "internal/hub", "internal/journal"},
-	"replica/replicatest":   {".", "record", "replica", "replica/memory", "internal/fixture", "internal/vfs"},
+	"replica/replicatest":   {".", "record", "replica", "replica/memory", "topic", "internal/fixture", "internal/vfs"},
 	"replica/transporttest": {"replica", "fault", "internal/leak", "github.com/stretchr/testify/...", "go.uber.org/goleak"},
 
 	"runneltest":  {".", "fault", "topic", "internal/fixture", "internal/vfs"},

@@ -61,51 +61,35 @@ func (in *inbound) receive() error {
 	}
 }
 
-// next receives one message.
+// next receives one message. On a bulk lane it waits until there is room for its frame, and gRPC's flow control stops
+// the peer.
 func (in *inbound) next() error {
-	reserved := 0
-	if in.lane == replica.LaneBulk { // how large a frame is, gRPC says only when it is there
-		reserved = in.t.hub.FrameLimit + hub.FrameCost
-		if _, err := in.Reserve(reserved); err != nil {
-			return err
-		}
-	}
-	used, err := in.message(reserved > 0)
-	if reserved > 0 {
-		in.Release(reserved - used)
-	}
-	return err
-}
-
-// message receives a message for which there is room already, or not. It returns how many bytes the handler keeps.
-func (in *inbound) message(room bool) (used int, err error) {
 	m := incoming{pool: &in.t.hub.Buffers}
 	if err := in.call.RecvMsg(&m); err != nil {
-		return 0, err
+		return err
 	}
 	if len(m.buffer.Bytes) == 0 {
-		return 0, in.call.SendMsg(outgoing{})
+		return in.call.SendMsg(outgoing{})
 	}
 	f, err := decode(m.buffer.Bytes, in.t.hub.MaxFrame(in.lane))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	select {
 	case <-in.Stop:
-		return 0, nil // what comes now comes on another call
+		return nil // what comes now comes on another call
 	default:
 	}
 	bytes := hub.Cost(f)
-	if !room {
-		if keep, _ := in.Reserve(bytes); !keep {
-			in.t.hub.Buffers.Put(m.buffer)
-			return 0, nil
-		}
+	keep, err := in.Reserve(bytes)
+	if !keep {
+		in.t.hub.Buffers.Put(m.buffer)
+		return err
 	}
 	f.Release = func() {
 		in.t.hub.Buffers.Put(m.buffer)
 		in.Release(bytes)
 	}
 	in.t.hub.Handler.HandleFrame(in.from, in.lane, f)
-	return bytes, nil
+	return nil
 }

@@ -71,6 +71,9 @@ func (t *Transport) Open(ctx context.Context, to replica.NodeID, kind replica.St
 		defer context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })()
 		defer context.AfterFunc(p.Ctx, func() { end(context.Cause(p.Ctx)) })()
 		c, err := t.call(life, l.(*link).streams(), methodStream, to, kind)
+		if err == nil {
+			err = context.Cause(ctx) // of which the call may not have heard yet
+		}
 		if err != nil {
 			end(err)
 			if cause := context.Cause(ctx); cause != nil {

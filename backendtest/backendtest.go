@@ -109,6 +109,7 @@ func run(t *testing.T, features Features, do func(t *testing.T, test test)) {
 		{"records", recordTests},
 		{"producing", producingTests},
 		{"preconditions", preconditionTests},
+		{"history", historyTests},
 		{"closing a producer", closingProducerTests},
 		{"consuming", consumingTests},
 		{"waiting", waitingTests},

@@ -122,4 +122,93 @@ var preconditionTests = []test{
 		_, err = w.SendIf(s.ctx, r, producer.IfEndAt(s.at(1)))
 		require.ErrorIs(s, err, fault.Closed)
 	}},
+	{"may demand the last record of the key", func(s *suite) {
+		if !s.features.Preconditions {
+			return
+		}
+		name := s.topic(1, topic.Config{KeyIndex: true})
+		p, w := s.writer(name, forever)
+		send := func(key, value string, c producer.Condition) (int64, error) {
+			r := record.Record{Topic: name, Key: []byte(key), Value: []byte(value)}
+			if value == "" {
+				r.Value = nil
+			}
+			at, err := w.SendIf(s.ctx, r, c)
+			return at.Offset, err
+		}
+		w.SendAsync(s.ctx, record.Record{Topic: name, Value: []byte("of no key")}, nil)
+		a, err := send("alice", "1", producer.IfAbsent())
+		require.NoError(s, err)
+		require.Equal(s, s.at(1), a)
+		_, err = send("alice", "2", producer.IfAbsent())
+		require.Equal(s, producer.Conflict{Key: true, Want: -1, Have: a}, s.conflict(err, tp(name, 0)))
+		_, err = send("bob", "1", producer.IfKeyAt(a))
+		require.Equal(s, producer.Conflict{Key: true, Want: a, Have: -1}, s.conflict(err, tp(name, 0)))
+		_, err = send("bob", "1", producer.IfAbsent())
+		require.NoError(s, err)
+		b, err := send("alice", "2", producer.IfKeyAt(a))
+		require.NoError(s, err, "what another key wrote does not matter")
+		_, err = send("alice", "3", producer.IfKeyAt(a))
+		require.Equal(s, producer.Conflict{Key: true, Want: a, Have: b}, s.conflict(err, tp(name, 0)))
+
+		w.SendAsync(s.ctx, record.Record{Topic: name, Key: []byte("alice"), Value: []byte("3")}, nil)
+		_, err = send("alice", "4", producer.IfKeyAt(b))
+		require.Equal(s, producer.Conflict{Key: true, Want: b, Have: b + 1}, s.conflict(err, tp(name, 0)), "what lingers comes before")
+		_, err = send("alice", "", producer.IfKeyAt(b+1))
+		require.NoError(s, err)
+		c, err := send("alice", "again", producer.IfAbsent())
+		require.NoError(s, err, "a tombstone is an end")
+		_, err = send("alice", "", producer.IfKeyAt(c))
+		require.NoError(s, err)
+		_, err = send("alice", "once more", producer.IfKeyAt(c+1))
+		require.NoError(s, err, "a tombstone is a record")
+		require.NoError(s, p.Flush(s.ctx))
+	}},
+	{"about keys need an index and a key", func(s *suite) {
+		if !s.features.Preconditions {
+			return
+		}
+		name := s.topic(1, topic.Config{})
+		_, w := s.writer(name)
+		_, err := w.SendIf(s.ctx, record.Record{Topic: name, Key: []byte("k")}, producer.IfAbsent())
+		require.ErrorIs(s, err, fault.InvalidConfig)
+		require.ErrorContains(s, err, "runnel.key.index")
+		_, err = w.Send(s.ctx, record.Record{Topic: name, Key: []byte("k"), Value: []byte("v")})
+		require.NoError(s, err)
+
+		require.NoError(s, s.ConfigureTopic(s.ctx, name, topic.Config{KeyIndex: true}))
+		_, err = w.SendIf(s.ctx, record.Record{Topic: name, Key: []byte("k")}, producer.IfAbsent())
+		require.Equal(s, producer.Conflict{Key: true, Want: -1, Have: s.at(0)}, s.conflict(err, tp(name, 0)), "the index has what was there before")
+		_, err = w.SendIf(s.ctx, record.Record{Topic: name, Value: []byte("v")}, producer.IfAbsent())
+		require.ErrorIs(s, err, fault.InvalidRecord)
+	}},
+	{"forget records of transactions that were aborted", func(s *suite) {
+		if !s.features.Preconditions {
+			return
+		}
+		name := s.topic(1, topic.Config{KeyIndex: true})
+		_, w := s.writer(name)
+		key := []byte("alice")
+		a, err := w.SendIf(s.ctx, record.Record{Topic: name, Key: key, Value: []byte("1")}, producer.IfAbsent())
+		require.NoError(s, err)
+		p, err := producer.New(s.Backend, producer.TransactionalID(s.name()))
+		require.NoError(s, err)
+		defer p.Close()
+		require.NoError(s, p.Begin(s.ctx))
+		b, err := p.SendIf(s.ctx, record.Record{Topic: name, Key: key, Value: []byte("2")}, producer.IfKeyAt(a.Offset))
+		require.NoError(s, err)
+		c, err := p.SendIf(s.ctx, record.Record{Topic: name, Key: key, Value: []byte("3")}, producer.IfKeyAt(b.Offset))
+		require.NoError(s, err, "its own record is there")
+		_, err = w.SendIf(s.ctx, record.Record{Topic: name, Key: key, Value: []byte("x")}, producer.IfKeyAt(a.Offset))
+		require.Equal(s, producer.Conflict{Key: true, Want: a.Offset, Have: c.Offset}, s.conflict(err, tp(name, 0)), "one that is open is there for others, too")
+		require.NoError(s, p.Abort(s.ctx))
+		_, err = w.SendIf(s.ctx, record.Record{Topic: name, Key: key, Value: []byte("y")}, producer.IfKeyAt(a.Offset))
+		require.NoError(s, err)
+
+		require.NoError(s, p.Begin(s.ctx))
+		_, err = p.SendIf(s.ctx, record.Record{Topic: name, Key: key, Value: []byte("z")}, producer.IfKeyAt(a.Offset))
+		require.ErrorIs(s, err, fault.PreconditionFailed)
+		require.ErrorIs(s, p.Commit(s.ctx), fault.InvalidTxnState)
+		require.NoError(s, p.Abort(s.ctx))
+	}},
 }

@@ -37,6 +37,11 @@
 // The goroutine that called Run only fetches, and so stays in the group however
 // long handlers take. It pauses partitions while too much is in flight.
 //
+// # One key
+//
+// [History] reads the records of one key, oldest first, without a consumer: a topic with an
+// index of keys costs it a read for each of them.
+//
 // # Rebalancing
 //
 // Partitions are assigned and revoked within Poll and Records, on the caller's

@@ -501,3 +501,54 @@ func ExampleHandlerError_DeadLetter() {
 	// orders.dead: 12 tons, offset 7: too heavy
 	// true
 }
+
+// The records of one key, without reading those of others.
+func ExampleHistory() {
+	ctx := context.Background()
+	broker := greeted()
+	defer broker.Close()
+	if err := broker.ConfigureTopic(ctx, greetings.Name, topic.Config{KeyIndex: true}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for r, err := range consumer.History(ctx, broker, greetings, "world", consumer.ReadCommitted()) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(r.Position(), r.Value)
+	}
+	// Output:
+	// greetings-0@0 hello
+	// greetings-0@1 你好
+	// greetings-0@2 hola
+}
+
+// Where a snapshot has everything before an offset, the rest is enough.
+func ExampleSince() {
+	ctx := context.Background()
+	broker := greeted()
+	defer broker.Close()
+	for r, err := range consumer.History(ctx, broker, greetings, "world", consumer.Scanning(), consumer.Since(2)) {
+		fmt.Println(r.Value, err)
+	}
+	// Output: hola <nil>
+}
+
+// A topic without an index of keys is read as a whole, if the program says so.
+func ExampleScanning() {
+	ctx := context.Background()
+	broker := greeted()
+	defer broker.Close()
+	for _, err := range consumer.History(ctx, broker, greetings, "world") {
+		fmt.Println(err)
+	}
+	for r, err := range consumer.History(ctx, broker, greetings, "world", consumer.Scanning(), consumer.OfPartition(0)) {
+		fmt.Println(r.Value, err)
+	}
+	// Output:
+	// greetings-0: the configuration is not valid: the topic has no index of keys (set runnel.key.index=true, or read the whole partition with consumer.Scanning)
+	// hello <nil>
+	// 你好 <nil>
+	// hola <nil>
+}

@@ -102,8 +102,19 @@ func from(spec topic.OffsetSpec) Option {
 // ReadCommitted keeps the consumer from seeing records of transactions that are
 // open or were aborted: Kafka's isolation.level=read_committed. A transaction's
 // records, and those behind them, come when it has ended. Records that belong to
-// no transaction are committed.
-func ReadCommitted() Option { return option(func(o *options) { o.ReadCommitted = true }) }
+// no transaction are committed. It is also an option of History.
+func ReadCommitted() IsolationOption { return readCommitted{} }
+
+// IsolationOption is an option of New and of History.
+type IsolationOption interface {
+	Option
+	HistoryOption
+}
+
+type readCommitted struct{}
+
+func (readCommitted) apply(o *options)               { o.ReadCommitted = true }
+func (readCommitted) applyHistory(o *historyOptions) { o.committed = true }
 
 // ManualCommit leaves committing to Commit, CommitAsync and CommitOffsets.
 func ManualCommit() Option { return option(func(o *options) { o.manual = true }) }

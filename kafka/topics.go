@@ -77,6 +77,7 @@ func check(spec topic.Spec) error {
 // entries returns the settings of cfg that a cluster knows.
 func entries(cfg topic.Config) []topic.Entry {
 	cfg.Durability = topic.DefaultDurability
+	cfg.KeyIndex = false
 	return cfg.Entries()
 }
 

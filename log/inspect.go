@@ -264,6 +264,8 @@ func (n *inspector) explainName(name string) {
 		if digits := strings.TrimSuffix(name, filepath.Ext(name)); len(digits) == 20 && strings.Trim(digits, "0123456789") == "" {
 			return
 		}
+	case ".keyindex": // runs of internal/keyindex, which are made again where they are wrong
+		return
 	case ".checkpoint": // the catalogue's snapshots
 		return
 	case cleanedSuffix: // viewSwap has reported it

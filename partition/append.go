@@ -259,6 +259,9 @@ func (p *Partition) serveRound() {
 	if written {
 		p.commitRound()
 	}
+	if p.keys.ready.Load() {
+		p.keys.keepUp()
+	}
 	for i := range p.round {
 		if a := &p.round[i]; a.done != nil {
 			a.done.Appended(a.base, a.err)
@@ -333,11 +336,16 @@ func (p *Partition) appendRun(queued []pending) (n int, written bool) {
 			break // judge it again when the run before it is in the log
 		}
 		if err == nil && state == sequenceFollows && a.condition.Demand != record.Anything {
-			if err = p.demand(a.condition, next, p.epoch.Load()); err != nil {
+			if err = p.demand(a, next, p.epoch.Load(), nil); err != nil {
 				p.staged = p.staged[:0] // it begins the run
 			}
 		}
 		n++
+		if err == errNotReady {
+			p.later(*a)
+			a.done, a.batch, a.err = nil, nil, err // it is no longer of this round
+			continue
+		}
 		if err != nil {
 			a.refuse(err)
 			continue

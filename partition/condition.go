@@ -20,10 +20,28 @@ func (p *Partition) AppendIf(batch []byte, condition record.Condition, done Comp
 	p.enqueue(a)
 }
 
-// demand judges a condition for a batch that would get an offset in a leader epoch.
-func (p *Partition) demand(c record.Condition, next int64, epoch int32) error {
-	if c.Demand == record.EndAt && c.Offset != next {
+// demand judges a condition for a batch that would get an offset in a leader epoch. ahead is
+// what a leader has proposed. The error is the append's, or errNotReady.
+func (p *Partition) demand(a *pending, next int64, epoch int32, ahead *ahead) error {
+	switch c := a.condition; {
+	case c.Demand.OfKey():
+		return p.demandOfKey(c, a.batch, next, ahead)
+	case c.Demand == record.EndAt && c.Offset != next:
 		return &fault.Conflict{Topic: p.topic, Partition: p.number, Want: c.Offset, Have: next, HaveEpoch: epoch}
 	}
 	return nil
+}
+
+// later judges an append again once the index of keys is ready.
+func (p *Partition) later(a pending) {
+	p.keys.await(func(err error) {
+		switch {
+		case err != nil:
+			a.done.Appended(-1, err)
+		case p.replica != nil:
+			p.replica.propose(a)
+		default:
+			p.enqueue(a)
+		}
+	})
 }

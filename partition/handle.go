@@ -38,6 +38,7 @@ type Handle interface {
 	EpochAt(offset int64) int32
 	OffsetForTime(ms int64) (offset, timestamp int64, ok bool, err error)
 	Scan(fn func(*record.Batch, *record.Record) error) error
+	ReadKey(ctx context.Context, key []byte, from int64, level Isolation, most int) (records []record.Record, next, end int64, err error)
 
 	View // of ReadUncommitted
 	At(level Isolation) View

@@ -30,6 +30,7 @@ type leadership struct {
 	next      int64             // the offset of the next batch
 	producers log.ProducerTable // as of next: with what is proposed and not yet stored
 	crowded   int               // with more producers than this, some are forgotten
+	ahead     ahead             // for conditions about keys
 }
 
 // Lead makes the replica the partition's leader in an epoch. Append then judges
@@ -147,6 +148,7 @@ func (r *replica) begin(l *leadership, refused error) {
 	if refused == nil {
 		l.from = p.log.EndOffset()
 		l.next, l.producers = l.from, p.log.CopyProducers()
+		l.ahead.begin(l.from)
 		l.crowded = max(p.crowd, 2*l.producers.Len())
 	}
 	p.mu.Lock()
@@ -248,7 +250,14 @@ func (r *replica) accept(l *leadership, a *pending) {
 	}
 	var conflict error
 	if err == nil && state == sequenceFollows && a.condition.Demand != record.Anything {
-		conflict = p.demand(a.condition, l.next, l.epoch)
+		conflict = p.demand(a, l.next, l.epoch, &l.ahead)
+	}
+	if conflict == errNotReady {
+		p.later(*a)
+		return
+	}
+	if _, ok := conflict.(*fault.Conflict); conflict != nil && !ok {
+		err, conflict = conflict, nil
 	}
 	switch {
 	case err != nil:
@@ -276,6 +285,11 @@ func (r *replica) accept(l *leadership, a *pending) {
 		return
 	}
 	l.next = h.NextOffset()
+	if p.settings.Load().KeyIndex {
+		l.ahead.add(h, a.batch, p.log.EndOffset())
+	} else {
+		l.ahead.begin(l.next)
+	}
 	if h.ProducerID != record.NoProducerID {
 		l.producers.Add(&h, a.batch)
 		l.forget(p)

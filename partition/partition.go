@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/keyindex"
 	"github.com/runnel-go/runnel/log"
 )
 
@@ -51,6 +52,7 @@ type Settings struct {
 	Before, After   time.Duration // how far a record's time may lie before and after the clock; negative or 0: any
 	Keyed           bool          // every record must have a key, because the log is compacted by it
 	MinReplicas     int           // how many copies acks=all requires: min.insync.replicas
+	KeyIndex        bool          // an append may demand something of its key: runnel.key.index
 
 	// ProducerExpiration is how long the partition remembers idempotent producers
 	// of earlier processes: producer.id.expiration.ms. It remembers this process's
@@ -66,6 +68,7 @@ type Partition struct {
 	log      *log.Log
 	setStart func(offset int64) error // the log's, or Config's
 	broken   error                    // why it could not be opened, or nil
+	keys     *keys
 
 	// high is the high watermark: start <= high <= log.EndOffset(). Only the writer
 	// moves it, or in a replica the one who settles, and only up.
@@ -121,6 +124,12 @@ func Open(cfg Config) (*Partition, log.Recovery, error) {
 		epoch++
 	}
 	p.epoch.Store(epoch)
+	if cfg.KeyIndex || !found.Clean { // before anything is appended that takes the place of what was lost
+		if err := keyindex.Sweep(p.keys.cfg, !cfg.KeyIndex); err != nil {
+			l.Close()
+			return nil, found, p.storage(err)
+		}
+	}
 	if cfg.Fsync && l.SyncedOffset() < l.EndOffset() {
 		if err := l.Sync(); err != nil {
 			l.Close()
@@ -158,6 +167,7 @@ func over(l *log.Log, cfg Config) *Partition {
 		p.replica = newReplica(p, &cfg)
 		p.high.Store(l.StartOffset())
 	}
+	p.keys = newKeys(p, &cfg.Log)
 	return p
 }
 
@@ -177,6 +187,7 @@ func Broken(cfg Config, err error) *Partition {
 	p.epoch.Store(-1)
 	p.Rules.init(&cfg)
 	p.high.Store(-1)
+	p.keys = newKeys(p, &cfg.Log)
 	return p
 }
 
@@ -295,12 +306,17 @@ func (p *Partition) Close() error {
 		return nil
 	}
 	p.forgetProducers()
-	return p.log.Close()
+	flushed := p.keys.close(true) // of an index that is made again otherwise
+	return cmp.Or(p.log.Close(), flushed)
 }
 
 // Abandon refuses all further work with fault.UnknownTopic, as Delete does, and
 // leaves the log's files alone: they may be moved once it returns.
-func (p *Partition) Abandon() { p.shut(fault.UnknownTopic) }
+func (p *Partition) Abandon() {
+	if p.shut(fault.UnknownTopic) {
+		_ = p.keys.close(false)
+	}
+}
 
 // Delete does what Close does, with fault.UnknownTopic, and removes the log.
 func (p *Partition) Delete() error {
@@ -320,6 +336,9 @@ func (p *Partition) shut(code fault.Code) bool {
 	if open {
 		p.closed = p.fault(code, -1)
 	}
+	p.mu.Unlock()
+	p.keys.stop() // appends that wait for the index come back, and are refused
+	p.mu.Lock()
 	if c := p.cleaning; c != nil {
 		p.mu.Unlock()
 		c.cancel() // also while it waits for a replica's group

@@ -20,6 +20,20 @@ type Conflict = fault.Conflict
 // record of each new leader take offsets, too.
 func IfEndAt(offset int64) Condition { return Condition{Demand: record.EndAt, Offset: offset} }
 
+// IfKeyAt demands that the last record of the record's key, in its partition, is at an offset:
+// the one that the program has read, or got when it wrote it. A record of an open transaction
+// counts, one of an aborted transaction does not. The topic must have an index of keys
+// (topic.Config.KeyIndex), or the error is fault.InvalidConfig; a record without a key is
+// fault.InvalidRecord.
+//
+// Compaction keeps the last record of each key. Where retention has deleted it, the key has
+// no record.
+func IfKeyAt(offset int64) Condition { return Condition{Demand: record.KeyAt, Offset: offset} }
+
+// IfAbsent demands that the record's key has no record in its partition, or that the last one
+// is a tombstone. It needs what IfKeyAt needs.
+func IfAbsent() Condition { return Condition{Demand: record.KeyAbsent} }
+
 // SendIf sends r if the condition holds, and waits for its acknowledgement. The condition
 // is judged in the partition's only writer, where nothing comes between it and the record.
 // So of any number of producers that demand the same, one succeeds.

@@ -19,8 +19,9 @@
 // # Conditions
 //
 // [Producer.SendIf] appends a record if the partition is as the program has read it:
-// [IfEndAt] demands where it ends. It is judged where appends are ordered, so of all who
-// demand the same one succeeds. The others get a [*Conflict], which says what is there.
+// [IfEndAt] demands where it ends, [IfKeyAt] where the last record of the record's key is,
+// [IfAbsent] that there is none. It is judged where appends are ordered, so of all who demand
+// the same one succeeds. The others get a [*Conflict], which says what is there.
 //
 // # Transactions
 //

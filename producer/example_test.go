@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
@@ -351,4 +352,60 @@ func ExampleAt() {
 	fmt.Println(t.UTC(), ok)
 	// Output:
 	// 2030-01-02 09:00:00 +0000 UTC true
+}
+
+// indexedBroker is a broker in memory with a topic that has an index of keys.
+func indexedBroker() *runnel.Broker {
+	broker := exampleBroker()
+	err := broker.CreateTopics(context.Background(), topic.Spec{Name: "accounts", Config: topic.Config{KeyIndex: true}})
+	if err != nil {
+		panic(err)
+	}
+	return broker
+}
+
+// An account is opened once, and a program that changes it must have read its last event.
+func ExampleIfKeyAt() {
+	ctx := context.Background()
+	broker := indexedBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	accounts := producer.To(p, serde.For("accounts", serde.String, serde.String))
+	opened, err := accounts.SendIf(ctx, "alice", "opened", producer.IfAbsent())
+	fmt.Println(opened, err)
+	paid, err := accounts.SendIf(ctx, "alice", "12 paid in", producer.IfKeyAt(opened.Offset))
+	fmt.Println(paid, err)
+	_, err = accounts.SendIf(ctx, "alice", "7 paid out", producer.IfKeyAt(opened.Offset)) // it has read too little
+	if conflict, ok := errors.AsType[*producer.Conflict](err); ok {
+		fmt.Println("read on, up to offset", conflict.Have)
+	}
+	// Output:
+	// accounts-0@0 <nil>
+	// accounts-0@1 <nil>
+	// read on, up to offset 1
+}
+
+func ExampleIfAbsent() {
+	ctx := context.Background()
+	broker := indexedBroker()
+	defer broker.Close()
+	p, err := producer.New(broker)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	accounts := producer.To(p, serde.For("accounts", serde.String, serde.String))
+	for range 2 {
+		_, err := accounts.SendIf(ctx, "alice", "opened", producer.IfAbsent())
+		fmt.Println(errors.Is(err, fault.PreconditionFailed), err)
+	}
+	// Output:
+	// false <nil>
+	// true accounts-0: what is there is not what the append demands: the key has a record, at offset 0
 }

@@ -25,6 +25,11 @@ type Config struct {
 	MaxCompactionLag  time.Duration // (max.compaction.lag.ms): Forever
 	DeleteRetention   time.Duration // how long tombstones are kept (delete.retention.ms): 24 h
 	MinCleanableRatio float64       // (min.cleanable.dirty.ratio): 0.5
+
+	// KeyIndex lets each partition find the records of a key (runnel.key.index): for
+	// producer.IfKeyAt, producer.IfAbsent and consumer.History. The index is in files of
+	// 16 bytes for each record. The zero value is no index.
+	KeyIndex bool
 }
 
 // Forever is a duration without an end; Kafka's -1.

@@ -45,6 +45,7 @@ var settings = []setting{
 	millis("retention.ms", func(c *Config) *time.Duration { return &c.Retention }),
 	choice("runnel.durability", func(c *Config) *Durability { return &c.Durability },
 		"default", DefaultDurability, "memory", Memory, "os", OS, "fsync", Fsync),
+	choice("runnel.key.index", func(c *Config) *bool { return &c.KeyIndex }, "false", false, "true", true),
 	number("segment.bytes", func(c *Config) *int64 { return &c.SegmentBytes }),
 	millis("segment.ms", func(c *Config) *time.Duration { return &c.SegmentAge }),
 }

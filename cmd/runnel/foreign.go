@@ -14,7 +14,7 @@ import (
 var (
 	topFile       = regexp.MustCompile(`^(\.lock|\.kafka_cleanshutdown|\.runnel\.sock|\.runnel_reserve|\.runnel_restoring(\.tmp)?|(meta\.properties|bootstrap\.checkpoint|(recovery-point-offset|replication-offset|log-start-offset|cleaner-offset)-checkpoint)(\.tmp)?)$`)
 	partitionDir  = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}-[0-9]{1,10}(\.[0-9a-f]{32}-(delete|stray))?$`)
-	partitionFile = regexp.MustCompile(`^([0-9]{20}\.(log|index|timeindex|txnindex|snapshot)|[0-9]{20}-[0-9]{10}\.checkpoint|runnel-(checkpoint|swap|repair)|leader-epoch-checkpoint|partition\.metadata|quorum-state)(\.(tmp|cleaned|swap|deleted|repaired|damaged-[0-9TZ]+)){0,2}$`)
+	partitionFile = regexp.MustCompile(`^([0-9]{20}\.(log|index|timeindex|txnindex|snapshot)|[0-9]{20}-[0-9]{20}\.keyindex|[0-9]{20}-[0-9]{10}\.checkpoint|runnel-(checkpoint|swap|repair)|leader-epoch-checkpoint|partition\.metadata|quorum-state)(\.(tmp|cleaned|swap|deleted|repaired|damaged-[0-9TZ]+)){0,2}$`)
 )
 
 // foreign returns the paths in a data directory that are not Runnel's: files

@@ -238,6 +238,12 @@ func (c *Client) ListOffsets(ctx context.Context, spec topic.OffsetSpec, partiti
 	return listed, err
 }
 
+// ReadKey implements consumer.KeyReader.
+func (c *Client) ReadKey(ctx context.Context, q consumer.KeyQuery) (page consumer.KeyPage, err error) {
+	err = c.control.call(ctx, readKey, func(c *coder) { c.keyQuery(&q) }, func(c *coder) { c.keyPage(&page, &q) })
+	return page, err
+}
+
 // Groups implements consumer.Admin.
 func (c *Client) Groups(ctx context.Context) (groups []consumer.GroupListing, err error) {
 	err = c.control.call(ctx, listGroups, none, func(c *coder) { list(c, 16, &groups, (*coder).groupListing) })

@@ -163,6 +163,10 @@ func (stub) SetGroupOffsets(context.Context, string, map[record.TopicPartition]c
 
 func (stub) DeleteGroupOffsets(context.Context, string, ...record.TopicPartition) error { return nil }
 
+func (stub) ReadKey(context.Context, consumer.KeyQuery) (consumer.KeyPage, error) {
+	return consumer.KeyPage{Records: []record.Record{{Offset: 1, Key: []byte("k")}}, Next: 2, End: 2}, nil
+}
+
 type stubProducer struct{}
 
 func (stubProducer) Topic(context.Context, string) (producer.Writer, error) {

@@ -28,7 +28,7 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 	switch {
 	case m == streamBytes:
 		return v.handleStream(ctx, id, args)
-	case m <= setGroupOffsets || m == verify || m == describeCluster || m == deleteGroupOffsets:
+	case m <= setGroupOffsets || m == verify || m == describeCluster || m == deleteGroupOffsets || m == readKey:
 		return v.handleAdmin(ctx, m, args)
 	case m <= flush || m == sendIf:
 		return v.handleProducer(ctx, m, args)
@@ -145,6 +145,13 @@ func (v *visit) handleAdmin(ctx context.Context, m method, args func(fields) err
 		}
 		listed, err := b.ListOffsets(ctx, spec, partitions...)
 		return func(c *coder) { table(c, 21, &listed, (*coder).listed) }, err
+	case readKey:
+		var q consumer.KeyQuery
+		if err := args(func(c *coder) { c.keyQuery(&q) }); err != nil {
+			return nil, err
+		}
+		page, err := b.ReadKey(ctx, q)
+		return func(c *coder) { c.keyPage(&page, &q) }, err
 	case verify:
 		if err := args(none); err != nil {
 			return nil, err

@@ -56,6 +56,8 @@ const (
 	describeProducers
 	forceTerminateTransaction
 	abortTransaction
+
+	readKey
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

@@ -20,6 +20,7 @@ type Backend interface {
 	topic.Admin
 	consumer.Admin
 	producer.Admin
+	consumer.KeyReader
 
 	// Verify compares every readable batch with its checksum.
 	Verify(ctx context.Context) error

@@ -23,6 +23,7 @@ func (c *coder) config(v *topic.Config) {
 	int64s(c, &v.MaxCompactionLag)
 	int64s(c, &v.DeleteRetention)
 	c.float(&v.MinCleanableRatio)
+	c.bool(&v.KeyIndex)
 }
 
 func (c *coder) topicSpec(v *topic.Spec) {
@@ -117,16 +118,41 @@ func (c *coder) member(v *consumer.Member) {
 	c.partitions(&v.Target)
 }
 
-// sentIf is a record with a condition.
-func (c *coder) sentIf(r *record.Record, condition *record.Condition) {
-	int32s(c, &r.Partition)
+func (c *coder) keyQuery(v *consumer.KeyQuery) {
+	c.partition(&v.TopicPartition)
+	c.nullable(&v.Key)
+	int64s(c, &v.From)
+	int64s(c, &v.Max)
+	c.bool(&v.ReadCommitted)
+}
+
+// keyPage is the answer to a query, whose partition its records have.
+func (c *coder) keyPage(v *consumer.KeyPage, q *consumer.KeyQuery) {
+	list(c, 27, &v.Records, func(c *coder, r *record.Record) {
+		r.Topic, r.Partition = q.Topic, q.Partition
+		int64s(c, &r.Offset)
+		int32s(c, &r.LeaderEpoch)
+		c.content(r)
+	})
+	int64s(c, &v.Next)
+	int64s(c, &v.End)
+}
+
+// content is what a record consists of, wherever it is.
+func (c *coder) content(r *record.Record) {
 	c.milliseconds(&r.Timestamp)
 	c.nullable(&r.Key)
 	c.nullable(&r.Value)
-	list(c, 9, &r.Headers, func(c *coder, h *record.Header) {
+	list(c, 5, &r.Headers, func(c *coder, h *record.Header) {
 		text(c, &h.Key)
 		c.nullable(&h.Value)
 	})
+}
+
+// sentIf is a record with a condition.
+func (c *coder) sentIf(r *record.Record, condition *record.Condition) {
+	int32s(c, &r.Partition)
+	c.content(r)
 	int8s(c, &condition.Demand)
 	int64s(c, &condition.Offset)
 	if c.isReading() && !condition.Valid() {

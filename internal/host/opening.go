@@ -218,6 +218,7 @@ func (h *Host) settings(cfg topic.Config) partition.Settings {
 		Keyed:              cfg.Cleanup != topic.Delete,
 		ProducerExpiration: h.cfg.ProducerExpiration,
 		MinReplicas:        cfg.MinReplicas,
+		KeyIndex:           cfg.KeyIndex,
 	}
 }
 

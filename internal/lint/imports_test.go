@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"topic":  {"record", "fault"},
 
 	"log":       {"record", "fault", "internal/vfs"},
-	"partition": {"log", "record", "fault"},
+	"partition": {"log", "record", "fault", "internal/keyindex"},
 
 	"producer": {"record", "fault", "serde", "topic", "consumer"},
 	"consumer": {"record", "fault", "serde", "topic", "internal/pattern", "internal/callback"},
@@ -60,6 +60,7 @@ var allowed = map[string][]string{
 		"fault", "record", "topic", "consumer", "partition", "internal/host", "internal/layout", "internal/coordinator/group", "internal/pattern", "internal/role",
 		"internal/attach", "internal/wire",
 	},
+	"internal/keyindex":      {"log", "record", "fault", "internal/vfs"},
 	"internal/cleaner":       {"fault", "record", "topic", "log", "partition", "internal/host", "internal/layout", "internal/role"},
 	"internal/host":          {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/layout", "internal/catalogue"},
 	"internal/host/hosttest": {"fault", "record", "topic", "log", "partition", "internal/vfs", "internal/catalogue", "internal/metadata", "internal/host", "github.com/stretchr/testify/..."},

@@ -117,6 +117,7 @@ func run(t *testing.T, features Features, do func(t *testing.T, test test)) {
 		{"committing", committingTests},
 		{"markers", markerTests},
 		{"transactions", transactionTests},
+		{"offsets in a transaction", transactionOffsetTests},
 		{"transaction admin", transactionAdminTests},
 		{"groups", groupTests},
 		{"starting", startingTests},

@@ -25,6 +25,8 @@
 //   - A commit whose outcome is unknown may be made again while it is on its
 //     way. If the client gives it up, the outcome stays unknown, and the
 //     transaction is to be aborted, which has no effect if it is committed.
+//   - Offsets that are sent in a transaction take a request more than Kafka's
+//     own clients make, and a connection of the session's own.
 //   - A producer of transactions is fenced by the timeout of one of them, if
 //     the cluster's transaction.version is 2.
 //

@@ -3,9 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
-	"maps"
 	"math"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,7 +128,8 @@ type producing struct {
 
 	mu      sync.Mutex
 	writers map[string]*writer
-	failed  error // the first failure without a callback since the last Flush
+	failed  error       // the first failure without a callback since the last Flush
+	helper  *kgo.Client // for the offsets of transactions; nil until some are sent
 }
 
 // partitioner is called by the client once per topic. Through it the session
@@ -234,6 +233,12 @@ func (s *producing) end() {
 	s.sending.Unlock()
 	if first {
 		s.client.Close()
+		s.mu.Lock()
+		helper := s.helper
+		s.mu.Unlock()
+		if helper != nil {
+			helper.Close()
+		}
 		s.cluster.removeSession(s)
 	}
 	s.flushes.Wait()
@@ -316,23 +321,6 @@ func (w *writer) refresh(ctx context.Context) error {
 	s.client.PurgeTopicsFromProducing(w.topic)
 	w.loaded.Store(0)
 	return nil
-}
-
-// dropStale makes the client drop what it knows of topics that have changed. Nothing is
-// being sent.
-func (s *producing) dropStale() {
-	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.writers))
-	s.mu.Unlock()
-	for _, w := range all {
-		w.mu.Lock()
-		if w.stale {
-			w.stale = false
-			s.client.PurgeTopicsFromProducing(w.topic)
-			w.loaded.Store(0)
-		}
-		w.mu.Unlock()
-	}
 }
 
 // Partitions implements producer.Writer.
@@ -551,6 +539,11 @@ func (s *sent) copy(r record.Record) {
 func (s *sent) done(_ *kgo.Record, err error) {
 	if s.err = err; err != nil {
 		s.err = s.writer.session.fail(s.failure(err))
+	}
+	if t := s.writer.session.transaction; t != nil && err == nil {
+		t.mu.Lock()
+		t.records = true
+		t.mu.Unlock()
 	}
 	s.writer.session.told.Add(s)
 }

@@ -4,16 +4,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
-	"github.com/runnel-go/runnel/record"
 )
 
 var _ producer.Transactor = (*producing)(nil)
@@ -39,6 +39,8 @@ type transaction struct {
 	fenced  error   // why nothing works any more
 	unclear bool    // the client gave up asking whether the transaction is committed
 	ending  *ending // the request that ends the transaction, once it was made
+	records bool    // some were written: the client knows that there is a transaction
+	offsets bool    // some were sent, which the client does not know
 
 	sending int           // how many calls are about to pass a record to the client
 	drained chan struct{} // closed when sending becomes 0, if End waits for that
@@ -143,7 +145,7 @@ func (s *producing) BeginTransaction(ctx context.Context) error {
 		t.state = transactionIdle
 		return t.refusedLocked(err)
 	}
-	t.state, t.failed = transactionOpen, nil
+	t.state, t.failed, t.records, t.offsets = transactionOpen, nil, false, false
 	return nil
 }
 
@@ -323,7 +325,16 @@ func (s *producing) finishEnd(commit bool) error {
 	if s.ctx.Err() != nil {
 		return fault.Closed
 	}
-	err := s.client.EndTransaction(s.ctx, kgo.TransactionEndTry(commit))
+	var err error
+	s.transaction.mu.Lock()
+	alone := s.transaction.offsets && !s.transaction.records
+	s.transaction.mu.Unlock()
+	if alone { // the client would end nothing
+		err = s.endOffsets(commit)
+	}
+	if err == nil {
+		err = s.client.EndTransaction(s.ctx, kgo.TransactionEndTry(commit))
+	}
 	if errors.Is(err, kerr.OperationNotAttempted) { // the client says only that its producer ID has failed
 		_, _, err = s.client.ProducerID(s.ctx)
 		if err == nil {
@@ -390,8 +401,19 @@ func (s *producing) awaitMarkers() error {
 	}
 }
 
-// SendOffsets implements producer.Transactor. The client sends the offsets of its own group
-// only.
-func (s *producing) SendOffsets(_ context.Context, g consumer.GroupMetadata, _ map[record.TopicPartition]consumer.Offset) error {
-	return s.fail(fault.Newf(fault.UnsupportedVersion, "offsets of group %q in a transaction of a Kafka cluster", g.Group))
+// dropStale makes the client drop what it knows of topics that have changed. Nothing is
+// being sent.
+func (s *producing) dropStale() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.writers))
+	s.mu.Unlock()
+	for _, w := range all {
+		w.mu.Lock()
+		if w.stale {
+			w.stale = false
+			s.client.PurgeTopicsFromProducing(w.topic)
+			w.loaded.Store(0)
+		}
+		w.mu.Unlock()
+	}
 }

@@ -166,8 +166,8 @@ func (c *Coordinator) Add(id string, who Identity, partitions []record.TopicPart
 // End decides the producer's transaction, and returns the identity for the next one. endOf,
 // unless nil, returns where a partition ends that is not durable yet, but will be before any
 // marker is written. A call that comes again, with the identity that the transaction had, has the same outcome
-// and no records; its Ending is there as long as the transaction is not complete. fresh is
-// as for Init.
+// and no records; its Ending is there as long as the transaction is not complete. An abort
+// does nothing where no transaction was begun. fresh is as for Init.
 func (c *Coordinator) End(id string, who Identity, commit bool, fresh int64, endOf func(record.TopicPartition) End, now time.Time) (Identity, Result, error) {
 	v := c.ids[id]
 	if v != nil && v.endedFor(who) {
@@ -180,6 +180,9 @@ func (c *Coordinator) End(id string, who Identity, commit bool, fresh int64, end
 	v, err := c.find(id, who)
 	if err != nil {
 		return Identity{}, Result{}, err
+	}
+	if v.state != Ongoing && !commit {
+		return who, Result{}, nil // it was to be begun, and was not
 	}
 	if v.state != Ongoing {
 		return Identity{}, Result{}, fault.Newf(fault.InvalidTxnState, "%q has no transaction, it is in state %s", id, v.state)

@@ -104,6 +104,11 @@ func TestAgainstAModel(t *testing.T) {
 					require.Empty(rt, r.Records)
 					return
 				}
+				if next == c.identity { // there was none to abort
+					require.False(rt, commit)
+					require.Empty(rt, r.Records)
+					return
+				}
 				key := c.id + who(c.identity)
 				if outcome, known := decided[key]; known {
 					require.Equal(rt, outcome, commit, "another decision")

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -117,6 +121,65 @@ func TestOpeningAgainGivesTheSameState(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, state)
 		}
+	})
+}
+
+// Several ledgers share the accounts: whichever is faster, no account is overdrawn, each
+// event is applied by all, and a later one begins with a snapshot.
+func TestSeveralLedgers(t *testing.T) {
+	b := runneltest.New(t)
+	first := open(t, b)
+	require.NoError(t, do(t.Context(), t, first, "open a"))
+	require.NoError(t, do(t.Context(), t, first, "deposit a 100"))
+	var withdrawn atomic.Int64
+	var running sync.WaitGroup
+	for range 4 {
+		l := open(t, b)
+		running.Go(func() {
+			for range 60 {
+				if do(t.Context(), t, l, "withdraw a 1") == nil {
+					withdrawn.Add(1)
+				}
+			}
+		})
+	}
+	running.Wait()
+	require.EqualValues(t, 100, withdrawn.Load())
+	last := open(t, b)
+	require.Equal(t, ledger.State{"a": 0}, last.State())
+	require.EqualValues(t, 102, last.Next())
+	require.ErrorAs(t, do(t.Context(), t, first, "withdraw a 1"), new(ledger.Refused), "one that has not read the others' events")
+	before, err := last.Before(t.Context(), 52)
+	require.NoError(t, err)
+	require.Equal(t, ledger.State{"a": 5000}, before)
+}
+
+func TestStateAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker, err := runnel.OpenMemory()
+		require.NoError(t, err)
+		defer broker.Close()
+		l, err := ledger.Open(t.Context(), broker)
+		require.NoError(t, err)
+		defer l.Close()
+		begin := time.Now()
+		for _, line := range []string{"open a", "deposit a 3", "withdraw a 1"} {
+			time.Sleep(time.Hour)
+			require.NoError(t, do(t.Context(), t, l, line))
+		}
+		for hours, want := range []ledger.State{{}, {"a": 0}, {"a": 300}, {"a": 200}} {
+			state, err := l.At(t.Context(), begin.Add(time.Duration(hours)*time.Hour+time.Minute))
+			require.NoError(t, err)
+			require.Equal(t, want, state)
+		}
+		deposited, err := ledger.Project(t.Context(), l, ledger.Cents(0), func(sum ledger.Cents, e ledger.Entry) (ledger.Cents, bool) {
+			if e.Kind == ledger.Deposited {
+				sum += e.Cents
+			}
+			return sum, true
+		})
+		require.NoError(t, err)
+		require.EqualValues(t, 300, deposited)
 	})
 }
 

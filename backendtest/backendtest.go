@@ -42,6 +42,10 @@ type Features struct {
 	// Preconditions: SendIf works. Otherwise it is fault.UnsupportedVersion.
 	Preconditions bool
 
+	// ShareGroups: package share works. Otherwise opening a consumer of a share group, where
+	// the backend has a method for that, is fault.UnsupportedVersion.
+	ShareGroups bool
+
 	// FirstOffset is the offset of the first record of every partition. Before it a
 	// partition has control records, which take offsets and which no program sees: where
 	// partitions are replica groups, the one with which the first leader begins. There the
@@ -110,6 +114,7 @@ func run(t *testing.T, features Features, do func(t *testing.T, test test)) {
 		{"producing", producingTests},
 		{"preconditions", preconditionTests},
 		{"history", historyTests},
+		{"sharing", sharingTests},
 		{"closing a producer", closingProducerTests},
 		{"consuming", consumingTests},
 		{"waiting", waitingTests},

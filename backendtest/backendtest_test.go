@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(leak.Patient(m)) }
 
-var features = backendtest.Features{AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol}
+var features = backendtest.Features{AtomicTopics: true, Durability: true, Preconditions: true, ShareGroups: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol}
 
 func mark(t *testing.T, b backendtest.Backend, tp record.TopicPartition) {
 	p, err := producer.New(b, producer.Partitioner(topic.ManualPartitioner))
@@ -59,10 +59,12 @@ func TestClosing(t *testing.T) {
 
 // TestReplica runs the suite on partitions that are replicas, each of a group of one.
 func TestReplica(t *testing.T) {
+	replicated := features
+	replicated.ShareGroups = false // which need partitions with one copy
 	backendtest.Run(t, func(t *testing.T) backendtest.Backend {
 		b, err := runnel.OpenMemory(runnel.Replicated(hosttest.NewReplication()))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, b.Close()) })
 		return b
-	}, features)
+	}, replicated)
 }

@@ -264,6 +264,9 @@ const (
 	GroupReconciling GroupState = "Reconciling"
 	GroupStable      GroupState = "Stable"
 	GroupDead        GroupState = "Dead"
+
+	GroupPreparingRebalance  GroupState = "PreparingRebalance"  // of the classic protocol
+	GroupCompletingRebalance GroupState = "CompletingRebalance" // the same
 )
 
 // GroupListing is one row of a list of groups.

@@ -61,6 +61,8 @@ const (
 	FencedLeaderEpoch        Code = 74
 	UnknownLeaderEpoch       Code = 75
 	UnsupportedCompression   Code = 76
+	MemberIDRequired         Code = 79
+	GroupMaxSizeReached      Code = 81
 	FencedInstance           Code = 82
 	GroupSubscribedToTopic   Code = 86
 	InvalidRecord            Code = 87
@@ -155,6 +157,8 @@ var table = map[Code]entry{
 	FencedLeaderEpoch:        {"FENCED_LEADER_EPOCH", true, "the leader epoch is older than the partition's"},
 	UnknownLeaderEpoch:       {"UNKNOWN_LEADER_EPOCH", true, "the leader epoch is newer than the partition's"},
 	UnsupportedCompression:   {"UNSUPPORTED_COMPRESSION_TYPE", false, "the compression is not one of none, gzip, snappy, lz4, zstd"},
+	MemberIDRequired:         {"MEMBER_ID_REQUIRED", false, "a new member must join with the ID that it was given"},
+	GroupMaxSizeReached:      {"GROUP_MAX_SIZE_REACHED", false, "the group has as many members as it may have"},
 	FencedInstance:           {"FENCED_INSTANCE_ID", false, "another member took over this static member's place"},
 	GroupSubscribedToTopic:   {"GROUP_SUBSCRIBED_TO_TOPIC", false, "a member of the group subscribes to the topic"},
 	InvalidRecord:            {"INVALID_RECORD", false, "the record or batch breaks a rule of the topic or the format"},

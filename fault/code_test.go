@@ -71,6 +71,8 @@ var kafkaErrors = []struct {
 	{fault.FencedLeaderEpoch, 74, "FENCED_LEADER_EPOCH", true},
 	{fault.UnknownLeaderEpoch, 75, "UNKNOWN_LEADER_EPOCH", true},
 	{fault.UnsupportedCompression, 76, "UNSUPPORTED_COMPRESSION_TYPE", false},
+	{fault.MemberIDRequired, 79, "MEMBER_ID_REQUIRED", false},
+	{fault.GroupMaxSizeReached, 81, "GROUP_MAX_SIZE_REACHED", false},
 	{fault.FencedInstance, 82, "FENCED_INSTANCE_ID", false},
 	{fault.GroupSubscribedToTopic, 86, "GROUP_SUBSCRIBED_TO_TOPIC", false},
 	{fault.InvalidRecord, 87, "INVALID_RECORD", false},

@@ -28,6 +28,7 @@ type GroupShard struct {
 	listeners map[string]*Listener // by member ID
 	neighbors map[int32]*neighbor  // other nodes that have had guests
 	changed   map[int32]int64      // by other node: the latest request that changed something for no member
+	requests  openRequests         // of the classic protocol
 	made      group.Result         // of the round so far
 	members   bool                 // the round adds or removes members, so deadlines may change
 }
@@ -57,6 +58,7 @@ func (s *GroupShard) gather(r group.Result) []unit {
 	s.made.Records = append(s.made.Records, r.Records...)
 	s.made.Wake = append(s.made.Wake, r.Wake...)
 	s.made.Gone = append(s.made.Gone, r.Gone...)
+	s.made.Answers = append(s.made.Answers, r.Answers...)
 	for _, err := range r.Refused {
 		s.groups.cfg.Refused(err)
 	}
@@ -83,6 +85,7 @@ func (s *GroupShard) empty() *group.Coordinator {
 	retention := s.groups.cfg.Retention
 	return group.New(group.Limits{
 		Retention: retention, ExpireFrom: time.Now().Add(min(retention, offsetGrace)), Assignors: s.groups.cfg.Assignors,
+		Classic: s.groups.cfg.Classic,
 	})
 }
 
@@ -107,6 +110,7 @@ func (s *GroupShard) prepare(c *group.Coordinator, loaded bool) ([]unit, error) 
 		s.since = time.Now()
 		s.members = true // so that finish computes the deadlines
 		s.dismissGuests()
+		s.requests.abandon()
 		s.forgetUnknown(c)
 		if err := s.groups.catchUp(); err != nil {
 			return nil, err
@@ -224,10 +228,12 @@ func (s *GroupShard) notify(failed bool) {
 	made := s.made
 	s.made, s.members = group.Result{}, false
 	if failed {
+		s.requests.abandon()
 		for _, l := range s.listeners {
 			l.Wake()
 		}
 	} else {
+		s.requests.answer(made.Answers)
 		for _, id := range slices.Concat(made.Wake, made.Gone) {
 			if l := s.listeners[id]; l != nil {
 				l.Wake()

@@ -33,6 +33,8 @@ type GroupsConfig struct {
 
 	Assignors map[string]consumer.PartitionAssignor // custom ones, by name
 
+	Classic func(*group.Coordinator) // as group.Limits.Classic
+
 	// The rest is only for a Host with a Replication. Node is this node's number. Ask has
 	// another node's Groups serve a request; its errors are that node's, or else
 	// fault.NetworkException where the request had no effect, and fault.UnknownOutcome.

@@ -24,7 +24,7 @@ import (
 func oneShard(t *testing.T, h *hosttest.Host, most int, retention time.Duration) *GroupShard {
 	t.Helper()
 	g := NewGroups(GroupsConfig{
-		Host: h.Host, Node: 7, Retention: retention,
+		Host: h.Host, Node: 7, Retention: retention, Classic: group.ServeClassic,
 		Ensure:  func(context.Context, topic.Spec) (*host.Topic, error) { return h.Topic(topic.ConsumerOffsets) },
 		Reserve: layout.NewReserve(nil, "", 0),
 		Gone:    func(groups, members []string) {},

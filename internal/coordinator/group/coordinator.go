@@ -29,6 +29,14 @@ type Limits struct {
 	Retention  time.Duration
 	ExpireFrom time.Time
 
+	// Classic is ServeClassic where the classic protocol is served. A program that does
+	// not serve it does not link it: what the log has of such groups has no members then.
+	Classic func(*Coordinator)
+
+	// JoinDelay is how long an empty group of the classic protocol waits for further
+	// members after each one that joins (group.initial.rebalance.delay.ms); 3 s.
+	JoinDelay time.Duration
+
 	Assignors map[string]consumer.PartitionAssignor // custom ones, by name
 }
 
@@ -51,6 +59,11 @@ type Coordinator struct {
 
 	refused map[string]refusal // by group
 
+	// Groups of the classic protocol as they live, by name, and expireClassic where it is
+	// served, or else nil.
+	rounds      map[string]*round
+	expireRound func(groupName string, now time.Time) (next time.Time)
+
 	// Derived from the groups when it is needed: a hash of each group's topics, and who
 	// is to have which partition.
 	hashes map[string]int64
@@ -62,20 +75,25 @@ type Coordinator struct {
 	news    map[string]bool       // groups with a new target or a new assignment, in which all members may have to act
 	freed   map[string]partitions // by group, what a member has given up in a heartbeat
 	refuses []error               // as Result.Refused
+	answers []Answer              // as Result.Answers
 	err     error
 }
 
 // New returns a Coordinator without groups. The caller applies the log to it.
 func New(limits Limits) *Coordinator {
-	return &Coordinator{
+	c := &Coordinator{
 		limits: Limits{
-			Members: cmp.Or(limits.Members, 10_000), Metadata: cmp.Or(limits.Metadata, 4096),
+			Members: cmp.Or(limits.Members, 10_000), Metadata: cmp.Or(limits.Metadata, 4096), JoinDelay: cmp.Or(limits.JoinDelay, 3*time.Second),
 			Retention: limits.Retention, ExpireFrom: limits.ExpireFrom, Assignors: limits.Assignors,
 		},
 		groups: map[string]*group{}, topics: NewTopics(nil), away: map[string]time.Time{}, left: map[string]time.Time{},
 		refused: map[string]refusal{}, pending: map[int64]*transaction{}, ended: map[int64]ended{}, crowded: endedCrowd,
-		hashes: map[string]int64{}, heirs: map[string]map[Partition]string{},
+		hashes: map[string]int64{}, heirs: map[string]map[Partition]string{}, rounds: map[string]*round{},
 	}
+	if limits.Classic != nil {
+		limits.Classic(c)
+	}
+	return c
 }
 
 // Result is what a command did.
@@ -91,6 +109,10 @@ type Result struct {
 	GoneFrom   []string
 
 	Refused []error // assignments of custom assignors that were not valid
+
+	// Answers to requests of the classic protocol, not only the command's, are to be given
+	// once the Records count.
+	Answers []Answer
 
 	// Of, unless nil, is the transaction of which the Records are, or which a marker is to
 	// end. They go into a batch of their own.
@@ -147,6 +169,10 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 	if err := checkTold(m); err != nil {
 		return Assignment{}, Result{}, err
 	}
+	if c.hasClassic(m.Group) {
+		return Assignment{}, Result{}, fault.Newf(fault.InconsistentProtocol, "the members of group %q speak the classic protocol", m.Group).
+			Try("end them first; a group without members takes either protocol")
+	}
 	if _, err := pattern.Parse(m.Pattern); err != nil {
 		return Assignment{}, Result{}, err
 	}
@@ -187,6 +213,9 @@ func (c *Coordinator) Join(m Member) (Assignment, Result, error) {
 		if err := c.tryOut(m, metadata, before); err != nil {
 			return Assignment{}, Result{}, err
 		}
+	}
+	if g != nil && g.classic != nil {
+		c.eraseClassic(g)
 	}
 	if before != nil {
 		target := g.targets[before.id]
@@ -336,97 +365,18 @@ func (c *Coordinator) topicExists(tp record.TopicPartition, o offset) bool {
 	return ok && (o.id == t.ID || o.id == Partition{}.ID)
 }
 
-// Commit stores offsets for a group, all or none. A member may commit only for
-// partitions that it owns or has not revoked yet; in Kafka's protocol, the member
-// epoch serves this purpose. Without a member ID, the group must have no members.
-//
-// fault.UnknownMember, fault.StaleMemberEpoch for a partition that the member
-// does not own, fault.NonEmptyGroup without a member; fault.UnknownTopic,
-// fault.OffsetMetadataTooLarge, fault.OffsetOutOfRange for an offset below zero.
-func (c *Coordinator) Commit(groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset, now time.Time) (Result, error) {
-	c.begin()
-	if err := c.mayCommit(groupName, memberID, offsets); err != nil {
-		return Result{}, err
-	}
-	for _, tp := range slices.SortedFunc(maps.Keys(offsets), record.TopicPartition.Compare) {
-		c.emit(key{kind: keyOffset, group: groupName, topic: tp.Topic, partition: tp.Partition}, c.offsetOf(tp, offsets[tp], now).encode)
-	}
-	return c.end(memberID)
-}
-
-// offsetOf returns the value of an offset that is committed now.
-func (c *Coordinator) offsetOf(tp record.TopicPartition, o consumer.Offset, now time.Time) offset {
-	return offset{
-		offset: o.Offset, leaderEpoch: o.LeaderEpoch, metadata: o.Metadata,
-		committed: now.UnixMilli(), id: c.topics.byName[tp.Topic].ID,
-	}
-}
-
-// mayCommit returns why the offsets may not be committed, or nil.
-func (c *Coordinator) mayCommit(groupName, memberID string, offsets map[record.TopicPartition]consumer.Offset) error {
-	g := c.groups[groupName]
-	if memberID != "" {
-		if _, _, err := c.find(groupName, memberID); err != nil {
-			return err
-		}
-	} else if g != nil && len(g.members) > 0 {
-		return fault.Newf(fault.NonEmptyGroup, "group %q has %d members", groupName, len(g.members))
-	}
-	for tp, o := range offsets {
-		t, ok := c.topics.byName[tp.Topic]
-		switch {
-		case !ok || tp.Partition < 0 || tp.Partition >= t.Partitions:
-			return fault.At(fault.UnknownTopic, tp.Topic, tp.Partition, -1)
-		case o.Offset < 0:
-			return fault.At(fault.OffsetOutOfRange, tp.Topic, tp.Partition, -1).Detailf("offset %d", o.Offset)
-		case len(o.Metadata) > c.limits.Metadata:
-			return fault.At(fault.OffsetMetadataTooLarge, tp.Topic, tp.Partition, o.Offset).
-				Detailf("%d bytes, at most %d fit", len(o.Metadata), c.limits.Metadata)
-		case memberID != "" && g.owner(Partition{ID: t.ID, Number: tp.Partition}) != memberID:
-			return fault.At(fault.StaleMemberEpoch, tp.Topic, tp.Partition, o.Offset).
-				Detailf("the member does not own the partition")
-		}
-	}
-	return nil
-}
-
 // Delete deletes a group with its offsets; fault.GroupNotFound,
 // fault.NonEmptyGroup.
 func (c *Coordinator) Delete(groupName string) (Result, error) {
 	c.begin()
 	g := c.groups[groupName]
-	switch {
-	case g == nil:
-		return Result{}, fault.Newf(fault.GroupNotFound, "%q", groupName)
-	case len(g.members) > 0:
-		return Result{}, fault.Newf(fault.NonEmptyGroup, "group %q has %d members", groupName, len(g.members))
+	if err := c.noMembers(groupName); err != nil {
+		return Result{}, err
 	}
-	c.erase(g, func() {})
-	return c.end("")
-}
-
-// DeleteOffsets makes a group forget its offsets of some partitions, all or none.
-// Those that it has none of are skipped. fault.GroupNotFound;
-// fault.GroupSubscribedToTopic while a member subscribes to one of the topics.
-func (c *Coordinator) DeleteOffsets(groupName string, partitions ...record.TopicPartition) (Result, error) {
-	c.begin()
-	g := c.groups[groupName]
 	if g == nil {
 		return Result{}, fault.Newf(fault.GroupNotFound, "%q", groupName)
 	}
-	subscribed := g.topics(c.topics)
-	for _, tp := range partitions {
-		if slices.Contains(subscribed, tp.Topic) {
-			return Result{}, fault.At(fault.GroupSubscribedToTopic, tp.Topic, tp.Partition, -1).Detailf("group %q", groupName)
-		}
-	}
-	partitions = slices.Clone(partitions)
-	slices.SortFunc(partitions, record.TopicPartition.Compare)
-	for _, tp := range slices.Compact(partitions) {
-		if _, ok := g.offsets[tp]; ok {
-			c.emit(key{kind: keyOffset, group: groupName, topic: tp.Topic, partition: tp.Partition}, nil)
-		}
-	}
+	c.erase(g, func() {})
 	return c.end("")
 }
 
@@ -442,14 +392,23 @@ func (c *Coordinator) erase(g *group, between func()) {
 		c.emit(key{kind: keyOffset, group: g.name, topic: tp.Topic, partition: tp.Partition}, nil)
 		between()
 	}
-	for _, id := range slices.Sorted(maps.Keys(g.targets)) {
-		c.emit(key{kind: keyTarget, group: g.name, member: id}, nil)
-	}
-	c.emit(key{kind: keyTargetMetadata, group: g.name}, nil)
-	c.emit(key{kind: keyGroup, group: g.name}, nil)
+	c.eraseClassic(g)
+	c.eraseConsumers(g)
+	delete(c.rounds, g.name)
 	delete(c.left, g.name)
 	delete(c.refused, g.name)
 	delete(c.hashes, g.name)
+}
+
+// eraseConsumers makes the tombstones of a group without members, but for its offsets.
+func (c *Coordinator) eraseConsumers(g *group) {
+	for _, id := range slices.Sorted(maps.Keys(g.targets)) {
+		c.emit(key{kind: keyTarget, group: g.name, member: id}, nil)
+	}
+	if g.epoch != 0 || g.targetEpoch != 0 {
+		c.emit(key{kind: keyTargetMetadata, group: g.name}, nil)
+		c.emit(key{kind: keyGroup, group: g.name}, nil)
+	}
 }
 
 // find returns a member that is in its group and not away, or fault.UnknownMember.
@@ -515,6 +474,7 @@ func (c *Coordinator) retarget(g *group) {
 // begin starts a command. Every exported command calls it first, and end last.
 func (c *Coordinator) begin() {
 	c.records, c.cuts, c.news, c.freed, c.refuses, c.err = nil, nil, map[string]bool{}, map[string]partitions{}, nil, nil
+	c.answers = nil
 }
 
 // cut allows the append to end here. A crash in between must leave a state from which

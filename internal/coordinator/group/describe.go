@@ -12,15 +12,23 @@ import (
 // Groups lists all groups, sorted by name.
 func (c *Coordinator) Groups() []consumer.GroupListing {
 	all := make([]consumer.GroupListing, 0, len(c.groups))
-	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
-		g := c.groups[name]
-		all = append(all, consumer.GroupListing{Name: name, State: g.state(), Members: len(g.members)})
+	names := slices.Concat(slices.Collect(maps.Keys(c.groups)), slices.Collect(maps.Keys(c.rounds)))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if state, ok := c.classicState(name); ok {
+			all = append(all, consumer.GroupListing{Name: name, State: state, Members: c.classicMembers(name)})
+		} else if g := c.groups[name]; g != nil {
+			all = append(all, consumer.GroupListing{Name: name, State: g.state(), Members: len(g.members)})
+		}
 	}
 	return all
 }
 
 // Describe describes a group; fault.GroupNotFound.
 func (c *Coordinator) Describe(groupName string) (consumer.GroupDescription, error) {
+	if state, ok := c.classicState(groupName); ok {
+		return c.describeClassic(groupName, state), nil
+	}
 	g := c.groups[groupName]
 	if g == nil {
 		return consumer.GroupDescription{}, fault.Newf(fault.GroupNotFound, "%q", groupName)

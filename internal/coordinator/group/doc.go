@@ -48,6 +48,7 @@
 // Kafka), behind an int16: the key's type, the value's version.
 //
 //	key  1 OffsetCommit                  group, topic, partition
+//	key  2 GroupMetadata                 group, of the classic protocol
 //	key  3 ConsumerGroupMetadata         group
 //	key  5 ConsumerGroupMemberMetadata   group, member
 //	key  6 …TargetAssignmentMetadata     group
@@ -66,6 +67,21 @@
 // until the transaction's marker follows: then they are committed, or forgotten. One counts
 // only if no later record of the log is of the same partition. A marker is one more command
 // of the Coordinator, so that markers and records have one order.
+//
+// # The classic protocol
+//
+// JoinGroup, SyncGroup, HeartbeatGroup, LeaveGroup and CommitOffsets serve members of
+// Kafka's older protocol (KIP-62, 345, 394, 429, 814): one of them leads and assigns, and
+// in each generation all join again. Requests that wait are known by tickets, and their
+// answers come with the result of the command that completes them. As for Kafka, the log
+// has complete generations only. What a rebalance has reached so far is kept beside the
+// groups; where the log is read again, members find the generation before, and join again.
+// A group whose partitions are revoked one by one (KIP-429) needs nothing here: its
+// members' assignors see to it.
+//
+// A group has members of one protocol at a time. Members of the other one are
+// fault.InconsistentProtocol until the group has none; then its records of the former
+// protocol are removed, and its offsets stay. testdata/classic.txt tells what is answered.
 //
 // # Tasks
 //

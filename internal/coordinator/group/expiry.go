@@ -48,9 +48,15 @@ func (c *Coordinator) Expire(now time.Time, heard func(memberID string) Heard) (
 			}
 		}
 	}
+	if c.expireRound != nil {
+		for _, name := range c.classicNames() {
+			next = earlier(next, c.expireRound(name, now))
+			c.cut()
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
 		g := c.groups[name]
-		if len(g.members) > 0 || c.limits.Retention == 0 {
+		if len(g.members) > 0 || c.hasClassic(name) || c.limits.Retention == 0 {
 			continue
 		}
 		if len(c.pendingOf(name)) > 0 { // its last commit is yet to count
@@ -76,6 +82,11 @@ func (c *Coordinator) expiry(g *group) time.Time {
 	last := c.left[g.name]
 	for _, o := range g.offsets {
 		if at := time.UnixMilli(o.committed); at.After(last) {
+			last = at
+		}
+	}
+	if g.classic != nil {
+		if at := time.UnixMilli(g.classic.since); at.After(last) {
 			last = at
 		}
 	}

@@ -39,6 +39,7 @@ type group struct {
 	statics     map[string]string // instance ID -> member ID
 	targets     map[string]partitions
 	offsets     map[record.TopicPartition]offset
+	classic     *classic // nil unless it is, or was last, a group of the classic protocol
 
 	// The rest is derived from the members, so that no heartbeat has to go through all of
 	// them. owners has the owner of each partition: owners[p] == m.id if and only if p is
@@ -100,7 +101,7 @@ func newGroup(name string) *group {
 
 // empty reports whether the group has no state left, and can be dropped.
 func (g *group) empty() bool {
-	return g.epoch == 0 && g.targetEpoch == 0 && len(g.members)+len(g.targets)+len(g.offsets) == 0
+	return g.epoch == 0 && g.targetEpoch == 0 && g.classic == nil && len(g.members)+len(g.targets)+len(g.offsets) == 0
 }
 
 // sorted returns the members, sorted by ID. Commands go through them in this order,
@@ -194,6 +195,12 @@ func (g *group) applyValue(k key, value []byte, order int64) error {
 		}
 		o.order = order
 		g.offsets[record.TopicPartition{Topic: k.topic, Partition: k.partition}] = o
+	case keyClassic:
+		v, err := decodeClassic(value)
+		if err != nil {
+			return err
+		}
+		g.classic = v
 	case keyGroup:
 		v, err := decodeGroup(value)
 		if err != nil {
@@ -240,6 +247,8 @@ func (g *group) applyTombstone(k key) {
 	switch k.kind {
 	case keyOffset:
 		delete(g.offsets, record.TopicPartition{Topic: k.topic, Partition: k.partition})
+	case keyClassic:
+		g.classic = nil
 	case keyGroup:
 		g.epoch, g.hash = 0, 0
 	case keyMember:

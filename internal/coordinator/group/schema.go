@@ -18,6 +18,7 @@ type Record struct{ Key, Value []byte }
 const (
 	keyOffsetLegacy   int16 = 0
 	keyOffset         int16 = 1
+	keyClassic        int16 = 2
 	keyGroup          int16 = 3
 	keyMember         int16 = 5
 	keyTargetMetadata int16 = 6
@@ -62,7 +63,7 @@ func decodeKey(b []byte) (key, bool, error) {
 	case keyOffsetLegacy, keyOffset:
 		k.kind = keyOffset
 		k.group, k.topic, k.partition = r.String(), r.String(), r.Int32()
-	case keyGroup, keyTargetMetadata:
+	case keyClassic, keyGroup, keyTargetMetadata:
 		k.group = r.String()
 	case keyMember, keyTarget, keyCurrent:
 		k.group, k.member = r.String(), r.String()

@@ -25,6 +25,19 @@ func TestBytes(t *testing.T) {
 		want   string
 	}{
 		{"OffsetCommitKey", key{kind: keyOffset, group: "g", topic: "to", partition: 3}.encode, "0001 0001 67 0002 746f 00000003"},
+		{"GroupMetadataKey", key{kind: keyClassic, group: "g"}.encode, "0002 0001 67"},
+		{
+			"GroupMetadataValue", (&classic{
+				protocolType: "consumer", generation: 3, protocol: "r", leader: "m", since: 7,
+				members: map[string]classicMember{"m": {
+					instanceID: "i", clientID: "c", clientHost: "h", rebalanceTimeout: time.Second, sessionTimeout: time.Second / 2,
+					subscription: []byte{1}, assignment: []byte{2, 3},
+				}},
+			}).encode,
+			"0003 0008 636f6e73756d6572 00000003 0001 72 0001 6d 0000000000000007 00000001" +
+				"0001 6d 0001 69 0001 63 0001 68 000003e8 000001f4 00000001 01 00000002 0203",
+		},
+		{"GroupMetadataValue of an empty group", (&classic{protocolType: "consumer", generation: 4}).encode, "0003 0008 636f6e73756d6572 00000004 ffff ffff 0000000000000000 00000000"},
 		{"ConsumerGroupMetadataKey", key{kind: keyGroup, group: "g"}.encode, "0003 0001 67"},
 		{"ConsumerGroupMemberMetadataKey", key{kind: keyMember, group: "g", member: "m"}.encode, "0005 0001 67 0001 6d"},
 		{"ConsumerGroupTargetAssignmentMetadataKey", key{kind: keyTargetMetadata, group: "g"}.encode, "0006 0001 67"},
@@ -91,8 +104,14 @@ func FuzzApply(f *testing.F) {
 		f.Add(r.Key, r.Value, next.Key, next.Value)
 		f.Add(r.Key, r.Value, r.Key, []byte(nil))
 	}
+	var k, v wire.Writer
+	key{kind: keyClassic, group: "g"}.encode(&k)
+	(&classic{protocolType: ConsumerProtocol, generation: 1, protocol: "range", leader: "m", members: map[string]classicMember{
+		"m": {instanceID: "i", clientID: "c", sessionTimeout: time.Second, subscription: subscriptionOf("a"), assignment: assignmentOf("0,1")},
+	}}).encode(&v)
+	f.Add(k.B, v.B, k.B, []byte(nil))
 	f.Fuzz(func(t *testing.T, k1, v1, k2, v2 []byte) {
-		c := New(Limits{})
+		c := New(Limits{Classic: ServeClassic})
 		for _, r := range []Record{{k1, v1}, {k2, v2}} {
 			before := len(c.groups)
 			if err := c.Apply(r.Key, r.Value); err != nil {
@@ -101,12 +120,19 @@ func FuzzApply(f *testing.F) {
 		}
 		_, err := c.Restart(time.UnixMilli(0))
 		require.NoError(t, err)
-		_, _, err = c.Join(Member{Group: "g", ID: "new", Topics: []string{"a"}})
+		_, err = c.JoinGroup(1, JoinGroupRequest{
+			GroupID: "classic", SessionTimeout: time.Minute, ProtocolType: ConsumerProtocol, Protocols: []Protocol{{Name: "range"}}, NewMemberID: "new",
+		}, time.UnixMilli(0))
 		require.NoError(t, err)
+		isClassic := c.hasClassic("g")
+		_, _, err = c.Join(Member{Group: "g", ID: "new", Topics: []string{"a"}})
+		require.Equal(t, isClassic, fault.CodeOf(err) == fault.InconsistentProtocol, "%v", err)
 		_, err = c.SetTopics(NewTopics([]Topic{{Name: "a", ID: topic.ID{1}, Partitions: 2}}))
 		require.NoError(t, err)
-		_, _, err = c.Heartbeat("g", "new", nil)
-		require.NoError(t, err)
+		if !isClassic {
+			_, _, err = c.Heartbeat("g", "new", nil)
+			require.NoError(t, err)
+		}
 		_, _, err = c.Expire(time.UnixMilli(1<<40), func(string) Heard { return Heard{} })
 		require.NoError(t, err)
 		for _, g := range c.Groups() {

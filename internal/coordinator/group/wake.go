@@ -8,7 +8,7 @@ func (c *Coordinator) end(caller string) (Result, error) {
 	if c.err != nil {
 		return Result{}, c.err
 	}
-	r := Result{Records: c.records, Cuts: c.cuts, Refused: c.refuses}
+	r := Result{Records: c.records, Cuts: c.cuts, Refused: c.refuses, Answers: c.answers}
 	for name := range c.news {
 		if g := c.groups[name]; g != nil {
 			for id, m := range g.members {

@@ -42,7 +42,7 @@ sources = if $(newer_tools); then find . -name '*.go' -print0; else \
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race newer torture sim soak flips mutants lint golangci format fuzz bench size modules release
+.PHONY: help check test race newer torture exactly sim soak flips mutants lint golangci format fuzz bench size modules release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ torture: ## Torment a log on a failing disk, and random topologies beside it, fr
 	@(cd streams && exec $(BIN)/torture-streams.test -test.run TestRandomTopologies -torture.on) & \
 		beside=$$!; trap "kill $$beside 2>/dev/null" EXIT; \
 		$(BIN)/torture-log.test -test.run TestTorture -torture.on
+
+exactly: ## Run pipelines of transactions on 300 simulated disks that lose power: each input has its result once, in order
+	@go test -count=1 -timeout 0 -run TestPipelineOnDisksThatLosePower . -exactly.seeds 300
 
 sim: ## Simulate groups of replicas under faults, from a random seed, until something is wrong or it is stopped; SEEDS=200 runs the first so many
 	@go test -c -o $(BIN)/sim.test ./replica && cd replica; \

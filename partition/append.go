@@ -242,7 +242,10 @@ func (p *Partition) serveRound() {
 		} else if a.flush {
 			a.base, a.err = -1, p.failed
 			p.unsynced = p.unsynced || a.err == nil && p.settings.Load().Fsync && p.log.SyncedOffset() < p.log.EndOffset()
-			written = written || p.unsynced
+			if a.err == nil && !p.unsynced { // beginning a segment has synced it
+				p.covered = p.log.EndOffset()
+			}
+			written = written || a.err == nil
 			i++
 			continue
 		}

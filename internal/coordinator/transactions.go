@@ -51,7 +51,8 @@ type Transactions struct {
 	process int64          // says of requests that this process has made them
 
 	crashed bool       // Repair has begun before a shard was loaded
-	open    []txn.Open // with crashed
+	open    []txn.Open // what it found: transactions without a marker
+	ends    map[record.TopicPartition]int64
 
 	ctx context.Context // ends with Close
 	end context.CancelFunc

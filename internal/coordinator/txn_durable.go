@@ -129,12 +129,13 @@ func (s *txnShard) isDurable(e *txn.Ending) bool {
 // when all markers are there that may have been before. All partitions are open, and nothing
 // is written to them meanwhile.
 func (t *Transactions) Repair() {
-	t.crashed = true
+	t.crashed, t.ends = true, map[record.TopicPartition]int64{}
 	for at := range t.cfg.Host.All() {
 		for n, p := range at.Partitions() {
 			if p.Err() != nil || p.Copy() == nil {
 				continue
 			}
+			t.ends[record.TopicPartition{Topic: at.Name, Partition: int32(n)}] = p.Copy().EndOffset()
 			open, err := p.Copy().OpenTransactions()
 			if err != nil {
 				continue
@@ -148,19 +149,56 @@ func (t *Transactions) Repair() {
 	if err != nil {
 		return
 	}
+	// All decisions are judged, durably, before anything is appended to the partitions, by which
+	// those that lost records would reach their ends.
+	var judged []*txnShard
 	for _, s := range shards {
-		if s.do(t.ctx, func(*txn.Coordinator) ([]unit, error) { return nil, nil }) != nil {
-			continue // its commands will fail, too
-		}
-		for _, e := range s.undone {
-			_, _ = s.markOnce(&ending{Ending: e, epoch: s.Partition().LeaderEpoch()}, e.Partitions)
+		if s.do(t.ctx, func(*txn.Coordinator) ([]unit, error) { return nil, nil }) == nil { // else its commands will fail, too
+			judged = append(judged, s)
 		}
 	}
+	for _, s := range judged {
+		s.restore()
+	}
+}
+
+// restore writes the markers that a crash has undone, in their order: that of a later
+// transaction would end an earlier one otherwise. Then it has the shard complete what is
+// decided. Where markers cannot be written now, it does not wait.
+func (s *txnShard) restore() {
+	undone := s.undone
+	for len(undone) > 0 {
+		e := &ending{Ending: undone[0], epoch: s.Partition().LeaderEpoch()}
+		if left, err := s.markOnce(e, e.Partitions); err != nil || len(left) > 0 {
+			break
+		}
+		undone = undone[1:]
+	}
+	complete := func() {
+		s.post(func(c *txn.Coordinator) ([]unit, error) {
+			s.made = append(s.made, c.Undone()...)
+			return nil, nil
+		})
+		close(s.restored)
+	}
+	if len(undone) == 0 {
+		complete()
+		return
+	}
+	s.transactions.work.Go(func() {
+		for _, e := range undone {
+			if s.mark(&ending{Ending: e, epoch: s.Partition().LeaderEpoch()}) != nil {
+				break // the broker closes
+			}
+		}
+		complete()
+	})
 }
 
 // recover is the shard's part of Repair, once its log is read.
 func (s *txnShard) recover(c *txn.Coordinator) ([]unit, error) {
 	if !s.transactions.crashed || s.recovered {
+		s.made = append(s.made, c.Undone()...)
 		return nil, nil
 	}
 	r, markers, err := c.Recover(s.transactions.open, s.isThere, time.Now())
@@ -168,6 +206,9 @@ func (s *txnShard) recover(c *txn.Coordinator) ([]unit, error) {
 		return nil, err
 	}
 	s.recovered, s.undone = true, markers
+	s.mu.Lock()
+	s.restored = make(chan struct{})
+	s.mu.Unlock()
 	var units []unit
 	for _, made := range r.Records {
 		units = append(units, unitOf(txn.Result{Records: []txn.Record{made}})...)
@@ -175,11 +216,11 @@ func (s *txnShard) recover(c *txn.Coordinator) ([]unit, error) {
 	return units, nil
 }
 
-// isThere reports whether a partition's log reaches as far as it did.
+// isThere reports whether a partition's log reached as far after the crash as before.
 func (s *txnShard) isThere(tp record.TopicPartition, end txn.End) bool {
 	if !s.host.Has(tp.Topic, end.Topic) {
 		return true // it was deleted
 	}
-	p, now := s.localAt(tp)
-	return p == nil || now.Offset >= end.Offset // a damaged one has no more to say
+	found, sound := s.transactions.ends[tp]
+	return !sound || found >= end.Offset // a damaged one has no more to say
 }

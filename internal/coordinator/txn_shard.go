@@ -23,8 +23,9 @@ type txnShard struct {
 
 	// The writer's.
 	made      []*txn.Ending // decided in this round
-	undone    []*txn.Ending // by a crash: their markers; set before Repair goes on
+	undone    []*txn.Ending // whose markers a crash has undone; set before Repair goes on
 	recovered bool
+	restored  chan struct{}       // nil, or closed once they are there; guarded by mu where others read it
 	due       time.Time           // when a transaction may reach its timeout; zero for none
 	set       time.Time           // what the timer is set to
 	latest    map[txnCaller]int64 // the number of each caller's latest request, in this leader epoch
@@ -91,7 +92,6 @@ func (s *txnShard) prepare(c *txn.Coordinator, loaded bool) ([]unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.made = append(s.made, c.Undone()...)
 	_, s.due, _ = c.NextExpiry()
 	r, err := s.forget(c)
 	return append(units, unitOf(r)...), err
@@ -197,8 +197,17 @@ func (s *txnShard) notify(failed bool) {
 // awaitEnd waits until no transaction of an ID is being ended.
 func (s *txnShard) awaitEnd(ctx context.Context, id string) error {
 	s.mu.Lock()
-	running, closed := s.endings[id], s.closed
+	running, closed, restored := s.endings[id], s.closed, s.restored
 	s.mu.Unlock()
+	if running == nil && restored != nil {
+		select {
+		case <-restored:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.host.Closing():
+			return fault.Closed
+		}
+	}
 	switch {
 	case closed:
 		return fault.Closed

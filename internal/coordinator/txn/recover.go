@@ -50,20 +50,23 @@ func (c *Coordinator) Recover(open []Open, isThere func(record.TopicPartition, E
 			result.Records = append(result.Records, r.Records...)
 		}
 		v := c.ids[id]
-		if v.unset != nil {
+		before := len(markers)
+		if v.unset != nil { // in all partitions: where it wrote nothing, too, a marker had an offset
 			again := *v.unset
-			again.TransactionalID, again.Partitions = id, nil
-			for _, o := range found[again.ProducerID] {
-				if o.Epoch < again.Epoch && slices.Contains(v.unset.Partitions, o.At) {
-					again.Partitions = append(again.Partitions, o.At)
-				}
-			}
-			if len(again.Partitions) > 0 {
-				markers = append(markers, &again)
-			}
+			again.TransactionalID = id
+			markers = append(markers, &again)
 		}
 		if e := c.ending(id); e != nil {
 			markers = append(markers, e)
+		}
+		if len(markers) > before {
+			// The markers are of the leader epoch that begins now. With a record of that epoch in
+			// the log, no later coordinator has an earlier one.
+			r, err := c.set(id, *v, now)
+			if err != nil {
+				return Result{}, nil, err
+			}
+			result.Records = append(result.Records, r.Records...)
 		}
 	}
 	return result, markers, nil

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -56,6 +57,10 @@ type Features struct {
 	// that it has itself. Without it, they see it at once.
 	Lags bool
 
+	// LeadersMove: partitions get other leaders while the suite runs, each of which takes an
+	// offset; but those of topics that are Still do not.
+	LeadersMove bool
+
 	// Replicas is how many replicas a partition has where the topic does not say; 0 is 1.
 	Replicas int
 
@@ -69,6 +74,13 @@ type Features struct {
 	// which takes an offset and which no program sees.
 	Mark func(t *testing.T, b Backend, tp record.TopicPartition)
 }
+
+// stillPrefix is how the names of topics begin whose offsets a test counts.
+const stillPrefix = "still-"
+
+// Still reports whether a topic of the suite's must keep its leaders while it runs, because
+// a test counts its offsets. See Features.LeadersMove.
+func Still(topic string) bool { return strings.HasPrefix(topic, stillPrefix) }
 
 // Marker returns a transaction's marker as it is stored in a log, for a Mark
 // that appends it itself.

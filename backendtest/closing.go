@@ -198,6 +198,7 @@ var closingTests = []test{
 		require.Equal(s, []string{"assigned", "revoked"}, n.kinds)
 	}},
 	{"of a consumer whose loop is pulled does not wait for it", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.send(name, 0, "a", "b")
 		var n told

@@ -46,6 +46,7 @@ var committingTests = []test{
 		}
 	}},
 	{"gives assigned partitions their start", func(s *suite) {
+		s.still()
 		name, group := s.topic(2, topic.Config{}), s.name()
 		s.sendMany(name, 2, 10)
 		c := s.consumer(inGroup(group))
@@ -106,6 +107,7 @@ var groupAdminTests = []test{
 		require.Empty(s, described[0].Members)
 	}},
 	{"says how far a group is behind", func(s *suite) {
+		s.still()
 		name, group := s.topic(4, topic.Config{}), s.name()
 		written := time.Now().Add(-time.Hour)
 		p, w := s.writer(name)
@@ -195,6 +197,7 @@ var groupAdminTests = []test{
 		require.Equal(s, offsets, got)
 	}},
 	{"sets the offsets of groups without members", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
 		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: s.at(6), LeaderEpoch: -1, Metadata: "by hand"}}

@@ -44,6 +44,7 @@ func (s *suite) wait(done <-chan fetched) (consumer.Fetched, error) {
 
 var consumingTests = []test{
 	{"starts where Start says", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{Retention: topic.Forever})
 		_, w := s.writer(name)
 		for i := range 4 {
@@ -78,6 +79,7 @@ var consumingTests = []test{
 		require.NoError(s, err)
 	}},
 	{"brings records of one partition at a time, with what is known", func(s *suite) {
+		s.still()
 		name := s.topic(2, topic.Config{})
 		s.sendMany(name, 2, 100)
 		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 7 })
@@ -139,6 +141,7 @@ var consumingTests = []test{
 		require.Equal(s, []string{"later"}, values(s.fetch(c, 1)))
 	}},
 	{"seeks", func(s *suite) {
+		s.still()
 		name := s.topic(2, topic.Config{Retention: topic.Forever})
 		s.sendMany(name, 2, 10)
 		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 3 })
@@ -172,6 +175,7 @@ var consumingTests = []test{
 		require.ErrorIs(s, err, fault.NotAssigned)
 	}},
 	{"passes over paused partitions", func(s *suite) {
+		s.still()
 		name := s.topic(2, topic.Config{})
 		s.sendMany(name, 2, 100)
 		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 10 })
@@ -202,6 +206,7 @@ var consumingTests = []test{
 		s.fetch(c, 100-s.number(before)-len(got.Records))
 	}},
 	{"says that an offset is out of range, and goes on at its start", func(s *suite) {
+		s.still()
 		name := s.topic(2, topic.Config{})
 		s.sendMany(name, 1, 10)
 		_, err := s.DeleteRecords(s.ctx, map[record.TopicPartition]int64{tp(name, 0): s.at(6)})
@@ -224,6 +229,7 @@ var consumingTests = []test{
 		require.Equal(s, []string{"next"}, values(s.fetch(c, 1)))
 	}},
 	{"starts over where the group's committed offset is out of range", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
 		offsets := map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: s.at(3), LeaderEpoch: -1}}
@@ -236,6 +242,7 @@ var consumingTests = []test{
 		require.Equal(s, []string{"6", "7", "8", "9"}, values(s.fetch(c, 4)))
 	}},
 	{"keeps the position of partitions that stay assigned", func(s *suite) {
+		s.still()
 		name := s.topic(3, topic.Config{})
 		s.sendMany(name, 3, 10)
 		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords = 4 })
@@ -264,6 +271,7 @@ var consumingTests = []test{
 		require.Equal(s, []string{"0", "1", "2", "3"}, values(s.fetch(c, 4)))
 	}},
 	{"knows offsets of partitions, assigned or not", func(s *suite) {
+		s.still()
 		name := s.topic(2, topic.Config{})
 		s.sendMany(name, 2, 10)
 		c := s.assigned(name, 0)

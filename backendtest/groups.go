@@ -229,6 +229,7 @@ var groupTests = []test{
 		}
 	}},
 	{"tell members about changes, while they still may commit", func(s *suite) {
+		s.still()
 		name, group := s.topic(2, topic.Config{}), s.name()
 		s.sendMany(name, 2, 10)
 		var own atomic.Pointer[member]
@@ -285,6 +286,7 @@ var groupTests = []test{
 		require.Equal(s, []string{"4", "5", "6", "7", "8", "9"}, values(s.fetch(c, 6)))
 	}},
 	{"start where Start says while nothing is committed", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.sendMany(name, 1, 10)
 		m := s.join(s.name(), []string{name}, func(cfg *consumer.Config) { cfg.Start = topic.Latest() })
@@ -299,6 +301,7 @@ var groupTests = []test{
 		require.Equal(s, []string{"8", "9", "next"}, values(s.fetch(c, 3)))
 	}},
 	{"seek in what they are assigned", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.sendMany(name, 1, 10)
 		c := s.consumer(inGroup(s.name(), name))
@@ -309,6 +312,7 @@ var groupTests = []test{
 		s.fetch(c, 10)
 	}},
 	{"seek while partitions are assigned", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.sendMany(name, 1, 10)
 		var c consumer.Session
@@ -324,6 +328,7 @@ var groupTests = []test{
 		require.Equal(s, []string{"7", "8", "9"}, values(s.fetch(c, 3)))
 	}},
 	{"seek to no negative offset", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.sendMany(name, 1, 10)
 		c := s.consumer(inGroup(s.name(), name), func(cfg *consumer.Config) { cfg.MaxRecords = 4 })

@@ -10,6 +10,7 @@ import (
 
 var markerTests = []test{
 	{"at the end do not keep a session from getting there", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.send(name, 0, "a", "b")
 		s.mark(name)
@@ -22,6 +23,7 @@ var markerTests = []test{
 		require.Equal(s, []string{"behind"}, s.fetchTo(c, name, s.at(9)))
 	}},
 	{"alone are passed over", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.mark(name)
 		c := s.assigned(name, 0)
@@ -29,6 +31,7 @@ var markerTests = []test{
 		require.Empty(s, s.fetchTo(c, name, s.at(2)))
 	}},
 	{"are done once a consumer is past them, and no lag", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 4)
 		s.mark(name)

@@ -12,6 +12,7 @@ import (
 
 var offsetTests = []test{
 	{"are listed for each partition", func(s *suite) {
+		s.still()
 		name := s.topic(2, topic.Config{})
 		s.send(name, 1, "a", "b", "c")
 		s.ledTopic(name)
@@ -34,6 +35,7 @@ var offsetTests = []test{
 		require.ErrorIs(s, err, fault.UnknownTopic)
 	}},
 	{"are found by time", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{Retention: topic.Forever})
 		_, w := s.writer(name)
 		for _, ms := range []int64{1000, 2000, 3000} {
@@ -56,6 +58,7 @@ var offsetTests = []test{
 		require.True(s, listed[tp(name, 0)].Timestamp.IsZero())
 	}},
 	{"begin later when records are deleted", func(s *suite) {
+		s.still()
 		name := s.topic(2, topic.Config{})
 		s.send(name, 0, "a", "b", "c")
 		s.send(name, 1, "x", "y")

@@ -29,6 +29,7 @@ func (s *suite) conflict(err error, partition record.TopicPartition) producer.Co
 
 var preconditionTests = []test{
 	{"are refused with a reason where there are none", func(s *suite) {
+		s.still()
 		if s.features.Preconditions {
 			return
 		}
@@ -38,6 +39,7 @@ var preconditionTests = []test{
 		require.ErrorIs(s, err, fault.UnsupportedVersion)
 	}},
 	{"may demand where the partition ends", func(s *suite) {
+		s.still()
 		if !s.features.Preconditions {
 			return
 		}
@@ -67,6 +69,7 @@ var preconditionTests = []test{
 		require.Equal(s, []string{"a", "d", "f"}, values(s.fetch(s.assigned(name, 1), 3)))
 	}},
 	{"let one of many win", func(s *suite) {
+		s.still()
 		if !s.features.Preconditions {
 			return
 		}
@@ -96,6 +99,7 @@ var preconditionTests = []test{
 		s.fetch(s.assigned(name, 0), rounds)
 	}},
 	{"do not outlive their context, session or topic", func(s *suite) {
+		s.still()
 		if !s.features.Preconditions {
 			return
 		}
@@ -123,6 +127,7 @@ var preconditionTests = []test{
 		require.ErrorIs(s, err, fault.Closed)
 	}},
 	{"may demand the last record of the key", func(s *suite) {
+		s.still()
 		if !s.features.Preconditions {
 			return
 		}
@@ -165,6 +170,7 @@ var preconditionTests = []test{
 		require.NoError(s, p.Flush(s.ctx))
 	}},
 	{"about keys need an index and a key", func(s *suite) {
+		s.still()
 		if !s.features.Preconditions {
 			return
 		}
@@ -183,6 +189,7 @@ var preconditionTests = []test{
 		require.ErrorIs(s, err, fault.InvalidRecord)
 	}},
 	{"forget records of transactions that were aborted", func(s *suite) {
+		s.still()
 		if !s.features.Preconditions {
 			return
 		}

@@ -27,7 +27,7 @@ var producingTests = []test{
 		for i := range 20 {
 			at, err := w.Send(s.ctx, record.Record{Topic: name, Partition: int32(i % 2), Value: []byte("x")})
 			require.NoError(s, err)
-			require.Equal(s, s.position(name, int32(i%2), i/2), at)
+			s.isAt(at, name, int32(i%2), i/2)
 		}
 	}},
 	{"calls back in the order of offsets", func(s *suite) {
@@ -48,11 +48,11 @@ var producingTests = []test{
 				require.Len(s, all, n)
 				for i, o := range all {
 					require.NoError(s, o.err)
-					require.Equal(s, s.position(name, partition, i), o.at)
+					s.isAt(o.at, name, partition, i)
 				}
 				for i, r := range s.fetch(s.assigned(name, partition), n) {
 					require.Equal(s, fmt.Sprint(i), string(r.Value))
-					require.Equal(s, s.at(i), r.Offset)
+					require.Equal(s, all[i].at, r.Position())
 				}
 			}
 		}
@@ -88,12 +88,13 @@ var producingTests = []test{
 		}
 		var next [senders]int
 		for i, r := range s.fetch(s.assigned(name, 0), senders*each) {
-			require.Equal(s, s.at(i), r.Offset)
+			s.isAt(r.Position(), name, 0, i)
 			require.Equal(s, fmt.Sprint(next[r.Key[0]]), string(r.Value))
 			next[r.Key[0]]++
 		}
 	}},
 	{"without idempotence writes as well", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		plain := func(cfg *producer.Config) { cfg.Idempotent, cfg.BatchBytes = false, 1000 }
 		p, w := s.writer(name, plain)
@@ -106,6 +107,7 @@ var producingTests = []test{
 		require.Equal(s, want, values(s.fetch(s.assigned(name, 0), len(want))))
 	}},
 	{"without acknowledgement knows no offsets", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		p, w := s.writer(name, func(cfg *producer.Config) { cfg.Acks = producer.AcksNone })
 		at, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("a")})
@@ -118,6 +120,7 @@ var producingTests = []test{
 		require.Equal(s, []string{"a", "b"}, values(s.fetch(s.assigned(name, 0), 2)))
 	}},
 	{"with the leader's acknowledgement knows offsets", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		_, w := s.writer(name, func(cfg *producer.Config) { cfg.Acks = producer.AcksLeader })
 		at, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("a")})
@@ -125,6 +128,7 @@ var producingTests = []test{
 		require.Equal(s, s.position(name, 0, 0), at)
 	}},
 	{"keeps a batch open while it lingers, until Flush", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		p, w := s.writer(name, forever)
 		var told outcomes
@@ -186,9 +190,10 @@ var producingTests = []test{
 		require.ErrorIs(s, told.take()[0].err, context.Canceled)
 		at, err := w.Send(s.ctx, record.Record{Topic: name, Value: []byte("y")})
 		require.NoError(s, err)
-		require.Equal(s, s.at(0), at.Offset)
+		s.isAt(at, name, 0, 0)
 	}},
 	{"does not take back what was accepted when ctx ends", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		p, w := s.writer(name, forever)
 		ctx, cancel := context.WithCancel(s.ctx)
@@ -239,7 +244,7 @@ var producingTests = []test{
 		require.NoError(s, p.Flush(s.ctx))
 		for i, o := range told.take() {
 			require.NoError(s, o.err)
-			require.Equal(s, s.position(name, 0, i/2*4+i%2), o.at)
+			s.isAt(o.at, name, 0, i/2*4+i%2)
 		}
 		got := s.fetch(s.assigned(name, 0), len(want))
 		require.Equal(s, want, values(got))

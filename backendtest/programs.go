@@ -49,7 +49,7 @@ var programTests = []test{
 		for i, word := range []string{"one", "two", "three"} {
 			at, err := producer.Send(s.ctx, s.Backend, words, "key", word)
 			require.NoError(s, err)
-			require.Equal(s, s.position(words.Name, 0, i), at)
+			s.isAt(at, words.Name, 0, i)
 		}
 		ctx, cancel := context.WithCancel(s.ctx)
 		defer cancel()
@@ -78,7 +78,7 @@ var programTests = []test{
 			switch failed := (*consumer.DecodeError)(nil); {
 			case errors.As(err, &failed):
 				require.ErrorIs(s, err, fault.Serialization)
-				require.Equal(s, s.position(name, 0, 1), failed.Raw.Position())
+				s.isAt(failed.Raw.Position(), name, 0, 1)
 				seen = append(seen, string(failed.Raw.Key)+"="+string(failed.Raw.Value))
 			default:
 				require.NoError(s, err)
@@ -120,6 +120,7 @@ var programTests = []test{
 		require.Equal(s, []string{"4", "5", "6", "7", "8", "9"}, read(6))
 	}},
 	{"read from the end, and know their lag", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.sendMany(name, 1, 10)
 		c := s.newConsumer(consumer.Assign(tp(name, 0)), consumer.FromEnd())
@@ -134,6 +135,7 @@ var programTests = []test{
 		require.Zero(s, lag[tp(name, 0)])
 	}},
 	{"commit by hand, with metadata", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
 		c := s.newConsumer(consumer.Group(group), consumer.Topics(name), consumer.ManualCommit(), consumer.MaxRecords(3))
@@ -169,6 +171,7 @@ var programTests = []test{
 		require.Equal(s, []string{"while no consumer reads"}, s.poll(c, 1))
 	}},
 	{"go on where a reset brought them", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
 		require.NoError(s, s.SetGroupOffsets(s.ctx, group, map[record.TopicPartition]consumer.Offset{tp(name, 0): {Offset: s.at(2), LeaderEpoch: -1}}))
@@ -188,6 +191,7 @@ var programTests = []test{
 		require.Equal(s, []string{"a", "b", "c"}, s.poll(c, 3))
 	}},
 	{"report the true outcome of an asynchronous commit", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 200)
 		var mu sync.Mutex

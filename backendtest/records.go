@@ -58,7 +58,7 @@ var recordTests = []test{
 			for i, got := range s.fetch(s.assigned(name, 0), len(sent)) {
 				want := sent[i]
 				require.Equal(s, name, got.Topic)
-				require.Equal(s, s.at(i), got.Offset)
+				s.isAt(got.Position(), name, 0, i)
 				require.Equal(s, want.Key, got.Key, "%s, record %d", c, i)
 				require.Equal(s, want.Value, got.Value, "%s, record %d", c, i)
 				require.Equal(s, len(want.Headers), len(got.Headers), "%s, record %d", c, i)
@@ -74,6 +74,7 @@ var recordTests = []test{
 		}
 	}},
 	{"bear the time of their appending, where the topic says so", func(s *suite) {
+		s.still()
 		if !s.features.AppendTime {
 			return
 		}

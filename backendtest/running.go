@@ -19,6 +19,7 @@ import (
 // runningTests are for consumer.Run.
 var runningTests = []test{
 	{"handles records side by side, in the order of their keys, and writes dead letters", func(s *suite) {
+		s.still()
 		orders := serde.For(s.topic(2, topic.Config{}), serde.String, serde.Int64)
 		dead, group := s.topic(1, topic.Config{}), s.name()
 		p := s.newProducer()
@@ -87,6 +88,7 @@ var runningTests = []test{
 		}
 	}},
 	{"finishes what runs when the consumer is closed, and leaves the rest", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
 		c := s.newConsumer(consumer.Group(group), consumer.Topics(name))
@@ -119,6 +121,7 @@ var runningTests = []test{
 		}
 	}},
 	{"shares partitions with another member, and commits nothing that is unfinished", func(s *suite) {
+		s.still()
 		const n = 30
 		name, group := s.topic(2, topic.Config{}), s.name()
 		s.sendMany(name, 2, n)

@@ -26,6 +26,7 @@ var startingTests = []test{
 		require.ElementsMatch(s, []string{"in a new partition", "in a new topic"}, values(s.fetch(c, 2)))
 	}},
 	{"begin where the group has committed, or say that they don't", func(s *suite) {
+		s.still()
 		name, group := s.topic(2, topic.Config{}), s.name()
 		s.sendMany(name, 2, 4)
 		require.NoError(s, s.SetGroupOffsets(s.ctx, group, map[record.TopicPartition]consumer.Offset{tp(name, 1): {Offset: s.at(3), LeaderEpoch: -1}}))

@@ -130,19 +130,49 @@ func (s *suite) shows(name string) {
 	}
 }
 
+// still lets the topics of a test keep their leaders, so that it may count offsets.
+func (s *suite) still() { s.prefix = stillPrefix + s.prefix }
+
+// counts fails a test that counts the offsets of topics whose leaders move.
+func (s *suite) counts() {
+	s.Helper()
+	require.True(s, Still(s.prefix) || !s.features.LeadersMove, "a test that counts offsets calls still first")
+}
+
 // at returns the offset of a partition's record of that number, counted from 0.
-func (s *suite) at(number int) int64 { return s.features.FirstOffset + int64(number) }
+func (s *suite) at(number int) int64 {
+	s.Helper()
+	s.counts()
+	return s.features.FirstOffset + int64(number)
+}
 
 // deletion is how many offsets the deletion of records takes: where partitions are
 // replica groups, a control record says to all replicas where the log begins.
 func (s *suite) deletion() int64 { return min(s.features.FirstOffset, 1) }
+
+// isAt requires a position to be that of a partition's record of that number, counted from 0;
+// where its leaders move, not an earlier one.
+func (s *suite) isAt(at record.Position, name string, partition int32, number int) {
+	s.Helper()
+	first := s.features.FirstOffset + int64(number)
+	want := record.Position{Topic: name, Partition: partition, Offset: first}
+	if s.features.LeadersMove && !Still(name) {
+		require.GreaterOrEqual(s, at.Offset, first)
+		want.Offset = at.Offset
+	}
+	require.Equal(s, want, at)
+}
 
 // atOffset is topic.AtOffset of a partition's record of that number.
 func (s *suite) atOffset(number int) topic.OffsetSpec { return topic.AtOffset(s.at(number)) }
 
 // number returns which of its partition's records has an offset, counted from 0. What is
 // before the first record counts as that.
-func (s *suite) number(offset int64) int { return int(max(offset-s.features.FirstOffset, 0)) }
+func (s *suite) number(offset int64) int {
+	s.Helper()
+	s.counts()
+	return int(max(offset-s.features.FirstOffset, 0))
+}
 
 // position is where a partition's record of that number is.
 func (s *suite) position(name string, partition int32, number int) record.Position {
@@ -179,12 +209,12 @@ func inGroup(group string, topics ...string) func(*consumer.Config) {
 	return func(cfg *consumer.Config) { cfg.Group, cfg.Topics = group, topics }
 }
 
-// fetchOnce is one Fetch, but for those that do no more than pass over what is before the
-// first record of a partition.
+// fetchOnce is one Fetch, but for those that do no more than pass over what a leader has
+// begun with: before the first record of a partition or, where leaders move, anywhere.
 func (s *suite) fetchOnce(ctx context.Context, c consumer.Session, wait time.Duration, dst []record.Record) (consumer.Fetched, error) {
 	for {
 		got, err := c.Fetch(ctx, wait, dst)
-		if err != nil || got.IsNone() || len(got.Records) > 0 || got.Next > s.features.FirstOffset {
+		if err != nil || got.IsNone() || len(got.Records) > 0 || !s.features.LeadersMove && got.Next > s.features.FirstOffset {
 			return got, err
 		}
 	}

@@ -29,6 +29,11 @@ var transactionAdminTests = []test{
 
 		listed, err := s.ListTransactions(s.ctx)
 		require.NoError(s, err)
+		for i := range listed {
+			if s.features.LeadersMove { // its coordinator, too
+				listed[i].Coordinator = d.Coordinator
+			}
+		}
 		require.Contains(s, listed, d.TransactionListing)
 		require.True(s, slices.IsSortedFunc(listed, func(a, b producer.TransactionListing) int {
 			if a.TransactionalID < b.TransactionalID {
@@ -49,6 +54,7 @@ var transactionAdminTests = []test{
 		require.Empty(s, none)
 	}},
 	{"describes producers", func(s *suite) {
+		s.still()
 		name, id := s.topic(2, topic.Config{}), s.name()
 		tx := s.transactor(id)
 		s.send(name, 0, "before")
@@ -88,6 +94,7 @@ var transactionAdminTests = []test{
 		require.ErrorIs(s, s.ForceTerminateTransaction(s.ctx, id), fault.InvalidTxnState)
 	}},
 	{"takes no transaction that has a coordinator for one that hangs", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		tx := s.transactor(s.name())
 		require.NoError(s, tx.BeginTransaction(s.ctx))

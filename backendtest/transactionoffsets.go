@@ -11,6 +11,7 @@ import (
 
 var transactionOffsetTests = []test{
 	{"count when it is committed, and not before", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 10)
 		tx := s.transactor(s.name())
@@ -30,6 +31,7 @@ var transactionOffsetTests = []test{
 		}
 	}},
 	{"of several groups count together", func(s *suite) {
+		s.still()
 		name, one, other := s.topic(2, topic.Config{}), s.name(), s.name()
 		s.sendMany(name, 2, 4)
 		tx := s.transactor(s.name())
@@ -46,6 +48,7 @@ var transactionOffsetTests = []test{
 		require.Equal(s, s.at(2), s.offsetOf(other, name))
 	}},
 	{"may be all that a transaction has", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 4)
 		tx := s.transactor(s.name())
@@ -61,6 +64,7 @@ var transactionOffsetTests = []test{
 		require.Len(s, s.read(tp(name, 0), committed), 5)
 	}},
 	{"are a member's that still has its place", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		s.sendMany(name, 1, 3)
 		c := s.consumer(inGroup(group, name), readCommitted)
@@ -93,6 +97,7 @@ var transactionOffsetTests = []test{
 		require.NotContains(s, s.read(tp(name, 0), committed), "of a zombie")
 	}},
 	{"need an open transaction", func(s *suite) {
+		s.still()
 		name, group := s.topic(1, topic.Config{}), s.name()
 		tx := s.transactor(s.name())
 		require.ErrorIs(s, tx.SendOffsets(s.ctx, memberless(group), offsetsIn(name, s.at(0))), fault.InvalidTxnState)
@@ -101,6 +106,7 @@ var transactionOffsetTests = []test{
 		require.NoError(s, tx.EndTransaction(s.ctx, false))
 	}},
 	{"have a zombie's work be done once", func(s *suite) {
+		s.still()
 		from, to, group, id := s.topic(1, topic.Config{}), s.topic(1, topic.Config{}), s.name(), s.name()
 		s.sendMany(from, 1, 2)
 		zombie := s.transactor(id)

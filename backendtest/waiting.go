@@ -77,7 +77,7 @@ var waitingTests = []test{
 		for _, wait := range []time.Duration{time.Hour, consumer.UntilDone} {
 			soon, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
 			defer cancel()
-			_, err := c.Fetch(soon, wait, nil)
+			_, err := s.fetchOnce(soon, c, wait, nil)
 			require.ErrorIs(s, err, context.DeadlineExceeded)
 		}
 	}},
@@ -111,6 +111,7 @@ func (s *suite) requireNone(got consumer.Fetched) {
 // Records of several Fetches that are in use at once, with ReuseBuffers.
 var leasingTests = []test{
 	{"holds each Fetch's records until they are given back, in any order", func(s *suite) {
+		s.still()
 		const n = 2000
 		name := s.topic(2, topic.Config{})
 		s.sendMany(name, 2, n)
@@ -142,6 +143,7 @@ var leasingTests = []test{
 		}
 	}},
 	{"takes a lease back once", func(s *suite) {
+		s.still()
 		name := s.topic(1, topic.Config{})
 		s.sendMany(name, 1, 2000)
 		c := s.consumer(func(cfg *consumer.Config) { cfg.MaxRecords, cfg.MaxBytes, cfg.ReuseBuffers = 50, 1<<10, true })

@@ -14,7 +14,7 @@ import (
 // that leads, and gets their outcomes:
 //
 //	request: length 4 | number 8 | topic 16 | partition 4 | demand 1 | offset 8 | batch
-//	answer:  length 4 | number 8 | code 2 | final 1 | offset 8 | epoch 4 | detail
+//	answer:  length 4 | number 8 | code 2 | final 1 | offset 8 | epoch 4 | detail | hint
 //
 // Demand and offset are a condition. Of one that does not hold, the answer's offset and
 // epoch are what is there instead.
@@ -54,14 +54,14 @@ func appendAnswer(dst []byte, number uint64, result Result) []byte {
 	dst = append(dst, 0, 0, 0, 0)
 	w := wire.Writer{B: dst}
 	w.Int64(int64(number))
-	code, final, detail, epoch := fault.Code(0), false, "", int32(-1)
+	code, final, detail, hint, epoch := fault.Code(0), false, "", "", int32(-1)
 	if c, ok := errors.AsType[*fault.Conflict](result.Err); ok {
 		code, result.Offset, epoch = fault.PreconditionFailed, c.Have, c.HaveEpoch
 	} else if result.Err != nil {
 		code = fault.CodeOf(result.Err)
 		detail = result.Err.Error()
 		if e, ok := errors.AsType[*fault.Error](result.Err); ok {
-			final, detail = e.Final, e.Detail
+			final, detail, hint = e.Final, e.Detail, e.Hint
 		}
 	}
 	w.Int16(int16(code))
@@ -69,6 +69,7 @@ func appendAnswer(dst []byte, number uint64, result Result) []byte {
 	w.Int64(result.Offset)
 	w.Int32(epoch)
 	w.String(detail[:min(len(detail), maxAnswer/2)])
+	w.String(hint[:min(len(hint), maxAnswer/4)])
 	binary.BigEndian.PutUint32(w.B[begin:], uint32(len(w.B)-begin-4))
 	return w.B
 }
@@ -79,7 +80,7 @@ func parseAnswer(b []byte, condition record.Condition) (result Result, err error
 	code, final := fault.Code(r.Int16()), r.Bool()
 	result.Offset = r.Int64()
 	epoch := r.Int32()
-	detail := r.String()
+	detail, hint := r.String(), r.String()
 	if err := r.End(); err != nil {
 		return result, malformed("an answer").Because(err)
 	}
@@ -92,6 +93,7 @@ func parseAnswer(b []byte, condition record.Condition) (result Result, err error
 		result = Result{-1, c}
 	case code != 0:
 		e := fault.Newf(code, "%s", detail)
+		e.Hint = hint
 		e.Final = final
 		result.Err = e
 	}

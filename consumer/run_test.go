@@ -387,6 +387,17 @@ func TestRunEndsIfADeadLetterCannotBeWritten(t *testing.T) {
 	}
 }
 
+// lastLetter ends Run's context with the first dead letter.
+type lastLetter struct {
+	*letters
+	end func()
+}
+
+func (l lastLetter) Send(ctx context.Context, r record.Record) (record.Position, error) {
+	defer l.end()
+	return l.letters.Send(ctx, r)
+}
+
 func TestRunWithTypedHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -397,11 +408,8 @@ func TestRunWithTypedHandlers(t *testing.T) {
 		numbers := serde.For("a", serde.String, serde.JSON[int]())
 		err := Run(ctx, open(t, f), Handle(numbers, func(_ context.Context, r Record[string, int]) error {
 			seen = append(seen, r.Key+"="+strconv.Itoa(r.Value))
-			if r.Value == 2 {
-				cancel()
-			}
 			return nil
-		}), DeadLetters(letters, "dead"))
+		}), DeadLetters(lastLetter{letters, cancel}, "dead"))
 		require.NoError(t, err)
 		require.Equal(t, []string{"k1=1", "k2=2"}, seen)
 		require.Equal(t, []string{"one"}, values(letters.sent))
@@ -530,6 +538,24 @@ func TestResumeInACallbackLeavesPausedWhatRunPaused(t *testing.T) {
 		h.finish(nil, "a1")
 		h.finish(nil, "b1")
 		require.NoError(t, h.end())
+	})
+}
+
+// A handler that ends ctx is the last one, however late Run itself hears of it.
+func TestRunBeginsNoRecordAfterTheEndOfItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.add(a0, "0", "1", "2")
+		c := open(t, f)
+		ctx, cancel := context.WithCancel(t.Context())
+		var begun []string
+		require.NoError(t, Run(ctx, c, func(_ context.Context, r record.Record) error {
+			begun = append(begun, string(r.Value))
+			cancel()
+			return nil
+		}, Concurrency(1)))
+		require.Equal(t, []string{"0"}, begun)
+		require.Equal(t, map[int32]int64{0: 1}, f.offsets())
 	})
 }
 

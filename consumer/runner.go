@@ -19,6 +19,7 @@ type runner struct {
 	consumer *Consumer
 	handler  Handler
 	cfg      runConfig
+	ctx      context.Context    // of Run: no record is begun after its end
 	values   context.Context    // of the handlers, without an end
 	stop     context.CancelFunc // ends the wait for records, for good
 	pending  sync.WaitGroup     // workers, and timers of lanes
@@ -41,7 +42,7 @@ type runner struct {
 
 func newRunner(ctx context.Context, stop context.CancelFunc, c *Consumer, handler Handler, cfg runConfig) *runner {
 	return &runner{
-		consumer: c, handler: handler, cfg: cfg, values: context.WithoutCancel(ctx), stop: stop,
+		consumer: c, handler: handler, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx), stop: stop,
 		parts: map[record.TopicPartition]*part{},
 	}
 }
@@ -160,7 +161,7 @@ func (w *worker) step() (more bool) {
 func (r *runner) begin() *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.ready) > 0 && !r.stopping {
+	for len(r.ready) > 0 && !r.stopping && r.ctx.Err() == nil { // halt may come later
 		l := r.ready[0]
 		r.ready[0] = nil
 		r.ready = r.ready[1:]

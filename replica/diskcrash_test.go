@@ -2,6 +2,8 @@ package replica_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,4 +190,24 @@ func TestMembersOutliveCrashes(t *testing.T) {
 	}
 	c.check()
 	require.Empty(t, c.failures)
+}
+
+// Each sealed segment has to end with the batch that is on record, also where no term begins.
+func TestASegmentOfAnotherLog(t *testing.T) {
+	_, l := stored(t)
+	entries, err := l.disk.ReadDir(dataDir)
+	require.NoError(t, err)
+	entries = slices.DeleteFunc(entries, func(e vfs.Entry) bool { return !strings.HasSuffix(e.Name, ".log") })
+	require.Greater(t, len(entries), 1)
+	for _, e := range entries[:len(entries)-1] {
+		cfg := l.config()
+		disk := l.disk.After(vfs.Loss{Kept: vfs.KeepAll})
+		path := dataDir + "/" + e.Name
+		b, err := vfs.ReadFile(disk, path, 1<<20)
+		require.NoError(t, err)
+		require.NoError(t, vfs.WriteFile(disk, path, twin(b)))
+		cfg.Log.FS = disk
+		_, _, err = replica.OpenDisk(cfg)
+		require.ErrorContains(t, err, "runnel-index contradicts", e.Name)
+	}
 }

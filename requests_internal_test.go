@@ -50,8 +50,8 @@ func TestARequestWaitsForTheCatalogue(t *testing.T) {
 		require.NoError(t, err)
 		defer b.Close()
 		require.NoError(t, b.CreateTopics(t.Context(), topic.Spec{Name: "orders"}))
-		remove := &change{kind: deleteTopics, names: []string{"visits"}}
-		ahead := requestOf(requestVersion, requestChange, b.followed.Load()+1, remove.encode())
+		grow := &change{kind: addPartitions, names: []string{"visits"}, total: 3}
+		ahead := requestOf(requestVersion, requestChange, b.followed.Load()+1, grow.encode())
 		_, _, failed, err := readAnswer(b.answer(t.Context(), ahead))
 		require.NoError(t, err)
 		require.ErrorIs(t, failed, fault.NetworkException, "it does not get there: %v", failed)

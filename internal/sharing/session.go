@@ -181,8 +181,7 @@ func (s *Session) update() error {
 	now := map[record.TopicPartition]*source{}
 	s.line = s.line[:0]
 	for _, name := range s.cfg.Topics {
-		t, exists := h.Lookup(name)
-		if !exists {
+		if _, exists := h.Lookup(name); !exists {
 			continue
 		}
 		t, err := h.Topic(name)

@@ -119,6 +119,9 @@ func TestFaults(t *testing.T) {
 		took[tr.name] = append(took[tr.name], c.torment(tr, random.IntN(nodes), time.Duration(random.Int64N(int64(3*time.Second)))))
 	}
 
+	c.until(t, "the group has committed something of each partition", func() bool {
+		return !slices.ContainsFunc(c.group[:], func(r reading) bool { return r.commits == 0 })
+	})
 	acked, last, committed := c.snapshot()
 	c.until(t, "the group has got what was acknowledged", func() bool { return c.gotAll(last) })
 	for _, n := range c.nodes {

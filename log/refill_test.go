@@ -297,3 +297,37 @@ func TestRefetch(t *testing.T) {
 		require.True(t, bytes.Equal(want, got))
 	}
 }
+
+// The log may start within the first batch of a segment that is replaced: another copy gives
+// that batch as a whole.
+func TestRefetchBehindTheStart(t *testing.T) {
+	cfg := memoryConfig()
+	cfg.SegmentBytes, cfg.TailBytes = 1, -1
+	l, _ := open(t, cfg)
+	for i := range int64(3) {
+		require.NoError(t, l.Append(batchOf(5*i, 0, 5, 10), nil))
+	}
+	require.NoError(t, l.SetStart(7))
+	whole, err := l.ReadStored(7, 10, 1<<20, nil)
+	require.NoError(t, err)
+	path := l.list()[0].logPath()
+	f, err := cfg.FS.OpenFile(path, os.O_RDWR)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{0xff, 0xff}, 80)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	_, err = l.ReadStored(7, 10, 1<<20, nil)
+	require.ErrorIs(t, err, fault.CorruptMessage)
+
+	next, err := l.Refetch(t.Context(), 7, l.StartOffset(), func(from, to int64, write func([]byte) error) error {
+		require.Equal(t, [2]int64{7, 10}, [2]int64{from, to})
+		return write(whole.Bytes)
+	})
+	require.NoError(t, err)
+	require.NoError(t, l.Swap(next))
+	got, err := l.ReadStored(7, 10, 1<<20, nil)
+	require.NoError(t, err)
+	require.Equal(t, whole.Bytes, got.Bytes)
+	require.EqualValues(t, 7, l.StartOffset())
+	require.NoError(t, l.Close())
+}

@@ -50,10 +50,12 @@ func (w *cleaned) refetch(ctx context.Context, from, to int64, fetch func(from, 
 			if err != nil {
 				return refuse("%v", err)
 			}
-			if base := w.next.base; next == from && b.BaseOffset <= from && b.BaseOffset > base {
-				h := record.BatchHeader{BaseOffset: base, LastOffsetDelta: int32(b.BaseOffset - 1 - base), LeaderEpoch: max(0, epochAt(l.Epochs(), base))}
-				if err := w.widenGap(&h); err != nil {
-					return err
+			if base := w.next.base; next == from && b.BaseOffset <= from && b.BaseOffset >= base {
+				if b.BaseOffset > base {
+					h := record.BatchHeader{BaseOffset: base, LastOffsetDelta: int32(b.BaseOffset - 1 - base), LeaderEpoch: max(0, epochAt(l.Epochs(), base))}
+					if err := w.widenGap(&h); err != nil {
+						return err
+					}
 				}
 				next = b.BaseOffset
 			}

@@ -169,6 +169,7 @@ type node struct {
 	stuck         time.Duration // until when its disk does nothing
 
 	failedStarts int // in a row
+	unhealed     int // how often the damage of its log made it fail, and nobody could repair that
 
 	promised replica.HardState // what others were told: the latest term, and the vote in it
 }
@@ -316,7 +317,10 @@ func (d *node) pump() {
 			d.outage(vfs.RandomLoss(d.rng.Uint64()), time.Second)
 			return
 		}
-		if known, _ := d.damaged(s.Err); known {
+		if known, healed := d.damaged(s.Err); known {
+			if !healed && d.giveUp() {
+				return
+			}
 			d.outage(vfs.RandomLoss(d.rng.Uint64()), time.Second)
 			return
 		}

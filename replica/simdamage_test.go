@@ -159,7 +159,17 @@ func (d *node) scrub() {
 			offset, b = h.NextOffset(), b[h.Size():]
 		}
 	}
-	d.harmed = nil
+	d.harmed, d.unhealed = nil, 0
+}
+
+// giveUp replaces a node that has failed again and again, because it needs to read what is damaged: the others may have
+// deleted those records. A running node stays failed then, until somebody takes its directory away.
+func (d *node) giveUp() bool {
+	if d.unhealed++; d.unhealed <= 5 || !d.replace() {
+		return false
+	}
+	d.harmed, d.unhealed = nil, 0
+	return true
 }
 
 // tryAgain starts a node later whose log no other one could repair, or replaces it: where its group has other batches than

@@ -20,8 +20,9 @@ func spread(c *Catalogue, nodes []topic.Node) (leaders, replicas [2]int) {
 	return leaders, replicas
 }
 
-// Whatever topics are made, no node has two replicas of a partition, and no node has more
-// than one leader or two replicas more than another.
+// Whatever topics are made, no node has two replicas of a partition, and none has more than
+// one leader more than another. Leaders come first: who has few of them leads, although it
+// may have many replicas, so each topic may widen the difference in replicas, by two at most.
 func TestPlacement(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := New()
@@ -43,11 +44,12 @@ func TestPlacement(t *testing.T) {
 					seen[n] = true
 				}
 			}
+			_, before := spread(c, nodes)
 			name := string(rune('a' + i))
 			c.topics[name] = &Topic{Name: name, Partitions: placed}
 			leaders, copies := spread(c, nodes)
 			require.LessOrEqual(t, leaders[1]-leaders[0], 1)
-			require.LessOrEqual(t, copies[1]-copies[0], 2)
+			require.LessOrEqual(t, copies[1]-copies[0], before[1]-before[0]+2)
 		}
 	})
 }

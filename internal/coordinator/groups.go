@@ -48,8 +48,7 @@ type GroupsConfig struct {
 // __consumer_offsets, and so to one GroupShard. It is safe for concurrent use.
 type Groups struct {
 	cfg     GroupsConfig
-	loading chan struct{} // holds a token while the shards are created
-	shards  atomic.Pointer[[]*GroupShard]
+	shards  shards[*GroupShard]
 	work    sync.WaitGroup // all goroutines
 	tickets atomic.Int64   // the latest request to another node
 
@@ -119,7 +118,7 @@ func (g *Groups) LeadershipChanged(number int32) {
 // NewGroups returns the coordinators of groups. It reads no log: the first command
 // of each shard does.
 func NewGroups(cfg GroupsConfig) *Groups {
-	g := &Groups{cfg: cfg, loading: make(chan struct{}, 1), attending: map[int32]*attendees{}}
+	g := &Groups{cfg: cfg, shards: newShards[*GroupShard](), attending: map[int32]*attendees{}}
 	g.ctx, g.end = context.WithCancel(context.Background())
 	g.tickets.Store(rand.Int64N(1<<20) << ticketBits)
 	return g
@@ -138,34 +137,11 @@ func (g *Groups) Shard(ctx context.Context, groupName string, create bool) (*Gro
 // All returns all shards, and creates them at the first call. With create, it also
 // creates their topic if it is missing.
 func (g *Groups) All(ctx context.Context, create bool) ([]*GroupShard, error) {
-	if shards := g.shards.Load(); shards != nil {
-		return *shards, nil
-	}
-	select {
-	case g.loading <- struct{}{}:
-		defer func() { <-g.loading }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-g.cfg.Host.Closing():
-		return nil, fault.Closed
-	}
-	if shards := g.shards.Load(); shards != nil {
-		return *shards, nil
-	}
-	if _, exists := g.cfg.Host.Lookup(group.OffsetsTopic.Name); !exists && !create {
-		return nil, nil
-	}
-	t, err := g.cfg.Ensure(ctx, group.OffsetsTopic)
-	if err != nil {
-		return nil, err
-	}
-	shards := make([]*GroupShard, len(t.Partitions()))
-	for i := range shards {
-		shards[i] = &GroupShard{groups: g, listeners: map[string]*Listener{}, neighbors: map[int32]*neighbor{}, changed: map[int32]int64{}}
-		shards[i].start(g.cfg.Host, t, int32(i), shards[i], &g.work, g.cfg.Reserve)
-	}
-	g.shards.Store(&shards)
-	return shards, nil
+	return g.shards.all(ctx, g.cfg.Host, group.OffsetsTopic, create, g.cfg.Ensure, func(of *host.Topic, number int32) *GroupShard {
+		shard := &GroupShard{groups: g, listeners: map[string]*Listener{}, neighbors: map[int32]*neighbor{}, changed: map[int32]int64{}}
+		shard.start(g.cfg.Host, of, number, shard, &g.work, g.cfg.Reserve)
+		return shard
+	})
 }
 
 // EndTransaction ends a producer's transaction in a partition of __consumer_offsets, by a
@@ -187,11 +163,8 @@ func (g *Groups) Close() {
 	g.closed = true
 	g.mu.Unlock()
 	g.end()
-	g.loading <- struct{}{} // keeps the token, so that no shards are created later
-	if shards := g.shards.Load(); shards != nil {
-		for _, s := range *shards {
-			s.stop()
-		}
+	for _, s := range g.shards.close() {
+		s.stop()
 	}
 	g.work.Wait()
 }

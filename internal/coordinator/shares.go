@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -32,25 +31,21 @@ type SharesConfig struct {
 // partition, belongs to one partition of __share_group_state, and so to one shard. It is safe
 // for concurrent use.
 type Shares struct {
-	cfg     SharesConfig
-	loading chan struct{} // holds a token while the shards are created
-	shards  atomic.Pointer[[]*shareShard]
-	work    sync.WaitGroup // goroutines that write
+	cfg    SharesConfig
+	shards shards[*shareShard]
+	work   sync.WaitGroup // goroutines that write
 }
 
 // NewShares returns the coordinators of share groups. It reads no log: the first command of
 // each shard does.
 func NewShares(cfg SharesConfig) *Shares {
-	return &Shares{cfg: cfg, loading: make(chan struct{}, 1)}
+	return &Shares{cfg: cfg, shards: newShards[*shareShard]()}
 }
 
 // Close stops all shards. The caller has closed the sessions before.
 func (s *Shares) Close() {
-	s.loading <- struct{}{} // keeps the token, so that no shards are created later
-	if shards := s.shards.Load(); shards != nil {
-		for _, shard := range *shards {
-			shard.shut()
-		}
+	for _, shard := range s.shards.close() {
+		shard.shut()
 	}
 	s.work.Wait()
 }
@@ -58,34 +53,11 @@ func (s *Shares) Close() {
 // all returns all shards, and creates them at the first call. With create, it also creates
 // their topic if it is missing.
 func (s *Shares) all(ctx context.Context, create bool) ([]*shareShard, error) {
-	if shards := s.shards.Load(); shards != nil {
-		return *shards, nil
-	}
-	select {
-	case s.loading <- struct{}{}:
-		defer func() { <-s.loading }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-s.cfg.Host.Closing():
-		return nil, fault.Closed
-	}
-	if shards := s.shards.Load(); shards != nil {
-		return *shards, nil
-	}
-	if _, exists := s.cfg.Host.Lookup(share.StateTopic.Name); !exists && !create {
-		return nil, nil
-	}
-	t, err := s.cfg.Ensure(ctx, share.StateTopic)
-	if err != nil {
-		return nil, err
-	}
-	shards := make([]*shareShard, len(t.Partitions()))
-	for i := range shards {
-		shards[i] = &shareShard{waiting: map[share.Key]map[*Waiter]bool{}}
-		shards[i].start(s.cfg.Host, t, int32(i), shards[i], &s.work, s.cfg.Reserve)
-	}
-	s.shards.Store(&shards)
-	return shards, nil
+	return s.shards.all(ctx, s.cfg.Host, share.StateTopic, create, s.cfg.Ensure, func(of *host.Topic, number int32) *shareShard {
+		shard := &shareShard{waiting: map[share.Key]map[*Waiter]bool{}}
+		shard.start(s.cfg.Host, of, number, shard, &s.work, s.cfg.Reserve)
+		return shard
+	})
 }
 
 // shard returns the shard of a share-partition. As in Kafka it is that of the hash of its

@@ -44,8 +44,7 @@ type TransactionsConfig struct {
 // __transaction_state, and so to one shard. It is safe for concurrent use.
 type Transactions struct {
 	cfg     TransactionsConfig
-	loading chan struct{} // holds a token while the shards are created
-	shards  atomic.Pointer[[]*txnShard]
+	shards  shards[*txnShard]
 	work    sync.WaitGroup // goroutines that write
 	tickets atomic.Int64   // the latest request to another node
 	process int64          // says of requests that this process has made them
@@ -64,7 +63,7 @@ type Transactions struct {
 // NewTransactions returns the coordinators of transactions. It reads no log: Recover and
 // the first command of each shard do.
 func NewTransactions(cfg TransactionsConfig) *Transactions {
-	t := &Transactions{cfg: cfg, loading: make(chan struct{}, 1), process: rand.Int64()}
+	t := &Transactions{cfg: cfg, shards: newShards[*txnShard](), process: rand.Int64()}
 	t.ctx, t.end = context.WithCancel(context.Background())
 	return t
 }
@@ -106,11 +105,8 @@ func (t *Transactions) Close() {
 	t.closed = true
 	t.mu.Unlock()
 	t.end()
-	t.loading <- struct{}{} // keeps the token, so that no shards are created later
-	if shards := t.shards.Load(); shards != nil {
-		for _, s := range *shards {
-			s.stop()
-		}
+	for _, s := range t.shards.close() {
+		s.stop()
 	}
 	t.work.Wait()
 }
@@ -118,34 +114,11 @@ func (t *Transactions) Close() {
 // all returns all shards, and creates them at the first call. With create, it also creates
 // their topic if it is missing.
 func (t *Transactions) all(ctx context.Context, create bool) ([]*txnShard, error) {
-	if shards := t.shards.Load(); shards != nil {
-		return *shards, nil
-	}
-	select {
-	case t.loading <- struct{}{}:
-		defer func() { <-t.loading }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-t.cfg.Host.Closing():
-		return nil, fault.Closed
-	}
-	if shards := t.shards.Load(); shards != nil {
-		return *shards, nil
-	}
-	if _, exists := t.cfg.Host.Lookup(txn.StateTopic.Name); !exists && !create {
-		return nil, nil
-	}
-	state, err := t.cfg.Ensure(ctx, txn.StateTopic)
-	if err != nil {
-		return nil, err
-	}
-	shards := make([]*txnShard, len(state.Partitions()))
-	for i := range shards {
-		shards[i] = &txnShard{transactions: t, endings: map[string]*ending{}, latest: map[txnCaller]int64{}}
-		shards[i].start(t.cfg.Host, state, int32(i), shards[i], &t.work, t.cfg.Reserve)
-	}
-	t.shards.Store(&shards)
-	return shards, nil
+	return t.shards.all(ctx, t.cfg.Host, txn.StateTopic, create, t.cfg.Ensure, func(of *host.Topic, number int32) *txnShard {
+		shard := &txnShard{transactions: t, endings: map[string]*ending{}, latest: map[txnCaller]int64{}}
+		shard.start(t.cfg.Host, of, number, shard, &t.work, t.cfg.Reserve)
+		return shard
+	})
 }
 
 // shard returns the shard of a transactional ID.

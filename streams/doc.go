@@ -87,7 +87,7 @@
 // that cannot go on panics, which is an error of the one record, named with node,
 // topic, partition and offset.
 //
-// Event time is the records' own. A record that an operator makes has the
+// Event time is the records' own timestamp, or what [EventTime] takes from them. A record that an operator makes has the
 // timestamp and the headers of the one it came from; a result of an aggregation
 // has the largest timestamp of its records.
 //

@@ -92,6 +92,6 @@ func repartitionTopic[K, V any](t *Topology, from *outlet[K, V], name string, pa
 	value = serdeFor(t, into, "values", value)
 	out := &outlet[K, V]{node: back}
 	from.to(into, func(w *wiring) receiver[K, V] { return newSink(w, into, key, value) })
-	back.open = func(w *wiring) source { return newReader(w, back, key, value, out) }
+	back.open = func(w *wiring) source { return newReader(w, back, key, value, out, nil) }
 	return out
 }

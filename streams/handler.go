@@ -132,7 +132,7 @@ type ErrorCounts struct {
 
 // ErrorCount holds the counts of one phase.
 type ErrorCount struct {
-	Skipped      int64 // by Skip
+	Skipped      int64 // by Skip, or because a source's EventTime said so
 	DeadLettered int64 // by DeadLetter
 }
 
@@ -197,8 +197,7 @@ func (h *handling) resolve(e *ProcessingError, out outbox) error {
 	count := &h.counts[e.Phase]
 	switch handler.action {
 	case skipping:
-		count.skipped.Add(1)
-		h.log(e, "record skipped")
+		h.skipped(e)
 		return nil
 	case deadLettering:
 		if err := writeDeadLetter(e, out, handler.topic); err != nil {
@@ -212,6 +211,12 @@ func (h *handling) resolve(e *ProcessingError, out outbox) error {
 		return errors.Join(e, err)
 	}
 	return e
+}
+
+// skipped counts a record that is left out.
+func (h *handling) skipped(e *ProcessingError) {
+	h.counts[e.Phase].skipped.Add(1)
+	h.log(e, "record skipped")
 }
 
 // choose returns the handler for e, and calls the program's function if that
@@ -306,6 +311,8 @@ func (g *guardedSource) process(r *record.Record) (err error) {
 	defer g.catch(Deserialization, &err)
 	return g.next.process(r)
 }
+
+func (g *guardedSource) peek(r *record.Record) int64 { return g.next.peek(r) }
 
 // catch is deferred. It passes a panic to the handler of a phase.
 func (s *step) catch(phase Phase, err *error) {

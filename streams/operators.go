@@ -13,7 +13,7 @@ type KeyValue[K, V any] struct {
 // it stopped. Records that retention deletes before they are read are skipped.
 // Types that have no serde in from must be strings, byte slices, integers or
 // floats.
-func Stream[K, V any](t *Topology, from serde.Topic[K, V]) *KStream[K, V] {
+func Stream[K, V any](t *Topology, from serde.Topic[K, V], options ...SourceOption[K, V]) *KStream[K, V] {
 	n := t.add(sourceNode, t.generate("KSTREAM-SOURCE-"))
 	n.topic = from.Name
 	t.checkTopic(n)
@@ -25,7 +25,8 @@ func Stream[K, V any](t *Topology, from serde.Topic[K, V]) *KStream[K, V] {
 		topology: t, out: &outlet[K, V]{node: n},
 		key: serdeFor(t, n, "keys", from.Key), value: serdeFor(t, n, "values", from.Value),
 	}
-	n.open = func(w *wiring) source { return newReader(w, n, s.key, s.value, s.out) }
+	extract := sourceOptions(options).extract
+	n.open = func(w *wiring) source { return newReader(w, n, s.key, s.value, s.out, extract) }
 	return s
 }
 

@@ -22,13 +22,23 @@ type task struct {
 	out      outbox
 
 	// What is being processed.
-	batch   []record.Record // nil between records
-	current int             // within batch
-	origin  origin          // the source of a change that has no record; nil: none
-	exited  error           // a function called runtime.Goexit
-	at      int             // the node that last called a function of the program, or failed
-	ms      int64           // the current record's timestamp
-	headers []record.Header // the current record's; not to be changed
+	recordContext
+	origin origin // the source of a change that has no record; nil: none
+	exited error  // a function called runtime.Goexit
+	at     int    // the node that last called a function of the program, or failed
+
+	// streamTime is the largest timestamp of what the task has read, in
+	// milliseconds; -1 before the first record. It never goes back.
+	streamTime int64
+}
+
+// recordContext is what nodes pass on beside a record's key and value. A node
+// that forwards something with another one saves the task's context, changes it
+// and puts it back.
+type recordContext struct {
+	ms      int64           // the timestamp, in milliseconds
+	headers []record.Header // not to be changed
+	input   *record.Record  // the record that was read; nil: what is forwarded was held back, and has none
 }
 
 // taskStore is a store of a task and the topic from which it is restored.
@@ -91,6 +101,12 @@ func (s *step) handle(phase Phase, err error) error {
 	return s.task.handling.resolve(e, s.task.out)
 }
 
+// skip leaves out the current record, and counts it.
+func (s *step) skip(phase Phase, why error) {
+	s.enter()
+	s.task.handling.skipped(s.task.failure(phase, why))
+}
+
 // wiring is a task under construction: processors are created from declared
 // nodes, each after its children.
 type wiring struct {
@@ -104,7 +120,7 @@ type wiring struct {
 
 // newTask creates a task with its processors. Its stores are empty.
 func newTask(p *plan, id TaskID, out outbox, cached bool, h *handling) (*task, error) {
-	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1, handling: h, out: out}
+	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1, handling: h, out: out, streamTime: -1}
 	w := &wiring{task: t, out: out, cached: cached, guarded: h.set(), made: make(map[*node]any)}
 	for _, n := range p.subs[id.SubTopology].sources {
 		t.sources[p.topicOf(n)] = n.open(w)
@@ -158,11 +174,11 @@ func (w *wiring) note(n *node, err error) {
 // at the first that fails and that no handler resolves, with a ProcessingError.
 func (t *task) process(topic string, records []record.Record) error {
 	src := t.sources[topic]
-	t.batch = records
-	defer func() { t.batch = nil }()
+	defer func() { t.input = nil }()
 	return t.run(func() error {
-		for t.current = range records {
-			if err := src.process(&records[t.current]); err != nil {
+		for i := range records {
+			t.input = &records[i]
+			if err := src.process(t.input); err != nil {
 				return err
 			}
 		}
@@ -227,8 +243,8 @@ func (t *task) failure(phase Phase, err error) *ProcessingError {
 		e.Node = t.plan.topology.nodes[t.at].name
 	}
 	switch {
-	case t.batch != nil:
-		e.Raw = t.batch[t.current].Clone()
+	case t.input != nil:
+		e.Raw = t.input.Clone()
 		e.At = e.Raw.Position()
 	case t.origin != nil:
 		e.Raw = t.origin.raw()

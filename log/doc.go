@@ -19,7 +19,8 @@
 //     [Log.Refetch] repair one from another copy.
 //
 // [Log.StableOffset] says before which offset every transaction is decided, and
-// [Log.Aborted] which ones are aborted: both follow from the markers in the log.
+// [Log.Aborted] which ones are aborted: both follow from the markers in the log. What is
+// decided is forgotten as far as [Log.SetHighWatermark] says that it is committed.
 //
 // Package partition decides which records are visible and who may append. A log's
 // leader epochs and its idempotent producers ([Log.Producer]) are a fold of its

@@ -97,7 +97,7 @@ func (ps producers) firstUnstable(end int64) int64 {
 // not below the high watermark. The writer changes the list, which readers load.
 type transactions struct {
 	undecided atomic.Pointer[[]undecided] // by their first offset; never changed in place
-	high      atomic.Int64                // the highest watermark that StableOffset was asked for
+	high      atomic.Int64                // the high watermark, as far as the log was told
 }
 
 // undecided is the transaction of a producer from its first offset on.
@@ -107,7 +107,7 @@ type undecided struct {
 }
 
 // list returns the transactions, and pending those of them, in a slice of its own, whose
-// marker is not below the high watermark.
+// marker is not below the high watermark. The others leave the list with its next change.
 func (t *transactions) list() []undecided {
 	if all := t.undecided.Load(); all != nil {
 		return *all
@@ -150,18 +150,17 @@ func (t *transactions) reset(ps producers, end int64) {
 	t.undecided.Store(&all)
 }
 
+// SetHighWatermark tells the log how far its records are committed. It need not be told
+// of each step, but without it, transactions would be kept as if they were undecided, and
+// each one would cost more than the one before. One goroutine at a time calls it, with
+// offsets that only rise.
+func (l *Log) SetHighWatermark(high int64) { l.transactions.high.Store(high) }
+
 // StableOffset returns the offset before which every transaction has been decided, by a
 // marker before the high watermark: Kafka's last stable offset. The watermark only rises.
 // Any goroutine may call StableOffset, which takes no lock.
 func (l *Log) StableOffset(high int64) int64 {
-	t := &l.transactions
-	all := t.list()
-	if len(all) == 0 {
-		return high
-	}
-	for seen := t.high.Load(); seen < high && !t.high.CompareAndSwap(seen, high); seen = t.high.Load() {
-	}
-	for _, u := range all {
+	for _, u := range l.transactions.list() {
 		if u.last >= high {
 			return min(high, max(u.first, l.start.Load()))
 		}

@@ -74,6 +74,20 @@ func TestLastStableOffsetIsTheFirstOpenTransaction(t *testing.T) {
 	require.Len(t, in, 1, "its marker is in the range")
 }
 
+// TestDecidedTransactionsAreForgotten: what a log keeps of transactions to find the last
+// stable offset does not grow with those that were decided, also where no one asks for it.
+func TestDecidedTransactionsAreForgotten(t *testing.T) {
+	l, _ := open(t, memoryConfig())
+	transact(t, l, 8, 0, 0, 1) // stays open
+	for epoch := range int16(20) {
+		transact(t, l, 7, epoch, 0, 3)
+		require.Len(t, l.transactions.list(), 2, "transaction %d", epoch)
+		endTxn(t, l, 7, epoch+1, Marker{Commit: epoch%2 == 0})
+		l.SetHighWatermark(l.EndOffset())
+	}
+	require.EqualValues(t, 0, l.StableOffset(l.EndOffset()))
+}
+
 // TestMarkersAreKafkas compares a marker with the bytes of Kafka's
 // EndTransactionMarker: version, type; version, coordinator epoch.
 func TestMarkersAreKafkas(t *testing.T) {
@@ -261,6 +275,9 @@ func TestTransactionsAgainstAModel(t *testing.T) {
 					if b.NextOffset() <= high {
 						m.high = max(m.high, b.NextOffset())
 					}
+				}
+				if rapid.Bool().Draw(rt, "told") {
+					m.log.SetHighWatermark(m.high)
 				}
 			},
 			"start": func(rt *rapid.T) {

@@ -1,6 +1,7 @@
 package partition_test
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -86,6 +87,35 @@ func TestCommittedViewEndsAtTheFirstOpenTransaction(t *testing.T) {
 	require.Equal(t, 1, woken)
 	require.Equal(t, []string{"before", "a", "b", "behind"}, valuesAt(t, committed, 0))
 	require.Equal(t, []string{"b", "behind"}, valuesAt(t, committed, 2)[1:], "a batch is read as a whole")
+}
+
+// TestATransactionCostsWhatTheOneBeforeDid: it does not cost more the more there were, also
+// where no one reads committed records only.
+func TestATransactionCostsWhatTheOneBeforeDid(t *testing.T) {
+	p, _ := open(t, configOn(vfs.NewMemory()))
+	defer p.Close()
+	epoch := int16(0)
+	transact := func() {
+		_, err := appendBatch(p, inTransaction(1, epoch, 0, "a"))
+		require.NoError(t, err)
+		epoch++
+		_, err = endTransaction(p, 1, epoch, log.Marker{Commit: true})
+		require.NoError(t, err)
+	}
+	allocated := func() uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 100 {
+			transact()
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	first := allocated()
+	for range 1000 {
+		transact()
+	}
+	require.Less(t, allocated(), 3*first)
 }
 
 func TestMarkersAreJudged(t *testing.T) {

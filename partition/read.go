@@ -110,6 +110,7 @@ func (p *Partition) CancelWait(w Waker) {
 // Wakers run without the lock: they are the readers' code.
 func (p *Partition) advance(high int64) {
 	p.high.Store(high)
+	p.log.SetHighWatermark(high)
 	p.mu.Lock()
 	if len(p.waiting) == 0 {
 		p.mu.Unlock()

@@ -227,7 +227,10 @@ func (c *counter[K, V]) receiveBytes(key, value []byte) error {
 }
 
 func (c *counter[K, V]) count(key []byte) error {
-	e := c.store.Entry(key)
+	e, err := c.store.Entry(key)
+	if err != nil {
+		return c.failed(err)
+	}
 	if !e.Present {
 		e.Value = 0
 	}
@@ -262,7 +265,10 @@ func (r *reducer[K, V]) receiveBytes(key, value []byte) error {
 }
 
 func (r *reducer[K, V]) reduce(key []byte, value V) error {
-	e := r.store.Entry(key)
+	e, err := r.store.Entry(key)
+	if err != nil {
+		return r.failed(err)
+	}
 	if e.Present {
 		r.enter()
 		value = r.f(e.Value, value)
@@ -284,7 +290,10 @@ func (a *aggregator[K, V, A]) receive(m message[K, V]) error {
 	if !ok || err != nil {
 		return a.handle(Processing, err)
 	}
-	e := a.store.Entry(key)
+	e, err := a.store.Entry(key)
+	if err != nil {
+		return a.failed(err)
+	}
 	defer a.store.Release(e) // if a panic leaves it empty
 	return a.aggregate(e, m.key, m.value)
 }
@@ -297,7 +306,10 @@ func (a *aggregator[K, V, A]) receiveBytes(key, value []byte) error {
 	if err != nil {
 		return a.handle(Deserialization, fault.Newf(fault.Serialization, "the value").Because(err))
 	}
-	e := a.store.Entry(key)
+	e, err := a.store.Entry(key)
+	if err != nil {
+		return a.failed(err)
+	}
 	defer a.store.Release(e) // if an error or a panic leaves it empty
 	k, err := a.store.Key(e)
 	if err != nil {

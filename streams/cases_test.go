@@ -192,23 +192,25 @@ func (c conformanceCase) run(t *testing.T) {
 		}
 	}
 	for name, want := range c.FinalState {
-		require.Equal(t, want, c.rows(d, name), "the store %s", name)
+		require.Equal(t, want, c.rows(t, d, name), "the store %s", name)
 	}
 }
 
 // rows returns what a store holds; counts are integers, whatever else the case
 // has are data.
-func (c conformanceCase) rows(d *streamstest.Driver, store string) (rows []caseRow) {
+func (c conformanceCase) rows(t *testing.T, d *streamstest.Driver, store string) (rows []caseRow) {
 	for _, n := range c.Topology {
 		if n.Store == store && n.Op == "count" {
-			for k, v := range streamstest.Store[datum, int64](d, store).All() {
-				rows = append(rows, caseRow{k, integer(v.Value), v.At.UnixMilli()})
+			for r, err := range streamstest.Store[datum, int64](d, store).All() {
+				require.NoError(t, err)
+				rows = append(rows, caseRow{r.Key, integer(r.Value), r.At.UnixMilli()})
 			}
 			return rows
 		}
 	}
-	for k, v := range streamstest.Store[datum, datum](d, store).All() {
-		rows = append(rows, caseRow{k, v.Value, v.At.UnixMilli()})
+	for r, err := range streamstest.Store[datum, datum](d, store).All() {
+		require.NoError(t, err)
+		rows = append(rows, caseRow{r.Key, r.Value, r.At.UnixMilli()})
 	}
 	return rows
 }

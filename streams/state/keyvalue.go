@@ -83,7 +83,10 @@ func (s *KeyValue[K, V]) Restore(key, value []byte, ms int64) error {
 	if err != nil {
 		return err
 	}
-	e := s.Entry(key)
+	e, err := s.Entry(key)
+	if err != nil {
+		return err
+	}
 	s.setPresent(e, true)
 	e.Value, e.Ms = v, ms
 	s.handedOn(e, value)
@@ -93,9 +96,9 @@ func (s *KeyValue[K, V]) Restore(key, value []byte, ms int64) error {
 // Entry returns the entry of a serialized key. For a key without one it makes
 // an entry that is not Present. The next Flush removes that entry if Changed
 // was called and it is still not Present.
-func (s *KeyValue[K, V]) Entry(key []byte) *Entry[K, V] {
+func (s *KeyValue[K, V]) Entry(key []byte) (*Entry[K, V], error) {
 	if e, ok := s.entries[string(key)]; ok {
-		return e
+		return e, nil
 	}
 	if len(s.free) == 0 {
 		s.free = make([]Entry[K, V], entryBlock)
@@ -105,7 +108,16 @@ func (s *KeyValue[K, V]) Entry(key []byte) *Entry[K, V] {
 	e.bytes = string(key)
 	s.entries[e.bytes] = e
 	s.absent++
-	return e
+	return e, nil
+}
+
+// Lookup returns the value of a serialized key and its timestamp in
+// milliseconds, and false if there is none.
+func (s *KeyValue[K, V]) Lookup(key []byte) (v V, ms int64, ok bool, err error) {
+	if e, found := s.entries[string(key)]; found && e.Present {
+		return e.Value, e.Ms, true, nil
+	}
+	return v, 0, false, nil
 }
 
 // Changed marks e for the next Flush and counts it as present or not.
@@ -280,24 +292,25 @@ func (s *KeyValue[K, V]) Get(key K) (v V, at time.Time, ok bool, err error) {
 	if s.scratch, err = s.key.Append(s.scratch[:0], key); err != nil {
 		return v, at, false, err
 	}
-	e, found := s.entries[string(s.scratch)]
-	if !found || !e.Present {
-		return v, at, false, nil
+	v, ms, ok, err := s.Lookup(s.scratch)
+	if !ok || err != nil {
+		return v, at, false, err
 	}
-	return e.Value, time.UnixMilli(e.Ms), true, nil
+	return v, time.UnixMilli(ms), true, nil
 }
 
-// Timestamped is a value with its timestamp.
-type Timestamped[V any] struct {
+// Row is a key with its value and the value's timestamp.
+type Row[K, V any] struct {
+	Key   K
 	Value V
 	At    time.Time
 }
 
 // All returns the keys that have a value, in the order of their bytes, with the
-// values that they have when the loop reaches them. It skips keys that cannot
-// be decoded.
-func (s *KeyValue[K, V]) All() iter.Seq2[K, Timestamped[V]] {
-	return func(yield func(K, Timestamped[V]) bool) {
+// values that they have when the loop reaches them. It ends with the first
+// error.
+func (s *KeyValue[K, V]) All() iter.Seq2[Row[K, V], error] {
+	return func(yield func(Row[K, V], error) bool) {
 		for _, bytes := range slices.Sorted(maps.Keys(s.entries)) {
 			e, ok := s.entries[bytes]
 			if !ok || !e.Present {
@@ -305,9 +318,10 @@ func (s *KeyValue[K, V]) All() iter.Seq2[K, Timestamped[V]] {
 			}
 			key, err := s.Key(e)
 			if err != nil {
-				continue
+				yield(Row[K, V]{}, err)
+				return
 			}
-			if !yield(key, Timestamped[V]{Value: e.Value, At: time.UnixMilli(e.Ms)}) {
+			if !yield(Row[K, V]{Key: key, Value: e.Value, At: time.UnixMilli(e.Ms)}, nil) {
 				return
 			}
 		}

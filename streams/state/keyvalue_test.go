@@ -28,14 +28,22 @@ func (c *changelog) Append(key, value []byte, ms int64) error {
 	return nil
 }
 
+func entry[V any](s *state.KeyValue[string, V], key string) *state.Entry[string, V] {
+	e, err := s.Entry([]byte(key))
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
+
 func put(s *state.KeyValue[string, int64], key string, v, ms int64) {
-	e := s.Entry([]byte(key))
+	e := entry(s, key)
 	e.Value, e.Ms = v, ms
 	s.Changed(e, true)
 }
 
 func remove(s *state.KeyValue[string, int64], key string) {
-	s.Changed(s.Entry([]byte(key)), false)
+	s.Changed(entry(s, key), false)
 }
 
 func newStore() *state.KeyValue[string, int64] {
@@ -55,12 +63,18 @@ func old[V any](t require.TestingT, s *state.KeyValue[string, V], e *state.Entry
 func ExampleKeyValue() {
 	counts := state.NewKeyValue("counts", serde.String, serde.Int64)
 	for _, word := range []string{"to", "be", "or", "not", "to", "be"} {
-		e := counts.Entry([]byte(word))
+		e, err := counts.Entry([]byte(word))
+		if err != nil {
+			panic(err)
+		}
 		e.Value++
 		counts.Changed(e, true)
 	}
-	for word, n := range counts.All() {
-		fmt.Println(word, n.Value)
+	for row, err := range counts.All() {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(row.Key, row.Value)
 	}
 	// Output:
 	// be 2
@@ -107,7 +121,7 @@ func TestFlushStopsAtTheFirstError(t *testing.T) {
 	wrong := state.NewKeyValue("wrong", serde.String, serde.Func(
 		func([]byte, int) ([]byte, error) { return nil, failed },
 		func([]byte) (int, error) { return 0, failed }))
-	wrong.Changed(wrong.Entry([]byte("a")), true)
+	wrong.Changed(entry(wrong, "a"), true)
 	require.ErrorIs(t, wrong.Flush(&changelog{}, nil), failed)
 	require.ErrorIs(t, wrong.Restore([]byte("a"), []byte("x"), 1), failed)
 }
@@ -115,7 +129,7 @@ func TestFlushStopsAtTheFirstError(t *testing.T) {
 func TestAKeyWithoutBytesIsAKey(t *testing.T) {
 	s, log := newStore(), changelog{}
 	text := state.NewKeyValue("text", serde.String, serde.String)
-	text.Changed(text.Entry(nil), true)
+	text.Changed(entry(text, ""), true)
 	require.NoError(t, text.Flush(&log, func(*state.Entry[string, string]) error { return nil }))
 	require.NotNil(t, log[0].value)
 	require.Equal(t, 1, text.Len())
@@ -137,8 +151,9 @@ func TestAStoreIsAMapAndItsChangelogIsTheStore(t *testing.T) {
 		check := func(s *state.KeyValue[string, int64], model map[string]value) {
 			require.Equal(t, len(model), s.Len())
 			got, keys := map[string]value{}, []string{}
-			for k, v := range s.All() {
-				got[k], keys = value{v.Value, v.At.UnixMilli()}, append(keys, k)
+			for r, err := range s.All() {
+				require.NoError(t, err)
+				got[r.Key], keys = value{r.Value, r.At.UnixMilli()}, append(keys, r.Key)
 			}
 			require.Equal(t, model, got)
 			require.True(t, slices.IsSorted(keys))
@@ -200,7 +215,7 @@ func TestTheOldValueHasMemoryOfItsOwn(t *testing.T) {
 	}
 	var log changelog
 	change := func(s *state.KeyValue[string, map[string]int], n int, before map[string]int) {
-		e := s.Entry([]byte("a"))
+		e := entry(s, "a")
 		if !e.Present {
 			e.Value = map[string]int{}
 		}
@@ -325,13 +340,13 @@ func TestUndoTakesBackWhatCannotBeWritten(t *testing.T) {
 
 func TestReleaseForgetsWhatWasOnlyLookedAt(t *testing.T) {
 	s := newStore()
-	e := s.Entry([]byte("a"))
+	e := entry(s, "a")
 	s.Release(e)
-	require.NotSame(t, e, s.Entry([]byte("a")))
+	require.NotSame(t, e, entry(s, "a"))
 	put(s, "a", 1, 1)
-	s.Release(s.Entry([]byte("a")))
+	s.Release(entry(s, "a"))
 	require.Equal(t, 1, s.Len())
-	key, value := s.Encoded(s.Entry([]byte("a")))
+	key, value := s.Encoded(entry(s, "a"))
 	require.Equal(t, "a", string(key))
 	require.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 1}, value)
 }

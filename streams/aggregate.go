@@ -55,7 +55,7 @@ func aggregate[K, V, A any](
 	from, asRead := g.gathered(store)
 	n := t.add(processorNode, name, from.node)
 	t.need(n, given)
-	t.addStore(n, store)
+	decl := t.addStore(n, store)
 	key := serdeFor(t, n, "keys", g.key)
 	read := g.value
 	if read == nil && asRead { // the repartition topic is written with this serde
@@ -70,7 +70,7 @@ func aggregate[K, V, A any](
 			kept.KeepOld()
 		}
 		f := folding[K, A]{
-			step: w.step(n), store: kept, log: w.changelog(n.store, kept), value: newCodec(value),
+			step: w.step(n), store: kept, log: w.changelog(decl, kept), value: newCodec(value),
 			next: results.out.wire(w), cached: w.cached, guarded: w.guarded,
 		}
 		at := work(f, gatherer[K, V]{key: newCodec(key), value: in, asRead: asRead})

@@ -19,11 +19,7 @@ func (p *plan) describe() string {
 			case sourceNode:
 				fmt.Fprintf(&b, "    Source: %s (topics: [%s])\n", n.name, n.topic)
 			case processorNode:
-				store := ""
-				if n.store != nil {
-					store = n.store.name
-				}
-				fmt.Fprintf(&b, "    Processor: %s (stores: [%s])\n", n.name, store)
+				fmt.Fprintf(&b, "    Processor: %s (stores: [%s])\n", n.name, storeNames(n))
 			case sinkNode:
 				fmt.Fprintf(&b, "    Sink: %s (topic: %s)\n", n.name, n.topic)
 			}
@@ -69,6 +65,16 @@ func names(nodes []*node) string {
 	return strings.Join(slices.Compact(all), ", ")
 }
 
+// storeNames lists the stores that a node uses by name.
+func storeNames(n *node) string {
+	all := make([]string, len(n.stores))
+	for i, s := range n.stores {
+		all[i] = s.name
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
 // mermaid returns the plan as a flowchart. Topics are cylinders between the
 // sub-topologies, and stores are attached to their nodes.
 func (p *plan) mermaid() string {
@@ -93,8 +99,8 @@ func (p *plan) mermaid() string {
 		fmt.Fprintf(&b, "    subgraph s%d[\"Sub-topology %d\"]\n", sub.id, sub.id)
 		for _, n := range sub.nodes {
 			fmt.Fprintf(&b, "        n%d[\"%s\"]\n", n.id, n.name)
-			if n.store != nil {
-				fmt.Fprintf(&b, "        n%d --- store%d[/\"%s\"/]\n", n.id, n.id, n.store.name)
+			for _, s := range n.stores {
+				fmt.Fprintf(&b, "        n%d --- store%d[/\"%s\"/]\n", n.id, s.owner().id, s.name)
 			}
 		}
 		for _, n := range sub.nodes {

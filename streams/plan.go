@@ -63,6 +63,11 @@ func gather(n *node, sub *subTopology, of map[*node]*subTopology) {
 	for _, o := range n.children {
 		gather(o, sub, of)
 	}
+	for _, s := range n.stores {
+		for _, o := range s.nodes {
+			gather(o, sub, of)
+		}
+	}
 }
 
 // topicOf returns the name of the topic that a source reads or a sink writes.
@@ -125,25 +130,23 @@ func (p *plan) partitions(counts map[string]int) error {
 				counts[p.topicOf(n)] = n.internal.partitions
 			case n.internal != nil && n.kind == sinkNode:
 				grow(n, p.largest(upstream(n), counts))
-			case n.store != nil:
-				together := upstream(n)
-				for _, s := range together {
-					if s.internal != nil {
-						grow(s, p.largest(together, counts))
-					}
+			}
+		}
+		for _, store := range p.topology.stores {
+			together := store.upstream()
+			for _, s := range together {
+				if s.internal != nil {
+					grow(s, p.largest(together, counts))
 				}
 			}
 		}
 	}
-	for _, n := range p.topology.nodes {
-		if n.store == nil {
-			continue
-		}
-		together := upstream(n)
+	for _, store := range p.topology.stores {
+		together := store.upstream()
 		for _, s := range together {
 			if a, b := p.topicOf(together[0]), p.topicOf(s); counts[a] != counts[b] {
 				return fault.Newf(fault.InvalidPartitions, "%s gathers records by key from %s with %d partitions and %s with %d",
-					n.name, a, counts[a], b, counts[b]).Try("bring one of them to the other's number with Repartition")
+					names(store.nodes), a, counts[a], b, counts[b]).Try("bring one of them to the other's number with Repartition")
 			}
 		}
 	}

@@ -113,15 +113,16 @@ type wiring struct {
 	task    *task
 	out     outbox
 	cached  bool
-	guarded bool          // an error handler is set
-	made    map[*node]any // nodes with several parents
+	guarded bool               // an error handler is set
+	made    map[*node]any      // nodes with several parents
+	opened  map[*storeDecl]any // stores, which are opened by the first node that uses them
 	err     error
 }
 
 // newTask creates a task with its processors. Its stores are empty.
 func newTask(p *plan, id TaskID, out outbox, cached bool, h *handling) (*task, error) {
 	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1, handling: h, out: out, streamTime: -1}
-	w := &wiring{task: t, out: out, cached: cached, guarded: h.set(), made: make(map[*node]any)}
+	w := &wiring{task: t, out: out, cached: cached, guarded: h.set(), made: make(map[*node]any), opened: make(map[*storeDecl]any)}
 	for _, n := range p.subs[id.SubTopology].sources {
 		t.sources[p.topicOf(n)] = n.open(w)
 	}
@@ -152,7 +153,7 @@ func (w *wiring) output(n *node) output {
 func (w *wiring) changelog(decl *storeDecl, s state.Store) state.Changelog {
 	topic := w.task.plan.changelogOf(decl)
 	log, err := w.out.changelog(topic, w.task.id.Partition)
-	w.note(decl.node, err)
+	w.note(decl.owner(), err)
 	if _, none := log.(noChangelog); !none {
 		w.task.stores = append(w.task.stores, taskStore{s, topic})
 	}

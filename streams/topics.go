@@ -79,7 +79,8 @@ func (a *App) keepPartitions(ctx context.Context, counts map[string]int) error {
 // internalTopic is a topic that belongs to the application.
 type internalTopic struct {
 	topic.Spec
-	node *node // the node that keeps its store there, or reads it
+	node  *node      // the node that keeps its store there, or reads it
+	store *storeDecl // nil: it is no changelog
 }
 
 // internalTopics returns the topics that belong to the application, given the
@@ -88,22 +89,21 @@ func (a *App) internalTopics(counts map[string]int) []internalTopic {
 	var all []internalTopic
 	for _, sub := range a.plan.subs {
 		for _, n := range sub.nodes {
-			switch {
-			case n.kind == sourceNode && n.internal != nil:
+			if n.kind == sourceNode && n.internal != nil {
 				name := a.plan.topicOf(n)
 				all = append(all, internalTopic{topic.Spec{Name: name, Partitions: counts[name], Config: topic.Config{
 					Retention: topic.Forever, SegmentBytes: repartitionSegment,
-				}}, n})
-			case n.store != nil:
-				// As many as the topics that feed the store have, not as many
-				// as there are tasks, so that a later growth of those topics is
-				// detected.
-				name := a.plan.changelogOf(n.store)
-				all = append(all, internalTopic{topic.Spec{Name: name, Partitions: a.plan.largest(upstream(n), counts), Config: topic.Config{
-					Cleanup: topic.Compact,
-				}}, n})
+				}}, n, nil})
 			}
 		}
+	}
+	for _, s := range a.plan.topology.stores {
+		// As many as the topics that feed the store have, not as many as there
+		// are tasks, so that a later growth of those topics is detected.
+		name := a.plan.changelogOf(s)
+		all = append(all, internalTopic{topic.Spec{Name: name, Partitions: a.plan.largest(s.upstream(), counts), Config: topic.Config{
+			Cleanup: topic.Compact,
+		}}, s.owner(), s})
 	}
 	return all
 }
@@ -123,7 +123,7 @@ func (a *App) ensure(ctx context.Context, internal internalTopic) error {
 		return err
 	}
 	if n := len(found[0].Partitions); n != spec.Partitions {
-		return a.regrown(internal.node, n, spec.Partitions)
+		return a.regrown(internal.node, internal.store, n, spec.Partitions)
 	}
 	return nil
 }
@@ -135,11 +135,14 @@ func (a *App) grown(tp record.TopicPartition, counts map[string]int) error {
 	if int(tp.Partition) < was {
 		return nil
 	}
+	for _, s := range a.plan.topology.stores {
+		if slices.ContainsFunc(s.upstream(), func(n *node) bool { return a.plan.topicOf(n) == tp.Topic }) {
+			return a.regrown(s.owner(), s, was, int(tp.Partition)+1)
+		}
+	}
 	for _, n := range a.plan.topology.nodes {
-		fed := n.store != nil && slices.ContainsFunc(upstream(n), func(s *node) bool { return a.plan.topicOf(s) == tp.Topic })
-		fixed := n.kind == sourceNode && n.internal != nil && n.internal.partitions > 0 && a.plan.topicOf(n) == tp.Topic
-		if fed || fixed {
-			return a.regrown(n, was, int(tp.Partition)+1)
+		if n.kind == sourceNode && n.internal != nil && n.internal.partitions > 0 && a.plan.topicOf(n) == tp.Topic {
+			return a.regrown(n, nil, was, int(tp.Partition)+1)
 		}
 	}
 	return nil
@@ -148,20 +151,20 @@ func (a *App) grown(tp record.TopicPartition, counts map[string]int) error {
 // regrown says that a node has some number of partitions and would need
 // another: its store is partitioned by that number, or the program asked for
 // it.
-func (a *App) regrown(n *node, has, needs int) error {
-	if n.store == nil {
+func (a *App) regrown(n *node, store *storeDecl, has, needs int) error {
+	if store == nil {
 		return fault.At(fault.InvalidPartitions, a.plan.topicOf(n), -1, -1).
 			Detailf("the topology asks for %d partitions, and there are %d", n.internal.partitions, max(has, needs)).
 			Try("bring the topology to that number; or start over with App.Reset, which deletes what is in the topic")
 	}
-	from := upstream(n)[0]
+	from := store.upstream()[0]
 	advice := "start over with App.Reset"
 	if from.internal == nil { // even after Reset its old records would be in the old partitions
 		advice = "gather the keys with Repartition in front of it, and start over with App.Reset"
 	}
 	return fault.At(fault.InvalidPartitions, a.plan.topicOf(from), -1, -1).
 		Detailf("the topic has %d partitions, and %s keeps its store by %d, in %s: keys may be in other partitions than before",
-			needs, n.name, has, a.plan.changelogOf(n.store)).
+			needs, n.name, has, a.plan.changelogOf(store)).
 		Try(advice)
 }
 

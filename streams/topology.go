@@ -3,6 +3,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/topic"
@@ -21,6 +22,12 @@ type Topology struct {
 	sources map[string]*node // by topic
 	counter int              // of generated names
 	errs    []error
+
+	// What is left for the end of the declaration, when all tables have said
+	// whether they keep their rows: first what tables need of each other, then
+	// the names that come from other names.
+	demands []func()
+	naming  []func()
 }
 
 // nodeKind is the kind of a node in Kafka's description of a topology.
@@ -40,7 +47,7 @@ type node struct {
 	name     string
 	topic    string // what a source reads or a sink writes; internal ones without the application's prefix
 	internal *repartitionDecl
-	store    *storeDecl // nil: none
+	stores   []*storeDecl // that it uses
 
 	parents, children []*node
 
@@ -61,8 +68,25 @@ func (n *node) phase() Phase {
 
 // storeDecl is a declared store.
 type storeDecl struct {
-	name string
-	node *node
+	name  string
+	nodes []*node // that use it; the first one declared it, and writes it
+}
+
+// owner returns the node that writes the store.
+func (d *storeDecl) owner() *node { return d.nodes[0] }
+
+// upstream returns the sources whose records reach the store's nodes. Equal keys
+// must be in equal partitions of all of them.
+func (d *storeDecl) upstream() []*node {
+	var sources []*node
+	for _, n := range d.nodes {
+		for _, s := range upstream(n) {
+			if !slices.Contains(sources, s) {
+				sources = append(sources, s)
+			}
+		}
+	}
+	return sources
 }
 
 // repartitionDecl is an internal topic between two sub-topologies.
@@ -84,6 +108,11 @@ func declare(define func(*Topology)) (*Topology, error) {
 		return nil, fault.Newf(fault.InvalidRequest, "no function that declares the topology")
 	}
 	define(t)
+	for _, later := range [...]*[]func(){&t.demands, &t.naming} {
+		for _, do := range *later {
+			do()
+		}
+	}
 	if len(t.sources) == 0 {
 		t.errs = append(t.errs, fault.Newf(fault.InvalidRequest, "the topology reads no topic"))
 	}
@@ -132,6 +161,16 @@ func (e *declarationError) Is(target error) bool { return target == fault.Invali
 
 // checkNames rejects names that cannot be part of topic names, and duplicates.
 func (t *Topology) checkNames() {
+	stores := make(map[string]*node)
+	for _, s := range t.stores {
+		if err := topic.ValidateName(s.name); err != nil {
+			t.fail(s.owner(), "store %q: %v", s.name, err)
+		}
+		if other, taken := stores[s.name]; taken {
+			t.fail(s.owner(), "the store %q belongs to %s already", s.name, other.name)
+		}
+		stores[s.name] = s.owner()
+	}
 	taken := make(map[string]bool)
 	for _, n := range t.nodes {
 		if err := topic.ValidateName(n.name); err != nil {
@@ -144,18 +183,23 @@ func (t *Topology) checkNames() {
 	}
 }
 
-// addStore declares a store for n.
-func (t *Topology) addStore(n *node, name string) {
-	if err := topic.ValidateName(name); err != nil {
-		t.fail(n, "store %q: %v", name, err)
-	}
-	for _, other := range t.stores {
-		if other.name == name {
-			t.fail(n, "the store %q belongs to %s already", name, other.node.name)
+// addStore declares a store that n writes. Its name is checked at the end.
+func (t *Topology) addStore(n *node, name string) *storeDecl {
+	s := &storeDecl{name: name, nodes: []*node{n}}
+	n.stores = append(n.stores, s)
+	t.stores = append(t.stores, s)
+	return s
+}
+
+// connect lets n read stores that other nodes write. It becomes part of their
+// sub-topology.
+func (t *Topology) connect(n *node, stores ...*storeDecl) {
+	for _, s := range stores {
+		if !slices.Contains(n.stores, s) {
+			n.stores = append(n.stores, s)
+			s.nodes = append(s.nodes, n)
 		}
 	}
-	n.store = &storeDecl{name: name, node: n}
-	t.stores = append(t.stores, n.store)
 }
 
 // outlet is the output of a node. It creates each of the node's children.

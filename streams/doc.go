@@ -35,6 +35,12 @@
 // committed and let it go: a task never has two owners. Within a task operators
 // hand typed values to each other by calls.
 //
+// A task that reads several topics takes the record with the smallest timestamp
+// next, of equal ones that of the topic declared first; within a topic it keeps
+// the order of the offsets. It waits for records that its topics hold and that are
+// not fetched yet, so that replaying topics gives the order in which they were
+// processed while they were written. [TaskIdle] makes it wait for more.
+//
 // Every store is backed by a compacted topic, <application>-<store>-changelog,
 // and is restored from it when its task starts.
 //
@@ -87,9 +93,9 @@
 // that cannot go on panics, which is an error of the one record, named with node,
 // topic, partition and offset.
 //
-// Event time is the records' own timestamp, or what [EventTime] takes from them. A record that an operator makes has the
-// timestamp and the headers of the one it came from; a result of an aggregation
-// has the largest timestamp of its records.
+// Event time is the records' own timestamp, or what [EventTime] takes from them. A
+// record that an operator makes has the timestamp and the headers of the one it
+// came from; a result of an aggregation has the largest timestamp of its records.
 //
 // # What is not safe
 //

@@ -20,6 +20,7 @@ type config struct {
 	threads        int
 	commitInterval time.Duration
 	uncached       bool
+	taskIdle       time.Duration
 	handling       *handling
 
 	// purgeRecords is how many committed records a partition of a repartition
@@ -37,6 +38,14 @@ func Threads(n int) Option { return option(func(c *config) { c.threads = n }) }
 func CommitInterval(d time.Duration) Option {
 	return option(func(c *config) { c.commitInterval = d })
 }
+
+// TaskIdle is how long a task that reads several partitions waits for the next record
+// of one that it has read to its end, while it has records of the others: they are
+// processed in the order of their timestamps, as far as those are known. It is
+// Kafka's max.task.idle.ms. With 0, the default, a task waits for what a topic holds
+// already, not for what may yet be written; a negative duration makes it wait for
+// nothing, and the order depends on what arrives first.
+func TaskIdle(d time.Duration) Option { return option(func(c *config) { c.taskIdle = d }) }
 
 // Uncached makes a store write and forward every update at once. By default the
 // updates of a key between two commits leave the store as one, and a key that

@@ -54,12 +54,16 @@ type thread struct {
 	counts  map[string]int                  // partitions of the topics that are read, at the start
 	purged  map[record.TopicPartition]int64 // the offset below which repartition records have been deleted
 	records []record.Record
+	spare   [][]record.Record // for records, when those are in a queue
+	leases  []consumer.Lease  // of records that were dropped, to be released
 }
 
-// assigned is a task and those of its partitions that this thread reads.
+// assigned is a task and those of its partitions that this thread reads. If they
+// are several, what was fetched from them waits in queues.
 type assigned struct {
 	*task
 	partitions []record.TopicPartition
+	inputs
 }
 
 // consumerConfig returns what all consumers of the application have in common.
@@ -166,6 +170,7 @@ func ended(err error) bool {
 // they were made from are paused. So they are read while they are still in the
 // CPU cache, and do not pile up when one record becomes many.
 func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
+	t.releaseDropped()
 	f, err := t.in.Fetch(t.work, 0, t.records)
 	if t.paused && err == nil && f.IsNone() && t.failure == nil {
 		if err := t.resume(); err != nil {
@@ -176,10 +181,14 @@ func (t *thread) fetch(ctx context.Context) (consumer.Fetched, error) {
 	if err != nil || !f.IsNone() || len(t.gained) > 0 || t.failure != nil {
 		return f, err
 	}
-	if t.commitAt.IsZero() {
-		return t.wait(ctx, consumer.UntilDone)
+	patience, err := t.settle(t.work)
+	if err != nil || patience == 0 {
+		return f, err
 	}
-	return t.rest(ctx)
+	if t.commitAt.IsZero() {
+		return t.wait(ctx, patience)
+	}
+	return t.rest(ctx, patience)
 }
 
 // wait is Fetch that ends, too, when partitions are assigned.
@@ -191,8 +200,9 @@ func (t *thread) wait(ctx context.Context, wait time.Duration) (consumer.Fetched
 
 // rest is Fetch for when there is something to commit and nothing available to
 // process. A commit delays no record now, so it becomes due at once. It is made
-// no more often than once per commit interval, unless a CaughtUp waits for it.
-func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
+// no more often than once per commit interval, unless a CaughtUp waits for it. rest
+// waits no longer than patience.
+func (t *thread) rest(ctx context.Context, patience time.Duration) (consumer.Fetched, error) {
 	if err := t.out.flush(); err != nil { // this thread may be the one that reads it
 		return consumer.Fetched{}, err
 	}
@@ -217,27 +227,44 @@ func (t *thread) rest(ctx context.Context) (consumer.Fetched, error) {
 		defer cancel()
 		defer context.AfterFunc(calm, cancel)()
 	}
-	return t.wait(ctx, until.Sub(now))
+	return t.wait(ctx, min(until.Sub(now), patience))
 }
 
-// process sends fetched records through their task.
+// process sends fetched records through their task, or into its queue if it reads
+// several partitions.
 func (t *thread) process(f consumer.Fetched) error {
-	defer t.in.Release(f.Lease)
 	at, ok := t.tasks[t.app.plan.taskOf(f.TopicPartition)]
 	if !ok {
+		t.in.Release(f.Lease)
 		return nil // taken away during this very Fetch
 	}
-	if err := at.process(f.Topic, f.Records); err != nil {
-		return err
-	}
-	t.offsets[f.TopicPartition] = consumer.Offset{Offset: f.Next, LeaderEpoch: f.LeaderEpoch}
-	if t.commitAt.IsZero() {
-		t.commitAt = time.Now().Add(t.app.config.commitInterval)
+	if q := at.queue(f.TopicPartition); q != nil {
+		if err := t.enqueue(q, f); err != nil {
+			return err
+		}
+		if err := t.advance(at); err != nil {
+			return err
+		}
+	} else {
+		err := at.process(f.Topic, f.Records)
+		t.in.Release(f.Lease)
+		if err != nil {
+			return err
+		}
+		t.processed(f.TopicPartition, consumer.Offset{Offset: f.Next, LeaderEpoch: f.LeaderEpoch})
 	}
 	if err := t.out.send(readyBytes); err != nil {
 		return err
 	}
 	return t.pause()
+}
+
+// processed makes an offset part of the next commit.
+func (t *thread) processed(tp record.TopicPartition, next consumer.Offset) {
+	t.offsets[tp] = next
+	if t.commitAt.IsZero() {
+		t.commitAt = time.Now().Add(t.app.config.commitInterval)
+	}
 }
 
 // pause stops fetching from the topics that repartition topics are made from,
@@ -256,7 +283,7 @@ func (t *thread) pause() error {
 
 func (t *thread) resume() error {
 	t.paused = false
-	return t.in.Resume(t.outer...)
+	return t.in.Resume(slices.DeleteFunc(slices.Clone(t.outer), t.full)...)
 }
 
 // commit makes everything processed so far final. It writes and forwards what
@@ -362,6 +389,9 @@ func (t *thread) release(tps []record.TopicPartition) {
 		t.gained, t.outer = without(t.gained, tp), without(t.outer, tp)
 		id := t.app.plan.taskOf(tp)
 		if at, ok := t.tasks[id]; ok {
+			for _, f := range at.remove(tp) {
+				t.leases = append(t.leases, f.Lease) // a Fetch is under way, which may not be disturbed
+			}
 			at.partitions = without(at.partitions, tp)
 			if len(at.partitions) == 0 {
 				delete(t.tasks, id)
@@ -396,6 +426,7 @@ func (t *thread) startTasks() error {
 		}
 		at := t.tasks[id]
 		at.partitions = append(at.partitions, tp)
+		at.line(t.app.plan)
 		if !t.app.plan.internal[tp.Topic] {
 			t.outer = append(t.outer, tp)
 		}
@@ -423,10 +454,13 @@ func (t *thread) makeTask(id TaskID) (*task, error) {
 		return nil, err
 	}
 	if !runs {
-		at = &assigned{}
+		at = &assigned{inputs: inputs{wait: t.app.config.taskIdle}}
 		t.tasks[id] = at
 	}
 	at.task = made
+	for _, q := range at.queues {
+		q.source = made.sources[q.tp.Topic]
+	}
 	return made, nil
 }
 

@@ -97,6 +97,7 @@ var allowed = map[string][]string{
 	"internal/lint":              {},
 	"internal/mutants":           {},
 	"internal/processtest":       {},
+	"internal/pipeline":          {"fault", "record", "topic", "producer", "consumer"},
 	"internal/attach": {
 		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire",
 	},

@@ -111,6 +111,7 @@ var plain = []string{
 	"internal/layout",
 	"internal/metadata",
 	"internal/pattern",
+	"internal/pipeline",
 	"internal/produce",
 	"internal/quota",
 	"internal/role",

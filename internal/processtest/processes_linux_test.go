@@ -1,6 +1,6 @@
 // Package processtest tests clusters of real processes, over package tcp, under what happens to
-// processes: SIGKILL, SIGSTOP, links that lose everything or are slow, full disks. It has
-// tests only. `make soak` goes on for 20 minutes.
+// processes: SIGKILL, SIGSTOP, links that lose everything or are slow, full disks; and of a
+// pipeline of transactions under SIGKILL. It has tests only. `make soak` goes on for 20 minutes.
 package processtest
 
 import (
@@ -22,10 +22,13 @@ import (
 
 var soak = flag.Duration("soak", 0, "for how long TestFaults goes on with random faults, mostly kills, after one of each")
 
-// TestMain is a node's process where the test starts this binary.
+// TestMain is a process of a test where that starts this binary.
 func TestMain(m *testing.M) {
-	if os.Getenv(nodeVariable) != "" {
-		if err := runProcess(); err != nil {
+	for variable, run := range map[string]func() error{nodeVariable: runProcess, pipelineVariable: runPipeline} {
+		if os.Getenv(variable) == "" {
+			continue
+		}
+		if err := run(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

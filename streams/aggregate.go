@@ -55,7 +55,6 @@ func aggregate[K, V, A any](
 	from, asRead := g.gathered(store)
 	n := t.add(processorNode, name, from.node)
 	t.need(n, given)
-	decl := t.addStore(n, store)
 	key := serdeFor(t, n, "keys", g.key)
 	read := g.value
 	if read == nil && asRead { // the repartition topic is written with this serde
@@ -63,16 +62,10 @@ func aggregate[K, V, A any](
 	}
 	in := newCodec(read)
 	value = serdeFor(t, n, "results", value)
-	results := changes[K, A]{topology: t, out: &outlet[K, change[A]]{node: n}, key: key, value: value}
+	results := tabled[K, A](t, n, key, value, nil)
+	results.view.store, results.view.own = t.addStore(n, store), true
 	from.to(n, func(w *wiring) receiver[K, V] {
-		kept := state.NewKeyValue(store, key, value)
-		if w.guarded && any(value) != any(serde.Int64) { // which cannot fail to be written
-			kept.KeepOld()
-		}
-		f := folding[K, A]{
-			step: w.step(n), store: kept, log: w.changelog(decl, kept), value: newCodec(value),
-			next: results.out.wire(w), cached: w.cached, guarded: w.guarded,
-		}
+		f := newFolding(w, results.view, results.wire(w))
 		at := work(f, gatherer[K, V]{key: newCodec(key), value: in, asRead: asRead})
 		w.flushes(n, at.(flusher))
 		return at
@@ -90,7 +83,16 @@ type folding[K, A any] struct {
 	next    receiver[K, change[A]]
 	cached  bool // changes wait for the next flush
 	guarded bool // an error handler is set
+	old     bool // changes carry old values
 	entry   *state.Entry[K, A]
+}
+
+func newFolding[K, A any](w *wiring, v *view[K, A], next receiver[K, change[A]]) folding[K, A] {
+	kept, log := v.opened(w)
+	return folding[K, A]{
+		step: w.step(v.node), store: kept, log: log, value: newCodec(v.value),
+		next: next, cached: w.cached, guarded: w.guarded, old: v.old,
+	}
 }
 
 // changed completes a change that the current record made to e.
@@ -99,8 +101,14 @@ func (f *folding[K, A]) changed(e *state.Entry[K, A]) error {
 	if e.Present {
 		ms = max(ms, e.Ms)
 	}
+	return f.put(e, f.value.present(e.Value, true), ms)
+}
+
+// put completes a change that the current record made to e, with the timestamp
+// that e has now.
+func (f *folding[K, A]) put(e *state.Entry[K, A], present bool, ms int64) error {
 	e.Ms = ms
-	f.store.Changed(e, f.value.present(e.Value, true))
+	f.store.Changed(e, present)
 	if f.cached {
 		return nil
 	}
@@ -158,11 +166,16 @@ func (f *folding[K, A]) emit(e *state.Entry[K, A]) error {
 	if err != nil {
 		return f.failed(err)
 	}
+	m := message[K, change[A]]{key: key, hasKey: true, hasValue: true}
+	m.value.new, m.value.hasNew = e.Value, e.Present
+	if f.old {
+		if m.value.old, m.value.hasOld, err = f.store.Old(e); err != nil {
+			return f.failed(err)
+		}
+	}
 	ms := f.task.ms
 	f.task.ms = e.Ms
-	err = f.next.receive(message[K, change[A]]{key: key, hasKey: true, hasValue: true, value: change[A]{
-		new: e.Value, hasNew: e.Present,
-	}})
+	err = f.next.receive(m)
 	f.task.ms = ms
 	if err == nil {
 		f.enter()

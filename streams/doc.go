@@ -7,6 +7,13 @@
 // [GroupBy]). [Count], [Reduce] and [Aggregate] turn a grouped stream into a
 // [KTable], whose ToStream and To lead to a topic again.
 //
+// [Table] and ToTable read a topic or a stream as a table at once: of each key the
+// last record counts. Tables have operators of their own: Filter, [TableMapValues]
+// and [TableGroupBy], after which Count, Reduce and [TableAggregate] follow every
+// change of a row, by subtracting the old one and adding the new one. A function on
+// a table has the prefix Table where one on a stream has its name; as methods both
+// have Kafka's.
+//
 // With Go 1.27, which has generic methods, each of these functions is a method
 // too, and a topology is one chain:
 //

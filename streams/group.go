@@ -58,35 +58,43 @@ func (g *grouping[K, V]) gathered(store string) (out *outlet[K, V], asRead bool)
 	case !g.rekeyed:
 		return g.out, g.asRead
 	case g.name == "":
-		return repartitionTopic(g.topology, g.out, store, 0, g.key, g.value), true
+		return repartitionTopic(g.topology, g.out, called(store), 0, g.key, g.value), true
 	case g.repartitioned == nil:
-		g.repartitioned = repartitionTopic(g.topology, g.out, g.name, 0, g.key, g.value)
+		g.repartitioned = repartitionTopic(g.topology, g.out, called(g.name), 0, g.key, g.value)
 	}
 	return g.repartitioned, true
 }
 
-// repartition is KStream.Repartition.
-func repartition[K, V any](s *KStream[K, V], name string, partitions int) *KStream[K, V] {
+// repartition is KStream.Repartition with a name that is asked for at the end of
+// the declaration.
+func repartition[K, V any](s *KStream[K, V], name func() string, partitions int) *KStream[K, V] {
 	other := *s
 	other.out = repartitionTopic(s.topology, s.out, name, partitions, s.key, s.value)
 	other.rekeyed, other.asRead = false, true
 	return &other
 }
 
+// called returns a name that is known already.
+func called(name string) func() string { return func() string { return name } }
+
 // repartitionTopic declares an internal topic with the nodes on both of its
 // sides, and returns the outlet of the one that reads it. Kafka describes three
 // nodes. At run time the filter that drops null keys and the sink are one.
-func repartitionTopic[K, V any](t *Topology, from *outlet[K, V], name string, partitions int, key serde.Serde[K], value serde.Serde[V]) *outlet[K, V] {
+func repartitionTopic[K, V any](
+	t *Topology, from *outlet[K, V], name func() string, partitions int, key serde.Serde[K], value serde.Serde[V],
+) *outlet[K, V] {
 	for _, prefix := range []string{"KSTREAM-SINK-", "KSTREAM-FILTER-", "KSTREAM-SOURCE-"} {
 		t.generate(prefix) // keeps the counter at Kafka's value, which generates names for these nodes
 	}
-	topic := name + repartitionSuffix
 	decl := &repartitionDecl{partitions: partitions}
-	nulls := t.add(processorNode, topic+"-filter", from.node)
-	into := t.add(sinkNode, topic+"-sink", nulls)
-	into.topic, into.internal = topic, decl
-	back := t.add(sourceNode, topic+"-source")
-	back.topic, back.internal = topic, decl
+	nulls := t.add(processorNode, "", from.node)
+	into, back := t.add(sinkNode, "", nulls), t.add(sourceNode, "")
+	into.internal, back.internal = decl, decl
+	t.naming = append(t.naming, func() {
+		topic := name() + repartitionSuffix
+		nulls.name, into.name, back.name = topic+"-filter", topic+"-sink", topic+"-source"
+		into.topic, back.topic = topic, topic
+	})
 
 	key = serdeFor(t, into, "keys", key)
 	value = serdeFor(t, into, "values", value)

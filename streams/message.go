@@ -12,10 +12,11 @@ type message[K, V any] struct {
 	hasValue bool
 }
 
-// change is the new state of a table's row.
+// change is the new state of a table's row, and, if a node after the table asked
+// for it, the one before.
 type change[V any] struct {
-	new    V
-	hasNew bool
+	new, old       V
+	hasNew, hasOld bool
 }
 
 // receiver is a node's processor in a task, as its parent sees it.

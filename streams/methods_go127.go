@@ -60,3 +60,21 @@ func (g *KGroupedStream[K, V]) Reduce(store string, f func(result, value V) V) *
 func (g *KGroupedStream[K, V]) Aggregate[A any](store string, initial func() A, add func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
 	return Aggregate(g, store, initial, add, options...)
 }
+
+// MapValues returns the table with the value of each row replaced by f's
+// result. It is the function [TableMapValues] as a method.
+func (t *KTable[K, V]) MapValues[V2 any](f func(value V) V2, options ...ValueOption[V2]) *KTable[K, V2] {
+	return TableMapValues(t, f, options...)
+}
+
+// GroupBy groups the table's rows by the keys that f returns for them. It is the
+// function [TableGroupBy] as a method.
+func (t *KTable[K, V]) GroupBy[K2, V2 any](f func(key K, value V) (K2, V2)) *KGroupedTable[K2, V2] {
+	return TableGroupBy(t, f)
+}
+
+// Aggregate combines the values of each group in a store of that name into a
+// value of another type. It is the function [TableAggregate] as a method.
+func (g *KGroupedTable[K, V]) Aggregate[A any](store string, initial func() A, add, subtract func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
+	return TableAggregate(g, store, initial, add, subtract, options...)
+}

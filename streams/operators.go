@@ -14,13 +14,14 @@ type KeyValue[K, V any] struct {
 // Types that have no serde in from must be strings, byte slices, integers or
 // floats.
 func Stream[K, V any](t *Topology, from serde.Topic[K, V], options ...SourceOption[K, V]) *KStream[K, V] {
+	return openTopic(t, from, options)
+}
+
+// openTopic declares the source of a topic.
+func openTopic[K, V any](t *Topology, from serde.Topic[K, V], options []SourceOption[K, V]) *KStream[K, V] {
 	n := t.add(sourceNode, t.generate("KSTREAM-SOURCE-"))
 	n.topic = from.Name
-	t.checkTopic(n)
-	if other, taken := t.sources[from.Name]; taken {
-		t.fail(n, "the topic %q is read by %s already: use that stream again", from.Name, other.name)
-	}
-	t.sources[from.Name] = n
+	t.open(n)
 	s := &KStream[K, V]{
 		topology: t, out: &outlet[K, V]{node: n},
 		key: serdeFor(t, n, "keys", from.Key), value: serdeFor(t, n, "values", from.Value),
@@ -28,6 +29,15 @@ func Stream[K, V any](t *Topology, from serde.Topic[K, V], options ...SourceOpti
 	extract := sourceOptions(options).extract
 	n.open = func(w *wiring) source { return newReader(w, n, s.key, s.value, s.out, extract) }
 	return s
+}
+
+// open notes that n reads its topic, which no other node may.
+func (t *Topology) open(n *node) {
+	t.checkTopic(n)
+	if other, taken := t.sources[n.topic]; taken {
+		t.fail(n, "the topic %q is read by %s already: use that stream or table again", n.topic, other.name)
+	}
+	t.sources[n.topic] = n
 }
 
 // Map returns the stream of the results of f for each record. The result is

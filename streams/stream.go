@@ -151,5 +151,5 @@ func (s *KStream[K, V]) Repartition(name string, partitions int) *KStream[K, V] 
 	if partitions < 0 {
 		s.topology.fail(s.out.node, "repartition %q with %d partitions", name, partitions)
 	}
-	return repartition(s, name, partitions)
+	return repartition(s, called(name), partitions)
 }

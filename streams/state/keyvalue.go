@@ -44,6 +44,7 @@ type KeyValue[K, V any] struct {
 	dirty   []*Entry[K, V]          // in the order of their first change
 	next    int                     // the first of dirty that has not been forwarded
 	failed  bool                    // its value could not be encoded, or is being encoded
+	leaving bool                    // it is being forwarded
 	absent  int                     // entries that are not Present
 	keepOld bool
 	scratch []byte // keys
@@ -118,6 +119,23 @@ func (s *KeyValue[K, V]) Lookup(key []byte) (v V, ms int64, ok bool, err error) 
 		return e.Value, e.Ms, true, nil
 	}
 	return v, 0, false, nil
+}
+
+// Forwarded is Lookup in the store as of the last Flush: without the changes
+// that have not been passed to emit yet. The store must keep old values: see
+// KeepOld.
+func (s *KeyValue[K, V]) Forwarded(key []byte) (v V, ms int64, ok bool, err error) {
+	e, found := s.entries[string(key)]
+	switch {
+	case !found:
+		return v, 0, false, nil
+	case !e.dirty || s.leaving && e == s.dirty[s.next]:
+		return s.Lookup(key)
+	case !e.OldPresent:
+		return v, 0, false, nil
+	}
+	v, ok, err = s.Old(e)
+	return v, e.old.ms, ok, err
 }
 
 // Changed marks e for the next Flush and counts it as present or not.
@@ -201,7 +219,10 @@ func (s *KeyValue[K, V]) flush(log Changelog, emit func(*Entry[K, V]) error, eve
 			if err != nil {
 				return err
 			}
-			if err := emit(e); err != nil {
+			s.leaving = true
+			err = emit(e)
+			s.leaving = false
+			if err != nil {
 				return err
 			}
 			s.handedOn(e, value)

@@ -1,0 +1,58 @@
+package streams_test
+
+import (
+	"strings"
+
+	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/streams"
+)
+
+func ExampleTable() {
+	show(func(t *streams.Topology) {
+		streams.Table(t, lines).
+			Filter(func(_, line string) bool { return line != "hidden" }).
+			ToStream().To(out)
+	}, "a=one", "b=two", "a=hidden")
+	// Output:
+	// a=one
+	// b=two
+	// a=
+}
+
+func ExampleTableMapValues() {
+	show(func(t *streams.Topology) {
+		streams.TableMapValues(streams.Table(t, lines), strings.ToUpper).ToStream().To(out)
+	}, "a=one", "a=two")
+	// Output:
+	// a=ONE
+	// a=TWO
+}
+
+func ExampleTableGroupBy() {
+	show(func(t *streams.Topology) {
+		byLetter := streams.TableGroupBy(streams.Table(t, lines), func(k, line string) (string, string) { return line[:1], k })
+		counts := byLetter.Count("per-letter")
+		streams.TableMapValues(counts, func(n int64) string { return strings.Repeat("|", int(n)) }).ToStream().To(out)
+	}, "a=one", "b=over", "a=two")
+	// Output:
+	// o=|
+	// o=||
+	// o=|
+	// t=|
+}
+
+func ExampleTableAggregate() {
+	show(func(t *streams.Topology) {
+		byLetter := streams.TableGroupBy(streams.Table(t, lines), func(k, line string) (string, string) { return line[:1], k })
+		streams.TableAggregate(byLetter, "keys-by-letter",
+			func() string { return "" },
+			func(_, key, all string) string { return all + key },
+			func(_, key, all string) string { return strings.Replace(all, key, "", 1) },
+			streams.ValueSerde(serde.String)).ToStream().To(out)
+	}, "a=one", "b=over", "a=two")
+	// Output:
+	// o=a
+	// o=ab
+	// o=b
+	// t=a
+}

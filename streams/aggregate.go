@@ -109,10 +109,13 @@ func (f *folding[K, A]) changed(e *state.Entry[K, A]) error {
 func (f *folding[K, A]) put(e *state.Entry[K, A], present bool, ms int64) error {
 	e.Ms = ms
 	f.store.Changed(e, present)
-	if f.cached {
-		return nil
+	switch {
+	case !f.cached:
+		return f.write(true)
+	case f.store.Full():
+		return f.write(false)
 	}
-	return f.write(true)
+	return nil
 }
 
 // flush writes changes to the changelog and forwards them.

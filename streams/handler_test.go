@@ -479,7 +479,7 @@ func TestAnAggregatorThatPanicsLeavesNoTrace(t *testing.T) {
 	in.Send("good", -1)
 	in.Send("good", 2)
 	store := streamstest.Store[string, int64](d, "sum")
-	require.Equal(t, 1, store.Len())
+	require.Equal(t, 1, length(t, store))
 	require.Len(t, d.Records("test-sum-changelog"), 2)
 	require.Equal(t, map[string]int64{"good": 7}, streamstest.Table(streamstest.Output(d, serde.For("sums", serde.String, serde.Int64))))
 }

@@ -105,6 +105,9 @@ func (s *restoring) apply(records []record.Record) (err error) {
 			break
 		}
 	}
+	if err == nil {
+		err = s.Restored()
+	}
 	back = true
 	return err
 }

@@ -30,8 +30,9 @@ var allowed = map[string][]string{
 
 	"share": {"record", "fault", "topic", "consumer", "internal/callback"},
 
-	"streams":     slices.Concat(clientTower, []string{"github.com/google/btree"}),
-	"streams/...": slices.Concat(clientTower, []string{"github.com/google/btree"}),
+	"streams":                 slices.Concat(clientTower, []string{"github.com/google/btree"}),
+	"streams/...":             slices.Concat(clientTower, []string{"github.com/google/btree"}),
+	"streams/state/statetest": {"streams/state", "github.com/stretchr/testify/...", "pgregory.net/rapid"},
 
 	// The composition root, and the storage tower's upper floors, each on those below.
 	".": {

@@ -132,6 +132,7 @@ var plain = []string{
 	"serde",
 	"streams",
 	"streams/state",
+	"streams/state/statetest",
 	"streams/streamstest",
 	"topic",
 }

@@ -6,14 +6,27 @@
 // gets them through a [Changelog] at each commit. Programs see [KeyValue],
 // which holds typed values.
 //
-// A KeyValue is its own write-back cache. An update changes an [Entry] in place
-// and marks it. Flush then writes each marked entry to the changelog once and
-// forwards it, however often it changed since the last Flush. Between two
-// flushes nothing leaves the store.
+// A store has two layers:
 //
-// A changelog record has the format of Kafka Streams for a timestamped
-// key-value store: the key's bytes, the value's bytes (null if the key was
-// deleted), and the value's timestamp as the record's.
+//	KeyValue    typed keys and values
+//	Cache       the values that are in use, as they are in the program
+//	Bytes       all keys and values, as bytes, in order: Memory, or a disk's
 //
-// Nothing here is safe for concurrent use: a store belongs to its task.
+// The [Cache] is a write-back cache. An update changes an [Entry] in place and
+// marks it. A flush then encodes each marked entry once, however often it has
+// changed, writes it to the changelog and to the [Bytes], and forwards it.
+// Between two flushes nothing leaves the cache. What is read, ranges included,
+// is what the cache has, and what is below where it has nothing.
+//
+// In memory a store has no Bytes until something needs one: an order, old
+// values, or a snapshot that other goroutines may read ([View]). Until then the
+// cache is the store, and nothing is kept twice.
+//
+// In a Bytes a row is the key's bytes, and the value's bytes behind 8 bytes with
+// its timestamp. A changelog record has the format of Kafka Streams for a
+// timestamped key-value store: the key's bytes, the value's bytes (null if the
+// key was deleted), and the value's timestamp as the record's.
+//
+// Nothing here is safe for concurrent use, except views and snapshots: a store
+// belongs to its task.
 package state

@@ -358,3 +358,13 @@ func TestReleaseForgetsWhatWasOnlyLookedAt(t *testing.T) {
 	require.Equal(t, "a", string(key))
 	require.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 1}, value)
 }
+
+// The deletion of an entry that was restored into memory is written.
+func TestTheDeletionOfWhatWasRestoredIsWritten(t *testing.T) {
+	one, _ := serde.Int64.Append(nil, 1)
+	s, log := state.NewKeyValue("counts", serde.String, serde.Int64), changelog{}
+	restore(t, s, changelog{{"a", one, 7}})
+	remove(s, "a")
+	require.NoError(t, s.Flush(&log, nil))
+	require.Equal(t, changelog{{"a", nil, 7}}, log)
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
+	"github.com/runnel-go/runnel/record"
 )
 
 // AbortedTxn is an entry of the index of aborted transactions. It belongs to the segment
@@ -209,6 +210,38 @@ func (l *Log) Aborted(from, to int64) (Aborted, error) {
 			return nil, err
 		}
 	}
+}
+
+// ReadCommitted is Read with the aborted transactions that have records in what it returns.
+// Compaction forgets those whose records it removes, so both must be of one state of the log.
+func (l *Log) ReadCommitted(offset, limit int64, max int, buf []byte) (Slice, Aborted, error) {
+	for {
+		state := l.segments.Load()
+		s, err := l.Read(offset, limit, max, buf)
+		if err != nil || len(s.Bytes) == 0 {
+			return s, nil, err
+		}
+		aborted, err := l.Aborted(offset, endOf(s.Bytes))
+		if err == nil && l.segments.Load() == state {
+			return s, aborted, nil
+		}
+		s.Release()
+		if err != nil {
+			return Slice{}, nil, err
+		}
+	}
+}
+
+// endOf returns the offset after a run of whole batches.
+func endOf(batches []byte) (end int64) {
+	for len(batches) > 0 {
+		h, err := record.ParseHeader(batches)
+		if err != nil || h.Size() > len(batches) {
+			break
+		}
+		end, batches = h.NextOffset(), batches[h.Size():]
+	}
+	return end
 }
 
 // abortedIn looks from the segment of the first offset on. What follows an entry whose

@@ -38,13 +38,6 @@ type cleaned struct {
 // result if it isn't used, also after an error.
 func (l *Log) newCleaned(group []*segment) (*cleaned, error) {
 	w := &cleaned{log: l, next: l.newSegment(group[0].base, 0), index: newLiveIndex()}
-	aborted, err := l.abortedOf(group)
-	if err != nil {
-		return w, err
-	}
-	for _, e := range aborted {
-		w.index.addAborted(e)
-	}
 	f, err := l.cfg.FS.OpenFile(w.next.logPath()+cleanedSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return w, l.refuse(err)
@@ -52,6 +45,18 @@ func (l *Log) newCleaned(group []*segment) (*cleaned, error) {
 	w.file = &handle{File: f}
 	w.file.refs.Store(1)
 	return w, nil
+}
+
+// indexAborted takes over what the group's index has of aborted transactions, but for those of
+// which nothing is left. Without a reason to write a segment, such an entry stays: it hides nothing.
+func (w *cleaned) indexAborted(group []*segment, f *filter) error {
+	aborted, err := w.log.abortedOf(group)
+	for _, e := range aborted {
+		if e.LastOffset >= f.end || f.marked[e.LastOffset] {
+			w.index.addAborted(e)
+		}
+	}
+	return err
 }
 
 // add adds the filter's result for a batch.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -24,7 +25,7 @@ type Compaction struct {
 	Now             int64         // the time
 	Limit           int64         // records from this offset on stay as they are; at most the last stable offset
 	MinLag          time.Duration // so do segments with a record that is younger, and those behind them; negative: all
-	DeleteRetention time.Duration // how long a tombstone stays once compaction has met it; negative: for ever
+	DeleteRetention time.Duration // how long a tombstone stays once compaction has met it, and a marker once its transaction is gone; negative: for ever
 	SegmentBytes    int64         // neighbours that are no longer together become one segment. Default 1 GiB
 	KeyBytes        int           // memory for the keys of one pass. Default 16 MiB
 
@@ -33,7 +34,7 @@ type Compaction struct {
 	Batchwise bool
 
 	// Keep, unless nil, reports whether a batch of an idempotent producer must
-	// stay as an empty batch when all its records go.
+	// stay as an empty batch when all its records go, or a marker when its transaction's are gone.
 	Keep func(h *record.BatchHeader) bool
 }
 
@@ -55,7 +56,7 @@ type DirtyRange struct {
 	// the newest was written. math.MaxInt64 when there is none.
 	Earliest int64
 
-	// Horizon is when the first tombstone before From may go, and Held when the
+	// Horizon is when the first tombstone or marker before From may go, and Held when the
 	// first segment may be cleaned that is too young; math.MaxInt64 for never.
 	Horizon, Held int64
 }
@@ -191,8 +192,9 @@ func (l *Log) firstTimeIn(s *segment, from, now int64) (first int64, ahead bool,
 }
 
 // Compact removes records that a later one with the same key makes obsolete,
-// tombstones past their delete horizon, records without a key, and those before
-// StartOffset, from all segments that may be compacted. Records keep their
+// those of aborted transactions, tombstones past their delete horizon, records without
+// a key, and those before StartOffset, from all segments that may be compacted. It removes
+// the markers of transactions of which nothing is left, past their delete horizon (KIP-534). Records keep their
 // offsets, and the last record of a key stays unless it is a tombstone.
 //
 // Compact may run on any goroutine, beside readers and the writer, but only once
@@ -280,7 +282,7 @@ func (w *cleaning) collectKeys(c Compaction, segments []*segment, end int64) err
 	}
 	from := min(w.log.dirtyFrom(), end)
 	w.filter = filter{
-		keys: newKeyMap(c.KeyBytes, end-from), codec: w.log.cfg.Codec, keep: c.Keep,
+		keys: newKeyMap(c.KeyBytes, end-from), codec: w.log.cfg.Codec, keep: c.Keep, left: map[int64]bool{}, marked: map[int64]bool{},
 		start: w.log.start.Load(), from: from, end: end, now: c.Now, horizon: math.MaxInt64, next: math.MaxInt64,
 	}
 	if c.DeleteRetention >= 0 {
@@ -357,10 +359,13 @@ func (w *cleaning) batches(s *segment, from, next int64, fn func(b record.Batch)
 // clean writes the replacement of a group of segments, which ends at offset next.
 // It returns nil if nothing would change.
 func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
+	clear(w.filter.marked)
 	if len(group) == 1 {
+		left := maps.Clone(w.filter.left)
 		if changes, err := w.changes(group[0], next); err != nil || !changes {
 			return nil, err
 		}
+		w.filter.left = left // changes may have ended early
 	}
 	w.filter.removed = 0
 	out, err := w.log.newCleaned(group)
@@ -378,6 +383,9 @@ func (w *cleaning) clean(group []*segment, next int64) (*Replacement, error) {
 				break
 			}
 		}
+	}
+	if err == nil {
+		err = out.indexAborted(group, &w.filter)
 	}
 	if err == nil {
 		err = out.finish()
@@ -399,8 +407,9 @@ func (w *cleaning) changes(s *segment, next int64) (changes bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		// An empty batch stays an empty batch, unless it merges with its neighbor.
-		isEmpty := v == emptied && b.Count == 0
+		// An empty batch stays an empty batch, unless it merges with its neighbor. One that was
+		// kept for its producer would be an open transaction without its marker.
+		isEmpty := v == emptied && b.Count == 0 && b.ProducerID == record.NoProducerID
 		changes = v != same && (!isEmpty || wasEmpty && !w.batchwise)
 		wasEmpty = isEmpty
 		return !changes, nil

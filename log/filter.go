@@ -24,6 +24,10 @@ const (
 // tombstone among these stays until its delete horizon, which the first compaction
 // that reads it sets (KIP-534): consumers that read slower would never learn of the
 // deletion.
+//
+// The marker of a transaction stays as long as any batch of it does, be it an empty one,
+// and until its own delete horizon, which the first compaction that finds nothing of the
+// transaction sets.
 type filter struct {
 	keys    *keyMap
 	codec   *record.Codec
@@ -35,12 +39,19 @@ type filter struct {
 	horizon int64   // the delete horizon for tombstones that have none yet; math.MaxInt64 for none
 	aborted Aborted // the transactions that were aborted, in the segment at work: their records go
 
+	// left has the producers of whose transaction, before the batch at work, a batch stays.
+	left map[int64]bool
+
+	// marked are the offsets of the markers, in the segments at work, of whose transaction a
+	// batch stays.
+	marked map[int64]bool
+
 	// opaque means that a batch was found whose records cannot be decoded. It may
 	// contain records that later tombstones delete, so these stay.
 	opaque bool
 
 	removed int64 // how many records went
-	next    int64 // the earliest horizon of tombstones that stay, math.MaxInt64 for none
+	next    int64 // the earliest horizon of tombstones and markers that stay, math.MaxInt64 for none
 
 	// Buffers of one batch.
 	payload, records, packed []byte
@@ -50,10 +61,56 @@ type filter struct {
 // judge returns the verdict on a batch, and what replaces it. The result is valid
 // until the next call.
 func (f *filter) judge(b record.Batch) (verdict, record.Batch, error) {
-	h := &b.BatchHeader
-	if h.Control() || h.BaseOffset >= f.end {
+	if b.BaseOffset >= f.end {
 		return same, b, nil
 	}
+	if b.Control() {
+		return f.judgeMarker(b)
+	}
+	v, stays, err := f.judgeRecords(b)
+	if b.Transactional() && v != emptied {
+		f.left[b.ProducerID] = true
+	}
+	return v, stays, err
+}
+
+// judgeMarker is judge for a control batch. The last marker of a producer that is known
+// stays: recovery and replicas learn the producer's epoch from it. So does what is no marker.
+func (f *filter) judgeMarker(b record.Batch) (verdict, record.Batch, error) {
+	h := &b.BatchHeader
+	if h.Count == 0 && h.Transactional() { // Kafka's rest of a marker
+		return emptied, b, nil
+	}
+	if _, ok := MarkerOf(b); !ok {
+		return same, b, nil
+	}
+	if f.left[h.ProducerID] {
+		delete(f.left, h.ProducerID)
+		f.marked[h.BaseOffset] = true
+		return same, b, nil
+	}
+	if f.keep != nil && f.keep(h) {
+		return same, b, nil
+	}
+	horizon, known := h.DeleteHorizon()
+	if known && f.now >= horizon {
+		return emptied, b, nil
+	}
+	if !known {
+		horizon = f.horizon
+	}
+	f.next = min(f.next, horizon)
+	if known || horizon == math.MaxInt64 {
+		return same, b, nil
+	}
+	f.stay = append(f.stay[:0], true)
+	left, err := f.reduce(h, b.Bytes[record.HeaderLen:], 1, h.MaxTimestamp, horizon, true)
+	return changed, left, err
+}
+
+// judgeRecords is judge for a batch that is no control batch.
+func (f *filter) judgeRecords(b record.Batch) (verdict, record.Batch, error) {
+	h := &b.BatchHeader
 	if h.Count == 0 {
 		return f.none(b)
 	}

@@ -145,13 +145,25 @@ func (l *Log) ForgetProducers(gone func(*Producer) bool) {
 	}
 }
 
-// LastBatches stores the offset after the last batch of each known producer in a
-// map, by the producer's ID. Only the writer may call it.
-func (l *Log) LastBatches(next map[int64]int64) {
+// LastBatches returns a function that reports whether a batch is the last one of its
+// producer, if the log knows that one now: its last batch or, where the producer's epoch has
+// none, the marker with which the epoch began. Only the writer may call LastBatches; the
+// function belongs to its caller.
+func (l *Log) LastBatches() func(h *record.BatchHeader) bool {
+	type last struct {
+		epoch int16
+		next  int64 // the offset after the last batch, 0 if there is only a marker
+	}
+	known := make(map[int64]last, len(l.producers))
 	for id, p := range l.producers {
-		if p.n > 0 {
-			next[id] = p.Last().LastOffset + 1
+		known[id] = last{p.Epoch, p.Last().LastOffset + 1}
+	}
+	return func(h *record.BatchHeader) bool {
+		p, ok := known[h.ProducerID]
+		if h.Control() {
+			return ok && p.next == 0 && p.epoch == h.ProducerEpoch
 		}
+		return ok && p.next == h.NextOffset()
 	}
 }
 

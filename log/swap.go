@@ -165,7 +165,10 @@ func (l *Log) exchange(r *Replacement, at int) error {
 
 	for _, path := range r.next.paths() {
 		if path == r.next.abortedPath() && r.next.aborted.n == 0 {
-			continue // and none of the group has one
+			if err := l.cfg.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			continue
 		}
 		if err := l.cfg.FS.Rename(path+cleanedSuffix, path); err != nil {
 			return err

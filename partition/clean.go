@@ -7,7 +7,6 @@ import (
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/log"
-	"github.com/runnel-go/runnel/record"
 )
 
 // CleanPolicy is the part of a topic's configuration that concerns old records. A
@@ -168,17 +167,13 @@ func (p *Partition) expire(ctx context.Context, did *CleanStats, now time.Time, 
 // be. Several passes are needed when the keys don't fit into memory at once.
 //
 // An idempotent producer's last batch must survive, as an empty batch if need be:
-// its sequence is how the log recognizes a duplicate (Keep).
+// its sequence is how the log recognizes a duplicate (Keep). So must the marker with which
+// its epoch began: by the epoch, the log refuses a late batch.
 func (p *Partition) compact(ctx context.Context, did *CleanStats, now time.Time, c CleanPolicy) (due int64, err error) {
-	last := map[int64]int64{}
-	if err := p.asWriter(func() error { p.log.LastBatches(last); return nil }); err != nil {
-		return 0, err
-	}
 	for rolled := false; ; {
 		pass := log.Compaction{
 			Now: now.UnixMilli(), Limit: p.compactable(), MinLag: c.MinLag, DeleteRetention: c.DeleteRetention, SegmentBytes: c.SegmentBytes,
 			Batchwise: p.replica != nil, // a batch's number in the log is its index in the group's, for good
-			Keep:      func(h *record.BatchHeader) bool { return last[h.ProducerID] == h.NextOffset() },
 		}
 		d, err := p.log.DirtyRange(pass)
 		if err != nil {
@@ -187,6 +182,10 @@ func (p *Partition) compact(ctx context.Context, did *CleanStats, now time.Time,
 		next, dirty, overdue := c.judge(&d, now.UnixMilli())
 		switch {
 		case dirty:
+			// After the limit is known: what lies before it is known, too.
+			if err := p.asWriter(func() error { pass.Keep = p.log.LastBatches(); return nil }); err != nil {
+				return 0, err
+			}
 			done, err := p.log.Compact(ctx, pass, func(r *log.Replacement) error {
 				return p.asWriter(func() error { return p.log.Swap(r) })
 			})

@@ -1,6 +1,6 @@
 package partition
 
-import "github.com/runnel-go/runnel/record"
+import "github.com/runnel-go/runnel/log"
 
 // Isolation says what readers see of transactions: Kafka's isolation.level.
 type Isolation int8
@@ -45,26 +45,13 @@ func (c committed) Wait(offset int64, w Waker) bool { return c.p.wait(ReadCommit
 func (c committed) CancelWait(w Waker)              { c.p.CancelWait(w) }
 
 func (c committed) Read(offset int64, max int, buf []byte) (Slice, error) {
-	s, err := c.p.read(offset, max, buf, c.p.stable(), c.p.log.Read)
-	if err != nil || len(s.Bytes) == 0 {
+	var aborted log.Aborted
+	s, err := c.p.read(offset, max, buf, c.p.stable(), func(offset, limit int64, max int, buf []byte) (s log.Slice, err error) {
+		s, aborted, err = c.p.log.ReadCommitted(offset, limit, max, buf)
 		return s, err
-	}
-	if s.Aborted, err = c.p.log.Aborted(offset, endOf(s.Bytes)); err != nil {
-		s.Release()
-	}
+	})
+	s.Aborted = aborted
 	return s, err
-}
-
-// endOf returns the offset after a run of whole batches.
-func endOf(batches []byte) (end int64) {
-	for len(batches) > 0 {
-		h, err := record.ParseHeader(batches)
-		if err != nil || h.Size() > len(batches) {
-			break
-		}
-		end, batches = h.NextOffset(), batches[h.Size():]
-	}
-	return end
 }
 
 // OpenTransaction is a transaction that is not decided in a partition.

@@ -432,7 +432,7 @@ func (x *Index) Hash(key []byte) uint64 { return x.hasher.sum(key) }
 // transaction.
 func (x *Index) record(key []byte, offset int64) (r record.Record, ok bool, err error) {
 	l := x.cfg.Log
-	s, err := l.Read(offset, l.EndOffset(), 1, nil)
+	s, aborted, err := l.ReadCommitted(offset, l.EndOffset(), 1, nil)
 	if err != nil || len(s.Bytes) == 0 {
 		if offset < l.StartOffset() {
 			err = nil
@@ -451,9 +451,6 @@ func (x *Index) record(key []byte, offset int64) (r record.Record, ok bool, err 
 	for !ok && it.Next(&r) {
 		ok = r.Offset == offset && string(r.Key) == string(key)
 	}
-	if !ok || !h.Transactional() {
-		return r, ok, it.Err()
-	}
-	aborted, err := l.Aborted(offset, offset+1)
-	return r, err == nil && !aborted.Has(h.ProducerID, h.BaseOffset), err
+	hidden := h.Transactional() && aborted.Has(h.ProducerID, h.BaseOffset)
+	return r, ok && !hidden, it.Err()
 }

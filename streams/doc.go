@@ -14,6 +14,10 @@
 // a table has the prefix Table where one on a stream has its name; as methods both
 // have Kafka's.
 //
+// [Process] and [ProcessValues] put a function of the program's own between
+// operators: with state for each task, calls at intervals ([TaskContext.Schedule]),
+// and a free choice of what it forwards.
+//
 // With Go 1.27, which has generic methods, each of these functions is a method
 // too, and a topology is one chain:
 //
@@ -96,9 +100,9 @@
 // A record that cannot be processed ends the application, and does so again at
 // every start, unless a [Handler] says to go on without it: [OnError] skips it, or
 // writes it to a dead-letter topic, whose records are acknowledged before the
-// offsets of what they came from are committed. Functions return no errors: one
-// that cannot go on panics, which is an error of the one record, named with node,
-// topic, partition and offset.
+// offsets of what they came from are committed. Operators' functions return no
+// errors: one that cannot go on panics, which is an error of the one record, named
+// with node, topic, partition and offset. A [Processor] returns its error.
 //
 // Event time is the records' own timestamp, or what [EventTime] takes from them. A
 // record that an operator makes has the timestamp and the headers of the one it

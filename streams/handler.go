@@ -219,6 +219,18 @@ func (h *handling) skipped(e *ProcessingError) {
 	h.log(e, "record skipped")
 }
 
+// closing calls a function that a processor gave to OnClose. The task has ended, so
+// a panic is only logged.
+func (h *handling) closing(c *TaskContext, f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.log(c.task.failure(Processing, panicked(p)), "a processor failed when it was closed")
+		}
+	}()
+	c.enter()
+	f()
+}
+
 // choose returns the handler for e, and calls the program's function if that
 // decides.
 func (h *handling) choose(e *ProcessingError) (chosen Handler, err error) {
@@ -316,7 +328,11 @@ func (g *guardedSource) peek(r *record.Record) int64 { return g.next.peek(r) }
 
 // catch is deferred. It passes a panic to the handler of a phase.
 func (s *step) catch(phase Phase, err *error) {
-	if p := recover(); p != nil {
+	switch p := recover(); {
+	case p == nil:
+	case s.task.broken != nil: // it came first, and ends the task
+		*err = s.task.broken
+	default:
 		*err = s.handle(phase, panicked(p))
 	}
 }

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -104,7 +105,7 @@ func (t *thread) releaseDropped() {
 // returns how long to wait for records until it must be called again: 0 if
 // something was processed.
 func (t *thread) settle(ctx context.Context) (patience time.Duration, err error) {
-	patience = consumer.UntilDone
+	patience = t.untilPunctuation()
 	for _, at := range t.tasks {
 		if !at.holds() {
 			continue
@@ -126,6 +127,35 @@ func (t *thread) settle(ctx context.Context) (patience time.Duration, err error)
 		patience = 0
 	}
 	return patience, nil
+}
+
+// punctuate makes the calls that are due by the wall clock, and makes a commit due if
+// a processor asked for one.
+func (t *thread) punctuate() error {
+	for _, at := range t.tasks {
+		if at.due[WallClock] != math.MaxInt64 && at.due[WallClock] <= time.Now().UnixMilli() {
+			if err := at.punctuateByWallClock(); err != nil {
+				return err
+			}
+			t.toCommit()
+		}
+		if at.urgent {
+			at.urgent = false
+			t.commitAt = time.Now()
+		}
+	}
+	return nil
+}
+
+// untilPunctuation returns how long it is until the next call by the wall clock.
+func (t *thread) untilPunctuation() time.Duration {
+	wait := consumer.UntilDone
+	for _, at := range t.tasks {
+		if due := at.due[WallClock]; due != math.MaxInt64 {
+			wait = min(wait, max(time.Until(time.UnixMilli(due)), time.Nanosecond))
+		}
+	}
+	return wait
 }
 
 // findEnds asks for the ends of the partitions whose queues are empty.

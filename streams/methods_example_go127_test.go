@@ -157,3 +157,13 @@ func ExampleKGroupedStream_Aggregate() {
 	// a=[3]
 	// a=[3,5]
 }
+
+func ExampleKStream_Process() {
+	show(func(t *streams.Topology) { streams.Stream(t, lines).Process(swapping).To(out) }, "a=one")
+	// Output: one=a
+}
+
+func ExampleKStream_ProcessValues() {
+	show(func(t *streams.Topology) { streams.Stream(t, lines).ProcessValues(shouting).To(out) }, "a=one")
+	// Output: a=ONE
+}

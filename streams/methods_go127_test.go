@@ -52,6 +52,14 @@ func TestChainsAndFunctionsBuildOneTopology(t *testing.T) {
 				streams.Stream(t, lines).FlatMapValues(strings.Fields).MapValues(strings.ToUpper, quoted).To(serde.Topic[string, string]{Name: "out"})
 			},
 		},
+		"processors": {
+			functions: func(t *streams.Topology) {
+				streams.ProcessValues(streams.Process(streams.Stream(t, lines), swapping), shouting).To(out)
+			},
+			chain: func(t *streams.Topology) {
+				streams.Stream(t, lines).Process(swapping).ProcessValues(shouting).To(out)
+			},
+		},
 		"reduced": {
 			functions: func(t *streams.Topology) {
 				streams.Reduce(streams.GroupBy(streams.Stream(t, lines), initial), "joined", join).ToStream().To(out)
@@ -94,6 +102,14 @@ func TestChainsAndFunctionsBuildOneTopology(t *testing.T) {
 			require.Equal(t, want, results(form.chain))
 		})
 	}
+}
+
+func swapping(c *streams.ProcessorContext[string, string]) (streams.Processor[string, string], error) {
+	return func(r streams.Record[string, string]) error { return c.Emit(r.Value, r.Key) }, nil
+}
+
+func shouting(c *streams.ValueContext[string]) (streams.Processor[string, string], error) {
+	return func(r streams.Record[string, string]) error { return c.Emit(strings.ToUpper(r.Value)) }, nil
 }
 
 // quotedSerde writes strings as no default serde does, so that a result tells

@@ -41,7 +41,13 @@ func NewSimulation(name string, define func(*Topology), options ...Option) (*Sim
 		if err != nil {
 			return nil, err
 		}
+		t.now = s.Now
 		s.tasks = append(s.tasks, t)
+	}
+	for _, t := range s.tasks {
+		if err := t.start(); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -68,7 +74,7 @@ func (s *Simulation) Send(r record.Record) error {
 
 // drain processes until no record is pending and nothing is held back.
 func (s *Simulation) drain() error {
-	for len(s.pending) > 0 {
+	for first := true; first || len(s.pending) > 0; first = false {
 		for len(s.pending) > 0 {
 			r := s.pending[0]
 			s.pending = s.pending[1:]
@@ -104,8 +110,29 @@ func (s *Simulation) ErrorCounts() ErrorCounts { return s.handling.counted() }
 // Now returns the time of the Simulation's clock.
 func (s *Simulation) Now() time.Time { return s.now }
 
-// Advance moves the clock by d, which must not be negative.
-func (s *Simulation) Advance(d time.Duration) { s.now = s.now.Add(max(d, 0)) }
+// Advance moves the clock by d, which must not be negative, and makes the calls that
+// processors have scheduled by the wall clock and that are due then. Its errors are
+// those of Send.
+func (s *Simulation) Advance(d time.Duration) error {
+	if s.failed != nil {
+		return s.failed
+	}
+	s.now = s.now.Add(max(d, 0))
+	for _, t := range s.tasks {
+		if s.failed = t.punctuateByWallClock(); s.failed != nil {
+			return s.failed
+		}
+	}
+	s.failed = s.drain()
+	return s.failed
+}
+
+// Close ends the processors of the topology.
+func (s *Simulation) Close() {
+	for _, t := range s.tasks {
+		t.close()
+	}
+}
 
 // Store returns the store of that name, and whether there is one.
 func (s *Simulation) Store(name string) (state.Store, bool) {

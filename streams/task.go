@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/streams/state"
@@ -26,6 +27,15 @@ type task struct {
 	origin origin // the source of a change that has no record; nil: none
 	exited error  // a function called runtime.Goexit
 	at     int    // the node that last called a function of the program, or failed
+
+	// Processors, and what they have scheduled.
+	starting     []starting
+	processors   []*TaskContext
+	punctuations []*Punctuation
+	due          [2]int64 // when the next punctuation is due, by Clock; in milliseconds
+	now          func() time.Time
+	urgent       bool  // a processor asked for a commit
+	broken       error // of a node that a processor forwarded to: it ends the task
 
 	// streamTime is the largest timestamp of what the task has read, in
 	// milliseconds; -1 before the first record. It never goes back.
@@ -121,7 +131,8 @@ type wiring struct {
 
 // newTask creates a task with its processors. Its stores are empty.
 func newTask(p *plan, id TaskID, out outbox, cached bool, h *handling) (*task, error) {
-	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1, handling: h, out: out, streamTime: -1}
+	t := &task{id: id, plan: p, sources: make(map[string]source), at: -1, handling: h, out: out, now: time.Now, streamTime: -1}
+	t.reschedule()
 	w := &wiring{task: t, out: out, cached: cached, guarded: h.set(), made: make(map[*node]any), opened: make(map[*storeDecl]any)}
 	for _, n := range p.subs[id.SubTopology].sources {
 		t.sources[p.topicOf(n)] = n.open(w)
@@ -181,6 +192,11 @@ func (t *task) process(topic string, records []record.Record) error {
 			t.input = &records[i]
 			if err := src.process(t.input); err != nil {
 				return err
+			}
+			if t.streamTime >= t.due[StreamTime] {
+				if err := t.punctuate(StreamTime, t.streamTime); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -119,6 +119,9 @@ func (t *thread) exited() error {
 // committed.
 func (t *thread) close() error {
 	err := t.in.Close()
+	for _, at := range t.tasks { // none, if all were revoked within Close
+		at.close()
+	}
 	return errors.Join(err, t.out.session.Close())
 }
 
@@ -148,6 +151,9 @@ func (t *thread) loop(ctx context.Context) error {
 			if err := t.process(f); err != nil {
 				return err
 			}
+		}
+		if err := t.punctuate(); err != nil {
+			return err
 		}
 		if !t.commitAt.IsZero() && !time.Now().Before(t.commitAt) {
 			if err := t.commit(t.work); err != nil {
@@ -262,6 +268,11 @@ func (t *thread) process(f consumer.Fetched) error {
 // processed makes an offset part of the next commit.
 func (t *thread) processed(tp record.TopicPartition, next consumer.Offset) {
 	t.offsets[tp] = next
+	t.toCommit()
+}
+
+// toCommit makes sure that a commit will follow.
+func (t *thread) toCommit() {
 	if t.commitAt.IsZero() {
 		t.commitAt = time.Now().Add(t.app.config.commitInterval)
 	}
@@ -394,6 +405,7 @@ func (t *thread) release(tps []record.TopicPartition) {
 			}
 			at.partitions = without(at.partitions, tp)
 			if len(at.partitions) == 0 {
+				at.close()
 				delete(t.tasks, id)
 			}
 		}
@@ -432,7 +444,15 @@ func (t *thread) startTasks() error {
 		}
 	}
 	t.gained = t.gained[:0]
-	return t.app.restore(t.work, slices.Collect(maps.Values(fresh)))
+	if err := t.app.restore(t.work, slices.Collect(maps.Values(fresh))); err != nil {
+		return err
+	}
+	for _, made := range fresh {
+		if err := made.start(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeTask creates a task whose stores are still to be restored. A running task
@@ -448,6 +468,7 @@ func (t *thread) makeTask(id TaskID) (*task, error) {
 		if err := t.out.flush(); err != nil {
 			return nil, err
 		}
+		at.close()
 	}
 	made, err := newTask(t.app.plan, id, t.out, !t.app.config.uncached, t.app.config.handling)
 	if err != nil {

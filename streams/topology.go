@@ -204,27 +204,34 @@ func (t *Topology) connect(n *node, stores ...*storeDecl) {
 
 // outlet is the output of a node. It creates each of the node's children.
 type outlet[K, V any] struct {
-	node *node
-	next []func(w *wiring) receiver[K, V]
+	node     *node
+	children []*node
+	next     []func(w *wiring) receiver[K, V] // by child
 }
 
 // to adds n as a child.
 func (o *outlet[K, V]) to(n *node, child func(w *wiring) receiver[K, V]) {
+	o.children = append(o.children, n)
 	o.next = append(o.next, func(w *wiring) receiver[K, V] { return guarded(w, n, child(w)) })
 }
 
 // wire creates the children for a task and returns the receiver that passes
 // records to them.
 func (o *outlet[K, V]) wire(w *wiring) receiver[K, V] {
-	switch len(o.next) {
-	case 0:
-		return discard[K, V]{}
-	case 1:
-		return o.next[0](w)
-	}
-	all := make(fanOut[K, V], len(o.next))
-	for i, child := range o.next {
-		all[i] = child(w)
-	}
+	_, all := o.wireEach(w)
 	return all
+}
+
+// wireEach is wire that also returns each child.
+func (o *outlet[K, V]) wireEach(w *wiring) (each []receiver[K, V], all receiver[K, V]) {
+	for _, child := range o.next {
+		each = append(each, child(w))
+	}
+	switch len(each) {
+	case 0:
+		return nil, discard[K, V]{}
+	case 1:
+		return each, each[0]
+	}
+	return each, fanOut[K, V](each)
 }

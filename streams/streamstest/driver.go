@@ -27,19 +27,12 @@ func New(t testing.TB, define func(*streams.Topology), options ...streams.Option
 	if err != nil {
 		t.Fatalf("streamstest: %v", err)
 	}
+	t.Cleanup(s.Close)
 	return &Driver{Simulation: s, t: t}
 }
 
-// Record is a typed record. If HasKey or HasValue is false, the record has null
-// there.
-type Record[K, V any] struct {
-	Key      K
-	Value    V
-	HasKey   bool
-	HasValue bool
-	At       time.Time
-	Headers  []record.Header
-}
+// Record is a typed record.
+type Record[K, V any] = streams.Record[K, V]
 
 // TestInput writes to a topic that the topology reads.
 type TestInput[K, V any] struct {

@@ -127,10 +127,16 @@ func (t *Transactions) call(ctx context.Context, s *txnShard, q txnRequest) (a t
 		}
 		return err
 	})
-	if q.again && (IsElsewhere(err) || errors.Is(err, fault.Closed)) {
+	if q.again && (IsElsewhere(err) || errors.Is(err, fault.Closed) || q.op == txnEnd && q.commit && isFenced(err)) {
 		err = fault.Newf(fault.UnknownOutcome, "a command of %s", s.topic.Name).Because(err)
 	}
 	return a, err
+}
+
+// isFenced reports whether a producer has its transactional ID no more. That does not say how its
+// last transaction ended.
+func isFenced(err error) bool {
+	return errors.Is(err, fault.ProducerFenced) || errors.Is(err, fault.InvalidProducerID)
 }
 
 // once makes a call where the partition is led at the moment.

@@ -233,3 +233,47 @@ func TestACoordinatorThatLacksTopicsWaits(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// TestACommitWhoseAnswerIsLostMayHaveCommitted: a producer asks again after the answer to its
+// commit is lost, and meanwhile a newer one has the transactional ID. To the coordinator the
+// older one is fenced, which says nothing about its last transaction.
+func TestACommitWhoseAnswerIsLostMayHaveCommitted(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		commit bool
+		want   error
+	}{
+		{"commit", true, fault.UnknownOutcome},
+		{"abort", false, fault.ProducerFenced},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShop(t)
+				lose := false
+				cfg := s.cfg
+				cfg.Node = 8
+				cfg.Ask = func(ctx context.Context, _ int32, request []byte) ([]byte, error) {
+					answer, err := s.Serve(ctx, request)
+					if lose {
+						lose = false
+						_, err := s.Init(ctx, "shop", time.Minute)
+						require.NoError(t, err)
+						return nil, fault.Newf(fault.UnknownOutcome, "the connection broke")
+					}
+					return answer, err
+				}
+				other := NewTransactions(cfg)
+				defer other.Close()
+				who, err := other.Init(t.Context(), "shop", time.Minute)
+				require.NoError(t, err)
+				require.NoError(t, other.Add(t.Context(), "shop", who, orders))
+				lose = true
+				_, err = other.End(t.Context(), "shop", who, test.commit)
+				require.ErrorIs(t, err, test.want)
+				require.Equal(t, test.want, fault.CodeOf(err))
+				_, err = other.End(t.Context(), "shop", who, test.commit)
+				require.ErrorIs(t, err, fault.ProducerFenced, "and that is what it is told from then on")
+			})
+		})
+	}
+}

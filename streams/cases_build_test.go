@@ -81,6 +81,9 @@ var operators = map[string]func(b *caseBuilder, n caseNode) any{
 	"count":           (*caseBuilder).count,
 	"reduce":          (*caseBuilder).reduce,
 	"aggregate":       (*caseBuilder).aggregate,
+
+	"stream_table_join": (*caseBuilder).streamTableJoin,
+	"table_table_join":  (*caseBuilder).tableTableJoin,
 }
 
 func (b *caseBuilder) declare(t *streams.Topology, nodes []caseNode) {
@@ -299,4 +302,39 @@ func (b *caseBuilder) aggregate(n caseNode) any {
 func (b *caseBuilder) unwindowed(n caseNode) {
 	require.Empty(b, n.Windows, "unknown windows")
 	require.Empty(b, n.Emit, "unknown: when to emit")
+}
+
+// orNull is what a pointer of an outer join stands for.
+func orNull(d *datum) datum {
+	if d == nil {
+		return datum{}
+	}
+	return *d
+}
+
+func (b *caseBuilder) streamTableJoin(n caseNode) any {
+	require.Nil(b, n.Grace, "unknown: grace")
+	s, table, join, values := at[dataStream](b, n.Left), at[dataTable](b, n.Right), n.Joiner.joiner(b), streams.ValueSerde[datum](data{})
+	switch n.Kind {
+	case "inner":
+		return streams.JoinTable(s, table, join, values)
+	case "left":
+		return streams.LeftJoinTable(s, table, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values)
+	}
+	require.Fail(b, "unknown kind of join", n.Kind)
+	return nil
+}
+
+func (b *caseBuilder) tableTableJoin(n caseNode) any {
+	left, right, join, values := at[dataTable](b, n.Left), at[dataTable](b, n.Right), n.Joiner.joiner(b), streams.ValueSerde[datum](data{})
+	switch n.Kind {
+	case "inner":
+		return b.materialized(n, streams.TableJoin(left, right, join, values))
+	case "left":
+		return b.materialized(n, streams.TableLeftJoin(left, right, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
+	case "outer":
+		return b.materialized(n, streams.TableOuterJoin(left, right, func(k datum, l, r *datum) datum { return join(k, orNull(l), orNull(r)) }, values))
+	}
+	require.Fail(b, "unknown kind of join", n.Kind)
+	return nil
 }

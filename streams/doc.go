@@ -10,9 +10,11 @@
 // [Table] and ToTable read a topic or a stream as a table at once: of each key the
 // last record counts. Tables have operators of their own: Filter, [TableMapValues]
 // and [TableGroupBy], after which Count, Reduce and [TableAggregate] follow every
-// change of a row, by subtracting the old one and adding the new one. A function on
-// a table has the prefix Table where one on a stream has its name; as methods both
-// have Kafka's.
+// change of a row, by subtracting the old one and adding the new one. [JoinTable]
+// and [LeftJoinTable] join a stream with a table's rows; [TableJoin],
+// [TableLeftJoin] and [TableOuterJoin] join two tables. A function on a table has
+// the prefix Table where one on a stream has its name; as methods both have
+// Kafka's.
 //
 // [Process] and [ProcessValues] put a function of the program's own between
 // operators: with state for each task, calls at intervals ([TaskContext.Schedule]),

@@ -56,3 +56,38 @@ func ExampleTableAggregate() {
 	// o=b
 	// t=a
 }
+
+func ExampleJoinTable() {
+	show(func(t *streams.Topology) {
+		lines := streams.Stream(t, lines)
+		longest := streams.Reduce(lines.GroupByKey(), "longest", func(a, b string) string {
+			if len(b) > len(a) {
+				return b
+			}
+			return a
+		})
+		streams.JoinTable(lines, longest, func(_, line, longest string) string { return line + " of " + longest }).To(out)
+	}, "a=one", "a=three", "b=four", "a=two")
+	// Output:
+	// a=one of one
+	// a=three of three
+	// b=four of four
+	// a=two of three
+}
+
+func ExampleTableOuterJoin() {
+	show(func(t *streams.Topology) {
+		all := streams.Table(t, lines)
+		short := all.Filter(func(_, line string) bool { return len(line) < 4 })
+		streams.TableOuterJoin(all, short, func(_ string, line, short *string) string {
+			if short == nil {
+				return *line + ", which is long"
+			}
+			return *line + ", which is short"
+		}).ToStream().To(out)
+	}, "a=one", "b=three")
+	// Output:
+	// a=one, which is short
+	// a=one, which is short
+	// b=three, which is long
+}

@@ -90,3 +90,33 @@ func (t *KTable[K, V]) GroupBy[K2, V2 any](f func(key K, value V) (K2, V2)) *KGr
 func (g *KGroupedTable[K, V]) Aggregate[A any](store string, initial func() A, add, subtract func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
 	return TableAggregate(g, store, initial, add, subtract, options...)
 }
+
+// JoinTable joins each record with the row that the table has for its key at
+// that moment. It is the function [JoinTable] as a method.
+func (s *KStream[K, V]) JoinTable[T, R any](table *KTable[K, T], join func(key K, value V, row T) R, options ...ValueOption[R]) *KStream[K, R] {
+	return JoinTable(s, table, join, options...)
+}
+
+// LeftJoinTable is JoinTable that keeps records without a row. It is the
+// function [LeftJoinTable] as a method.
+func (s *KStream[K, V]) LeftJoinTable[T, R any](table *KTable[K, T], join func(key K, value V, row *T) R, options ...ValueOption[R]) *KStream[K, R] {
+	return LeftJoinTable(s, table, join, options...)
+}
+
+// Join joins two tables by their keys. It is the function [TableJoin] as a
+// method.
+func (left *KTable[K, V]) Join[V2, R any](right *KTable[K, V2], join func(key K, left V, right V2) R, options ...ValueOption[R]) *KTable[K, R] {
+	return TableJoin(left, right, join, options...)
+}
+
+// LeftJoin is Join with a row for every row of the left table. It is the
+// function [TableLeftJoin] as a method.
+func (left *KTable[K, V]) LeftJoin[V2, R any](right *KTable[K, V2], join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
+	return TableLeftJoin(left, right, join, options...)
+}
+
+// OuterJoin is Join with a row for every row of either table. It is the function
+// [TableOuterJoin] as a method.
+func (left *KTable[K, V]) OuterJoin[V2, R any](right *KTable[K, V2], join func(key K, left *V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
+	return TableOuterJoin(left, right, join, options...)
+}

@@ -15,6 +15,8 @@ func text(name string) serde.Topic[string, string] {
 	return serde.For(name, serde.String, serde.String)
 }
 
+func joinText(_, a, b string) string { return a + b }
+
 func TestPartitionsOfRepartitionTopics(t *testing.T) {
 	byValue := func(_, v string) string { return v }
 	for name, c := range map[string]struct {
@@ -47,6 +49,28 @@ func TestPartitionsOfRepartitionTopics(t *testing.T) {
 			},
 			map[string]int{"a": 3, "b": 5},
 			map[string]int{"app-r-repartition": 5},
+		},
+		"raised to the table that is joined": {
+			func(t *Topology) {
+				JoinTable(SelectKey(Stream(t, text("a")), byValue), Table(t, text("b")), joinText).Named("j")
+			},
+			map[string]int{"a": 3, "b": 5},
+			map[string]int{"app-j-repartition": 5},
+		},
+		"a stream and a table that differ": {
+			func(t *Topology) {
+				JoinTable(Stream(t, text("a")), Table(t, text("b")), joinText).Named("KSTREAM-AGGREGATE-")
+			},
+			map[string]int{"a": 3, "b": 5},
+			nil,
+		},
+		"tables that differ": {
+			func(t *Topology) {
+				b := Table(t, text("b")).Named("KSTREAM-AGGREGATE-")
+				TableJoin(Table(t, text("a")), b, joinText)
+			},
+			map[string]int{"a": 3, "b": 5},
+			nil,
 		},
 		"merged without a store": {
 			func(t *Topology) { Stream(t, text("a")).Merge(Stream(t, text("b"))).To(text("c")) },

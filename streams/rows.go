@@ -193,7 +193,22 @@ func (c *computingRows[K, V, V2]) get(key K, as age) (r row[V2], err error) {
 	return r, nil
 }
 
-// meet reports whether two tables read a store in common.
-func meet(a, b []*storeDecl) bool {
-	return slices.ContainsFunc(a, func(s *storeDecl) bool { return slices.Contains(b, s) })
+// meet reports whether the rows of a table are read from a store whose changes
+// reach the node b, too.
+func meet(rows []*storeDecl, b *node) bool {
+	from := ancestors(b, nil)
+	return slices.ContainsFunc(rows, func(s *storeDecl) bool { return slices.Contains(from, s.owner()) })
+}
+
+// ancestors adds to found n and the nodes that its records come from, within its
+// sub-topology.
+func ancestors(n *node, found []*node) []*node {
+	if slices.Contains(found, n) {
+		return found
+	}
+	found = append(found, n)
+	for _, p := range n.parents {
+		found = ancestors(p, found)
+	}
+	return found
 }

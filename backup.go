@@ -98,6 +98,9 @@ func (k *backup) run() error {
 	if err := k.openAll(); err != nil {
 		return err
 	}
+	if err := k.b.transactions.Settle(k.ctx); err != nil {
+		return err
+	}
 	if err := k.b.command(k.ctx, k.cut); err != nil {
 		return err
 	}

@@ -246,7 +246,7 @@ func (b *Broker) Close() error {
 	b.socket.close()
 	errs := closeSessions(sessions)
 	b.groups.Close()
-	b.transactions.Close()
+	errs = append(errs, b.transactions.Close())
 	b.shares.close()
 	b.cleaner.Close()
 	b.following.Wait()

@@ -2,7 +2,11 @@ package runnel_test
 
 import (
 	"context"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -12,41 +16,98 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
+// turns measures several ways of doing one thing, in turns, so that whatever else the machine
+// does slows down all of them. It reports the median time of each, in ns/name, and how many
+// times the first one's that of each other is, in x-name.
+func turns(b *testing.B, names []string, ways ...func()) {
+	took := make([][]time.Duration, len(ways))
+	for b.Loop() {
+		for i, do := range ways {
+			began := time.Now()
+			do()
+			took[i] = append(took[i], time.Since(began))
+		}
+	}
+	median := func(i int) float64 {
+		slices.Sort(took[i])
+		return float64(took[i][len(took[i])/2])
+	}
+	first := median(0)
+	for i, name := range names {
+		b.ReportMetric(median(i), "ns/"+name)
+		if i > 0 {
+			b.ReportMetric(median(i)/first, "x-"+name)
+		}
+	}
+}
+
 // BenchmarkTransactions compares 100 records of 100 bytes in a transaction with as many that
-// are sent and flushed without one, in three partitions, at each level of durability.
+// are sent and flushed without one, in three partitions, at each level of durability, with
+// one producer and with several at once.
 func BenchmarkTransactions(b *testing.B) {
 	for _, level := range []topic.Durability{topic.Memory, topic.OS, topic.Fsync} {
-		for _, kind := range []string{"plain", "transaction"} {
-			b.Run(level.String()+"/"+kind, func(b *testing.B) {
+		for _, producers := range []int{1, 16} {
+			b.Run(level.String()+"/producers="+strconv.Itoa(producers), func(b *testing.B) {
 				broker, err := runnel.Open(b.TempDir(), runnel.DefaultDurability(level), runnel.NoSocket())
 				require.NoError(b, err)
 				defer broker.Close()
-				ctx := context.Background()
+				ctx := b.Context()
 				require.NoError(b, broker.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: 3}))
-				opts := []producer.Option{producer.Partitioner(topic.ManualPartitioner)}
-				if kind == "transaction" {
-					opts = append(opts, producer.TransactionalID("bench"))
+				plain := sendHundreds(b, broker, producers, false)
+				transaction := sendHundreds(b, broker, producers, true)
+				turns(b, []string{"plain", "transaction"}, plain, transaction)
+			})
+		}
+	}
+}
+
+// sendHundreds returns a function in which each of some producers sends a hundred records a
+// few times.
+func sendHundreds(b *testing.B, broker *runnel.Broker, producers int, transactions bool) func() {
+	const times = 4
+	ctx := context.Background()
+	var rounds []func() error
+	for n := range producers {
+		opts := []producer.Option{producer.Partitioner(topic.ManualPartitioner)}
+		if transactions {
+			opts = append(opts, producer.TransactionalID("bench-"+strconv.Itoa(n)))
+		}
+		p, err := producer.New(broker, opts...)
+		require.NoError(b, err)
+		b.Cleanup(func() { _ = p.CloseNow() })
+		send := func() error {
+			for i := range 100 {
+				p.SendAsync(ctx, record.Record{Topic: "orders", Partition: int32(i % 3), Value: make([]byte, 100)}, nil)
+			}
+			return nil
+		}
+		rounds = append(rounds, func() error {
+			for range times {
+				var err error
+				if transactions {
+					err = producer.Transact(ctx, p, func(*producer.Tx) error { return send() })
+				} else if err = send(); err == nil {
+					err = p.Flush(ctx)
 				}
-				p, err := producer.New(broker, opts...)
-				require.NoError(b, err)
-				defer p.Close()
-				send := func() error {
-					for i := range 100 {
-						p.SendAsync(ctx, record.Record{Topic: "orders", Partition: int32(i % 3), Value: make([]byte, 100)}, nil)
-					}
-					return nil
+				if err != nil {
+					return err
 				}
-				for b.Loop() {
-					if kind == "transaction" {
-						err = producer.Transact(ctx, p, func(*producer.Tx) error { return send() })
-					} else if err = send(); err == nil {
-						err = p.Flush(ctx)
-					}
-					if err != nil {
-						b.Fatal(err)
-					}
+			}
+			return nil
+		})
+	}
+	return func() {
+		var all sync.WaitGroup
+		for _, round := range rounds[1:] {
+			all.Go(func() {
+				if err := round(); err != nil {
+					b.Error(err)
 				}
 			})
 		}
+		if err := rounds[0](); err != nil {
+			b.Error(err)
+		}
+		all.Wait()
 	}
 }

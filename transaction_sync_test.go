@@ -1,12 +1,14 @@
 package runnel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/consumer"
+	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/producer"
@@ -125,5 +128,66 @@ func TestACommitWithoutAllItsRecordsIsNone(t *testing.T) {
 		require.Equal(t, [crashPartitions][]string{}, committedIn(t, b))
 		require.NoError(t, p.Close())
 		require.NoError(t, b.Close())
+	})
+}
+
+// TestAnOpenTransactionIsKnown although what it has added is not written by itself: behind a
+// full disk, in a backup, and after a process was killed that has not written it.
+func TestAnOpenTransactionIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewCrashable()
+		fsys := vfs.NewFaulty(disk)
+		b, err := openFixture(fsys)
+		require.NoError(t, err)
+		ctx := t.Context()
+		require.NoError(t, b.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: crashPartitions, Config: topic.Config{Durability: topic.OS}}))
+		begin := func(b *Broker) *producer.Producer {
+			p, err := producer.New(b, producer.TransactionalID("shop"), producer.Partitioner(topic.ManualPartitioner))
+			require.NoError(t, err)
+			require.NoError(t, p.Begin(ctx))
+			for n := range int32(crashPartitions) {
+				_, err := p.Send(ctx, record.Record{Topic: "orders", Partition: n, Value: []byte("v")})
+				require.NoError(t, err)
+			}
+			return p
+		}
+		p := begin(b)
+		full := fsys.Add(vfs.Rule{On: vfs.OpWrite, Match: func(path string) bool { return strings.Contains(path, topic.TransactionState) }, Err: syscall.ENOSPC})
+		require.ErrorIs(t, p.Commit(ctx), fault.DiskFull)
+		full()
+		var backup bytes.Buffer
+		require.NoError(t, b.Backup(ctx, &backup))
+		require.NoError(t, p.Commit(ctx))
+		committed := [crashPartitions][]string{{"v"}, {"v"}, {"v"}}
+		require.Equal(t, committed, committedIn(t, b))
+		require.NoError(t, p.Close())
+
+		p = begin(b)
+		killed := disk.After(vfs.Loss{Kept: vfs.KeepAll})
+		require.NoError(t, p.Abort(ctx))
+		require.NoError(t, p.Close())
+		require.NoError(t, b.Close())
+
+		again, err := openFixture(killed)
+		require.NoError(t, err)
+		p = begin(again)
+		require.NoError(t, p.Abort(ctx))
+		require.Equal(t, committed, committedIn(t, again))
+		require.NoError(t, p.Close())
+		require.NoError(t, again.Close())
+
+		dir := filepath.Join(t.TempDir(), "restored")
+		require.NoError(t, datadir.Restore(ctx, dir, &backup))
+		copied, err := Open(dir, NoSocket())
+		require.NoError(t, err)
+		listed, err := copied.ListTransactions(ctx)
+		require.NoError(t, err)
+		require.Len(t, listed, 1)
+		require.Equal(t, "Ongoing", listed[0].State)
+		p = begin(copied)
+		require.NoError(t, p.Abort(ctx))
+		require.Equal(t, [crashPartitions][]string{}, committedIn(t, copied))
+		require.NoError(t, p.Close())
+		require.NoError(t, copied.Close())
 	})
 }

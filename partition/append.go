@@ -47,7 +47,6 @@ type pending struct {
 	// handle that error: it is called in either case, because a caller waits for it.
 	task func(refused error)
 
-	lazy  bool // it needs no sync of its own; see AppendUnsynced
 	flush bool // in the place of a batch: everything before it is to be synced
 	count int32
 	kind  kind // of its batch, once it was checked
@@ -198,20 +197,6 @@ func (p *Partition) startRoundLocked(round []pending) {
 	}
 }
 
-// AppendUnsynced appends a batch and waits until it is written. It becomes durable, and
-// visible, with a later append or Flush. In a replica it is AppendIn.
-func (p *Partition) AppendUnsynced(epoch int32, batch []byte) error {
-	if p.replica != nil || !p.settings.Load().Fsync {
-		return p.AppendIn(epoch, batch)
-	}
-	if now := p.epoch.Load(); epoch != now {
-		return p.fenced(epoch, now)
-	}
-	told := make(outcome, 1)
-	p.enqueue(pending{batch: batch, done: told, lazy: true})
-	return <-told
-}
-
 // Flush calls done once everything that was written before the call is as durable as the
 // topic asks for, and visible; or with the error that keeps it from that. It does not wait.
 func (p *Partition) Flush(done Completion) {
@@ -309,7 +294,7 @@ func (p *Partition) cover(a *pending) {
 	switch {
 	case a.kind == kindMarker && p.covered == a.base:
 		p.covered += int64(a.count)
-	case !a.lazy && a.kind != kindOpen:
+	case a.kind != kindOpen:
 		p.unsynced = true
 	}
 }

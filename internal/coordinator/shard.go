@@ -70,7 +70,8 @@ type shard[C any] struct {
 	// The writer's.
 	serving []*command[C] // the round
 	state   C
-	loaded  bool  // state is the fold of the partition's records
+	loaded  bool // state is the fold of the partition's records, and of late
+	late    []unit
 	epoch   int32 // the leader epoch in which it was loaded
 	first   bool  // no round has succeeded yet
 	reserve *layout.Reserve
@@ -90,8 +91,11 @@ type unit struct {
 	records []group.Record
 	of      *group.Transaction // nil: of none
 
-	unsynced bool // a crash may lose them
+	late bool // they may be appended with the next that are not late: a crash may lose them
 }
+
+// mostLate is how many bytes of late records a shard holds back.
+const mostLate = 16 << 10
 
 // inlineCommands is how many rounds a caller serves for others before a goroutine
 // takes over.
@@ -276,6 +280,13 @@ func (s *shard[C]) load() error {
 	if err == nil {
 		err = s.Partition().Scan(func(b *record.Batch, r *record.Record) error { return s.kind.apply(state, b, r) })
 	}
+	for _, u := range s.late {
+		for _, r := range u.records {
+			if err == nil {
+				err = s.kind.apply(state, &record.Batch{}, &record.Record{Key: r.Key, Value: r.Value})
+			}
+		}
+	}
 	if err == nil {
 		s.state, s.loaded, s.epoch = state, true, epoch
 	}
@@ -312,28 +323,56 @@ func (s *shard[C]) post(run func(C) ([]unit, error)) {
 }
 
 // write appends units, in as few batches as have room for them, and waits until they
-// are committed. It returns how many are.
+// are committed. It returns how many are. Where the partition is the only copy, late units
+// wait for others, and are written with them.
 func (s *shard[C]) write(units []unit) (written int, err error) {
-	unsynced := !slices.ContainsFunc(units, func(u unit) bool { return !u.unsynced })
-	for written < len(units) {
-		batch, n, err := s.batch(units[written:])
-		if err != nil {
-			return written, err
-		}
-		if local := s.local(); local != nil && unsynced {
-			err = local.AppendUnsynced(s.epoch, batch)
-		} else {
-			err = s.Partition().AppendIn(s.epoch, batch)
-		}
-		if errors.Is(err, fault.NotLeader) || errors.Is(err, fault.FencedLeaderEpoch) {
-			err = s.notCoordinator().Because(err)
-		}
-		if err != nil {
-			return written, err
-		}
-		written += n
+	waiting := len(s.late)
+	all := append(s.late, units...)
+	if s.local() != nil && mayWait(all) {
+		s.late = all
+		return len(units), nil
 	}
-	return written, nil
+	for err == nil && written < len(all) {
+		var batch []byte
+		var n int
+		if batch, n, err = s.batch(all[written:]); err != nil {
+			break
+		}
+		if err = s.Partition().AppendIn(s.epoch, batch); err == nil {
+			written += n
+		}
+	}
+	if errors.Is(err, fault.NotLeader) || errors.Is(err, fault.FencedLeaderEpoch) {
+		err = s.notCoordinator().Because(err)
+	}
+	s.late = nil
+	if written < waiting {
+		s.late = slices.Clone(all[written:waiting])
+	}
+	return max(0, written-waiting), err
+}
+
+// mayWait reports whether all units are late, and not too many.
+func mayWait(units []unit) bool {
+	bytes := 0
+	for _, u := range units {
+		for _, r := range u.records {
+			bytes += len(r.Key) + len(r.Value)
+		}
+		if !u.late {
+			return false
+		}
+	}
+	return bytes <= mostLate
+}
+
+// writeLate writes the late units. It belongs to the writer.
+func (s *shard[C]) writeLate() error {
+	for i := range s.late {
+		s.late[i].late = false
+	}
+	_, err := s.write(nil)
+	return err
 }
 
 // batch returns a batch of the first of these units, and how many there are in it.

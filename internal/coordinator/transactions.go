@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -98,17 +99,45 @@ func (t *Transactions) poke(those func(number int32) bool) {
 	})
 }
 
-// Close stops all shards. The caller has closed the sessions before. A transaction that is
-// decided stays so, and is completed after the next opening.
-func (t *Transactions) Close() {
+// Close stops all shards, and writes what they still hold of open transactions. The caller
+// has closed the sessions before. A transaction that is decided stays so, and is completed
+// after the next opening. After an error that opening must Repair.
+func (t *Transactions) Close() error {
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
 	t.end()
-	for _, s := range t.shards.close() {
+	shards := t.shards.close()
+	for _, s := range shards {
 		s.stop()
 	}
 	t.work.Wait()
+	var errs []error
+	for _, s := range shards {
+		errs = append(errs, t.cfg.Reserve.With(s.writeLate))
+	}
+	return errors.Join(errs...)
+}
+
+// Settle writes what the shards hold of open transactions, for those who read the log.
+func (t *Transactions) Settle(ctx context.Context) error {
+	if t.cfg.Host.IsReplicated() {
+		return nil
+	}
+	shards, err := t.all(ctx, false)
+	for _, s := range shards {
+		if err == nil {
+			read := false // else it holds nothing
+			late := s.do(ctx, func(*txn.Coordinator) ([]unit, error) {
+				read = true
+				return nil, s.writeLate()
+			})
+			if err = ctx.Err(); err == nil && read {
+				err = late
+			}
+		}
+	}
+	return err
 }
 
 // all returns all shards, and creates them at the first call. With create, it also creates

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/internal/coordinator/group"
 	"github.com/runnel-go/runnel/internal/coordinator/txn"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
@@ -13,8 +14,12 @@ import (
 // Where a partition has one copy, nothing of a transaction is synced before it ends. Then one
 // round of syncs, all at the same time, makes its records and the decision durable:
 //
-//	write records, unsynced ─▶ ┌ sync each partition ┐ ─▶ write markers ─▶ write Complete
-//	                           └ sync the decision   ┘     unsynced         unsynced
+//	write records, unsynced ─▶ ┌ sync each partition ┐ ─▶ write markers, unsynced
+//	                           └ sync the decision   ┘
+//
+// What partitions a transaction has, and that one is complete, takes no write of its own: the
+// shard knows it, and writes it with its next record that must be there, the decision for one,
+// or when the broker is closed. After a crash the partitions have it.
 //
 // A crash within the round may keep the decision and lose records. So the decision has the
 // ends of the partitions, and counts only if all of that is there. A crash after it may lose
@@ -52,15 +57,33 @@ func (s *txnShard) endOf() func(record.TopicPartition) txn.End {
 	}
 }
 
+// syncedAt returns a partition that is to be synced before a transaction's markers are
+// written, or nil.
+func (s *txnShard) syncedAt(tp record.TopicPartition) *partition.Partition {
+	if p, _ := s.localAt(tp); p != nil && p.AppendWaits() {
+		return p
+	}
+	return nil
+}
+
 // flushEarly begins to sync a transaction's partitions, beside the decision.
 func (s *txnShard) flushEarly(e *txn.Ending) {
-	for _, partitions := range [][]record.TopicPartition{e.Partitions, e.Unset} {
-		for _, tp := range partitions {
-			if p, _ := s.localAt(tp); p != nil {
-				p.Flush(ignored{})
-			}
+	for tp := range e.All() {
+		if p := s.syncedAt(tp); p != nil {
+			p.Flush(ignored{})
 		}
 	}
+}
+
+// isQuick reports whether a transaction's markers take no wait: its partitions have one copy
+// each and are not synced. The group's offsets have a coordinator, for which one waits.
+func (s *txnShard) isQuick(e *txn.Ending) bool {
+	for tp := range e.All() {
+		if p, _ := s.localAt(tp); p == nil || p.AppendWaits() || tp.Topic == group.OffsetsTopic.Name {
+			return false
+		}
+	}
+	return true
 }
 
 // flush waits until what a transaction has written is durable, and the markers of the one
@@ -69,11 +92,10 @@ func (s *txnShard) flush(e *ending) error {
 	if s.host.IsReplicated() {
 		return nil
 	}
-	all := append(e.Partitions[:len(e.Partitions):len(e.Partitions)], e.Unset...)
-	told := make(chan marked, len(all))
+	told := make(chan marked, len(e.Partitions)+len(e.Unset))
 	n := 0
-	for _, tp := range all {
-		if p, _ := s.localAt(tp); p != nil {
+	for tp := range e.All() {
+		if p := s.syncedAt(tp); p != nil {
 			n++
 			p.Flush(marking{tp, told})
 		}
@@ -117,7 +139,7 @@ func (s *txnShard) flush(e *ending) error {
 func (s *txnShard) isDurable(e *txn.Ending) bool {
 	durable := true
 	for _, tp := range e.Partitions {
-		if p, _ := s.localAt(tp); p != nil && p.AppendWaits() && p.DurableOffset() < p.EndOffset() {
+		if p := s.syncedAt(tp); p != nil && p.DurableOffset() < p.EndOffset() {
 			p.Flush(ignored{})
 			durable = false
 		}

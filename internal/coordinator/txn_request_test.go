@@ -115,7 +115,7 @@ func newShop(t *testing.T, change ...func(*TransactionsConfig)) *shop {
 		f(&cfg)
 	}
 	s := &shop{Transactions: NewTransactions(cfg), t: t, host: h}
-	t.Cleanup(s.Close)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	var err error
 	s.shard, err = s.Transactions.shard(t.Context(), "shop")
 	require.NoError(t, err)

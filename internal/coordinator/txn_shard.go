@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/runnel-go/runnel/fault"
@@ -62,7 +63,7 @@ func unitOf(r txn.Result) []unit {
 	if len(r.Records) == 0 {
 		return nil
 	}
-	u := unit{records: make([]group.Record, len(r.Records)), unsynced: r.Unsynced}
+	u := unit{records: make([]group.Record, len(r.Records)), late: r.Late}
 	for i, made := range r.Records {
 		u.records[i] = group.Record(made)
 	}
@@ -174,7 +175,8 @@ func (s *txnShard) tickAgain() {
 }
 
 // notify begins to complete what was decided in the round, unless the shard has discarded
-// it: then it reads in the log whether it was decided.
+// it: then it reads in the log whether it was decided. What takes no wait is completed before
+// the commands return: passing it to another goroutine and back takes longer than that.
 func (s *txnShard) notify(failed bool) {
 	made := s.made
 	s.made = nil
@@ -182,6 +184,9 @@ func (s *txnShard) notify(failed bool) {
 		s.due, s.set = time.Time{}, time.Time{}
 		return
 	}
+	made = slices.DeleteFunc(made, func(e *txn.Ending) bool {
+		return s.isQuick(e) && s.markAtOnce(&ending{Ending: e, epoch: s.epoch})
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range made {
@@ -231,8 +236,7 @@ func (s *txnShard) complete(e *ending) {
 		e.err = s.mark(e)
 	}
 	if e.err == nil {
-		durable := s.host.IsReplicated()
-		s.post(s.gathering(func(c *txn.Coordinator) (txn.Result, error) { return c.Complete(e.Ending, durable, time.Now()) }))
+		s.completed(e)
 	}
 	s.mu.Lock()
 	if s.endings[e.TransactionalID] == e {
@@ -240,6 +244,23 @@ func (s *txnShard) complete(e *ending) {
 	}
 	s.mu.Unlock()
 	close(e.done)
+}
+
+// markAtOnce is complete in the shard's turn, for a transaction of partitions that do not make
+// it wait. It reports whether all markers are there.
+func (s *txnShard) markAtOnce(e *ending) bool {
+	left, err := s.markOnce(e, e.Partitions)
+	if err != nil || len(left) > 0 {
+		return false
+	}
+	s.completed(e)
+	return true
+}
+
+// completed queues Complete.
+func (s *txnShard) completed(e *ending) {
+	durable := s.host.IsReplicated()
+	s.post(s.gathering(func(c *txn.Coordinator) (txn.Result, error) { return c.Complete(e.Ending, durable, time.Now()) }))
 }
 
 // leads reports whether the shard's partition is still led here in an epoch. With one copy

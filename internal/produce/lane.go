@@ -46,7 +46,8 @@ type lane struct {
 	// With transactions they change before the first record of each, while the lane is idle.
 	producerID    int64
 	producerEpoch int16
-	enlisted      atomic.Uint64 // the number of the session's transaction that the lane is part of
+	wanted        atomic.Uint64 // the number of the session's transaction that the lane is to be part of
+	enlisted      atomic.Uint64 // and of the one that it is part of
 
 	// open is the batch that takes records, or nil. It changes under mu and is read
 	// without it: a sender that loads a batch which is no longer open finds it sealed, and

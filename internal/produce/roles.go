@@ -43,13 +43,14 @@ func (l *lane) hasWorkLocked() bool {
 // start makes sure that there is a sender if there is something to do. inline allows the
 // caller to be the sender, if appends don't wait: switching to another goroutine costs
 // more than writing a record. If appends wait, for an fsync or for replicas, a goroutine
-// is the sender, and gathers what others send meanwhile.
+// is the sender, and gathers what others send meanwhile. So it is where the lane's partition
+// must be added to a transaction first.
 func (l *lane) start(inline bool) {
 	l.mu.Lock()
 	lead := false
 	switch {
 	case l.sender.IsTaken() || !l.hasWorkLocked():
-	case inline && !l.partition.AppendWaits():
+	case inline && !l.partition.AppendWaits() && l.session.transaction.has(l):
 		lead = l.sender.Take()
 	default:
 		l.sender.Call()
@@ -100,7 +101,13 @@ func (l *lane) hand() {
 		b.Appended(-1, err)
 		return
 	}
-	if err := l.takeSequence(b, bytes); err != nil {
+	if t := l.session.transaction; t != nil {
+		err = t.enlist(t.ctx, l)
+	}
+	if err == nil {
+		err = l.takeSequence(b, bytes)
+	}
+	if err != nil {
 		buf.Recycle(nil)
 		b.Appended(-1, err)
 		return

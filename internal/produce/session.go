@@ -54,7 +54,10 @@ func (o *Sessions) Open(ctx context.Context, cfg producer.Config) (*Session, err
 		if err != nil {
 			return nil, err
 		}
-		s.transaction = &transaction{session: s, id: id, who: who, adding: make(chan struct{}, 1)}
+		t := &transaction{session: s, id: id, who: who, adding: make(chan struct{}, 1)}
+		t.left = t.leave
+		s.transaction = t
+		t.ctx, t.cancel = context.WithCancel(context.Background())
 		s.producerID.Store(who.ProducerID)
 	}
 	s.allowance.Total = cfg.BufferBytes
@@ -244,6 +247,9 @@ func (s *Session) Flush(ctx context.Context) error {
 
 // settle sends what is buffered, and waits until all that was sent has its outcome.
 func (s *Session) settle(ctx context.Context) error {
+	if t := s.transaction; t != nil {
+		t.enlistAll(ctx)
+	}
 	f := &flush{over: make(chan struct{})}
 	f.left.Store(1)
 	for _, l := range s.allLanes() {
@@ -290,6 +296,9 @@ func (s *Session) End() {
 		s.done = true
 		s.mu.Unlock()
 		close(s.closing)
+		if t := s.transaction; t != nil {
+			t.cancel()
+		}
 		for _, l := range s.allLanes() {
 			l.close(fault.Closed)
 		}
@@ -392,9 +401,9 @@ func newAck() *ack {
 }
 
 // enter returns the lane into a partition, for a call that is about to send. With a
-// transactional ID, the lane is part of the open transaction, which does not end before
-// leave is called.
-func (w *writer) enter(ctx context.Context, number int32) (l *lane, leave func(), err error) {
+// transactional ID, the lane takes part in the open transaction, which does not end before
+// leave is called. now means that the caller waits, within ctx, until the lane is part of it.
+func (w *writer) enter(ctx context.Context, number int32, now bool) (l *lane, leave func(), err error) {
 	t := w.session.transaction
 	if t == nil {
 		l, err = w.lane(number)
@@ -403,14 +412,18 @@ func (w *writer) enter(ctx context.Context, number int32) (l *lane, leave func()
 	if err := t.enter(); err != nil {
 		return nil, nil, err
 	}
-	if l, err = w.lane(number); err == nil {
+	switch l, err = w.lane(number); {
+	case err != nil:
+	case now:
 		err = t.enlist(ctx, l)
+	default:
+		t.want(l)
 	}
 	if err != nil {
 		t.leave()
 		return nil, nil, w.failed(err)
 	}
-	return l, t.leave, nil
+	return l, t.left, nil
 }
 
 // failed returns err, which makes the open transaction one that can only be aborted.
@@ -427,7 +440,7 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 	if err := ctx.Err(); err != nil {
 		return nowhere, err
 	}
-	l, leave, err := w.enter(ctx, r.Partition)
+	l, leave, err := w.enter(ctx, r.Partition, true)
 	if err != nil {
 		return nowhere, err
 	}
@@ -460,7 +473,7 @@ func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Cal
 	if err == nil {
 		var l *lane
 		var leave func()
-		if l, leave, err = w.enter(ctx, r.Partition); err == nil {
+		if l, leave, err = w.enter(ctx, r.Partition, false); err == nil {
 			err = w.failed(l.send(ctx, &r, fn, false))
 			leave()
 		}
@@ -479,7 +492,7 @@ func (w *writer) Append(ctx context.Context, number int32, b *record.Batch, fn p
 	if err == nil {
 		var l *lane
 		var leave func()
-		if l, leave, err = w.enter(ctx, number); err == nil {
+		if l, leave, err = w.enter(ctx, number, false); err == nil {
 			err = w.failed(l.sendWhole(ctx, b, fn))
 			leave()
 		}

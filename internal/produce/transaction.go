@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,17 +24,22 @@ import (
 //
 // Once another producer has the transactional ID, fenced says so, and nothing works any more.
 //
-// A lane takes part from its first record in a transaction on: then its partition is added
-// to the transaction, before the record is accepted, and its sequences
-// begin with 0, because each transaction has an epoch of its own.
+// A lane takes part from its first record in a transaction on. Its partition is added to the
+// transaction before that record is handed over, and its sequences begin with 0, because each
+// transaction has an epoch of its own. One request adds all partitions that are wanted by
+// then: a program that sends to many of them without waiting has them added at once.
 type transaction struct {
 	session *Session
 	id      string
-	number  atomic.Uint64 // of the transaction that is open, or was last
+	number  atomic.Uint64   // of the transaction that is open, or was last
+	ctx     context.Context // ends with the session
+	cancel  context.CancelFunc
+	left    func() // leave, bound once, so that sending allocates nothing
 
-	adding chan struct{} // holds a token while a partition is added; then who and touched are its holder's
+	adding chan struct{} // holds a token while partitions are added; then who and touched are its holder's
 
 	mu      sync.Mutex
+	wanting []*lane // those whose partitions are to be added, and perhaps were
 	state   transactionState
 	who     txn.Identity
 	touched bool          // a partition was added, or may have been
@@ -79,7 +85,7 @@ func (s *Session) BeginTransaction(ctx context.Context) error {
 	case t.state != transactionIdle:
 		return fault.Newf(fault.InvalidTxnState, "the transaction of %q that was begun before has not ended", t.id)
 	}
-	t.state, t.failed, t.touched = transactionOpen, nil, false
+	t.state, t.failed, t.touched, t.wanting = transactionOpen, nil, false, nil
 	t.number.Add(1)
 	return nil
 }
@@ -121,36 +127,74 @@ func (t *transaction) fail(err error) {
 	t.failed = cmp.Or(t.failed, err)
 }
 
-// enlist makes a lane part of the open transaction. Between enter and leave.
+// want makes a lane one that takes part in the open transaction, from its next batch on.
+// Between enter and leave.
+func (t *transaction) want(l *lane) {
+	if number := t.number.Load(); l.wanted.Load() != number && l.wanted.Swap(number) != number {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.wanting = append(t.wanting, l)
+	}
+}
+
+// has reports whether a lane is part of the open transaction, so that its batches may be
+// handed over.
+func (t *transaction) has(l *lane) bool { return t == nil || l.enlisted.Load() == t.number.Load() }
+
+// enlistAll makes all lanes that are wanted part of the open transaction. If it cannot, their
+// batches fail when it is their turn.
+func (t *transaction) enlistAll(ctx context.Context) {
+	t.mu.Lock()
+	wanting := t.wanting
+	t.mu.Unlock()
+	for _, l := range wanting {
+		if t.enlist(ctx, l) != nil {
+			return
+		}
+	}
+}
+
+// enlist makes a lane, and all others that are wanted, part of the open transaction. The
+// transaction does not end meanwhile: the caller is between enter and leave, or has a batch
+// that is not settled.
 func (t *transaction) enlist(ctx context.Context, l *lane) error {
-	number := t.number.Load()
-	if l.enlisted.Load() == number {
+	if t.has(l) {
 		return nil
 	}
+	t.want(l)
 	who, added, err := t.beginAdding(ctx)
 	if err != nil {
 		return err
 	}
 	defer added()
-	if l.enlisted.Load() == number {
+	if t.has(l) {
 		return nil
 	}
-	err = t.session.transactions.Add(ctx, t.id, who, record.TopicPartition{Topic: l.topic, Partition: l.number})
-	if err != nil {
+	t.mu.Lock()
+	lanes := slices.DeleteFunc(slices.Clone(t.wanting), t.has)
+	t.mu.Unlock()
+	partitions := make([]record.TopicPartition, len(lanes))
+	for i, l := range lanes {
+		partitions[i] = record.TopicPartition{Topic: l.topic, Partition: l.number}
+	}
+	if err := t.session.transactions.Add(ctx, t.id, who, partitions...); err != nil {
 		if errors.Is(err, fault.UnknownOutcome) && ctx.Err() != nil {
 			return ctx.Err() // nothing was sent
 		}
 		return t.refused(err)
 	}
-	l.mu.Lock()
-	l.producerID, l.producerEpoch, l.sequence = who.ProducerID, who.Epoch, 0
-	l.mu.Unlock()
-	l.enlisted.Store(number)
+	for _, l := range lanes {
+		l.mu.Lock()
+		l.producerID, l.producerEpoch, l.sequence = who.ProducerID, who.Epoch, 0
+		l.mu.Unlock()
+		l.enlisted.Store(t.number.Load())
+	}
 	return nil
 }
 
 // beginAdding returns the producer's identity in the open transaction, to which something is
-// about to be added. Nothing else is until the caller calls added. Between enter and leave.
+// about to be added. Nothing else is until the caller calls added. The transaction does not
+// end meanwhile.
 func (t *transaction) beginAdding(ctx context.Context) (who txn.Identity, added func(), err error) {
 	select {
 	case t.adding <- struct{}{}:

@@ -76,7 +76,7 @@ func (w *writer) SendIf(ctx context.Context, r record.Record, condition record.C
 // outcome is known. What the session has sent to the partition before has its outcome.
 func (w *writer) enterIf(ctx context.Context, number int32) (l *lane, leave func(), err error) {
 	if w.session.transaction != nil {
-		return w.enter(ctx, number)
+		return w.enter(ctx, number, true)
 	}
 	if lanes := w.lanes.Load(); lanes != nil && uint32(number) < uint32(len(*lanes)) && (*lanes)[number] != nil {
 		if err := (*lanes)[number].settle(ctx); err != nil {

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -33,9 +34,10 @@ type Result struct {
 	Records []Record
 	Ended   *Ending
 
-	// Unsynced says that the Records need not be durable before what follows them: a crash
-	// that loses them loses nothing that Recover doesn't find in the partitions.
-	Unsynced bool
+	// Late says that the Records need not be written before what follows them, only before
+	// the next ones that are not Late: a crash that loses them loses nothing that Recover
+	// doesn't find in the partitions.
+	Late bool
 }
 
 // Ending is a transaction that is decided. A marker with the identity goes into each
@@ -49,6 +51,19 @@ type Ending struct {
 	// Unset are the partitions of the transaction before, whose markers must be durable
 	// before this one is complete.
 	Unset []record.TopicPartition
+}
+
+// All returns the partitions of the transaction, and those of the one before in Unset.
+func (e *Ending) All() iter.Seq[record.TopicPartition] {
+	return func(yield func(record.TopicPartition) bool) {
+		for _, partitions := range [...][]record.TopicPartition{e.Partitions, e.Unset} {
+			for _, tp := range partitions {
+				if !yield(tp) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Apply adds one record of the log.
@@ -159,7 +174,7 @@ func (c *Coordinator) Add(id string, who Identity, partitions []record.TopicPart
 		return Result{}, nil
 	}
 	result, err := c.set(id, next, now)
-	result.Unsynced = true
+	result.Late = true
 	return result, err
 }
 
@@ -255,7 +270,7 @@ func (c *Coordinator) Complete(e *Ending, durable bool, now time.Time) (Result, 
 		next.previousID, next.Identity = v.ProducerID, Identity{v.nextID, 0}
 	}
 	result, err := c.set(e.TransactionalID, next, now)
-	result.Unsynced = true
+	result.Late = true
 	return result, err
 }
 

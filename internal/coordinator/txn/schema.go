@@ -79,7 +79,7 @@ type End struct {
 }
 
 func (v value) encode() ([]byte, error) {
-	var w wire.Writer
+	w := wire.Writer{B: make([]byte, 0, 128+64*len(v.partitions))} // about
 	w.Int16(1)
 	w.Int64(v.ProducerID)
 	w.Int16(v.Epoch)
@@ -104,7 +104,7 @@ func (v value) encode() ([]byte, error) {
 		tags = append(tags, func() { w.Tag(tagClientVersion, []byte{byte(v.version >> 8), byte(v.version)}) })
 	}
 	if v.ends != nil {
-		var ends wire.Writer
+		ends := wire.Writer{B: make([]byte, 0, 5+24*len(v.ends))}
 		ends.CompactArrayLen(len(v.ends))
 		for _, e := range v.ends {
 			ends.UUID(e.Topic)
@@ -206,7 +206,8 @@ func decodeValue(b []byte) (value, error) {
 func decodePartitions(r *wire.Reader) (all []record.TopicPartition) {
 	for n := r.CompactArrayLen(3); n > 0; n-- {
 		name := r.CompactString()
-		for m := r.CompactArrayLen(4); m > 0; m-- {
+		m := r.CompactArrayLen(4)
+		for all = slices.Grow(all, max(m, 0)); m > 0; m-- {
 			all = append(all, record.TopicPartition{Topic: name, Partition: r.Int32()})
 		}
 		r.Tags(nil)

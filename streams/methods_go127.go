@@ -33,14 +33,14 @@ func (s *KStream[K, V]) FlatMapValues[V2 any](f func(value V) []V2, options ...V
 
 // Process sends each record through a processor of the program. It is the function
 // [Process] as a method.
-func (s *KStream[K, V]) Process[K2, V2 any](start func(c *ProcessorContext[K2, V2]) (Processor[K, V], error)) *KStream[K2, V2] {
-	return Process(s, start)
+func (s *KStream[K, V]) Process[K2, V2 any](start func(c *ProcessorContext[K2, V2]) (Processor[K, V], error), stores ...ProcessOption) *KStream[K2, V2] {
+	return Process(s, start, stores...)
 }
 
 // ProcessValues is Process for a processor that keeps the keys. It is the function
 // [ProcessValues] as a method.
-func (s *KStream[K, V]) ProcessValues[V2 any](start func(c *ValueContext[V2]) (Processor[K, V], error)) *KStream[K, V2] {
-	return ProcessValues(s, start)
+func (s *KStream[K, V]) ProcessValues[V2 any](start func(c *ValueContext[V2]) (Processor[K, V], error), stores ...ProcessOption) *KStream[K, V2] {
+	return ProcessValues(s, start, stores...)
 }
 
 // SelectKey returns the stream with the keys that f returns. It is the function

@@ -28,18 +28,22 @@ type Processor[K, V any] func(r Record[K, V]) error
 // number of records, with other keys and values and at other times. The result is
 // repartitioned before an operator that groups by key.
 //
+// The processor may use the stores that are given, and no others: its start opens them
+// with In.
+//
 // start is called in each task, once its stores are restored and before the first
 // record, and again when the task starts elsewhere. It returns the task's processor,
 // whose state is what start's variables hold. Processors of different tasks run at
 // once.
 func Process[K, V, K2, V2 any](
-	s *KStream[K, V], start func(c *ProcessorContext[K2, V2]) (Processor[K, V], error),
+	s *KStream[K, V], start func(c *ProcessorContext[K2, V2]) (Processor[K, V], error), stores ...ProcessOption,
 ) *KStream[K2, V2] {
 	n := s.topology.process("KSTREAM-PROCESSOR-", s.out.node)
 	processed := rekey[K2, V2](s.topology, n, nil, nil)
-	s.topology.need(n, start != nil)
+	s.topology.processing(n, start != nil, stores)
 	s.out.to(n, func(w *wiring) receiver[K, V] {
 		c := &ProcessorContext[K2, V2]{TaskContext: TaskContext{step: w.step(n)}, children: processed.out.children}
+		c.opens(w, n, stores)
 		c.each, c.all = processed.out.wireEach(w)
 		return startLater(w, &c.TaskContext, func() (Processor[K, V], error) { return start(c) })
 	})
@@ -49,13 +53,14 @@ func Process[K, V, K2, V2 any](
 // ProcessValues is Process for a processor that keeps the keys: it forwards values
 // alone. Keys and partitions do not change.
 func ProcessValues[K, V, V2 any](
-	s *KStream[K, V], start func(c *ValueContext[V2]) (Processor[K, V], error),
+	s *KStream[K, V], start func(c *ValueContext[V2]) (Processor[K, V], error), stores ...ProcessOption,
 ) *KStream[K, V2] {
 	n := s.topology.process("KSTREAM-PROCESSVALUES-", s.out.node)
 	processed := derive[K, V, V2](s, n, nil)
-	s.topology.need(n, start != nil)
+	s.topology.processing(n, start != nil, stores)
 	s.out.to(n, func(w *wiring) receiver[K, V] {
 		p := &valueProcessor[K, V, V2]{context: &ValueContext[V2]{TaskContext: TaskContext{step: w.step(n)}}, next: processed.out.wire(w)}
+		p.context.opens(w, n, stores)
 		p.context.forward = p.forward
 		p.processor = startLater(w, &p.context.TaskContext, func() (Processor[K, V], error) { return start(p.context) })
 		return p

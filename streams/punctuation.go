@@ -98,6 +98,7 @@ type TaskContext struct {
 	step
 	started bool
 	closers []func()
+	stores  map[*storeDecl]any // *TaskStore
 }
 
 // Application returns the application's name.

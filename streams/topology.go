@@ -163,6 +163,10 @@ func (e *declarationError) Is(target error) bool { return target == fault.Invali
 func (t *Topology) checkNames() {
 	stores := make(map[string]*node)
 	for _, s := range t.stores {
+		if len(s.nodes) == 0 {
+			t.errs = append(t.errs, fault.Newf(fault.InvalidRequest, "the store %q: no processor was given it", s.name))
+			continue
+		}
 		if err := topic.ValidateName(s.name); err != nil {
 			t.fail(s.owner(), "store %q: %v", s.name, err)
 		}

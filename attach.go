@@ -87,6 +87,15 @@ func (s *socket) serve(b *Broker) {
 // served is a broker as attached processes see it.
 type served struct{ *Broker }
 
+// Sharing implements attach.Backend.
+func (b served) Sharing() (*attach.Sharing, error) {
+	opened, err := b.sharesForOthers()
+	if err != nil {
+		return nil, err
+	}
+	return opened.attached, nil
+}
+
 // Stream implements attach.Backend.
 func (b served) Stream(ctx context.Context, name string, w io.Writer) error {
 	switch name {

@@ -247,7 +247,7 @@ func (b *Broker) Close() error {
 	errs := closeSessions(sessions)
 	b.groups.Close()
 	errs = append(errs, b.transactions.Close())
-	b.shares.close()
+	b.closeShares()
 	b.cleaner.Close()
 	b.following.Wait()
 	b.writer <- struct{}{} // keeps the token, so that no command runs afterwards

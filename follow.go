@@ -159,7 +159,7 @@ func (w wakeup) Wake() {
 	}
 }
 
-// leadershipChanged tells the coordinators of groups and of transactions that they have
+// leadershipChanged tells the coordinators that they have
 // begun or ceased to lead a partition.
 func (b *Broker) leadershipChanged(tp record.TopicPartition) {
 	switch tp.Topic {
@@ -167,5 +167,7 @@ func (b *Broker) leadershipChanged(tp record.TopicPartition) {
 		b.groups.LeadershipChanged(tp.Partition)
 	case topic.TransactionState:
 		b.transactions.LeadershipChanged(tp.Partition)
+	case topic.ShareGroupState:
+		b.shareLeadershipChanged(tp.Partition)
 	}
 }

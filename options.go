@@ -39,6 +39,8 @@ type config struct {
 	wrongAssignors     []string    // names that are taken or empty
 	replication        Replication // nil: one copy of each partition
 	cluster            *cluster    // nil without replication
+
+	openShares func(*Broker) *openedShares // nil without ShareGroups
 }
 
 type option func(*config)

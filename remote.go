@@ -7,6 +7,7 @@ import (
 	"github.com/runnel-go/runnel/internal/attach"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/share"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -38,6 +39,8 @@ var (
 	_ topic.Admin      = (*Remote)(nil)
 	_ consumer.Admin   = (*Remote)(nil)
 	_ producer.Admin   = (*Remote)(nil)
+	_ share.Backend    = (*Remote)(nil)
+	_ share.Admin      = (*Remote)(nil)
 )
 
 // Close closes the connection and the sessions that are still open on it. The
@@ -159,6 +162,37 @@ func (r *Remote) ForceTerminateTransaction(ctx context.Context, id string) error
 // producer.Admin.
 func (r *Remote) AbortTransaction(ctx context.Context, tp record.TopicPartition, of producer.ProducerState) error {
 	return r.client.AbortTransaction(ctx, tp, of)
+}
+
+// OpenShare implements share.Backend. Programs call share.New. The program that holds the
+// directory opens the broker with ShareGroups, or has consumers of share groups itself:
+// otherwise fault.UnsupportedVersion.
+func (r *Remote) OpenShare(ctx context.Context, cfg share.Config) (share.Session, error) {
+	return r.client.OpenShare(ctx, cfg)
+}
+
+// ShareGroups lists the names of all share groups, sorted. See share.Admin.
+func (r *Remote) ShareGroups(ctx context.Context) ([]string, error) { return r.client.ShareGroups(ctx) }
+
+// DescribeShareGroup describes a share group. See share.Admin.
+func (r *Remote) DescribeShareGroup(ctx context.Context, group string) (share.GroupDescription, error) {
+	return r.client.DescribeShareGroup(ctx, group)
+}
+
+// DeleteShareGroup deletes a share group with all that it knows of records. See share.Admin.
+func (r *Remote) DeleteShareGroup(ctx context.Context, group string) error {
+	return r.client.DeleteShareGroup(ctx, group)
+}
+
+// DeleteShareGroupOffsets has a share group forget what it knows of topics' records. See
+// share.Admin.
+func (r *Remote) DeleteShareGroupOffsets(ctx context.Context, group string, topics ...string) error {
+	return r.client.DeleteShareGroupOffsets(ctx, group, topics...)
+}
+
+// ResetShareGroup has a share group continue where an offset spec says. See share.Admin.
+func (r *Remote) ResetShareGroup(ctx context.Context, group string, to topic.OffsetSpec, partitions ...record.TopicPartition) error {
+	return r.client.ResetShareGroup(ctx, group, to, partitions...)
 }
 
 // Verify makes the broker compare every readable batch with its checksum. See

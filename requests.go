@@ -29,6 +29,7 @@ const (
 	requestConsumerGroups
 	requestTransactions
 	requestProducers
+	requestShareGroups
 )
 
 // requestHandler answers the requests of a kind.
@@ -46,6 +47,8 @@ func (b *Broker) requestHandler(k requestKind) requestHandler {
 		return b.transactions.Serve
 	case requestProducers:
 		return b.serveProducers
+	case requestShareGroups:
+		return b.serveShares
 	}
 	return nil
 }

@@ -59,12 +59,10 @@ func TestClosing(t *testing.T) {
 
 // TestReplica runs the suite on partitions that are replicas, each of a group of one.
 func TestReplica(t *testing.T) {
-	replicated := features
-	replicated.ShareGroups = false // which need partitions with one copy
 	backendtest.Run(t, func(t *testing.T) backendtest.Backend {
 		b, err := runnel.OpenMemory(runnel.Replicated(hosttest.NewReplication()))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, b.Close()) })
 		return b
-	}, replicated)
+	}, features)
 }

@@ -1,9 +1,18 @@
 package backendtest
 
 import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
+	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/share"
 	"github.com/runnel-go/runnel/topic"
@@ -49,15 +58,194 @@ var sharingTests = []test{
 		_, err = bob.Receive(s.ctx)
 		require.ErrorIs(s, err, fault.Closed)
 	}},
+	{"a lock ends, and its holder's settlement is refused", whereShared(func(s *suite) {
+		name, group := s.shared("a")
+		ann, bob := s.sharing(group, name, share.LockTime(200*time.Millisecond)), s.sharing(group, name)
+		slow := s.receive(ann)
+		taken := s.receive(bob) // waits for the end of the lock
+		require.Equal(s, "a", string(taken.Record.Value))
+		require.Equal(s, 2, taken.Attempt)
+		require.ErrorIs(s, slow.Ack(s.ctx), fault.InvalidRecordState)
+		require.ErrorIs(s, slow.Renew(s.ctx), fault.InvalidRecordState)
+		require.NoError(s, taken.Renew(s.ctx))
+		require.NoError(s, taken.Ack(s.ctx))
+	})},
+	{"a record is given up after its attempts, and becomes a dead letter", whereShared(func(s *suite) {
+		name, group := s.shared("bad", "good")
+		letters := s.topic(1, topic.Config{})
+		opts := []share.Option{share.Attempts(2), share.DeadLetters(s.newProducer(), letters)}
+		ann, bob := s.sharing(group, name, opts...), s.sharing(group, name, opts...)
+		bad := s.receive(ann)
+		require.Equal(s, "bad", string(bad.Record.Value))
+		require.NoError(s, bad.Release(s.ctx))
+		bad = s.receive(bob)
+		require.Equal(s, 2, bad.Attempt)
+		require.NoError(s, bad.Release(s.ctx))
+		good := s.receive(ann)
+		require.Equal(s, "good", string(good.Record.Value))
+		require.NoError(s, good.Ack(s.ctx))
+		dead := s.receive(s.sharing(s.name(), letters))
+		require.Equal(s, "bad", string(dead.Record.Value))
+		from, ok := dead.Record.Header(consumer.HeaderTopic)
+		require.True(s, ok)
+		require.Equal(s, name, string(from))
+	})},
+	{"a record is not delivered before its time", whereShared(func(s *suite) {
+		name, group := s.shared()
+		due := time.Now().Add(500 * time.Millisecond).Truncate(time.Millisecond)
+		_, err := s.newProducer().Send(s.ctx, record.Record{Topic: name, Value: []byte("later"), Headers: []record.Header{producer.At(due)}})
+		require.NoError(s, err)
+		s.send(name, 0, "now")
+		c := s.sharing(group, name)
+		now := s.receive(c)
+		require.Equal(s, "now", string(now.Record.Value))
+		require.NoError(s, now.Ack(s.ctx))
+		later := s.receive(c)
+		require.Equal(s, "later", string(later.Record.Value))
+		require.False(s, time.Now().Before(due))
+		require.Equal(s, 1, later.Attempt)
+		again := time.Now().Add(300 * time.Millisecond).Truncate(time.Millisecond)
+		require.NoError(s, later.ReleaseAfter(s.ctx, 300*time.Millisecond))
+		later = s.receive(c)
+		require.Equal(s, 2, later.Attempt)
+		require.False(s, time.Now().Before(again))
+	})},
+	{"members wait for new records, and for released ones", whereShared(func(s *suite) {
+		name, group := s.shared()
+		ann, bob := s.sharing(group, name), s.sharing(group, name)
+		got := make(chan *share.Delivery)
+		await := func(c *share.Consumer) {
+			go func() {
+				d, err := c.Receive(s.ctx)
+				assert.NoError(s, err)
+				got <- d
+			}()
+		}
+		await(ann)
+		await(bob)
+		s.send(name, 0, "a")
+		first := <-got
+		require.Equal(s, 1, first.Attempt)
+		require.NoError(s, first.Release(s.ctx)) // the other one waits for it
+		second := <-got
+		require.Equal(s, 2, second.Attempt)
+		require.NoError(s, second.Ack(s.ctx))
+		for _, c := range []*share.Consumer{ann, bob} {
+			require.NoError(s, c.Close())
+		}
+	})},
+	{"many workers of several members handle each record", whereShared(func(s *suite) {
+		const records, members = 200, 3
+		name, group := s.topic(3, topic.Config{}), s.name()
+		p := s.newProducer()
+		for i := range records {
+			_, err := p.Send(s.ctx, record.Record{Topic: name, Key: []byte(strconv.Itoa(i)), Value: []byte(strconv.Itoa(i))})
+			require.NoError(s, err)
+		}
+		ctx, stop := context.WithCancel(s.ctx)
+		defer stop()
+		var mu sync.Mutex
+		times, done := map[string]int{}, 0
+		var running sync.WaitGroup
+		for range members {
+			c := s.sharing(group, name)
+			running.Go(func() {
+				err := share.Run(ctx, c, func(_ context.Context, r record.Record) error {
+					mu.Lock()
+					defer mu.Unlock()
+					times[string(r.Value)]++
+					if n, _ := strconv.Atoi(string(r.Value)); n%10 == 0 && times[string(r.Value)] == 1 {
+						return errors.New("not yet")
+					}
+					if done++; done == records {
+						stop()
+					}
+					return nil
+				}, share.Workers(4), share.Backoff(time.Millisecond, time.Millisecond))
+				assert.NoError(s, err)
+			})
+		}
+		running.Wait()
+		require.NoError(s, s.ctx.Err())
+		require.Len(s, times, records)
+		for value, n := range times {
+			number, _ := strconv.Atoi(value)
+			want := 1
+			if number%10 == 0 {
+				want = 2
+			}
+			require.Equal(s, want, n, value)
+		}
+	})},
+	{"a share group is described, reset and deleted", whereShared(func(s *suite) {
+		name, group := s.shared("a", "b", "c")
+		admin := s.Backend.(share.Admin)
+		c := s.sharing(group, name, share.Prefetch(1))
+		d := s.receive(c)
+		of := func() share.PartitionDescription {
+			described, err := admin.DescribeShareGroup(s.ctx, group)
+			require.NoError(s, err)
+			require.Equal(s, group, described.Group)
+			require.Len(s, described.Partitions, 1)
+			require.Equal(s, name, described.Partitions[0].Topic)
+			return described.Partitions[0]
+		}
+		p := of()
+		require.EqualValues(s, 1, p.Acquired)
+		require.Len(s, p.Members, 1)
+		require.GreaterOrEqual(s, p.New+p.Available, int64(2))
+		require.ErrorIs(s, admin.DeleteShareGroup(s.ctx, group), fault.NonEmptyGroup)
+		require.ErrorIs(s, admin.DeleteShareGroupOffsets(s.ctx, group, name), fault.NonEmptyGroup)
+		require.ErrorIs(s, admin.ResetShareGroup(s.ctx, group, topic.Earliest(), p.TopicPartition), fault.NonEmptyGroup)
+		require.NoError(s, d.Ack(s.ctx))
+		require.NoError(s, c.Close())
+		require.Zero(s, of().Acquired)
+
+		names, err := admin.ShareGroups(s.ctx)
+		require.NoError(s, err)
+		require.Contains(s, names, group)
+		require.NoError(s, admin.ResetShareGroup(s.ctx, group, topic.Latest(), p.TopicPartition))
+		require.Zero(s, of().New)
+		require.NoError(s, admin.ResetShareGroup(s.ctx, group, topic.Earliest(), p.TopicPartition))
+		c = s.sharing(group, name)
+		d = s.receive(c)
+		require.Equal(s, "a", string(d.Record.Value))
+		require.Equal(s, 1, d.Attempt)
+		require.NoError(s, c.Close())
+		require.NoError(s, admin.DeleteShareGroupOffsets(s.ctx, group, name))
+		_, err = admin.DescribeShareGroup(s.ctx, group)
+		require.ErrorIs(s, err, fault.GroupNotFound)
+		require.NoError(s, admin.ResetShareGroup(s.ctx, group, topic.Earliest(), p.TopicPartition))
+		require.NoError(s, admin.DeleteShareGroup(s.ctx, group))
+		require.ErrorIs(s, admin.DeleteShareGroup(s.ctx, group), fault.GroupNotFound)
+		require.ErrorIs(s, admin.DeleteShareGroupOffsets(s.ctx, group, name), fault.GroupNotFound)
+	})},
 }
 
 // sharing opens a member of a share group, which is closed at the end of the test.
-func (s *suite) sharing(group, topic string) *share.Consumer {
+func (s *suite) sharing(group, topic string, opts ...share.Option) *share.Consumer {
 	s.Helper()
-	c, err := share.New(s.Backend.(share.Backend), share.Group(group), share.Topics(topic))
+	c, err := share.New(s.Backend.(share.Backend), append([]share.Option{share.Group(group), share.Topics(topic)}, opts...)...)
 	require.NoError(s, err)
 	s.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// whereShared is a test of backends that have share groups.
+func whereShared(run func(*suite)) func(*suite) {
+	return func(s *suite) {
+		if s.features.ShareGroups {
+			run(s)
+		}
+	}
+}
+
+// shared returns a topic with these values, and a share group.
+func (s *suite) shared(values ...string) (name, group string) {
+	s.Helper()
+	name, group = s.topic(1, topic.Config{}), s.name()
+	s.send(name, 0, values...)
+	return name, group
 }
 
 func (s *suite) receive(c *share.Consumer) *share.Delivery {

@@ -30,7 +30,7 @@ func TestBrokerOnReplicas(t *testing.T) {
 		})
 		return b
 	}, backendtest.Features{
-		AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
+		AtomicTopics: true, Durability: true, Preconditions: true, ShareGroups: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
 		FirstOffset: 1,
 	})
 }

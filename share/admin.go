@@ -7,7 +7,7 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Admin looks after share groups. *runnel.Broker is one.
+// Admin looks after share groups. *runnel.Broker and *runnel.Remote are.
 type Admin interface {
 	// ShareGroups lists the names of all share groups, sorted. A group exists from its first
 	// Receive on, until it is deleted.
@@ -20,6 +20,12 @@ type Admin interface {
 	// are still there begin anew, where their From says. It returns fault.GroupNotFound, and
 	// fault.NonEmptyGroup while members have records.
 	DeleteShareGroup(ctx context.Context, group string) error
+
+	// DeleteShareGroupOffsets has a group forget what it knows of topics' records: it begins
+	// them anew, where its members' From says. It returns fault.GroupNotFound, and
+	// fault.NonEmptyGroup for a topic of which members have records; others may then have been
+	// forgotten.
+	DeleteShareGroupOffsets(ctx context.Context, group string, topics ...string) error
 
 	// ResetShareGroup has a group continue where an offset spec says in each partition, with no
 	// memory of deliveries. It creates a group that does not exist. It returns
@@ -43,4 +49,6 @@ type PartitionDescription struct {
 	Delayed   int64 // records that wait for their time; at most, where many do
 	Available int64 // records before End that wait for a member
 	New       int64 // offsets from End to the partition's end
+
+	Members []string // IDs of the members that have records, sorted
 }

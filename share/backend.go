@@ -8,7 +8,8 @@ import (
 	"github.com/runnel-go/runnel/topic"
 )
 
-// Backend is what share consumers run on: *runnel.Broker in this process.
+// Backend is what share consumers run on: *runnel.Broker, with one copy of its partitions or
+// with replicas, *runnel.Remote, *kafka.Cluster.
 type Backend interface {
 	// OpenShare opens a session, a member of the group. cfg has been validated by New.
 	OpenShare(ctx context.Context, cfg Config) (Session, error)
@@ -32,10 +33,15 @@ type Config struct {
 
 // Acquired is a record that a session has acquired.
 type Acquired struct {
-	Record  record.Record // its bytes are the receiver's
-	Attempt int           // 1 for the first delivery
-	Spent   bool          // it was delivered as often as is allowed, and is to become a dead letter: see Config.Spent
-	Until   time.Time     // when its lock ends
+	Record record.Record // its bytes are the receiver's
+
+	// Acquisition tells this delivery from others of the same record to the same session.
+	// A Settlement of it has the same.
+	Acquisition int64
+
+	Attempt int       // 1 for the first delivery
+	Spent   bool      // it was delivered as often as is allowed, and is to become a dead letter: see Config.Spent
+	Until   time.Time // when its lock ends
 }
 
 // Kind is what becomes of a record: KIP-932's type of acknowledgement, under Kafka's
@@ -53,9 +59,10 @@ const (
 
 // Settlement says what becomes of an acquired record.
 type Settlement struct {
-	Position record.Position
-	Kind     Kind
-	At       time.Time // zero: now
+	Position    record.Position
+	Acquisition int64 // Acquired.Acquisition
+	Kind        Kind
+	At          time.Time // zero: now
 }
 
 // Session is a member of a share group. All methods are safe for concurrent use.
@@ -67,8 +74,8 @@ type Session interface {
 
 	// Settle settles acquired records, and returns when that is as durable as the broker's
 	// own topics. errs has an error for each settlement: fault.InvalidRecordState for a
-	// record that the session has not, or no longer, acquired. With err, all may have been
-	// settled, and the call may be made again: what was settled is then InvalidRecordState.
+	// record that the session has not, or no longer, acquired by that acquisition. With err, all may
+	// have been settled, and the call may be made again: what was settled is then InvalidRecordState.
 	Settle(ctx context.Context, all []Settlement) (errs []error, err error)
 
 	// Close ends the session. What it has acquired becomes available. Close is idempotent.

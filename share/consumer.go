@@ -131,7 +131,7 @@ func (c *Consumer) returnAll(ahead []*Delivery) error {
 	}
 	all := make([]Settlement, len(ahead))
 	for i, d := range ahead {
-		all[i] = Settlement{Position: d.Record.Position(), Kind: Return}
+		all[i] = Settlement{Position: d.Record.Position(), Acquisition: d.Acquisition, Kind: Return}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeFor)
 	defer cancel()

@@ -78,7 +78,7 @@ var (
 )
 
 func (d *Delivery) settle(ctx context.Context, s Settlement) error {
-	s.Position = d.Record.Position()
+	s.Position, s.Acquisition = d.Record.Position(), d.Acquisition
 	errs, err := d.consumer.session.Settle(ctx, []Settlement{s})
 	if err != nil {
 		return err

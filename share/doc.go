@@ -19,8 +19,8 @@
 //   - A record is acquired by one member at a time. Once Ack has returned, it is never
 //     delivered again, as far as the durability of the broker's own topics reaches.
 //   - Every record is delivered until it is settled: at least once. A member that dies keeps
-//     its locks for their time, or, if its process was the broker's, until the broker is
-//     opened again.
+//     its locks for their time; or, if its process was the broker's, until the broker is
+//     opened again; or, if it was attached, until its connection ends.
 //   - A delivery is counted before it is made, durably. A record that ends the process each
 //     time is given up after [Attempts] deliveries.
 //   - There is no order between records. The lowest offsets are delivered first, but what is

@@ -48,7 +48,7 @@ func TestBackend(t *testing.T) {
 	}
 	backendtest.Run(t, func(t *testing.T) backendtest.Backend {
 		dir := t.TempDir()
-		b, err := runnel.Open(dir)
+		b, err := runnel.Open(dir, runnel.ShareGroups())
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, b.Close()) })
 		r, err := runnel.Attach(dir)
@@ -56,7 +56,7 @@ func TestBackend(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, r.Close()) })
 		brokers.Store(r, b)
 		return r
-	}, backendtest.Features{AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol})
+	}, backendtest.Features{AtomicTopics: true, Durability: true, Preconditions: true, ShareGroups: true, AppendTime: true, StaticMembers: true, Mark: mark, RefusesConsumers: fault.InconsistentProtocol})
 }
 
 func TestClosing(t *testing.T) {

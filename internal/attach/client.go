@@ -117,6 +117,8 @@ func (c *Client) Close() error {
 			consumers = append(consumers, s.abandon)
 		case *sending:
 			producers = append(producers, func() error { s.abandon(); return nil })
+		case *working:
+			producers = append(producers, s.Close)
 		}
 	}
 	err := errors.Join(atOnce(consumers), atOnce(producers))

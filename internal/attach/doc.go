@@ -18,6 +18,7 @@
 //	producer     sending, writer, lane         intake, target, gate
 //	             parcel, news            ->    arrival
 //	consumer     receiving                     outlet
+//	share        working                       workshop
 //	call         call, dialogue                handling
 //
 // # Connections
@@ -106,6 +107,12 @@
 // server sends an event, and the client's Fetch calls the program. The server
 // waits until the client reports that the callback has returned, and serves
 // other calls in the meantime.
+//
+// # Share groups
+//
+// A share consumer's session is the server's, too: to acquire and to settle records are calls.
+// Acquired records come in the answer. When the connection ends, the session is closed, and what
+// it had locked is available to others.
 //
 // # What is not safe
 //

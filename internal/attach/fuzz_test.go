@@ -14,6 +14,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/share"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -54,6 +55,11 @@ func messages() []fields {
 		news     outcomes
 		e        event
 		h        hello
+
+		work        share.Config
+		acquired    []share.Acquired
+		settlements []share.Settlement
+		shares      share.GroupDescription
 	)
 	return []fields{
 		func(c *coder) { list(c, 16, &specs, (*coder).topicSpec) },
@@ -71,6 +77,10 @@ func messages() []fields {
 		func(c *coder) { c.consumerConfig(&in) },
 		func(c *coder) { c.fetched(&got) },
 		func(c *coder) { c.problem(&err) },
+		func(c *coder) { c.shareConfig(&work) },
+		func(c *coder) { list(c, 47, &acquired, (*coder).acquired) },
+		func(c *coder) { list(c, 34, &settlements, (*coder).settlement) },
+		func(c *coder) { c.shareGroup(&shares) },
 		news.fields, e.fields, h.fields,
 	}
 }
@@ -166,6 +176,35 @@ func (stub) DeleteGroupOffsets(context.Context, string, ...record.TopicPartition
 func (stub) ReadKey(context.Context, consumer.KeyQuery) (consumer.KeyPage, error) {
 	return consumer.KeyPage{Records: []record.Record{{Offset: 1, Key: []byte("k")}}, Next: 2, End: 2}, nil
 }
+
+func (stub) Sharing() (*Sharing, error) {
+	return &Sharing{
+		Open: func(context.Context, share.Config) (share.Session, error) { return stubShare{}, nil },
+		List: func(context.Context) ([]string, error) { return []string{"g"}, nil },
+		Describe: func(context.Context, string) (share.GroupDescription, error) {
+			return share.GroupDescription{Group: "g", Partitions: make([]share.PartitionDescription, 1)}, nil
+		},
+		Delete:        func(context.Context, string) error { return nil },
+		DeleteOffsets: func(context.Context, string, ...string) error { return fault.GroupNotFound },
+		Reset:         func(context.Context, string, topic.OffsetSpec, ...record.TopicPartition) error { return nil },
+	}, nil
+}
+
+type stubShare struct{}
+
+func (stubShare) Acquire(context.Context, int) ([]share.Acquired, error) {
+	return []share.Acquired{{Record: record.Record{Topic: "orders", Value: []byte("v")}, Acquisition: 1, Attempt: 1}}, nil
+}
+
+func (stubShare) Settle(_ context.Context, all []share.Settlement) ([]error, error) {
+	errs := make([]error, len(all))
+	for i := range errs {
+		errs[i] = fault.InvalidRecordState
+	}
+	return errs, nil
+}
+
+func (stubShare) Close() error { return nil }
 
 type stubProducer struct{}
 
@@ -326,6 +365,24 @@ func seeds(f *testing.F) (said, answered [][]byte) {
 		call, err := encode(kindCall, uint32(id), args)
 		require.NoError(f, err)
 		up = append(append(up, call...), appendHead(nil, kindTold, uint32(id), 0)...)
+	}
+	said = append(said, up)
+	work := share.Config{Group: "g", Topics: []string{"orders"}, LockTime: time.Second, Attempts: 1, Locks: 1, MaxBytes: 1000}
+	up = nil
+	for id, args := range []fields{
+		func(c *coder) { m := openShare; c.method(&m); c.shareConfig(&work) },
+		func(c *coder) { m, most := acquire, 3; c.method(&m); int64s(c, &most) },
+		func(c *coder) {
+			m, all := settle, []share.Settlement{{Position: record.Position{Topic: "orders"}, Acquisition: 1, Kind: share.Accept}}
+			c.method(&m)
+			list(c, 34, &all, (*coder).settlement)
+		},
+		func(c *coder) { m := closeShare; c.method(&m) },
+		func(c *coder) { m, group := describeShareGroup, "g"; c.method(&m); text(c, &group) },
+	} {
+		call, err := encode(kindCall, uint32(id), args)
+		require.NoError(f, err)
+		up = append(up, call...)
 	}
 	said = append(said, up)
 	var down []byte

@@ -32,6 +32,8 @@ func (v *visit) handle(ctx context.Context, m method, id uint32, c *coder) (resu
 		return v.handleAdmin(ctx, m, args)
 	case m <= flush || m == sendIf:
 		return v.handleProducer(ctx, m, args)
+	case m >= openShare:
+		return v.handleSharing(ctx, m, args)
 	case m >= listTransactions && m <= abortTransaction:
 		return v.handleTransactionAdmin(ctx, m, args)
 	case m == beginTransaction || m == endTransaction || m == sendOffsets:

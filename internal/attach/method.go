@@ -58,6 +58,16 @@ const (
 	abortTransaction
 
 	readKey
+
+	openShare
+	acquire
+	settle
+	closeShare
+	listShareGroups
+	describeShareGroup
+	deleteShareGroup
+	deleteShareGroupOffsets
+	resetShareGroup
 )
 
 func (c *coder) method(m *method) { int8s(c, m) }

@@ -25,6 +25,10 @@ type Backend interface {
 	// Verify compares every readable batch with its checksum.
 	Verify(ctx context.Context) error
 
+	// Sharing returns the backend's share groups. Without any the error is
+	// fault.UnsupportedVersion.
+	Sharing() (*Sharing, error)
+
 	// Stream writes a stream of that name to w. This package does not know its
 	// contents.
 	Stream(ctx context.Context, name string, w io.Writer) error

@@ -35,6 +35,9 @@ func (w watched) OpenConsumer(ctx context.Context, cfg consumer.Config) (consume
 	return watchedSession{s, w.fetches}, err
 }
 
+// Sharing has none.
+func (w watched) Sharing() (*attach.Sharing, error) { return nil, fault.UnsupportedVersion }
+
 // Stream writes as many megabytes as its name says, or as it can.
 func (w watched) Stream(_ context.Context, name string, out io.Writer) error {
 	n, err := strconv.Atoi(name)

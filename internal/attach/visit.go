@@ -24,6 +24,7 @@ type visit struct {
 	answers  chan struct{} // holds a token for each call whose answer is not queued yet
 	intake   intake
 	outlet   outlet
+	workshop workshop
 
 	mu     sync.Mutex
 	calls  map[uint32]*handling
@@ -42,7 +43,7 @@ func newVisit(s *Server, conn stream) *visit {
 	v := &visit{server: s, ended: make(chan struct{}), answers: make(chan struct{}, 2*maxCalls), calls: map[uint32]*handling{}}
 	v.init(conn)
 	v.ctx, v.cancel = context.WithCancelCause(context.Background())
-	v.intake.visit, v.outlet.visit = v, v
+	v.intake.visit, v.outlet.visit, v.workshop.visit = v, v, v
 	v.fill = v.intake.fill
 	return v
 }
@@ -254,4 +255,5 @@ func (v *visit) openSession() error {
 func (v *visit) closeSession() {
 	v.intake.close()
 	v.outlet.close()
+	_ = v.workshop.close()
 }

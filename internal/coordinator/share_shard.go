@@ -14,11 +14,15 @@ import (
 // __share_group_state.
 type shareShard struct {
 	shard[*share.Coordinator]
+	shares *Shares
 
 	// The writer's.
 	restarted bool                           // the locks of the previous process have ended, if they must
 	waiting   map[share.Key]map[*Waiter]bool // true for one that waits for room
 	freed     []freed                        // in this round
+	latest    map[shareCaller]int64          // tickets, of the leader epoch in which the state was loaded
+
+	news shareNews
 }
 
 // freed is a share-partition of which there is more to acquire.
@@ -31,16 +35,30 @@ type freed struct {
 type Waiter struct{ Wake func() }
 
 // run runs a command of share groups.
-func (s *shareShard) run(ctx context.Context, command func(*share.Coordinator) (share.Result, error)) error {
+func (s *shareShard) run(ctx context.Context, q *shareRequest, command func(*share.Coordinator) (share.Result, error)) error {
 	return s.do(ctx, func(c *share.Coordinator) ([]unit, error) {
+		if err := s.admit(q); err != nil {
+			return nil, err
+		}
 		r, err := command(c)
 		return s.gather(r), err
 	})
 }
 
+// view runs a command that changes nothing.
+func (s *shareShard) view(ctx context.Context, q *shareRequest, command func(*share.Coordinator)) error {
+	return s.shard.view(ctx, func(c *share.Coordinator) error {
+		if err := s.admit(q); err != nil {
+			return err
+		}
+		command(c)
+		return nil
+	})
+}
+
 // gather notes whom a result concerns, and returns its records.
 func (s *shareShard) gather(r share.Result) []unit {
-	if (r.Freed || r.Room) && len(s.waiting[r.Key]) > 0 {
+	if r.Freed || r.Room {
 		s.freed = append(s.freed, freed{r.Key, r.Freed})
 	}
 	return unitOfShare(r.Records)
@@ -77,6 +95,12 @@ func (s *shareShard) apply(c *share.Coordinator, b *record.Batch, r *record.Reco
 // prepare, after the first load, ends the locks of members that ended with the previous
 // process.
 func (s *shareShard) prepare(c *share.Coordinator, loaded bool) (units []unit, err error) {
+	if loaded {
+		if err := s.shares.catchUp(); err != nil {
+			return nil, err
+		}
+		clear(s.latest)
+	}
 	if !loaded || s.restarted || s.host.IsReplicated() {
 		return nil, nil // members of other nodes live on while coordinators come and go
 	}
@@ -93,13 +117,11 @@ func (s *shareShard) finish(c *share.Coordinator, write func([]unit) error) erro
 	if !c.SnapshotDue() {
 		return nil
 	}
-	if !s.host.IsReplicated() { // else this node may not know of a topic yet
-		known := map[topic.ID]bool{}
-		for t := range s.host.All() {
-			known[t.ID] = true
-		}
-		c.Forget(func(id topic.ID) bool { return known[id] })
+	known := map[topic.ID]bool{}
+	for t := range s.host.All() {
+		known[t.ID] = true
 	}
+	c.Forget(func(id topic.ID) bool { return known[id] })
 	before := s.Partition().HighWatermark()
 	records, err := c.Snapshot()
 	if err != nil {
@@ -121,6 +143,9 @@ func (s *shareShard) finish(c *share.Coordinator, write func([]unit) error) erro
 func (s *shareShard) notify(failed bool) {
 	woken := s.freed
 	s.freed = nil
+	if s.host.IsReplicated() {
+		s.news.add(woken, failed)
+	}
 	if failed {
 		for k := range s.waiting {
 			woken = append(woken, freed{k, true})

@@ -100,7 +100,7 @@ var allowed = map[string][]string{
 	"internal/processtest":       {},
 	"internal/pipeline":          {"fault", "record", "topic", "producer", "consumer"},
 	"internal/attach": {
-		"fault", "record", "topic", "producer", "consumer", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire",
+		"fault", "record", "topic", "producer", "consumer", "share", "internal/callback", "internal/closing", "internal/pattern", "internal/quota", "internal/wire",
 	},
 
 	"examples/cluster": {"consumer", "fault", "producer", "record", "topic", ".", "replica", "replica/tcp"},

@@ -46,7 +46,7 @@ func (src *source) search(ctx context.Context, p host.Partition, s *internal.Sea
 			return err
 		}
 	}
-	return src.session.sessions.shares.Promote(ctx, src.key, *s, f.found, f.rest, f.at)
+	return src.session.sessions.shares.Promote(ctx, src.key, src.session.member, *s, f.found, f.rest, f.at)
 }
 
 // finding is what a search has found.

@@ -59,6 +59,7 @@ type Session struct {
 	seen  <-chan struct{} // the state of the topics that it knows
 	line  []*source       // in the order in which they are visited
 	first int             // the one to visit first
+	last  int64           // the number of the latest acquisition
 
 	mu      sync.Mutex
 	closed  bool
@@ -73,6 +74,7 @@ type source struct {
 	key     internal.Key
 	topic   *host.Topic
 	waiter  coordinator.Waiter // of the coordinator
+	pending int64              // the number of an acquisition whose outcome is not known; 0 if there is none
 
 	waiting bool // the partition will call Wake. Guarded by session.mu
 }
@@ -144,7 +146,7 @@ func (s *Session) await(ctx context.Context, most int) ([]share.Acquired, error)
 		if err := s.update(); err != nil {
 			return nil, err
 		}
-		acquired, next, err := s.visit(most)
+		acquired, next, err := s.visit(ctx, most)
 		if len(acquired) > 0 || err != nil {
 			return acquired, err
 		}
@@ -218,10 +220,10 @@ func (s *Session) source(t *host.Topic, n int32) *source {
 
 // visit asks one source after the other, beginning behind the one that was asked last, until
 // one has records. next is when to ask again if nothing happens.
-func (s *Session) visit(most int) (acquired []share.Acquired, next time.Time, err error) {
+func (s *Session) visit(ctx context.Context, most int) (acquired []share.Acquired, next time.Time, err error) {
 	for i := range s.line {
 		src := s.line[(s.first+i)%len(s.line)]
-		acquired, at, err := src.acquire(most)
+		acquired, at, err := src.acquire(ctx, most)
 		if len(acquired) > 0 || err != nil {
 			s.first = (s.first + i + 1) % len(s.line)
 			return acquired, next, err
@@ -254,7 +256,7 @@ func (s *Session) Settle(ctx context.Context, all []share.Settlement) ([]error, 
 		some := make([]internal.Settlement, len(numbers))
 		for j, i := range numbers {
 			one := all[i]
-			some[j] = internal.Settlement{First: one.Position.Offset, Last: one.Position.Offset, Kind: internal.Kind(one.Kind), At: one.At}
+			some[j] = internal.Settlement{First: one.Position.Offset, Last: one.Position.Offset, Acquisition: one.Acquisition, Kind: internal.Kind(one.Kind), At: one.At}
 		}
 		outcome, err := s.sessions.shares.Settle(ctx, k, s.member, some)
 		if err != nil {
@@ -283,7 +285,7 @@ func (s *Session) isolation() partition.Isolation {
 	return partition.ReadUncommitted
 }
 
-// leaveFor is how long closing waits for each coordinator to take back what is acquired.
+// leaveFor is how long closing waits for the coordinators to take back what is acquired.
 const leaveFor = 5 * time.Second
 
 // Close ends the session. See share.Session.
@@ -298,21 +300,26 @@ func (s *Session) Close() error {
 		return s.failure
 	}
 	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), leaveFor)
+	defer cancel()
 	for _, src := range s.sources { // which no one changes any more
-		errs = append(errs, src.leave())
+		errs = append(errs, src.leave(ctx))
 	}
 	s.failure = errors.Join(errs...)
 	s.sessions.host.RemoveSession(s)
 	return s.failure
 }
 
-// leave gives back what is acquired of a partition.
-func (src *source) leave() error {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveFor)
-	defer cancel()
+// leave gives back what is acquired of a partition. Where replicas have no leader meanwhile,
+// locks end by themselves.
+func (src *source) leave(ctx context.Context) error {
 	s := src.session
 	if p, err := src.topic.Partition(src.tp.Partition); err == nil {
 		p.At(s.isolation()).CancelWait(src)
 	}
-	return s.sessions.shares.Leave(ctx, src.key, s.member, &src.waiter)
+	err := s.sessions.shares.Leave(ctx, src.key, s.member, &src.waiter)
+	if s.sessions.host.IsReplicated() {
+		return nil
+	}
+	return err
 }

@@ -15,11 +15,17 @@ import (
 )
 
 // acquire acquires records. If there are none, next is when to ask again if nothing happens
-// before; zero for no such time. It does not end with the program's ctx: what the coordinator
-// grants has to arrive.
-func (src *source) acquire(most int) (acquired []share.Acquired, next time.Time, err error) {
+// before; zero for no such time.
+//
+// In one process it does not end with the program's ctx: what the coordinator grants arrives. A
+// coordinator on another node may have granted it all the same. Then the acquisition keeps its
+// number, and the next call gets what it got.
+func (src *source) acquire(ctx context.Context, most int) (acquired []share.Acquired, next time.Time, err error) {
 	s := src.session
-	ctx := s.ctx
+	if !s.sessions.host.IsReplicated() {
+		ctx = s.ctx
+	}
+	want := most
 	for {
 		p, err := s.sessions.host.Sound(src.topic, src.tp.Partition)
 		if err != nil {
@@ -35,13 +41,15 @@ func (src *source) acquire(most int) (acquired []share.Acquired, next time.Time,
 		case err != nil:
 			return nil, next, err
 		}
+		number := src.pending
+		src.pending = 0
 		if got.Search != nil {
 			if err := src.search(ctx, p, got.Search); err != nil {
 				return nil, next, err
 			}
 		}
 		if len(got.Ranges) > 0 {
-			acquired, err := src.deliver(ctx, p, &got)
+			acquired, err := src.deliver(p, number, want, &got)
 			if len(acquired) > 0 || err != nil {
 				return acquired, next, err
 			}
@@ -71,8 +79,12 @@ func (src *source) passing(err error) error {
 // demand returns what the session asks the coordinator for.
 func (src *source) demand(p host.Partition, most int) internal.Demand {
 	s := src.session
+	if src.pending == 0 {
+		s.last++
+		src.pending = s.last
+	}
 	d := internal.Demand{
-		Member: s.member, Max: most, Lock: s.cfg.LockTime, Attempts: s.cfg.Attempts, DeadLetters: s.cfg.Spent, Window: s.cfg.Locks,
+		Member: s.member, Acquisition: src.pending, Max: most, Lock: s.cfg.LockTime, Attempts: s.cfg.Attempts, DeadLetters: s.cfg.Spent, Window: s.cfg.Locks,
 		From: p.StartOffset(), To: p.At(s.isolation()).Visible(), High: -1,
 	}
 	if !s.sessions.host.IsReplicated() { // else this node may not know of all that is committed
@@ -88,7 +100,7 @@ func (src *source) initialize(ctx context.Context, p host.Partition) error {
 	if err != nil {
 		return err
 	}
-	return s.sessions.shares.Initialize(ctx, src.key, at.Offset)
+	return s.sessions.shares.Initialize(ctx, src.key, s.member, at.Offset)
 }
 
 // park has the session woken when an offset can be read. It returns false if it can be by
@@ -109,8 +121,8 @@ func (src *source) park(p host.Partition, offset int64) bool {
 }
 
 // deliver reads what was acquired, and settles what is not delivered.
-func (src *source) deliver(ctx context.Context, p host.Partition, got *internal.Acquired) ([]share.Acquired, error) {
-	r := reader{source: src, view: p.At(src.session.isolation()), left: src.session.cfg.MaxBytes, now: got.Now}
+func (src *source) deliver(p host.Partition, number int64, want int, got *internal.Acquired) ([]share.Acquired, error) {
+	r := reader{source: src, number: number, want: want, view: p.At(src.session.isolation()), left: src.session.cfg.MaxBytes, now: got.Now}
 	var err error
 	for _, rng := range got.Ranges {
 		if r.spent() {
@@ -125,7 +137,7 @@ func (src *source) deliver(ctx context.Context, p host.Partition, got *internal.
 		r.back(got)
 	}
 	if len(r.rest) > 0 {
-		if _, failed := src.session.sessions.shares.Settle(ctx, src.key, src.session.member, r.rest); err == nil {
+		if _, failed := src.session.sessions.shares.Settle(src.session.ctx, src.key, src.session.member, r.rest); err == nil {
 			err = failed
 		}
 	}
@@ -142,18 +154,22 @@ const readBytes = 64 << 10
 type reader struct {
 	source   *source
 	view     partition.View
+	number   int64     // of the acquisition
 	now      time.Time // records with a later time are not due
 	left     int       // bytes
+	want     int       // records, at most: more offsets were acquired where none of the first had one
 	acquired []share.Acquired
 	rest     []internal.Settlement // of what is not delivered
 }
 
 // spent reports whether no more records are to be read.
-func (r *reader) spent() bool { return r.left <= 0 && len(r.acquired) > 0 }
+func (r *reader) spent() bool {
+	return len(r.acquired) == r.want || r.left <= 0 && len(r.acquired) > 0
+}
 
 func (r *reader) settle(first, last int64, kind internal.Kind) {
 	if first <= last {
-		r.rest = append(r.rest, internal.Settlement{First: first, Last: last, Kind: kind})
+		r.rest = append(r.rest, internal.Settlement{First: first, Last: last, Acquisition: r.number, Kind: kind})
 	}
 }
 
@@ -241,13 +257,13 @@ func (r *reader) records(b record.Batch, next int64, rng internal.Range, until t
 		r.settle(next, rec.Offset-1, internal.Gap)
 		next = rec.Offset + 1
 		if at, ok := producer.DeliverAt(rec); ok && at.After(r.now) {
-			r.rest = append(r.rest, internal.Settlement{First: rec.Offset, Last: rec.Offset, Kind: internal.Return, At: at})
+			r.rest = append(r.rest, internal.Settlement{First: rec.Offset, Last: rec.Offset, Acquisition: r.number, Kind: internal.Return, At: at})
 			continue
 		}
 		rec := rec.Clone()
 		rec.Topic, rec.Partition = src.tp.Topic, src.tp.Partition
 		r.left -= len(rec.Key) + len(rec.Value)
-		r.acquired = append(r.acquired, share.Acquired{Record: rec, Attempt: rng.Attempt, Spent: rng.Spent, Until: until})
+		r.acquired = append(r.acquired, share.Acquired{Record: rec, Acquisition: r.number, Attempt: rng.Attempt, Spent: rng.Spent, Until: until})
 	}
 	if err := it.Err(); err != nil {
 		return next, record.Undecodable(err, src.tp.Topic, src.tp.Partition, next)

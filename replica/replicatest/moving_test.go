@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnel-go/runnel"
 	"github.com/runnel-go/runnel/backendtest"
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
@@ -17,12 +18,12 @@ import (
 func TestBackendWhileLeadersMove(t *testing.T) {
 	moves := func(tp record.TopicPartition) bool { return !backendtest.Still(tp.Topic) }
 	backendtest.RunInBubble(t, func(t *testing.T) backendtest.Backend {
-		c := replicatest.Cluster(t, 3)
+		c := replicatest.Cluster(t, 3, runnel.ShareGroups())
 		stop := c.MoveLeaders(50*time.Millisecond, moves)
 		t.Cleanup(func() { stop() })
 		return c.Broker(2)
 	}, backendtest.Features{
-		AtomicTopics: true, Durability: true, Preconditions: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
+		AtomicTopics: true, Durability: true, Preconditions: true, ShareGroups: true, AppendTime: true, StaticMembers: true, RefusesConsumers: fault.InconsistentProtocol,
 		FirstOffset: 1, Lags: true, LeadersMove: true, Replicas: 3,
 	})
 }

@@ -105,6 +105,7 @@ func (c *Coordinator) Initialize(k Key, start int64, now time.Time) (Result, err
 // Demand is what a member asks for.
 type Demand struct {
 	Member      string
+	Acquisition int64         // the member's own number for it: one that is made again gets the same
 	Max         int           // the most offsets to acquire
 	Lock        time.Duration // how long they are locked
 	Attempts    int           // how often an offset is delivered, at most
@@ -149,6 +150,9 @@ func (c *Coordinator) Acquire(k Key, d Demand, now time.Time) (Acquired, Result,
 		return Acquired{}, Result{}, unknown(k)
 	}
 	ms := max(now.UnixMilli(), p.clock)
+	if again := p.acquired(&d, ms); len(again.Ranges) > 0 {
+		return again, Result{}, nil
+	}
 	batches := p.outside(&d)
 	until := ms + max(d.Lock.Milliseconds(), 1)
 	got := Acquired{Until: time.UnixMilli(until), End: p.end, Now: time.UnixMilli(ms)}
@@ -164,7 +168,7 @@ func (c *Coordinator) Acquire(k Key, d Demand, now time.Time) (Acquired, Result,
 		if !spent && r.count < math.MaxInt16 {
 			r.count++
 		}
-		r.member, r.until = d.Member, until
+		r.member, r.acquisition, r.spent, r.until = d.Member, d.Acquisition, spent, until
 		left -= r.len()
 		batches = append(batches, batch{run: r})
 		got.Ranges = append(got.Ranges, Range{r.first, r.last, int(r.count), spent})
@@ -217,6 +221,18 @@ func (c *Coordinator) Acquire(k Key, d Demand, now time.Time) (Acquired, Result,
 	result.Room = finished
 	got.End = c.parts[k].end
 	return got, result, err
+}
+
+// acquired returns what a member has by an acquisition already, whose answer was lost.
+func (p *part) acquired(d *Demand, ms int64) Acquired {
+	got := Acquired{End: p.end, Now: time.UnixMilli(ms)}
+	for _, r := range p.runs {
+		if r.member == d.Member && r.acquisition == d.Acquisition && r.until > ms {
+			got.Ranges = append(got.Ranges, Range{r.first, r.last, int(r.count), r.spent})
+			got.Until = time.UnixMilli(r.until)
+		}
+	}
+	return got
 }
 
 // outside returns what finishes offsets that are no longer in the log.
@@ -272,14 +288,16 @@ const (
 // Settlement says what becomes of some offsets.
 type Settlement struct {
 	First, Last int64
+	Acquisition int64 // by which the member has them
 	Kind        Kind
 	At          time.Time // the zero time is now
 }
 
 // Settle settles offsets that a member has acquired, each settlement by itself: an error of
 // fault.InvalidRecordState means that the member has not, or no longer, acquired all of its
-// offsets, and that nothing has become of them.
-func (c *Coordinator) Settle(k Key, member string, all []Settlement, now time.Time) (errs []error, result Result, err error) {
+// offsets, and that nothing has become of them. With again, the call may have been made before:
+// what is already as it asks is no error.
+func (c *Coordinator) Settle(k Key, member string, all []Settlement, again bool, now time.Time) (errs []error, result Result, err error) {
 	p := c.parts[k]
 	if p == nil {
 		return nil, Result{}, unknown(k)
@@ -289,7 +307,10 @@ func (c *Coordinator) Settle(k Key, member string, all []Settlement, now time.Ti
 	var batches []batch
 	var room, freed bool
 	for i, s := range all {
-		runs, ok := p.held(member, s.First, s.Last)
+		runs, ok := p.held(member, s.Acquisition, s.First, s.Last)
+		if !ok && again && p.isSo(s) {
+			continue
+		}
 		if !ok || overlaps(all[:i], errs, s) {
 			errs[i] = fault.Newf(fault.InvalidRecordState, "offset %d is not, or no longer, acquired by this member", s.First)
 			continue
@@ -307,6 +328,19 @@ func (c *Coordinator) Settle(k Key, member string, all []Settlement, now time.Ti
 	result, err = c.update(k, batches, ms)
 	result.Room, result.Freed = room, freed
 	return errs, result, err
+}
+
+// isSo reports whether offsets that a member does not have are what it wanted to make of them:
+// finished, or another member's to have.
+func (p *part) isSo(s Settlement) bool {
+	switch s.Kind {
+	case Renew:
+		return false
+	case Release, Return:
+		return true
+	}
+	i := p.find(s.First)
+	return i == len(p.runs) || p.runs[i].first > s.Last
 }
 
 // overlaps reports whether offsets of s were settled by an earlier one of the same call.
@@ -327,9 +361,9 @@ func settled(r run, s Settlement, ms int64) batch {
 	}
 	switch s.Kind {
 	case Release:
-		r.member, r.until = "", at
+		r.free(at)
 	case Return:
-		r.member, r.until = "", at
+		r.free(at)
 		r.count = max(r.count-1, 0)
 	case Renew:
 		r.until = max(at, ms+1)
@@ -367,7 +401,7 @@ func (c *Coordinator) unlock(k Key, whose func(member string) bool, now time.Tim
 	var batches []batch
 	for _, r := range p.runs {
 		if whose(r.member) {
-			r.member, r.until = "", 0
+			r.free(0)
 			batches = append(batches, batch{run: r})
 		}
 	}

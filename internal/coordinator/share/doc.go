@@ -41,7 +41,7 @@
 // Keys are Kafka's ShareSnapshotKey and ShareUpdateKey, values ShareSnapshotValue and
 // ShareUpdateValue. To Kafka, an acquired offset is an available one that was delivered so
 // often, which is what it becomes when its broker restarts there; tagged fields tell who has
-// it and until when. Updates build on what precedes them, so the log cannot be compacted by
+// it, by which acquisition, and until when. Updates build on what precedes them, so the log cannot be compacted by
 // key. Instead Snapshot returns records that make all earlier ones superfluous, and the
 // caller deletes these, as Kafka's coordinator does.
 //

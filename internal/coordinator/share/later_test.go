@@ -14,6 +14,7 @@ type delayed struct {
 	*world
 	due     []time.Time // of each record
 	holders []string    // who has it, as the program knows
+	by      []int64     // by which acquisition
 	done    []bool
 }
 
@@ -27,14 +28,14 @@ func (d *delayed) acquire(t require.TestingT, member string, n int) (got []int64
 	for _, r := range acquired.Ranges {
 		for i := r.First; i <= r.Last; i++ {
 			if d.due[i].After(acquired.Now) {
-				errs, result, err := d.c.Settle(jobs, member, []Settlement{{First: i, Last: i, Kind: Return, At: d.due[i]}}, d.now)
+				errs, result, err := d.c.Settle(jobs, member, []Settlement{{First: i, Last: i, Kind: Return, At: d.due[i], Acquisition: d.acquisitions}}, false, d.now)
 				require.NoError(t, err)
 				require.NoError(t, errs[0])
 				d.took(result.Records...)
 				continue
 			}
 			require.False(t, d.done[i], "offset %d was acknowledged", i)
-			d.holders[i] = member
+			d.holders[i], d.by[i] = member, d.acquisitions
 			got = append(got, i)
 		}
 	}
@@ -71,7 +72,7 @@ func TestDelayedRecords(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		w.window, w.attempts, w.end = rapid.IntRange(2, 8).Draw(t, "window"), 1000, 60
-		d := &delayed{world: w, due: make([]time.Time, w.end), holders: make([]string, w.end), done: make([]bool, w.end)}
+		d := &delayed{world: w, due: make([]time.Time, w.end), holders: make([]string, w.end), done: make([]bool, w.end), by: make([]int64, w.end)}
 		for i := range d.due {
 			d.due[i] = w.now.Add(time.Duration(rapid.IntRange(0, 50).Draw(t, "due")) * 10 * time.Second)
 		}
@@ -126,7 +127,7 @@ func (d *delayed) accept(t require.TestingT, i int) {
 	if d.holders[i] == "" || d.done[i] {
 		return
 	}
-	errs, r, err := d.c.Settle(jobs, d.holders[i], []Settlement{{First: int64(i), Last: int64(i), Kind: Accept}}, d.now)
+	errs, r, err := d.c.Settle(jobs, d.holders[i], []Settlement{{First: int64(i), Last: int64(i), Kind: Accept, Acquisition: d.by[i]}}, false, d.now)
 	require.NoError(t, err)
 	d.took(r.Records...)
 	d.done[i] = errs[0] == nil
@@ -137,7 +138,7 @@ func (d *delayed) accept(t require.TestingT, i int) {
 func TestManyDelayedRecordsTakeLittle(t *testing.T) {
 	const records = 50_000
 	w := &world{t: t, c: New(), now: time.UnixMilli(1_000_000), window: 200, attempts: 5, lock: time.Minute, end: records}
-	d := &delayed{world: w, due: make([]time.Time, records), holders: make([]string, records), done: make([]bool, records)}
+	d := &delayed{world: w, due: make([]time.Time, records), holders: make([]string, records), done: make([]bool, records), by: make([]int64, records)}
 	for i := range d.due {
 		if i%10 > 0 {
 			d.due[i] = w.now.Add(time.Hour + time.Duration(i%777)*time.Second)

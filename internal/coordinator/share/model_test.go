@@ -15,6 +15,8 @@ type fate struct {
 	count    int
 	member   string
 	until    time.Time
+
+	acquisition int64
 }
 
 // TestAnySequence holds a share-partition to a model that has each offset by itself.
@@ -96,10 +98,16 @@ func (m *model) acquire(t *rapid.T) {
 			}
 			require.Equal(t, f.count, r.Attempt, i)
 			require.Equal(t, spent[i], r.Spent, i)
-			f.taken, f.member, f.until = true, member, m.now.Add(m.lock)
+			f.taken, f.member, f.until, f.acquisition = true, member, m.now.Add(m.lock), m.acquisitions
 		}
 	}
 	require.Equal(t, want, got)
+	if len(got) > 0 {
+		again, err := m.acquireAs(member, m.acquisitions, most) // the answer was lost
+		require.NoError(t, err)
+		require.Equal(t, merged(acquired.Ranges), merged(again.Ranges))
+		require.Equal(t, acquired.Until, again.Until)
+	}
 }
 
 func (m *model) settle(t *rapid.T) {
@@ -112,12 +120,16 @@ func (m *model) settle(t *rapid.T) {
 	if rapid.Bool().Draw(t, "later") && s.Kind != Return { // TestDelayedRecords has those that take no room until then
 		s.At = m.now.Add(20 * time.Second)
 	}
+	s.Acquisition = m.acquisitionOf(s.First)
+	if rapid.IntRange(0, 9).Draw(t, "late") == 0 { // of an acquisition before
+		s.Acquisition--
+	}
 	owned := true
 	for i := s.First; i <= s.Last; i++ {
 		f := m.fates[i]
-		owned = owned && f.taken && !f.finished && f.member == member
+		owned = owned && f.taken && !f.finished && f.member == member && f.acquisition == s.Acquisition
 	}
-	errs, r, err := m.c.Settle(jobs, member, []Settlement{s}, m.now)
+	errs, r, err := m.c.Settle(jobs, member, []Settlement{s}, false, m.now)
 	require.NoError(t, err)
 	m.took(r.Records...)
 	require.Equal(t, owned, errs[0] == nil, "%+v %v", s, errs[0])
@@ -184,7 +196,7 @@ func (m *model) drain(t *rapid.T) {
 		got, err := m.world.acquire("last", 10)
 		require.NoError(t, err)
 		for _, r := range got.Ranges {
-			_, result, err := m.c.Settle(jobs, "last", []Settlement{{First: r.First, Last: r.Last, Kind: Accept}}, m.now)
+			_, result, err := m.c.Settle(jobs, "last", []Settlement{{First: r.First, Last: r.Last, Kind: Accept, Acquisition: m.acquisitions}}, false, m.now)
 			require.NoError(t, err)
 			m.took(result.Records...)
 		}
@@ -217,4 +229,16 @@ func FuzzApply(f *testing.F) {
 		}
 		require.Equal(t, parts, again.parts)
 	})
+}
+
+// merged makes neighbors one range.
+func merged(all []Range) (merged []Range) {
+	for _, r := range all {
+		if n := len(merged); n > 0 && merged[n-1].Last+1 == r.First && merged[n-1].Attempt == r.Attempt && merged[n-1].Spent == r.Spent {
+			merged[n-1].Last = r.Last
+			continue
+		}
+		merged = append(merged, r)
+	}
+	return merged
 }

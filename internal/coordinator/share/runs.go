@@ -11,14 +11,20 @@ type run struct {
 	count       int16  // how often they were delivered
 	member      string // who has acquired them, empty for no one
 	until       int64  // milliseconds: before it they are not delivered
+
+	acquisition int64 // the number of the member's, by which they were acquired; 0 for no one
+	spent       bool  // Range.Spent, of that acquisition
 }
 
 func (r run) len() int64 { return r.last - r.first + 1 }
 
 // like reports whether two runs have the same state.
 func (r run) like(other run) bool {
-	return r.count == other.count && r.member == other.member && r.until == other.until
+	return r.count == other.count && r.member == other.member && r.until == other.until && r.acquisition == other.acquisition && r.spent == other.spent
 }
+
+// free makes r one that no one has acquired, and that is not delivered before until.
+func (r *run) free(until int64) { r.member, r.acquisition, r.spent, r.until = "", 0, false, until }
 
 // part is a share-partition.
 type part struct {
@@ -112,12 +118,13 @@ func (p *part) cut(start int64) {
 	p.end = max(p.end, start)
 }
 
-// held returns the runs of a range, cut to it, if member has acquired all of it.
-func (p *part) held(member string, first, last int64) ([]run, bool) {
+// held returns the runs of a range, cut to it, if member has acquired all of it by an
+// acquisition.
+func (p *part) held(member string, acquisition, first, last int64) ([]run, bool) {
 	var all []run
 	for i := p.find(first); i < len(p.runs) && first <= last; i++ {
 		r := p.runs[i]
-		if r.first > first || r.member != member {
+		if r.first > first || r.member != member || r.acquisition != acquisition {
 			return nil, false
 		}
 		r.first, r.last = first, min(r.last, last)

@@ -36,6 +36,8 @@ const (
 const (
 	tagMember = 1000 // of a state batch: who has acquired it
 	tagUntil  = 1001 // of a state batch: the time before which it is not delivered
+	tagNumber = 1002 // of a state batch: the number of the acquisition
+	tagSpent  = 1003 // of a state batch: it is acquired for its dead letter
 	tagClock  = 1000 // of both values: the time of the command
 	tagLater  = 1001 // of both values: stretches of offsets among which records wait for their time
 )
@@ -130,6 +132,12 @@ func (b *batch) encode(w *wire.Writer) {
 	if b.until != 0 {
 		n++
 	}
+	if b.acquisition != 0 {
+		n++
+	}
+	if b.spent {
+		n++
+	}
 	w.Tags(n)
 	if b.member != "" {
 		var member wire.Writer
@@ -138,6 +146,12 @@ func (b *batch) encode(w *wire.Writer) {
 	}
 	if b.until != 0 {
 		w.Tag(tagUntil, number(b.until))
+	}
+	if b.acquisition != 0 {
+		w.Tag(tagNumber, number(b.acquisition))
+	}
+	if b.spent {
+		w.Tag(tagSpent, nil)
 	}
 }
 
@@ -205,6 +219,10 @@ func decodeBatch(r *wire.Reader) batch {
 			b.member = field.CompactString()
 		case tagUntil:
 			b.until = field.Int64()
+		case tagNumber:
+			b.acquisition = field.Int64()
+		case tagSpent:
+			b.spent = true
 		}
 	})
 	if b.first < 0 || b.last < b.first || b.last == math.MaxInt64 {

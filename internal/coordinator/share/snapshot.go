@@ -67,6 +67,8 @@ type Description struct {
 	Acquired   int64 // offsets that members have locked
 	Delayed    int64 // offsets that wait for their time
 	Available  int64 // offsets below End that can be acquired
+
+	Members []string // who have locked some, sorted
 }
 
 // Groups returns the names of the groups, sorted.
@@ -99,10 +101,13 @@ func (p *part) describe(k Key, ms int64) Description {
 			d.Available += r.len()
 		case r.member != "":
 			d.Acquired += r.len()
+			d.Members = append(d.Members, r.member)
 		default:
 			d.Delayed += r.len()
 		}
 	}
+	slices.Sort(d.Members)
+	d.Members = slices.Compact(d.Members)
 	return d
 }
 
@@ -129,12 +134,12 @@ func (p *part) idle(k Key, ms int64) error {
 	return nil
 }
 
-// Delete forgets a group. It returns fault.NonEmptyGroup while a member has acquired offsets,
-// and no records if there is no such group.
-func (c *Coordinator) Delete(group string, now time.Time) (result Result, err error) {
+// Delete forgets a group, or what it has of one topic. It returns fault.NonEmptyGroup while a
+// member has acquired offsets, and no records if there is nothing to forget.
+func (c *Coordinator) Delete(group string, of topic.ID, now time.Time) (result Result, err error) {
 	var keys []Key
 	for k, p := range c.parts {
-		if k.Group == group {
+		if k.Group == group && (of == topic.ID{} || k.Topic == of) {
 			if err := p.idle(k, now.UnixMilli()); err != nil {
 				return Result{}, err
 			}

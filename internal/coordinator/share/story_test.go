@@ -27,6 +27,8 @@ type world struct {
 	deadTopic bool
 	lock      time.Duration
 	unchecked bool // there is no log
+
+	acquisitions int64 // how many there were
 }
 
 func newWorld(t require.TestingT) *world {
@@ -61,12 +63,27 @@ func (w *world) snapshot() {
 }
 
 func (w *world) acquire(member string, n int) (Acquired, error) {
+	w.acquisitions++
+	return w.acquireAs(member, w.acquisitions, n)
+}
+
+// acquireAs makes an acquisition with a number.
+func (w *world) acquireAs(member string, number int64, n int) (Acquired, error) {
 	got, result, err := w.c.Acquire(jobs, Demand{
-		Member: member, Max: n, Lock: w.lock, Attempts: w.attempts, DeadLetters: w.deadTopic,
+		Member: member, Acquisition: number, Max: n, Lock: w.lock, Attempts: w.attempts, DeadLetters: w.deadTopic,
 		Window: w.window, From: w.start, To: w.end, High: w.end,
 	}, w.now)
 	w.took(result.Records...)
 	return got, err
+}
+
+// acquisitionOf returns the number of the acquisition by which an offset is held.
+func (w *world) acquisitionOf(offset int64) int64 {
+	p := w.c.parts[jobs]
+	if i := p.find(offset); i < len(p.runs) && p.runs[i].first <= offset {
+		return p.runs[i].acquisition
+	}
+	return 0
 }
 
 // tell runs a command of a story, and returns what there is to compare.
@@ -80,6 +97,10 @@ func (w *world) tell(words []string) string {
 		d, err := time.ParseDuration(words[i])
 		require.NoError(w.t, err, words)
 		return d
+	}
+	again := words[len(words)-1] == "again" // with the number of the latest acquisition
+	if again {
+		words = words[:len(words)-1]
 	}
 	switch words[0] {
 	case "wait":
@@ -97,7 +118,10 @@ func (w *world) tell(words []string) string {
 		w.took(r.Records...)
 		return name(err)
 	case "acquire":
-		got, err := w.acquire(words[1], int(number(2)))
+		if !again {
+			w.acquisitions++
+		}
+		got, err := w.acquireAs(words[1], w.acquisitions, int(number(2)))
 		if err != nil {
 			return name(err)
 		}
@@ -122,7 +146,7 @@ func (w *world) tell(words []string) string {
 		w.took(r.Records...)
 		return name(err)
 	case "delete":
-		r, err := w.c.Delete(words[1], w.now)
+		r, err := w.c.Delete(words[1], topic.ID{}, w.now)
 		w.took(r.Records...)
 		return name(err)
 	case "describe":
@@ -135,13 +159,17 @@ func (w *world) tell(words []string) string {
 		kind, ok := kinds[words[0]]
 		require.True(w.t, ok, words)
 		s := Settlement{First: number(2), Last: number(2), Kind: kind}
-		if len(words) > 3 && words[3] != "in" {
+		if len(words) > 3 && words[3] != "in" && words[3] != "by" {
 			s.Last = number(3)
 		}
 		if n := len(words); words[n-2] == "in" {
 			s.At = w.now.Add(duration(n - 1))
 		}
-		errs, r, err := w.c.Settle(jobs, words[1], []Settlement{s}, w.now)
+		s.Acquisition = w.acquisitionOf(s.First)
+		if n := len(words); words[n-2] == "by" {
+			s.Acquisition = number(n - 1)
+		}
+		errs, r, err := w.c.Settle(jobs, words[1], []Settlement{s}, again, w.now)
 		w.took(r.Records...)
 		if err == nil {
 			err = errs[0]

@@ -2,44 +2,18 @@ package runnel_test
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel"
+	"github.com/runnel-go/runnel/internal/turns"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
-
-// turns measures several ways of doing one thing, in turns, so that whatever else the machine
-// does slows down all of them. It reports the median time of each, in ns/name, and how many
-// times the first one's that of each other is, in x-name.
-func turns(b *testing.B, names []string, ways ...func()) {
-	took := make([][]time.Duration, len(ways))
-	for b.Loop() {
-		for i, do := range ways {
-			began := time.Now()
-			do()
-			took[i] = append(took[i], time.Since(began))
-		}
-	}
-	median := func(i int) float64 {
-		slices.Sort(took[i])
-		return float64(took[i][len(took[i])/2])
-	}
-	first := median(0)
-	for i, name := range names {
-		b.ReportMetric(median(i), "ns/"+name)
-		if i > 0 {
-			b.ReportMetric(median(i)/first, "x-"+name)
-		}
-	}
-}
 
 // BenchmarkTransactions compares 100 records of 100 bytes in a transaction with as many that
 // are sent and flushed without one, in three partitions, at each level of durability, with
@@ -55,7 +29,7 @@ func BenchmarkTransactions(b *testing.B) {
 				require.NoError(b, broker.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: 3}))
 				plain := sendHundreds(b, broker, producers, false)
 				transaction := sendHundreds(b, broker, producers, true)
-				turns(b, []string{"plain", "transaction"}, plain, transaction)
+				turns.Run(b, turns.Way{Name: "plain", Do: plain}, turns.Way{Name: "transaction", Do: transaction})
 			})
 		}
 	}

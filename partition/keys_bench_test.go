@@ -4,12 +4,13 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"github.com/runnel-go/runnel/internal/turns"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/partition"
 	"github.com/runnel-go/runnel/record"
 )
 
-// BenchmarkIndexOfKeys appends batches of 100 records of 100 bytes with keys of 16 to a
+// BenchmarkIndexOfKeys appends 64 batches of 100 records of 100 bytes with keys of 16 to a
 // topic without an index of keys, with one that was never used, and with one that is. In
 // append-if each record comes alone, and demands the last record of one of 10,000 keys.
 func BenchmarkIndexOfKeys(b *testing.B) {
@@ -31,14 +32,15 @@ func BenchmarkIndexOfKeys(b *testing.B) {
 	for i := range batches {
 		batches[i] = batchAt(i)
 	}
-	for _, c := range []struct {
-		name       string
-		index, use bool
-	}{{"without", false, false}, {"unused", true, false}, {"used", true, true}} {
-		b.Run(c.name, func(b *testing.B) {
+	b.Run("append", func(b *testing.B) {
+		var ways []turns.Way
+		for _, c := range []struct {
+			name       string
+			index, use bool
+		}{{"without", false, false}, {"unused", true, false}, {"used", true, true}} {
 			cfg := configOn(vfs.NewMemory())
 			cfg.KeyIndex = c.index
-			cfg.Log.SegmentBytes = 64 << 20
+			cfg.Log.SegmentBytes = 8 << 20
 			p, _ := open(b, cfg)
 			defer p.Close()
 			if c.use {
@@ -46,19 +48,17 @@ func BenchmarkIndexOfKeys(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			for n := 0; b.Loop(); n++ {
-				p.Append(append([]byte(nil), batches[n%len(batches)]...), nil, ignore{})
-				if n%5000 == 4999 { // memory is not what is measured
-					b.StopTimer()
-					if _, err := p.DeleteRecords(-1); err != nil {
-						b.Fatal(err)
-					}
-					b.StartTimer()
+			ways = append(ways, turns.Way{Name: c.name, Do: func() {
+				for _, batch := range batches {
+					p.Append(append([]byte(nil), batch...), nil, ignore{})
 				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/record")
-		})
-	}
+				if _, err := p.DeleteRecords(-1); err != nil { // memory is not what is measured
+					b.Fatal(err)
+				}
+			}})
+		}
+		turns.Run(b, ways...)
+	})
 	b.Run("append-if", func(b *testing.B) {
 		cfg := configOn(vfs.NewMemory())
 		cfg.KeyIndex = true

@@ -89,6 +89,7 @@ var allowed = map[string][]string{
 	"internal/callback":          {},
 	"internal/fixture":           {"internal/vfs"},
 	"internal/leak":              {"go.uber.org/goleak"},
+	"internal/turns":             {},
 	"internal/wire":              {"fault"},
 	"internal/catalogue":         {"fault", "record", "topic", "internal/wire"},
 	"internal/coordinator/txn":   {"fault", "record", "topic", "internal/wire"},

@@ -77,7 +77,7 @@ func aggregate[K, V, A any](
 // its changes.
 type folding[K, A any] struct {
 	step
-	store   *state.KeyValue[K, A]
+	store   *state.Cache[K, A]
 	log     state.Changelog
 	value   codec[A]
 	next    receiver[K, change[A]]
@@ -90,7 +90,7 @@ type folding[K, A any] struct {
 func newFolding[K, A any](w *wiring, v *view[K, A], next receiver[K, change[A]]) folding[K, A] {
 	kept, log := v.opened(w)
 	return folding[K, A]{
-		step: w.step(v.node), store: kept, log: log, value: newCodec(v.value),
+		step: w.step(v.node), store: kept.Cache, log: log, value: newCodec(v.value),
 		next: next, cached: w.cached, guarded: w.guarded, old: v.old,
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/serde"
+	"github.com/runnel-go/runnel/topic"
 )
 
 func text(name string) serde.Topic[string, string] {
@@ -118,4 +120,22 @@ func TestSubTopologiesAreConnectedParts(t *testing.T) {
 	require.Equal(t, p.byTopic["a"], p.byTopic["b"])
 	require.Equal(t, 1, p.byTopic["app-r-repartition"].id)
 	require.Equal(t, 2, p.byTopic["d"].id)
+}
+
+// The changelog of a store that expires does too, a day later.
+func TestTheChangelogOfAStoreThatExpiresDeletes(t *testing.T) {
+	p, _, err := compile("app", func(t *Topology) {
+		Count(Stream(t, text("a")).GroupByKey(), "kept")
+		Count(Stream(t, text("b")).GroupByKey(), "expiring")
+	}, nil)
+	require.NoError(t, err)
+	p.topology.stores[1].retention = time.Hour
+	configs := map[string]topic.Config{}
+	for _, internal := range (&App{plan: p}).internalTopics(map[string]int{"a": 1, "b": 1}) {
+		configs[internal.Name] = internal.Config
+	}
+	require.Equal(t, map[string]topic.Config{
+		"app-kept-changelog":     {Cleanup: topic.Compact},
+		"app-expiring-changelog": {Cleanup: topic.CompactDelete, Retention: 25 * time.Hour},
+	}, configs)
 }

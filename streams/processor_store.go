@@ -52,7 +52,8 @@ func (s *KeyValueStore[K, V]) open(w *wiring, n *node) (*storeDecl, any) {
 		// Behind every processor that may change the store while others flush.
 		w.flushes(slices.MaxFunc(s.view.store.nodes, func(a, b *node) int { return a.id - b.id }), &f)
 	}
-	return s.view.store, &TaskStore[K, V]{folding: f, key: newCodec(s.view.key), node: n.id}
+	rows, _ := s.view.opened(w)
+	return s.view.store, &TaskStore[K, V]{folding: f, rows: rows, key: newCodec(s.view.key), node: n.id}
 }
 
 // In opens the store in the task of c, within the function that starts a processor. It
@@ -95,6 +96,7 @@ func (t *Topology) processing(n *node, given bool, stores []ProcessOption) {
 // what Get returns must not be changed.
 type TaskStore[K, V any] struct {
 	folding[K, V]
+	rows    *state.KeyValue[K, V] // the folding's
 	key     codec[K]
 	node    int // of the processor
 	scratch []byte
@@ -152,10 +154,10 @@ func (s *TaskStore[K, V]) set(key K, value V, present bool) error {
 
 // All returns the keys that have a value, in the order of their bytes, as of when the
 // loop begins. It ends with the first error.
-func (s *TaskStore[K, V]) All() iter.Seq2[state.Row[K, V], error] { return s.store.All() }
+func (s *TaskStore[K, V]) All() iter.Seq2[state.Row[K, V], error] { return s.rows.All() }
 
 // Range returns the keys from one, inclusive, to another, exclusive, in the order of
 // their bytes or the reverse, as of when the loop begins. It ends with the first error.
 func (s *TaskStore[K, V]) Range(from, to K, order state.Order) iter.Seq2[state.Row[K, V], error] {
-	return s.store.Range(from, to, order)
+	return s.rows.Range(from, to, order)
 }

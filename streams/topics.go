@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/runnel-go/runnel/consumer"
 	"github.com/runnel-go/runnel/fault"
@@ -16,6 +17,10 @@ import (
 // repartitionSegment is the size of a repartition topic's segments. It is small
 // because committed records are deleted in whole segments.
 const repartitionSegment = 16 << 20
+
+// changelogSlack is how much longer a changelog keeps records than its store,
+// because retention goes by the clock and the store by the time of the stream.
+const changelogSlack = 24 * time.Hour
 
 // layout is what an application finds out about its topics when it starts.
 type layout struct {
@@ -101,9 +106,11 @@ func (a *App) internalTopics(counts map[string]int) []internalTopic {
 		// As many as the topics that feed the store have, not as many as there
 		// are tasks, so that a later growth of those topics is detected.
 		name := a.plan.changelogOf(s)
-		all = append(all, internalTopic{topic.Spec{Name: name, Partitions: a.plan.largest(s.upstream(), counts), Config: topic.Config{
-			Cleanup: topic.Compact,
-		}}, s.owner(), s})
+		cfg := topic.Config{Cleanup: topic.Compact}
+		if s.retention > 0 {
+			cfg = topic.Config{Cleanup: topic.CompactDelete, Retention: s.retention + changelogSlack}
+		}
+		all = append(all, internalTopic{topic.Spec{Name: name, Partitions: a.plan.largest(s.upstream(), counts), Config: cfg}, s.owner(), s})
 	}
 	return all
 }

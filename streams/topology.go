@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/topic"
@@ -70,6 +71,10 @@ func (n *node) phase() Phase {
 type storeDecl struct {
 	name  string
 	nodes []*node // that use it; the first one declared it, and writes it
+
+	// retention is how long the store keeps what it has, in the time of the
+	// stream; 0: for ever. Its changelog keeps it a day longer, as Kafka's does.
+	retention time.Duration
 }
 
 // owner returns the node that writes the store.

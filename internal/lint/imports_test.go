@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 
 	"streams":                 slices.Concat(clientTower, []string{"github.com/google/btree"}),
 	"streams/...":             slices.Concat(clientTower, []string{"github.com/google/btree"}),
-	"streams/state/statetest": {"streams/state", "github.com/stretchr/testify/...", "pgregory.net/rapid"},
+	"streams/state/statetest": {"streams/state", "serde", "github.com/stretchr/testify/...", "pgregory.net/rapid"},
 
 	// The composition root, and the storage tower's upper floors, each on those below.
 	".": {

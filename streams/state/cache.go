@@ -2,7 +2,6 @@ package state
 
 import (
 	"encoding/binary"
-	"fmt"
 	"unsafe"
 
 	"github.com/runnel-go/runnel/fault"
@@ -63,6 +62,7 @@ type Cache[K, V any] struct {
 	batch   Batch          // what to write below
 	absent  int            // entries that are not Present
 	changed *changedKeys   // nil: nothing has asked for an order yet
+	flushed func() error   // called when everything is clean; nil: nothing
 	scratch []byte
 	row     []byte // what is being written
 	logKey  []byte
@@ -89,6 +89,7 @@ func (o option) apply(c *config) { o(c) }
 
 type config struct {
 	below Bytes
+	empty bool // below is
 	limit int64
 }
 
@@ -97,7 +98,10 @@ const defaultLimit = 8 << 20
 
 // Over keeps the store in b. The store closes b. In memory remain the entries
 // that were used last.
-func Over(b Bytes) Option { return option(func(c *config) { c.below = b }) }
+func Over(b Bytes) Option { return option(func(c *config) { c.below, c.empty = b, false }) }
+
+// inMemory keeps the store in memory, in order, if no other option comes behind.
+func inMemory() Option { return option(func(c *config) { c.below, c.empty = NewMemory(), true }) }
 
 // CacheBytes is about how many bytes the entries in memory may take, in a store
 // with Over: 8 MiB by default.
@@ -108,7 +112,7 @@ func newCache[K, V any](name string, keys keyFormat[K], value serde.Serde[V], op
 	for _, o := range options {
 		o.apply(&cfg)
 	}
-	c := &Cache[K, V]{slots: newSlots[K, V](), name: name, keys: keys, value: value, below: cfg.below, whole: cfg.below == nil}
+	c := &Cache[K, V]{slots: newSlots[K, V](), name: name, keys: keys, value: value, below: cfg.below, whole: cfg.below == nil || cfg.empty}
 	if c.below != nil {
 		c.limit = max(cfg.limit, 1)
 	}
@@ -344,130 +348,6 @@ func (c *Cache[K, V]) old(e *Entry[K, V]) (v V, ms int64, ok bool, err error) {
 	return v, ms, err == nil, err
 }
 
-// Full reports whether changed entries take most of the memory that entries may
-// take, so that the store should be flushed.
-func (c *Cache[K, V]) Full() bool {
-	return c.limit > 0 && int64(len(c.dirty))*c.entrySize() > c.limit/2
-}
-
-// Flush writes every changed entry to log, unless that is nil, and below, and
-// passes it to emit, which may read OldPresent and Old, in the order in which
-// they first changed. It skips a key that was created and deleted since the last
-// flush. What emit changes is flushed, too. After an error the next Flush
-// continues with the entry at which it failed.
-func (c *Cache[K, V]) Flush(log Changelog, emit func(*Entry[K, V]) error) error {
-	return c.flush(log, emit, false)
-}
-
-// WriteThrough is Flush for a store that is flushed after each change. It skips
-// nothing: the deletion of a key that never existed is written and forwarded
-// like any other.
-func (c *Cache[K, V]) WriteThrough(log Changelog, emit func(*Entry[K, V]) error) error {
-	return c.flush(log, emit, true)
-}
-
-func (c *Cache[K, V]) flush(log Changelog, emit func(*Entry[K, V]) error, every bool) error {
-	for {
-		for ; c.next < len(c.writing); c.next++ {
-			e := c.writing[c.next]
-			if !every && !e.Present && !e.OldPresent {
-				e.state = written
-				continue
-			}
-			if err := c.write(log, e); err != nil {
-				return err
-			}
-			if emit == nil {
-				e.state, e.OldPresent = written, e.Present
-				continue
-			}
-			present := e.Present
-			e.state = written
-			if err := emit(e); err != nil {
-				if e.state == written {
-					e.state = dirty
-				}
-				return err
-			}
-			e.OldPresent = present
-		}
-		if err := c.applied(); err != nil {
-			return err
-		}
-		if len(c.dirty) == 0 {
-			return nil
-		}
-		c.writing, c.dirty = c.dirty, c.writing
-	}
-}
-
-// write appends e to the changelog and to the batch.
-func (c *Cache[K, V]) write(log Changelog, e *Entry[K, V]) (err error) {
-	row := c.appendKey(c.row[:0], e)
-	end := len(row)
-	if e.Present {
-		row = binary.BigEndian.AppendUint64(row, uint64(e.Ms))
-		c.failing = e // stays set if a panic ends this
-		if row, err = c.value.Append(row, e.Value); err != nil {
-			return err
-		}
-		c.failing = nil
-		c.note(len(row))
-	}
-	if cap(row) != cap(c.row) { // avoids the write barrier of an unneeded pointer store
-		c.row = row
-	}
-	key := row[:end:end]
-	if c.below != nil {
-		if e.Present {
-			c.batch.Put(key, row[end:])
-		} else {
-			c.batch.Delete(key)
-		}
-	}
-	if log == nil {
-		return nil
-	}
-	c.logKey = c.keys.appendLog(c.logKey[:0], key)
-	if !e.Present {
-		return log.Append(c.logKey, nil, e.Ms)
-	}
-	return log.Append(c.logKey, row[end+msBytes:], e.Ms)
-}
-
-// applied writes the batch below, which makes the entries in it clean.
-func (c *Cache[K, V]) applied() error {
-	if c.batch.Len() > 0 {
-		if err := c.below.Apply(&c.batch); err != nil {
-			return fmt.Errorf("the store %s: %w", c.name, err)
-		}
-		c.batch.Reset()
-	}
-	for _, e := range c.writing {
-		if e.state != written { // changed again, or undone
-			continue
-		}
-		if c.settle(e); !e.Present {
-			c.drop(e)
-		}
-	}
-	clear(c.writing)
-	c.writing, c.next = c.writing[:0], 0
-	if c.limit > 0 {
-		c.trim(c.made)
-	}
-	return nil
-}
-
-// settle makes e clean.
-func (c *Cache[K, V]) settle(e *Entry[K, V]) {
-	e.state = clean
-	if c.changed != nil {
-		c.scratch = c.appendKey(c.scratch[:0], e)
-		c.changed.remove(c.scratch)
-	}
-}
-
 // trim evicts clean entries, those that were not used lately, while there are
 // too many. It looks at so many at most.
 func (c *Cache[K, V]) trim(most int) {
@@ -485,112 +365,4 @@ func (c *Cache[K, V]) trim(most int) {
 			c.drop(e)
 		}
 	}
-}
-
-// Failing returns the entry whose value could not be encoded in the last Flush
-// that failed or panicked, and nil if that was not the reason.
-func (c *Cache[K, V]) Failing() *Entry[K, V] { return c.failing }
-
-// Undo reverts the change of Failing; the next Flush continues after it. A store
-// in memory must keep old values: see KeepOld.
-func (c *Cache[K, V]) Undo() error {
-	e := c.failing
-	if e == nil {
-		return nil
-	}
-	v, ms, present, err := c.old(e)
-	if err != nil {
-		return err
-	}
-	c.failing = nil
-	c.next++
-	c.setPresent(e, present)
-	e.Value, e.Ms = v, ms
-	c.settle(e)
-	if !present {
-		c.drop(e)
-	}
-	return nil
-}
-
-// Encoded returns e's key and value as the changelog has them, in memory of
-// their own. The value is nil if there is none, or none that can be encoded.
-func (c *Cache[K, V]) Encoded(e *Entry[K, V]) (key, value []byte) {
-	key = c.keys.appendLog(nil, c.appendKey(nil, e))
-	if !e.Present || e == c.failing {
-		return key, nil
-	}
-	value, err := c.value.Append([]byte{}, e.Value)
-	if err != nil {
-		return key, nil
-	}
-	return key, value
-}
-
-// Restore implements Store.
-func (c *Cache[K, V]) Restore(logKey, value []byte, ms int64) (err error) {
-	if c.scratch, err = c.keys.appendStored(c.scratch[:0], logKey); err != nil {
-		return err
-	}
-	if c.below != nil {
-		c.restoreBelow(c.scratch, value, ms)
-		return nil
-	}
-	if value == nil {
-		if e := c.find(c.scratch); e != nil {
-			c.drop(e)
-		}
-		return nil
-	}
-	v, err := c.value.Decode(value)
-	if err != nil {
-		return err
-	}
-	e, err := c.Entry(c.scratch)
-	if err != nil {
-		return err
-	}
-	c.setPresent(e, true)
-	e.Value, e.Ms, e.OldPresent = v, ms, true
-	return nil
-}
-
-// restoreBelow puts a record into the batch, without decoding it.
-func (c *Cache[K, V]) restoreBelow(key, value []byte, ms int64) {
-	c.whole = false
-	if value == nil {
-		c.batch.Delete(key)
-		return
-	}
-	c.row = append(binary.BigEndian.AppendUint64(c.row[:0], uint64(ms)), value...)
-	c.batch.Put(key, c.row)
-}
-
-// Restored implements Store.
-func (c *Cache[K, V]) Restored() error { return c.applied() }
-
-// Checkpoint makes the store durable, as of the last flush, with the position
-// that its changelog has then. See Bytes.
-func (c *Cache[K, V]) Checkpoint(position int64) error {
-	if c.below == nil {
-		return nil
-	}
-	return c.below.Checkpoint(position)
-}
-
-// Position returns the position in the changelog up to which the store has it
-// already, and false if it has nothing.
-func (c *Cache[K, V]) Position() (int64, bool) {
-	if c.below == nil {
-		return 0, false
-	}
-	return c.below.Position()
-}
-
-// Close releases what is below.
-func (c *Cache[K, V]) Close() error {
-	if c.below == nil {
-		return nil
-	}
-	return c.below.Close()
 }

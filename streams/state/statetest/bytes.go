@@ -9,6 +9,7 @@ package statetest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -33,6 +34,9 @@ func Test(t *testing.T, open Open) {
 	t.Run("SnapshotsAreReadWhileTheStoreGoesOn", func(t *testing.T) { beside(t, open) })
 	t.Run("TheBatchStaysTheCallers", func(t *testing.T) { reuse(t, open) })
 	t.Run("APositionIsKept", func(t *testing.T) { position(t, open) })
+	t.Run("AnySequenceOfWindowsEqualsASortedMap", func(t *testing.T) { windowsModel(t, open) })
+	t.Run("AnySequenceOfSessionsEqualsASortedMap", func(t *testing.T) { sessionsModel(t, open) })
+	t.Run("WhatExpiresIsRemoved", func(t *testing.T) { expiry(t, open) })
 }
 
 // Durable holds an implementation that keeps its contents in a directory to
@@ -75,7 +79,7 @@ func put(t require.TestingT, s state.Bytes, key, value string) {
 	require.NoError(t, s.Apply(&b))
 }
 
-func closed(t require.TestingT, s state.Bytes) { require.NoError(t, s.Close()) }
+func closed(t require.TestingT, s io.Closer) { require.NoError(t, s.Close()) }
 
 // expected returns what Range shows of a map.
 func expected(of map[string]string, from, to []byte, order state.Order) (rows []row) {

@@ -56,6 +56,7 @@ type caseBuilder struct {
 	topology *streams.Topology
 	nodes    map[string]any
 	stores   map[string]bool // their names, and whether they hold counts
+	untimed  map[string]bool // the stores of processors, whose rows have no time in the cases
 }
 
 // operators declares the nodes of each operator.
@@ -137,10 +138,9 @@ func (b *caseBuilder) materialized(n caseNode, t dataTable) dataTable {
 }
 
 func (b *caseBuilder) stream(n caseNode) any {
-	require.Empty(b, n.Extractor, "unknown timestamp extractor")
-	s := streams.Stream(b.topology, caseTopic(n.Topics[0]))
+	s := streams.Stream(b.topology, caseTopic(n.Topics[0]), b.extractor(n)...)
 	for _, more := range n.Topics[1:] {
-		s = s.Merge(streams.Stream(b.topology, caseTopic(more)))
+		s = s.Merge(streams.Stream(b.topology, caseTopic(more), b.extractor(n)...))
 	}
 	return s
 }

@@ -64,7 +64,7 @@ type sender struct {
 func (d *disk) add(r Result) {
 	d.took(r)
 	d.before = d.durable
-	if !r.Unsynced {
+	if !r.Late {
 		d.durable = len(d.log)
 	}
 	if r.Ended != nil && !slices.ContainsFunc(d.endings, func(e *decided) bool { return e.Identity == r.Ended.Identity }) {

@@ -42,7 +42,7 @@ sources = if $(newer_tools); then find . -name '*.go' -print0; else \
 # The module as its users build it: alone, without the workspace.
 alone = $$([ "$$m" = . ] && echo off)
 
-.PHONY: help check test race newer torture exactly sim soak flips mutants lint golangci format fuzz bench size modules release
+.PHONY: help check test race newer torture exactly sim soak flips mutants kafkadump lint golangci format fuzz bench size modules release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ flips: ## Invert the bits of every kind of file and of every header, far more th
 
 mutants: ## Plant bugs one at a time and run what should catch each (minutes; ONLY=regexp plants some, V=1 shows why one survived)
 	@go run ./internal/mutants -only '$(ONLY)' $(if $(V),-v)
+
+kafkadump: ## Have Kafka's kafka-dump-log read what is written, and compare with what it read before (Java and Maven)
+	@tools/kafkadump
 
 lint: $(BIN)/staticcheck ## Check formatting, go vet and staticcheck (the house's own rules are tests: internal/lint)
 	@echo '-- format'

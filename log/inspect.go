@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -340,11 +341,12 @@ func (n *inspector) checkSlots() error {
 	}
 	defer f.Close()
 	for slot := range int64(2) {
-		b := make([]byte, slotLen)
+		b := make([]byte, longSlotLen)
 		got, err := f.ReadAt(b, slot*slotStride)
-		if got < len(b) && size >= slot*slotStride+slotLen {
+		if got < len(b) && !errors.Is(err, io.EOF) {
 			return err
 		}
+		b = b[:got]
 		if _, ok, _ := decodeCheckpoint(b); !ok && strings.Trim(string(b), "\x00") != "" {
 			n.report(Note, path, -1, slot*slotStride, "a checkpoint", "a torn one", "the other slot is used, and this one is written next")
 		}

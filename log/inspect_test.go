@@ -215,3 +215,17 @@ func TestInspectBehindATruncatedStart(t *testing.T) {
 	require.NoError(t, l.Close())
 	require.Less(t, inspected(t, killed).Worst(), Damage)
 }
+
+// TestInspectFindsALogWithAbortedTransactionsSound: its checkpoint has longer slots.
+func TestInspectFindsALogWithAbortedTransactionsSound(t *testing.T) {
+	cfg := memoryConfig()
+	l, _ := open(t, cfg)
+	for range 3 { // both slots have it
+		inTxn(t, l, 7, 0, 0, "a")
+		endTxn(t, l, 7, 0, Marker{})
+		require.NoError(t, l.Sync())
+		require.NoError(t, l.writeCheckpoint(false))
+	}
+	require.NoError(t, l.Close())
+	require.Empty(t, inspected(t, cfg).Findings)
+}

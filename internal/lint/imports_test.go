@@ -90,6 +90,7 @@ var allowed = map[string][]string{
 	"internal/fixture":           {"internal/vfs"},
 	"internal/leak":              {"go.uber.org/goleak"},
 	"internal/turns":             {},
+	"internal/kafkadump":         {"record", "github.com/stretchr/testify/..."},
 	"internal/wire":              {"fault"},
 	"internal/catalogue":         {"fault", "record", "topic", "internal/wire"},
 	"internal/coordinator/txn":   {"fault", "record", "topic", "internal/wire"},

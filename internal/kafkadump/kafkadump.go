@@ -57,6 +57,25 @@ func Records(t *testing.T, golden, decoder string, records []Record) {
 	settle(t, golden, out.String())
 }
 
+// Written returns the records of a file with what Kafka itself has written. The name of each is what
+// its tool reads in it.
+func Written(t *testing.T, path string) (records []Record) {
+	t.Helper()
+	for _, lines := range sections(t, path) {
+		require.Len(t, lines, 3)
+		r := Record{Name: lines[2]}
+		var err error
+		r.Key, err = hex.DecodeString(lines[0])
+		require.NoError(t, err)
+		if lines[1] != "null" {
+			r.Value, err = hex.DecodeString(lines[1])
+			require.NoError(t, err)
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
 // printedOf returns what the tool prints of each record.
 func printedOf(t *testing.T, decoder string, records []Record) (printed []string) {
 	t.Helper()

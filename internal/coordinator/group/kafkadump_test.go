@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-go/runnel/internal/kafkadump"
 	"github.com/runnel-go/runnel/internal/wire"
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -60,4 +61,77 @@ func TestKafkaReadsTheRecords(t *testing.T) {
 	add("what a member has and is to give up", current0, current{epoch: 2, previousEpoch: 1, state: unrevokedPartitions, assigned: set[:1], revoking: set[1:]}.encode)
 	add("a static member that is away", current0, current{epoch: -2, previousEpoch: 1, assigned: set}.encode)
 	kafkadump.Records(t, "testdata/kafkadump.txt", "--offsets-decoder", records)
+}
+
+// TestReadsWhatKafkaWrote reads the log of a Kafka of version 4 with a group of KIP-848, of a static member and
+// one that subscribes by a pattern, a classic group, and a share group, of which nothing is known here.
+func TestReadsWhatKafkaWrote(t *testing.T) {
+	c := New(Limits{Classic: ServeClassic})
+	kinds := map[int16]int{}
+	for _, r := range kafkadump.Written(t, "testdata/kafkawrote.txt") {
+		require.NoError(t, c.Apply(r.Key, r.Value), r.Name)
+		k, known, err := decodeKey(r.Key)
+		require.NoError(t, err)
+		kinds[k.kind]++
+		if known {
+			var w wire.Writer
+			k.encode(&w)
+			require.Equal(t, r.Key, w.B)
+		}
+		switch k.kind { // in these, Kafka has no field that we leave out
+		case keyOffset:
+			o, err := decodeOffset(r.Value)
+			require.NoError(t, err)
+			var w wire.Writer
+			o.encode(&w)
+			require.Equal(t, r.Value, w.B, r.Name)
+		case keyClassic:
+			v, err := decodeClassic(r.Value)
+			require.NoError(t, err)
+			var w wire.Writer
+			v.encode(&w)
+			require.Equal(t, r.Value, w.B, r.Name)
+		case keyGroup:
+			g, err := decodeGroup(r.Value)
+			require.NoError(t, err)
+			var w wire.Writer
+			g.encode(&w)
+			require.Equal(t, r.Value, w.B, r.Name)
+		}
+	}
+	for _, kind := range []int16{keyOffset, keyClassic, keyGroup, keyMember, keyTargetMetadata, keyTarget, keyCurrent, 10, 15, 16} {
+		require.NotZero(t, kinds[kind], kind)
+	}
+	var id topic.ID
+	for _, o := range c.groups["kip848"].offsets {
+		id = o.id
+	}
+	_, err := c.SetTopics(NewTopics([]Topic{{Name: "orders", ID: id, Partitions: 3}}))
+	require.NoError(t, err)
+	d, err := c.Describe("kip848")
+	require.NoError(t, err)
+	require.Len(t, d.Members, 2)
+	for _, m := range d.Members {
+		require.EqualValues(t, 3, m.Epoch)
+		require.Equal(t, m.Target, m.Assigned)
+		if m.InstanceID == "static-1" {
+			require.Equal(t, []string{"orders"}, m.Topics)
+			require.Equal(t, []record.TopicPartition{{Topic: "orders"}, {Topic: "orders", Partition: 1}}, m.Assigned)
+		} else {
+			require.Equal(t, "ord.*", m.Pattern)
+			require.Equal(t, []record.TopicPartition{{Topic: "orders", Partition: 2}}, m.Assigned)
+		}
+	}
+	d, err = c.Describe("old")
+	require.NoError(t, err)
+	require.Len(t, d.Members, 1)
+	require.Equal(t, "s", d.Members[0].InstanceID)
+	for _, group := range []string{"kip848", "old"} {
+		committed := c.Offsets(group)
+		require.Len(t, committed, 3)
+		for _, o := range committed {
+			require.EqualValues(t, 10, o.Offset)
+		}
+	}
+	require.Len(t, c.Groups(), 2)
 }

@@ -49,6 +49,10 @@ func (c *Coordinator) Apply(key, b []byte) error {
 }
 
 func (c *Coordinator) apply(k Key, kind int16, v *value) {
+	if kind == keySnapshot && v.start == nowhere && len(v.batches) == 0 {
+		delete(c.parts, k) // Initialize decides, or the next update
+		return
+	}
 	p := c.parts[k]
 	if p == nil || kind == keySnapshot {
 		p = &part{created: v.created, epoch: v.epoch, snapshot: v.snapshot}
@@ -71,7 +75,7 @@ func (c *Coordinator) apply(k Key, kind int16, v *value) {
 
 // update changes a share-partition by an update.
 func (c *Coordinator) update(k Key, batches []batch, now int64) (Result, error) {
-	return c.write(k, keyUpdate, &value{snapshot: c.parts[k].snapshot, start: -1, clock: now, batches: batches})
+	return c.write(k, keyUpdate, &value{snapshot: c.parts[k].snapshot, start: nowhere, clock: now, batches: batches})
 }
 
 // write changes a share-partition by a record.

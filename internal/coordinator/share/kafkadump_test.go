@@ -1,6 +1,7 @@
 package share
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,4 +46,25 @@ func TestKafkaReadsTheRecords(t *testing.T) {
 	step("a reset", "reset", "0")
 	step("a deleted group", "delete", "workers")
 	kafkadump.Records(t, "testdata/kafkadump.txt", "--share-group-state-decoder", records)
+}
+
+// TestReadsWhatKafkaWrote: a consumer of Kafka's, with a share group of its own, has accepted most of
+// 20 records, some of them at the second time, rejected some, and given back one.
+func TestReadsWhatKafkaWrote(t *testing.T) {
+	c := New()
+	var states []string
+	for _, r := range kafkadump.Written(t, "testdata/kafkawrote.txt") {
+		require.NoError(t, c.Apply(r.Key, r.Value), r.Name)
+		state := "not begun"
+		for k, p := range c.parts {
+			require.Equal(t, "workers", k.Group)
+			state = fmt.Sprintf("%d to %d: %v", p.start(), p.end, p.runs)
+		}
+		states = append(states, state)
+	}
+	require.Equal(t, []string{
+		"not begun",
+		"3 to 20: [{3 3 1  0} {10 10 1  0} {17 18 1  0}]",
+		"18 to 20: [{18 18 2  0}]",
+	}, states)
 }

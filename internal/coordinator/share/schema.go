@@ -32,6 +32,9 @@ const (
 	stateArchived  int8 = 4
 )
 
+// nowhere is the start of a snapshot that Kafka writes before it knows where a group begins.
+const nowhere = -1
+
 // Tagged fields that Kafka does not have.
 const (
 	tagMember = 1000 // of a state batch: who has acquired it
@@ -78,7 +81,7 @@ type batch struct {
 type value struct {
 	snapshot       int32
 	epoch          int32 // of a snapshot only
-	start          int64 // -1 in an update that does not change it
+	start          int64 // nowhere in an update that does not change it
 	created, clock int64 // milliseconds
 	batches        []batch
 	later          []later
@@ -177,7 +180,7 @@ func decodeValue(kind int16, b []byte) (v value, err error) {
 	v.start = r.Int64()
 	if kind == keySnapshot {
 		v.created, v.clock = r.Int64(), r.Int64()
-		if v.start < 0 {
+		if v.start < nowhere {
 			r.Fail("a share-partition that starts at %d", v.start)
 		}
 	}

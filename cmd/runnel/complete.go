@@ -23,11 +23,13 @@ const noFiles = cobra.ShellCompDirectiveNoFileComp
 func complete(s *shell, root *cobra.Command) {
 	topics, one := s.completeNames(s.topicNames, 0), s.completeNames(s.topicNames, 1)
 	groups := s.completeNames(s.groupNames, 0)
+	shares, oneShare := s.completeNames(s.shareGroupNames, 0), s.completeNames(s.shareGroupNames, 1)
 	transactions := s.completeNames(s.transactionalIDs, 0)
 	arguments := map[string]completion{
 		"topic describe": topics, "topic delete": topics, "topic alter": topics, "consume": topics,
 		"topic add-partitions": one, "topic delete-records": one, "produce": one,
 		"group describe": groups, "group delete": groups, "group reset": s.completeNames(s.groupNames, 1),
+		"share describe": shares, "share delete": shares, "share reset": oneShare, "share delete-offsets": oneShare,
 		"transaction describe": transactions, "transaction abort": s.completeNames(s.transactionalIDs, 1),
 	}
 	setting := fixed(settingNames("=")...)
@@ -39,6 +41,8 @@ func complete(s *shell, root *cobra.Command) {
 		"produce":                  {"acks": fixed("all", "1", "0"), "compression": fixed("none", "gzip", "snappy", "lz4", "zstd")},
 		"consume":                  {"group": groups, "value": fixed("text", "int64", "hex"), "from": times},
 		"group reset":              {"topic": topics, "to": times},
+		"share reset":              {"topic": topics, "to": times},
+		"share delete-offsets":     {"topic": topics},
 		"transaction abort":        {"topic": topics},
 		"transaction find-hanging": {"topic": topics},
 		"streams run wordcount":    {"from": topics, "to": topics},

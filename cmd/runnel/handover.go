@@ -38,7 +38,7 @@ const (
 func openDir(ctx context.Context, dir string, patience time.Duration) (backend, error) {
 	until := time.Now().Add(patience)
 	for pause := handoverPause; ; pause = min(2*pause, 20*handoverPause) {
-		b, locked := runnel.Open(dir)
+		b, locked := runnel.Open(dir, runnel.ShareGroups()) // other commands may attach
 		if locked == nil {
 			return b, nil
 		}

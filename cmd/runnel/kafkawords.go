@@ -113,6 +113,7 @@ var tools = map[string]string{
 	"consume": "consume", "consumer": "consume", "console-consumer": "consume",
 	"transaction": "transaction", "transactions": "transaction",
 	"group": "group", "groups": "group", "consumer-groups": "group", "consumer-group": "group",
+	"share": "share", "share-groups": "share", "share-group": "share",
 	"configs": "configs", "config": "configs", "delete-records": "delete-records", "get-offsets": "offsets", "dump-log": "dump",
 	"run-class": "",
 }
@@ -146,7 +147,7 @@ func translate(args []string) (string, bool) {
 	}
 	out := line{"runnel"}
 	ok := map[string]func(kafkaLine, *line) bool{
-		"topic": topicWords, "produce": produceWords, "consume": consumeWords, "group": groupWords, "transaction": transactionWords, "configs": configWords,
+		"topic": topicWords, "produce": produceWords, "consume": consumeWords, "group": groupWords, "share": shareWords, "transaction": transactionWords, "configs": configWords,
 		"delete-records": deleteRecordsWords, "offsets": offsetsWords, "dump": dumpWords,
 	}[tool]
 	if ok == nil || !ok(l, &out) {
@@ -307,6 +308,39 @@ func consumeWords(l kafkaLine, out *line) bool {
 	}
 	if messages == "" && !l.has("timeout-ms") {
 		out.add("--follow")
+	}
+	return true
+}
+
+// shareWords are the words of kafka-share-groups.sh.
+func shareWords(l kafkaLine, out *line) bool {
+	for _, action := range []string{"describe", "list", "delete"} {
+		if i := slices.Index(l.words, action); i >= 0 {
+			l.words = slices.Delete(l.words, i, i+1)
+			l.flags[action] = []string{""}
+		}
+	}
+	names := append(slices.Clone(l.flags["group"]), l.words...)
+	if len(names) == 0 {
+		names = []string{"NAME"}
+	}
+	switch {
+	case l.has("reset-offsets"):
+		out.add("share", "reset", names[0])
+		resetWords(l, out)
+	case l.has("delete-offsets"):
+		out.add("share", "delete-offsets", names[0])
+		for _, name := range l.flags["topic"] {
+			out.flag("--topic", name)
+		}
+	case l.has("describe"):
+		out.add("share", "describe")
+		out.add(names...)
+	case l.has("delete"):
+		out.add("share", "delete")
+		out.add(names...)
+	default:
+		out.add("share", "list")
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/runnel-go/runnel/kafka"
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
+	"github.com/runnel-go/runnel/share"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata")
@@ -52,7 +54,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("KAFKA_DIRECTORY", directory)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"settle": settle, "hold": hold, "mark": mark, "transact": transact},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"settle": settle, "hold": hold, "mark": mark, "transact": transact, "work": work},
 	})
 }
 
@@ -87,6 +89,27 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	broker, err := runnel.Open(ts.MkAbs(args[0]), opts...)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(broker.Close()) })
+}
+
+// work DIR GROUP TOPIC [hold] receives a record as a member of a share group and acknowledges
+// it, in the process of the test; with hold it keeps it until the script ends.
+func work(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || len(args) > 4 || len(args) == 4 && args[3] != "hold" {
+		ts.Fatalf("usage: work DIR GROUP TOPIC [hold]")
+	}
+	broker, err := runnel.Open(ts.MkAbs(args[0]), runnel.ShareGroups())
+	ts.Check(err)
+	c, err := share.New(broker, share.Group(args[1]), share.Topics(args[2]))
+	ts.Check(err)
+	d, err := c.Receive(context.Background())
+	ts.Check(err)
+	end := func() { ts.Check(errors.Join(c.Close(), broker.Close())) }
+	if len(args) == 4 {
+		ts.Defer(end)
+		return
+	}
+	ts.Check(d.Ack(context.Background()))
+	end()
 }
 
 // mark DIR TOPIC ends a topic's first partition with a transaction's marker.

@@ -84,12 +84,14 @@ func newRoot(s *shell) *cobra.Command {
 	flags.StringVar(&s.at, "at", defaultAt(), "data `directory`, open or not, or kafka://host:port; default $RUNNEL_AT")
 	flags.BoolVar(&s.json, "json", false, "print JSON lines")
 	flags.BoolVar(&s.table, "table", false, "print tables, also into a pipe")
-	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newTransaction(s), newStreams(s), newCluster(s))
+	root.AddCommand(newTopic(s), newProduce(s), newConsume(s), newGroup(s), newShare(s), newTransaction(s), newStreams(s), newCluster(s))
 	for _, cmd := range []*cobra.Command{newBackup(s), newRestore(s), newImport(s), newVerify(s), newRepair(s), newRecovery(s), newDump(s), newClean(s)} {
 		cmd.Annotations = map[string]string{"kind": "files"} // help lists these in one line, to fit on a screen
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(newVersion(s))
+	root.InitDefaultVersionFlag()
+	root.Flags().Lookup("version").Hidden = true // there is a command, and help fits on a screen
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {

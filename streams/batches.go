@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -29,6 +30,7 @@ type batches struct {
 	plan     *plan
 	handling *handling
 	limits   map[string]int // the largest batch of topics whose limit is below batchBytes
+	describe func(topic string) (topic.Description, error)
 	topics   map[string]*topicBatches
 	ordered  []*topicBatches
 	refused  refused
@@ -64,6 +66,7 @@ func (r *refused) take() []refusedBatch {
 // topicBatches is the open batches of one topic.
 type topicBatches struct {
 	name       string
+	sink       *node    // the first one that writes it
 	refused    *refused // nil: a batch that is not written ends the application, through the session's Flush
 	ctx        context.Context
 	writer     producer.Writer
@@ -80,7 +83,15 @@ func openBatches(ctx context.Context, a *App, clientID string, limits map[string
 	if err != nil {
 		return nil, err
 	}
-	return newBatches(ctx, s, a.plan, a.config.handling, limits), nil
+	b := newBatches(ctx, s, a.plan, a.config.handling, maps.Clone(limits))
+	b.describe = func(name string) (topic.Description, error) {
+		described, err := a.backend.DescribeTopics(ctx, name)
+		if err != nil {
+			return topic.Description{}, err
+		}
+		return described[0], nil
+	}
+	return b, nil
 }
 
 func newBatches(ctx context.Context, s producer.Session, p *plan, h *handling, limits map[string]int) *batches {
@@ -105,12 +116,35 @@ func (b *batches) topic(name string) (*topicBatches, error) {
 	return t, nil
 }
 
-func (b *batches) output(topic string) (output, error) {
-	t, err := b.topic(topic)
-	if err == nil && b.handling.handlers[Production].action != failing {
+func (b *batches) output(n *node, name string) (output, error) {
+	if n.topic == "" && b.topics[name] == nil {
+		if err := b.find(name); err != nil {
+			return nil, err
+		}
+	}
+	t, err := b.topic(name)
+	if err != nil {
+		return nil, err
+	}
+	if t.sink == nil {
+		t.sink = n
+	}
+	if b.handling.handlers[Production].action != failing {
 		t.refused = &b.refused
 	}
-	return t, err
+	return t, nil
+}
+
+// find looks for a topic that was not known when the application started.
+func (b *batches) find(name string) error {
+	if err := topic.ValidateName(name); err != nil {
+		return err
+	}
+	found, err := b.describe(name)
+	if limit := found.Config.MaxMessageBytes; err == nil && limit > 0 && limit < batchBytes {
+		b.limits[name] = limit
+	}
+	return err
 }
 
 // deadLetters is topic, except that a refused dead letter does not go to a
@@ -190,7 +224,7 @@ func (b *batches) handleRefused(batch refusedBatch) error {
 	if err != nil {
 		return err
 	}
-	n := b.plan.sinkOf(batch.Topic)
+	n := b.topics[batch.Topic].sink
 	at := record.Position{Topic: batch.Topic, Partition: batch.Partition, Offset: -1}
 	for r := (record.Record{Topic: at.Topic, Partition: at.Partition}); records.Next(&r); {
 		raw := r.Clone()

@@ -239,7 +239,11 @@ func (b *caseBuilder) repartition(n caseNode) any {
 }
 
 func (b *caseBuilder) to(n caseNode) any {
-	require.Nil(b, n.TopicFn, "unknown: a topic for each record")
+	if n.TopicFn != nil {
+		topic := n.TopicFn.of(b)
+		parent[dataStream](b, n).ToTopics(func(r streams.Record[datum, datum]) string { return topic(r.Key, r.Value).String() })
+		return nil
+	}
 	parent[dataStream](b, n).To(caseTopic(n.Topic))
 	return nil
 }

@@ -21,6 +21,10 @@ func (p *plan) describe() string {
 			case processorNode:
 				fmt.Fprintf(&b, "    Processor: %s (stores: [%s])\n", n.name, storeNames(n))
 			case sinkNode:
+				if n.topic == "" {
+					fmt.Fprintf(&b, "    Sink: %s (extractor class: ToTopics)\n", n.name)
+					break
+				}
 				fmt.Fprintf(&b, "    Sink: %s (topic: %s)\n", n.name, n.topic)
 			}
 			if n.kind != sinkNode {
@@ -100,7 +104,7 @@ func (p *plan) mermaid() string {
 		for _, n := range sub.nodes {
 			fmt.Fprintf(&b, "        n%d[\"%s\"]\n", n.id, n.name)
 			for _, s := range n.stores {
-				fmt.Fprintf(&b, "        n%d --- store%d[/\"%s\"/]\n", n.id, s.owner().id, s.name)
+				fmt.Fprintf(&b, "        n%d --- store%d[/\"%s\"/]\n", n.id, slices.Index(p.topology.stores, s), s.name)
 			}
 		}
 		for _, n := range sub.nodes {
@@ -115,7 +119,9 @@ func (p *plan) mermaid() string {
 		case sourceNode:
 			fmt.Fprintf(&b, "    %s --> n%d\n", topic(n), n.id)
 		case sinkNode:
-			fmt.Fprintf(&b, "    n%d --> %s\n", n.id, topic(n))
+			if n.topic != "" {
+				fmt.Fprintf(&b, "    n%d --> %s\n", n.id, topic(n))
+			}
 		}
 	}
 	return b.String()

@@ -86,7 +86,7 @@ func (p *plan) changelogOf(s *storeDecl) string { return p.app + "-" + s.name + 
 func (p *plan) topics(kind nodeKind, internal bool) []string {
 	var names []string
 	for _, n := range p.topology.nodes {
-		if name := p.topicOf(n); n.kind == kind && (n.internal != nil) == internal && !slices.Contains(names, name) {
+		if name := p.topicOf(n); n.kind == kind && name != "" && (n.internal != nil) == internal && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
@@ -209,16 +209,6 @@ func (p *plan) metadata(process string) tasks.Metadata {
 // taskOf returns the task that reads a partition.
 func (p *plan) taskOf(tp record.TopicPartition) TaskID {
 	return TaskID{SubTopology: p.byTopic[tp.Topic].id, Partition: tp.Partition}
-}
-
-// sinkOf returns the first node that writes a topic.
-func (p *plan) sinkOf(topic string) *node {
-	for _, n := range p.topology.nodes {
-		if n.kind == sinkNode && p.topicOf(n) == topic {
-			return n
-		}
-	}
-	return nil
 }
 
 // subOf returns the number of a node's sub-topology.

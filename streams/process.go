@@ -89,11 +89,14 @@ func startLater[K, V any](w *wiring, c *TaskContext, start func() (Processor[K, 
 
 func (p *processor[K, V]) receive(m message[K, V]) error {
 	p.enter()
-	err := p.handle(Record[K, V]{
-		Key: m.key, Value: m.value, HasKey: m.hasKey, HasValue: m.hasValue,
-		At: time.UnixMilli(p.task.ms), Headers: p.task.headers,
-	})
-	return p.returned(err)
+	return p.returned(p.handle(recordOf(p.task, &m)))
+}
+
+// recordOf returns m, in the task's context, as the program sees it.
+func recordOf[K, V any](t *task, m *message[K, V]) Record[K, V] {
+	return Record[K, V]{
+		Key: m.key, Value: m.value, HasKey: m.hasKey, HasValue: m.hasValue, At: time.UnixMilli(t.ms), Headers: t.headers,
+	}
 }
 
 // returned handles what a function of the program returned. An error of a node that it

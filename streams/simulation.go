@@ -6,6 +6,7 @@ import (
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/streams/state"
+	"github.com/runnel-go/runnel/topic"
 )
 
 // Simulation runs a topology without a backend: on the caller's goroutine, one
@@ -152,7 +153,10 @@ type simulated struct {
 	topic string
 }
 
-func (s *Simulation) output(topic string) (output, error) { return simulated{s, topic}, nil }
+// output implements outbox. Every topic exists that has a name which one may have.
+func (s *Simulation) output(_ *node, name string) (output, error) {
+	return simulated{s, name}, topic.ValidateName(name)
+}
 
 func (s *Simulation) deadLetters(topic string) (output, error) { return simulated{s, topic}, nil }
 

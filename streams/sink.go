@@ -10,8 +10,9 @@ import (
 // outbox receives what tasks write: in an application the batches of its
 // producer, in a Simulation the records of its topics.
 type outbox interface {
-	// output opens a topic for records whose key chooses the partition.
-	output(topic string) (output, error)
+	// output opens a topic that n writes, for records whose key chooses the
+	// partition.
+	output(n *node, topic string) (output, error)
 
 	// deadLetters opens a topic for records that could not be processed.
 	// Records that it refuses do not go to a handler.
@@ -38,9 +39,12 @@ type sink[K, V any] struct {
 }
 
 func newSink[K, V any](w *wiring, n *node, key serde.Serde[K], value serde.Serde[V]) receiver[K, V] {
+	return sinkTo(w.step(n), n, key, value, w.output(n))
+}
+
+func sinkTo[K, V any](at step, n *node, key serde.Serde[K], value serde.Serde[V], out output) *sink[K, V] {
 	return &sink[K, V]{
-		step: w.step(n), key: newCodec(key), value: newCodec(value), out: w.output(n),
-		keyed: n.internal != nil, scratch: make([]byte, 0, 128),
+		step: at, key: newCodec(key), value: newCodec(value), out: out, keyed: n.internal != nil, scratch: make([]byte, 0, 128),
 	}
 }
 
@@ -75,4 +79,26 @@ func (s *sink[K, V]) receive(m message[K, V]) (err error) {
 		return s.failed(err)
 	}
 	return nil
+}
+
+// chooser is the processor of a sink whose records choose their topics.
+type chooser[K, V any] struct {
+	step
+	choose func(r Record[K, V]) string
+	open   func(topic string) (*sink[K, V], error)
+	sinks  map[string]*sink[K, V] // the topics that were chosen so far
+}
+
+func (c *chooser[K, V]) receive(m message[K, V]) error {
+	c.enter()
+	topic := c.choose(recordOf(c.task, &m))
+	to, ok := c.sinks[topic]
+	if !ok {
+		var err error
+		if to, err = c.open(topic); err != nil {
+			return c.handle(Production, err)
+		}
+		c.sinks[topic] = to
+	}
+	return to.receive(m)
 }

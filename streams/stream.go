@@ -142,6 +142,24 @@ func (s *KStream[K, V]) To(to serde.Topic[K, V]) {
 	s.out.to(n, func(w *wiring) receiver[K, V] { return newSink(w, n, key, value) })
 }
 
+// ToTopics writes each record to the topic that choose returns for it, with the
+// stream's serdes: Kafka's to with a TopicNameExtractor. A topic that does not exist is a
+// production error of the record (fault.UnknownTopic). A task keeps a batch for each
+// partition of each topic that it has written to.
+func (s *KStream[K, V]) ToTopics(choose func(r Record[K, V]) string) {
+	t := s.topology
+	n := t.add(sinkNode, t.generate("KSTREAM-SINK-"), s.out.node)
+	t.need(n, choose != nil)
+	key, value := serdeFor(t, n, "keys", s.key), serdeFor(t, n, "values", s.value)
+	s.out.to(n, func(w *wiring) receiver[K, V] {
+		at, outbox := w.step(n), w.out
+		return &chooser[K, V]{step: at, choose: choose, sinks: make(map[string]*sink[K, V]), open: func(topic string) (*sink[K, V], error) {
+			out, err := outbox.output(n, topic)
+			return sinkTo(at, n, key, value, out), err
+		}}
+	})
+}
+
 // Repartition writes the stream to an internal topic,
 // <application>-name-repartition, and reads it back from there, so that records
 // with equal keys are in one partition and one task. Records with a null key

@@ -155,7 +155,7 @@ func once[K, V any](w *wiring, n *node, make func() receiver[K, V]) receiver[K, 
 
 // output opens the topic that n writes.
 func (w *wiring) output(n *node) output {
-	out, err := w.out.output(w.task.plan.topicOf(n))
+	out, err := w.out.output(n, w.task.plan.topicOf(n))
 	w.note(n, err)
 	return out
 }

@@ -30,6 +30,7 @@ const (
 	requestTransactions
 	requestProducers
 	requestShareGroups
+	requestKey // the records of a key
 )
 
 // requestHandler answers the requests of a kind.
@@ -49,6 +50,8 @@ func (b *Broker) requestHandler(k requestKind) requestHandler {
 		return b.serveProducers
 	case requestShareGroups:
 		return b.serveShares
+	case requestKey:
+		return b.serveKey
 	}
 	return nil
 }

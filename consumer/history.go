@@ -85,8 +85,8 @@ const keyPage = 256
 //
 // The topic must have an index of keys (topic.Config.KeyIndex): then History costs a read
 // for each record, however many records other keys have. Without one it is
-// fault.InvalidConfig, and on a backend that has none, such as Kafka, or on a node without
-// a copy of the partition, fault.UnsupportedVersion: see Scanning.
+// fault.InvalidConfig, and on a backend that has none, such as Kafka, fault.UnsupportedVersion:
+// see Scanning. A node without a copy of the partition asks one that has it.
 func History[K, V any](ctx context.Context, b HistoryBackend, t serde.Topic[K, V], key K, opts ...HistoryOption) iter.Seq2[Record[K, V], error] {
 	return func(yield func(Record[K, V], error) bool) {
 		fail := func(err error) { yield(Record[K, V]{}, err) }

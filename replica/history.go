@@ -50,7 +50,8 @@ type reached chan struct{}
 // Wake implements partition.Waker.
 func (c reached) Wake() { c <- struct{}{} }
 
-// ReadKey returns fault.UnsupportedVersion: this node has no copy, and so no index.
+// ReadKey returns fault.UnsupportedVersion: this node has no copy, and so no index. The
+// broker asks another node.
 func (r *Remote) ReadKey(context.Context, []byte, int64, partition.Isolation, int) ([]record.Record, int64, int64, error) {
 	return nil, 0, 0, fault.At(fault.UnsupportedVersion, r.at.Topic, r.at.Partition, -1).
 		Detailf("node %v has no copy of the partition, and no index of its keys", r.node.cfg.ID).

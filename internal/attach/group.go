@@ -6,7 +6,7 @@ import (
 	"github.com/runnel-go/runnel/record"
 )
 
-// Nodes of a cluster tell each other of groups in the encoding that answers use.
+// Nodes of a cluster tell each other of groups, and of the records of keys, in the encoding that answers use.
 
 func write(w *wire.Writer, f fields) { f(&coder{w: w}) }
 
@@ -61,4 +61,26 @@ func WriteGroup(w *wire.Writer, d consumer.GroupDescription) {
 func ReadGroup(r *wire.Reader) (d consumer.GroupDescription) {
 	read(r, func(c *coder) { c.groupDescription(&d) })
 	return d
+}
+
+// WriteKeyQuery appends a question for a key's records.
+func WriteKeyQuery(w *wire.Writer, q *consumer.KeyQuery) {
+	write(w, func(c *coder) { c.keyQuery(q) })
+}
+
+// ReadKeyQuery reads what WriteKeyQuery wrote.
+func ReadKeyQuery(r *wire.Reader) (q consumer.KeyQuery) {
+	read(r, func(c *coder) { c.keyQuery(&q) })
+	return q
+}
+
+// WriteKeyPage appends the answer to a question.
+func WriteKeyPage(w *wire.Writer, page *consumer.KeyPage, q *consumer.KeyQuery) {
+	write(w, func(c *coder) { c.keyPage(page, q) })
+}
+
+// ReadKeyPage reads what WriteKeyPage wrote.
+func ReadKeyPage(r *wire.Reader, q *consumer.KeyQuery) (page consumer.KeyPage) {
+	read(r, func(c *coder) { c.keyPage(&page, q) })
+	return page
 }

@@ -12,7 +12,7 @@ import (
 
 // List lists all groups, sorted by name. See consumer.Admin.
 func (g *Groups) List(ctx context.Context) ([]consumer.GroupListing, error) {
-	shards, err := g.All(ctx, false)
+	shards, err := known(ctx, false, g.cfg.CatchUp, g.All)
 	if err != nil {
 		return nil, err
 	}

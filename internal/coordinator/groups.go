@@ -127,7 +127,7 @@ func NewGroups(cfg GroupsConfig) *Groups {
 // Shard returns the shard of a group. It is nil if the topic doesn't exist and
 // create is false.
 func (g *Groups) Shard(ctx context.Context, groupName string, create bool) (*GroupShard, error) {
-	shards, err := g.All(ctx, create)
+	shards, err := known(ctx, create, g.cfg.CatchUp, g.All)
 	if err != nil || len(shards) == 0 {
 		return nil, err
 	}

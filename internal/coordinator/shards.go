@@ -52,6 +52,20 @@ func (s *shards[S]) all(ctx context.Context, h *host.Host, spec topic.Spec, crea
 	return created, nil
 }
 
+// known returns all shards, and none only if their topic doesn't exist: a node that has just
+// started lacks topics until it has caught up with the catalogue. catchUp is nil where there is one
+// copy of that.
+func known[S any](ctx context.Context, create bool, catchUp func(context.Context) error, all func(ctx context.Context, create bool) ([]S, error)) ([]S, error) {
+	shards, err := all(ctx, create)
+	if err != nil || len(shards) > 0 || catchUp == nil {
+		return shards, err
+	}
+	if err := catchUp(ctx); err != nil {
+		return nil, err
+	}
+	return all(ctx, create)
+}
+
 // close lets no shards be created any more, and returns those that there are.
 func (s *shards[S]) close() []S {
 	s.loading <- struct{}{}

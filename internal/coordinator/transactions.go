@@ -202,7 +202,8 @@ func (t *Transactions) SendOffsets(ctx context.Context, id string, who txn.Ident
 	if err := t.Add(ctx, id, who, record.TopicPartition{Topic: group.OffsetsTopic.Name, Partition: s.number}); err != nil {
 		return err
 	}
-	return insist(ctx, t.cfg.Host, "no node coordinates the group", IsElsewhere, func() error { return t.cfg.Groups.place(s).CommitPending(ctx, m, who, offsets) })
+	// The same offsets of the same transaction do no harm twice, and its successors are of later epochs.
+	return t.cfg.Groups.insist(ctx, func() error { return t.cfg.Groups.place(s).CommitPending(ctx, m, who, offsets) })
 }
 
 // End commits or aborts a producer's transaction, and returns the identity for its next one.

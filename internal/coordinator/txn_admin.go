@@ -44,7 +44,7 @@ func (t *Transactions) Describe(ctx context.Context, id string) (d TransactionDe
 
 // List describes all transactional IDs.
 func (t *Transactions) List(ctx context.Context) (all []TransactionDescription, err error) {
-	shards, err := t.all(ctx, false)
+	shards, err := known(ctx, false, t.cfg.CatchUp, t.all)
 	for _, s := range shards {
 		some, err := t.describe(ctx, s, "")
 		if err != nil {
@@ -75,7 +75,7 @@ func (t *Transactions) describe(ctx context.Context, s *txnShard, id string) ([]
 // existing returns the shard of a transactional ID, or fault.TransactionalIDNotFound if
 // there are no transactions yet.
 func (t *Transactions) existing(ctx context.Context, id string) (*txnShard, error) {
-	shards, err := t.all(ctx, false)
+	shards, err := known(ctx, false, t.cfg.CatchUp, t.all)
 	if err == nil && len(shards) == 0 {
 		err = unknownTransaction(id)
 	}

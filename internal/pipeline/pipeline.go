@@ -45,6 +45,7 @@ type Pipeline struct {
 	Members    int              // of each stage, at a time
 	First      int              // the number of the first one: members of several processes have each their own
 	Life       time.Duration    // how long a member stays, at least a tenth of it
+	Session    time.Duration    // of the members; 0: the default
 	Excused    func(error) bool // of an error that ends a member: the next one goes on; nil: none is
 }
 
@@ -157,8 +158,13 @@ func (l *Pipeline) live(ctx context.Context, b Backend, stage, n int, sudden boo
 			_ = p.Close()
 		}
 	}()
-	c, err := consumer.New(b, consumer.Group(group(stage)), consumer.Topics(Topic(stage)),
-		consumer.ReadCommitted(), consumer.ManualCommit(), consumer.MaxRecords(l.Batch))
+	opts := []consumer.Option{
+		consumer.Group(group(stage)), consumer.Topics(Topic(stage)), consumer.ReadCommitted(), consumer.ManualCommit(), consumer.MaxRecords(l.Batch),
+	}
+	if l.Session > 0 {
+		opts = append(opts, consumer.SessionTimeout(l.Session))
+	}
+	c, err := consumer.New(b, opts...)
 	if err != nil {
 		return err
 	}

@@ -272,3 +272,55 @@ func TestAMemberThatComesWhileItsNodeWatches(t *testing.T) {
 		polls.Wait()
 	})
 }
+
+// A node that has just started knows of no topic until it hears of the controller. What it says of groups and
+// transactions is what there is, nevertheless, and not that there is none.
+func TestAdministratorsOfANodeThatHasJustStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := replicatest.Cluster(t, 3)
+		tps := transfers(t, c, 1, 3)
+		p := ofTransactions(t, c.Broker(1))
+		require.NoError(t, transfer(t.Context(), p, "first", tps...))
+		offsets := map[record.TopicPartition]consumer.Offset{tps[0]: {Offset: 1, LeaderEpoch: -1}}
+		require.NoError(t, c.Broker(1).SetGroupOffsets(t.Context(), "readers", offsets))
+		for what, check := range map[string]func(b *runnel.Broker){
+			"a group's offsets": func(b *runnel.Broker) {
+				found, err := b.GroupOffsets(t.Context(), "readers")
+				require.NoError(t, err)
+				require.Equal(t, offsets, found)
+			},
+			"the groups": func(b *runnel.Broker) {
+				found, err := b.Groups(t.Context())
+				require.NoError(t, err)
+				require.Len(t, found, 1)
+			},
+			"what a consumer's group has committed": func(b *runnel.Broker) {
+				reader, err := consumer.New(b, consumer.Group("readers"), consumer.Assign(tps...))
+				require.NoError(t, err)
+				found, err := reader.Committed(t.Context(), tps...)
+				require.NoError(t, err)
+				require.Equal(t, offsets, found)
+				require.NoError(t, reader.Close())
+			},
+			"the transactions": func(b *runnel.Broker) {
+				found, err := b.ListTransactions(t.Context())
+				require.NoError(t, err)
+				require.Len(t, found, 1)
+			},
+			"a transaction": func(b *runnel.Broker) {
+				_, err := b.DescribeTransactions(t.Context(), "shop")
+				require.NoError(t, err)
+			},
+			"a group that is deleted": func(b *runnel.Broker) {
+				require.NoError(t, b.DeleteGroups(t.Context(), "readers"))
+				require.NoError(t, c.Broker(1).SetGroupOffsets(t.Context(), "readers", offsets))
+			},
+		} {
+			c.Crash(3)
+			c.Restart(3)
+			t.Log(what)
+			check(c.Broker(3))
+		}
+		require.NoError(t, p.Close())
+	})
+}

@@ -85,6 +85,7 @@ var operators = map[string]func(b *caseBuilder, n caseNode) any{
 
 	"stream_table_join": (*caseBuilder).streamTableJoin,
 	"table_table_join":  (*caseBuilder).tableTableJoin,
+	"table_fk_join":     (*caseBuilder).tableForeignJoin,
 }
 
 func (b *caseBuilder) declare(t *streams.Topology, nodes []caseNode) {
@@ -338,6 +339,20 @@ func (b *caseBuilder) tableTableJoin(n caseNode) any {
 		return b.materialized(n, streams.TableLeftJoin(left, right, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
 	case "outer":
 		return b.materialized(n, streams.TableOuterJoin(left, right, func(k datum, l, r *datum) datum { return join(k, orNull(l), orNull(r)) }, values))
+	}
+	require.Fail(b, "unknown kind of join", n.Kind)
+	return nil
+}
+
+func (b *caseBuilder) tableForeignJoin(n caseNode) any {
+	left, right, join, values := at[dataTable](b, n.Left), at[dataTable](b, n.Right), n.Joiner.joiner(b), streams.ValueSerde[datum](data{})
+	fk := n.FkFn.of(b)
+	reference := func(k, v datum) (datum, bool) { to := fk(k, v); return to, !to.null() }
+	switch n.Kind {
+	case "inner":
+		return b.materialized(n, streams.TableJoinForeign(left, right, reference, join, values))
+	case "left":
+		return b.materialized(n, streams.TableLeftJoinForeign(left, right, reference, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
 	}
 	require.Fail(b, "unknown kind of join", n.Kind)
 	return nil

@@ -12,7 +12,8 @@
 // and [TableGroupBy], after which Count, Reduce and [TableAggregate] follow every
 // change of a row, by subtracting the old one and adding the new one. [JoinTable]
 // and [LeftJoinTable] join a stream with a table's rows; [TableJoin],
-// [TableLeftJoin] and [TableOuterJoin] join two tables. A function on a table has
+// [TableLeftJoin] and [TableOuterJoin] join two tables by key, [TableJoinForeign]
+// and [TableLeftJoinForeign] by a reference from one to the other. A function on a table has
 // the prefix Table where one on a stream has its name; as methods both have
 // Kafka's.
 //

@@ -75,6 +75,22 @@ func ExampleJoinTable() {
 	// a=two of three
 }
 
+func ExampleTableJoinForeign() {
+	show(func(t *streams.Topology) {
+		people := streams.Table(t, lines) // each with the key of a boss
+		boss := func(_, boss string) (string, bool) { return boss, boss != "" }
+		streams.TableJoinForeign(people, people, boss, func(_, boss, ofBoss string) string {
+			return boss + ", whose boss is " + ofBoss
+		}).Named("bosses").ToStream().To(out)
+	}, "Anna=Berta", "Berta=Carla", "Dora=Berta", "Berta=Dora")
+	// Output:
+	// Anna=Berta, whose boss is Carla
+	// Dora=Berta, whose boss is Carla
+	// Anna=Berta, whose boss is Dora
+	// Dora=Berta, whose boss is Dora
+	// Berta=Dora, whose boss is Berta
+}
+
 func ExampleTableOuterJoin() {
 	show(func(t *streams.Topology) {
 		all := streams.Table(t, lines)

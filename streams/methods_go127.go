@@ -120,3 +120,15 @@ func (left *KTable[K, V]) LeftJoin[V2, R any](right *KTable[K, V2], join func(ke
 func (left *KTable[K, V]) OuterJoin[V2, R any](right *KTable[K, V2], join func(key K, left *V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
 	return TableOuterJoin(left, right, join, options...)
 }
+
+// JoinForeign joins each row with the row of another table that it refers to. It
+// is the function [TableJoinForeign] as a method.
+func (left *KTable[K, V]) JoinForeign[K2, V2, R any](right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right V2) R, options ...ValueOption[R]) *KTable[K, R] {
+	return TableJoinForeign(left, right, reference, join, options...)
+}
+
+// LeftJoinForeign is JoinForeign with a result for every row of the left table.
+// It is the function [TableLeftJoinForeign] as a method.
+func (left *KTable[K, V]) LeftJoinForeign[K2, V2, R any](right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
+	return TableLeftJoinForeign(left, right, reference, join, options...)
+}

@@ -129,7 +129,11 @@ func (p *plan) partitions(counts map[string]int) error {
 			case n.internal != nil && n.internal.partitions > 0:
 				counts[p.topicOf(n)] = n.internal.partitions
 			case n.internal != nil && n.kind == sinkNode:
-				grow(n, p.largest(upstream(n), counts))
+				from := n
+				if n.internal.like != nil {
+					from = n.internal.like
+				}
+				grow(n, p.largest(upstream(from), counts))
 			}
 		}
 		for _, store := range p.topology.stores {

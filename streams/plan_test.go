@@ -74,6 +74,14 @@ func TestPartitionsOfRepartitionTopics(t *testing.T) {
 			map[string]int{"a": 3, "b": 5},
 			nil,
 		},
+		"of a join by reference, as the tables": {
+			func(t *Topology) {
+				reference := func(_, v string) (string, bool) { return v, true }
+				TableJoinForeign(Table(t, text("a")), Table(t, text("b")), reference, joinText).Named("j")
+			},
+			map[string]int{"a": 3, "b": 5},
+			map[string]int{"app-j-subscription-repartition": 5, "app-j-response-repartition": 3},
+		},
 		"merged without a store": {
 			func(t *Topology) { Stream(t, text("a")).Merge(Stream(t, text("b"))).To(text("c")) },
 			map[string]int{"a": 3, "b": 5},

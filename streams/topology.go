@@ -96,7 +96,8 @@ func (d *storeDecl) upstream() []*node {
 
 // repartitionDecl is an internal topic between two sub-topologies.
 type repartitionDecl struct {
-	partitions int // 0: as many as the largest topic upstream
+	partitions int   // 0: as many as the largest topic upstream
+	like       *node // if set: as many as the largest topic upstream of this node
 }
 
 // Suffixes of the names of internal topics.

@@ -130,20 +130,23 @@ func TestSubTopologiesAreConnectedParts(t *testing.T) {
 	require.Equal(t, 2, p.byTopic["d"].id)
 }
 
-// The changelog of a store that expires does too, a day later.
-func TestTheChangelogOfAStoreThatExpiresDeletes(t *testing.T) {
+// A changelog keeps what its store does, and a day longer.
+func TestAChangelogKeepsWhatItsStoreDoes(t *testing.T) {
 	p, _, err := compile("app", func(t *Topology) {
 		Count(Stream(t, text("a")).GroupByKey(), "kept")
 		Count(Stream(t, text("b")).GroupByKey(), "expiring")
+		Count(Stream(t, text("c")).GroupByKey(), "versioned")
 	}, nil)
 	require.NoError(t, err)
 	p.topology.stores[1].retention = time.Hour
+	p.topology.stores[2].history = time.Hour
 	configs := map[string]topic.Config{}
-	for _, internal := range (&App{plan: p}).internalTopics(map[string]int{"a": 1, "b": 1}) {
+	for _, internal := range (&App{plan: p}).internalTopics(map[string]int{"a": 1, "b": 1, "c": 1}) {
 		configs[internal.Name] = internal.Config
 	}
 	require.Equal(t, map[string]topic.Config{
-		"app-kept-changelog":     {Cleanup: topic.Compact},
-		"app-expiring-changelog": {Cleanup: topic.CompactDelete, Retention: 25 * time.Hour},
+		"app-kept-changelog":      {Cleanup: topic.Compact},
+		"app-expiring-changelog":  {Cleanup: topic.CompactDelete, Retention: 25 * time.Hour},
+		"app-versioned-changelog": {Cleanup: topic.Compact, MinCompactionLag: 25 * time.Hour},
 	}, configs)
 }

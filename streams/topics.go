@@ -107,8 +107,11 @@ func (a *App) internalTopics(counts map[string]int) []internalTopic {
 		// are tasks, so that a later growth of those topics is detected.
 		name := a.plan.changelogOf(s)
 		cfg := topic.Config{Cleanup: topic.Compact}
-		if s.retention > 0 {
+		switch {
+		case s.retention > 0:
 			cfg = topic.Config{Cleanup: topic.CompactDelete, Retention: s.retention + changelogSlack}
+		case s.history > 0:
+			cfg.MinCompactionLag = s.history + changelogSlack
 		}
 		all = append(all, internalTopic{topic.Spec{Name: name, Partitions: a.plan.largest(s.upstream(), counts), Config: cfg}, s.owner(), s})
 	}

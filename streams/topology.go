@@ -75,6 +75,10 @@ type storeDecl struct {
 	// retention is how long the store keeps what it has, in the time of the
 	// stream; 0: for ever. Its changelog keeps it a day longer, as Kafka's does.
 	retention time.Duration
+
+	// history is how long a versioned store keeps what is no longer so; 0: it is
+	// none. Until then, and a day longer, its changelog keeps all records.
+	history time.Duration
 }
 
 // owner returns the node that writes the store.

@@ -4,9 +4,10 @@
 // the keys of partition 3. The runtime sees it as bytes, in records of its
 // changelog topic: it passes them to [Store.Restore] when the task starts, and
 // gets them through a [Changelog] at each commit. Programs see typed values, by
-// key in a [KeyValue], by key and time in [Windows] and [Sessions].
+// key in a [KeyValue], by key and time in [Windows] and [Sessions], and with
+// what they were before in [Versioned].
 //
-// A store has two layers:
+// A store has two layers, except Versioned, which has the lower one:
 //
 //	KeyValue, Windows, Sessions   typed keys and values
 //	Cache                         the values that are in use, as they are in the program

@@ -52,7 +52,7 @@ func (v *View[K, V]) Range(from, to K, order Order) iter.Seq2[Row[K, V], error] 
 
 // snapshot is a store's rows as of a flush.
 type snapshot[V any] struct {
-	Snapshot
+	rows  Snapshot
 	store string
 	value serde.Serde[V]
 }
@@ -66,7 +66,7 @@ func (c *Cache[K, V]) snapshot() (s snapshot[V], err error) {
 }
 
 func (s snapshot[V]) lookup(key []byte) (v V, ms int64, ok bool, err error) {
-	stored, err := s.Snapshot.Get(key)
+	stored, err := s.rows.Get(key)
 	if err != nil || stored == nil {
 		return v, 0, false, err
 	}
@@ -75,7 +75,7 @@ func (s snapshot[V]) lookup(key []byte) (v V, ms int64, ok bool, err error) {
 }
 
 func (s snapshot[V]) scan(from, to []byte, order Order, yield func(key []byte, v V, ms int64) error) (err error) {
-	failed := s.Snapshot.Range(from, to, order, func(key, stored []byte) bool {
+	failed := s.rows.Range(from, to, order, func(key, stored []byte) bool {
 		var (
 			v  V
 			ms int64
@@ -90,3 +90,6 @@ func (s snapshot[V]) scan(from, to []byte, order Order, yield func(key []byte, v
 	}
 	return err
 }
+
+// Close releases what the view holds. No other call may be in progress.
+func (s snapshot[V]) Close() error { return s.rows.Close() }

@@ -36,6 +36,7 @@ func Test(t *testing.T, open Open) {
 	t.Run("APositionIsKept", func(t *testing.T) { position(t, open) })
 	t.Run("AnySequenceOfWindowsEqualsASortedMap", func(t *testing.T) { windowsModel(t, open) })
 	t.Run("AnySequenceOfSessionsEqualsASortedMap", func(t *testing.T) { sessionsModel(t, open) })
+	t.Run("AnySequenceOfVersionsEqualsASortedMap", func(t *testing.T) { versionsModel(t, open) })
 	t.Run("WhatExpiresIsRemoved", func(t *testing.T) { expiry(t, open) })
 }
 

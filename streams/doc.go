@@ -110,6 +110,8 @@
 // Event time is the records' own timestamp, or what [EventTime] takes from them. A
 // record that an operator makes has the timestamp and the headers of the one it
 // came from; a result of an aggregation has the largest timestamp of its records.
+// A task's stream time is the largest timestamp that it has read; it is committed
+// with the offsets, so it never goes back.
 //
 // # What is not safe
 //

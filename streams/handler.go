@@ -326,6 +326,10 @@ func (g *guardedSource) process(r *record.Record) (err error) {
 
 func (g *guardedSource) peek(r *record.Record) int64 { return g.next.peek(r) }
 
+func (g *guardedSource) time() int64 { return g.next.time() }
+
+func (g *guardedSource) resume(ms int64) { g.next.resume(ms) }
+
 // catch is deferred. It passes a panic to the handler of a phase.
 func (s *step) catch(phase Phase, err *error) {
 	switch p := recover(); {

@@ -20,7 +20,11 @@ func (stamped) process(*record.Record) error { return nil }
 
 func (stamped) peek(r *record.Record) int64 { return r.Timestamp.UnixMilli() }
 
-// partitionOf returns a queue and what is fetched from its partition, piece by piece.
+func (stamped) time() int64 { return -1 }
+
+func (stamped) resume(int64) {}
+
+// fakePartition is a queue, and what is fetched from its partition, piece by piece.
 type fakePartition struct {
 	*queue
 	written []record.Record

@@ -17,6 +17,11 @@ type source interface {
 	// peek returns the timestamp, in milliseconds, that process will give to a
 	// record which is the next of its topic.
 	peek(r *record.Record) int64
+
+	// time returns the largest timestamp of the partition so far, in
+	// milliseconds; -1 before the first. resume sets it.
+	time() int64
+	resume(ms int64)
 }
 
 // reader is a source of typed records. A task reads one partition of a topic, so
@@ -30,7 +35,7 @@ type reader[K, V any] struct {
 	extract func(Incoming[K, V]) (time.Time, bool)
 
 	// partitionTime is the largest timestamp of the partition's records so far,
-	// as extract returned it; -1 before the first. Only an extractor needs it.
+	// as extract returned it; -1 before the first.
 	partitionTime int64
 }
 
@@ -65,12 +70,18 @@ func (s *reader[K, V]) process(r *record.Record) (err error) {
 	if t.ms < 0 {
 		return s.handle(Deserialization, fault.Newf(fault.InvalidTimestamp, "a timestamp before 1970"))
 	}
-	t.streamTime = max(t.streamTime, t.ms)
+	if t.ms > s.partitionTime {
+		s.partitionTime, t.streamTime = t.ms, max(t.streamTime, t.ms)
+	}
 	if s.bytes != nil {
 		return s.bytes.receiveBytes(r.Key, r.Value)
 	}
 	return s.next.receive(m)
 }
+
+func (s *reader[K, V]) time() int64 { return s.partitionTime }
+
+func (s *reader[K, V]) resume(ms int64) { s.partitionTime = max(s.partitionTime, ms) }
 
 func (s *reader[K, V]) decode(r *record.Record) (m message[K, V], err error) {
 	if m.key, m.hasKey, err = s.key.decode(r.Key); err != nil {
@@ -87,7 +98,7 @@ func (s *reader[K, V]) decode(r *record.Record) (m message[K, V], err error) {
 func (s *reader[K, V]) extractTime(r *record.Record, m *message[K, V]) bool {
 	ms, ok := s.timestamp(r, m)
 	if ok {
-		s.task.ms, s.partitionTime = ms, max(s.partitionTime, ms)
+		s.task.ms = ms
 	}
 	return ok
 }

@@ -320,6 +320,7 @@ func (t *thread) commit(ctx context.Context) error {
 	}
 	var err error
 	if len(t.offsets) > 0 {
+		t.stamp(t.offsets)
 		err = t.in.Commit(ctx, t.offsets)
 	}
 	switch {
@@ -443,6 +444,9 @@ func (t *thread) startTasks() error {
 			t.outer = append(t.outer, tp)
 		}
 	}
+	if err := t.resumeTimes(t.work, t.gained); err != nil {
+		return err
+	}
 	t.gained = t.gained[:0]
 	if err := t.app.restore(t.work, slices.Collect(maps.Values(fresh))); err != nil {
 		return err
@@ -474,7 +478,11 @@ func (t *thread) makeTask(id TaskID) (*task, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !runs {
+	if runs {
+		for name, was := range at.sources {
+			made.resumeTime(name, was.time())
+		}
+	} else {
 		at = &assigned{inputs: inputs{wait: t.app.config.taskIdle}}
 		t.tasks[id] = at
 	}

@@ -26,7 +26,7 @@ func encodeTime(ms int64) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64([]byte{timeVersion}, uint64(ms)))
 }
 
-// decodeTime returns the time in an offset's metadata, and -1 if there is none: whoever
+// decodeTime returns the time in an offset's metadata, and -1 if there is none: a tool that
 // resets an application's offsets writes none.
 func decodeTime(metadata string) int64 {
 	b, err := base64.StdEncoding.DecodeString(metadata)

@@ -105,8 +105,10 @@ type failer interface {
 
 // openFixture opens a broker that writes a snapshot of its catalogue every few
 // records.
-func openFixture(fsys vfs.FS) (*Broker, error) {
-	cfg := defaults(topic.Fsync)
+func openFixture(fsys vfs.FS) (*Broker, error) { return openFixtureAt(fsys, topic.Fsync) }
+
+func openFixtureAt(fsys vfs.FS, d topic.Durability) (*Broker, error) {
+	cfg := defaults(d)
 	cfg.snapshotEvery = 5
 	c, err := configure(cfg, nil)
 	if err != nil {

@@ -1,6 +1,7 @@
 package runnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 // was acknowledged before: by number, whether a transaction was committed or aborted.
 type transactionMoment struct {
 	name  string
+	open  func(vfs.FS) (*Broker, error)
 	disk  *vfs.Crashable
 	acked map[int]bool
 	seen  [crashPartitions]int64 // the offsets that readers have reached
@@ -32,6 +34,11 @@ const (
 	crashTransactions = 6
 	crashPartitions   = 3
 )
+
+// line is a group whose offset the transactions send: how many have run.
+var line = consumer.GroupMetadata{Group: "line", MemberEpoch: -1}
+
+var errAborted = errors.New("aborted by the program")
 
 // placesOf returns the partitions that a transaction of the scenario writes to, two records
 // to each.
@@ -43,9 +50,28 @@ func placesOf(number int) []int32 {
 // the disk: the records of each are there in all of its partitions, or in none; all of one
 // that was committed, and none of one that was aborted.
 func TestPowerLossWithinTransactions(t *testing.T) {
+	endWithinTransactions(t, topic.Fsync, func(seed uint64) []vfs.Loss {
+		return []vfs.Loss{{Kept: vfs.KeepNone}, {Kept: vfs.KeepAll}, vfs.RandomLoss(seed), vfs.RandomLoss(seed + 1)}
+	})
+}
+
+// TestKillWithinTransactions is the same for topics whose records count when the operating
+// system has them, where the program ends: what it has written is there.
+func TestKillWithinTransactions(t *testing.T) {
+	for _, d := range []topic.Durability{topic.OS, topic.Memory} {
+		t.Run(d.String(), func(t *testing.T) {
+			endWithinTransactions(t, d, func(uint64) []vfs.Loss { return []vfs.Loss{{Kept: vfs.KeepAll}} })
+		})
+	}
+}
+
+// endWithinTransactions runs transactions at a durability, and checks what each of the losses
+// leaves at every change of the disk.
+func endWithinTransactions(t *testing.T, d topic.Durability, losses func(seed uint64) []vfs.Loss) {
 	disk := vfs.NewCrashable()
 	fsys := vfs.NewFaulty(disk)
-	b, err := openFixture(fsys)
+	open := func(fsys vfs.FS) (*Broker, error) { return openFixtureAt(fsys, d) }
+	b, err := open(fsys)
 	require.NoError(t, err)
 	ctx := t.Context()
 	require.NoError(t, b.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: crashPartitions}))
@@ -65,15 +91,14 @@ func TestPowerLossWithinTransactions(t *testing.T) {
 		for n, p := range orders.Partitions() {
 			seen[n] = p.HighWatermark()
 		}
-		for _, loss := range []vfs.Loss{{Kept: vfs.KeepNone}, {Kept: vfs.KeepAll}, vfs.RandomLoss(uint64(seed)), vfs.RandomLoss(uint64(seed + 1))} {
-			moments = append(moments, transactionMoment{fmt.Sprintf("change %d, %+v", seed/2, loss), disk.After(loss), now, seen})
+		for _, loss := range losses(uint64(seed)) {
+			moments = append(moments, transactionMoment{fmt.Sprintf("change %d, %+v", seed/2, loss), open, disk.After(loss), now, seen})
 		}
 		seed += 2
 	}})
 	p, err := producer.New(b, producer.TransactionalID("shop"), producer.Partitioner(topic.ManualPartitioner))
 	require.NoError(t, err)
 	for number := range crashTransactions {
-		aborted := errors.New("aborted by the program")
 		err := producer.Transact(ctx, p, func(tx *producer.Tx) error {
 			for i := range 2 {
 				for _, n := range placesOf(number) {
@@ -81,12 +106,13 @@ func TestPowerLossWithinTransactions(t *testing.T) {
 				}
 			}
 			if number%3 == 2 {
-				return aborted
+				err := tx.SendOffsets(ctx, line, map[record.TopicPartition]consumer.Offset{{Topic: "orders"}: {Offset: 1000}})
+				return cmp.Or(err, errAborted)
 			}
-			return nil
+			return tx.SendOffsets(ctx, line, map[record.TopicPartition]consumer.Offset{{Topic: "orders"}: {Offset: int64(number + 1)}})
 		})
 		if err != nil {
-			require.Equal(t, aborted, err)
+			require.Equal(t, errAborted, err)
 		}
 		mu.Lock()
 		acked[number] = err == nil
@@ -95,7 +121,7 @@ func TestPowerLossWithinTransactions(t *testing.T) {
 	remove()
 	require.NoError(t, p.Close())
 	require.NoError(t, b.Close())
-	require.Greater(t, seed, 200, "too few random losses")
+	require.Greater(t, seed, 100, "too few changes")
 	for _, m := range moments {
 		m.check(t)
 	}
@@ -143,7 +169,7 @@ func TestDecidedTransactionIsCompletedByItself(t *testing.T) {
 }
 
 func (m *transactionMoment) check(t *testing.T) {
-	b, err := openFixture(m.disk)
+	b, err := m.open(m.disk)
 	require.NoError(t, err, m.name)
 	p, err := producer.New(b, producer.TransactionalID("shop")) // after it, nothing is undecided
 	require.NoError(t, err, m.name)
@@ -152,6 +178,7 @@ func (m *transactionMoment) check(t *testing.T) {
 		require.GreaterOrEqual(t, p.HighWatermark(), m.seen[n], "%s: a consumer's offset is outside", m.name)
 	}
 	seen := committedIn(t, b)
+	last := 0
 	for number := range crashTransactions {
 		places := map[string]int{}
 		for _, values := range seen {
@@ -164,10 +191,16 @@ func (m *transactionMoment) check(t *testing.T) {
 		if len(places) > 0 {
 			require.Equal(t, map[string]int{fmt.Sprint(number, ".0"): 2, fmt.Sprint(number, ".1"): 2}, places, "%s: a part of transaction %d: %v", m.name, number, seen)
 			require.NotEqual(t, 2, number%3, "%s: it was never to be committed", m.name)
+			last = number + 1
 		}
 		if committed, known := m.acked[number]; known {
 			require.Equal(t, committed, len(places) > 0, "%s: transaction %d: %v", m.name, number, seen)
 		}
+	}
+	offsets, err := b.GroupOffsets(t.Context(), line.Group)
+	if last > 0 || err == nil {
+		require.NoError(t, err, m.name)
+		require.EqualValues(t, last, offsets[record.TopicPartition{Topic: "orders"}].Offset, "%s: the group's offset", m.name)
 	}
 	require.NoError(t, p.Close(), m.name)
 	require.NoError(t, b.Close(), m.name)

@@ -170,7 +170,7 @@ func (s *Shares) Leave(ctx context.Context, k share.Key, member string, w *Waite
 
 // each has all shards answer a request, one after the other.
 func (s *Shares) each(ctx context.Context, q shareRequest, take func(shareAnswer)) error {
-	shards, err := s.all(ctx, false)
+	shards, err := known(ctx, false, s.cfg.CatchUp, s.all)
 	for _, shard := range shards {
 		one := q
 		a, err := s.call(ctx, shard, &one)

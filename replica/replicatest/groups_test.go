@@ -16,6 +16,7 @@ import (
 	"github.com/runnel-go/runnel/producer"
 	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/replica/replicatest"
+	"github.com/runnel-go/runnel/share"
 	"github.com/runnel-go/runnel/topic"
 )
 
@@ -277,12 +278,17 @@ func TestAMemberThatComesWhileItsNodeWatches(t *testing.T) {
 // transactions is what there is, nevertheless, and not that there is none.
 func TestAdministratorsOfANodeThatHasJustStarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := replicatest.Cluster(t, 3)
+		c := replicatest.Cluster(t, 3, runnel.ShareGroups())
 		tps := transfers(t, c, 1, 3)
 		p := ofTransactions(t, c.Broker(1))
 		require.NoError(t, transfer(t.Context(), p, "first", tps...))
 		offsets := map[record.TopicPartition]consumer.Offset{tps[0]: {Offset: 1, LeaderEpoch: -1}}
 		require.NoError(t, c.Broker(1).SetGroupOffsets(t.Context(), "readers", offsets))
+		worker, err := share.New(c.Broker(1), share.Group("workers"), share.Topics(transferred))
+		require.NoError(t, err)
+		_, err = worker.Receive(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, worker.Close())
 		for what, check := range map[string]func(b *runnel.Broker){
 			"a group's offsets": func(b *runnel.Broker) {
 				found, err := b.GroupOffsets(t.Context(), "readers")
@@ -304,6 +310,11 @@ func TestAdministratorsOfANodeThatHasJustStarted(t *testing.T) {
 			},
 			"the transactions": func(b *runnel.Broker) {
 				found, err := b.ListTransactions(t.Context())
+				require.NoError(t, err)
+				require.Len(t, found, 1)
+			},
+			"the share groups": func(b *runnel.Broker) {
+				found, err := b.ShareGroups(t.Context())
 				require.NoError(t, err)
 				require.Len(t, found, 1)
 			},

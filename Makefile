@@ -73,6 +73,7 @@ torture: ## Torment a log on a failing disk, and random topologies beside it, fr
 exactly: ## Run pipelines of transactions on 300 simulated disks that lose power, and in processes that are killed, and on nodes that die: each input has its result once, in order
 	@go test -count=1 -timeout 0 -run TestPipelineOnDisksThatLosePower . -exactly.seeds 300
 	@go test -count=1 -timeout 0 -v -run TestPipelineOfKilledProcesses ./internal/processtest -exactly.records 200000 -exactly.kills 40
+	@go test -count=1 -timeout 0 -v -run TestPipelineOfKilledNodes ./internal/processtest -exactly.nodes.records 20000 -exactly.nodes.kills 20
 	@go test -count=1 -timeout 0 -run TestPipelineOnNodesThatDie ./replica/replicatest -exactly.seeds 100
 
 sim: ## Simulate groups of replicas under faults, from a random seed, until something is wrong or it is stopped; SEEDS=200 runs the first so many

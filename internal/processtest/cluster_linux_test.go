@@ -23,6 +23,7 @@ const patience = 2 * time.Minute
 type cluster struct {
 	t     *testing.T
 	home  string
+	env   []string            // of the processes, besides
 	wires [nodes][nodes]*wire // from the first to the second; nil on the diagonal
 	nodes [nodes]*child
 	*ledger
@@ -64,6 +65,7 @@ func (c *cluster) start(id int) {
 	dir := filepath.Join(c.home, fmt.Sprint("node-", id+1))
 	require.NoError(c.t, os.MkdirAll(dir, 0o755))
 	n.command.Env = append(os.Environ(), fmt.Sprint(nodeVariable, "=", id+1), fmt.Sprint(incarnationVariable, "=", n.incarnation), dirVariable+"="+dir, tlsVariable+"="+c.certificate())
+	n.command.Env = append(n.command.Env, c.env...)
 	n.command.Stderr = os.Stderr
 	n.in, err = n.command.StdinPipe()
 	require.NoError(c.t, err)

@@ -24,6 +24,7 @@ type ledger struct {
 	copies  [nodes][partitions][]stored
 	group   [partitions]reading
 	read    [nodes]bool
+	commits commits // of a pipeline
 	wrong   []string
 }
 
@@ -116,6 +117,10 @@ func (l *ledger) heard(id, incarnation int, line string) {
 		}
 	case "end":
 		l.read[id] = true
+	case "commits":
+		if err := l.commits.said(rest); err != nil {
+			l.wrong = append(l.wrong, fmt.Sprintf("node %d: %v", id+1, err))
+		}
 	default:
 		l.wrong = append(l.wrong, fmt.Sprintf("node %d: %s", id+1, line))
 	}

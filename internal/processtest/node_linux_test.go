@@ -111,6 +111,9 @@ func runProcess() (err error) {
 	}
 	b := opened.(*runnel.Broker)
 	defer func() { err = errors.Join(err, b.Close()) }()
+	if os.Getenv(recordsVariable) != "" {
+		return p.pipeline(b, int(id))
+	}
 	err = b.CreateTopics(context.Background(), topic.Spec{Name: topicName, Partitions: partitions, Replicas: nodes})
 	if err != nil && !errors.Is(err, fault.TopicExists) {
 		return err

@@ -1,6 +1,6 @@
 // Package processtest tests clusters of real processes, over package tcp, under what happens to
 // processes: SIGKILL, SIGSTOP, links that lose everything or are slow, full disks; and of a
-// pipeline of transactions under SIGKILL. It has tests only. `make soak` goes on for 20 minutes.
+// pipeline of transactions under SIGKILL, in one process and on three nodes. It has tests only. `make soak` goes on for 20 minutes.
 package processtest
 
 import (

@@ -183,12 +183,24 @@ func (c *Brokers) Heal() { c.network.Heal() }
 // notice that it is silent. Its broker is closed, with its producers and consumers.
 func (c *Brokers) Crash(id int) {
 	c.t.Helper()
+	c.drawn++
+	c.crash(id, vfs.RandomLoss(c.seed+c.drawn))
+}
+
+// Kill ends a node's process, as kill -9 does: like Crash, but the operating system still has
+// what was written.
+func (c *Brokers) Kill(id int) {
+	c.t.Helper()
+	c.crash(id, vfs.Loss{Kept: vfs.KeepAll})
+}
+
+func (c *Brokers) crash(id int, loss vfs.Loss) {
+	c.t.Helper()
 	d := c.of(id)
 	broker := c.Broker(id)
 	d.gate.open()
 	_ = d.transport.Close()
-	c.drawn++
-	rest := d.disk.Crash(vfs.RandomLoss(c.seed + c.drawn))
+	rest := d.disk.Crash(loss)
 	_ = broker.Close() // whose disk is gone
 	_ = d.node.Close()
 	d.broker, d.disk = nil, rest

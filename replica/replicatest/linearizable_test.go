@@ -327,23 +327,39 @@ func (s *shopper) ended(x *transacted) {
 func TestTransactionsOnAClusterAreLinearizable(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := replicatest.Cluster(t, 3)
-				m := newMall(t, transfers(t, c, 3, 3), c.Broker(1), c.Broker(2), c.Broker(3))
-				m.fence(c.Broker(1), "shopper 0") // so that the coordinators' topic is there
-				awaitTopic(t, c, topic.TransactionState)
-				c.Network().SetLinks(memory.Link{Delay: time.Millisecond, Jitter: time.Millisecond})
-				draw := rand.New(rand.NewPCG(seed, 1))
-				m.run(draw, func(ended <-chan struct{}) { m.disturb(c, draw, ended) })
-				c.Network().SetLinks(memory.Link{})
-				m.check()
-			})
+			synctest.Test(t, func(t *testing.T) { onACluster(t, seed, (*replicatest.Brokers).Crash) })
 		})
 	}
 }
 
+// The same where records count that the operating systems of a majority have, and nodes are
+// killed.
+func TestTransactionsInMemoryAreLinearizable(t *testing.T) {
+	for _, d := range []topic.Durability{topic.OS, topic.Memory} {
+		for seed := range uint64(15) {
+			t.Run(fmt.Sprint(d, " seed ", seed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					onACluster(t, seed, (*replicatest.Brokers).Kill, runnel.DefaultDurability(d))
+				})
+			})
+		}
+	}
+}
+
+func onACluster(t *testing.T, seed uint64, end func(*replicatest.Brokers, int), opts ...runnel.Option) {
+	c := replicatest.Cluster(t, 3, opts...)
+	m := newMall(t, transfers(t, c, 3, 3), c.Broker(1), c.Broker(2), c.Broker(3))
+	m.fence(c.Broker(1), "shopper 0") // so that the coordinators' topic is there
+	awaitTopic(t, c, topic.TransactionState)
+	c.Network().SetLinks(memory.Link{Delay: time.Millisecond, Jitter: time.Millisecond})
+	draw := rand.New(rand.NewPCG(seed, 1))
+	m.run(draw, func(ended <-chan struct{}) { m.disturb(c, draw, end, ended) })
+	c.Network().SetLinks(memory.Link{})
+	m.check()
+}
+
 // disturb lets leaders move and nodes die, until ended is closed.
-func (m *mall) disturb(c *replicatest.Brokers, draw *rand.Rand, ended <-chan struct{}) {
+func (m *mall) disturb(c *replicatest.Brokers, draw *rand.Rand, end func(*replicatest.Brokers, int), ended <-chan struct{}) {
 	for whole := 100; ; whole = 3000 {
 		stop := c.MoveLeaders(time.Duration(20+draw.IntN(500))*time.Millisecond, nil)
 		select {
@@ -361,7 +377,7 @@ func (m *mall) disturb(c *replicatest.Brokers, draw *rand.Rand, ended <-chan str
 			}
 		}
 		m.use(others...)
-		c.Crash(victim)
+		end(c, victim)
 		time.Sleep(time.Duration(draw.IntN(3000)) * time.Millisecond)
 		c.Restart(victim)
 		awaitTopic(m.t, c, transferred)

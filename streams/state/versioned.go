@@ -119,9 +119,7 @@ func (s *Versioned[K, V]) put(log Changelog, key, row []byte, from int64) (until
 	case before.from == from && before.row[0] == 0:
 		s.batch.Delete(queueKey(from, key, from))
 	case before.from != from:
-		if until != Forever {
-			s.batch.Delete(queueKey(until, key, before.from))
-		}
+		// Where it ended before, if it did, stays in the queue: by then it is gone.
 		s.batch.Put(queueKey(from, key, before.from), nil)
 	}
 	s.batch.Put(appendTime(prefix, from), row)

@@ -111,10 +111,23 @@ func (a *App) run(ctx context.Context) error {
 	stop, fail := context.WithCancel(ctx)
 	defer fail()
 
+	globals, err := a.loadGlobals(ctx, work, found)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	threads, err := a.openThreads(work, found)
 	if err == nil {
-		errs := make([]error, len(threads))
+		errs := make([]error, len(threads)+1)
 		var running sync.WaitGroup
+		if globals != nil {
+			running.Go(func() {
+				defer fail()
+				errs[len(threads)] = globals.follow(stop)
+			})
+		}
 		for i, t := range threads {
 			running.Go(func() {
 				defer fail() // run returned because stop has finished, or because of an error
@@ -130,6 +143,9 @@ func (a *App) run(ctx context.Context) error {
 		}
 		running.Wait()
 		err = errors.Join(errs...)
+	}
+	if globals != nil {
+		err = errors.Join(err, globals.close())
 	}
 	for _, t := range threads {
 		err = errors.Join(err, t.close())

@@ -15,6 +15,7 @@ type (
 	dataTable        = *streams.KTable[datum, datum]
 	dataGroup        = *streams.KGroupedStream[datum, datum]
 	dataGroupedTable = *streams.KGroupedTable[datum, datum]
+	dataGlobalTable  = *streams.GlobalKTable[datum, datum]
 )
 
 // caseNode is a node of a case's topology. Each operator uses some of the
@@ -86,6 +87,9 @@ var operators = map[string]func(b *caseBuilder, n caseNode) any{
 	"stream_table_join": (*caseBuilder).streamTableJoin,
 	"table_table_join":  (*caseBuilder).tableTableJoin,
 	"table_fk_join":     (*caseBuilder).tableForeignJoin,
+
+	"global_table":       (*caseBuilder).globalTable,
+	"stream_global_join": (*caseBuilder).streamGlobalJoin,
 }
 
 func (b *caseBuilder) declare(t *streams.Topology, nodes []caseNode) {
@@ -353,6 +357,24 @@ func (b *caseBuilder) tableForeignJoin(n caseNode) any {
 		return b.materialized(n, streams.TableJoinForeign(left, right, reference, join, values))
 	case "left":
 		return b.materialized(n, streams.TableLeftJoinForeign(left, right, reference, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
+	}
+	require.Fail(b, "unknown kind of join", n.Kind)
+	return nil
+}
+
+func (b *caseBuilder) globalTable(n caseNode) any {
+	return streams.GlobalTable(b.topology, caseTopic(n.Topic))
+}
+
+func (b *caseBuilder) streamGlobalJoin(n caseNode) any {
+	s, table, join, values := at[dataStream](b, n.Left), at[dataGlobalTable](b, n.Right), n.Joiner.joiner(b), streams.ValueSerde[datum](data{})
+	key := n.KeyFn.of(b)
+	reference := func(k, v datum) (datum, bool) { to := key(k, v); return to, !to.null() }
+	switch n.Kind {
+	case "inner":
+		return streams.JoinGlobal(s, table, reference, join, values)
+	case "left":
+		return streams.LeftJoinGlobal(s, table, reference, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values)
 	}
 	require.Fail(b, "unknown kind of join", n.Kind)
 	return nil

@@ -36,6 +36,11 @@ func (p *plan) describe() string {
 		}
 		b.WriteByte('\n')
 	}
+	for i, g := range p.topology.globals {
+		fmt.Fprintf(&b, "  Sub-topology: %d for global store (will not generate tasks)\n", len(p.subs)+i)
+		fmt.Fprintf(&b, "    Source: %s (topics: [%s])\n      --> %s\n", g.source.name, g.source.topic, g.name)
+		fmt.Fprintf(&b, "    Processor: %s (stores: [%s])\n      --> none\n      <-- %s\n\n", g.name, g.source.topic, g.source.name)
+	}
 	return b.String()
 }
 

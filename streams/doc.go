@@ -13,9 +13,10 @@
 // change of a row, by subtracting the old one and adding the new one. [JoinTable]
 // and [LeftJoinTable] join a stream with a table's rows; [TableJoin],
 // [TableLeftJoin] and [TableOuterJoin] join two tables by key, [TableJoinForeign]
-// and [TableLeftJoinForeign] by a reference from one to the other. A function on a table has
-// the prefix Table where one on a stream has its name; as methods both have
-// Kafka's.
+// and [TableLeftJoinForeign] by a reference from one to the other; [JoinGlobal]
+// joins a stream with a [GlobalTable], of which every instance has all rows. A
+// function on a table has the prefix Table where one on a stream has its name; as
+// methods both have Kafka's.
 //
 // [Process] and [ProcessValues] put a function of the program's own between
 // operators: with state for each task, calls at intervals ([TaskContext.Schedule]),

@@ -1,8 +1,10 @@
 package streams_test
 
 import (
+	"fmt"
 	"strings"
 
+	"github.com/runnel-go/runnel/record"
 	"github.com/runnel-go/runnel/serde"
 	"github.com/runnel-go/runnel/streams"
 )
@@ -106,4 +108,29 @@ func ExampleTableOuterJoin() {
 	// a=one, which is short
 	// a=one, which is short
 	// b=three, which is long
+}
+
+func ExampleJoinGlobal() {
+	s, err := streams.NewSimulation("app", func(t *streams.Topology) {
+		countries := streams.GlobalTable(t, serde.For("countries", serde.String, serde.String))
+		code := func(_, line string) (string, bool) { return line[len(line)-2:], true }
+		streams.JoinGlobal(streams.Stream(t, lines), countries, code, func(_, line, country string) string {
+			return line + ", " + country
+		}).To(out)
+	})
+	if err != nil {
+		panic(err)
+	}
+	for _, r := range []record.Record{
+		{Topic: "countries", Key: []byte("FR"), Value: []byte("France")},
+		{Topic: "lines", Key: []byte("Anna"), Value: []byte("Paris FR")},
+	} {
+		if err := s.Send(r); err != nil {
+			panic(err)
+		}
+	}
+	for _, r := range s.Records("out") {
+		fmt.Printf("%s=%s\n", r.Key, r.Value)
+	}
+	// Output: Anna=Paris FR, France
 }

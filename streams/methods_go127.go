@@ -132,3 +132,15 @@ func (left *KTable[K, V]) JoinForeign[K2, V2, R any](right *KTable[K2, V2], refe
 func (left *KTable[K, V]) LeftJoinForeign[K2, V2, R any](right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
 	return TableLeftJoinForeign(left, right, reference, join, options...)
 }
+
+// JoinGlobal joins each record with the row of a global table that it refers to.
+// It is the function [JoinGlobal] as a method.
+func (s *KStream[K, V]) JoinGlobal[GK, GV, R any](table *GlobalKTable[GK, GV], reference func(key K, value V) (GK, bool), join func(key K, value V, row GV) R, options ...ValueOption[R]) *KStream[K, R] {
+	return JoinGlobal(s, table, reference, join, options...)
+}
+
+// LeftJoinGlobal is JoinGlobal that keeps records without a row. It is the
+// function [LeftJoinGlobal] as a method.
+func (s *KStream[K, V]) LeftJoinGlobal[GK, GV, R any](table *GlobalKTable[GK, GV], reference func(key K, value V) (GK, bool), join func(key K, value V, row *GV) R, options ...ValueOption[R]) *KStream[K, R] {
+	return LeftJoinGlobal(s, table, reference, join, options...)
+}

@@ -62,7 +62,7 @@ func (s *Simulation) Send(r record.Record) error {
 	if s.failed != nil {
 		return s.failed
 	}
-	if s.plan.byTopic[r.Topic] == nil {
+	if s.plan.byTopic[r.Topic] == nil && s.plan.topology.globalOf(r.Topic) == nil {
 		return fault.At(fault.UnknownTopic, r.Topic, -1, -1).Detailf("the topology does not read it")
 	}
 	if r.Timestamp.IsZero() {
@@ -79,7 +79,7 @@ func (s *Simulation) drain() error {
 		for len(s.pending) > 0 {
 			r := s.pending[0]
 			s.pending = s.pending[1:]
-			if err := s.tasks[s.plan.byTopic[r.Topic].id].process(r.Topic, []record.Record{r}); err != nil {
+			if err := s.process(r); err != nil {
 				return err
 			}
 		}
@@ -92,11 +92,20 @@ func (s *Simulation) drain() error {
 	return nil
 }
 
+// process sends a record through the task that reads its topic, or into the global
+// table that it belongs to.
+func (s *Simulation) process(r record.Record) error {
+	if g := s.plan.topology.globalOf(r.Topic); g != nil {
+		return g.apply(&r, s.handling, s)
+	}
+	return s.tasks[s.plan.byTopic[r.Topic].id].process(r.Topic, []record.Record{r})
+}
+
 // append writes r, whose bytes must be its own, to its topic.
 func (s *Simulation) append(r record.Record) {
 	r.Partition, r.Offset = 0, int64(len(s.topics[r.Topic]))
 	s.topics[r.Topic] = append(s.topics[r.Topic], r)
-	if s.plan.byTopic[r.Topic] != nil {
+	if s.plan.byTopic[r.Topic] != nil || s.plan.topology.globalOf(r.Topic) != nil {
 		s.pending = append(s.pending, r)
 	}
 }

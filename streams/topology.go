@@ -21,7 +21,8 @@ type Topology struct {
 	nodes   []*node
 	stores  []*storeDecl
 	sources map[string]*node // by topic
-	counter int              // of generated names
+	globals []*globalTable
+	counter int // of generated names
 	errs    []error
 
 	// What is left for the end of the declaration, when all tables have said
@@ -123,7 +124,7 @@ func declare(define func(*Topology)) (*Topology, error) {
 			do()
 		}
 	}
-	if len(t.sources) == 0 {
+	if len(t.sources) == len(t.globals) {
 		t.errs = append(t.errs, fault.Newf(fault.InvalidRequest, "the topology reads no topic"))
 	}
 	t.checkNames()

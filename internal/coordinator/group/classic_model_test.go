@@ -17,13 +17,15 @@ import (
 )
 
 // classicWorld is a group of the classic protocol with clients that do what it tells
-// them: consumers that share a topic of six partitions, of which each generation's leader
-// gives every member some.
+// them: consumers that share a topic, of which each generation's leader gives every member some
+// partitions. While the group has no members, it takes consumers of the other protocol, which
+// are those of its world.
 type classicWorld struct {
 	*world
 	clients map[string]*classicMemberOf // by name
 	waiting map[int64]*classicMemberOf
 	tickets int64
+	shared  Topic
 	owners  map[string]string // who has had a partition in a generation, by "generation/partition"
 }
 
@@ -36,8 +38,6 @@ type classicMemberOf struct {
 	ticket             int64             // of the request that it waits for; 0 for none
 	position           map[int32]int64   // of the partitions that it works on
 }
-
-const modelPartitions = 6
 
 // ask makes the request that a client has to make next.
 func (w *classicWorld) ask(cl *classicMemberOf) {
@@ -61,7 +61,7 @@ func (w *classicWorld) ask(cl *classicMemberOf) {
 	if cl.follows != nil {
 		q.Assignments = map[string][]byte{}
 		numbers := map[string][]string{}
-		for n := range modelPartitions {
+		for n := range int(w.shared.Partitions) {
 			id := cl.follows[n%len(cl.follows)].MemberID
 			numbers[id] = append(numbers[id], fmt.Sprint(n))
 		}
@@ -134,6 +134,9 @@ func (w *classicWorld) refused(cl *classicMemberOf, err error) {
 	case fault.FencedInstance: // it ends
 		cl.must, cl.position, cl.id = "", nil, ""
 		delete(w.clients, cl.name)
+	case fault.InconsistentProtocol:
+		require.NotEmpty(w.t, w.world.clients, "nobody speaks the other protocol")
+		delete(w.clients, cl.name)
 	case fault.RebalanceInProgress, fault.MemberIDRequired:
 	default:
 		require.NoError(w.t, err)
@@ -178,6 +181,32 @@ func (w *classicWorld) pass(d time.Duration) {
 	w.answered(result, err)
 }
 
+// consume has a consumer of the other protocol join, which works if the group has no members
+// of this one.
+func (w *classicWorld) consume() {
+	if !w.c.hasClassic("g") {
+		w.join("g", "", "", "t")
+		clear(w.owners) // generations begin again
+		return
+	}
+	_, result, err := w.c.Join(Member{Group: "g", ID: "refused", ClientID: "test", Topics: []string{"t"}, SessionTimeout: time.Second, RebalanceTimeout: time.Second})
+	require.ErrorIs(w.t, err, fault.InconsistentProtocol)
+	require.Empty(w.t, result.Records)
+}
+
+// commitOf works on a record of each of a consumer's partitions and commits.
+func (w *classicWorld) commitOf(cl *client) {
+	offsets := map[record.TopicPartition]consumer.Offset{}
+	before := w.c.Offsets("g")
+	for _, p := range cl.owned {
+		tp := record.TopicPartition{Topic: "t", Partition: p.Number}
+		offsets[tp] = consumer.Offset{Offset: before[tp].Offset + 1}
+	}
+	if len(offsets) > 0 {
+		w.took(w.c.Commit("g", cl.ID, offsets, w.now))
+	}
+}
+
 // settle lets all clients do what they must, in small steps of time, until they have had
 // nothing to do for longer than a session timeout.
 func (w *classicWorld) settle() {
@@ -199,18 +228,27 @@ func (w *classicWorld) settle() {
 }
 
 // TestClassicModel lets members of a group of the classic protocol come, go, be slow and
-// be replaced, and the coordinator start again.
+// be replaced, consumers of the other protocol come in between, the topic grow, and the
+// coordinator start again.
 func TestClassicModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &classicWorld{world: newWorld(rt), clients: map[string]*classicMemberOf{}, waiting: map[int64]*classicMemberOf{}, owners: map[string]string{}}
 		w.c = New(Limits{Classic: ServeClassic})
-		w.setTopics(w.topicNamed("t", modelPartitions))
+		w.shared = w.topicNamed("t", 6)
+		w.setTopics(w.shared)
 		names := 0
 		pick := func() *classicMemberOf {
 			if len(w.clients) == 0 {
 				return nil
 			}
 			return w.clients[rapid.SampledFrom(slices.Sorted(maps.Keys(w.clients))).Draw(rt, "client")]
+		}
+		consuming := func(do func(*client)) func(*rapid.T) {
+			return func(*rapid.T) {
+				if len(w.world.clients) > 0 {
+					do(w.world.clients[rapid.SampledFrom(slices.Sorted(maps.Keys(w.world.clients))).Draw(rt, "consumer")])
+				}
+			}
 		}
 		each := func(do func(*classicMemberOf)) func(*rapid.T) {
 			return func(*rapid.T) {
@@ -223,6 +261,37 @@ func TestClassicModel(t *testing.T) {
 			"": func(*rapid.T) {
 				w.check()
 				w.checkRound("g")
+				g := w.c.groups["g"]
+				require.False(rt, g != nil && len(g.members) > 0 && w.c.hasClassic("g"), "members of both protocols")
+			},
+			"consume":           func(*rapid.T) { w.consume() },
+			"consumer's beat":   consuming(w.world.heartbeat),
+			"consumer's commit": consuming(w.commitOf),
+			"consumer's leave":  consuming(w.leave),
+			"consumers leave": func(*rapid.T) {
+				for _, id := range slices.Sorted(maps.Keys(w.world.clients)) {
+					w.leave(w.world.clients[id])
+				}
+			},
+			"all leave": func(*rapid.T) {
+				for _, name := range slices.Sorted(maps.Keys(w.clients)) {
+					if cl := w.clients[name]; cl != nil {
+						result, _, err := w.c.LeaveGroup("g", []MemberIdentity{{MemberID: cl.id}}, w.now)
+						w.answered(result, err)
+						delete(w.clients, name)
+					}
+				}
+			},
+			"grow": func(*rapid.T) {
+				w.shared.Partitions = min(w.shared.Partitions+1, 12)
+				result, err := w.c.SetTopics(NewTopics([]Topic{w.shared}))
+				w.topics = []Topic{w.shared}
+				w.answered(result, err)
+				for _, cl := range w.clients { // clients look at the topic's metadata, and join again
+					if cl.must == "" && cl.ticket == 0 {
+						cl.must = "join"
+					}
+				}
 			},
 			"come": func(rt *rapid.T) {
 				names++
@@ -268,8 +337,12 @@ func TestClassicModel(t *testing.T) {
 						owned[n] = name
 					}
 				}
-				if len(w.clients) > 0 {
-					require.Len(rt, owned, modelPartitions, "partitions without an owner")
+				if len(w.world.clients) > 0 {
+					require.Empty(rt, owned)
+					w.world.settle()
+					w.checkSettled()
+				} else if len(w.clients) > 0 {
+					require.Len(rt, owned, int(w.shared.Partitions), "partitions without an owner")
 				}
 			},
 		})

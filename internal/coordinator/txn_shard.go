@@ -236,7 +236,8 @@ func (s *txnShard) complete(e *ending) {
 		e.err = s.mark(e)
 	}
 	if e.err == nil {
-		s.completed(e)
+		durable := s.host.IsReplicated()
+		s.post(s.gathering(func(c *txn.Coordinator) (txn.Result, error) { return c.Complete(e.Ending, durable, time.Now()) }))
 	}
 	s.mu.Lock()
 	if s.endings[e.TransactionalID] == e {
@@ -247,20 +248,15 @@ func (s *txnShard) complete(e *ending) {
 }
 
 // markAtOnce is complete in the shard's turn, for a transaction of partitions that do not make
-// it wait. It reports whether all markers are there.
+// it wait. It reports whether all markers are there, and the transaction is complete.
 func (s *txnShard) markAtOnce(e *ending) bool {
 	left, err := s.markOnce(e, e.Partitions)
 	if err != nil || len(left) > 0 {
 		return false
 	}
-	s.completed(e)
-	return true
-}
-
-// completed queues Complete.
-func (s *txnShard) completed(e *ending) {
-	durable := s.host.IsReplicated()
-	s.post(s.gathering(func(c *txn.Coordinator) (txn.Result, error) { return c.Complete(e.Ending, durable, time.Now()) }))
+	r, err := s.state.Complete(e.Ending, false, time.Now())
+	s.late = append(s.late, unitOf(r)...)
+	return err == nil
 }
 
 // leads reports whether the shard's partition is still led here in an epoch. With one copy

@@ -56,6 +56,7 @@ func (o *Sessions) Open(ctx context.Context, cfg producer.Config) (*Session, err
 		}
 		t := &transaction{session: s, id: id, who: who, adding: make(chan struct{}, 1)}
 		t.left = t.leave
+		t.gate.Store(isShut)
 		s.transaction = t
 		t.ctx, t.cancel = context.WithCancel(context.Background())
 		s.producerID.Store(who.ProducerID)

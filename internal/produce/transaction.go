@@ -38,6 +38,10 @@ type transaction struct {
 
 	adding chan struct{} // holds a token while partitions are added; then who and touched are its holder's
 
+	// gate counts the calls that are about to send. Its bit isShut says that no other may
+	// begin: it is set whenever shutLocked has a reason.
+	gate atomic.Int64
+
 	mu      sync.Mutex
 	wanting []*lane // those whose partitions are to be added, and perhaps were
 	state   transactionState
@@ -46,8 +50,7 @@ type transaction struct {
 	failed  error         // of the first record that failed: the transaction can only be aborted
 	fenced  error         // why nothing works any more
 	decided *bool         // what End was told when its outcome was unknown: commit or not
-	sending int           // how many calls are about to send
-	drained chan struct{} // closed when sending becomes 0, if End waits for that
+	drained chan struct{} // closed when no call is about to send, if End waits for that
 }
 
 type transactionState int8
@@ -87,13 +90,30 @@ func (s *Session) BeginTransaction(ctx context.Context) error {
 	}
 	t.state, t.failed, t.touched, t.wanting = transactionOpen, nil, false, nil
 	t.number.Add(1)
+	t.turnLocked()
 	return nil
 }
 
-// enter lets a call send within the open transaction. The caller calls leave.
+// isShut is a bit of transaction.gate.
+const isShut = 1 << 62
+
+// enter lets a call send within the open transaction. The caller calls leave. Every record
+// takes this way, so it takes no lock.
 func (t *transaction) enter() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	for t.gate.Add(1)&isShut != 0 {
+		t.leave()
+		t.mu.Lock()
+		err := t.shutLocked()
+		t.mu.Unlock()
+		if err != nil { // else a transaction has just begun
+			return err
+		}
+	}
+	return nil
+}
+
+// shutLocked returns why no call may send, or nil.
+func (t *transaction) shutLocked() error {
 	switch {
 	case t.fenced != nil:
 		return t.fenced
@@ -102,8 +122,16 @@ func (t *transaction) enter() error {
 	case t.failed != nil:
 		return t.mustAbort()
 	}
-	t.sending++
 	return nil
+}
+
+// turnLocked opens or shuts the gate. It follows every change of what shutLocked reads.
+func (t *transaction) turnLocked() {
+	if t.fenced == nil && t.state == transactionOpen && t.decided == nil && t.failed == nil {
+		t.gate.And(^int64(isShut))
+	} else {
+		t.gate.Or(isShut)
+	}
 }
 
 // mustAbort is the error of a transaction in which a record has failed.
@@ -112,9 +140,12 @@ func (t *transaction) mustAbort() error {
 }
 
 func (t *transaction) leave() {
+	if t.gate.Add(-1) != isShut {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sending--; t.sending == 0 && t.drained != nil {
+	if t.drained != nil && t.gate.Load()&^isShut == 0 {
 		close(t.drained)
 		t.drained = nil
 	}
@@ -125,6 +156,7 @@ func (t *transaction) fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.failed = cmp.Or(t.failed, err)
+	t.turnLocked()
 }
 
 // want makes a lane one that takes part in the open transaction, from its next batch on.
@@ -237,6 +269,7 @@ func (t *transaction) refused(err error) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.fenced = cmp.Or(t.fenced, err)
+		t.turnLocked()
 	}
 	return err
 }
@@ -256,6 +289,7 @@ func (s *Session) EndTransaction(ctx context.Context, commit bool) error {
 	next, err := t.end(ctx, commit)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.turnLocked()
 	t.state = transactionOpen
 	switch {
 	case err == nil:
@@ -285,6 +319,7 @@ func (t *transaction) beginEnd(commit bool) error {
 			Try("make the same call again")
 	}
 	t.state = transactionEnding
+	t.turnLocked()
 	return nil
 }
 
@@ -293,7 +328,7 @@ func (t *transaction) beginEnd(commit bool) error {
 func (t *transaction) end(ctx context.Context, commit bool) (next txn.Identity, err error) {
 	t.mu.Lock()
 	var drained chan struct{}
-	if t.sending > 0 {
+	if t.gate.Load()&^isShut > 0 {
 		drained = make(chan struct{})
 		t.drained = drained
 	}

@@ -2,6 +2,8 @@ package produce
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -128,4 +130,48 @@ func TestAPartitionThatIsNotAdded(t *testing.T) {
 		require.Len(t, c.added, 1)
 		require.NoError(t, s.Close())
 	})
+}
+
+// TestATransactionEndsBehindItsSenders: what was accepted has its outcome when End returns,
+// however many send meanwhile, and afterwards nothing is accepted.
+func TestATransactionEndsBehindItsSenders(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			c, s, to := openTransaction(t)
+			close(c.answer)
+			var written, begun atomic.Int64
+			enough := make(chan struct{})
+			var senders sync.WaitGroup
+			for n := range 8 {
+				senders.Go(func() {
+					for refused := make(chan struct{}, 1); ; {
+						to[n%len(to)].SendAsync(t.Context(), record.Record{}, func(_ record.Position, err error) {
+							if err == nil {
+								written.Add(1)
+							} else if errors.Is(err, fault.InvalidTxnState) {
+								select {
+								case refused <- struct{}{}:
+								default:
+								}
+							}
+						})
+						if begun.Add(1) == 100 {
+							close(enough)
+						}
+						select {
+						case <-refused:
+							return
+						default:
+						}
+					}
+				})
+			}
+			<-enough
+			_ = s.EndTransaction(t.Context(), true) // which a refusal may fail
+			at := written.Load()
+			senders.Wait()
+			require.Equal(t, at, written.Load())
+			require.NoError(t, s.Close())
+		})
+	}
 }

@@ -40,6 +40,8 @@ const (
 //   - It has everything that was acknowledged before the call.
 //   - Each partition ends at its high watermark of that moment.
 //   - No committed offset of a group lies beyond the records.
+//   - Each transaction is in it as a whole or, if it was not decided yet, counts for nothing. A
+//     node of a cluster copies its replicas, which do not promise that.
 //   - A topic is complete or, if it was deleted meanwhile, absent.
 //
 // Records that were deleted from a log's beginning meanwhile may be missing.
@@ -98,10 +100,7 @@ func (k *backup) run() error {
 	if err := k.openAll(); err != nil {
 		return err
 	}
-	if err := k.b.transactions.Settle(k.ctx); err != nil {
-		return err
-	}
-	if err := k.b.command(k.ctx, k.cut); err != nil {
+	if err := k.cutWhole(); err != nil {
 		return err
 	}
 	if err := k.writeCatalogue(k.catalogue); err != nil {
@@ -118,6 +117,29 @@ func (k *backup) run() error {
 		return err
 	}
 	return k.writeFile(archive.ManifestName, k.manifest())
+}
+
+// cutWhole cuts between transactions: each that is decided counts in all of its partitions.
+func (k *backup) cutWhole() error {
+	resume, err := k.b.transactions.Pause(k.ctx)
+	if err != nil {
+		return err
+	}
+	defer resume()
+	k.flush()
+	return k.b.command(k.ctx, k.cut)
+}
+
+// flush has all that is written become visible, markers above all, which are not synced by
+// themselves. Where that fails, the partition says so to its producers; what is visible is copied.
+func (k *backup) flush() {
+	for t := range k.b.host.All() {
+		for _, p := range t.Partitions() {
+			if local := p.Copy(); local != nil && p.Err() == nil && local.HighWatermark() < local.EndOffset() {
+				_ = local.FlushAwait()
+			}
+		}
+	}
 }
 
 // openAll opens the topics that were not used yet, so that cut, during which commands

@@ -44,11 +44,12 @@ type TransactionsConfig struct {
 // Transactions coordinates transactions. Each transactional ID belongs to one partition of
 // __transaction_state, and so to one shard. It is safe for concurrent use.
 type Transactions struct {
-	cfg     TransactionsConfig
-	shards  shards[*txnShard]
-	work    sync.WaitGroup // goroutines that write
-	tickets atomic.Int64   // the latest request to another node
-	process int64          // says of requests that this process has made them
+	cfg      TransactionsConfig
+	shards   shards[*txnShard]
+	work     sync.WaitGroup // goroutines that write
+	commands gate
+	tickets  atomic.Int64 // the latest request to another node
+	process  int64        // says of requests that this process has made them
 
 	crashed bool       // Repair has begun before a shard was loaded
 	open    []txn.Open // what it found: transactions without a marker

@@ -277,6 +277,9 @@ var errNeedsID = errors.New("a new producer ID is needed")
 // because that may wait for the catalogue.
 func (s *txnShard) command(ctx context.Context, q *txnRequest, run func(c *txn.Coordinator, fresh int64) (txn.Result, error)) error {
 	for fresh := int64(record.NoProducerID); ; {
+		if err := s.transactions.commands.enter(ctx); err != nil {
+			return err
+		}
 		err := s.run(ctx, func(c *txn.Coordinator) (txn.Result, error) {
 			if err := s.admit(q); err != nil {
 				return txn.Result{}, err
@@ -286,6 +289,7 @@ func (s *txnShard) command(ctx context.Context, q *txnRequest, run func(c *txn.C
 			}
 			return run(c, fresh)
 		})
+		s.transactions.commands.leave()
 		switch {
 		case errors.Is(err, errNeedsID):
 			if fresh, err = s.transactions.cfg.NewID(ctx); err != nil {

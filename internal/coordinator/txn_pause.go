@@ -46,7 +46,7 @@ func (g *gate) leave() {
 	}
 }
 
-// close closes the gate, after whoever else has closed it, and waits until no one is
+// close closes the gate, once no other caller keeps it closed, and waits until no command is
 // inside. If ctx ends before, the gate is open.
 func (g *gate) close(ctx context.Context) error {
 	for {

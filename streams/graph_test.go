@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type operator struct {
 	table    bool // a stream of a table's updates: of each key, the last is the largest
 	repeated bool // the same, however often a record is processed
 	direct   bool // records with equal keys are in one partition, so they can be grouped
+	final    bool // a table whose rows may go up and down: nothing but an output reads it
 }
 
 type pair struct {
@@ -43,12 +45,34 @@ func plant(r *rand.Rand, size int) graph {
 	for len(g) < size {
 		g.grow(r)
 	}
+	for range r.IntN(3) {
+		g.tabulate(r)
+	}
 	for i, o := range slices.Clone(g) { // what is not read by others
 		if !slices.ContainsFunc(g, func(other operator) bool { return other.op != "input" && other.from == i }) || o.table {
-			g = append(g, operator{op: "out", from: i, arg: 1 + r.Int64N(3), table: o.table, repeated: o.repeated})
+			g = append(g, operator{op: "out", from: i, arg: 1 + r.Int64N(3), table: o.table, repeated: o.repeated, final: o.final})
 		}
 	}
 	return g
+}
+
+// tabulate adds an operator on tables. They are read from inputs, whose last
+// record of a key is its row.
+func (g *graph) tabulate(r *rand.Rand) {
+	var inputs []int
+	for i, o := range *g {
+		if o.op == "input" {
+			inputs = append(inputs, i)
+		}
+	}
+	o := operator{from: inputs[r.IntN(len(inputs))], with: inputs[r.IntN(len(inputs))], arg: 1 + r.Int64N(5), table: true, final: true}
+	switch o.op = []string{"groups", "beside", "refer"}[r.IntN(3)]; o.op {
+	case "beside":
+		o.with, o.repeated = o.from, true
+	case "refer":
+		o.repeated = true
+	}
+	*g = append(*g, o)
 }
 
 func (g *graph) grow(r *rand.Rand) {
@@ -83,6 +107,9 @@ func (g *graph) grow(r *rand.Rand) {
 // mayGrow reports whether an input feeds no store by its own partitions.
 func (g graph) mayGrow(input int) bool {
 	for _, o := range g {
+		if o.final && o.op != "out" && (o.from == input || o.with == input) {
+			return false
+		}
 		if o.op != "count" && o.op != "sum" && o.op != "max" || !o.direct {
 			continue
 		}
@@ -154,10 +181,35 @@ func (g graph) declare(t *streams.Topology) {
 			all[i] = streams.Aggregate(grouped(), store, func() int64 { return 0 }, func(_ string, v, sum int64) int64 { return sum + v }).ToStream()
 		case "max":
 			all[i] = streams.Reduce(grouped(), store, larger).ToStream()
+		case "groups":
+			rows := streams.TableGroupBy(rowsOf(s, arg), func(_ string, v int64) (string, int64) { return chosen(v, arg), v })
+			all[i] = rows.Reduce(store, func(sum, v int64) int64 { return sum + v }, func(sum, v int64) int64 { return sum - v }).ToStream()
+		case "beside":
+			all[i] = streams.TableOuterJoin(s.ToTable(), rowsOf(s, arg), func(_ string, l, r *int64) int64 { return both(l, r) }).ToStream()
+		case "refer":
+			to := func(_ string, v int64) (string, bool) { return chosen(v, arg), v%4 != 0 }
+			all[i] = streams.TableLeftJoinForeign(s.ToTable(), rowsOf(all[o.with], arg), to, func(_ string, l int64, r *int64) int64 { return both(&l, r) }).ToStream()
 		case "out":
 			s.To(topicAt(i))
 		}
 	}
+}
+
+// rowsOf reads an input as a table without some of its rows.
+func rowsOf(s *streams.KStream[string, int64], arg int64) *streams.KTable[string, int64] {
+	return s.ToTable().Filter(func(_ string, v int64) bool { return kept(v, arg) })
+}
+
+// both is what joins make of two values, of which one may be missing.
+func both(l, r *int64) int64 {
+	var sum int64
+	if l != nil {
+		sum += 1000 * (*l + 1)
+	}
+	if r != nil {
+		sum += *r + 1
+	}
+	return sum
 }
 
 func changed(v, arg int64) int64 { return (2*v + arg) % 1000 }
@@ -222,9 +274,52 @@ func (g graph) evaluate(inputs map[int][]pair) map[int][]pair {
 			gather(func(sum, v int64) int64 { return sum + v })
 		case "max":
 			gather(larger)
+		case "groups", "beside", "refer":
+			all[i] = g.rows(o, from, all[o.with])
 		case "out":
 			outputs[i] = from
 		}
 	}
 	return outputs
+}
+
+// emptied reports whether the sum of a group may be that of no rows. A group that
+// lost its last row is in the table if a store passed that row on.
+func emptied(_ string, sum int64) bool { return sum == 0 }
+
+// rows evaluates an operator on tables.
+func (g graph) rows(o operator, from, with []pair) (results []pair) {
+	last := func(all []pair) map[string]int64 {
+		rows := make(map[string]int64)
+		for _, p := range all {
+			rows[p.key] = p.value
+		}
+		return rows
+	}
+	left, right, groups := last(from), last(with), make(map[string]int64)
+	find := func(key string) *int64 {
+		if v, ok := right[key]; ok && kept(v, o.arg) {
+			return &v
+		}
+		return nil
+	}
+	for k, v := range left {
+		switch {
+		case o.op == "groups":
+			if kept(v, o.arg) {
+				groups[chosen(v, o.arg)] += v
+			}
+		case o.op == "beside":
+			results = append(results, pair{k, both(&v, find(k))})
+		case o.op == "refer" && v%4 == 0:
+			results = append(results, pair{k, both(&v, nil)})
+		case o.op == "refer":
+			results = append(results, pair{k, both(&v, find(chosen(v, o.arg)))})
+		}
+	}
+	maps.DeleteFunc(groups, emptied)
+	for k, v := range groups {
+		results = append(results, pair{k, v})
+	}
+	return results
 }

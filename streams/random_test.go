@@ -262,9 +262,15 @@ func (w *troupe) compare() {
 			for _, p := range want {
 				rows[p.key] = p.value
 			}
+			if o.final && !o.repeated {
+				maps.DeleteFunc(got, emptied)
+			}
 			if !crashed || o.repeated {
 				require.Equal(w, rows, got, "table %d", i)
 				continue
+			}
+			if o.final {
+				continue // what is subtracted twice is too little
 			}
 			require.ElementsMatch(w, slices.Collect(maps.Keys(rows)), slices.Collect(maps.Keys(got)), "keys of table %d", i)
 			for k, v := range rows {

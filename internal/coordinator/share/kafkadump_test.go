@@ -64,7 +64,7 @@ func TestReadsWhatKafkaWrote(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"not begun",
-		"3 to 20: [{3 3 1  0} {10 10 1  0} {17 18 1  0}]",
-		"18 to 20: [{18 18 2  0}]",
+		"3 to 20: [{3 3 1  0 0 false} {10 10 1  0 0 false} {17 18 1  0 0 false}]",
+		"18 to 20: [{18 18 2  0 0 false}]",
 	}, states)
 }

@@ -64,7 +64,7 @@ func TestShareGroupsAreServedWhereTheBrokerHasThem(t *testing.T) {
 	require.NoError(t, receive(t, c).Ack(t.Context()))
 }
 
-// What an attached process has locked is available when its connection ends, however that ends.
+// What an attached process has locked is available when its connection ends.
 func TestShareLocksEndWithTheConnection(t *testing.T) {
 	dir := t.TempDir()
 	b, err := runnel.Open(dir, runnel.ShareGroups())

@@ -35,7 +35,7 @@ func (o *Sessions) Open(ctx context.Context, cfg share.Config) (*Session, error)
 	life, end := context.WithCancel(context.Background())
 	s := &Session{
 		sessions: o, ctx: life, end: end, cfg: cfg, member: catalogue.NewID().String(),
-		signal: make(chan struct{}, 1), turn: make(chan struct{}, 1), sources: map[record.TopicPartition]*source{},
+		signal: make(chan struct{}, 1), turn: make(chan struct{}, 1), ended: make(chan struct{}), sources: map[record.TopicPartition]*source{},
 	}
 	if err := o.host.AddSession(s); err != nil {
 		end()
@@ -54,6 +54,7 @@ type Session struct {
 	signal   chan struct{} // holds a token after something has happened
 	turn     chan struct{} // holds a token while a goroutine acquires
 	calls    sync.WaitGroup
+	ended    chan struct{} // closed when closing has ended
 
 	// The acquiring goroutine's.
 	seen  <-chan struct{} // the state of the topics that it knows
@@ -63,7 +64,7 @@ type Session struct {
 
 	mu      sync.Mutex
 	closed  bool
-	failure error
+	failure error // of closing; read it only when ended is closed
 	sources map[record.TopicPartition]*source
 }
 
@@ -294,11 +295,13 @@ func (s *Session) Close() error {
 	first := !s.closed
 	s.closed = true
 	s.mu.Unlock()
-	s.end()
-	s.calls.Wait()
 	if !first {
+		<-s.ended
 		return s.failure
 	}
+	defer close(s.ended)
+	s.end()
+	s.calls.Wait()
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), leaveFor)
 	defer cancel()

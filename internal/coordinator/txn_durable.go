@@ -132,7 +132,8 @@ func (s *txnShard) flush(e *ending) error {
 		}
 	}
 	_ = s.mark(&ending{Ending: &abort, epoch: e.epoch})
-	return fault.Newf(fault.Storage, "the transaction of %q is aborted, and ends everywhere when the broker is opened again", e.TransactionalID).Because(cause)
+	return fault.Newf(fault.Storage, "the transaction of %q is aborted, and ends everywhere when the broker is opened again", e.TransactionalID).
+		Try("close the broker, and open it when the disk is sound; until then use another transactional ID").Because(cause)
 }
 
 // isDurable reports whether a transaction's markers are durable. If not, they will be.

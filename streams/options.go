@@ -22,6 +22,7 @@ type config struct {
 	uncached       bool
 	taskIdle       time.Duration
 	handling       *handling
+	storesIn       storesIn
 
 	// purgeRecords is how many committed records a partition of a repartition
 	// topic may hold before they are deleted.
@@ -74,5 +75,6 @@ func compile(name string, define func(*Topology), options []Option) (*plan, conf
 		return nil, c, err
 	}
 	p := newPlan(name, t)
+	p.storesIn = c.storesIn
 	return p, c, c.handling.check(p.byTopic)
 }

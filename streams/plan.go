@@ -17,6 +17,7 @@ type plan struct {
 	subs     []*subTopology
 	byTopic  map[string]*subTopology // by the topics that they read
 	internal map[string]bool         // the repartition topics
+	storesIn storesIn                // nil: memory
 }
 
 // subTopology is a connected part of a topology: its nodes pass records to each

@@ -254,7 +254,7 @@ func (t *task) start() error {
 	})
 }
 
-// close ends the processors of a task.
+// close ends the processors of a task, and closes what its stores are in.
 func (t *task) close() {
 	for _, c := range t.processors {
 		c.started = false
@@ -263,6 +263,10 @@ func (t *task) close() {
 		}
 		c.closers = nil
 	}
+	for _, b := range t.bytes {
+		_ = b.Close() // the changelogs have what it may lose
+	}
+	t.bytes = nil
 }
 
 // starting is a processor that has not started.

@@ -128,7 +128,7 @@ func (v *view[K, V]) opened(w *wiring) (*state.KeyValue[K, V], state.Changelog) 
 	if s, ok := w.opened[v.store].(*openedStore[K, V]); ok {
 		return s.store, s.log
 	}
-	kept := state.NewKeyValue(v.store.name, v.key, v.value)
+	kept := state.NewKeyValue(v.store.name, v.key, v.value, w.keep(v.store)...)
 	if v.old || w.guarded && any(v.value) != any(serde.Int64) { // which cannot fail to be written
 		kept.KeepOld()
 	}

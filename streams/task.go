@@ -18,7 +18,8 @@ type task struct {
 	plan     *plan
 	sources  map[string]source // by topic
 	stores   []taskStore
-	flushers []flushing // parents before children
+	bytes    []state.Bytes // what the stores are in, if not in memory
+	flushers []flushing    // parents before children
 	handling *handling
 	out      outbox
 
@@ -138,6 +139,9 @@ func newTask(p *plan, id TaskID, out outbox, cached bool, h *handling) (*task, e
 		t.sources[p.topicOf(n)] = n.open(w)
 	}
 	slices.SortFunc(t.flushers, func(a, b flushing) int { return cmp.Compare(a.node, b.node) })
+	if w.err != nil {
+		t.close()
+	}
 	return t, w.err
 }
 

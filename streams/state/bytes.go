@@ -80,6 +80,7 @@ const (
 	putting byte = iota
 	deleting
 	deletingRange
+	deletingRest
 )
 
 // Put sets a key's value.
@@ -88,8 +89,15 @@ func (b *Batch) Put(key, value []byte) { b.add(putting, key, value) }
 // Delete removes a key, if it is there.
 func (b *Batch) Delete(key []byte) { b.add(deleting, key, nil) }
 
-// DeleteRange removes the keys from one, inclusive, to another, exclusive.
-func (b *Batch) DeleteRange(from, to []byte) { b.add(deletingRange, from, to) }
+// DeleteRange removes the keys from one, inclusive, to another, exclusive. A nil
+// to is beyond all keys.
+func (b *Batch) DeleteRange(from, to []byte) {
+	if to == nil {
+		b.add(deletingRest, from, nil)
+		return
+	}
+	b.add(deletingRange, from, to)
+}
 
 func (b *Batch) add(kind byte, first, second []byte) {
 	b.ops = append(b.ops, kind)
@@ -108,7 +116,7 @@ func (b *Batch) Size() int { return len(b.ops) }
 // Reset makes the batch empty. It keeps its memory.
 func (b *Batch) Reset() { b.ops, b.many = b.ops[:0], 0 }
 
-// Writer receives the writes of a Batch.
+// Writer receives the writes of a Batch, as its methods say.
 type Writer interface {
 	Put(key, value []byte) error
 	Delete(key []byte) error
@@ -133,6 +141,8 @@ func (b *Batch) Each(w Writer) error {
 			err = w.Delete(one)
 		case deletingRange:
 			err = w.DeleteRange(one, two)
+		case deletingRest:
+			err = w.DeleteRange(one, nil)
 		}
 		if err != nil {
 			return err

@@ -196,6 +196,13 @@ func order(t *testing.T, open Open) {
 	require.Equal(t, 6, b.Len())
 	require.NoError(t, s.Apply(&b))
 	require.Equal(t, []row{{"b", "2"}}, contents(t, s, nil, nil, state.Ascending))
+
+	put(t, s, "a", "1")
+	put(t, s, "\xff\xff", "1")
+	b.Reset()
+	b.DeleteRange([]byte("b"), nil)
+	require.NoError(t, s.Apply(&b))
+	require.Equal(t, []row{{"a", "1"}}, contents(t, s, nil, nil, state.Ascending))
 }
 
 func empty(t *testing.T, open Open) {

@@ -54,6 +54,7 @@ func aggregate[K, V, A any](
 	name := t.generate(prefix)
 	from, asRead := g.gathered(store)
 	n := t.add(processorNode, name, from.node)
+	g.check(n)
 	t.need(n, given)
 	key := serdeFor(t, n, "keys", g.key)
 	read := g.value
@@ -64,8 +65,12 @@ func aggregate[K, V, A any](
 	value = serdeFor(t, n, "results", value)
 	results := tabled[K, A](t, n, key, value, nil)
 	results.view.store, results.view.own = t.addStore(n, store), true
-	from.to(n, func(w *wiring) receiver[K, V] {
+	if g.windows != nil {
+		results.view.windows, results.view.store.retention = &g.windows.keys, g.windows.retention
+	}
+	from.to(n, func(w *wiring, clock *windowClock) receiver[K, V] {
 		f := newFolding(w, results.view, results.wire(w))
+		f.clock = clock
 		at := work(f, gatherer[K, V]{key: newCodec(key), value: in, asRead: asRead})
 		w.flushes(n, at.(flusher))
 		return at
@@ -78,6 +83,8 @@ func aggregate[K, V, A any](
 type folding[K, A any] struct {
 	step
 	store   *state.Cache[K, A]
+	timed   *state.Timed[K, A] // of windowed keys; else nil
+	clock   *windowClock       // the same
 	log     state.Changelog
 	value   codec[A]
 	next    receiver[K, change[A]]
@@ -88,11 +95,21 @@ type folding[K, A any] struct {
 }
 
 func newFolding[K, A any](w *wiring, v *view[K, A], next receiver[K, change[A]]) folding[K, A] {
-	kept, log := v.opened(w)
+	kept := v.inTask(w)
 	return folding[K, A]{
-		step: w.step(v.node), store: kept.Cache, log: log, value: newCodec(v.value),
+		step: w.step(v.node), store: kept.cache, timed: kept.timed, log: kept.log, value: newCodec(v.value),
 		next: next, cached: w.cached, guarded: w.guarded, old: v.old,
 	}
+}
+
+// find returns the entry of a serialized key, and nil if its window has expired.
+func (f *folding[K, A]) find(key []byte) (*state.Entry[K, A], error) {
+	if f.timed == nil {
+		return f.store.Entry(key)
+	}
+	f.timed.Advance(f.clock.ms)
+	plain, start := splitWindowed(key)
+	return f.timed.EntryAt(plain, start, 0)
 }
 
 // changed completes a change that the current record made to e.
@@ -243,8 +260,8 @@ func (c *counter[K, V]) receiveBytes(key, value []byte) error {
 }
 
 func (c *counter[K, V]) count(key []byte) error {
-	e, err := c.store.Entry(key)
-	if err != nil {
+	e, err := c.find(key)
+	if e == nil || err != nil {
 		return c.failed(err)
 	}
 	if !e.Present {
@@ -281,8 +298,8 @@ func (r *reducer[K, V]) receiveBytes(key, value []byte) error {
 }
 
 func (r *reducer[K, V]) reduce(key []byte, value V) error {
-	e, err := r.store.Entry(key)
-	if err != nil {
+	e, err := r.find(key)
+	if e == nil || err != nil {
 		return r.failed(err)
 	}
 	if e.Present {
@@ -306,8 +323,8 @@ func (a *aggregator[K, V, A]) receive(m message[K, V]) error {
 	if !ok || err != nil {
 		return a.handle(Processing, err)
 	}
-	e, err := a.store.Entry(key)
-	if err != nil {
+	e, err := a.find(key)
+	if e == nil || err != nil {
 		return a.failed(err)
 	}
 	defer a.store.Release(e) // if a panic leaves it empty
@@ -322,8 +339,8 @@ func (a *aggregator[K, V, A]) receiveBytes(key, value []byte) error {
 	if err != nil {
 		return a.handle(Deserialization, fault.Newf(fault.Serialization, "the value").Because(err))
 	}
-	e, err := a.store.Entry(key)
-	if err != nil {
+	e, err := a.find(key)
+	if e == nil || err != nil {
 		return a.failed(err)
 	}
 	defer a.store.Release(e) // if an error or a panic leaves it empty

@@ -18,6 +18,9 @@
 // function on a table has the prefix Table where one on a stream has its name; as
 // methods both have Kafka's.
 //
+// WindowedBy puts the records of a grouped stream into windows of time ([Tumbling],
+// [Hopping], [Unlimited]), which are the keys of the table then.
+//
 // [Process] and [ProcessValues] put a function of the program's own between
 // operators: with state for each task, calls at intervals ([TaskContext.Schedule]),
 // and a free choice of what it forwards.

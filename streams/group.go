@@ -21,6 +21,16 @@ type grouping[K, V any] struct {
 	asRead   bool
 
 	repartitioned *outlet[K, V] // shared by the aggregations of a named grouping
+
+	windows *windowing[K, V] // nil: keys have no windows
+}
+
+// gatheredStream is a stream whose equal keys are in the same task.
+type gatheredStream[K, V any] struct {
+	node *node
+
+	// to adds n as a child. The clock is that of the windows, and nil without any.
+	to func(n *node, child func(w *wiring, clock *windowClock) receiver[K, V])
 }
 
 // KGroupedStream is a stream grouped by its keys. Aggregations skip records
@@ -50,10 +60,21 @@ func (s *KStream[K, V]) GroupByKey() *KGroupedStream[K, V] {
 	}}
 }
 
-// gathered returns the outlet after which records with equal keys are in the
-// same task: that of the grouping's own node, or that of the source of a
-// repartition topic. asRead is as in KStream.
-func (g *grouping[K, V]) gathered(store string) (out *outlet[K, V], asRead bool) {
+// gathered returns the stream in which records with equal keys are in the same task.
+// asRead is as in KStream.
+func (g *grouping[K, V]) gathered(store string) (s gatheredStream[K, V], asRead bool) {
+	if g.windows != nil {
+		return g.windows.gathered(store), false
+	}
+	out, asRead := g.source(store)
+	return gatheredStream[K, V]{out.node, func(n *node, child func(w *wiring, clock *windowClock) receiver[K, V]) {
+		out.to(n, func(w *wiring) receiver[K, V] { return child(w, nil) })
+	}}, asRead
+}
+
+// source returns the outlet of the grouping's own node, or that of the source of a
+// repartition topic.
+func (g *grouping[K, V]) source(store string) (out *outlet[K, V], asRead bool) {
 	switch {
 	case !g.rekeyed:
 		return g.out, g.asRead
@@ -63,6 +84,13 @@ func (g *grouping[K, V]) gathered(store string) (out *outlet[K, V], asRead bool)
 		g.repartitioned = repartitionTopic(g.topology, g.out, called(g.name), 0, g.key, g.value)
 	}
 	return g.repartitioned, true
+}
+
+// check reports what is wrong with the windows of the node that aggregates.
+func (g *grouping[K, V]) check(n *node) {
+	if g.windows != nil && g.windows.mistake != "" {
+		g.topology.fail(n, "%s", g.windows.mistake)
+	}
 }
 
 // repartition is KStream.Repartition with a name that is asked for at the end of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnel-go/runnel/fault"
 	"github.com/runnel-go/runnel/record"
@@ -128,6 +129,10 @@ func Logger(l *slog.Logger) Option { return option(func(c *config) { c.handling.
 // in which they failed.
 type ErrorCounts struct {
 	Deserialization, Processing, Production ErrorCount
+
+	// Late is how often a record was left out of a window because the window was
+	// closed.
+	Late int64
 }
 
 // ErrorCount holds the counts of one phase.
@@ -143,6 +148,7 @@ type handling struct {
 	handlers [phases]Handler
 	logger   *slog.Logger
 	counts   [phases]struct{ skipped, deadLettered atomic.Int64 }
+	lateness atomic.Int64
 }
 
 // set reports whether any handler is other than Fail.
@@ -219,6 +225,17 @@ func (h *handling) skipped(e *ProcessingError) {
 	h.log(e, "record skipped")
 }
 
+// late counts a record that is left out of a closed window.
+func (h *handling) late(t *task, node int, start int64) {
+	h.lateness.Add(1)
+	if h.logger == nil {
+		return
+	}
+	t.at = node
+	e := t.failure(Processing, errLate)
+	h.log(e, "late record left out", slog.Time("window", time.UnixMilli(start)), slog.Time("timestamp", time.UnixMilli(t.ms)))
+}
+
 // closing calls a function that a processor gave to OnClose. The task has ended, so
 // a panic is only logged.
 func (h *handling) closing(c *TaskContext, f func()) {
@@ -262,7 +279,9 @@ func (h *handling) counted() ErrorCounts {
 	count := func(p Phase) ErrorCount {
 		return ErrorCount{Skipped: h.counts[p].skipped.Load(), DeadLettered: h.counts[p].deadLettered.Load()}
 	}
-	return ErrorCounts{Deserialization: count(Deserialization), Processing: count(Processing), Production: count(Production)}
+	return ErrorCounts{
+		Deserialization: count(Deserialization), Processing: count(Processing), Production: count(Production), Late: h.lateness.Load(),
+	}
 }
 
 // refusals are the errors with which a topic refuses a batch because of its

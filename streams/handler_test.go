@@ -514,7 +514,7 @@ func ExampleDeadLetter() {
 	// 25
 	// five: *json.SyntaxError: invalid character 'i' in literal false (expecting 'a')
 	// 0: runtime.errorString: runtime error: integer divide by zero
-	// {Deserialization:{Skipped:0 DeadLettered:1} Processing:{Skipped:0 DeadLettered:1} Production:{Skipped:0 DeadLettered:0}}
+	// {Deserialization:{Skipped:0 DeadLettered:1} Processing:{Skipped:0 DeadLettered:1} Production:{Skipped:0 DeadLettered:0} Late:0}
 }
 
 func ExampleDecide() {

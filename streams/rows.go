@@ -65,12 +65,13 @@ type view[K, V any] struct {
 	key      serde.Serde[K]
 	value    serde.Serde[V]
 
-	store    *storeDecl // nil: none
-	fallback string     // the name of a store that the program does not name; empty: the node's name
-	own      bool       // the node writes the store itself: it aggregates
-	quiet    bool       // deletions of rows that are not in the store are not forwarded
-	computed rows[K, V] // nil: the rows must be stored to be known
-	old      bool       // changes carry old values
+	store    *storeDecl          // nil: none
+	windows  *state.TimedKeys[K] // nil: keys have no windows
+	fallback string              // the name of a store that the program does not name; empty: the node's name
+	own      bool                // the node writes the store itself: it aggregates
+	quiet    bool                // deletions of rows that are not in the store are not forwarded
+	computed rows[K, V]          // nil: the rows must be stored to be known
+	old      bool                // changes carry old values
 }
 
 func (v *view[K, V]) sendOld() {
@@ -102,8 +103,8 @@ func (v *view[K, V]) open(w *wiring) getter[K, V] {
 	if v.store == nil {
 		return v.computed.open(w)
 	}
-	kept, _ := v.opened(w)
-	return &storedRows[K, V]{store: kept, key: newCodec(v.key)}
+	s := v.inTask(w)
+	return &storedRows[K, V]{cache: s.cache, timed: s.timed, key: newCodec(v.key)}
 }
 
 // keep declares the table's store. An empty name is replaced by the fallback.
@@ -123,29 +124,46 @@ func (v *view[K, V]) keep(name string) {
 	}
 }
 
-// opened returns the store in a task, and its changelog.
+// opened returns the store of a table without windows in a task, and its changelog.
 func (v *view[K, V]) opened(w *wiring) (*state.KeyValue[K, V], state.Changelog) {
-	if s, ok := w.opened[v.store].(*openedStore[K, V]); ok {
-		return s.store, s.log
-	}
-	kept := state.NewKeyValue(v.store.name, v.key, v.value, w.keep(v.store)...)
-	if v.old || w.guarded && any(v.value) != any(serde.Int64) { // which cannot fail to be written
-		kept.KeepOld()
-	}
-	s := &openedStore[K, V]{kept, w.changelog(v.store, kept)}
-	w.opened[v.store] = s
+	s := v.inTask(w)
 	return s.store, s.log
 }
 
-// openedStore is a store in a task.
+// inTask opens the store in a task.
+func (v *view[K, V]) inTask(w *wiring) *openedStore[K, V] {
+	if s, ok := w.opened[v.store].(*openedStore[K, V]); ok {
+		return s
+	}
+	s := new(openedStore[K, V])
+	var kept state.Store
+	if v.windows != nil {
+		s.timed = state.NewTimed(v.store.name, *v.windows, v.value, w.keep(v.store)...)
+		s.cache, kept = s.timed.Cache, s.timed
+	} else {
+		s.store = state.NewKeyValue(v.store.name, v.key, v.value, w.keep(v.store)...)
+		s.cache, kept = s.store.Cache, s.store
+	}
+	if v.old || w.guarded && any(v.value) != any(serde.Int64) { // which cannot fail to be written
+		s.cache.KeepOld()
+	}
+	s.log = w.changelog(v.store, kept)
+	w.opened[v.store] = s
+	return s
+}
+
+// openedStore is a store in a task: a KeyValue or, of windowed keys, a Timed.
 type openedStore[K, V any] struct {
+	cache *state.Cache[K, V]
 	store *state.KeyValue[K, V]
+	timed *state.Timed[K, V]
 	log   state.Changelog
 }
 
 // storedRows reads rows from a store.
 type storedRows[K, V any] struct {
-	store   *state.KeyValue[K, V]
+	cache   *state.Cache[K, V]
+	timed   *state.Timed[K, V] // nil: keys have no windows
 	key     codec[K]
 	scratch []byte
 }
@@ -154,10 +172,15 @@ func (s *storedRows[K, V]) get(key K, as age) (r row[V], err error) {
 	if s.scratch, err = s.key.Append(s.scratch[:0], key); err != nil {
 		return r, err
 	}
+	at := s.scratch
+	if s.timed != nil {
+		plain, start := splitWindowed(at)
+		at = s.timed.KeyAt(plain, start, 0)
+	}
 	if as == forwarded {
-		r.value, r.ms, r.ok, err = s.store.Forwarded(s.scratch)
+		r.value, r.ms, r.ok, err = s.cache.Forwarded(at)
 	} else {
-		r.value, r.ms, r.ok, err = s.store.Lookup(s.scratch)
+		r.value, r.ms, r.ok, err = s.cache.Lookup(at)
 	}
 	return r, err
 }

@@ -41,6 +41,7 @@ type task struct {
 	// streamTime is the largest timestamp of what the task has read, in
 	// milliseconds; -1 before the first record. It never goes back.
 	streamTime int64
+	memories   []memory // times of nodes, which are committed with the offsets
 }
 
 // recordContext is what nodes pass on beside a record's key and value. A node

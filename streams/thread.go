@@ -482,6 +482,9 @@ func (t *thread) makeTask(id TaskID) (*task, error) {
 		for name, was := range at.sources {
 			made.resumeTime(name, was.time())
 		}
+		for _, m := range at.memories {
+			made.remember(m.name, *m.ms)
+		}
 	} else {
 		at = &assigned{inputs: inputs{wait: t.app.config.taskIdle}}
 		t.tasks[id] = at

@@ -9,16 +9,33 @@ import (
 
 func TestTimesAreReadAsTheyWereWritten(t *testing.T) {
 	// As Kafka Streams writes it: version 2, and -1 or a time.
-	require.Equal(t, "Av//////////", encodeTime(-1))
-	require.Equal(t, "AgAAAAAAAAAF", encodeTime(5))
-	require.Equal(t, int64(5), decodeTime("AQAAAAAAAAAF"), "version 1 has the time alone, too")
-	require.Equal(t, int64(5), decodeTime("AgAAAAAAAAAFAAAAAA=="), "processors' metadata follows")
+	require.Equal(t, "Av//////////", encodeTimes(-1, nil))
+	require.Equal(t, "AgAAAAAAAAAF", encodeTimes(5, nil))
+	decode := func(metadata string) (ms int64, all map[string]int64) {
+		all = make(map[string]int64)
+		ms = decodeTimes(metadata, func(name string, ms int64) { all[name] = ms })
+		return ms, all
+	}
+	ms, _ := decode("AQAAAAAAAAAF")
+	require.Equal(t, int64(5), ms, "version 1 has the time alone, too")
+	ms, all := decode("AgAAAAAAAAAFAAAAAA==")
+	require.Equal(t, int64(5), ms)
+	require.Empty(t, all)
 	for _, none := range []string{"", "free text", "AgAA", "AwAAAAAAAAAF", "AAAAAAAAAAAF"} {
-		require.Equal(t, int64(-1), decodeTime(none), none)
+		ms, _ := decode(none)
+		require.Equal(t, int64(-1), ms, none)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		ms := rapid.Int64Min(-1).Draw(t, "ms")
-		require.Equal(t, ms, decodeTime(encodeTime(ms)))
-		require.GreaterOrEqual(t, decodeTime(rapid.String().Draw(t, "metadata")), int64(-1))
+		want := rapid.Int64Min(-1).Draw(t, "ms")
+		nodes := rapid.MapOf(rapid.String(), rapid.Int64()).Draw(t, "nodes")
+		var memories []memory
+		for name, ms := range nodes {
+			memories = append(memories, memory{name, &ms})
+		}
+		ms, all := decode(encodeTimes(want, memories))
+		require.Equal(t, want, ms)
+		require.Equal(t, nodes, all)
+		ms, _ = decode(rapid.String().Draw(t, "metadata"))
+		require.GreaterOrEqual(t, ms, int64(-1))
 	})
 }

@@ -26,16 +26,14 @@ type SessionConfig struct {
 //
 // Reads never show a session that has expired, although it is removed later,
 // with others.
-type Sessions[K, V any] struct{ timed[K, V] }
+type Sessions[K, V any] struct{ *Timed[Windowed[K], V] }
 
 var _ Store = (*Sessions[string, int64])(nil)
 
 // NewSessions returns a store, which is in memory unless an option says
 // otherwise.
 func NewSessions[K, V any](name string, key serde.Serde[K], value serde.Serde[V], cfg SessionConfig, options ...Option) *Sessions[K, V] {
-	f := newTimedFormat(key, cfg.Retention, cfg.Segment)
-	f.tail = timeBytes
-	return &Sessions[K, V]{newTimed(name, f, value, options)}
+	return &Sessions[K, V]{NewTimed(name, SessionKeys(key, cfg), value, options...)}
 }
 
 // Entry returns the entry of a serialized key's session, as Cache.Entry does,
@@ -47,7 +45,7 @@ func (s *Sessions[K, V]) Entry(key []byte, start, end int64) (*Entry[Windowed[K]
 // Lookup returns the value of a serialized key's session and its timestamp in
 // milliseconds, and false if there is none.
 func (s *Sessions[K, V]) Lookup(key []byte, start, end int64) (v V, ms int64, ok bool, err error) {
-	if s.format.expired(end) {
+	if s.layout.expired(end) {
 		return v, 0, false, nil
 	}
 	return s.Cache.Lookup(s.at(key, end, start))
@@ -60,7 +58,7 @@ func (s *Sessions[K, V]) Find(key []byte, earliestEnd, latestStart int64, yield 
 	if err := s.discover(); err != nil {
 		return err
 	}
-	return eachOf(s.Cache, s.format, key, earliestEnd, math.MaxInt64, Ascending, func(end, start int64, v V, ms int64) error {
+	return eachOf(s.Cache, s.layout, key, earliestEnd, math.MaxInt64, Ascending, func(end, start int64, v V, ms int64) error {
 		if start > latestStart {
 			return nil
 		}
@@ -72,12 +70,12 @@ func (s *Sessions[K, V]) Find(key []byte, earliestEnd, latestStart int64, yield 
 // inclusive, by their ends or in the reverse order, as of when the loop begins.
 // It ends with the first error.
 func (s *Sessions[K, V]) Fetch(key K, from, to time.Time, order Order) iter.Seq2[Row[Windowed[K], V], error] {
-	return fetched(s.reader, key, from, to, order)
+	return fetched(s.reader, s.keys, key, from, to, order)
 }
 
 // SessionsView is a Sessions as of a flush. It does not change, and any number
 // of goroutines may read it while the store's task goes on.
-type SessionsView[K, V any] struct{ timedView[K, V] }
+type SessionsView[K, V any] struct{ timedView[Windowed[K], V] }
 
 // View returns what the store holds as of its last flush.
 func (s *Sessions[K, V]) View() (*SessionsView[K, V], error) {
@@ -89,5 +87,5 @@ func (s *Sessions[K, V]) View() (*SessionsView[K, V], error) {
 // inclusive, by their ends or in the reverse order. It ends with the first
 // error.
 func (v *SessionsView[K, V]) Fetch(key K, from, to time.Time, order Order) iter.Seq2[Row[Windowed[K], V], error] {
-	return fetched(v.reader, key, from, to, order)
+	return fetched(v.reader, v.keys, key, from, to, order)
 }

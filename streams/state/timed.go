@@ -11,54 +11,91 @@ import (
 	"github.com/runnel-go/runnel/serde"
 )
 
-// timed is a store of values by key and time, in segments of time. See
-// timedFormat for its keys.
-type timed[K, V any] struct {
-	*Cache[Windowed[K], V]
-	format *timedFormat[K]
+// Timed is a store of values by key and time, in segments of time. Windows and
+// Sessions are Timed whose plain keys have a type: W is the type of the keys with
+// their times. See timedFormat for the bytes.
+type Timed[W, V any] struct {
+	*Cache[W, V]
+	layout *layout
 	key    []byte
 	known  bool // the segments of what is below are
 }
 
-func newTimed[K, V any](name string, f *timedFormat[K], value serde.Serde[V], options []Option) timed[K, V] {
-	c := newCache(name, keyFormat[Windowed[K]](f), value, append([]Option{inMemory()}, options...))
-	t := timed[K, V]{Cache: c, format: f, known: c.whole}
+// TimedKeys says how a Timed writes its keys, and what it keeps of them.
+type TimedKeys[W any] struct {
+	format func() (keyFormat[W], *layout)
+}
+
+// WindowKeys returns the keys of a Windows.
+func WindowKeys[K any](key serde.Serde[K], cfg WindowConfig) TimedKeys[Windowed[K]] {
+	return TimedKeys[Windowed[K]]{func() (keyFormat[Windowed[K]], *layout) {
+		f := newTimedFormat(key, cfg.Retention, cfg.Segment)
+		f.size, f.tail = cfg.Size, seqBytes
+		return f, f.layout
+	}}
+}
+
+// SessionKeys returns the keys of a Sessions.
+func SessionKeys[K any](key serde.Serde[K], cfg SessionConfig) TimedKeys[Windowed[K]] {
+	return TimedKeys[Windowed[K]]{func() (keyFormat[Windowed[K]], *layout) {
+		f := newTimedFormat(key, cfg.Retention, cfg.Segment)
+		f.tail = timeBytes
+		return f, f.layout
+	}}
+}
+
+// NewTimed returns a store, which is in memory unless an option says otherwise.
+func NewTimed[W, V any](name string, keys TimedKeys[W], value serde.Serde[V], options ...Option) *Timed[W, V] {
+	f, l := keys.format()
+	c := newCache(name, f, value, append([]Option{inMemory()}, options...))
+	t := &Timed[W, V]{Cache: c, layout: l, known: c.whole}
 	c.flushed = t.removeExpired
 	return t
 }
 
+// EntryAt returns the entry of a serialized key at a time, as Cache.Entry does, and
+// nil if it has expired. Of windows, at is the start and tail the sequence number;
+// of sessions, at is the end and tail the start. Times are in milliseconds.
+func (t *Timed[W, V]) EntryAt(key []byte, at, tail int64) (*Entry[W, V], error) {
+	return t.entryAt(t.at(key, at, tail), at)
+}
+
+// KeyAt returns the store's key of a serialized key at a time, which Lookup and Forwarded
+// of the Cache take. It is valid until the next call.
+func (t *Timed[W, V]) KeyAt(key []byte, at, tail int64) []byte { return t.at(key, at, tail) }
+
 // at returns the store's key, which is valid until the next call.
-func (t *timed[K, V]) at(key []byte, at, tail int64) []byte {
-	t.key = t.format.appendTail(t.format.appendKey(t.key[:0], key, at), tail)
+func (t *Timed[W, V]) at(key []byte, at, tail int64) []byte {
+	t.key = t.layout.appendTail(t.layout.appendKey(t.key[:0], key, at), tail)
 	return t.key
 }
 
 // entryAt returns an entry, or nil if what is at that time has expired.
-func (t *timed[K, V]) entryAt(key []byte, at int64) (*Entry[Windowed[K], V], error) {
-	if t.format.expired(at) {
+func (t *Timed[W, V]) entryAt(key []byte, at int64) (*Entry[W, V], error) {
+	if t.layout.expired(at) {
 		return nil, nil
 	}
 	if err := t.discover(); err != nil {
 		return nil, err
 	}
-	t.format.note(t.format.segmentOf(at))
+	t.layout.note(t.layout.segmentOf(at))
 	return t.Cache.Entry(key)
 }
 
 // Advance tells the store the stream's time, in milliseconds. What has expired
 // at that time is not read any more, and removed by the flush after which all
 // that shares its segment has. An earlier time than before does nothing.
-func (t *timed[K, V]) Advance(ms int64) {
-	if oldest := ms - t.format.retention; oldest > t.format.oldest && oldest <= ms {
-		t.format.oldest = oldest
+func (t *Timed[W, V]) Advance(ms int64) {
+	if oldest := ms - t.layout.retention; oldest > t.layout.oldest && oldest <= ms {
+		t.layout.oldest = oldest
 	}
 }
 
 // Oldest returns the earliest time that has not expired, in milliseconds.
-func (t *timed[K, V]) Oldest() int64 { return t.format.oldest }
+func (t *Timed[W, V]) Oldest() int64 { return t.layout.oldest }
 
 // discover finds the segments of what is below.
-func (t *timed[K, V]) discover() error {
+func (t *Timed[W, V]) discover() error {
 	if t.known {
 		return nil
 	}
@@ -67,7 +104,7 @@ func (t *timed[K, V]) discover() error {
 		err := t.below.Range(from, nil, Ascending, func(key, _ []byte) bool {
 			if found = len(key) >= timeBytes; found {
 				segment := timeAt(key)
-				t.format.note(segment)
+				t.layout.note(segment)
 				from = After(appendTime(nil, segment))
 			}
 			return false
@@ -83,8 +120,8 @@ func (t *timed[K, V]) discover() error {
 }
 
 // removeExpired removes the segments that have expired. All entries are clean.
-func (t *timed[K, V]) removeExpired() error {
-	f, n := t.format, 0
+func (t *Timed[W, V]) removeExpired() error {
+	f, n := t.layout, 0
 	for n < len(f.segments) && f.segments[n] < f.segmentOf(f.oldest) {
 		n++
 	}
@@ -92,8 +129,8 @@ func (t *timed[K, V]) removeExpired() error {
 		return nil
 	}
 	behind := appendTime(nil, f.segments[n-1]+1)
-	var gone []*Entry[Windowed[K], V]
-	t.all(func(e *Entry[Windowed[K], V]) bool {
+	var gone []*Entry[W, V]
+	t.all(func(e *Entry[W, V]) bool {
 		t.scratch = t.appendKey(t.scratch[:0], e)
 		if string(t.scratch) < string(behind) {
 			gone = append(gone, e)
@@ -112,45 +149,44 @@ func (t *timed[K, V]) removeExpired() error {
 // All returns what starts (a session: ends)
 // from one time to another, both inclusive, in the order of these times, then of
 // the keys, as of when the loop begins. It ends with the first error.
-func (t *timed[K, V]) All(from, to time.Time) iter.Seq2[Row[Windowed[K], V], error] {
-	return allOf(t.reader, from, to)
+func (t *Timed[W, V]) All(from, to time.Time) iter.Seq2[Row[W, V], error] {
+	return allOf(t.reader, t.keys, from, to)
 }
 
 // reader returns what reads the store.
-func (t *timed[K, V]) reader() (scanner[V], *timedFormat[K], error) {
-	return t.Cache, t.format, t.discover()
+func (t *Timed[W, V]) reader() (scanner[V], *layout, error) {
+	return t.Cache, t.layout, t.discover()
 }
 
-// timedView is a timed as of a flush.
-type timedView[K, V any] struct {
+// timedView is a Timed as of a flush.
+type timedView[W, V any] struct {
 	snapshot[V]
-	format *timedFormat[K]
+	keys   keyFormat[W]
+	layout *layout
 }
 
-func (t *timed[K, V]) view() (timedView[K, V], error) {
+func (t *Timed[W, V]) view() (timedView[W, V], error) {
 	if err := t.discover(); err != nil {
-		return timedView[K, V]{}, err
+		return timedView[W, V]{}, err
 	}
 	snap, err := t.snapshot()
-	f := *t.format
-	f.segments = slices.Clone(f.segments)
-	return timedView[K, V]{snap, &f}, err
+	l := *t.layout
+	l.segments = slices.Clone(l.segments)
+	return timedView[W, V]{snap, t.keys, &l}, err
 }
 
-func (v *timedView[K, V]) reader() (scanner[V], *timedFormat[K], error) {
-	return v.snapshot, v.format, nil
-}
+func (v *timedView[W, V]) reader() (scanner[V], *layout, error) { return v.snapshot, v.layout, nil }
 
 // All returns what starts (a session: ends) from one time to another, both
 // inclusive, in the order of these times, then of the keys. It ends with the
 // first error.
-func (v *timedView[K, V]) All(from, to time.Time) iter.Seq2[Row[Windowed[K], V], error] {
-	return allOf(v.reader, from, to)
+func (v *timedView[W, V]) All(from, to time.Time) iter.Seq2[Row[W, V], error] {
+	return allOf(v.reader, v.keys, from, to)
 }
 
 // eachOf calls yield for what a key has from one time to another, both
 // inclusive, with its time and the tail of its key.
-func eachOf[K, V any](s scanner[V], f *timedFormat[K], key []byte, from, to int64, order Order, yield func(at, tail int64, v V, ms int64) error) error {
+func eachOf[V any](s scanner[V], f *layout, key []byte, from, to int64, order Order, yield func(at, tail int64, v V, ms int64) error) error {
 	from = max(from, f.oldest)
 	return f.each(from, to, order, func(segment int64) error {
 		prefix := appendEscaped(appendTime(nil, segment), key)
@@ -163,18 +199,19 @@ func eachOf[K, V any](s scanner[V], f *timedFormat[K], key []byte, from, to int6
 }
 
 // fetched returns what a typed key has from one time to another.
-func fetched[K, V any](of func() (scanner[V], *timedFormat[K], error), key K, from, to time.Time, order Order) iter.Seq2[Row[Windowed[K], V], error] {
+func fetched[K, V any](of func() (scanner[V], *layout, error), keys keyFormat[Windowed[K]], key K, from, to time.Time, order Order) iter.Seq2[Row[Windowed[K], V], error] {
 	return func(yield func(Row[Windowed[K], V], error) bool) {
 		err := func() error {
-			s, f, err := of()
+			s, l, err := of()
 			if err != nil {
 				return err
 			}
+			f := keys.(*timedFormat[K])
 			b, err := f.serde.Append(nil, key)
 			if err != nil {
 				return err
 			}
-			return eachOf(s, f, b, from.UnixMilli(), to.UnixMilli(), order, func(at, tail int64, v V, ms int64) error {
+			return eachOf(s, l, b, from.UnixMilli(), to.UnixMilli(), order, func(at, tail int64, v V, ms int64) error {
 				if !yield(Row[Windowed[K], V]{Key: f.windowed(key, at, tail), Value: v, At: time.UnixMilli(ms)}, nil) {
 					return errEnough
 				}
@@ -189,12 +226,12 @@ func fetched[K, V any](of func() (scanner[V], *timedFormat[K], error), key K, fr
 
 // allOf returns what there is from one time to another. A segment is sorted in
 // memory.
-func allOf[K, V any](of func() (scanner[V], *timedFormat[K], error), from, to time.Time) iter.Seq2[Row[Windowed[K], V], error] {
+func allOf[W, V any](of func() (scanner[V], *layout, error), keys keyFormat[W], from, to time.Time) iter.Seq2[Row[W, V], error] {
 	type found struct {
 		at int64
-		Row[Windowed[K], V]
+		Row[W, V]
 	}
-	return func(yield func(Row[Windowed[K], V], error) bool) {
+	return func(yield func(Row[W, V], error) bool) {
 		err := func() error {
 			s, f, err := of()
 			if err != nil {
@@ -209,8 +246,8 @@ func allOf[K, V any](of func() (scanner[V], *timedFormat[K], error), from, to ti
 					if at < first || at > last {
 						return nil
 					}
-					key, err := f.decode(b)
-					rows = append(rows, found{at, Row[Windowed[K], V]{Key: key, Value: v, At: time.UnixMilli(ms)}})
+					key, err := keys.decode(b)
+					rows = append(rows, found{at, Row[W, V]{Key: key, Value: v, At: time.UnixMilli(ms)}})
 					return err
 				})
 				if err != nil {
@@ -226,7 +263,7 @@ func allOf[K, V any](of func() (scanner[V], *timedFormat[K], error), from, to ti
 			})
 		}()
 		if err != nil && err != errEnough {
-			yield(Row[Windowed[K], V]{}, err)
+			yield(Row[W, V]{}, err)
 		}
 	}
 }
@@ -247,7 +284,12 @@ func allOf[K, V any](of func() (scanner[V], *timedFormat[K], error), from, to ti
 //
 // which does not depend on the length of segments.
 type timedFormat[K any] struct {
-	serde     serde.Serde[K]
+	*layout
+	serde serde.Serde[K]
+}
+
+// layout is what a timedFormat has without the type of the keys.
+type layout struct {
 	size      time.Duration
 	tail      int   // its length
 	retention int64 // in milliseconds
@@ -263,16 +305,16 @@ const (
 )
 
 func newTimedFormat[K any](key serde.Serde[K], retention, segment time.Duration) *timedFormat[K] {
-	f := &timedFormat[K]{serde: key, retention: max(retention.Milliseconds(), 0), length: segment.Milliseconds(), oldest: math.MinInt64}
+	f := &timedFormat[K]{&layout{retention: max(retention.Milliseconds(), 0), length: segment.Milliseconds(), oldest: math.MinInt64}, key}
 	if f.length <= 0 {
 		f.length = max(f.retention/4, 1)
 	}
 	return f
 }
 
-func (f *timedFormat[K]) expired(at int64) bool { return at < f.oldest }
+func (f *layout) expired(at int64) bool { return at < f.oldest }
 
-func (f *timedFormat[K]) segmentOf(at int64) int64 {
+func (f *layout) segmentOf(at int64) int64 {
 	segment := at / f.length
 	if at%f.length < 0 {
 		segment--
@@ -281,7 +323,7 @@ func (f *timedFormat[K]) segmentOf(at int64) int64 {
 }
 
 // note notes that a segment may hold something.
-func (f *timedFormat[K]) note(segment int64) {
+func (f *layout) note(segment int64) {
 	n := len(f.segments)
 	if n > 0 && f.segments[n-1] == segment {
 		return
@@ -293,7 +335,7 @@ func (f *timedFormat[K]) note(segment int64) {
 
 // each calls do for the segments of a range of time that may hold something, in
 // their order or the reverse.
-func (f *timedFormat[K]) each(from, to int64, order Order, do func(segment int64) error) error {
+func (f *layout) each(from, to int64, order Order, do func(segment int64) error) error {
 	if from > to {
 		return nil
 	}
@@ -315,11 +357,11 @@ func (f *timedFormat[K]) each(from, to int64, order Order, do func(segment int64
 }
 
 // appendKey appends a store's key without its tail.
-func (f *timedFormat[K]) appendKey(dst, key []byte, at int64) []byte {
+func (f *layout) appendKey(dst, key []byte, at int64) []byte {
 	return appendTime(appendEscaped(appendTime(dst, f.segmentOf(at)), key), at)
 }
 
-func (f *timedFormat[K]) appendTail(dst []byte, tail int64) []byte {
+func (f *layout) appendTail(dst []byte, tail int64) []byte {
 	if f.tail == timeBytes {
 		return appendTime(dst, tail)
 	}
@@ -327,9 +369,9 @@ func (f *timedFormat[K]) appendTail(dst []byte, tail int64) []byte {
 }
 
 // timeOf and tailOf read a store's key, which this format has made.
-func (f *timedFormat[K]) timeOf(key []byte) int64 { return timeAt(key[len(key)-f.tail-timeBytes:]) }
+func (f *layout) timeOf(key []byte) int64 { return timeAt(key[len(key)-f.tail-timeBytes:]) }
 
-func (f *timedFormat[K]) tailOf(key []byte) int64 {
+func (f *layout) tailOf(key []byte) int64 {
 	if f.tail == timeBytes {
 		return timeAt(key[len(key)-timeBytes:])
 	}
@@ -341,6 +383,9 @@ func (f *timedFormat[K]) windowed(key K, at, tail int64) Windowed[K] {
 	when := time.UnixMilli(at)
 	if f.tail == timeBytes {
 		return Windowed[K]{Key: key, Start: time.UnixMilli(tail), End: when}
+	}
+	if f.size == Endless {
+		return Windowed[K]{Key: key, Start: when, End: time.UnixMilli(math.MaxInt64)}
 	}
 	return Windowed[K]{Key: key, Start: when, End: when.Add(f.size)}
 }
@@ -363,7 +408,7 @@ func (f *timedFormat[K]) decode(b []byte) (w Windowed[K], err error) {
 }
 
 // appendLog implements keyFormat. Times are as Kafka has them.
-func (f *timedFormat[K]) appendLog(dst, key []byte) []byte {
+func (f *layout) appendLog(dst, key []byte) []byte {
 	end := len(key) - f.tail - timeBytes
 	dst, _ = appendUnescaped(dst, key[timeBytes:end]) // this format has made the key
 	dst = appendPlainTime(dst, f.timeOf(key))
@@ -374,7 +419,7 @@ func (f *timedFormat[K]) appendLog(dst, key []byte) []byte {
 }
 
 // appendStored implements keyFormat, and notes the segment.
-func (f *timedFormat[K]) appendStored(dst, logKey []byte) ([]byte, error) {
+func (f *layout) appendStored(dst, logKey []byte) ([]byte, error) {
 	end := len(logKey) - f.tail - timeBytes
 	if end < 0 {
 		return dst, fault.Newf(fault.Serialization, "the key %x is too short for one with its time", logKey)

@@ -2,6 +2,7 @@ package state
 
 import (
 	"iter"
+	"math"
 	"time"
 
 	"github.com/runnel-go/runnel/serde"
@@ -16,7 +17,8 @@ type Windowed[K any] struct {
 
 // WindowConfig says how a Windows keeps its windows.
 type WindowConfig struct {
-	// Size is how long a window is: its End is that far behind its Start.
+	// Size is how long a window is: its End is that far behind its Start. Endless
+	// windows end at the last millisecond that there is, as Kafka's do.
 	Size time.Duration
 
 	// Retention is how long a window is kept: until the time that Advance was
@@ -33,6 +35,9 @@ type WindowConfig struct {
 	Duplicates bool
 }
 
+// Endless is the size of windows that never end, and a retention that keeps them.
+const Endless = time.Duration(math.MaxInt64)
+
 // Windows is a store of timestamped values by key and start of a window. It
 // expires by the time of the stream, which its owner tells it with Advance. In
 // the changelog its keys are those of Kafka Streams: the key, the start and a
@@ -41,7 +46,7 @@ type WindowConfig struct {
 // Reads never show a window that has expired, although it is removed later, with
 // others.
 type Windows[K, V any] struct {
-	timed[K, V]
+	*Timed[Windowed[K], V]
 	duplicates bool
 }
 
@@ -50,9 +55,7 @@ var _ Store = (*Windows[string, int64])(nil)
 // NewWindows returns a store, which is in memory unless an option says
 // otherwise.
 func NewWindows[K, V any](name string, key serde.Serde[K], value serde.Serde[V], cfg WindowConfig, options ...Option) *Windows[K, V] {
-	f := newTimedFormat(key, cfg.Retention, cfg.Segment)
-	f.size, f.tail = cfg.Size, seqBytes
-	return &Windows[K, V]{newTimed(name, f, value, options), cfg.Duplicates}
+	return &Windows[K, V]{NewTimed(name, WindowKeys(key, cfg), value, options...), cfg.Duplicates}
 }
 
 // Entry returns the entry of a serialized key in the window with that start, as
@@ -64,7 +67,7 @@ func (s *Windows[K, V]) Entry(key []byte, start int64) (*Entry[Windowed[K], V], 
 // Lookup returns the value of a serialized key in the window with that start and
 // its timestamp in milliseconds, and false if there is none.
 func (s *Windows[K, V]) Lookup(key []byte, start int64) (v V, ms int64, ok bool, err error) {
-	if s.format.expired(start) {
+	if s.layout.expired(start) {
 		return v, 0, false, nil
 	}
 	return s.Cache.Lookup(s.at(key, start, 0))
@@ -92,9 +95,9 @@ func (s *Windows[K, V]) Put(key []byte, start int64, value V, ms int64) (bool, e
 
 // free returns the first sequence number behind those of a key in a window.
 func (s *Windows[K, V]) free(key []byte, start int64) (next int64, err error) {
-	from := s.format.appendKey(nil, key, start)
+	from := s.layout.appendKey(nil, key, start)
 	err = s.scan(from, After(from), Descending, func(key []byte, _ V, _ int64) error {
-		next = s.format.tailOf(key) + 1
+		next = s.layout.tailOf(key) + 1
 		return errEnough
 	})
 	if err == errEnough {
@@ -111,19 +114,19 @@ func (s *Windows[K, V]) Each(key []byte, from, to int64, order Order, yield func
 	if err := s.discover(); err != nil {
 		return err
 	}
-	return eachOf(s.Cache, s.format, key, from, to, order, func(start, _ int64, v V, ms int64) error { return yield(start, v, ms) })
+	return eachOf(s.Cache, s.layout, key, from, to, order, func(start, _ int64, v V, ms int64) error { return yield(start, v, ms) })
 }
 
 // Fetch returns the windows of a key that start from one time to another, both
 // inclusive, in their order or the reverse, as of when the loop begins. It ends
 // with the first error.
 func (s *Windows[K, V]) Fetch(key K, from, to time.Time, order Order) iter.Seq2[Row[Windowed[K], V], error] {
-	return fetched(s.reader, key, from, to, order)
+	return fetched(s.reader, s.keys, key, from, to, order)
 }
 
 // WindowsView is a Windows as of a flush. It does not change, and any number of
 // goroutines may read it while the store's task goes on.
-type WindowsView[K, V any] struct{ timedView[K, V] }
+type WindowsView[K, V any] struct{ timedView[Windowed[K], V] }
 
 // View returns what the store holds as of its last flush.
 func (s *Windows[K, V]) View() (*WindowsView[K, V], error) {
@@ -134,5 +137,5 @@ func (s *Windows[K, V]) View() (*WindowsView[K, V], error) {
 // Fetch returns the windows of a key that start from one time to another, both
 // inclusive, in their order or the reverse. It ends with the first error.
 func (v *WindowsView[K, V]) Fetch(key K, from, to time.Time, order Order) iter.Seq2[Row[Windowed[K], V], error] {
-	return fetched(v.reader, key, from, to, order)
+	return fetched(v.reader, v.keys, key, from, to, order)
 }

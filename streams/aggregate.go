@@ -25,21 +25,29 @@ func counted[K, V any](g *grouping[K, V], store string) changes[K, int64] {
 // value is the first result; f then returns the next result from the current
 // one and the next value. A null result deletes the key.
 func Reduce[K, V any](g Grouped[K, V], store string, f func(result, value V) V) *KTable[K, V] {
-	grouped := g.grouping()
-	return newTable(aggregate(grouped, "KSTREAM-REDUCE-", store, grouped.value, f != nil, func(work folding[K, V], w gatherer[K, V]) receiver[K, V] {
+	return newTable(reduced(g.grouping(), store, f))
+}
+
+func reduced[K, V any](g *grouping[K, V], store string, f func(result, value V) V) changes[K, V] {
+	return aggregate(g, "KSTREAM-REDUCE-", store, g.value, f != nil, func(work folding[K, V], w gatherer[K, V]) receiver[K, V] {
 		return &reducer[K, V]{folding: work, gatherer: w, f: f}
-	}))
+	})
 }
 
 // Aggregate combines the values of each key in a store of that name into a
 // value of another type, starting with the result of initial. A null aggregate
 // deletes the key.
 func Aggregate[K, V, A any](g Grouped[K, V], store string, initial func() A, add func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
-	grouped := g.grouping()
+	return newTable(aggregated(g.grouping(), store, initial, add, options))
+}
+
+func aggregated[K, V, A any](
+	g *grouping[K, V], store string, initial func() A, add func(key K, value V, aggregate A) A, options []ValueOption[A],
+) changes[K, A] {
 	given := initial != nil && add != nil
-	return newTable(aggregate(grouped, "KSTREAM-AGGREGATE-", store, valueSerde(options), given, func(f folding[K, A], w gatherer[K, V]) receiver[K, V] {
+	return aggregate(g, "KSTREAM-AGGREGATE-", store, valueSerde(options), given, func(f folding[K, A], w gatherer[K, V]) receiver[K, V] {
 		return &aggregator[K, V, A]{folding: f, gatherer: w, initial: initial, add: add}
-	}))
+	})
 }
 
 // aggregate declares a node with a store of A over a grouping and returns its

@@ -189,7 +189,7 @@ func (b *caseBuilder) mapValues(n caseNode) any {
 	f := b.fn(n).of(b)
 	onValue := func(v datum) datum { return f(datum{}, v) }
 	if table, ok := b.source(n).(dataTable); ok {
-		return b.materialized(n, streams.TableMapValues(table, onValue, streams.ValueSerde[datum](data{})))
+		return b.materialized(n, streams.MapTable(table, onValue, streams.ValueSerde[datum](data{})))
 	}
 	return streams.MapValues(parent[dataStream](b, n), onValue, streams.ValueSerde[datum](data{}))
 }
@@ -269,7 +269,7 @@ func (b *caseBuilder) groupByKey(n caseNode) any { return parent[dataStream](b, 
 
 func (b *caseBuilder) groupBy(n caseNode) any {
 	if table, ok := b.source(n).(dataTable); ok {
-		return streams.TableGroupBy(table, b.pair(n)).WithSerdes(data{}, data{})
+		return streams.GroupTable(table, b.pair(n)).WithSerdes(data{}, data{})
 	}
 	return streams.GroupBy(parent[dataStream](b, n), b.fn(n).of(b), streams.KeySerde[datum](data{}))
 }
@@ -283,7 +283,7 @@ func (b *caseBuilder) count(n caseNode) any {
 	} else {
 		counts = streams.Count(parent[dataGroup](b, n), store)
 	}
-	return streams.TableMapValues(counts, integer, streams.ValueSerde[datum](data{}))
+	return streams.MapTable(counts, integer, streams.ValueSerde[datum](data{}))
 }
 
 func (b *caseBuilder) reduce(n caseNode) any {
@@ -303,7 +303,7 @@ func (b *caseBuilder) aggregate(n caseNode) any {
 		return func(_, v, a datum) datum { return add(a, v) }
 	}
 	if grouped, ok := b.source(n).(dataGroupedTable); ok {
-		return streams.TableAggregate(grouped, store, initial, step(n.Adder), step(n.Subtractor), streams.ValueSerde[datum](data{}))
+		return streams.AggregateTable(grouped, store, initial, step(n.Adder), step(n.Subtractor), streams.ValueSerde[datum](data{}))
 	}
 	return streams.Aggregate(parent[dataGroup](b, n), store, initial, step(n.Adder), streams.ValueSerde[datum](data{}))
 }
@@ -338,11 +338,11 @@ func (b *caseBuilder) tableTableJoin(n caseNode) any {
 	left, right, join, values := at[dataTable](b, n.Left), at[dataTable](b, n.Right), n.Joiner.joiner(b), streams.ValueSerde[datum](data{})
 	switch n.Kind {
 	case "inner":
-		return b.materialized(n, streams.TableJoin(left, right, join, values))
+		return b.materialized(n, streams.JoinTables(left, right, join, values))
 	case "left":
-		return b.materialized(n, streams.TableLeftJoin(left, right, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
+		return b.materialized(n, streams.LeftJoinTables(left, right, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
 	case "outer":
-		return b.materialized(n, streams.TableOuterJoin(left, right, func(k datum, l, r *datum) datum { return join(k, orNull(l), orNull(r)) }, values))
+		return b.materialized(n, streams.OuterJoinTables(left, right, func(k datum, l, r *datum) datum { return join(k, orNull(l), orNull(r)) }, values))
 	}
 	require.Fail(b, "unknown kind of join", n.Kind)
 	return nil
@@ -354,9 +354,9 @@ func (b *caseBuilder) tableForeignJoin(n caseNode) any {
 	reference := func(k, v datum) (datum, bool) { to := fk(k, v); return to, !to.null() }
 	switch n.Kind {
 	case "inner":
-		return b.materialized(n, streams.TableJoinForeign(left, right, reference, join, values))
+		return b.materialized(n, streams.JoinTablesBy(left, right, reference, join, values))
 	case "left":
-		return b.materialized(n, streams.TableLeftJoinForeign(left, right, reference, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
+		return b.materialized(n, streams.LeftJoinTablesBy(left, right, reference, func(k, l datum, r *datum) datum { return join(k, l, orNull(r)) }, values))
 	}
 	require.Fail(b, "unknown kind of join", n.Kind)
 	return nil

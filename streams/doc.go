@@ -8,15 +8,15 @@
 // [KTable], whose ToStream and To lead to a topic again.
 //
 // [Table] and ToTable read a topic or a stream as a table at once: of each key the
-// last record counts. Tables have operators of their own: Filter, [TableMapValues]
-// and [TableGroupBy], after which Count, Reduce and [TableAggregate] follow every
+// last record counts. Tables have operators of their own: Filter, [MapTable]
+// and [GroupTable], after which Count, Reduce and [AggregateTable] follow every
 // change of a row, by subtracting the old one and adding the new one. [JoinTable]
-// and [LeftJoinTable] join a stream with a table's rows; [TableJoin],
-// [TableLeftJoin] and [TableOuterJoin] join two tables by key, [TableJoinForeign]
-// and [TableLeftJoinForeign] by a reference from one to the other; [JoinGlobal]
+// and [LeftJoinTable] join a stream with a table's rows; [JoinTables],
+// [LeftJoinTables] and [OuterJoinTables] join two tables by key, [JoinTablesBy]
+// and [LeftJoinTablesBy] by a reference from one to the other; [JoinGlobal]
 // joins a stream with a [GlobalTable], of which every instance has all rows. A
-// function on a table has the prefix Table where one on a stream has its name; as
-// methods both have Kafka's.
+// function on a table says so where one on a stream has Kafka's name; as methods
+// both have Kafka's.
 //
 // WindowedBy puts the records of a grouped stream into windows of time ([Tumbling],
 // [Hopping], [Unlimited]), which are the keys of the table then.

@@ -21,20 +21,20 @@ func ExampleTable() {
 	// a=
 }
 
-func ExampleTableMapValues() {
+func ExampleMapTable() {
 	show(func(t *streams.Topology) {
-		streams.TableMapValues(streams.Table(t, lines), strings.ToUpper).ToStream().To(out)
+		streams.MapTable(streams.Table(t, lines), strings.ToUpper).ToStream().To(out)
 	}, "a=one", "a=two")
 	// Output:
 	// a=ONE
 	// a=TWO
 }
 
-func ExampleTableGroupBy() {
+func ExampleGroupTable() {
 	show(func(t *streams.Topology) {
-		byLetter := streams.TableGroupBy(streams.Table(t, lines), func(k, line string) (string, string) { return line[:1], k })
+		byLetter := streams.GroupTable(streams.Table(t, lines), func(k, line string) (string, string) { return line[:1], k })
 		counts := byLetter.Count("per-letter")
-		streams.TableMapValues(counts, func(n int64) string { return strings.Repeat("|", int(n)) }).ToStream().To(out)
+		streams.MapTable(counts, func(n int64) string { return strings.Repeat("|", int(n)) }).ToStream().To(out)
 	}, "a=one", "b=over", "a=two")
 	// Output:
 	// o=|
@@ -43,10 +43,10 @@ func ExampleTableGroupBy() {
 	// t=|
 }
 
-func ExampleTableAggregate() {
+func ExampleAggregateTable() {
 	show(func(t *streams.Topology) {
-		byLetter := streams.TableGroupBy(streams.Table(t, lines), func(k, line string) (string, string) { return line[:1], k })
-		streams.TableAggregate(byLetter, "keys-by-letter",
+		byLetter := streams.GroupTable(streams.Table(t, lines), func(k, line string) (string, string) { return line[:1], k })
+		streams.AggregateTable(byLetter, "keys-by-letter",
 			func() string { return "" },
 			func(_, key, all string) string { return all + key },
 			func(_, key, all string) string { return strings.Replace(all, key, "", 1) },
@@ -77,11 +77,11 @@ func ExampleJoinTable() {
 	// a=two of three
 }
 
-func ExampleTableJoinForeign() {
+func ExampleJoinTablesBy() {
 	show(func(t *streams.Topology) {
 		people := streams.Table(t, lines) // each with the key of a boss
 		boss := func(_, boss string) (string, bool) { return boss, boss != "" }
-		streams.TableJoinForeign(people, people, boss, func(_, boss, ofBoss string) string {
+		streams.JoinTablesBy(people, people, boss, func(_, boss, ofBoss string) string {
 			return boss + ", whose boss is " + ofBoss
 		}).Named("bosses").ToStream().To(out)
 	}, "Anna=Berta", "Berta=Carla", "Dora=Berta", "Berta=Dora")
@@ -93,11 +93,11 @@ func ExampleTableJoinForeign() {
 	// Berta=Dora, whose boss is Berta
 }
 
-func ExampleTableOuterJoin() {
+func ExampleOuterJoinTables() {
 	show(func(t *streams.Topology) {
 		all := streams.Table(t, lines)
 		short := all.Filter(func(_, line string) bool { return len(line) < 4 })
-		streams.TableOuterJoin(all, short, func(_ string, line, short *string) string {
+		streams.OuterJoinTables(all, short, func(_ string, line, short *string) string {
 			if short == nil {
 				return *line + ", which is long"
 			}

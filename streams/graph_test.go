@@ -182,13 +182,13 @@ func (g graph) declare(t *streams.Topology) {
 		case "max":
 			all[i] = streams.Reduce(grouped(), store, larger).ToStream()
 		case "groups":
-			rows := streams.TableGroupBy(rowsOf(s, arg), func(_ string, v int64) (string, int64) { return chosen(v, arg), v })
+			rows := streams.GroupTable(rowsOf(s, arg), func(_ string, v int64) (string, int64) { return chosen(v, arg), v })
 			all[i] = rows.Reduce(store, func(sum, v int64) int64 { return sum + v }, func(sum, v int64) int64 { return sum - v }).ToStream()
 		case "beside":
-			all[i] = streams.TableOuterJoin(s.ToTable(), rowsOf(s, arg), func(_ string, l, r *int64) int64 { return both(l, r) }).ToStream()
+			all[i] = streams.OuterJoinTables(s.ToTable(), rowsOf(s, arg), func(_ string, l, r *int64) int64 { return both(l, r) }).ToStream()
 		case "refer":
 			to := func(_ string, v int64) (string, bool) { return chosen(v, arg), v%4 != 0 }
-			all[i] = streams.TableLeftJoinForeign(s.ToTable(), rowsOf(all[o.with], arg), to, func(_ string, l int64, r *int64) int64 { return both(&l, r) }).ToStream()
+			all[i] = streams.LeftJoinTablesBy(s.ToTable(), rowsOf(all[o.with], arg), to, func(_ string, l int64, r *int64) int64 { return both(&l, r) }).ToStream()
 		case "out":
 			s.To(topicAt(i))
 		}

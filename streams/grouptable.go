@@ -14,14 +14,14 @@ type KGroupedTable[K, V any] struct {
 	value serde.Serde[V]
 }
 
-// TableGroupBy groups a table's rows by the keys that f returns for them, with
+// GroupTable groups a table's rows by the keys that f returns for them, with
 // the values that it returns. The rows of a group come together through a
 // repartition topic, which has the name of the aggregation's store. A change
 // that leaves a row in its group is one record with the old and the new value
 // (KIP-904), so that the aggregation makes one step of it; one that moves the row
 // to another group is two records, first to the old group. A row for which f
 // returns a key that its serde treats as null is in no group.
-func TableGroupBy[K, V, K2, V2 any](t *KTable[K, V], f func(key K, value V) (K2, V2)) *KGroupedTable[K2, V2] {
+func GroupTable[K, V, K2, V2 any](t *KTable[K, V], f func(key K, value V) (K2, V2)) *KGroupedTable[K2, V2] {
 	n := t.topology.process("KTABLE-SELECT-", t.out.node)
 	t.topology.need(n, f != nil)
 	g := &KGroupedTable[K2, V2]{}
@@ -120,11 +120,11 @@ func (g *KGroupedTable[K, V]) Reduce(store string, add, subtract func(result, va
 	}))
 }
 
-// TableAggregate combines the values of each group in a store of that name into
+// AggregateTable combines the values of each group in a store of that name into
 // a value of another type, starting with the result of initial: add is called
 // for a value that comes to the group, subtract for one that leaves it. A null
 // aggregate deletes the group.
-func TableAggregate[K, V, A any](
+func AggregateTable[K, V, A any](
 	g *KGroupedTable[K, V], store string, initial func() A, add, subtract func(key K, value V, aggregate A) A, options ...ValueOption[A],
 ) *KTable[K, A] {
 	given := initial != nil && add != nil && subtract != nil

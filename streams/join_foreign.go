@@ -9,7 +9,7 @@ import (
 	"github.com/runnel-go/runnel/streams/state"
 )
 
-// TableJoinForeign joins each row of the left table with the row of the right one
+// JoinTablesBy joins each row of the left table with the row of the right one
 // that it refers to: reference returns that row's key, and false if the left row
 // refers to none. The results have the keys of the left table. A left row
 // without its right row has no result.
@@ -21,7 +21,7 @@ import (
 // the right becomes a result for each left row that refers to it. The topics, and
 // the store of the subscriptions, are named after the join: see Named. The
 // result's timestamp is the larger one of the two rows.
-func TableJoinForeign[K, V, K2, V2, R any](
+func JoinTablesBy[K, V, K2, V2, R any](
 	left *KTable[K, V], right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right V2) R, options ...ValueOption[R],
 ) *KTable[K, R] {
 	both := func(key K, l V, r *V2) (result R, ok bool) {
@@ -33,9 +33,9 @@ func TableJoinForeign[K, V, K2, V2, R any](
 	return newTable(joinForeign(left.changes, right.changes, reference, both, false, reference != nil && join != nil, options))
 }
 
-// TableLeftJoinForeign is TableJoinForeign with a result for every row of the
+// LeftJoinTablesBy is JoinTablesBy with a result for every row of the
 // left table: join gets nil if there is no right row, or no reference to one.
-func TableLeftJoinForeign[K, V, K2, V2, R any](
+func LeftJoinTablesBy[K, V, K2, V2, R any](
 	left *KTable[K, V], right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right *V2) R, options ...ValueOption[R],
 ) *KTable[K, R] {
 	one := func(key K, l V, r *V2) (R, bool) { return join(key, l, r), true }

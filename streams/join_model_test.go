@@ -72,45 +72,45 @@ func kept(v string) string {
 }
 
 var joinedShapes = map[string]joined{
-	"inner": {func(a, b *KTable[string, string]) *KTable[string, string] { return TableJoin(a, b, plus) }, inner},
-	"left":  {func(a, b *KTable[string, string]) *KTable[string, string] { return TableLeftJoin(a, b, leftPlus) }, lefter},
-	"outer": {func(a, b *KTable[string, string]) *KTable[string, string] { return TableOuterJoin(a, b, outerPlus) }, outer},
+	"inner": {func(a, b *KTable[string, string]) *KTable[string, string] { return JoinTables(a, b, plus) }, inner},
+	"left":  {func(a, b *KTable[string, string]) *KTable[string, string] { return LeftJoinTables(a, b, leftPlus) }, lefter},
+	"outer": {func(a, b *KTable[string, string]) *KTable[string, string] { return OuterJoinTables(a, b, outerPlus) }, outer},
 	"kept": {
 		func(a, b *KTable[string, string]) *KTable[string, string] {
-			return TableOuterJoin(a, b, outerPlus).Materialized("kept")
+			return OuterJoinTables(a, b, outerPlus).Materialized("kept")
 		}, outer,
 	},
 	"filtered": {
 		func(a, b *KTable[string, string]) *KTable[string, string] {
-			return TableJoin(a.Filter(notOne), TableMapValues(b, strings.ToUpper), plus)
+			return JoinTables(a.Filter(notOne), MapTable(b, strings.ToUpper), plus)
 		},
 		func(a, b string) string { return inner(kept(a), strings.ToUpper(b)) },
 	},
 	"filtered and kept": {
 		func(a, b *KTable[string, string]) *KTable[string, string] {
-			return TableOuterJoin(a.Filter(notOne).Materialized("some"), b, outerPlus).FilterNot(func(_, v string) bool { return strings.HasPrefix(v, "none") })
+			return OuterJoinTables(a.Filter(notOne).Materialized("some"), b, outerPlus).FilterNot(func(_, v string) bool { return strings.HasPrefix(v, "none") })
 		},
 		func(a, b string) string { return lefter(kept(a), b) },
 	},
 	"twice the same": {
 		func(a, b *KTable[string, string]) *KTable[string, string] {
-			return TableJoin(TableJoin(a, b, plus), b, plus)
+			return JoinTables(JoinTables(a, b, plus), b, plus)
 		},
 		func(a, b string) string { return inner(inner(a, b), b) },
 	},
-	"with itself": {func(a, _ *KTable[string, string]) *KTable[string, string] { return TableJoin(a, a, plus) }, func(a, _ string) string { return inner(a, a) }},
+	"with itself": {func(a, _ *KTable[string, string]) *KTable[string, string] { return JoinTables(a, a, plus) }, func(a, _ string) string { return inner(a, a) }},
 	"with what it lacks": {func(a, _ *KTable[string, string]) *KTable[string, string] {
-		return TableLeftJoin(a, a.Filter(notOne), leftPlus)
+		return LeftJoinTables(a, a.Filter(notOne), leftPlus)
 	}, func(a, _ string) string { return lefter(a, kept(a)) }},
 	"with its own changes": {
 		func(a, _ *KTable[string, string]) *KTable[string, string] {
-			return TableOuterJoin(a, a.ToStream().ToTable(), outerPlus)
+			return OuterJoinTables(a, a.ToStream().ToTable(), outerPlus)
 		},
 		func(a, _ string) string { return outer(a, a) },
 	},
 	"three": {
 		func(a, b *KTable[string, string]) *KTable[string, string] {
-			return TableLeftJoin(TableOuterJoin(a, b, outerPlus), a, leftPlus)
+			return LeftJoinTables(OuterJoinTables(a, b, outerPlus), a, leftPlus)
 		},
 		func(a, b string) string { return lefter(outer(a, b), a) },
 	},
@@ -232,8 +232,8 @@ func (s *Simulation) settle() error {
 // have.
 func observe(results *KTable[string, string]) {
 	results.ToStream().To(text("out"))
-	all := TableGroupBy(results, func(k, v string) (string, string) { return "all", k + "=" + v }).WithSerdes(serde.String, serde.String)
-	TableAggregate(all, "all", func() string { return "" },
+	all := GroupTable(results, func(k, v string) (string, string) { return "all", k + "=" + v }).WithSerdes(serde.String, serde.String)
+	AggregateTable(all, "all", func() string { return "" },
 		func(_, v, all string) string { return all + v + ";" },
 		func(_, v, all string) string {
 			before, after, found := strings.Cut(all, v+";")
@@ -258,9 +258,9 @@ func TestJoinsByReferenceEndAtTheRowsThatAreThere(t *testing.T) {
 					s, err := NewSimulation("app", func(topology *Topology) {
 						a, b := Table(topology, text("a")), Table(topology, text("b"))
 						if left {
-							observe(TableLeftJoinForeign(a, b, reference, leftPlus))
+							observe(LeftJoinTablesBy(a, b, reference, leftPlus))
 						} else {
-							observe(TableJoinForeign(a, b, reference, plus))
+							observe(JoinTablesBy(a, b, reference, plus))
 						}
 					})
 					require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 // topic, and a view of a table is read through the table's store.
 func TestAStreamMeetsAViewOfATable(t *testing.T) {
 	d := streamstest.New(t, func(t *streams.Topology) {
-		loud := streams.TableMapValues(streams.Table(t, users), strings.ToUpper).Filter(func(_, v string) bool { return v != "NOBODY" })
+		loud := streams.MapTable(streams.Table(t, users), strings.ToUpper).Filter(func(_, v string) bool { return v != "NOBODY" })
 		byUser := streams.SelectKey(streams.Stream(t, lines), func(_, v string) string { return v[:1] })
 		streams.LeftJoinTable(byUser, loud, func(k, line string, user *string) string {
 			if user == nil {

@@ -1,10 +1,10 @@
 package streams
 
-// TableJoin joins two tables by their keys: a row of the result for each key
+// JoinTables joins two tables by their keys: a row of the result for each key
 // that both have. A change on either side changes the result. The result's
 // timestamp is the larger one of the two rows, and it is deleted when one of
 // them is. The topics of both tables must have the same number of partitions.
-func TableJoin[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], join func(key K, left V, right V2) R, options ...ValueOption[R]) *KTable[K, R] {
+func JoinTables[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], join func(key K, left V, right V2) R, options ...ValueOption[R]) *KTable[K, R] {
 	both := func(key K, l *V, r *V2) (result R, ok bool) {
 		if l == nil || r == nil {
 			return result, false
@@ -14,9 +14,9 @@ func TableJoin[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], join f
 	return newTable(joinTables(left.changes, right.changes, both, join != nil, options))
 }
 
-// TableLeftJoin is TableJoin with a row for every row of the left table: join
+// LeftJoinTables is JoinTables with a row for every row of the left table: join
 // gets nil where the right one has none.
-func TableLeftJoin[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
+func LeftJoinTables[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
 	one := func(key K, l *V, r *V2) (result R, ok bool) {
 		if l == nil {
 			return result, false
@@ -26,9 +26,9 @@ func TableLeftJoin[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], jo
 	return newTable(joinTables(left.changes, right.changes, one, join != nil, options))
 }
 
-// TableOuterJoin is TableJoin with a row for every row of either table: join
+// OuterJoinTables is JoinTables with a row for every row of either table: join
 // gets nil for the one that is missing.
-func TableOuterJoin[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], join func(key K, left *V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
+func OuterJoinTables[K, V, V2, R any](left *KTable[K, V], right *KTable[K, V2], join func(key K, left *V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
 	either := func(key K, l *V, r *V2) (result R, ok bool) {
 		if l == nil && r == nil {
 			return result, false

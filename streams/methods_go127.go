@@ -74,21 +74,21 @@ func (g *KGroupedStream[K, V]) Aggregate[A any](store string, initial func() A, 
 }
 
 // MapValues returns the table with the value of each row replaced by f's
-// result. It is the function [TableMapValues] as a method.
+// result. It is the function [MapTable] as a method.
 func (t *KTable[K, V]) MapValues[V2 any](f func(value V) V2, options ...ValueOption[V2]) *KTable[K, V2] {
-	return TableMapValues(t, f, options...)
+	return MapTable(t, f, options...)
 }
 
 // GroupBy groups the table's rows by the keys that f returns for them. It is the
-// function [TableGroupBy] as a method.
+// function [GroupTable] as a method.
 func (t *KTable[K, V]) GroupBy[K2, V2 any](f func(key K, value V) (K2, V2)) *KGroupedTable[K2, V2] {
-	return TableGroupBy(t, f)
+	return GroupTable(t, f)
 }
 
 // Aggregate combines the values of each group in a store of that name into a
-// value of another type. It is the function [TableAggregate] as a method.
+// value of another type. It is the function [AggregateTable] as a method.
 func (g *KGroupedTable[K, V]) Aggregate[A any](store string, initial func() A, add, subtract func(key K, value V, aggregate A) A, options ...ValueOption[A]) *KTable[K, A] {
-	return TableAggregate(g, store, initial, add, subtract, options...)
+	return AggregateTable(g, store, initial, add, subtract, options...)
 }
 
 // JoinTable joins each record with the row that the table has for its key at
@@ -103,34 +103,34 @@ func (s *KStream[K, V]) LeftJoinTable[T, R any](table *KTable[K, T], join func(k
 	return LeftJoinTable(s, table, join, options...)
 }
 
-// Join joins two tables by their keys. It is the function [TableJoin] as a
+// Join joins two tables by their keys. It is the function [JoinTables] as a
 // method.
 func (left *KTable[K, V]) Join[V2, R any](right *KTable[K, V2], join func(key K, left V, right V2) R, options ...ValueOption[R]) *KTable[K, R] {
-	return TableJoin(left, right, join, options...)
+	return JoinTables(left, right, join, options...)
 }
 
 // LeftJoin is Join with a row for every row of the left table. It is the
-// function [TableLeftJoin] as a method.
+// function [LeftJoinTables] as a method.
 func (left *KTable[K, V]) LeftJoin[V2, R any](right *KTable[K, V2], join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
-	return TableLeftJoin(left, right, join, options...)
+	return LeftJoinTables(left, right, join, options...)
 }
 
 // OuterJoin is Join with a row for every row of either table. It is the function
-// [TableOuterJoin] as a method.
+// [OuterJoinTables] as a method.
 func (left *KTable[K, V]) OuterJoin[V2, R any](right *KTable[K, V2], join func(key K, left *V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
-	return TableOuterJoin(left, right, join, options...)
+	return OuterJoinTables(left, right, join, options...)
 }
 
-// JoinForeign joins each row with the row of another table that it refers to. It
-// is the function [TableJoinForeign] as a method.
-func (left *KTable[K, V]) JoinForeign[K2, V2, R any](right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right V2) R, options ...ValueOption[R]) *KTable[K, R] {
-	return TableJoinForeign(left, right, reference, join, options...)
+// JoinBy joins each row with the row of another table that it refers to. It
+// is the function [JoinTablesBy] as a method.
+func (left *KTable[K, V]) JoinBy[K2, V2, R any](right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right V2) R, options ...ValueOption[R]) *KTable[K, R] {
+	return JoinTablesBy(left, right, reference, join, options...)
 }
 
-// LeftJoinForeign is JoinForeign with a result for every row of the left table.
-// It is the function [TableLeftJoinForeign] as a method.
-func (left *KTable[K, V]) LeftJoinForeign[K2, V2, R any](right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
-	return TableLeftJoinForeign(left, right, reference, join, options...)
+// LeftJoinBy is JoinBy with a result for every row of the left table.
+// It is the function [LeftJoinTablesBy] as a method.
+func (left *KTable[K, V]) LeftJoinBy[K2, V2, R any](right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right *V2) R, options ...ValueOption[R]) *KTable[K, R] {
+	return LeftJoinTablesBy(left, right, reference, join, options...)
 }
 
 // JoinGlobal joins each record with the row of a global table that it refers to.
@@ -143,4 +143,34 @@ func (s *KStream[K, V]) JoinGlobal[GK, GV, R any](table *GlobalKTable[GK, GV], r
 // function [LeftJoinGlobal] as a method.
 func (s *KStream[K, V]) LeftJoinGlobal[GK, GV, R any](table *GlobalKTable[GK, GV], reference func(key K, value V) (GK, bool), join func(key K, value V, row *GV) R, options ...ValueOption[R]) *KStream[K, R] {
 	return LeftJoinGlobal(s, table, reference, join, options...)
+}
+
+// Count counts the records of each key in each window. It is the function [Count] as a
+// method.
+func (g *TimeWindowedKStream[K, V]) Count(store string) *WindowedTable[K, int64] {
+	return &WindowedTable[K, int64]{counted(&g.group, store)}
+}
+
+// Reduce combines the values of each key in each window. It is the function [Reduce] as
+// a method.
+func (g *TimeWindowedKStream[K, V]) Reduce(store string, f func(result, value V) V) *WindowedTable[K, V] {
+	return &WindowedTable[K, V]{reduced(&g.group, store, f)}
+}
+
+// Aggregate combines the values of each key in each window into a value of another
+// type. It is the function [Aggregate] as a method.
+func (g *TimeWindowedKStream[K, V]) Aggregate[A any](store string, initial func() A, add func(key Windowed[K], value V, aggregate A) A, options ...ValueOption[A]) *WindowedTable[K, A] {
+	return &WindowedTable[K, A]{aggregated(&g.group, store, initial, add, options)}
+}
+
+// Map returns the stream of the results of f for each record. It is the function [Map]
+// as a method.
+func (s *WindowedKStream[K, V]) Map[K2, V2 any](f func(key Windowed[K], value V) (K2, V2)) *KStream[K2, V2] {
+	return mapRecords(s.topology, s.out, f)
+}
+
+// SelectKey returns the stream with the keys that f returns. It is the function
+// [SelectKey] as a method.
+func (s *WindowedKStream[K, V]) SelectKey[K2 any](f func(key Windowed[K], value V) K2, options ...KeyOption[K2]) *KStream[K2, V] {
+	return selectKey(s.topology, s.out, s.value, f, options)
 }

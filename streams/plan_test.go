@@ -69,7 +69,7 @@ func TestPartitionsOfRepartitionTopics(t *testing.T) {
 		"tables that differ": {
 			func(t *Topology) {
 				b := Table(t, text("b")).Named("KSTREAM-AGGREGATE-")
-				TableJoin(Table(t, text("a")), b, joinText)
+				JoinTables(Table(t, text("a")), b, joinText)
 			},
 			map[string]int{"a": 3, "b": 5},
 			nil,
@@ -77,7 +77,7 @@ func TestPartitionsOfRepartitionTopics(t *testing.T) {
 		"of a join by reference, as the tables": {
 			func(t *Topology) {
 				reference := func(_, v string) (string, bool) { return v, true }
-				TableJoinForeign(Table(t, text("a")), Table(t, text("b")), reference, joinText).Named("j")
+				JoinTablesBy(Table(t, text("a")), Table(t, text("b")), reference, joinText).Named("j")
 			},
 			map[string]int{"a": 3, "b": 5},
 			map[string]int{"app-j-subscription-repartition": 5, "app-j-response-repartition": 3},

@@ -132,14 +132,16 @@ func (s *KStream[K, V]) Merge(others ...*KStream[K, V]) *KStream[K, V] {
 // To writes the stream to a topic, which must exist when the application runs.
 // If the topic has no serdes, the stream's are used. The key's hash chooses the
 // partition, as in any producer.
-func (s *KStream[K, V]) To(to serde.Topic[K, V]) {
-	t := s.topology
-	n := t.add(sinkNode, t.generate("KSTREAM-SINK-"), s.out.node)
+func (s *KStream[K, V]) To(to serde.Topic[K, V]) { sinkOf(s.topology, s.out, s.key, s.value, to) }
+
+// sinkOf is To for the output of a node, for the reason given at changes.
+func sinkOf[K, V any](t *Topology, from *outlet[K, V], key serde.Serde[K], value serde.Serde[V], to serde.Topic[K, V]) {
+	n := t.add(sinkNode, t.generate("KSTREAM-SINK-"), from.node)
 	n.topic = to.Name
 	t.checkTopic(n)
-	key := serdeFor(t, n, "keys", to.Key, s.key)
-	value := serdeFor(t, n, "values", to.Value, s.value)
-	s.out.to(n, func(w *wiring) receiver[K, V] { return newSink(w, n, key, value) })
+	key = serdeFor(t, n, "keys", to.Key, key)
+	value = serdeFor(t, n, "values", to.Value, value)
+	from.to(n, func(w *wiring) receiver[K, V] { return newSink(w, n, key, value) })
 }
 
 // ToTopics writes each record to the topic that choose returns for it, with the

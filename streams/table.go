@@ -84,14 +84,14 @@ func filtered[K, V any](c changes[K, V], test func(K, V) bool, keep bool) change
 	return derived(c, "KTABLE-FILTER-", c.value, test != nil, true, f)
 }
 
-// TableMapValues returns the table with the value of each row replaced by f's
+// MapTable returns the table with the value of each row replaced by f's
 // result. A deletion passes as it is. If the result's serde treats a result as
 // null, there is no such row.
-func TableMapValues[K, V, V2 any](t *KTable[K, V], f func(value V) V2, options ...ValueOption[V2]) *KTable[K, V2] {
+func MapTable[K, V, V2 any](t *KTable[K, V], f func(value V) V2, options ...ValueOption[V2]) *KTable[K, V2] {
 	return newTable(mappedValues(t.changes, f, options))
 }
 
-// mappedValues is TableMapValues for the output of a node: see changes.
+// mappedValues is MapTable for the output of a node: see changes.
 func mappedValues[K, V, V2 any](c changes[K, V], f func(V) V2, options []ValueOption[V2]) changes[K, V2] {
 	value := valueSerde(options)
 	codec := newCodec(value)

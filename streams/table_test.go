@@ -30,13 +30,13 @@ func TestATableKeepsItsRowsOnlyIfSomethingNeedsThem(t *testing.T) {
 			u.Filter(func(_, v string) bool { return v != "" }).ToStream().To(words)
 		}, nil},
 		"named":   {func(u *streams.KTable[string, string]) { u.Materialized("people") }, []string{"people"}},
-		"grouped": {func(u *streams.KTable[string, string]) { streams.TableGroupBy(u, byLetter).Count("counts") }, []string{"users", "counts"}},
+		"grouped": {func(u *streams.KTable[string, string]) { streams.GroupTable(u, byLetter).Count("counts") }, []string{"users", "counts"}},
 		"mapped, then grouped": {func(u *streams.KTable[string, string]) {
-			streams.TableGroupBy(streams.TableMapValues(u, func(v string) string { return v + "!" }), byLetter).Count("counts")
+			streams.GroupTable(streams.MapTable(u, func(v string) string { return v + "!" }), byLetter).Count("counts")
 		}, []string{"users", "counts"}},
 		"mapped and named, then grouped": {func(u *streams.KTable[string, string]) {
-			mapped := streams.TableMapValues(u, func(v string) string { return v + "!" }).Materialized("mapped")
-			streams.TableGroupBy(mapped, byLetter).Count("counts")
+			mapped := streams.MapTable(u, func(v string) string { return v + "!" }).Materialized("mapped")
+			streams.GroupTable(mapped, byLetter).Count("counts")
 		}, []string{"mapped", "counts"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestAFilteredTableIsTheRowsThatAreIn(t *testing.T) {
 	d := streamstest.New(t, func(t *streams.Topology) {
 		even := streams.Table(t, regions).Filter(func(_ string, n int64) bool { return n%2 == 0 })
 		even.ToStream().To(totals)
-		streams.TableGroupBy(even, func(_ string, n int64) (string, int64) { return "all", n }).
+		streams.GroupTable(even, func(_ string, n int64) (string, int64) { return "all", n }).
 			Reduce("sum", func(a, b int64) int64 { return a + b }, func(a, b int64) int64 { return a - b }).
 			ToStream().To(serde.For("sum", serde.String, serde.Int64))
 	})
@@ -99,8 +99,8 @@ func TestAFilteredTableIsTheRowsThatAreIn(t *testing.T) {
 // sub-topologies, one that moves it is two.
 func TestAGroupThatStaysGetsOneChange(t *testing.T) {
 	d := streamstest.New(t, func(t *streams.Topology) {
-		byLetter := streams.TableGroupBy(streams.Table(t, users), func(k, v string) (string, string) { return v[:1], k })
-		streams.TableAggregate(byLetter, "names", func() string { return "" },
+		byLetter := streams.GroupTable(streams.Table(t, users), func(k, v string) (string, string) { return v[:1], k })
+		streams.AggregateTable(byLetter, "names", func() string { return "" },
 			func(_, v, all string) string { return all + "+" + v },
 			func(_, v, all string) string { return all + "-" + v }).ToStream().To(words)
 	})
@@ -152,7 +152,7 @@ func TestAMappedRowMayBeNull(t *testing.T) {
 			}
 			return nil
 		}
-		streams.TableMapValues(streams.Table(t, regions), positive, streams.ValueSerde(nullable.Value)).ToStream().To(nullable)
+		streams.MapTable(streams.Table(t, regions), positive, streams.ValueSerde(nullable.Value)).ToStream().To(nullable)
 	})
 	in, out := streamstest.Input(d, regions), streamstest.Output(d, nullable)
 	in.Send("a", 1)

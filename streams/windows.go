@@ -208,3 +208,41 @@ func splitWindowed(b []byte) (plain []byte, start int64) {
 	n := len(b) - windowBytes
 	return b[:n:n], int64(binary.BigEndian.Uint64(b[n:]))
 }
+
+// WindowedTable is a table of windowed keys, as the methods of a TimeWindowedKStream
+// make it. It is a type of its own, because Go rejects methods that lead from
+// KStream[K, V] to KTable[Windowed[K], V]: see AsKTable.
+type WindowedTable[K, V any] struct{ changes[Windowed[K], V] }
+
+// Named names the operator that emits the table and returns the table.
+func (t *WindowedTable[K, V]) Named(name string) *WindowedTable[K, V] {
+	t.out.node.name = name
+	return t
+}
+
+// ToStream returns the table's changes as a stream of its new values.
+func (t *WindowedTable[K, V]) ToStream() *WindowedKStream[K, V] {
+	return &WindowedKStream[K, V]{topology: t.topology, out: valuesOf(t.changes), key: t.key, value: t.value}
+}
+
+// AsKTable returns the table as one with all operators of a table.
+func AsKTable[K, V any](t *WindowedTable[K, V]) *KTable[Windowed[K], V] { return newTable(t.changes) }
+
+// WindowedKStream is a stream of windowed keys: see WindowedTable.
+type WindowedKStream[K, V any] struct {
+	topology *Topology
+	out      *outlet[Windowed[K], V]
+	key      serde.Serde[Windowed[K]]
+	value    serde.Serde[V]
+}
+
+// To writes the stream to a topic, which must exist when the application runs. If the
+// topic has no serdes, the stream's are used.
+func (s *WindowedKStream[K, V]) To(to serde.Topic[Windowed[K], V]) {
+	sinkOf(s.topology, s.out, s.key, s.value, to)
+}
+
+// AsKStream returns the stream as one with all operators of a stream.
+func AsKStream[K, V any](s *WindowedKStream[K, V]) *KStream[Windowed[K], V] {
+	return &KStream[Windowed[K], V]{topology: s.topology, out: s.out, key: s.key, value: s.value}
+}

@@ -61,3 +61,21 @@ func ExampleNewSessions() {
 	// 60000 75000 4
 	// <nil>
 }
+
+func ExampleNewTimed() {
+	keys := state.WindowKeys(serde.String, state.WindowConfig{Size: time.Minute, Segment: time.Minute, Retention: time.Hour})
+	perMinute := state.NewTimed("visits", keys, serde.Int64)
+	e, err := perMinute.EntryAt([]byte("/index"), 60_000, 0)
+	if err != nil {
+		panic(err)
+	}
+	e.Value, e.Ms = 7, 61_000
+	perMinute.Changed(e, true)
+	for row, err := range perMinute.All(time.UnixMilli(0), time.UnixMilli(120_000)) {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(row.Key.Key, row.Key.Start.UTC().Format(time.TimeOnly), row.Value)
+	}
+	// Output: /index 00:01:00 7
+}

@@ -86,7 +86,9 @@ func ExampleJoinTablesBy() {
 		}).Named("bosses").ToStream().To(out)
 	}, "Anna=Berta", "Berta=Carla", "Dora=Berta", "Berta=Dora")
 	// Output:
+	// Anna=
 	// Anna=Berta, whose boss is Carla
+	// Berta=
 	// Dora=Berta, whose boss is Carla
 	// Anna=Berta, whose boss is Dora
 	// Dora=Berta, whose boss is Dora

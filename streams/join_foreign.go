@@ -12,7 +12,8 @@ import (
 // JoinTablesBy joins each row of the left table with the row of the right one
 // that it refers to: reference returns that row's key, and false if the left row
 // refers to none. The results have the keys of the left table. A left row
-// without its right row has no result.
+// without its right row has no result: it sends a deletion, even if there was no
+// result before.
 //
 // The tables need not have equal numbers of partitions (KIP-213). The left one
 // subscribes to the rows that it refers to, through a repartition topic, and a
@@ -30,7 +31,7 @@ func JoinTablesBy[K, V, K2, V2, R any](
 		}
 		return join(key, l, *r), true
 	}
-	return newTable(joinForeign(left.changes, right.changes, reference, both, false, reference != nil && join != nil, options))
+	return newTable(joinForeign(left.changes, right.changes, reference, both, reference != nil && join != nil, options))
 }
 
 // LeftJoinTablesBy is JoinTablesBy with a result for every row of the
@@ -39,7 +40,7 @@ func LeftJoinTablesBy[K, V, K2, V2, R any](
 	left *KTable[K, V], right *KTable[K2, V2], reference func(key K, value V) (K2, bool), join func(key K, left V, right *V2) R, options ...ValueOption[R],
 ) *KTable[K, R] {
 	one := func(key K, l V, r *V2) (R, bool) { return join(key, l, r), true }
-	return newTable(joinForeign(left.changes, right.changes, reference, one, true, reference != nil && join != nil, options))
+	return newTable(joinForeign(left.changes, right.changes, reference, one, reference != nil && join != nil, options))
 }
 
 // joinForeign declares a join by reference:
@@ -55,7 +56,7 @@ func LeftJoinTablesBy[K, V, K2, V2, R any](
 // What needs no answer goes from register to the results directly: a left row
 // that is deleted, or that refers to nothing.
 func joinForeign[K, V, K2, V2, R any](
-	left changes[K, V], right changes[K2, V2], reference func(K, V) (K2, bool), join func(K, V, *V2) (R, bool), all, given bool, options []ValueOption[R],
+	left changes[K, V], right changes[K2, V2], reference func(K, V) (K2, bool), join func(K, V, *V2) (R, bool), given bool, options []ValueOption[R],
 ) changes[K, R] {
 	t := left.topology
 	register := t.process("KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-", left.out.node)
@@ -101,7 +102,7 @@ func joinForeign[K, V, K2, V2, R any](
 	}
 	left.out.to(register, func(w *wiring) receiver[K, change[V]] {
 		return &registrar[K, V, K2, V2, R]{
-			step: w.step(register), key: key, value: value, fkey: newCodec(fkey), reference: reference, join: join, all: all,
+			step: w.step(register), key: key, value: value, fkey: newCodec(fkey), reference: reference, join: join,
 			result: newCodec(results.value), subscriptions: sent.wire(w), results: into(w),
 		}
 	})
@@ -140,7 +141,6 @@ type registrar[K, V, K2, V2, R any] struct {
 	fkey          codec[K2]
 	reference     func(K, V) (K2, bool)
 	join          func(K, V, *V2) (R, bool)
-	all           bool // left rows without a right one have a result
 	result        codec[R]
 	subscriptions receiver[K2, subscription]
 	results       receiver[K, change[R]]
@@ -174,10 +174,7 @@ func (r *registrar[K, V, K2, V2, R]) receive(m message[K, change[V]]) (err error
 	if r.scratch, err = r.value.Append(r.scratch[:0], m.value.new); err != nil {
 		return r.handle(Processing, err)
 	}
-	s.hash = hashOf(r.scratch)
-	if s.kind = subscribing; was || r.all {
-		s.kind = subscribingToBeAnswered
-	}
+	s.kind, s.hash = subscribing, hashOf(r.scratch)
 	return r.subscriptions.receive(message[K2, subscription]{to, s, true, true})
 }
 
@@ -206,7 +203,11 @@ func (r *registrar[K, V, K2, V2, R]) direct(m message[K, change[V]]) error {
 	return r.results.receive(message[K, change[R]]{m.key, c, true, true})
 }
 
-// subscriber keeps the subscriptions to the right table, and answers them.
+// subscriber keeps the subscriptions to the right table, and answers them, also
+// if there is no right row: a left row may come back with the value that it had
+// before it was deleted, and then an answer that is still on its way is taken for
+// one to the new row. All answers for one value are about one right row and stay
+// in order, so that the last one puts the result right.
 type subscriber[K, K2, V2 any] struct {
 	step
 	key       serde.Serde[K]
@@ -234,9 +235,6 @@ func (s *subscriber[K, K2, V2]) receive(m message[K2, subscription]) (err error)
 	found, err := s.right.get(m.key, forwarded)
 	if err != nil {
 		return s.handle(Processing, err)
-	}
-	if !found.ok && m.value.kind != subscribingToBeAnswered {
-		return nil
 	}
 	key, err := s.key.Decode(m.value.key)
 	if err != nil {

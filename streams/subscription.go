@@ -16,9 +16,8 @@ type subscription struct {
 type subscriptionKind byte
 
 const (
-	unsubscribing           subscriptionKind = iota
-	subscribing                              // answered if there is a right row
-	subscribingToBeAnswered                  // answered in any case: there may be an earlier result
+	unsubscribing subscriptionKind = iota
+	subscribing
 )
 
 // subscriptionSerde writes a subscription as its kind, the hash, and the key up
@@ -31,7 +30,7 @@ func (subscriptionSerde) Append(dst []byte, s subscription) ([]byte, error) {
 }
 
 func (subscriptionSerde) Decode(src []byte) (s subscription, err error) {
-	if len(src) < 1+len(s.hash) || subscriptionKind(src[0]) > subscribingToBeAnswered {
+	if len(src) < 1+len(s.hash) || subscriptionKind(src[0]) > subscribing {
 		return s, fault.Newf(fault.Serialization, "not a subscription to a row")
 	}
 	s.kind = subscriptionKind(src[0])

@@ -10,7 +10,7 @@ import (
 // Admin looks after share groups. *runnel.Broker and *runnel.Remote are.
 type Admin interface {
 	// ShareGroups lists the names of all share groups, sorted. A group exists from its first
-	// Receive on, until it is deleted.
+	// Receive on, until it is deleted or has forgotten the last topic that it knew.
 	ShareGroups(ctx context.Context) ([]string, error)
 
 	// DescribeShareGroup describes a group. It returns fault.GroupNotFound.

@@ -39,7 +39,7 @@ func complete(s *shell, root *cobra.Command) {
 		"topic alter":              {"config": setting, "unset": fixed(settingNames("")...)},
 		"topic delete-records":     {"before": times},
 		"produce":                  {"acks": fixed("all", "1", "0"), "compression": fixed("none", "gzip", "snappy", "lz4", "zstd")},
-		"consume":                  {"group": groups, "value": fixed("text", "int64", "hex"), "from": times},
+		"consume":                  {"group": groups, "value": fixed("text", "int64", "hex"), "isolation": fixed(readUncommitted, readCommitted), "from": times},
 		"group reset":              {"topic": topics, "to": times},
 		"share reset":              {"topic": topics, "to": times},
 		"share delete-offsets":     {"topic": topics},

@@ -19,6 +19,7 @@ import (
 type consumeFlags struct {
 	from, group     string
 	value           string
+	isolation       string
 	partitions      partitionList
 	follow, verbose bool
 	count           counter
@@ -37,6 +38,9 @@ printed; --from then applies to partitions without a committed offset.
 Into a pipe it prints a JSON object per record, which runnel produce --from-json
 reads. The commands of several terminals may work on one directory at once.
 
+With --isolation read_committed it leaves out the records of aborted transactions,
+and reads up to the first transaction that is open.
+
 --from is start, end, an offset, a time (2026-05-01T12:00) or how long ago (90m).`,
 		Example: `  runnel consume quickstart-events
   runnel consume quickstart-events --from end --follow
@@ -53,6 +57,9 @@ reads. The commands of several terminals may work on one directory at once.
 			if _, ok := decoders[f.value]; !ok {
 				return usageError{fmt.Errorf("--value is text, int64 or hex, not %q", f.value)}
 			}
+			if f.isolation != readCommitted && f.isolation != readUncommitted {
+				return usageError{fmt.Errorf("--isolation is %s or %s, not %q", readUncommitted, readCommitted, f.isolation)}
+			}
 			if f.group != "" && len(f.partitions) > 0 {
 				return usageError{errors.New("--group shares partitions itself: leave --partition out")}
 			}
@@ -68,12 +75,19 @@ reads. The commands of several terminals may work on one directory at once.
 	flags.StringVar(&f.from, "from", "start", "`where` to begin: start, end, an offset, a time, how long ago")
 	flags.StringVar(&f.group, "group", "", "read as a member of this `group`")
 	flags.StringVar(&f.value, "value", "text", "show values as this `type`: text, int64 or hex")
+	flags.StringVar(&f.isolation, "isolation", readUncommitted, "the `level`: read_uncommitted or read_committed")
 	flags.Var(&f.partitions, "partition", "only these `partitions`, such as 0,2")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "wait for new records, until Ctrl-C")
 	flags.VarP(&f.count, "count", "n", "stop after this `number` of records")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print position, time and headers, too")
 	return cmd
 }
+
+// The values of --isolation, those of Kafka's isolation.level.
+const (
+	readCommitted   = "read_committed"
+	readUncommitted = "read_uncommitted"
+)
 
 // decoders maps the values of --value to conversions for printing.
 var decoders = map[string]func([]byte) []byte{

@@ -124,7 +124,7 @@ var kafkaFlags = []string{
 	"bootstrap-server", "broker-list", "zookeeper", "topic", "from-beginning", "max-messages", "timeout-ms", "property", "replication-factor", "create", "describe",
 	"list", "delete", "alter", "add-config", "delete-config", "entity-type", "entity-name", "reset-offsets", "to-earliest", "to-latest", "to-offset", "to-datetime",
 	"shift-by", "by-duration", "execute", "delete-offsets", "all-groups", "all-topics", "compression-codec", "request-required-acks", "producer-property", "consumer-property", "offset",
-	"transactional-id", "start-offset", "files", "print-data-log", "offset-json-file", "if-exists", "whitelist", "include", "partitions",
+	"transactional-id", "start-offset", "files", "print-data-log", "offset-json-file", "if-exists", "whitelist", "include", "partitions", "isolation-level",
 }
 
 // translate returns the runnel command line that does what a Kafka command line
@@ -299,6 +299,7 @@ func consumeWords(l kafkaLine, out *line) bool {
 	}
 	out.flag("--group", group)
 	out.flag("--partition", l.first("partition"))
+	out.flag("--isolation", l.first("isolation-level", "isolation"))
 	messages := l.first("max-messages", "count")
 	out.flag("--count", messages)
 	if more, _ := l.property("print.headers"); more == "true" {

@@ -28,6 +28,7 @@ func TestKafkasWords(t *testing.T) {
 		"consume --topic a --from-beginning":                                                                                        "runnel consume a --follow",
 		"consume a --from-beginning --at d":                                                                                         "runnel consume a --follow --at d",
 		"kafka-console-consumer --topic a":                                                                                          "runnel consume a --from end --follow",
+		"kafka-console-consumer --topic a --isolation-level read_committed":                                                         "runnel consume a --from end --isolation read_committed --follow",
 		"kafka-console-consumer --topic a --from-beginning --max-messages 5 --group g":                                              "runnel consume a --group g --count 5",
 		"kafka-console-consumer --topic a --partition 1 --offset 7 --timeout-ms 100":                                                "runnel consume a --from 7 --partition 1",
 		"kafka-console-consumer --topic a --from-beginning --property print.headers=true":                                           "runnel consume a --verbose --follow",

@@ -123,14 +123,18 @@ func mark(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(broker.Close())
 }
 
-// transact DIR ID TOPIC VALUE commit|open sends a value in a transaction of a transactional
+// transact AT ID TOPIC VALUE commit|open sends a value in a transaction of a transactional
 // ID, and commits it or leaves it open.
 func transact(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 5 {
-		ts.Fatalf("usage: transact DIR ID TOPIC VALUE commit|open")
+		ts.Fatalf("usage: transact AT ID TOPIC VALUE commit|open")
 	}
 	ctx := context.Background()
-	broker, err := runnel.Open(ts.MkAbs(args[0]))
+	s := &shell{at: args[0]}
+	if !s.onCluster() {
+		s.at = ts.MkAbs(args[0])
+	}
+	broker, err := s.open(ctx, false, 0)
 	ts.Check(err)
 	p, err := producer.New(broker, producer.TransactionalID(args[1]), producer.TransactionTimeout(producer.MaxTransactionTimeout))
 	ts.Check(err)

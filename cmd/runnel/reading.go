@@ -70,6 +70,9 @@ func (r *reading) consume(ctx context.Context, b backend) error {
 // open opens the consumer, which does not commit by itself.
 func (r *reading) open(b backend) (err error) {
 	opts := []consumer.Option{consumer.ClientID("runnel"), consumer.ManualCommit()}
+	if r.isolation == readCommitted {
+		opts = append(opts, consumer.ReadCommitted())
+	}
 	switch at, byTime := r.from.Time(); {
 	case byTime:
 		opts = append(opts, consumer.FromTime(at))

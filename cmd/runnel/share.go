@@ -279,7 +279,7 @@ func newShareDeleteOffsets(s *shell) *cobra.Command {
 		Use: "delete-offsets NAME --topic TOPIC", Short: "Make a share group forget what it knows of a topic",
 		Long: `Make a share group forget what it knows of the records of topics, of which its
 members must have none at the moment. Members that are there begin the topics as
-those of a new group do.`,
+those of a new group do. With its last topic the group itself is gone.`,
 		Example: `  runnel share delete-offsets workers --topic jobs`,
 		Args:    exactly(1, "a share group's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -285,7 +285,8 @@ func known(n int64) string {
 func newTopicList(s *shell) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List topics",
-		Long: `List topics, their partitions, and how many offsets they span.`,
+		Long: `List topics, their partitions, and how many offsets they span (RECORDS): the markers
+that end transactions count, and so do records that compaction has removed.`,
 		Example: `  runnel topic list
   runnel topic list --at kafka://localhost:9092 --json`,
 		Args: exactly(0, "no arguments"),
@@ -313,7 +314,7 @@ func newTopicList(s *shell) *cobra.Command {
 }
 
 // span is how many offsets a topic holds: its number of records, unless some
-// were compacted.
+// were compacted or transactions ended there.
 func span(d topic.Description) int64 {
 	n := int64(0)
 	for _, p := range d.Partitions {

@@ -205,6 +205,9 @@ func (t *transaction) enlist(ctx context.Context, l *lane) error {
 	t.mu.Lock()
 	lanes := slices.DeleteFunc(slices.Clone(t.wanting), t.has)
 	t.mu.Unlock()
+	if !slices.Contains(lanes, l) { // another sender is in want, between its two steps
+		lanes = append(lanes, l)
+	}
 	partitions := make([]record.TopicPartition, len(lanes))
 	for i, l := range lanes {
 		partitions[i] = record.TopicPartition{Topic: l.topic, Partition: l.number}

@@ -175,3 +175,22 @@ func TestATransactionEndsBehindItsSenders(t *testing.T) {
 		})
 	}
 }
+
+// A sender that finds a lane wanted by another one, which has not said so to the
+// transaction yet, has it added itself: its records would be outside the transaction.
+func TestALaneIsAddedThatAnotherSenderIsAboutToWant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s, to := openTransaction(t)
+		close(c.answer)
+		w := to[0].(*writer)
+		l, err := w.lane(0)
+		require.NoError(t, err)
+		l.wanted.Store(s.transaction.number.Load()) // the other one's first step
+		require.NoError(t, s.transaction.enter())
+		defer s.transaction.leave()
+		require.NoError(t, s.transaction.enlist(t.Context(), l))
+		require.True(t, s.transaction.has(l))
+		require.Len(t, c.added, 1)
+		require.Equal(t, []record.TopicPartition{{Topic: "orders"}}, c.added[0])
+	})
+}

@@ -340,6 +340,8 @@ func TestServiceOfTheDocumentWorks(t *testing.T) {
 		"GET /totals/bob 200 2",
 		"GET /totals/eve 404 404 page not found",
 		"given up: ann's espresso, after 6 attempts",
+		"paid: map[ann:200 bob:200 eve:400]",
+		"brewed: map[cocoa:1 espresso:1 tea:2 water:1]",
 	}, "\n")+"\n", run())
 }
 

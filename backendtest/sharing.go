@@ -65,6 +65,7 @@ var sharingTests = []test{
 		taken := s.receive(bob) // waits for the end of the lock
 		require.Equal(s, "a", string(taken.Record.Value))
 		require.Equal(s, 2, taken.Attempt)
+		require.False(s, lockedAt(taken).Before(slow.Until))
 		require.ErrorIs(s, slow.Ack(s.ctx), fault.InvalidRecordState)
 		require.ErrorIs(s, slow.Renew(s.ctx), fault.InvalidRecordState)
 		require.NoError(s, taken.Renew(s.ctx))
@@ -92,23 +93,30 @@ var sharingTests = []test{
 	})},
 	{"a record is not delivered before its time", whereShared(func(s *suite) {
 		name, group := s.shared()
-		due := time.Now().Add(500 * time.Millisecond).Truncate(time.Millisecond)
-		_, err := s.newProducer().Send(s.ctx, record.Record{Topic: name, Value: []byte("later"), Headers: []record.Header{producer.At(due)}})
-		require.NoError(s, err)
+		p, began := s.newProducer(), time.Now().Truncate(time.Millisecond)
+		soon := began.Add(500 * time.Millisecond)
+		for value, due := range map[string]time.Time{"tomorrow": began.Add(24 * time.Hour), "soon": soon} {
+			_, err := p.Send(s.ctx, record.Record{Topic: name, Value: []byte(value), Headers: []record.Header{producer.At(due)}})
+			require.NoError(s, err)
+		}
 		s.send(name, 0, "now")
 		c := s.sharing(group, name)
-		now := s.receive(c)
-		require.Equal(s, "now", string(now.Record.Value))
-		require.NoError(s, now.Ack(s.ctx))
-		later := s.receive(c)
-		require.Equal(s, "later", string(later.Record.Value))
-		require.False(s, time.Now().Before(due))
-		require.Equal(s, 1, later.Attempt)
+		delivered := map[string]*share.Delivery{}
+		for range 2 { // whichever is first: the time may have come before there was a coordinator
+			d := s.receive(c)
+			require.Equal(s, 1, d.Attempt)
+			delivered[string(d.Record.Value)] = d
+		}
+		require.Contains(s, delivered, "now", "it is behind one that waits until tomorrow")
+		require.NoError(s, delivered["now"].Ack(s.ctx))
+		require.Contains(s, delivered, "soon")
+		require.False(s, lockedAt(delivered["soon"]).Before(soon))
 		again := time.Now().Add(300 * time.Millisecond).Truncate(time.Millisecond)
-		require.NoError(s, later.ReleaseAfter(s.ctx, 300*time.Millisecond))
-		later = s.receive(c)
+		require.NoError(s, delivered["soon"].ReleaseAfter(s.ctx, 300*time.Millisecond))
+		later := s.receive(c)
+		require.Equal(s, "soon", string(later.Record.Value))
 		require.Equal(s, 2, later.Attempt)
-		require.False(s, time.Now().Before(again))
+		require.False(s, lockedAt(later).Before(again))
 	})},
 	{"members wait for new records, and for released ones", whereShared(func(s *suite) {
 		name, group := s.shared()
@@ -247,6 +255,10 @@ func (s *suite) shared(values ...string) (name, group string) {
 	s.send(name, 0, values...)
 	return name, group
 }
+
+// lockedAt returns when the coordinator locked a record for a member with the lock time that is
+// the default: however long its way to the member was, it was not delivered earlier.
+func lockedAt(d *share.Delivery) time.Time { return d.Until.Add(-share.DefaultLockTime) }
 
 func (s *suite) receive(c *share.Consumer) *share.Delivery {
 	s.Helper()

@@ -325,7 +325,7 @@ func (s *shopper) ended(x *transacted) {
 // die and leaders move. What they are told fits one order of their calls in each partition, and
 // every transaction counts everywhere or nowhere.
 func TestTransactionsOnAClusterAreLinearizable(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range seeds(100) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { onACluster(t, seed, (*replicatest.Brokers).Crash) })
 		})
@@ -336,7 +336,7 @@ func TestTransactionsOnAClusterAreLinearizable(t *testing.T) {
 // killed.
 func TestTransactionsInMemoryAreLinearizable(t *testing.T) {
 	for _, d := range []topic.Durability{topic.OS, topic.Memory} {
-		for seed := range uint64(15) {
+		for seed := range seeds(15) {
 			t.Run(fmt.Sprint(d, " seed ", seed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					onACluster(t, seed, (*replicatest.Brokers).Kill, runnel.DefaultDurability(d))
@@ -344,6 +344,14 @@ func TestTransactionsInMemoryAreLinearizable(t *testing.T) {
 			})
 		}
 	}
+}
+
+// seeds returns how many seeds to run of so many.
+func seeds(all uint64) uint64 {
+	if underRace {
+		return all / 5
+	}
+	return all
 }
 
 func onACluster(t *testing.T, seed uint64, end func(*replicatest.Brokers, int), opts ...runnel.Option) {
@@ -387,7 +395,7 @@ func (m *mall) disturb(c *replicatest.Brokers, draw *rand.Rand, end func(*replic
 
 // The same on one broker, whose disk loses power.
 func TestTransactionsOnOneBrokerAreLinearizable(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range seeds(100) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := runneltest.New(t)

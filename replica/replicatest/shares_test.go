@@ -165,6 +165,7 @@ func nodesDieOverAQueue(t *testing.T, draw *rand.Rand) {
 		c.Crash(victim)
 		time.Sleep(time.Duration(draw.IntN(3000)) * time.Millisecond)
 		c.Restart(victim)
+		awaitTopic(t, c, "jobs")
 		start(victim)
 	}
 	c.Network().SetLinks(memory.Link{})

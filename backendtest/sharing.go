@@ -95,8 +95,11 @@ var sharingTests = []test{
 		name, group := s.shared()
 		p, began := s.newProducer(), time.Now().Truncate(time.Millisecond)
 		soon := began.Add(500 * time.Millisecond)
-		for value, due := range map[string]time.Time{"tomorrow": began.Add(24 * time.Hour), "soon": soon} {
-			_, err := p.Send(s.ctx, record.Record{Topic: name, Value: []byte(value), Headers: []record.Header{producer.At(due)}})
+		for _, r := range []struct {
+			value string
+			due   time.Time
+		}{{"tomorrow", began.Add(24 * time.Hour)}, {"soon", soon}} {
+			_, err := p.Send(s.ctx, record.Record{Topic: name, Value: []byte(r.value), Headers: []record.Header{producer.At(r.due)}})
 			require.NoError(s, err)
 		}
 		s.send(name, 0, "now")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -204,6 +203,5 @@ func TestProcessorsStoresAreRestored(t *testing.T) {
 			want[fmt.Sprint("key", i)] = 40
 		}
 		require.Equal(t, want, table(t, broker, processOut))
-		time.Sleep(time.Second)
 	})
 }

@@ -20,7 +20,7 @@ var catalogueID = topic.ID{15: 1}
 // MoveLeaders hands leaderships over until stop is called: in every interval those of some
 // partitions, in turn, each to another replica that is in sync. It moves those that which
 // chooses; nil is all, those of groups and the catalogue among them. It does not wait until
-// the others lead. stop returns how many began to move.
+// the others lead. stop returns how many began to move; the test's end stops, too.
 func (c *Brokers) MoveLeaders(every time.Duration, which func(record.TopicPartition) bool) (stop func() (moved int)) {
 	c.t.Helper()
 	m := &mover{cluster: c, which: which, draw: rand.New(rand.NewPCG(c.seed, 0))}
@@ -38,11 +38,13 @@ func (c *Brokers) MoveLeaders(every time.Duration, which func(record.TopicPartit
 			}
 		}
 	})
-	return func() int {
+	stop = func() int {
 		end()
 		moving.Wait()
 		return m.moved
 	}
+	c.t.Cleanup(func() { stop() }) // of a test that fails before it stops
+	return stop
 }
 
 // mover is what MoveLeaders does. It is one goroutine's.

@@ -427,6 +427,15 @@ func (w *writer) enter(ctx context.Context, number int32, now bool) (l *lane, le
 	return l, t.left, nil
 }
 
+// spoiled returns err, of a call that a lane has not seen. Nobody may be told of it, so it
+// makes the open transaction, if there is one, one that can only be aborted.
+func (w *writer) spoiled(err error) error {
+	if t := w.session.transaction; t != nil && err != nil {
+		t.spoil(err)
+	}
+	return err
+}
+
 // failed returns err, which makes the open transaction one that can only be aborted.
 func (w *writer) failed(err error) error {
 	if t := w.session.transaction; t != nil && err != nil {
@@ -470,7 +479,7 @@ func (w *writer) Send(ctx context.Context, r record.Record) (record.Position, er
 
 // SendAsync implements producer.Writer.
 func (w *writer) SendAsync(ctx context.Context, r record.Record, fn producer.Callback) {
-	err := ctx.Err()
+	err := w.spoiled(ctx.Err())
 	if err == nil {
 		var l *lane
 		var leave func()
@@ -490,6 +499,7 @@ func (w *writer) Append(ctx context.Context, number int32, b *record.Batch, fn p
 	if err == nil && b.Count == 0 {
 		err = errors.New("a batch without records")
 	}
+	err = w.spoiled(err)
 	if err == nil {
 		var l *lane
 		var leave func()

@@ -159,6 +159,17 @@ func (t *transaction) fail(err error) {
 	t.turnLocked()
 }
 
+// spoil is fail for a call that is not between enter and leave: the transaction may be
+// ending, or none may be open.
+func (t *transaction) spoil(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == transactionOpen && t.decided == nil {
+		t.failed = cmp.Or(t.failed, err)
+		t.turnLocked()
+	}
+}
+
 // want makes a lane one that takes part in the open transaction, from its next batch on.
 // Between enter and leave.
 func (t *transaction) want(l *lane) {

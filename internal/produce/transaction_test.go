@@ -194,3 +194,32 @@ func TestALaneIsAddedThatAnotherSenderIsAboutToWant(t *testing.T) {
 		require.Equal(t, []record.TopicPartition{{Topic: "orders"}}, c.added[0])
 	})
 }
+
+// A record that was not even accepted, and of which no callback is told, fails the whole
+// transaction: Commit says so, and a second one does not commit what is left.
+func TestARecordThatIsNotAcceptedFailsItsTransaction(t *testing.T) {
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, send := range map[string]func(w producer.Writer){
+		"a record": func(w producer.Writer) { w.SendAsync(over, record.Record{Value: []byte("v")}, nil) },
+		"a batch":  func(w producer.Writer) { w.Append(t.Context(), 0, &record.Batch{}, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, s, to := openTransaction(t)
+				close(c.answer)
+				to[1].SendAsync(t.Context(), record.Record{Value: []byte("v")}, nil)
+				send(to[0])
+				require.Error(t, s.Flush(t.Context()))
+				for range 2 {
+					require.ErrorIs(t, s.EndTransaction(t.Context(), true), fault.InvalidTxnState)
+				}
+				require.NoError(t, s.EndTransaction(t.Context(), false))
+				send(to[0]) // of no transaction
+				require.Error(t, s.Flush(t.Context()))
+				require.NoError(t, s.BeginTransaction(t.Context()))
+				require.NoError(t, s.EndTransaction(t.Context(), true))
+			})
+		})
+	}
+}

@@ -90,11 +90,21 @@ const (
 // ManualCommit, because what it commits itself would take the place of what a transaction
 // has, and ReadCommitted, or it would not wait for its group's offsets to be decided.
 func (c *Consumer) GroupMetadata(ctx context.Context) (GroupMetadata, error) {
-	switch {
-	case c.auto.every > 0:
-		return GroupMetadata{}, fault.Newf(fault.InvalidConfig, "the consumer commits by itself, beside the transactions").Try("make it with consumer.ManualCommit")
-	case !c.cfg.ReadCommitted:
-		return GroupMetadata{}, fault.Newf(fault.InvalidConfig, "the consumer reads what is not committed").Try("make it with consumer.ReadCommitted")
+	var errs []error
+	refuse := func(code fault.Code, what, option string) {
+		errs = append(errs, fault.Newf(code, "%s", what).Try("make it with consumer."+option))
+	}
+	if c.cfg.Group == "" {
+		refuse(fault.InvalidGroup, "the consumer has no group", "Group")
+	}
+	if c.auto.every > 0 {
+		refuse(fault.InvalidConfig, "the consumer commits by itself, beside the transactions", "ManualCommit")
+	}
+	if !c.cfg.ReadCommitted {
+		refuse(fault.InvalidConfig, "the consumer reads what is not committed", "ReadCommitted")
+	}
+	if len(errs) > 0 {
+		return GroupMetadata{}, errors.Join(errs...)
 	}
 	return c.session.GroupMetadata(ctx)
 }

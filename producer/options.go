@@ -120,7 +120,7 @@ func configure(opts []Option) (options, error) {
 		o.Idempotent = o.Idempotent && *o.idempotence
 	}
 	if o.transactional && (o.TransactionalID == "" || len(o.TransactionalID) > MaxTransactionalID) {
-		refuse("TransactionalID(%.40q): it has 1 to %d bytes", o.TransactionalID, MaxTransactionalID)
+		refuse("TransactionalID(%.40q): it must have 1 to %d bytes", o.TransactionalID, MaxTransactionalID)
 	}
 	if o.transactional && !o.Idempotent {
 		refuse("TransactionalID(%.40q) needs AcksAll and idempotence", o.TransactionalID)

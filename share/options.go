@@ -115,10 +115,10 @@ func (o *options) check() error {
 		errs = append(errs, fault.Newf(fault.InvalidConfig, format, args...))
 	}
 	if o.Group == "" {
-		errs = append(errs, fault.Newf(fault.InvalidGroup, "a share consumer has a Group"))
+		errs = append(errs, fault.Newf(fault.InvalidGroup, "a share consumer without a group").Try("give New a share.Group(name)"))
 	}
 	if len(o.Topics) == 0 {
-		invalid("a share consumer has Topics")
+		errs = append(errs, fault.Newf(fault.InvalidConfig, "a share consumer without topics").Try("give New a share.Topics(names...)"))
 	}
 	for _, name := range o.Topics {
 		if err := topic.ValidateName(name); err != nil {

@@ -427,8 +427,8 @@ func (w *writer) enter(ctx context.Context, number int32, now bool) (l *lane, le
 	return l, t.left, nil
 }
 
-// spoiled returns err, of a call that a lane has not seen. Nobody may be told of it, so it
-// makes the open transaction, if there is one, one that can only be aborted.
+// spoiled returns err, of a call that a lane has not seen. There may be no callback that
+// gets it, so it makes the open transaction, if there is one, one that can only be aborted.
 func (w *writer) spoiled(err error) error {
 	if t := w.session.transaction; t != nil && err != nil {
 		t.spoil(err)

@@ -195,8 +195,8 @@ func TestALaneIsAddedThatAnotherSenderIsAboutToWant(t *testing.T) {
 	})
 }
 
-// A record that was not even accepted, and of which no callback is told, fails the whole
-// transaction: Commit says so, and a second one does not commit what is left.
+// A record that was not even accepted, without a callback, fails the whole transaction:
+// Commit says so, and a second one does not commit what is left.
 func TestARecordThatIsNotAcceptedFailsItsTransaction(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()

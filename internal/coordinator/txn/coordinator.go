@@ -287,7 +287,8 @@ func (c *Coordinator) find(id string, who Identity) (*value, error) {
 			Try("it may have taken longer than its timeout; abort it, and begin another one")
 	}
 	return nil, fault.Newf(fault.ProducerFenced, "producer %d of epoch %d has the transactional ID %q no more; %d of epoch %d has it",
-		who.ProducerID, who.Epoch, id, v.ProducerID, v.Epoch)
+		who.ProducerID, who.Epoch, id, v.ProducerID, v.Epoch).
+		Try("close this producer; if both are to run, give each a transactional ID of its own")
 }
 
 // busy is the error while the last transaction of an ID is being ended.

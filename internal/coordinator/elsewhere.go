@@ -32,20 +32,11 @@ func (e *elsewhere) ask(ctx context.Context, q request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	soon, cancel := context.WithTimeout(ctx, answerFor+q.roll.wait)
-	defer cancel()
-	fields, err = e.groups.cfg.Ask(soon, e.node, fields)
-	if code := fault.CodeOf(err); code == fault.NetworkException || code == fault.UnknownOutcome && q.op.reads() {
-		err = fault.At(fault.NotCoordinator, group.OffsetsTopic.Name, e.number, -1).Because(err)
+	r := relay{
+		send: e.groups.cfg.Ask, node: e.node, wait: q.roll.wait, reads: q.op.reads(),
+		lost: fault.At(fault.NotCoordinator, group.OffsetsTopic.Name, e.number, -1),
 	}
-	if err != nil {
-		return answer{}, err
-	}
-	a, err := decodeAnswer(q.op, fields)
-	if err != nil {
-		return answer{}, fault.Newf(fault.UnknownOutcome, "the answer of node %d", e.node).Because(err)
-	}
-	return a, nil
+	return relayed(ctx, r, fields, func(b []byte) (answer, error) { return decodeAnswer(q.op, b) })
 }
 
 // Join adds a member to its group.

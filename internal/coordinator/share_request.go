@@ -105,19 +105,8 @@ func (s *Shares) once(ctx context.Context, shard *shareShard, q *shareRequest) (
 	if err != nil {
 		return a, err
 	}
-	soon, cancel := context.WithTimeout(ctx, answerFor+q.wait)
-	defer cancel()
-	fields, err = s.cfg.Ask(soon, led.Leader, fields)
-	if code := fault.CodeOf(err); code == fault.NetworkException || code == fault.UnknownOutcome && q.op.reads() {
-		err = shard.notCoordinator().Because(err)
-	}
-	if err != nil {
-		return a, err
-	}
-	if a, err = decodeShareAnswer(q.op, fields); err != nil {
-		return a, fault.Newf(fault.UnknownOutcome, "the answer of node %d", led.Leader).Because(err)
-	}
-	return a, nil
+	r := relay{send: s.cfg.Ask, node: led.Leader, wait: q.wait, reads: q.op.reads(), lost: shard.notCoordinator()}
+	return relayed(ctx, r, fields, func(b []byte) (shareAnswer, error) { return decodeShareAnswer(q.op, b) })
 }
 
 // Serve answers a request of another node's Shares, as its SharesConfig.Ask brings it.
@@ -136,15 +125,8 @@ func (s *Shares) Serve(ctx context.Context, fields []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerFor+q.wait) // its sender waits no longer
 	defer cancel()
 	a, err := shards[q.number].answer(ctx, q)
-	switch {
-	case fault.CodeOf(err) == fault.UnknownOutcome:
-	case errors.Is(err, fault.Closed):
-		err = shards[q.number].notCoordinator()
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		err = fault.Newf(fault.UnknownOutcome, "a command of %s", shards[q.number].topic.Name).Because(err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, shards[q.number].told(ctx, err)
 	}
 	return a.encode(q.op)
 }

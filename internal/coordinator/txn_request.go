@@ -155,19 +155,7 @@ func (t *Transactions) once(ctx context.Context, s *txnShard, q *txnRequest) (a 
 	if err != nil {
 		return a, err
 	}
-	soon, cancel := context.WithTimeout(ctx, answerFor)
-	defer cancel()
-	fields, err = t.cfg.Ask(soon, led.Leader, fields)
-	if code := fault.CodeOf(err); code == fault.NetworkException || code == fault.UnknownOutcome && q.op == txnList {
-		err = s.notCoordinator().Because(err)
-	}
-	if err != nil {
-		return a, err
-	}
-	if a, err = decodeTxnAnswer(fields); err != nil {
-		return a, fault.Newf(fault.UnknownOutcome, "the answer of node %d", led.Leader).Because(err)
-	}
-	return a, nil
+	return relayed(ctx, relay{send: t.cfg.Ask, node: led.Leader, reads: q.op == txnList, lost: s.notCoordinator()}, fields, decodeTxnAnswer)
 }
 
 // Serve answers a request of another node's Transactions, as its TransactionsConfig.Ask
@@ -187,15 +175,8 @@ func (t *Transactions) Serve(ctx context.Context, fields []byte) ([]byte, error)
 	ctx, cancel := context.WithTimeout(ctx, answerFor) // its sender waits no longer
 	defer cancel()
 	a, err := shards[q.number].answer(ctx, q)
-	switch {
-	case fault.CodeOf(err) == fault.UnknownOutcome:
-	case errors.Is(err, fault.Closed):
-		err = shards[q.number].notCoordinator()
-	case errors.Is(err, ctx.Err()) && ctx.Err() != nil:
-		err = fault.Newf(fault.UnknownOutcome, "a command of %s", shards[q.number].topic.Name).Because(err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, shards[q.number].told(ctx, err)
 	}
 	return a.encode()
 }

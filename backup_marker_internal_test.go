@@ -3,10 +3,7 @@ package runnel
 import (
 	"bytes"
 	"context"
-	"errors"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -15,8 +12,6 @@ import (
 	"github.com/runnel-go/runnel/datadir"
 	"github.com/runnel-go/runnel/internal/vfs"
 	"github.com/runnel-go/runnel/producer"
-	"github.com/runnel-go/runnel/record"
-	"github.com/runnel-go/runnel/topic"
 )
 
 // TestBackupWithoutAMarker: a partition whose storage has failed keeps a transaction from being ended
@@ -29,20 +24,7 @@ func TestBackupWithoutAMarker(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		require.NoError(t, b.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: crashPartitions}))
-		p, err := producer.New(b, producer.TransactionalID("shop"), producer.Partitioner(topic.ManualPartitioner))
-		require.NoError(t, err)
-		require.NoError(t, p.Begin(ctx))
-		for n := range int32(crashPartitions) {
-			_, err := p.Send(ctx, record.Record{Topic: "orders", Partition: n, Value: []byte("decided")})
-			require.NoError(t, err)
-		}
-		var synced atomic.Int32 // how many partitions: what is written to them after that is markers
-		fsys.Add(vfs.Rule{On: vfs.OpSync, Match: func(path string) bool { return strings.Contains(path, "orders-") }, Do: func() { synced.Add(1) }})
-		fsys.Add(vfs.Rule{
-			On: vfs.OpWrite, Match: func(path string) bool { return strings.Contains(path, "orders-1") && synced.Load() >= crashPartitions },
-			Do: cancel, Err: errors.New("no marker is written"),
-		})
+		p := withoutMarkers(ctx, t, b, fsys, "orders-1", cancel)
 		require.Error(t, p.Commit(ctx))
 		go func() { // waits for the end as well
 			next, err := producer.New(b, producer.TransactionalID("shop"))

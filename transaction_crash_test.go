@@ -127,16 +127,10 @@ func endWithinTransactions(t *testing.T, d topic.Durability, losses func(seed ui
 	}
 }
 
-// TestDecidedTransactionIsCompletedByItself loses power when a transaction is decided and
-// none of its markers is written. The broker that opens then writes them, without a
-// producer.
-func TestDecidedTransactionIsCompletedByItself(t *testing.T) {
-	disk := vfs.NewCrashable()
-	fsys := vfs.NewFaulty(disk)
-	b, err := openFixture(fsys)
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+// withoutMarkers returns a producer that has sent a record to each partition of orders in
+// a transaction. When it is committed, its markers cannot be written to paths with that
+// text; then refused is called.
+func withoutMarkers(ctx context.Context, t *testing.T, b *Broker, fsys *vfs.Faulty, path string, refused func()) *producer.Producer {
 	require.NoError(t, b.CreateTopics(ctx, topic.Spec{Name: "orders", Partitions: crashPartitions}))
 	p, err := producer.New(b, producer.TransactionalID("shop"), producer.Partitioner(topic.ManualPartitioner))
 	require.NoError(t, err)
@@ -148,9 +142,23 @@ func TestDecidedTransactionIsCompletedByItself(t *testing.T) {
 	var synced atomic.Int32 // how many partitions: what is written to them after that is markers
 	fsys.Add(vfs.Rule{On: vfs.OpSync, Match: func(path string) bool { return strings.Contains(path, "orders-") }, Do: func() { synced.Add(1) }})
 	fsys.Add(vfs.Rule{
-		On: vfs.OpWrite, Match: func(path string) bool { return strings.Contains(path, "orders-") && synced.Load() >= crashPartitions },
-		Do: cancel, Err: errors.New("no marker is written"),
+		On: vfs.OpWrite, Match: func(at string) bool { return strings.Contains(at, path) && synced.Load() >= crashPartitions },
+		Do: refused, Err: errors.New("no marker is written"),
 	})
+	return p
+}
+
+// TestDecidedTransactionIsCompletedByItself loses power when a transaction is decided and
+// none of its markers is written. The broker that opens then writes them, without a
+// producer.
+func TestDecidedTransactionIsCompletedByItself(t *testing.T) {
+	disk := vfs.NewCrashable()
+	fsys := vfs.NewFaulty(disk)
+	b, err := openFixture(fsys)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p := withoutMarkers(ctx, t, b, fsys, "orders-", cancel)
 	require.ErrorIs(t, p.Commit(ctx), fault.UnknownOutcome)
 	after := disk.After(vfs.Loss{Kept: vfs.KeepNone})
 	require.NoError(t, p.CloseNow())

@@ -256,33 +256,60 @@ func (c *Cluster) describe(ctx context.Context, names []string) ([]topic.Descrip
 		described[i] = d
 		partitions = append(partitions, d.TopicPartitions()...)
 	}
-	configs, err := c.admin.DescribeTopicConfigs(ctx, names...)
-	if err != nil {
-		return nil, failure(err)
-	}
-	starts, err := c.ListOffsets(ctx, topic.Earliest(), partitions...)
-	if err != nil {
-		return nil, err
-	}
-	ends, err := c.ListOffsets(ctx, topic.Latest(), partitions...)
+	var more details
+	// The metadata has the topics. Until every broker has them, and what the client
+	// remembers of the metadata, the other requests may say that there is none.
+	err := c.awaitAnswer(ctx, func() (known bool, err error) {
+		if more, err = c.details(ctx, names, partitions); !errors.Is(err, fault.UnknownTopic) {
+			return err == nil, err
+		}
+		for _, name := range names {
+			if _, err := c.metadata(ctx, name); err != nil { // it has been deleted
+				return false, err
+			}
+		}
+		return false, nil
+	})
 	if err != nil {
 		return nil, err
 	}
 	for i := range described {
 		d := &described[i]
-		config, err := configs.On(d.Name, nil)
-		if err = errors.Join(err, config.Err); err != nil {
-			return nil, failureAt(err, d.Name, -1)
-		}
-		d.Config = configOf(config)
+		d.Config = more.configs[d.Name]
 		for j := range d.Partitions {
 			p := &d.Partitions[j]
 			tp := record.TopicPartition{Topic: d.Name, Partition: p.Number}
-			p.StartOffset, p.HighWatermark = starts[tp].Offset, ends[tp].Offset
+			p.StartOffset, p.HighWatermark = more.starts[tp].Offset, more.ends[tp].Offset
 			p.EndOffset = p.HighWatermark
 		}
 	}
 	return described, nil
+}
+
+// details is what a description has beside the metadata.
+type details struct {
+	configs      map[string]topic.Config
+	starts, ends map[record.TopicPartition]topic.ListedOffset
+}
+
+func (c *Cluster) details(ctx context.Context, names []string, partitions []record.TopicPartition) (d details, err error) {
+	configs, err := c.admin.DescribeTopicConfigs(ctx, names...)
+	if err != nil {
+		return d, failure(err)
+	}
+	d.configs = make(map[string]topic.Config, len(names))
+	for _, name := range names {
+		config, err := configs.On(name, nil)
+		if err = errors.Join(err, config.Err); err != nil {
+			return d, failureAt(err, name, -1)
+		}
+		d.configs[name] = configOf(config)
+	}
+	if d.starts, err = c.ListOffsets(ctx, topic.Earliest(), partitions...); err != nil {
+		return d, err
+	}
+	d.ends, err = c.ListOffsets(ctx, topic.Latest(), partitions...)
+	return d, err
 }
 
 // configOf returns the settings made on the topic itself. It omits settings
